@@ -1,0 +1,113 @@
+"""Every error this package raises for a reason a user can act on.
+
+    TdwError
+    ├── SettingError          a setting was refused (.setting names it)
+    │   └── ScheduleError     a checkpoint schedule was refused
+    ├── ProjectError          something about a project file
+    │   ├── NotAProject       the path is no project file, or none is there
+    │   ├── NewerFormat       made by a newer version of this program
+    │   ├── Damaged           bytes that count are missing or changed
+    │   ├── OpenElsewhere     another process is writing to it
+    │   ├── AlreadyExists     a file is in the way and may not be replaced
+    │   ├── CannotWrite       the disk is full, the folder missing or closed to us
+    │   ├── CheckpointNotFound
+    │   ├── AnalysisNotFound  known, but not stored in this file
+    │   └── Drift             a resumed run does not repeat what it had recorded
+    ├── UnknownName           no task, analysis or panel has that name
+    └── AppError              the local server cannot do what was asked
+
+A message says what was given, what is allowed and what to do, in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+class TdwError(Exception):
+    """The parent of every error a user can act on."""
+
+
+class SettingError(TdwError):
+    """A setting was refused; `setting` is its name as a field (`train_fraction`, not `--train-fraction`)."""
+
+    def __init__(self, setting: str, message: str):
+        super().__init__(message)
+        self.setting = setting
+
+
+class ScheduleError(SettingError):
+    """A checkpoint schedule was refused."""
+
+    def __init__(self, message: str):
+        super().__init__("checkpoints", message)
+
+
+class ProjectError(TdwError):
+    """Something is wrong with a project file."""
+
+
+class NotAProject(ProjectError):
+    """The path is no project file, or nothing is there."""
+
+
+class NewerFormat(ProjectError):
+    """The file was made by a newer version of this program."""
+
+
+class Damaged(ProjectError):
+    """Bytes that count are missing or changed."""
+
+
+class OpenElsewhere(ProjectError):
+    """Another process holds the file open for writing."""
+
+
+class AlreadyExists(ProjectError):
+    """A file is in the way and may not be replaced without being asked."""
+
+
+class CannotWrite(ProjectError):
+    """The operating system refused a write: full disk, missing folder, no permission."""
+
+
+class CheckpointNotFound(ProjectError):
+    """No checkpoint was stored at the requested epoch."""
+
+    def __init__(self, path: Path, epoch: object, stored: Sequence[int]):
+        if stored:
+            nearest = min(stored, key=lambda e: abs(e - epoch)) if isinstance(epoch, int) else stored[-1]
+            hint = f"the nearest stored one is {nearest}. `tdw info {path.name}` lists all {len(stored)}."
+        else:
+            hint = f"it has none yet. `tdw train {path.name}` makes them."
+        super().__init__(f"{path.name} has no checkpoint at epoch {epoch}: {hint}")
+
+
+class AnalysisNotFound(ProjectError):
+    """The analysis is known, but its results are not in this file."""
+
+    def __init__(self, path: Path, name: str, stored: Iterable[str]):
+        have = ", ".join(stored) or "none"
+        super().__init__(
+            f"{path.name} holds no results of {name} (stored: {have}). `tdw analyze {path.name} --only {name}` makes them."
+        )
+
+
+class Drift(ProjectError):
+    """A resumed run did not repeat the loss it had recorded."""
+
+
+class UnknownName(TdwError):
+    """No task, analysis or panel has that name."""
+
+    def __init__(self, what: str, given: str, known: Iterable[str]):
+        known = list(known)
+        close = difflib.get_close_matches(given, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
+        super().__init__(f"no {what} is named {given!r}: {hint}")
+
+
+class AppError(TdwError):
+    """The local server cannot do what was asked."""
