@@ -1,0 +1,193 @@
+"""Training: a generator of plain segments that knows no file, no progress bar and no window.
+
+Epoch e is the state after e optimizer updates. The losses of epoch e come from the forward pass on the weights of epoch
+e, which is also the first half of update e + 1; so a resumed run measures the epoch it resumes from once more, and the
+caller can check that it finds the same number.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tdw import tasks
+from tdw.config import RunConfig
+from tdw.errors import SettingError
+from tdw.factored import Pairs, Tables, tables
+from tdw.model import Weights, shapes
+
+Arrays = dict[str, NDArray[np.float32]]
+
+SECONDS_A_SEGMENT = 0.5
+
+
+@dataclass(frozen=True)
+class State:
+    """All that training needs to go on from an epoch, bit for bit: weights and AdamW's two moments of each.
+
+    Full-batch training draws no random number, so there is no generator to keep.
+    """
+
+    epoch: int
+    weights: Arrays
+    exp_avg: Arrays
+    exp_avg_sq: Arrays
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of training: what was measured at each epoch of it, and the state at its last epoch.
+
+    epochs: the epochs measured, in order; the four series have one number for each, NaN where not evaluated
+    keep:   the last epoch is one of the checkpoints
+    """
+
+    epochs: range
+    train_loss: NDArray[np.float64]
+    test_loss: NDArray[np.float64]
+    train_accuracy: NDArray[np.float64]
+    test_accuracy: NDArray[np.float64]
+    state: State
+    keep: bool
+
+
+def start(weights: Weights) -> State:
+    """The state of an untrained network: epoch 0, moments zero."""
+    arrays = {name: tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in weights.items()}
+    return State(0, arrays, {k: np.zeros_like(v) for k, v in arrays.items()}, {k: np.zeros_like(v) for k, v in arrays.items()})
+
+
+def train(
+    config: RunConfig,
+    state: State,
+    split: tasks.Split,
+    checkpoints: Sequence[int],
+    *,
+    seconds: float = SECONDS_A_SEGMENT,
+) -> Iterator[Segment]:
+    """Train from `state` to `config.epochs`, yielding a segment at each checkpoint and about every `seconds`.
+
+    The first segment begins with `state.epoch` itself. Losses are cross-entropies in nats.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    step = _Step(config, state, split)
+    keep = {epoch for epoch in checkpoints if epoch >= state.epoch}
+    first, epoch, due = state.epoch, state.epoch, time.monotonic() + seconds
+    rows: list[list[Tensor]] = []
+    unknown = torch.full((2,), torch.nan, dtype=torch.float64, device=step.device)
+    while True:
+        last = epoch == config.epochs
+        rows.append([step.measure_train()])
+        evaluate = epoch in keep or last or epoch % config.evaluate_every == 0
+        rows[-1].append(step.measure_test() if evaluate else unknown)
+        if last or epoch in keep or time.monotonic() >= due:
+            series = torch.stack([torch.cat(row) for row in rows]).cpu().numpy().T.copy()
+            yield Segment(range(first, epoch + 1), series[0], series[2], series[1], series[3], step.state(epoch), epoch in keep)
+            first, rows, due = epoch + 1, [], time.monotonic() + seconds
+        if last:
+            return
+        step.update()
+        epoch += 1
+
+
+class _Step:
+    """Weights, optimizer and the two sets of pairs on one device."""
+
+    def __init__(self, config: RunConfig, state: State, split: tasks.Split):
+        self.device = device_of(config)
+        self.shapes = shapes(config)
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        # All weights lie in one flat buffer, so that one fused kernel updates them; what autograd sees are views.
+        self.flat = torch.empty(sum(sizes), device=self.device)
+        self.flat.grad = torch.zeros_like(self.flat)
+        self.views = dict(zip(self.shapes, self.flat.split(sizes), strict=True))
+        self.weights: Weights = {}
+        for (name, shape), gradient in zip(self.shapes.items(), self.flat.grad.split(sizes), strict=True):
+            self.weights[name] = self.views[name].view(shape).requires_grad_()
+            self.weights[name].grad = gradient.view(shape)
+        self._fill(self.flat, state.weights)
+        self.optimizer = torch.optim.AdamW(
+            [self.flat], lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+        if state.epoch:
+            moments = {"exp_avg": torch.empty_like(self.flat), "exp_avg_sq": torch.empty_like(self.flat)}
+            self._fill(moments["exp_avg"], state.exp_avg)
+            self._fill(moments["exp_avg_sq"], state.exp_avg_sq)
+            step = torch.tensor(float(state.epoch), device=self.device)
+            self.optimizer.state[self.flat] = {"step": step, **moments}
+        self.train, self.test = (self._pairs(side, config) for side in split)
+        self.tables: Tables | None = None
+
+    def measure_train(self) -> Tensor:
+        """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares `update`."""
+        self.tables = tables(self.weights)
+        return torch.stack(self.train.forward(self._plain_tables()))
+
+    def measure_test(self) -> Tensor:
+        """The same on the test pairs, after `measure_train`."""
+        return torch.stack(self.test.forward(self._plain_tables()))
+
+    def update(self) -> None:
+        """One update by the gradients of the loss that `measure_train` just found."""
+        assert self.tables is not None and self.flat.grad is not None
+        self.flat.grad.zero_()
+        torch.autograd.backward(self.tables.tensors(), self.train.backward())
+        self.optimizer.step()
+
+    def state(self, epoch: int) -> State:
+        """A copy of everything needed to go on from `epoch`."""
+        stored = self.optimizer.state.get(self.flat) or {}
+        empty = torch.zeros_like(self.flat)
+        named = (self.flat.detach(), stored.get("exp_avg", empty), stored.get("exp_avg_sq", empty))
+        return State(epoch, *(self._arrays(tensor) for tensor in named))
+
+    def _plain_tables(self) -> Tables:
+        assert self.tables is not None
+        return Tables(*(tensor.detach() for tensor in self.tables.tensors()))
+
+    def _arrays(self, flat: Tensor) -> Arrays:
+        parts = flat.cpu().numpy().copy()
+        cuts = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])[:-1]
+        pieces = zip(self.shapes.items(), np.split(parts, cuts), strict=True)
+        return {name: part.reshape(shape) for (name, shape), part in pieces}
+
+    def _fill(self, flat: Tensor, arrays: Arrays) -> None:
+        flat.detach().copy_(torch.from_numpy(np.concatenate([arrays[name].ravel() for name in self.shapes])))
+
+    def _pairs(self, indices: tasks.Indices, config: RunConfig) -> Pairs:
+        a, b = tasks.operands(indices, config.p)
+        on_device = [torch.from_numpy(x).to(self.device) for x in (a, b, tasks.answers(indices, config))]
+        return Pairs(*on_device, p=config.p, heads=config.heads, d_mlp=config.d_mlp, dtype=torch.float32)
+
+
+def device_of(config: RunConfig) -> torch.device:
+    """The device that `--device` stands for on this machine. Raises SettingError where there is no GPU to use."""
+    available = torch.cuda.is_available()
+    if config.device == "cuda" and not available:
+        raise SettingError("device", "--device cuda: PyTorch finds no GPU on this machine; give auto or cpu")
+    return torch.device("cuda" if available and config.device != "cpu" else "cpu")
+
+
+def environment(config: RunConfig) -> dict[str, str | int]:
+    """What the numbers of a run depend on beside its settings, as stored in the file."""
+    device = device_of(config)
+    return {
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability(),
+        "device": device.type,
+        "threads": config.threads or torch.get_num_threads(),
+        "cores": os.cpu_count() or 1,
+        "dtype": "float32",
+    }
