@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tdw.closed_form import token_parts
 from tdw.model import Weights
 
 # Answers are padded to a multiple of this: 113 columns run at half the speed of 128.
@@ -38,7 +39,7 @@ WIDTH = 64
 class Tables:
     """The small products of the weights that hold all the network knows.
 
-    scores: (p, 2 * heads), t0 of each head, then t1 of each head, relative to the score of '='
+    scores: (2, p, heads), t0[a, h] and t1[b, h], relative to the score of '='
     mixed:  (rows, neurons + width), T @ [W_in, W_U]
     direct: (neurons, width), W_out @ W_U
     """
@@ -59,21 +60,10 @@ def padded(p: int) -> int:
 
 def tables(weights: Weights) -> Tables:
     """The tables of these weights, differentiable."""
-    embed, position = weights["embed.W_E"], weights["pos_embed.W_pos"]
-    query, key, value, output = (weights[f"blocks.0.attn.W_{name}"] for name in "QKVO")
     w_in, w_out, w_u = weights["blocks.0.mlp.W_in"], weights["blocks.0.mlp.W_out"], weights["unembed.W_U"]
-    p, heads, d_head = embed.shape[0] - 1, query.shape[0], query.shape[2]
-
-    equals = embed[p] + position[2]
-    shifted = torch.stack([embed[:p] + position[0], embed[:p] + position[1]]) - equals  # (2, p, d_model)
-    direction = torch.einsum("hdk,hk->hd", key, torch.einsum("d,hdk->hk", equals, query)) / d_head**0.5
-    scores = torch.einsum("spd,hd->psh", shifted, direction).reshape(p, 2 * heads)
-
-    moved = torch.einsum("shpk,hkd->shpd", torch.einsum("spd,hdk->shpk", shifted, value), output)
-    base = equals + torch.einsum("hk,hkd->d", torch.einsum("d,hdk->hk", equals, value), output)
+    scores, moved, base = token_parts(weights, torch)
     rows = torch.cat([moved.reshape(-1, base.shape[0]), base[None]])
-
-    unembed = torch.nn.functional.pad(w_u, (0, padded(p) - p))
+    unembed = torch.nn.functional.pad(w_u, (0, padded(w_u.shape[1]) - w_u.shape[1]))
     return Tables(scores, rows @ torch.cat([w_in, unembed], dim=1), w_out @ unembed)
 
 
@@ -163,13 +153,13 @@ class Pairs:
         shared = weights * self.back.values().view(pairs, self.per_pair)[:, : 2 * heads]
         shared -= weights * (shared[:, :heads] + shared[:, heads:]).repeat(1, 2)
         summed = _sparse_product(self.summing, shared, shared.new_empty(2 * self.p, 2 * heads))
-        d_scores = torch.cat([summed[: self.p, :heads], summed[self.p :, heads:]], dim=1)
+        d_scores = torch.stack([summed[: self.p, :heads], summed[self.p :, heads:]])
         return [d_scores, d_mixed, d_direct]
 
     def _attend(self, scores: Tensor) -> None:
         heads = self.heads
-        to_a = scores[:, :heads].index_select(0, self.a)
-        to_b = scores[:, heads:].index_select(0, self.b)
+        to_a = scores[0].index_select(0, self.a)
+        to_b = scores[1].index_select(0, self.b)
         top = torch.maximum(to_a, to_b).clamp_min_(0)
         to_a.sub_(top).exp_()
         to_b.sub_(top).exp_()

@@ -1,0 +1,75 @@
+"""The real Fourier basis of functions on Z_p, for every p >= 2.
+
+Rows: the constant, then cos 1, sin 1, cos 2, sin 2, …; for even p the last row is cos p/2 alone, because sin p/2 is
+zero everywhere. Frequencies k and p - k are one frequency, so k runs from 1 to K = p // 2; the constant is none.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+@cache
+def basis(p: int) -> NDArray[np.float64]:
+    """Orthonormal basis, (p, p): each row a function on Z_p. Read-only.
+
+    >>> basis(4).round(2)
+    array([[ 0.5 ,  0.5 ,  0.5 ,  0.5 ],
+           [ 0.71,  0.  , -0.71, -0.  ],
+           [ 0.  ,  0.71,  0.  , -0.71],
+           [ 0.5 , -0.5 ,  0.5 , -0.5 ]])
+    """
+    k, x = np.ogrid[1 : p // 2 + 1, :p]
+    # k * x is reduced modulo p while it is still a whole number: large angles would cost digits.
+    angle = 2 * np.pi * (k * x % p) / p
+    waves = np.stack([np.cos(angle), np.sin(angle)], axis=1).reshape(-1, p)[: p - 1]
+    rows = np.vstack([np.ones((1, p)), waves])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows.setflags(write=False)
+    return rows
+
+
+def component_names(p: int) -> list[str]:
+    """The name of each row of the basis.
+
+    >>> component_names(4)
+    ['constant', 'cos 1', 'sin 1', 'cos 2']
+    """
+    return ["constant", *(f"{wave} {k}" for k in range(1, p // 2 + 1) for wave in ("cos", "sin"))][:p]
+
+
+def group_starts(p: int) -> NDArray[np.int64]:
+    """Where the constant and each frequency begin among the rows, (K + 1,): for `np.add.reduceat`."""
+    return np.concatenate([[0], np.arange(1, p, 2)])
+
+
+def component_norms(matrix: Floats) -> Floats:
+    """Norm over the columns of each component of the rows of `matrix` (p, width), (p,)."""
+    return np.linalg.norm(basis(matrix.shape[0]) @ matrix, axis=1)  # type: ignore[no-any-return]
+
+
+def frequency_norms(norms: Floats) -> Floats:
+    """Norm of each frequency, sqrt(cos² + sin²), (…, K) from component norms (…, p)."""
+    return np.sqrt(np.add.reduceat(norms**2, group_starts(norms.shape[-1]), axis=-1)[..., 1:])  # type: ignore[no-any-return]
+
+
+def frequency_energy(grid: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Energy of a function of (a, b) in each frequency, (K, n) from (p, p, n).
+
+    That of frequency k is what lies in the products of {constant, cos k, sin k} with themselves, the doubly constant
+    one left out. Shared products (constant with cos k) belong to k alone, so no energy is counted twice.
+    """
+    p, _, count = grid.shape
+    turned = basis(p).astype(grid.dtype)
+    spectrum = (turned @ grid.reshape(p, p * count)).reshape(p, p, count)
+    spectrum = turned @ spectrum  # along b: the product is taken for each row of the first axis
+    np.square(spectrum, out=spectrum)
+    starts = group_starts(p)
+    energy = np.add.reduceat(np.add.reduceat(spectrum, starts, axis=0), starts, axis=1)  # (K + 1, K + 1, n)
+    k = np.arange(1, len(starts))
+    return energy[0, k] + energy[k, 0] + energy[k, k]  # type: ignore[no-any-return]
