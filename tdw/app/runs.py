@@ -1,0 +1,229 @@
+"""Project files opened in the window: one `Run` per file, shared by every tab, safe between threads.
+
+A run is known to pages by its key, an opaque name made from the file's path, so that a page that is reloaded, or a
+server started again, means the same file by it. Few files are held open at a time; the others open again when needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tdw
+from tdw.app.library import Library
+from tdw.errors import AppError, NotAProject, TdwError
+from tdw.project import Project
+
+HELD = 6  # files held open at a time, those with a job not counted
+
+
+def key_of(path: Path) -> str:
+    """The name pages know a file by."""
+    return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:20]
+
+
+def typed_path(text: str) -> Path:
+    """The absolute path someone meant by `text`: quotes and spaces around it are dropped, `~` is home."""
+    text = text.strip().strip("'\"").strip()
+    if not text:
+        raise NotAProject("no path was given: type or paste the path of a project file (NAME.tdw)")
+    if "\0" in text:
+        raise NotAProject("a path cannot contain a zero byte: type or paste the path of a project file (NAME.tdw)")
+    try:
+        return Path(text).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise NotAProject(f"{text} is not a usable path ({error}): give the path of a project file") from error
+
+
+def about(project: Project) -> str:
+    """One line about a run, for lists."""
+    config = project.config
+    size = project.size_bytes / 1e6
+    parts = [f"{config.task} mod {config.p}", f"{len(project.checkpoints)} checkpoints", f"{size:.0f} MB"]
+    if project.state != "finished":
+        parts[1:2] = [f"{max(len(project.epochs) - 1, 0)} of {project.planned_epochs} epochs"]
+    return " · ".join(parts)
+
+
+class Run:
+    """One opened project file. Every method takes the lock, so threads take turns."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.key = key_of(path)
+        self.lock = threading.RLock()
+        self.project = tdw.open(path)
+
+    def refresh(self) -> bool:
+        """Take in what was committed since; True when something was."""
+        with self.lock:
+            return self.project.refresh()
+
+    def progress(self) -> dict[str, Any]:
+        """Where the run stands: what the events route sends, and what a job's progress is read from."""
+        with self.lock:
+            project = self.project
+            return {
+                "revision": project.revision,
+                "state": project.state,
+                "epochs": len(project.epochs),
+                "planned_epochs": project.planned_epochs,
+                "checkpoints": len(project.checkpoints),
+                "train_loss": _last(project.train_loss),
+                "test_loss": _last(project.test_loss),
+                "about": about(project),
+            }
+
+    def manifest(self) -> dict[str, Any]:
+        """What the viewer needs to know before it fetches arrays."""
+        from tdw import panels
+
+        with self.lock:
+            project = self.project
+            config = project.config
+            return {
+                "name": self.path.stem,
+                "file": self.path.name,
+                "folder": _short(self.path.parent),
+                "id": project.id,
+                "state": project.state,
+                "revision": project.revision,
+                "settings": config.to_json(),
+                "planned_epochs": project.planned_epochs,
+                "epochs": len(project.epochs),
+                "checkpoints": [int(epoch) for epoch in project.checkpoints],
+                "parameters": {
+                    "p": config.p,
+                    "heads": config.heads,
+                    "d_mlp": config.d_mlp,
+                    "frequencies": config.frequencies,
+                },
+                "events": project.events(),
+                "key_frequencies": project.key_frequencies(),
+                "arrays": project.array_index(),
+                "panels": panels.describe(project),
+            }
+
+    def array(self, name: str, start: int) -> np.ndarray:
+        """The committed rows of an array from `start` on, little-endian. Raises AppError for an unknown name."""
+        with self.lock:
+            known = self.project.array_index()
+            if name not in known:
+                raise AppError(f"{self.path.name} has no array {name!r}: it has {', '.join(sorted(known))}")
+            rows = np.asarray(self.project.series(name))[start:]
+            return np.ascontiguousarray(rows, dtype=known[name]["dtype"])
+
+    def neurons(self, ids: Iterable[int]) -> np.ndarray:
+        """Float32 (checkpoint, neuron, 1 + 2 heads p): the closed form of the chosen neurons' maps."""
+        chosen = list(ids)
+        with self.lock:
+            count = self.project.config.d_mlp
+            wrong = [neuron for neuron in chosen if not 0 <= neuron < count]
+            if wrong or not chosen:
+                raise AppError(f"neurons {wrong or 'none'} were asked for: {self.path.name} has 0 to {count - 1}")
+            return np.ascontiguousarray(self.project.neuron_tables(chosen), dtype="<f4")
+
+    def scores(self) -> np.ndarray:
+        """Float32 (checkpoint, 2, heads, p): attention scores relative to that of `=`."""
+        with self.lock:
+            return np.ascontiguousarray(self.project.attention_scores(), dtype="<f4")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self.lock:
+            self.project.close()
+
+
+class Runs:
+    """The opened files by key; the least recently used beyond a few are closed."""
+
+    def __init__(self, library: Library):
+        self.library = library
+        self._lock = threading.RLock()
+        self._open: OrderedDict[str, Run] = OrderedDict()
+        self._paths: dict[str, Path] = {}
+        self.pinned: Callable[[str], bool] = lambda _key: False  # set by the jobs: files with one stay open
+        self.current: str | None = None  # what a new tab shows: the run opened last
+
+    def open(self, path: Path, *, remember: bool = True) -> Run:
+        """Open `path`, or find it open, and put it first in the library. Raises ProjectError."""
+        run = self._held(path)
+        if remember:
+            self.current = run.key
+            self.library.remember(path, run.progress()["about"])
+        return run
+
+    def get(self, key: str) -> Run:
+        """The run of `key`, opened again where needed. Raises AppError for a key nobody was given."""
+        return self._held(self.path(key))
+
+    def path(self, key: str) -> Path:
+        """The file behind `key`."""
+        with self._lock:
+            found = self._paths.get(key)
+        if found is None:
+            found = next((Path(e.path) for e in self.library.entries() if key_of(Path(e.path)) == key), None)
+        if found is None:
+            raise AppError("this run is not open: open its file by path")
+        return found
+
+    def announce(self, path: Path) -> str:
+        """Give out the key of a file that is not there yet, and return it."""
+        key = key_of(path)
+        with self._lock:
+            self._paths[key] = path
+            self.current = key
+        return key
+
+    def held(self) -> list[Run]:
+        """The runs open at the moment."""
+        with self._lock:
+            return list(self._open.values())
+
+    def drop(self, run: Run) -> None:
+        """Close a run whose file has gone or gone bad; it opens anew when asked for."""
+        with self._lock:
+            if self._open.get(run.key) is run:
+                del self._open[run.key]
+        run.close()
+
+    def close(self) -> None:
+        """Let go of every file."""
+        for run in self.held():
+            self.drop(run)
+
+    def _held(self, path: Path) -> Run:
+        key = key_of(path)
+        with self._lock:
+            run = self._open.get(key)
+            if run is None:
+                run = self._open[key] = Run(path)
+                self._paths[key] = path
+            self._open.move_to_end(key)
+            spare = [k for k in self._open if k != key and not self.pinned(k)]
+            excess = [self._open.pop(k) for k in spare[: max(len(self._open) - HELD, 0)]]
+        for old in excess:
+            old.close()
+        return run
+
+
+def _last(values: Any) -> float | None:
+    """The last value that was measured."""
+    measured = values[np.isfinite(values)]
+    return float(measured[-1]) if len(measured) else None
+
+
+def _short(folder: Path) -> str:
+    try:
+        return str(Path("~") / folder.relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(folder)
+
+
+__all__ = ["Run", "Runs", "TdwError", "about", "key_of", "typed_path"]

@@ -1,0 +1,422 @@
+/* The window around the viewer: which run is shown, what runs, what is known, and what has to be said about it.
+
+   News come over one event stream per browser, however many tabs are open: browsers keep six connections to a server,
+   and a stream holds one for good. The tab that holds the lock listens and passes on; when it closes, the next takes over.
+   Every text is set as text: nothing from a file or a path is ever read as HTML. */
+"use strict";
+
+const tdwShell = (() => {
+  const known = { jobs: [], library: [], runs: new Map() };
+  const shown = { key: null, mounted: null, refused: null, started: false, online: true };
+  const said = new Map(); // key -> what the last command on it was refused with
+  const parts = {}; // the elements Gradio hands over
+
+  // ---- news ---------------------------------------------------------------------------------------------------
+
+  /** What the viewer listens to: the same messages, as an EventSource would deliver them. */
+  class News extends EventTarget {
+    deliver(message) {
+      this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(message) }));
+    }
+  }
+  const news = new News();
+
+  function hear(message) {
+    if (message.type === "jobs") known.jobs = message.jobs;
+    else if (message.type === "library") known.library = message.entries;
+    else if (message.type === "run") known.runs.set(message.key, message);
+    else if (message.type === "line") shown.online = message.online;
+    news.deliver(message);
+    draw();
+  }
+
+  async function listen() {
+    const channel = new BroadcastChannel("tdw-news");
+    channel.onmessage = (event) => hear(event.data);
+    const tell = (message) => {
+      hear(message);
+      channel.postMessage(message);
+    };
+    const follow = () =>
+      new Promise(() => {
+        const source = new EventSource("/events");
+        source.onmessage = (event) => tell(JSON.parse(event.data));
+        source.onopen = () => tell({ type: "line", online: true });
+        source.onerror = () => tell({ type: "line", online: false });
+      });
+    navigator.locks.request("tdw-news", follow);
+    const answer = await fetch("/now");
+    for (const message of await answer.json()) {
+      hear(message);
+      if (message.type === "library" && !shown.started) {
+        shown.started = true;
+        const wanted = new URLSearchParams(location.hash.slice(1)).get("run") || message.current;
+        if (wanted) show(wanted);
+      }
+    }
+  }
+
+  // ---- commands -----------------------------------------------------------------------------------------------
+
+  async function post(command, body) {
+    let answer;
+    try {
+      answer = await fetch(`/do/${command}`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(body),
+      });
+    } catch {
+      return { error: "the server does not answer: start it again with tdw" };
+    }
+    if (answer.ok || answer.status === 404 || answer.status === 409) return answer.json();
+    return { error: `the server could not do this (status ${answer.status}); its terminal says why` };
+  }
+
+  async function act(command, key) {
+    said.delete(key);
+    const { error } = await post(command, { key });
+    if (error) said.set(key, error);
+    draw();
+  }
+
+  async function openPath(text) {
+    const { key, error } = await post("open", { path: text || "" });
+    refuse(error ? { error, path: text } : null);
+    if (key) show(key);
+  }
+
+  /** Say beside the path field why a file was refused; where nothing else is shown, in the large as well. */
+  function refuse(refusal) {
+    parts.refusal.textContent = refusal ? sentence(refusal.error) : "";
+    parts.refusal.hidden = !refusal;
+    if (!shown.key || !refusal) shown.refused = refusal;
+    draw();
+  }
+
+  async function show(key) {
+    shown.key = key;
+    shown.refused = null;
+    history.replaceState(null, "", `#run=${key}`);
+    view("run");
+    draw();
+    const job = jobOf(key);
+    if (job && job.state === "starting") return; // its file may not be there yet: settle() goes on when it is
+    await mount(key);
+  }
+
+  async function mount(key) {
+    const entry = known.library.find((item) => item.key === key);
+    const job = jobOf(key);
+    const path = entry ? entry.path : job ? job.path : null;
+    if (path) {
+      const { error } = await post("open", { path });
+      if (shown.key !== key) return; // another was chosen meanwhile
+      if (error) {
+        shown.refused = { error, path, key };
+        shown.mounted = null;
+        draw();
+        return;
+      }
+    }
+    shown.mounted = key;
+    draw();
+    await parts.instance.open(`/runs/${key}`);
+  }
+
+  // ---- what is shown ------------------------------------------------------------------------------------------
+
+  const jobOf = (key) => known.jobs.find((job) => job.key === key) || null;
+  const isActive = (job) => Boolean(job) && ["starting", "running", "stopping"].includes(job.state);
+
+  function view(name) {
+    document.documentElement.dataset.tdwView = name;
+    const host = document.getElementById("tdw-viewer");
+    if (host) host.inert = name !== "run";
+  }
+
+  function draw() {
+    if (!parts.lists || !parts.state || !parts.instance) return;
+    settle();
+    drawLists();
+    drawState();
+  }
+
+  /** Bring the viewer to the run that is chosen as soon as its file is there. */
+  function settle() {
+    const { key } = shown;
+    const run = known.runs.get(key);
+    if (key && run && run.state !== "lost" && shown.mounted !== key && !shown.refused && !shown.settling) {
+      shown.settling = true;
+      mount(key).finally(() => {
+        shown.settling = false;
+      });
+    }
+  }
+
+  function drawState() {
+    const { key, refused, online } = shown;
+    const job = jobOf(key);
+    const run = known.runs.get(key);
+    let state = null;
+    if (refused) {
+      state = { kind: "refused", title: "This file was not opened", text: sentence(refused.error), path: refused.path };
+    } else if (key && shown.mounted !== key && job && job.state === "failed") {
+      state = { kind: "failed", title: `${job.name} could not be started`, text: sentence(job.error), path: job.path };
+    } else if (key && shown.mounted !== key && isActive(job)) {
+      state = { kind: "starting", title: `Starting ${job.name}`, text: "The run appears here as soon as its file is made." };
+    } else if (run && run.state === "lost") {
+      state = { kind: "refused", title: "This file can no longer be read", text: sentence(run.error) };
+    }
+    parts.state.replaceChildren();
+    parts.state.dataset.kind = state ? state.kind : online ? "" : "offline";
+    if (state) {
+      const card = make("div", "tdw-message", make("h2", "", state.title), make("p", "", state.text));
+      if (state.path) card.append(make("p", "tdw-where", state.path));
+      if (state.kind === "failed") card.append(action("Back to the form", () => view("new")));
+      parts.state.append(card);
+    } else if (!online) {
+      parts.state.append(
+        make("div", "tdw-offline", "The server does not answer. Jobs go on without it; start it again with tdw."),
+      );
+    }
+  }
+
+  // ---- the lists ----------------------------------------------------------------------------------------------
+
+  const items = new Map(); // key -> drawn item, kept so that focus and hover survive the news
+
+  function drawLists() {
+    const wanted = { open: [], running: [], recent: [] };
+    if (shown.key) wanted.open.push(shown.key);
+    for (const job of known.jobs) if (job.key !== shown.key) wanted.running.push(job.key);
+    for (const entry of known.library) {
+      if (entry.key !== shown.key && !jobOf(entry.key)) wanted.recent.push(entry.key);
+    }
+    const alive = new Set();
+    for (const [name, keys] of Object.entries(wanted)) {
+      const section = parts.sections[name];
+      section.root.hidden = keys.length === 0;
+      keys.forEach((key, position) => {
+        alive.add(key);
+        const item = items.get(key) || newItem(key);
+        if (section.list.children[position] !== item.root) {
+          section.list.insertBefore(item.root, section.list.children[position] || null);
+        }
+        drawItem(item, key, name);
+      });
+    }
+    for (const [key, item] of items) {
+      if (!alive.has(key)) {
+        item.root.remove();
+        items.delete(key);
+      }
+    }
+  }
+
+  function newItem(key) {
+    const item = {
+      name: make("b"),
+      about: make("span", "tdw-about"),
+      pace: make("span", "tdw-pace"),
+      losses: make("span", "tdw-losses"),
+      train: make("span", "tdw-train"),
+      test: make("span", "tdw-test"),
+      bar: make("i"),
+      error: make("p", "tdw-reason"),
+      stop: action("Stop", () => act("stop", key)),
+      resume: action("Resume", () => act("train", key)),
+      analyze: action("Analyse", () => act("analyze", key)),
+      dismiss: action("Dismiss", () => act("dismiss", key)),
+      forget: action("×", () => {
+        const entry = known.library.find((one) => one.key === key);
+        if (entry) post("forget", { path: entry.path });
+      }),
+    };
+    item.losses.append(item.train, item.test);
+    item.track = make("span", "tdw-bar", item.bar);
+    item.choose = make("button", "tdw-choose", item.name, item.about, item.pace, item.losses, item.track);
+    item.choose.type = "button";
+    item.choose.addEventListener("click", () => show(key));
+    item.forget.className = "tdw-forget";
+    item.forget.title = "Take off this list (the file stays)";
+    item.forget.setAttribute("aria-label", "Take off this list");
+    item.actions = make("div", "tdw-actions", item.stop, item.resume, item.analyze, item.dismiss);
+    item.root = make("li", "tdw-item", item.choose, item.error, item.actions, item.forget);
+    item.root.dataset.key = key;
+    items.set(key, item);
+    return item;
+  }
+
+  function drawItem(item, key, section) {
+    const job = jobOf(key);
+    const run = known.runs.get(key);
+    const entry = known.library.find((one) => one.key === key);
+    const active = isActive(job);
+    const failed = Boolean(job) && job.state === "failed";
+    const training = active && job.kind === "train";
+    text(item.name, job ? job.name : entry ? entry.name : "");
+    item.choose.title = job ? job.path : entry ? entry.path : "";
+    const gone = entry && !entry.there && !job;
+    text(item.about, gone ? "not there any more" : active ? "" : run && run.about ? run.about : entry ? entry.about : "");
+    text(item.pace, active ? pace(job) : "");
+    text(item.train, training && job.train_loss !== null ? `train ${loss(job.train_loss)}` : "");
+    text(item.test, training && job.test_loss !== null ? `test ${loss(job.test_loss)}` : "");
+    item.track.hidden = !active;
+    item.bar.style.width = active && job.total ? `${(100 * job.done) / job.total}%` : "0";
+    const trouble = said.get(key) || (failed ? job.error : "");
+    text(item.error, trouble ? sentence(trouble) : "");
+    const idle = !active && run && run.state !== "lost" && section !== "recent";
+    item.stop.hidden = !active;
+    item.stop.disabled = active && job.state === "stopping";
+    item.resume.hidden = !(idle && run.state !== "finished");
+    text(item.resume, run && run.state === "new" ? "Train" : "Resume");
+    item.analyze.hidden = !(idle && run.checkpoints > 0 && run.analysed.done < run.analysed.total);
+    item.dismiss.hidden = !failed;
+    item.forget.hidden = section !== "recent";
+    item.root.dataset.state = failed ? "failed" : active ? job.state : gone ? "gone" : "";
+    item.root.dataset.section = section;
+    item.choose.setAttribute("aria-current", section === "open" ? "true" : "false");
+    for (const line of [item.about, item.pace, item.error]) line.hidden = !line.textContent;
+    item.losses.hidden = !item.train.textContent;
+    item.actions.hidden = [...item.actions.children].every((button) => button.hidden);
+  }
+
+  function pace(job) {
+    if (job.state === "starting") return "starting…";
+    if (job.state === "stopping") return "keeping what is done…";
+    const unit = job.kind === "train" ? "ep/s" : "checkpoints/s";
+    const doing = job.kind === "train" ? "" : "analysing · ";
+    const said = [`${doing}${whole(job.done)} / ${whole(job.total)}`];
+    if (job.epochs_per_second) said.push(`${short(job.epochs_per_second)} ${unit}`);
+    if (job.seconds_left !== null) said.push(`${duration(job.seconds_left)} left`);
+    return said.join(" · ");
+  }
+
+  // ---- words and elements -------------------------------------------------------------------------------------
+
+  const whole = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  const short = (number) => (number >= 100 ? whole(Math.round(number)) : number.toPrecision(2).replace(/\.0$/, ""));
+  const loss = (number) => (number >= 0.01 ? number.toPrecision(3) : number.toExponential(1));
+  const sentence = (said) => said.charAt(0).toUpperCase() + said.slice(1) + (/[.!?]$/.test(said) ? "" : ".");
+
+  function duration(seconds) {
+    if (seconds < 90) return `${Math.max(Math.round(seconds), 1)} s`;
+    if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+    return `${(seconds / 3600).toFixed(1)} h`;
+  }
+
+  function make(tag, name = "", ...children) {
+    const element = document.createElement(tag);
+    if (name) element.className = name;
+    element.append(...children);
+    return element;
+  }
+
+  function action(label, run) {
+    const button = make("button", "tdw-action", label);
+    button.type = "button";
+    button.addEventListener("click", run);
+    return button;
+  }
+
+  function text(element, wanted) {
+    if (element.textContent !== wanted) element.textContent = wanted;
+  }
+
+  // ---- light and dark -----------------------------------------------------------------------------------------
+
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const chosen = () => localStorage.getItem("tdw-theme") || "system";
+
+  function paint() {
+    const dark = chosen() === "system" ? system.matches : chosen() === "dark";
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    if (document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
+    for (const button of parts.themes || []) {
+      button.setAttribute("aria-pressed", String(button.dataset.name === chosen()));
+    }
+  }
+
+  function themes() {
+    const names = { system: "System", light: "Light", dark: "Dark" };
+    parts.themes = Object.entries(names).map(([name, label]) => {
+      const button = action(label, () => {
+        if (name === "system") localStorage.removeItem("tdw-theme");
+        else localStorage.setItem("tdw-theme", name);
+        paint();
+      });
+      button.dataset.name = name;
+      return button;
+    });
+    const group = make("div", "tdw-themes", ...parts.themes);
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-label", "Light or dark");
+    return group;
+  }
+
+  // ---- what Gradio calls --------------------------------------------------------------------------------------
+
+  let ready = 0;
+  function begin() {
+    ready += 1;
+    if (ready < 3) return;
+    paint();
+    system.addEventListener("change", paint);
+    new MutationObserver(paint).observe(document.body, { attributeFilter: ["class"] }); // Gradio sets its own
+    document.addEventListener("tdw:action", (event) => {
+      const key = event.detail.key || shown.key;
+      if (event.detail.action === "new") newRun();
+      else act(event.detail.action, key);
+    });
+    view(document.documentElement.dataset.tdwView || "run");
+    draw();
+    listen();
+  }
+
+  function newRun() {
+    view("new");
+  }
+
+  return {
+    lists(element) {
+      parts.refusal = make("p", "tdw-reason");
+      parts.refusal.id = "tdw-refusal";
+      parts.refusal.setAttribute("role", "alert");
+      parts.refusal.hidden = true;
+      parts.sections = {};
+      const names = { open: "Open", running: "Running", recent: "Recent" };
+      const drawn = Object.entries(names).map(([name, label]) => {
+        const list = make("ul");
+        const root = make("section", `tdw-section tdw-${name}`, make("h3", "", label), list);
+        root.hidden = true;
+        parts.sections[name] = { root, list };
+        return root;
+      });
+      element.append(parts.refusal, make("div", "tdw-scroll", ...drawn), themes());
+      parts.lists = element;
+      begin();
+    },
+    viewer(element) {
+      parts.instance = window.TdwViewer.mount(element, { base: null, events: news });
+      begin();
+    },
+    state(element) {
+      parts.state = element;
+      begin();
+    },
+    outcome(answer) {
+      const { key, error } = JSON.parse(answer || "{}");
+      const where = document.querySelector("#tdw-start-reason");
+      if (where) where.textContent = error ? sentence(error) : "";
+      if (key) {
+        known.runs.delete(key);
+        show(key);
+      }
+    },
+    newRun,
+    cancelNew: () => view("run"),
+    openPath,
+  };
+})();
+window.tdwShell = tdwShell;

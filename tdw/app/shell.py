@@ -1,0 +1,259 @@
+"""The window around the viewer: Gradio's part of the page.
+
+Three things stand side by side in one page that never scrolls: the side bar (`#tdw-side`), the viewer (`#tdw-viewer`)
+and, in the viewer's place when wanted, the *New run* form (`#tdw-new`). Lists, states and news are drawn by `shell.js`,
+which hears of changes through one event stream; Gradio carries the form, whose refusals are Python's.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from tdw.app import form
+from tdw.config import RunConfig, Setting, as_text, configure, estimate
+from tdw.errors import TdwError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from tdw.app.server import Workbench
+
+SYSTEM_FONT = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+# Before anything is drawn, so that no light page flashes up in the dark.
+EARLY = """<script>
+{const set = localStorage.getItem("tdw-theme");
+ const dark = set ? set === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+ document.documentElement.dataset.theme = dark ? "dark" : "light";}
+</script>"""
+
+
+def mount(application: FastAPI, workbench: Workbench, assets: dict[str, str]) -> None:
+    """Put the window at `/` of the application. `assets` are the addresses of scripts and styles by name."""
+    gr.mount_gradio_app(
+        application,
+        window(workbench),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        pwa=False,
+        theme=theme(),
+        head=EARLY + _head(assets),
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+    )
+
+
+def _head(assets: dict[str, str]) -> str:
+    styles = [f'<link rel="stylesheet" href="{a}">' for name, a in assets.items() if name.endswith(".css")]
+    scripts = [f'<script defer src="{a}"></script>' for name, a in assets.items() if name.endswith(".js")]
+    return "".join(styles + scripts)
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's components in the look of `viewer/tokens.css`, in both themes."""
+    look = {
+        "body_background_fill": "var(--tdw-bg)",
+        "body_text_color": "var(--tdw-ink)",
+        "body_text_color_subdued": "var(--tdw-muted)",
+        "background_fill_primary": "var(--tdw-surface)",
+        "background_fill_secondary": "var(--tdw-bg)",
+        "border_color_primary": "var(--tdw-line)",
+        "border_color_accent": "var(--tdw-accent)",
+        "color_accent_soft": "var(--tdw-accent-soft)",
+        "block_background_fill": "transparent",
+        "block_border_width": "0px",
+        "block_label_text_color": "var(--tdw-ink)",
+        "block_title_text_color": "var(--tdw-ink)",
+        "block_info_text_color": "var(--tdw-muted)",
+        "input_background_fill": "var(--tdw-surface)",
+        "input_background_fill_focus": "var(--tdw-surface)",
+        "input_border_color": "var(--tdw-line-strong)",
+        "input_border_color_focus": "var(--tdw-accent)",
+        "input_placeholder_color": "var(--tdw-muted)",
+        "input_shadow": "none",
+        "input_shadow_focus": "none",
+        "slider_color": "var(--tdw-accent)",
+        "button_primary_background_fill": "var(--tdw-accent)",
+        "button_primary_background_fill_hover": "color-mix(in srgb, var(--tdw-accent) 88%, var(--tdw-ink))",
+        "button_primary_border_color": "var(--tdw-accent)",
+        "button_primary_text_color": "var(--tdw-on-accent)",
+        "button_secondary_background_fill": "var(--tdw-surface)",
+        "button_secondary_background_fill_hover": "var(--tdw-bg)",
+        "button_secondary_border_color": "var(--tdw-line-strong)",
+        "button_secondary_text_color": "var(--tdw-ink)",
+        "link_text_color": "var(--tdw-accent)",
+        "error_text_color": "var(--tdw-bad)",
+    }
+    plain = {
+        "block_padding": "0px",
+        "block_label_padding": "0px",
+        "block_radius": "var(--tdw-radius)",
+        "block_shadow": "none",
+        "block_title_text_weight": "550",
+        "block_title_text_size": "12.5px",
+        "block_info_text_size": "11.5px",
+        "input_padding": "5px 9px",
+        "input_radius": "var(--tdw-radius-small)",
+        "input_text_size": "13px",
+        "input_border_width": "1px",
+        "button_small_padding": "4px 10px",
+        "button_small_radius": "var(--tdw-radius-small)",
+        "button_small_text_size": "13px",
+        "button_small_text_weight": "500",
+        "button_border_width": "1px",
+        "button_primary_shadow": "none",
+        "button_secondary_shadow": "none",
+        "button_transition": "none",
+        "layout_gap": "8px",
+        "form_gap_width": "0px",
+    }
+    base = gr.themes.Base(font=SYSTEM_FONT, font_mono=("ui-monospace", "monospace"), text_size="sm", spacing_size="sm")
+    both = {name + "_dark": value for name, value in look.items() if hasattr(base, name + "_dark")}
+    return base.set(**look, **both, **plain)
+
+
+def window(workbench: Workbench) -> gr.Blocks:
+    """The whole page as Gradio sees it."""
+    with gr.Blocks(title="Training Dynamics Workbench", fill_width=True, analytics_enabled=False) as blocks:  # noqa: SIM117
+        with gr.Row(elem_id="tdw-window"):
+            with gr.Column(elem_id="tdw-side"):
+                new = gr.Button("New run", variant="primary", size="sm", elem_id="tdw-new-button")
+                with gr.Row(elem_id="tdw-open"):
+                    path = gr.Textbox(
+                        show_label=False, container=False, placeholder="Path of a .tdw file", elem_id="tdw-path"
+                    )
+                    opens = gr.Button("Open", size="sm", elem_id="tdw-open-button")
+                _drawn("tdw-lists", "tdwShell.lists(element)")
+            with gr.Column(elem_id="tdw-main"):
+                _drawn("tdw-viewer", "tdwShell.viewer(element)")
+                _drawn("tdw-state", "tdwShell.state(element)")
+                with gr.Column(elem_id="tdw-new"):
+                    file = _form(workbench)
+        for event in (opens.click, path.submit):
+            event(None, inputs=path, js="(path) => { tdwShell.openPath(path); }", **QUIET)
+        new.click(form.suggestion, outputs=file, js="() => { tdwShell.newRun(); }", **QUIET)
+    return blocks
+
+
+def _drawn(name: str, script: str) -> gr.HTML:
+    """A component whose inside belongs to `shell.js`: a template that never changes, so that Gradio never redraws it."""
+    return gr.HTML(html_template="", js_on_load=script, elem_id=name, apply_default_css=False)
+
+
+def _form(workbench: Workbench) -> gr.Textbox:
+    """The form; returns its field for the path."""
+    first, more = form.fields()
+    shown: dict[str, Any] = {}
+    reasons: dict[str, gr.HTML] = {}
+
+    def field(name: str, make: Callable[[], Any]) -> None:
+        with gr.Column(elem_classes="tdw-field", elem_id=f"tdw-field-{name}", min_width=0):
+            shown[name] = make()
+            reasons[name] = gr.HTML("", elem_classes="tdw-reason", apply_default_css=False)
+
+    gr.HTML("<h2>New run</h2>", elem_classes="tdw-heading", apply_default_css=False)
+    with gr.Row(elem_id="tdw-form"):
+        with gr.Column(elem_id="tdw-fields", min_width=0):
+            field(
+                form.WHERE,
+                lambda: gr.Textbox(form.suggestion(), label="Save as", info="the project file the run is kept in"),
+            )
+            with gr.Row(elem_classes="tdw-grid"):
+                for setting in first:
+                    field(setting.name, lambda setting=setting: _control(setting))
+            with gr.Accordion("More settings", open=False, elem_id="tdw-more"), gr.Row(elem_classes="tdw-grid"):
+                for setting in more:
+                    field(setting.name, lambda setting=setting: _control(setting))
+        with gr.Column(elem_id="tdw-preview-side", min_width=0):
+            preview = gr.HTML(_preview(configure()), elem_id="tdw-preview", apply_default_css=False)
+            start = gr.Button("Start training", variant="primary", size="sm", elem_id="tdw-start")
+            cancel = gr.Button("Cancel", size="sm", elem_id="tdw-cancel")
+    outcome = gr.HTML(
+        "",
+        html_template="",
+        js_on_load="watch('value', () => tdwShell.outcome(props.value));",
+        elem_id="tdw-outcome",
+        apply_default_css=False,
+    )
+    names = list(shown)
+    inputs = [shown[name] for name in names]
+    number = itertools.count()
+
+    def judge(*values: Any) -> tuple[form.Verdict, list[str]]:
+        typed = dict(zip(names, values, strict=True))
+        verdict = form.check(typed, typed.pop(form.WHERE))
+        return verdict, [html.escape(verdict.reasons.get(name, "")) for name in names]
+
+    def typing(*values: Any) -> list[Any]:
+        verdict, said = judge(*values)
+        drawn = gr.skip() if verdict.config is None else _preview(verdict.config)
+        return [*said, drawn, gr.update(interactive=not verdict.reasons)]
+
+    def starting(*values: Any) -> list[Any]:
+        verdict, said = judge(*values)
+        answer: dict[str, Any] = {"number": next(number)}  # a repeated answer is an answer too
+        if verdict.path is not None:
+            try:
+                answer["key"] = workbench.train(verdict.path, verdict.arguments)
+            except TdwError as error:
+                answer["error"] = str(error)
+        return [*said, json.dumps(answer)]
+
+    outputs = [reasons[name] for name in names]
+    for control in inputs:
+        control.input(typing, inputs, [*outputs, preview, start], trigger_mode="always_last", **QUIET)
+    # A path that was fine when typed may be taken by now, so opening the form judges it again.
+    shown[form.WHERE].change(typing, inputs, [*outputs, preview, start], trigger_mode="always_last", **QUIET)
+    start.click(starting, inputs, [*outputs, outcome], **QUIET)
+    cancel.click(None, js="() => { tdwShell.cancelNew(); }", **QUIET)
+    return shown[form.WHERE]
+
+
+def _control(setting: Setting) -> Any:
+    """The input for one setting. Numbers are typed as text: then a refusal can quote what was typed."""
+    about = {"label": form.label(setting), "info": setting.help, "elem_id": f"tdw-input-{setting.name}"}
+    if setting.choices:
+        return gr.Dropdown(list(setting.choices), value=setting.default, **about)
+    if setting.type is float and setting.exclusive and setting.maximum == 1:
+        return gr.Slider(0.01, 0.99, value=setting.default, step=0.01, **about)
+    return gr.Textbox(setting.text, max_lines=1, **about)
+
+
+def _preview(settings: RunConfig) -> str:
+    """What a run with these settings will keep, cost and take, with its checkpoints along a line."""
+    cost = estimate(settings)
+    kept = form.epochs_kept(settings)
+    step = max(len(kept) // 400, 1)  # more ticks than pixels say no more
+    ticks = "".join(f'<i style="left:{100 * epoch / settings.epochs:.3f}%"></i>' for epoch in kept[::step])
+    rows = (
+        ("Checkpoints", f"{cost.checkpoints:,}".replace(",", " ")),
+        ("File", _size(cost.megabytes)),
+        ("Training", _duration(cost.seconds)),
+        ("Pairs to train on", f"{settings.train_pairs:,} of {settings.p**2:,}".replace(",", " ")),
+    )
+    listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
+    ends = f'<div class="tdw-ends"><span>0</span><span>{as_text(settings.epochs)}</span></div>'
+    return f'<dl>{listed}</dl><div class="tdw-ticks">{ticks}</div>{ends}'
+
+
+def _size(megabytes: float) -> str:
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(seconds, 1):.0f} s"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
