@@ -1,0 +1,36 @@
+"""The project file: one run, one HDF5 file, written so that nothing that was reported as saved is ever lost.
+
+layout.py    where everything lies: format 1.0
+slots.py     the commit record
+validate.py  is this a project file? nothing in it is believed before
+reader.py    Reader: what counts, compared with its checksums
+writer.py    Writer: commits, structural changes
+lock.py      one writer at a time
+osfile.py    the few places where operating systems differ
+"""
+
+import os
+
+# HDF5 loads every plug-in of a folder when a file names an unknown filter; read once, at the import of h5py.
+os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
+
+from tdw.store.layout import FORMAT_VERSION, LOSSES, AnalysisPlan, ArrayPlan
+from tdw.store.lock import locked_by
+from tdw.store.reader import Reader, StoredAnalysis, open_reader
+from tdw.store.slots import Commit
+from tdw.store.writer import Writer, create, open_writer
+
+__all__ = [
+    "FORMAT_VERSION",
+    "LOSSES",
+    "AnalysisPlan",
+    "ArrayPlan",
+    "Commit",
+    "Reader",
+    "StoredAnalysis",
+    "Writer",
+    "create",
+    "locked_by",
+    "open_reader",
+    "open_writer",
+]

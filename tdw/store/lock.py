@@ -1,0 +1,118 @@
+"""One writer at a time: a lock on a file beside the project, which carries the writer's process id.
+
+The lock belongs to an open descriptor (flock), so it dies with a killed process and survives the renames of the project
+file. The sidecar is removed when the writer closes, while the lock is still held; whoever opened that removed file
+meanwhile notices that the name means another file, and starts again. One left by a killed process says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from tdw.errors import OpenElsewhere
+from tdw.store import osfile
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+#: `locked_by` holds the lock for microseconds when it looks; a writer that meets it must not take it for a writer.
+PATIENCE = 0.2
+
+
+def sidecar(path: Path) -> Path:
+    """The lock's file: NAME.tdw.lock."""
+    return path.with_name(path.name + ".lock")
+
+
+def _try_lock(fd: int, *, shared: bool = False) -> bool:
+    try:
+        if fcntl is not None:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            os.lseek(fd, 1 << 20, os.SEEK_SET)  # beyond the process id, which others must be able to read
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _names(path: Path, fd: int) -> bool:
+    try:
+        there, here = path.stat(), os.fstat(fd)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _pid_in(fd: int) -> int | None:
+    text = osfile.read_some(fd, 20, 0).strip()
+    return int(text) if text.isdigit() else None
+
+
+class Lock:
+    """The right to write to a project file; taken at once or refused with OpenElsewhere.
+
+    Raises OSError where the sidecar cannot be made (missing folder, no permission).
+    """
+
+    def __init__(self, path: Path):
+        self._path = sidecar(path)
+        deadline = time.monotonic() + PATIENCE
+        while not self._acquired():
+            if time.monotonic() > deadline:
+                pid = locked_by(path)
+                who = f"process {pid}" if pid is not None else "another process"
+                raise OpenElsewhere(
+                    f"{path} is being written to by {who}: wait until it is done, or stop it. "
+                    "Reading is possible meanwhile."
+                )
+            time.sleep(0.005)
+
+    def _acquired(self) -> bool:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        self._fd = os.open(self._path, flags, 0o666)
+        if _try_lock(self._fd) and _names(self._path, self._fd):
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, str(os.getpid()).encode())
+            return True
+        os.close(self._fd)
+        return False
+
+    def release(self) -> None:
+        """Let the next writer in and leave nothing behind."""
+        if fcntl is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+            os.close(self._fd)
+        else:
+            os.close(self._fd)
+            with contextlib.suppress(OSError):  # open in the hands of the next writer, who will remove it
+                self._path.unlink()
+
+
+def locked_by(path: Path | str) -> int | None:
+    """Process id of whoever writes to a project file now; None when nobody does."""
+    beside = sidecar(Path(os.path.realpath(path)))
+    for _ in range(20):
+        try:
+            fd = os.open(beside, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
+        except OSError:
+            return None
+        try:
+            if _try_lock(fd, shared=True):
+                return None
+            pid = _pid_in(fd)
+        finally:
+            os.close(fd)
+        if pid is not None:
+            return pid
+        time.sleep(0.002)  # taken a moment ago, the number is not written yet
+    return None

@@ -1,0 +1,205 @@
+"""The few places where operating systems differ, and every operation the writer does to a disk.
+
+The writer calls nothing of the operating system but the methods of one `System`, so that a test can make any of them
+fail, or write all of them down and ask what a power cut at that instant would have left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+import time
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+COPY_BYTES = 8 << 20
+#: Errors by which a file system says that it has no such operation (and not that the operation failed).
+NO_SUCH_OPERATION = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EXDEV})
+_BINARY = getattr(os, "O_BINARY", 0)
+_CLOSED_TO_CHILDREN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
+# A link put in the place of a file, or a named pipe that would block for ever, is opened as neither.
+_CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_seek_lock = threading.Lock()
+
+
+class System:
+    """What the writer asks of the operating system; each method may raise OSError."""
+
+    #: A file that is open can be renamed over (not so on Windows).
+    replaces_open_files = os.name != "nt"
+
+    def open_existing(self, path: Path) -> int:
+        """Open for reading and writing."""
+        return os.open(path, os.O_RDWR | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL)
+
+    def open_new(self, path: Path) -> int:
+        """Make a file that was not there."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL, 0o666)
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        os.close(fd)
+
+    def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
+        """Write some of data at offset; returns how many bytes were taken."""
+        if hasattr(os, "pwrite"):
+            return os.pwrite(fd, data, offset)
+        with _seek_lock:
+            os.lseek(fd, offset, os.SEEK_SET)
+            return os.write(fd, data)
+
+    def datasync(self, fd: int) -> None:
+        """Return when all that was written is on the disk."""
+        if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync leaves the data in the drive's cache
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        elif hasattr(os, "fdatasync"):
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+
+    def fsync(self, fd: int) -> None:
+        """Return when data, size and times are on the disk."""
+        if hasattr(fcntl, "F_FULLFSYNC"):
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(fd)
+
+    def allocate(self, fd: int, size: int) -> None:
+        """Give an empty file its size in zeros, with the space for them taken from the disk."""
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(fd, 0, size)
+                return
+            except OSError as error:
+                if error.errno not in NO_SUCH_OPERATION:
+                    raise
+        zeros = bytes(min(size, COPY_BYTES))
+        for offset in range(0, size, COPY_BYTES):
+            write_all(self, fd, memoryview(zeros)[: size - offset], offset)
+
+    def copy(self, source: int, source_offset: int, target: int, target_offset: int, count: int) -> int:
+        """Copy some bytes from file to file; returns how many (0 only at the end of the source)."""
+        if hasattr(os, "copy_file_range"):
+            try:
+                return os.copy_file_range(source, target, count, source_offset, target_offset)
+            except OSError as error:
+                if error.errno not in NO_SUCH_OPERATION:
+                    raise
+        data = read_some(source, min(count, COPY_BYTES), source_offset)
+        write_all(self, target, data, target_offset)
+        return len(data)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename source over target."""
+        for wait in (0.02, 0.05, 0.1, 0.2, 0.4, 0.8):
+            try:
+                source.replace(target)
+                return
+            except PermissionError:
+                if self.replaces_open_files:
+                    raise
+                time.sleep(wait)  # Windows: somebody reads the file; readers come and go
+        source.replace(target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
+        path.unlink()
+
+    def sync_folder(self, folder: Path) -> None:
+        """Return when the names in a folder are on the disk (Windows: nothing to call)."""
+        if os.name == "nt":
+            return
+        fd = os.open(folder, os.O_RDONLY | _CLOSED_TO_CHILDREN)
+        try:
+            self.fsync_folder(fd)
+        finally:
+            os.close(fd)
+
+    def fsync_folder(self, fd: int) -> None:
+        """Fsync of a folder's descriptor; some network file systems have no such thing."""
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno not in NO_SUCH_OPERATION:
+                raise
+
+    def lock_shared(self, fd: int) -> bool:
+        """Keep others from locking the file for themselves (h5py's "r+" does); False when one of them was faster."""
+        if fcntl is None:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_SUCH_OPERATION | {errno.ENOLCK}:
+                raise
+        return True
+
+
+SYSTEM = System()
+
+
+def write_all(system: System, fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write every byte of data at offset, however little the system takes at a time."""
+    view = memoryview(data).cast("B")
+    while view:
+        count = system.pwrite(fd, view, offset)
+        if count <= 0:
+            raise OSError(errno.EIO, "the write took no bytes")
+        view = view[count:]
+        offset += count
+
+
+def copy_all(system: System, source: int, source_offset: int, target: int, target_offset: int, count: int) -> None:
+    """Copy count bytes from file to file."""
+    while count:
+        copied = system.copy(source, source_offset, target, target_offset, count)
+        if copied <= 0:
+            raise OSError(errno.EIO, "the file ended while it was copied")
+        source_offset, target_offset, count = source_offset + copied, target_offset + copied, count - copied
+
+
+def open_to_read(path: Path) -> int:
+    """A descriptor for reading; never blocks, never follows a last link."""
+    return os.open(path, os.O_RDONLY | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL)
+
+
+def read_some(fd: int, count: int, offset: int) -> bytes:
+    """Up to count bytes from offset; fewer only at the end of the file."""
+    if hasattr(os, "pread"):
+        return os.pread(fd, count, offset)
+    with _seek_lock:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, count)
+
+
+def read_into(fd: int, buffer: memoryview, offset: int) -> int:
+    """Fill a buffer from offset; returns the number of bytes read (fewer only at the end of the file)."""
+    done = 0
+    while done < len(buffer):
+        if hasattr(os, "preadv"):
+            count = os.preadv(fd, [buffer[done:]], offset + done)
+        else:
+            piece = read_some(fd, min(len(buffer) - done, COPY_BYTES), offset + done)
+            count = len(piece)
+            buffer[done : done + count] = piece
+        if count == 0:
+            break
+        done += count
+    return done
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Space that a user may still fill in the file system of a folder; None when it does not say."""
+    import shutil
+
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free
+    return None
