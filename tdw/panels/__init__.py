@@ -1,0 +1,22 @@
+"""What the page draws, from which arrays: one panel a file. The viewer knows kinds of panel, a panel names its arrays.
+
+`describe(project)` is what the viewer is told; `figure(project, name, epoch)` draws the same numbers as a Plotly figure.
+"""
+
+from tdw.panels.embedding_frequencies import embedding_frequencies
+from tdw.panels.loss import loss
+from tdw.panels.neuron_activations import neuron_activations
+from tdw.panels.neuron_frequencies import neuron_frequencies
+from tdw.panels.registry import PANELS, Panel, describe, figure, find
+
+__all__ = [
+    "PANELS",
+    "Panel",
+    "describe",
+    "embedding_frequencies",
+    "figure",
+    "find",
+    "loss",
+    "neuron_activations",
+    "neuron_frequencies",
+]

@@ -1,0 +1,47 @@
+"""Loss and accuracy over epochs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdw.panels import look
+from tdw.panels.registry import Spec, panel
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from tdw.project import Project
+
+
+def spec(_project: Project) -> Spec:
+    """Two quantities of two lines each; where a line has NaN it was not evaluated."""
+
+    def lines(quantity: str) -> list[dict[str, str]]:
+        return [{"array": f"{quantity}/{part}", "label": part, "colour": part} for part in ("train", "test")]
+
+    return {
+        "arrays": [f"{quantity}/{part}" for quantity in ("losses", "accuracy") for part in ("train", "test")],
+        "quantities": [
+            {"title": "Loss", "scale": "log", "lines": lines("losses")},
+            {"title": "Accuracy", "scale": "linear", "range": [0, 1], "lines": lines("accuracy")},
+        ],
+    }
+
+
+@panel(place=1, title="Loss", kind="curve", spec=spec)
+def loss(project: Project, epoch: int) -> go.Figure:
+    """Train and test loss at every epoch where they were evaluated, and where `epoch` is."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for name, values, colour in (
+        ("train", project.train_loss, look.TRAIN),
+        ("test", project.test_loss, look.TEST),
+    ):
+        known = np.flatnonzero(~np.isnan(values))
+        line = {"color": colour, "width": 1.5}
+        figure.add_scatter(x=project.epochs[known], y=values[known], name=name, mode="lines", line=line)
+    figure.add_vline(x=epoch, line={"color": look.MARK, "width": 1.5})
+    return look.styled(figure, f"Loss, epoch {epoch} marked", xaxis_title="epoch", yaxis_type="log")

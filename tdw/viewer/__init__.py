@@ -1,0 +1,1 @@
+"""The synchronised page: plain scripts and styles, and `page`, which says what they are."""

@@ -1,0 +1,260 @@
+// Panel kind "bars": one value per Fourier component (or frequency) at a checkpoint; a threshold dragged here marks the large ones.
+(function (T) {
+  "use strict";
+  T.kinds ??= {};
+
+  T.kinds.bars = class {
+    constructor(card, view) {
+      this.card = card;
+      this.view = view;
+      this.chosen = 0;
+      this.threshold = null;
+      this.frame = new T.Frame(card.body, view.tooltip, {
+        margin: { l: 34, r: 40, t: 8, b: 22 }, // the right margin holds the threshold's value, so that it covers no bar
+        layer: "over",
+        zoom: "x",
+        full: () => this.full,
+        axes: (range, width, height) => this.axes(range, width, height),
+        traces: () => [{ type: "scatter", x: [], y: [], hoverinfo: "skip" }],
+        painted: () => this.placeThreshold(),
+        hover: (x) => this.hover(x),
+        onZoom: (zoomed) => {
+          card.reset.hidden = !zoomed;
+          view.repaint();
+        },
+      });
+      this.handle = T.el("div", "tdw-threshold", null, {
+        role: "slider",
+        tabindex: "0",
+        "aria-label": "Threshold above which a frequency counts as dominant",
+        "aria-orientation": "vertical",
+      });
+      this.handle.append(T.el("i"), (this.handleText = T.el("span")));
+      this.frame.overlay.append(this.handle);
+      this.dragging();
+      card.reset.addEventListener("click", () => this.frame.setView(null));
+      card.items = () => this.menu();
+    }
+    get shape() {
+      return this.spec.views[this.chosen];
+    }
+    update(spec, run) {
+      this.spec = spec;
+      this.run = run;
+      const shape = this.shape;
+      const array = run.array(shape.array);
+      this.values = array?.rows ? array : null;
+      let top = 0;
+      if (this.values) for (const v of this.values.data) if (v > top) top = v;
+      top = top || 1;
+      const count = shape.frequency.length;
+      this.full = { x: [-0.8, count - 0.2], y: [0, top * 1.16] }; // room for a label above the tallest bar
+      if (this.threshold === null && this.values) {
+        // Where the rule "embedding" draws its line: a part of the largest norm at the last analysed checkpoint.
+        const last = this.values.data.subarray((this.values.rows - 1) * this.values.stride);
+        let largest = 0;
+        for (let i = 0; i < count; i++) if (shape.frequency[i] && last[i] > largest) largest = last[i];
+        this.threshold = largest * spec.threshold;
+      }
+      this.threshold = Math.min(this.threshold ?? 0, this.full.y[1]);
+      this.frame.redraw();
+    }
+    /** "const" and every so many frequencies; each component by name when there is room. */
+    axes(range, width, height) {
+      const { frequency, labels } = this.shape;
+      const [x0, x1] = range.x;
+      const each = width / (x1 - x0);
+      const values = [];
+      const text = [];
+      if (each > 44) {
+        labels.forEach((label, i) => i >= x0 && i <= x1 && (values.push(i), text.push(label)));
+      } else {
+        const middle = new Map(); // frequency -> centre of its bars
+        frequency.forEach((k, i) => middle.set(k, middle.has(k) ? (middle.get(k) + i) / 2 : i));
+        const perFrequency = each * (frequency.length / middle.size);
+        const step = [1, 2, 5, 10, 20, 25, 50, 100, 200, 500].find((s) => s * perFrequency > 42) || 1000;
+        for (const [k, x] of middle) {
+          if (x < x0 || x > x1) continue;
+          if (k === 0 || k % step === 0) {
+            values.push(x);
+            text.push(k === 0 ? "const" : `k=${k}`);
+          }
+        }
+      }
+      return { x: { values, text }, y: T.linearTicks(range.y[0], range.y[1], Math.max(2, Math.floor(height / 50)), false) };
+    }
+    row(index) {
+      return this.values ? this.view.row(this.spec.analysis, index) : -1;
+    }
+    draw(index) {
+      const row = this.row(index);
+      this.drawn = row;
+      const { context: g, canvas, ratio, inner, colours } = this.frame;
+      g.clearRect(0, 0, canvas.width, canvas.height);
+      if (row < 0 || row >= this.values.rows) return this.card.read(this.shape?.quantity || "");
+      const { data, stride } = this.values;
+      const { frequency } = this.shape;
+      const [x0, x1] = this.frame.range.x;
+      const [, top] = this.frame.range.y;
+      const each = (inner.width * ratio) / (x1 - x0);
+      const gap = each > 3 * ratio ? Math.max(1, Math.round(each * 0.2)) : 0;
+      const height = canvas.height;
+      const from = row * stride;
+      const first = Math.max(0, Math.floor(x0));
+      const last = Math.min(frequency.length - 1, Math.ceil(x1));
+      const dominant = new Set();
+      const tall = new Map(); // frequency above the threshold -> [x of its middle, value of its tallest bar]
+      for (let pass = 0; pass < 2; pass++) {
+        // one colour after the other: a change of fillStyle costs more than a rectangle
+        g.fillStyle = pass ? colours.accent : colours.bar;
+        for (let i = first; i <= last; i++) {
+          const value = data[from + i];
+          const above = frequency[i] > 0 && value >= this.threshold;
+          if (above !== Boolean(pass)) continue;
+          const left = Math.round((i - 0.5 - x0) * each);
+          const right = Math.round((i + 0.5 - x0) * each) - gap;
+          const y = Math.round((1 - value / top) * height);
+          g.fillRect(left, y, Math.max(1, right - left), height - y);
+        }
+      }
+      for (let i = 0; i < frequency.length; i++) {
+        const k = frequency[i];
+        const value = data[from + i];
+        if (!k || value < this.threshold) continue;
+        dominant.add(k);
+        if (i < first || i > last) continue;
+        const known = tall.get(k);
+        if (!known) tall.set(k, [i, value]);
+        else tall.set(k, [(known[0] + i) / 2, Math.max(known[1], value)]);
+      }
+      this.dominant = [...dominant];
+      this.label(g, tall, x0, each, top, height, ratio, colours);
+      this.card.read(`${this.shape.quantity} · ${this.sentence()}`);
+      return undefined;
+    }
+    sentence() {
+      const count = this.dominant.length;
+      const total = this.shape.frequencies;
+      if (!count) return `none above ${T.short(this.threshold)}`;
+      if (count === total && count > 3) return `all ${total} above ${T.short(this.threshold)}`;
+      if (count > 9) return `${count} of ${total} above ${T.short(this.threshold)}`;
+      return `k = ${this.dominant.join(", ")} above ${T.short(this.threshold)}`;
+    }
+    /** Numbers over dominant bars, tallest first; one that would touch another, or a bar, or the edge, gives way. */
+    label(g, tall, x0, each, top, height, ratio, colours) {
+      g.font = `${11 * ratio}px ${colours.font}`;
+      g.textAlign = "center";
+      g.textBaseline = "alphabetic";
+      g.fillStyle = colours.ink;
+      const taken = [];
+      const limit = this.frame.canvas.width;
+      this.labelled = [];
+      const order = [...tall].sort((a, b) => b[1][1] - a[1][1]);
+      for (const [k, [i, value]] of order) {
+        const width = g.measureText(String(k)).width;
+        const x = T.clamp((i - x0) * each - each * 0.1, width / 2, limit - width / 2);
+        const y = (1 - value / top) * height - 4 * ratio;
+        const box = [x - width / 2 - 2 * ratio, y - 9 * ratio, x + width / 2 + 2 * ratio, y + ratio];
+        if (taken.some((o) => box[0] < o[2] && box[2] > o[0] && box[1] < o[3] && box[3] > o[1])) continue;
+        if (this.coversBar(box, x0, each, top, height)) continue;
+        taken.push(box);
+        this.labelled.push({ k, box: box.map((v) => v / ratio) });
+        g.fillText(String(k), x, y);
+      }
+    }
+    coversBar(box, x0, each, top, height) {
+      const { data, stride } = this.values;
+      const first = Math.max(0, Math.floor(box[0] / each + x0 + 0.5));
+      const last = Math.min(stride - 1, Math.floor(box[2] / each + x0 + 0.5));
+      for (let i = first; i <= last; i++) if ((1 - data[this.drawn * stride + i] / top) * height < box[3] - 1) return true;
+      return false;
+    }
+    placeThreshold() {
+      const y = this.frame.py(this.threshold);
+      this.handle.style.transform = `translateY(${y}px)`;
+      T.setText(this.handleText, T.short(this.threshold));
+      this.handle.setAttribute("aria-valuemin", "0");
+      this.handle.setAttribute("aria-valuemax", this.full.y[1].toFixed(3));
+      this.handle.setAttribute("aria-valuenow", this.threshold.toFixed(3));
+    }
+    move(value) {
+      this.threshold = T.clamp(value, 0, this.full.y[1]);
+      this.placeThreshold();
+      this.view.repaint();
+    }
+    dragging() {
+      const { handle } = this;
+      const at = (event) => {
+        const box = this.frame.overlay.getBoundingClientRect();
+        this.move((1 - (event.clientY - box.top) / box.height) * this.full.y[1]);
+      };
+      handle.addEventListener("pointerdown", (event) => {
+        if (event.button !== 0) return;
+        handle.setPointerCapture(event.pointerId);
+        handle.classList.add("tdw-dragged");
+        event.preventDefault();
+        handle.focus({ preventScroll: true });
+      });
+      handle.addEventListener("pointermove", (event) => handle.hasPointerCapture(event.pointerId) && at(event));
+      handle.addEventListener("lostpointercapture", () => handle.classList.remove("tdw-dragged"));
+      handle.addEventListener("keydown", (event) => {
+        const step = { ArrowUp: 0.01, ArrowDown: -0.01, PageUp: 0.1, PageDown: -0.1 }[event.key];
+        if (!step) return; // left and right stay with the checkpoints
+        event.preventDefault();
+        this.move(this.threshold + step * this.full.y[1]);
+      });
+    }
+    hover(x) {
+      const i = Math.round(x);
+      const { labels, frequency } = this.shape;
+      if (this.drawn < 0 || this.drawn === undefined || i < 0 || i >= labels.length) return null;
+      const value = this.values.data[this.drawn * this.values.stride + i];
+      const note = frequency[i] && value >= this.threshold ? "above the threshold" : "";
+      return [[labels[i], ""], `norm ${T.exact(value)}`, note].filter((line) => line.length);
+    }
+    menu() {
+      return [
+        {
+          group: "Bars",
+          value: this.chosen,
+          options: this.spec.views.map((shape, value) => ({ label: shape.title, value })),
+          choose: (value) => {
+            this.chosen = value;
+            this.frame.view = null;
+            this.card.reset.hidden = true;
+            this.update(this.spec, this.run);
+            this.view.repaint();
+          },
+        },
+        {
+          label: "Threshold as at the start",
+          run: () => {
+            this.threshold = null;
+            this.update(this.spec, this.run);
+            this.view.repaint();
+          },
+        },
+      ];
+    }
+    /** For tests: where bar `i` is painted (CSS pixels of the window), its value, and the pixel's colour there. */
+    probe(i) {
+      const { canvas, ratio } = this.frame;
+      const x = (i - this.frame.range.x[0] - 0.1) * ((this.frame.inner.width * ratio) / (this.frame.range.x[1] - this.frame.range.x[0]));
+      const value = this.values.data[this.drawn * this.values.stride + i];
+      const pixel = this.frame.context.getImageData(Math.round(x), canvas.height - 1, 1, 1).data;
+      const column = this.frame.context.getImageData(Math.round(x), 0, 1, canvas.height).data;
+      let top = canvas.height;
+      while (top > 0 && column[4 * (top - 1) + 3] > 0) top--;
+      return { value, pixel: [...pixel], height: (canvas.height - top) / ratio, expected: (value / this.frame.range.y[1]) * this.frame.inner.height };
+    }
+    resize() {
+      this.frame.resize();
+    }
+    theme(colours) {
+      this.frame.theme(colours);
+    }
+    close() {
+      this.frame.close();
+    }
+  };
+})((window.TdwViewer = window.TdwViewer || {}));

@@ -1,0 +1,96 @@
+// Numbers as the page writes them, and the ticks of axes.
+(function (T) {
+  "use strict";
+  const THIN = "\u202f"; // narrow no-break space: 12 500 must not break over two lines
+
+  /** 12500 -> "12 500". */
+  T.integer = (n) => String(Math.round(n)).replace(/\B(?=(\d{3})+(?!\d))/g, THIN);
+
+  /** A short value for a reading: 3.1e-5, 0.412, 4.08. */
+  T.short = (v) => {
+    if (v === null || v === undefined || Number.isNaN(v)) return "–";
+    if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
+    const size = Math.abs(v);
+    if (size === 0) return "0";
+    if (size < 0.01 || size >= 1e5) return v.toExponential(1).replace("e+", "e").replace("-", (_, at) => (at ? "-" : "−"));
+    if (size >= 100) return String(Math.round(v));
+    return v.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
+  };
+
+  /** All the digits a float32 has, for tooltips. */
+  T.exact = (v) => {
+    if (v === undefined || v === null || Number.isNaN(v)) return "not evaluated";
+    if (v === 0) return "0";
+    const size = Math.abs(v);
+    return size < 1e-4 || size >= 1e6 ? v.toExponential(5).replace("e+", "e") : String(Number(v.toPrecision(6)));
+  };
+
+  T.clamp = (v, low, high) => (v < low ? low : v > high ? high : v);
+
+  /** Index of the entry of the increasing `list` that is nearest to `x` (-1 when empty). */
+  T.nearest = (list, x) => {
+    if (!list.length) return -1;
+    let low = 0;
+    let high = list.length - 1;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (list[middle] <= x) low = middle;
+      else high = middle;
+    }
+    return x - list[low] <= list[high] - x ? low : high;
+  };
+
+  const niceStep = (rough) => {
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const digit = rough / power;
+    return (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10) * power;
+  };
+
+  /** Round values between low and high, at most `most` of them; whole numbers only where `whole`. */
+  T.linearTicks = (low, high, most, whole) => {
+    let step = niceStep((high - low) / Math.max(1, most));
+    if (whole) step = Math.max(1, Math.round(step));
+    const values = [];
+    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) values.push(i * step);
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    const text = values.map((v) => (Math.abs(v) >= 1000 ? T.integer(v) : v.toFixed(digits)));
+    return { values, text };
+  };
+
+  /** Ticks of a log axis whose range is given as exponents: powers of ten, thinned; 2 and 5 between them when few. */
+  T.logTicks = (low, high, most) => {
+    const name = (v) => (v >= 0.01 && v < 1e5 ? String(Number(v.toPrecision(3))) : v.toExponential(0).replace("e+", "e"));
+    const first = Math.ceil(low - 1e-9);
+    const last = Math.floor(high + 1e-9);
+    if (last - first < 1) {
+      const ticks = T.linearTicks(10 ** low, 10 ** high, most, false);
+      return { values: ticks.values, text: ticks.values.map((v) => String(Number(v.toPrecision(4)))) };
+    }
+    const every = Math.max(1, Math.ceil((last - first + 1) / Math.max(2, most)));
+    const values = [];
+    for (let e = first; e <= last; e++) {
+      if ((((e % every) + every) % every) === 0) values.push(10 ** e);
+      if (last - first < 3 && every === 1) for (const m of [2, 5]) if (Math.log10(m) + e <= high) values.push(m * 10 ** e);
+    }
+    if (last - first < 3) for (const m of [2, 5]) if (Math.log10(m) + first - 1 >= low) values.unshift(m * 10 ** (first - 1));
+    values.sort((a, b) => a - b);
+    return { values, text: values.map(name) };
+  };
+
+  /** Create an element: el("span", "tdw-x", "text", {title: "…"}); text is always text, never HTML. */
+  T.el = (tag, className, text, attributes) => {
+    const node = document.createElement(tag);
+    if (className) node.className = className;
+    if (text !== undefined && text !== null) node.textContent = text;
+    for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
+    return node;
+  };
+
+  /** Set the text of a node only where it differs: an unchanged node costs no layout. */
+  T.setText = (node, text) => {
+    if (node.tdwText !== text) {
+      node.tdwText = text;
+      node.textContent = text;
+    }
+  };
+})((window.TdwViewer = window.TdwViewer || {}));

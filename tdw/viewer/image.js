@@ -1,0 +1,236 @@
+// Panel kind "image": a heat map (row × column) at a checkpoint, colours fixed to 0…1, columns in their own or a sorted order.
+(function (T) {
+  "use strict";
+  T.kinds ??= {};
+
+  T.kinds.image = class {
+    constructor(card, view) {
+      this.card = card;
+      this.view = view;
+      this.sort = "cluster";
+      this.frame = new T.Frame(card.body, view.tooltip, {
+        margin: { l: 30, r: 4, t: 8, b: 20 },
+        layer: "under",
+        full: () => this.full,
+        axes: (range, width, height) => this.axes(range, width, height),
+        traces: () => [{ type: "scatter", x: [], y: [], hoverinfo: "skip" }],
+        painted: () => this.placePins(),
+        hover: (x, y) => this.hover(x, y),
+        click: (x) => this.pick(x),
+        onZoom: (zoomed) => {
+          card.reset.hidden = !zoomed;
+          view.repaint();
+        },
+      });
+      this.buffer = document.createElement("canvas");
+      this.pins = [];
+      const scale = T.el("span", "tdw-scale", null, { title: "Colours are the same at every checkpoint: 0 to 1" });
+      scale.append(T.el("span", null, "0"), T.el("i"), T.el("span", null, "1"));
+      card.tools.append(scale);
+      card.reset.addEventListener("click", () => this.frame.setView(null));
+      card.items = () => this.menu();
+    }
+    update(spec, run) {
+      this.spec = spec;
+      this.run = run;
+      const array = run.array(spec.array);
+      this.values = array?.rows ? array : null;
+      const { d_mlp: columns, frequencies: rows } = run.manifest.parameters;
+      Object.assign(this, { columns, rows });
+      this.full = { x: [-0.5, columns - 0.5], y: [0.5, rows + 0.5] };
+      this.cluster = run.array(spec.cluster.array);
+      this.dead = run.array(spec.dead.array);
+      this.arrange();
+      this.frame.redraw();
+    }
+    /** order[position] = neuron; groups = runs of positions of one final cluster. */
+    arrange() {
+      const { columns, rows } = this;
+      this.order = Uint32Array.from({ length: columns }, (_, n) => n);
+      this.groups = null;
+      const sorted = this.sort === "cluster" && this.cluster?.rows && this.values;
+      if (sorted) {
+        const last = this.cluster.rows - 1;
+        const own = this.cluster.data.subarray(last * columns);
+        const row = Math.min(last, this.values.rows - 1) * this.values.stride;
+        const best = new Float64Array(columns);
+        for (let n = 0; n < columns; n++) {
+          for (let k = 0; k < rows; k++) best[n] = Math.max(best[n], this.values.data[row + k * columns + n]);
+        }
+        const group = (n) => (own[n] > 0 ? own[n] : 1e6); // the unassigned stand at the end
+        this.order.sort((m, n) => group(m) - group(n) || best[n] - best[m] || m - n);
+        this.groups = [];
+        this.order.forEach((n, position) => {
+          const current = this.groups.at(-1);
+          if (current?.frequency === own[n]) current.to = position;
+          else this.groups.push({ frequency: own[n], from: position, to: position });
+        });
+      }
+      this.place = new Uint32Array(columns);
+      this.order.forEach((n, position) => (this.place[n] = position));
+    }
+    axes(range, width, height) {
+      const y = T.linearTicks(range.y[0], range.y[1], Math.max(2, Math.floor(height / 40)), true);
+      let x = T.linearTicks(range.x[0], range.x[1], Math.max(2, Math.floor(width / 70)), true);
+      if (this.groups) {
+        x = { values: [], text: [] };
+        let end = -Infinity;
+        for (const group of this.groups) {
+          const from = Math.max(group.from - 0.5, range.x[0]);
+          const to = Math.min(group.to + 0.5, range.x[1]);
+          if (to <= from) continue;
+          const name = group.frequency > 0 ? `k ${group.frequency}` : "no cluster";
+          const half = name.length * 3.4 + 3;
+          const middle = (((from + to) / 2 - range.x[0]) / (range.x[1] - range.x[0])) * width;
+          if (middle - half < end || middle - half < -20 || middle + half > width + 3) continue;
+          end = middle + half + 4;
+          x.values.push((from + to) / 2);
+          x.text.push(name);
+        }
+      }
+      return { x, y, gridY: false };
+    }
+    draw(index) {
+      const row = this.values ? this.view.row(this.spec.analysis, index) : -1;
+      this.drawn = row;
+      const { context: g, canvas, colours } = this.frame;
+      g.clearRect(0, 0, canvas.width, canvas.height);
+      if (row < 0 || row >= this.values.rows) return this.card.read(this.spec.quantity);
+      const { lut } = colours;
+      const { columns, order } = this;
+      const [x0, x1] = this.frame.range.x;
+      const [y0, y1] = this.frame.range.y;
+      const c0 = Math.max(0, Math.floor(x0 + 0.5));
+      const c1 = Math.min(columns, Math.ceil(x1 + 0.5));
+      const r0 = Math.max(0, Math.floor(y0 - 0.5));
+      const r1 = Math.min(this.rows, Math.ceil(y1 - 0.5));
+      // More cells than pixels: each pixel takes the largest of its cells, so that a lone bright neuron does not vanish.
+      const w = Math.min(c1 - c0, canvas.width);
+      const h = Math.min(r1 - r0, canvas.height);
+      this.pooled = w < c1 - c0 || h < r1 - r0;
+      if (!this.image || this.image.width !== w || this.image.height !== h) {
+        Object.assign(this.buffer, { width: w, height: h });
+        this.image = new ImageData(w, h);
+        this.pixels = new Uint32Array(this.image.data.buffer);
+      }
+      const { data } = this.values;
+      const from = row * this.values.stride;
+      for (let j = 0; j < h; j++) {
+        const top = r0 + Math.floor((j * (r1 - r0)) / h);
+        const bottom = r0 + Math.floor(((j + 1) * (r1 - r0)) / h);
+        let to = (h - 1 - j) * w; // frequency 1 at the bottom
+        for (let i = 0; i < w; i++, to++) {
+          const left = c0 + Math.floor((i * (c1 - c0)) / w);
+          const right = c0 + Math.floor(((i + 1) * (c1 - c0)) / w);
+          let value = 0;
+          for (let k = top; k < bottom; k++) {
+            for (let c = left; c < right; c++) {
+              const share = data[from + k * columns + order[c]];
+              if (share > value) value = share;
+            }
+          }
+          this.pixels[to] = lut[value >= 1 ? 255 : (value * 255 + 0.5) | 0];
+        }
+      }
+      this.buffer.getContext("2d").putImageData(this.image, 0, 0);
+      g.imageSmoothingEnabled = false;
+      const sx = canvas.width / (x1 - x0);
+      const sy = canvas.height / (y1 - y0);
+      const dx = (c0 - 0.5 - x0) * sx;
+      const dy = (y1 - (r1 + 0.5)) * sy;
+      g.drawImage(this.buffer, dx, dy, (c1 - c0) * sx, (r1 - r0) * sy);
+      return this.card.read(this.reading(index));
+    }
+    reading(index) {
+      const { cluster, columns, spec } = this;
+      const row = this.view.row(spec.cluster.analysis, index); // analyses may cover different checkpoints
+      if (!cluster || row < 0 || row >= cluster.rows) return spec.quantity;
+      const own = cluster.data.subarray(row * columns, (row + 1) * columns);
+      let assigned = 0;
+      const seen = new Uint8Array(this.rows + 1);
+      let clusters = 0;
+      for (let n = 0; n < columns; n++) {
+        if (own[n] <= 0) continue;
+        assigned++;
+        if (!seen[own[n]]) clusters += seen[own[n]] = 1;
+      }
+      const what = assigned ? `${assigned} of ${columns} in ${clusters} cluster${clusters > 1 ? "s" : ""}` : "no clusters yet";
+      return `${spec.quantity} · ${what} (≥ ${T.short(spec.threshold)})`;
+    }
+    hover(x, y) {
+      const position = Math.round(x);
+      const k = Math.round(y);
+      if (!(this.drawn >= 0) || position < 0 || position >= this.columns || k < 1 || k > this.rows) return null;
+      const n = this.order[position];
+      const lines = [[`neuron ${n}`, `frequency ${k}`], `share ${T.exact(this.values.data[this.drawn * this.values.stride + (k - 1) * this.columns + n])}`];
+      const of = (array, analysis) => {
+        const row = this.view.row(analysis, this.view.index);
+        return array && row >= 0 && row < array.rows ? array.data[row * this.columns + n] : undefined;
+      };
+      const cluster = of(this.cluster, this.spec.cluster.analysis);
+      if (of(this.dead, this.spec.dead.analysis)) lines.push("dead: its activation does not vary");
+      else if (cluster !== undefined) lines.push(cluster > 0 ? `in cluster k ${cluster}` : "in no cluster");
+      lines.push(this.view.pins.includes(n) ? "click: unpin" : "click: pin this neuron");
+      return lines;
+    }
+    pick(x) {
+      const position = Math.round(x);
+      if (position >= 0 && position < this.columns) this.view.togglePin(this.order[position]);
+    }
+    /** Pinned neurons get a mark above the picture, not on it. */
+    placePins() {
+      for (const node of this.pins) node.remove();
+      this.pins = [];
+      if (!this.values) return;
+      for (const n of this.view.pins) {
+        const x = this.frame.px(this.place[n]);
+        if (x < 0 || x > this.frame.inner.width) continue;
+        const mark = T.el("i", "tdw-pin-mark", null, { title: `neuron ${n} is pinned` });
+        mark.style.transform = `translateX(${x}px)`;
+        this.pins.push(mark);
+      }
+      this.frame.overlay.append(...this.pins);
+    }
+    pinned() {
+      this.placePins();
+    }
+    menu() {
+      return [
+        {
+          group: "Neurons in order of",
+          value: this.sort,
+          options: [
+            { label: "Final cluster", value: "cluster" },
+            { label: "Index", value: "index" },
+          ],
+          choose: (value) => {
+            this.sort = value;
+            this.update(this.spec, this.run);
+            this.view.repaint();
+          },
+        },
+      ];
+    }
+    /** For tests: share of frequency k of a neuron and the pixel painted for it. */
+    probe(k, neuron) {
+      const { canvas, ratio } = this.frame;
+      const x = Math.floor(this.frame.px(this.place[neuron]) * ratio);
+      const y = Math.floor(this.frame.py(k) * ratio);
+      return {
+        value: this.values.data[this.drawn * this.values.stride + (k - 1) * this.columns + neuron],
+        pixel: [...this.frame.context.getImageData(T.clamp(x, 0, canvas.width - 1), T.clamp(y, 0, canvas.height - 1), 1, 1).data],
+        pooled: this.pooled,
+        range: this.frame.range,
+      };
+    }
+    resize() {
+      this.frame.resize();
+    }
+    theme(colours) {
+      this.frame.theme(colours);
+    }
+    close() {
+      this.frame.close();
+    }
+  };
+})((window.TdwViewer = window.TdwViewer || {}));

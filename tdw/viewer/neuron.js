@@ -1,0 +1,172 @@
+// A neuron's activation over all (a, b), exactly, from about 2·heads·p numbers: what the server sends is not a picture.
+// Axes: h head · a first operand (row) · b second operand (column).
+(function (T) {
+  "use strict";
+
+  /** Attention to a and to b, (head, a, b) each, from the scores of one checkpoint (2, head, p), relative to that of '='. */
+  T.attention = (scores, offset, heads, p, into) => {
+    const size = heads * p * p;
+    const out = into || { first: new Float32Array(size), second: new Float32Array(size) };
+    const { first, second } = out;
+    const e0 = new Float64Array(p);
+    const e1 = new Float64Array(p);
+    for (let h = 0; h < heads; h++) {
+      const t0 = offset + h * p;
+      const t1 = offset + (heads + h) * p;
+      let top = 0; // the score of '=' itself
+      for (let i = 0; i < p; i++) top = Math.max(top, scores[t0 + i], scores[t1 + i]);
+      // One shift for the whole head: only the ratio counts. Scores so far apart that everything underflows are redone below.
+      for (let i = 0; i < p; i++) {
+        e0[i] = Math.exp(scores[t0 + i] - top);
+        e1[i] = Math.exp(scores[t1 + i] - top);
+      }
+      const e2 = Math.exp(-top);
+      const saturated = e2 < 1e-280;
+      let at = h * p * p;
+      for (let a = 0; a < p; a++) {
+        for (let b = 0; b < p; b++, at++) {
+          if (saturated) {
+            const x = scores[t0 + a];
+            const y = scores[t1 + b];
+            const m = Math.max(x, y, 0);
+            const ex = Math.exp(x - m);
+            const ey = Math.exp(y - m);
+            const z = ex + ey + Math.exp(-m);
+            first[at] = ex / z;
+            second[at] = ey / z;
+          } else {
+            const z = 1 / (e0[a] + e1[b] + e2);
+            first[at] = e0[a] * z;
+            second[at] = e1[b] * z;
+          }
+        }
+      }
+    }
+    return out;
+  };
+
+  /** Activation of one neuron, (a, b), into `out`; its table is [c, D0 (head, a), D1 (head, b)] from `offset` on. Returns the largest value. */
+  T.neuronMap = (table, offset, attention, heads, p, out) => {
+    const { first, second } = attention;
+    const c = table[offset];
+    const d0 = offset + 1;
+    const d1 = d0 + heads * p;
+    let largest = 0;
+    for (let h = 0; h < heads; h++) {
+      const last = h === heads - 1;
+      let at = 0;
+      let from = h * p * p;
+      const column = d1 + h * p;
+      for (let a = 0; a < p; a++) {
+        const weight = table[d0 + h * p + a];
+        for (let b = 0; b < p; b++, at++, from++) {
+          const value = (h ? out[at] : c) + first[from] * weight + second[from] * table[column + b];
+          if (last) {
+            out[at] = value > 0 ? value : 0;
+            if (value > largest) largest = value;
+          } else out[at] = value;
+        }
+      }
+    }
+    return largest;
+  };
+
+  /** The tables of neurons, fetched when first shown and kept, the least recently shown given up beyond `limit` bytes. */
+  T.Tables = class {
+    constructor(run, limit = 160e6) {
+      this.run = run;
+      this.limit = limit;
+      this.kept = new Map(); // neuron -> Float32Array (checkpoint, width); a Map remembers its order: oldest first
+      this.pending = new Map();
+      this.largestOf = new Map();
+      this.scores = null;
+      this.scoresPending = null;
+      const { p, heads } = run.manifest.parameters;
+      this.p = p;
+      this.heads = heads;
+      this.width = 1 + 2 * heads * p;
+    }
+    get(neuron) {
+      const table = this.kept.get(neuron);
+      if (table) {
+        this.kept.delete(neuron);
+        this.kept.set(neuron, table);
+      }
+      return table;
+    }
+    rows(table) {
+      return table.length / this.width;
+    }
+    /** Offset of checkpoint `index` in a neuron's table, or -1 while it has not come. */
+    offset(table, index) {
+      return index >= 0 && index < this.rows(table) ? index * this.width : -1;
+    }
+    scoresOffset(index) {
+      const size = 2 * this.heads * this.p;
+      return this.scores && index >= 0 && (index + 1) * size <= this.scores.length ? index * size : -1;
+    }
+    needScores() {
+      const size = 2 * this.heads * this.p;
+      if (this.scores && this.scores.length >= this.run.checkpoints.length * size) return null;
+      this.scoresPending ??= this.run.source
+        .scores()
+        .then((bytes) => (this.scores = new Float32Array(bytes)))
+        .finally(() => (this.scoresPending = null));
+      return this.scoresPending;
+    }
+    /** Make sure the tables of `neurons` reach the last checkpoint. Resolves to true when something new came. */
+    async need(neurons) {
+      const count = this.run.checkpoints.length;
+      const missing = neurons.filter((n) => {
+        const table = this.kept.get(n);
+        return (!table || this.rows(table) < count) && !this.pending.has(n);
+      });
+      const waits = neurons.filter((n) => this.pending.has(n)).map((n) => this.pending.get(n));
+      if (missing.length) {
+        const fetched = this.fetch(missing);
+        for (const n of missing) this.pending.set(n, fetched);
+        waits.push(fetched);
+      }
+      const scores = this.needScores();
+      await Promise.all([...waits, scores]);
+      return waits.length > 0;
+    }
+    async fetch(neurons) {
+      try {
+        const all = new Float32Array(await this.run.source.neurons(neurons));
+        const rows = Math.floor(all.length / (neurons.length * this.width));
+        neurons.forEach((neuron, i) => {
+          const table = new Float32Array(rows * this.width);
+          for (let row = 0; row < rows; row++) {
+            const from = (row * neurons.length + i) * this.width;
+            table.set(all.subarray(from, from + this.width), row * this.width);
+          }
+          this.kept.delete(neuron);
+          this.kept.set(neuron, table);
+          this.largestOf.delete(neuron);
+        });
+        let bytes = 0;
+        for (const table of this.kept.values()) bytes += table.byteLength;
+        for (const [neuron, table] of this.kept) {
+          if (bytes <= this.limit || neurons.includes(neuron)) break;
+          bytes -= table.byteLength;
+          this.kept.delete(neuron);
+        }
+      } finally {
+        for (const neuron of neurons) this.pending.delete(neuron);
+      }
+    }
+    /** Largest activation of a neuron over all checkpoints, computed here: used where no summary is stored. */
+    largest(neuron, table, attentionAt, scratch) {
+      if (!this.largestOf.has(neuron)) {
+        let largest = 0;
+        for (let row = 0; row < this.rows(table); row++) {
+          const attention = attentionAt(row);
+          if (attention) largest = Math.max(largest, T.neuronMap(table, row * this.width, attention, this.heads, this.p, scratch));
+        }
+        this.largestOf.set(neuron, largest);
+      }
+      return this.largestOf.get(neuron);
+    }
+  };
+})((window.TdwViewer = window.TdwViewer || {}));

@@ -1,0 +1,167 @@
+// Where data comes from. `Source` speaks to the server; a page that carries its own data offers the same four methods.
+(function (T) {
+  "use strict";
+  const TYPES = {
+    "<f8": Float64Array,
+    "<f4": Float32Array,
+    "<i8": BigInt64Array,
+    "<i4": Int32Array,
+    "<i2": Int16Array,
+    "<u4": Uint32Array,
+    "|u1": Uint8Array,
+    "|i1": Int8Array,
+  };
+
+  /** The server answered, and said no: `message` is its sentence. */
+  T.Refused = class extends Error {};
+  /** The server did not answer. */
+  T.Unreachable = class extends Error {};
+
+  T.Source = class {
+    constructor(base) {
+      this.base = base;
+      this.aborter = new AbortController();
+    }
+    async request(path) {
+      let response;
+      try {
+        response = await fetch(this.base + path, { signal: this.aborter.signal, credentials: "same-origin" });
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+        throw new T.Unreachable("The server does not answer.");
+      }
+      if (!response.ok) {
+        const body = await response.text();
+        let sentence = body;
+        try {
+          const parsed = JSON.parse(body);
+          sentence = parsed.error || parsed.detail || parsed.message || body;
+        } catch {
+          // not JSON: the text itself is the sentence
+        }
+        throw new T.Refused(String(sentence).slice(0, 600) || `The server answered ${response.status}.`);
+      }
+      return response;
+    }
+    async bytes(path) {
+      const response = await this.request(path);
+      try {
+        return await response.arrayBuffer();
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+        throw new T.Unreachable("The server stopped in the middle of an answer.");
+      }
+    }
+    async manifest() {
+      return (await this.request("/manifest")).json();
+    }
+    /** Rows `from`… of one array, as bytes. */
+    array(name, version, from) {
+      const path = name.split("/").map(encodeURIComponent).join("/");
+      return this.bytes(`/array/${path}?version=${encodeURIComponent(version)}${from ? `&from=${from}` : ""}`);
+    }
+    /** Tables of the given neurons, (checkpoint, neuron, 1 + 2·heads·p) float32. */
+    neurons(ids) {
+      return this.bytes(`/neurons?ids=${ids.join(",")}`);
+    }
+    /** Attention scores, (checkpoint, 2, heads, p) float32. */
+    scores() {
+      return this.bytes("/scores");
+    }
+    close() {
+      this.aborter.abort();
+    }
+  };
+
+  const typed = (buffer, dtype) => {
+    const Type = TYPES[dtype];
+    if (!Type) throw new T.Refused(`An array has the type ${dtype}, which this page cannot read.`);
+    const values = new Type(buffer, 0, Math.floor(buffer.byteLength / Type.BYTES_PER_ELEMENT));
+    return dtype === "<i8" ? Float64Array.from(values, Number) : values; // epochs: far below 2^53
+  };
+
+  /** What the page knows of a run: the manifest and the arrays its panels name, kept up to date as rows are appended. */
+  T.Run = class {
+    constructor(source) {
+      this.source = source;
+      this.manifest = null;
+      this.arrays = new Map(); // name -> {data, shape, stride, rows, version}
+      this.rowsOf = new Map(); // analysis -> Int32Array: row of each checkpoint, -1 where there is none
+      this.busy = null;
+      this.again = false;
+    }
+    get checkpoints() {
+      return this.manifest.checkpoints;
+    }
+    array(name) {
+      return this.arrays.get(name) || null;
+    }
+    /** Row of `analysis` at checkpoint `index`, or -1. */
+    row(analysis, index) {
+      const rows = this.rowsOf.get(analysis);
+      return rows && index >= 0 && index < rows.length ? rows[index] : -1;
+    }
+    /** Fetch the manifest and whatever of the named arrays is new. Calls that arrive meanwhile are answered by one more round. */
+    refresh() {
+      if (this.busy) {
+        this.again = true;
+        return this.busy;
+      }
+      this.busy = (async () => {
+        try {
+          do {
+            this.again = false;
+            await this.round();
+          } while (this.again);
+        } finally {
+          this.busy = null;
+        }
+      })();
+      return this.busy;
+    }
+    async round() {
+      const manifest = await this.source.manifest();
+      const wanted = new Set();
+      for (const panel of manifest.panels) for (const name of panel.arrays || []) if (manifest.arrays[name]) wanted.add(name);
+      for (const name of Object.keys(manifest.arrays)) if (/^analysis\/[^/]+\/epoch$/.test(name)) wanted.add(name);
+      const arrays = new Map();
+      await Promise.all([...wanted].map(async (name) => arrays.set(name, await this.fetchArray(name, manifest.arrays[name]))));
+      // From here on nothing waits: the panels never see a manifest without its arrays.
+      this.manifest = manifest;
+      this.arrays = arrays;
+      this.mapRows();
+    }
+    async fetchArray(name, entry) {
+      const rows = entry.shape.length ? entry.shape[0] : 1;
+      const stride = entry.shape.slice(1).reduce((a, b) => a * b, 1);
+      const old = this.arrays.get(name);
+      const same = old && old.version === entry.version && old.stride === stride;
+      if (same && old.rows === rows) return old;
+      const keep = same && old.rows < rows ? old.rows : 0;
+      const fresh = rows > keep ? typed(await this.source.array(name, entry.version, keep), entry.dtype) : typed(new ArrayBuffer(0), entry.dtype);
+      let data = fresh;
+      if (keep) {
+        data = new fresh.constructor(keep * stride + fresh.length);
+        data.set(old.data.subarray(0, keep * stride));
+        data.set(fresh, keep * stride);
+      }
+      // A row committed between manifest and array may come along: it is cut off until a manifest announces it.
+      if (data.length > rows * stride) data = data.subarray(0, rows * stride);
+      const complete = stride ? Math.floor(data.length / stride) : 0;
+      return { data, shape: [complete, ...entry.shape.slice(1)], stride, rows: complete, version: entry.version };
+    }
+    mapRows() {
+      this.rowsOf = new Map();
+      for (const [name, array] of this.arrays) {
+        const match = /^analysis\/([^/]+)\/epoch$/.exec(name);
+        if (!match) continue;
+        const byEpoch = new Map();
+        array.data.forEach((epoch, row) => byEpoch.set(epoch, row));
+        this.rowsOf.set(match[1], Int32Array.from(this.checkpoints, (epoch) => byEpoch.get(epoch) ?? -1));
+      }
+    }
+    close() {
+      this.source.close();
+    }
+  };
+})((window.TdwViewer = window.TdwViewer || {}));
