@@ -13,7 +13,7 @@ import stat
 import threading
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,7 +52,7 @@ class State:
     layout: Layout
     record: Record
     slot: int  # where that record lies
-    alike: bool  # both slots hold it
+    alike: bool  # the other slot says the same
     # array -> (bytes, CRC-32 of them) that have been compared with a record
     checked: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -156,6 +156,12 @@ def _newest(records: list[Record | None]) -> int | None:
     return max(valid, key=lambda slot: records[slot].sequence) if valid else None  # type: ignore[union-attr]
 
 
+def _alike(records: list[Record | None]) -> bool:
+    """Whether both records say the same, but for their number and the word that all is well."""
+    one, other = records
+    return one is not None and other is not None and one == replace(other, sequence=one.sequence, clean=one.clean)
+
+
 def load(fd: int, path: Path) -> State:
     """Validate an open file: structure, commit records, seal, small arrays. The caller closes fd on an error."""
     status = os.fstat(fd)
@@ -172,12 +178,20 @@ def load(fd: int, path: Path) -> State:
         raise Damaged(f"{path} is damaged: neither of its two commit records is whole. Use a copy of it made earlier.")
     record = records[slot]
     assert record is not None
-    state = State(fd, path, status.st_dev, status.st_ino, layout, record, slot, records[0] == records[1])
+    state = State(fd, path, status.st_dev, status.st_ino, layout, record, slot, _alike(records))
     if state.seal() != record.seal:
         raise state.damaged("its structure, settings or split do not match their checksum")
     for name in (*LOSSES, *CHECKPOINTS):
         state.check(name)
     return state
+
+
+def real_path(path: Path | str) -> Path:
+    """The path with links resolved: what is renamed over must be the file, not a link to it."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:
+        raise NotAProject(f"{str(path)!r} cannot be the name of a file: {error}. Choose another one.") from error
 
 
 def _kind(mode: int) -> str:
@@ -216,7 +230,7 @@ class Reader:
 
     def __init__(self, path: Path, state: State):
         self.path = path
-        self._real = Path(os.path.realpath(path))
+        self._real = real_path(path)
         self._lock = threading.RLock()
         self._state = state
         self._closed = False
@@ -245,9 +259,16 @@ class Reader:
     def close(self) -> None:
         """Give the descriptor back; the object is of no use afterwards."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                os.close(self._state.fd)
+            self._let_go()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_closed"):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if not self._closed:
+            self._closed = True
+            os.close(self._state.fd)
 
     def _open_state(self) -> State:
         if self._closed:
@@ -271,7 +292,8 @@ class Reader:
     @property
     def commit(self) -> Commit:
         """What counts, as of the last refresh."""
-        return self._state.record.public(self._state.layout.growing)
+        state = self._state
+        return state.record.public(state.layout.growing)
 
     @property
     def revision(self) -> str:
@@ -332,7 +354,7 @@ class Reader:
             assert record is not None
             if record.sequence <= state.record.sequence:
                 return False
-            state.record, state.slot, state.alike = record, slot, records[0] == records[1]
+            state.record, state.slot, state.alike = record, slot, _alike(records)
             for name in (*LOSSES, *CHECKPOINTS):
                 state.check(name)
             return True
@@ -424,12 +446,11 @@ class Reader:
         """Compare every byte that counts with its checksum; returns what is wrong, in sentences, nothing when sound."""
         with self._lock:
             self.refresh()
+            found: list[str] = []
+            if self._lost_a_slot():
+                found.append("one of the two commit records is damaged; the other one holds, nothing is lost")
             state = self._open_state()
             state.checked.clear()
-            found: list[str] = []
-            records = read_slots(state.fd, state.layout)
-            if state.record.clean and (records[0] is None or records[1] is None):
-                found.append("one of the two commit records is damaged; the other one holds, nothing is lost")
             if state.seal() != state.record.seal:
                 found.append("the structure, settings, notes or split do not match their checksum")
             for name in state.layout.growing:
@@ -444,6 +465,16 @@ class Reader:
             except Damaged:
                 found.append("the state that training resumes from does not match its checksum")
             return found
+
+    def _lost_a_slot(self) -> bool:
+        """Whether a record is damaged in a file that was closed well; one being written just now is not."""
+        for _ in range(5):
+            state = self._open_state()
+            if not state.record.clean or None not in read_slots(state.fd, state.layout):
+                return False
+            time.sleep(0.02)
+            self.refresh()
+        return True
 
     def _verify_checkpoints(self) -> list[str]:
         state, found = self._state, []
@@ -465,8 +496,8 @@ def open_reader(path: Path | str) -> Reader:
 
     Raises NotAProject, NewerFormat, Damaged, or ProjectError when the system does not let us.
     """
-    given = Path(path)
-    state = open_state(Path(os.path.realpath(given)), given)
+    given, real = Path(path), real_path(path)
+    state = open_state(real, given)
     try:
         return Reader(given, state)
     except BaseException:

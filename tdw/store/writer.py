@@ -8,10 +8,9 @@ it over. After any failed write the writer is dead: what the disk holds is known
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,60 +18,22 @@ from typing import Any
 import numpy as np
 
 from tdw.errors import AlreadyExists, CannotWrite, NewerFormat, NotAProject, OpenElsewhere
-from tdw.store import osfile
+from tdw.store.build import build, explained, temporary
 from tdw.store.layout import (
-    CHECKPOINTS,
     FORMAT_VERSION,
     LOSSES,
     AnalysisPlan,
     Extent,
     FilePlan,
     Layout,
-    Skeleton,
     canonical,
     plan_file,
 )
 from tdw.store.lock import Lock
 from tdw.store.osfile import SYSTEM, System, copy_all, write_all
-from tdw.store.reader import Reader, State, load
+from tdw.store.reader import Reader, State, load, real_path
 from tdw.store.slots import BLOCK, Record
 from tdw.store.validate import check_safetensors
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def temporary(path: Path) -> Path:
-    """Where a new file is built: NAME.tdw.tmp."""
-    return path.with_name(path.name + ".tmp")
-
-
-@contextlib.contextmanager
-def _explained(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn the system's refusals into CannotWrite, in words about the project file."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotWrite(_explanation(path, error, needed)) from error
-
-
-def _explanation(path: Path, error: OSError, needed: int | None) -> str:
-    folder = path.absolute().parent
-    if error.errno in FULL:
-        free = osfile.free_bytes(folder)
-        need = "" if needed is None else f" {needed / 1e6:,.1f} MB are needed"
-        have = "" if free is None else f"{',' if need else ''} {free / 1e6:,.1f} MB are free"
-        return f"{path} cannot be written, the disk is full:{need}{have}. Free some space, or keep fewer checkpoints."
-    if error.errno == errno.ENOENT:
-        return f"{path} cannot be written: the folder {folder} does not exist. Make it, or choose another one."
-    if error.errno == errno.ENOTDIR:
-        return f"{path} cannot be written: {folder} is no folder. Choose another place."
-    if error.errno == errno.ENAMETOOLONG:
-        return f"{path} cannot be written: the name is too long. Choose a shorter one."
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return (
-            f"{path} cannot be written: no permission to write to it or to the folder {folder}. Choose another place."
-        )
-    return f"{path} cannot be written: {error.strerror or error}. Check the disk; what was saved before is still there."
 
 
 @dataclass(frozen=True)
@@ -215,6 +176,8 @@ class Writer(Reader):
             tails[i] = whole[len(whole) - len(whole) % BLOCK :]
         record = state.record.next(clean=False, rows=tuple(counts), crc32=tuple(crcs), tails=tuple(tails), **changes)
         with self._fatal():
+            if not os.fstat(state.fd).st_nlink:
+                raise CannotWrite(f"{self.path} was deleted while it was written to: what follows would be lost.")
             for piece in pieces:
                 write_all(system, state.fd, piece.data, piece.offset)
             system.datasync(state.fd)
@@ -229,7 +192,7 @@ class Writer(Reader):
     def _fatal(self) -> Iterator[None]:
         """Nothing may be written after what fails in here, be it by the disk or by Ctrl-C in the middle."""
         try:
-            with _explained(self.path):
+            with explained(self.path):
                 yield
         except BaseException as error:
             self._dead = str(error) or type(error).__name__
@@ -294,6 +257,17 @@ class Writer(Reader):
             self._alive()
             self._restructure(replace(self._plan(), notes=canonical(notes)))
 
+    def _still_there(self) -> None:
+        """Refuse to put a new file in the place of one that is not ours."""
+        try:
+            there = self._real.stat()
+        except FileNotFoundError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (self._state.device, self._state.inode):
+            raise CannotWrite(
+                f"{self.path} was moved, deleted or replaced while it was open: open it again, or where it is now."
+            )
+
     def _restructure(self, plan: FilePlan) -> None:
         """Build the file that a plan asks for out of this one, and put it in its place."""
         old = self._state
@@ -308,8 +282,9 @@ class Writer(Reader):
 
         renamed: list[bool] = []
         try:
-            with _explained(self.path, skeleton.layout.size):
-                new = _build(self._real, plan, skeleton, fill, self._system, renamed, old.fd)
+            with explained(self.path, skeleton.layout.size):
+                self._still_there()
+                new = build(self._real, plan, skeleton, fill, self._system, renamed, lambda: self._system.close(old.fd))
         except BaseException as error:
             if renamed:  # which of the two files a power cut would leave is not known: no more writing to either
                 self._dead = str(error) or type(error).__name__
@@ -334,17 +309,17 @@ class Writer(Reader):
                     self._restructure(replace(self._plan(), checkpoint_capacity=self.n_checkpoints))
                 state = self._state
             if not self._closed and not (state.record.clean and state.alike):
+                # Both slots then say the same, so rot in one of them does not bring back the past.
                 record = state.record.next(clean=True)
                 with self._fatal():
-                    for slot in (1 - state.slot, state.slot):  # alike, so that rot in one does not bring back the past
-                        write_all(self._system, state.fd, record.encode(), state.layout.slot_offset(slot))
-                        self._system.datasync(state.fd)
+                    write_all(self._system, state.fd, record.encode(), state.layout.slot_offset(1 - state.slot))
+                    self._system.datasync(state.fd)
             self._let_go()
 
     def _let_go(self) -> None:
         if not self._closed:
             self._closed = True
-            with contextlib.suppress(OSError):  # Linux closes it all the same; there is nothing left to save
+            with contextlib.suppress(OSError):  # it is closed all the same, and all that was reported is on the disk
                 self._system.close(self._state.fd)
             self._writing.release()
 
@@ -377,72 +352,11 @@ def _carried(old: State, layout: Layout, kept: Mapping[str, int]) -> Record:
     picked = [where.get(name) for name in layout.growing]
     record = old.record
     return record.next(
-        clean=True,
+        clean=False,
         rows=tuple(0 if i is None else record.rows[i] for i in picked),
         crc32=tuple(0 if i is None else record.crc32[i] for i in picked),
         tails=tuple(b"" if i is None else record.tails[i] for i in picked),
     )
-
-
-def _build(
-    path: Path,
-    plan: FilePlan,
-    skeleton: Skeleton,
-    fill: Callable[[int], Record],
-    system: System,
-    renamed: list[bool],
-    open_old: int | None = None,
-) -> State:
-    """Build a file beside `path`, complete and durable, and rename it over. Leaves nothing when it fails before that.
-
-    fill: writes what the new file takes from elsewhere and returns its record, but for the seal.
-    renamed: gets an entry before the rename is tried, from when on the outcome is not known.
-    """
-    layout, beside = skeleton.layout, temporary(path)
-    with contextlib.suppress(FileNotFoundError):
-        system.unlink(beside)  # of a process that was killed; the lock is ours
-    fd = system.open_new(beside)
-    try:
-        system.allocate(fd, layout.size)
-        for offset, sector in skeleton.metadata.items():
-            write_all(system, fd, sector[: layout.size - offset], offset)
-        sealed = {"config": plan.config, "notes": plan.notes}
-        sealed |= {"split/train": _bytes(plan.split_train, "<i8"), "split/test": _bytes(plan.split_test, "<i8")}
-        for name, data in sealed.items():
-            write_all(system, fd, data, layout.extents[name].offset)
-        for name, value in skeleton.fills.items():
-            extent = layout.extents[name]
-            write_all(system, fd, np.full(extent.shape, value, extent.dtype).tobytes(), extent.offset)
-        record = fill(fd)
-        draft = State(fd, path, 0, 0, layout, record, 0, alike=True)
-        record = replace(record, seal=draft.seal())
-        for slot in (0, 1):
-            write_all(system, fd, record.encode(), layout.slot_offset(slot))
-        state = load(fd, path)  # a file that would not open must not take the place of one that does
-        if not system.lock_shared(fd):
-            raise OpenElsewhere(f"{beside} is being written to by another program: close it there.")
-        system.fsync(fd)
-        renamed.append(True)
-        if system.replaces_open_files:
-            system.replace(beside, path)
-        else:
-            for one in (fd, open_old):
-                if one is not None:
-                    system.close(one)
-            system.replace(beside, path)
-            state.fd = fd = system.open_existing(path)
-        system.sync_folder(path.parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            system.close(fd)
-        with contextlib.suppress(OSError):
-            system.unlink(beside)
-        raise
-    return state
-
-
-def _bytes(values: np.ndarray, kind: str) -> bytes:
-    return np.ascontiguousarray(values, kind).tobytes()
 
 
 def create(
@@ -455,7 +369,7 @@ def create(
     checkpoint_capacity: int,
     blob_nbytes: int,
     resume_nbytes: int,
-    resume: bytes,
+    resume: bytes | None,
     resume_epoch: int = 0,
     overwrite: bool = False,
     system: System = SYSTEM,
@@ -463,11 +377,11 @@ def create(
     """Make a project file with room for all that is planned, and open it for writing.
 
     epochs: the last epoch; losses have epochs + 1 entries. blob_nbytes: size of every checkpoint. resume_nbytes: the
-    largest resume state; resume: the first one, at resume_epoch. The file is there complete, or not at all.
+    largest resume state; resume: the first one, at resume_epoch, or None for a run that was trained elsewhere. The file is there complete, or not at all.
 
     Raises AlreadyExists unless overwrite, OpenElsewhere, CannotWrite.
     """
-    given, real = Path(path), Path(os.path.realpath(path))
+    given, real = Path(path), real_path(path)
     plan = FilePlan(
         config=canonical(config),
         notes=canonical({}),
@@ -479,33 +393,34 @@ def create(
         resume_nbytes=resume_nbytes,
     )
     skeleton = plan_file(plan)
-    Writer._check_blob(resume, at_most=resume_nbytes)
+    if resume is not None:
+        Writer._check_blob(resume, at_most=resume_nbytes)
     _refuse_existing(given, real, overwrite=overwrite)
 
     def fill(fd: int) -> Record:
-        write_all(system, fd, resume, skeleton.layout.extents["resume/slots"].offset)
+        write_all(system, fd, resume or b"", skeleton.layout.extents["resume/slots"].offset)
         none = tuple(0 for _ in skeleton.layout.growing)
         return Record(
             sequence=1,
-            clean=True,
+            clean=False,
             n_epochs=0,
             n_checkpoints=0,
-            resume_epoch=resume_epoch,
-            resume_slot=0,
-            resume_nbytes=len(resume),
-            resume_crc32=zlib.crc32(resume),
+            resume_epoch=-1 if resume is None else resume_epoch,
+            resume_slot=-1 if resume is None else 0,
+            resume_nbytes=len(resume or b""),
+            resume_crc32=zlib.crc32(resume or b""),
             seal=0,
             rows=none,
             crc32=none,
             tails=tuple(b"" for _ in none),
         )
 
-    with _explained(given, skeleton.layout.size):
+    with explained(given, skeleton.layout.size):
         lock = Lock(real)
         renamed: list[bool] = []
         try:
             _refuse_existing(given, real, overwrite=overwrite)  # somebody may have been quicker
-            state = _build(real, plan, skeleton, fill, system, renamed)
+            state = build(real, plan, skeleton, fill, system, renamed)
             state.path = given
         except BaseException:
             lock.release()
@@ -527,10 +442,10 @@ def open_writer(path: Path | str, *, system: System = SYSTEM) -> Writer:
 
     Raises OpenElsewhere, NotAProject, NewerFormat, Damaged, CannotWrite.
     """
-    given, real = Path(path), Path(os.path.realpath(path))
+    given, real = Path(path), real_path(path)
     if not real.is_file():
         raise NotAProject(f"{given} does not exist or is no file: `tdw new {given}` would make it.")
-    with _explained(given):
+    with explained(given):
         lock = Lock(real)
         try:
             fd = system.open_existing(real)
@@ -575,6 +490,3 @@ def _mend_tail(state: State, name: str, system: System) -> None:
     offset = extent.offset + committed - len(tail)
     if tail and bytes(state.read(offset, len(tail))) != tail:
         write_all(system, state.fd, tail, offset)
-
-
-__all__ = ["CHECKPOINTS", "LOSSES", "Writer", "create", "open_writer", "temporary"]
