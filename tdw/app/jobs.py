@@ -23,7 +23,7 @@ from typing import Any, Literal
 import tdw
 from tdw import store
 from tdw.app.library import private_folder, write_private
-from tdw.app.runs import Run, Runs, key_of
+from tdw.app.runs import OpenRun, Runs, key_of
 from tdw.errors import AppError, TdwError
 
 Kind = Literal["train", "analyze"]
@@ -181,7 +181,7 @@ class Jobs:
         if not alive:
             self._end(job, code)
 
-    def _run(self, job: Job) -> Run | None:
+    def _run(self, job: Job) -> OpenRun | None:
         """The job's file, once it is there."""
         if not job.path.exists():
             return None
@@ -192,15 +192,15 @@ class Jobs:
             return None  # being made, or refused: the job itself says why when it ends
         return run
 
-    def _measure(self, job: Job, run: Run) -> None:
+    def _measure(self, job: Job, run: OpenRun) -> None:
         progress = run.progress()
         job.train_loss, job.test_loss = progress["train_loss"], progress["test_loss"]
         if job.kind == "train":
             job.total = progress["planned_epochs"]
             job.note(max(progress["epochs"] - 1, 0))
         else:
-            done, job.total = run.analysed()
-            job.note(done)
+            job.total = progress["analysed"]["total"]
+            job.note(progress["analysed"]["done"])
 
     def _end(self, job: Job, code: int | None) -> None:
         """Say how a job ended: by its exit status where we are its parent, else by what it left."""

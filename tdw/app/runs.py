@@ -1,4 +1,4 @@
-"""Project files opened in the window: one `Run` per file, shared by every tab, safe between threads.
+"""Project files opened in the window: one `OpenRun` per file, shared by every tab, safe between threads.
 
 A run is known to pages by its key, an opaque name made from the file's path, so that a page that is reloaded, or a
 server started again, means the same file by it. Few files are held open at a time; the others open again when needed.
@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-import tdw
+from tdw.analyses import ANALYSES
+from tdw.analyses.runner import is_stale
 from tdw.app.library import Library
-from tdw.errors import AppError, NotAProject, TdwError
-from tdw.project import Project
+from tdw.errors import AppError, NotAProject
+from tdw.run import KEY_RULE, Run
+
+Array = NDArray[Any]
 
 HELD = 6  # files held open at a time, those with a job not counted
 
@@ -41,7 +45,7 @@ def typed_path(text: str) -> Path:
         raise NotAProject(f"{text} is not a usable path ({error}): give the path of a project file") from error
 
 
-def about(project: Project) -> str:
+def about(project: Run) -> str:
     """One line about a run, for lists."""
     config = project.config
     size = project.size_bytes / 1e6
@@ -51,14 +55,14 @@ def about(project: Project) -> str:
     return " · ".join(parts)
 
 
-class Run:
+class OpenRun:
     """One opened project file. Every method takes the lock, so threads take turns."""
 
     def __init__(self, path: Path):
         self.path = path
         self.key = key_of(path)
         self.lock = threading.RLock()
-        self.project = tdw.open(path)
+        self.project = Run.open(path)
 
     def refresh(self) -> bool:
         """Take in what was committed since; True when something was."""
@@ -77,8 +81,19 @@ class Run:
                 "checkpoints": len(project.checkpoints),
                 "train_loss": _last(project.train_loss),
                 "test_loss": _last(project.test_loss),
+                "analysed": self._analysed(),
                 "about": about(project),
             }
+
+    def _analysed(self) -> dict[str, int]:
+        """How many checkpoints every analysis has current results of, and how many there are."""
+        stored = self.project.analyses()
+        per_checkpoint = [item for item in ANALYSES.values() if item.per == "checkpoint"]
+        rows = [
+            stored[item.name].rows if item.name in stored and not is_stale(item, stored[item.name]) else 0
+            for item in per_checkpoint
+        ]
+        return {"done": min(rows, default=0), "total": len(self.project.checkpoints)}
 
     def manifest(self) -> dict[str, Any]:
         """What the viewer needs to know before it fetches arrays."""
@@ -87,6 +102,7 @@ class Run:
         with self.lock:
             project = self.project
             config = project.config
+            keys = project.key_frequencies()
             return {
                 "name": self.path.stem,
                 "file": self.path.name,
@@ -104,32 +120,24 @@ class Run:
                     "d_mlp": config.d_mlp,
                     "frequencies": config.frequencies,
                 },
-                "events": project.events(),
-                "key_frequencies": project.key_frequencies(),
+                "events": [event._asdict() for event in project.events()],
+                "key_frequencies": None if keys is None else {"rule": KEY_RULE, "frequencies": keys},
                 "arrays": project.array_index(),
                 "panels": panels.describe(project),
             }
 
-    def array(self, name: str, start: int) -> np.ndarray:
-        """The committed rows of an array from `start` on, little-endian. Raises AppError for an unknown name."""
+    def array(self, name: str, start: int) -> Array:
+        """The committed rows of an array from `start` on, little-endian. Raises UnknownName."""
         with self.lock:
-            known = self.project.array_index()
-            if name not in known:
-                raise AppError(f"{self.path.name} has no array {name!r}: it has {', '.join(sorted(known))}")
-            rows = np.asarray(self.project.series(name))[start:]
-            return np.ascontiguousarray(rows, dtype=known[name]["dtype"])
+            rows = self.project.series(name, start)
+            return np.ascontiguousarray(rows, dtype=self.project.array_index()[name]["dtype"])
 
-    def neurons(self, ids: Iterable[int]) -> np.ndarray:
-        """Float32 (checkpoint, neuron, 1 + 2 heads p): the closed form of the chosen neurons' maps."""
-        chosen = list(ids)
+    def neurons(self, ids: Iterable[int]) -> Array:
+        """Float32 (checkpoint, neuron, 1 + 2 heads p): the closed form of the chosen neurons' maps. Raises SettingError."""
         with self.lock:
-            count = self.project.config.d_mlp
-            wrong = [neuron for neuron in chosen if not 0 <= neuron < count]
-            if wrong or not chosen:
-                raise AppError(f"neurons {wrong or 'none'} were asked for: {self.path.name} has 0 to {count - 1}")
-            return np.ascontiguousarray(self.project.neuron_tables(chosen), dtype="<f4")
+            return np.ascontiguousarray(self.project.neuron_tables(list(ids)), dtype="<f4")
 
-    def scores(self) -> np.ndarray:
+    def scores(self) -> Array:
         """Float32 (checkpoint, 2, heads, p): attention scores relative to that of `=`."""
         with self.lock:
             return np.ascontiguousarray(self.project.attention_scores(), dtype="<f4")
@@ -146,12 +154,12 @@ class Runs:
     def __init__(self, library: Library):
         self.library = library
         self._lock = threading.RLock()
-        self._open: OrderedDict[str, Run] = OrderedDict()
+        self._open: OrderedDict[str, OpenRun] = OrderedDict()
         self._paths: dict[str, Path] = {}
         self.pinned: Callable[[str], bool] = lambda _key: False  # set by the jobs: files with one stay open
         self.current: str | None = None  # what a new tab shows: the run opened last
 
-    def open(self, path: Path, *, remember: bool = True) -> Run:
+    def open(self, path: Path, *, remember: bool = True) -> OpenRun:
         """Open `path`, or find it open, and put it first in the library. Raises ProjectError."""
         run = self._held(path)
         if remember:
@@ -159,7 +167,7 @@ class Runs:
             self.library.remember(path, run.progress()["about"])
         return run
 
-    def get(self, key: str) -> Run:
+    def get(self, key: str) -> OpenRun:
         """The run of `key`, opened again where needed. Raises AppError for a key nobody was given."""
         return self._held(self.path(key))
 
@@ -181,12 +189,12 @@ class Runs:
             self.current = key
         return key
 
-    def held(self) -> list[Run]:
+    def held(self) -> list[OpenRun]:
         """The runs open at the moment."""
         with self._lock:
             return list(self._open.values())
 
-    def drop(self, run: Run) -> None:
+    def drop(self, run: OpenRun) -> None:
         """Close a run whose file has gone or gone bad; it opens anew when asked for."""
         with self._lock:
             if self._open.get(run.key) is run:
@@ -198,12 +206,12 @@ class Runs:
         for run in self.held():
             self.drop(run)
 
-    def _held(self, path: Path) -> Run:
+    def _held(self, path: Path) -> OpenRun:
         key = key_of(path)
         with self._lock:
             run = self._open.get(key)
             if run is None:
-                run = self._open[key] = Run(path)
+                run = self._open[key] = OpenRun(path)
                 self._paths[key] = path
             self._open.move_to_end(key)
             spare = [k for k in self._open if k != key and not self.pinned(k)]
@@ -224,6 +232,3 @@ def _short(folder: Path) -> str:
         return str(Path("~") / folder.relative_to(Path.home()))
     except (ValueError, RuntimeError):
         return str(folder)
-
-
-__all__ = ["Run", "Runs", "TdwError", "about", "key_of", "typed_path"]

@@ -1,20 +1,8 @@
-"""The local server: FastAPI routes for data and commands, Gradio for the window, the guard around both.
-
-GET  /runs/KEY/manifest                 what there is to draw
-GET  /runs/KEY/array/NAME?from=ROW      committed rows, raw little-endian
-GET  /runs/KEY/neurons?ids=3,17         closed-form tables of chosen neurons
-GET  /runs/KEY/scores                   attention scores
-GET  /now                               all news as of now: jobs, library, opened runs
-GET  /events                            the same as server-sent events, whenever something changes
-GET  /assets/NAME?v=HASH                scripts and styles, immutable
-POST /do/open {path} · /do/train|analyze|stop|dismiss {key} · /do/forget {path}
-anything else                           Gradio's, if the window needs it
-"""
+"""The local server: our routes and Gradio's window, behind the guard, on loopback alone."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import html
 import os
 import secrets
@@ -25,18 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdw.app.events import Hub, Message
 from tdw.app.guard import App, Guard, Receive, Scope, Send, address
-from tdw.app.jobs import Jobs
-from tdw.app.library import Library, private_folder, write_private
-from tdw.app.runs import Runs, key_of, typed_path
-from tdw.errors import AppError, NotAProject, TdwError
+from tdw.app.library import private_folder, write_private
+from tdw.app.workbench import Workbench
+from tdw.errors import AppError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 HOST = "127.0.0.1"
-IMMUTABLE = "private, max-age=31536000, immutable"
 
 # The routes of Gradio that the window uses; whatever else it brings (uploads, files, proxies, API pages) is closed.
 GRADIO_FILES = ("/assets/", "/static/", "/gradio_api/custom_component/")
@@ -47,72 +32,6 @@ GRADIO_PAGES = frozenset(
 )
 
 
-class Workbench:
-    """What the window works on: the library, the opened runs, the jobs, and the news of all three."""
-
-    def __init__(self) -> None:
-        self.library = Library()
-        self.runs = Runs(self.library)
-        self.jobs = Jobs(self.runs)
-        self.hub = Hub(self.look)
-
-    def look(self) -> dict[str, Message]:
-        """All news by topic: what `/now` answers and `/events` compares."""
-        jobs = self.jobs.poll()
-        news: dict[str, Message] = {"jobs": {"type": "jobs", "jobs": jobs}, "library": self._library()}
-        for run in self.runs.held():
-            message: Message = {"type": "run", "key": run.key, "job": self.jobs.of(run.key), "error": None}
-            try:
-                run.refresh()
-                message |= run.progress()
-            except TdwError as error:
-                message |= {"state": "lost", "error": str(error)}
-                self.runs.drop(run)
-            news[f"run {run.key}"] = message
-        return news
-
-    def _library(self) -> Message:
-        entries = [
-            {
-                "key": key_of(Path(entry.path)),
-                "path": entry.path,
-                "name": Path(entry.path).stem,
-                "folder": str(Path(entry.path).parent),
-                "about": entry.about,
-                "there": Path(entry.path).exists(),
-            }
-            for entry in self.library.entries()
-        ]
-        return {"type": "library", "entries": entries, "current": self.runs.current}
-
-    def open(self, text: str) -> str:
-        """Open the file at the path someone typed; its key. Raises ProjectError."""
-        path = typed_path(text)
-        if path.is_dir():
-            raise NotAProject(f"{path} is a folder: give the path of a project file in it (NAME.tdw)")
-        key = self.runs.open(path).key
-        self.hub.nudge()
-        return key
-
-    def train(self, path: Path, arguments: list[str]) -> str:
-        """Start or resume training at `path`; its key."""
-        self.jobs.start("train", path, arguments)
-        key = self.runs.announce(path)
-        self.hub.nudge()
-        return key
-
-    def analyze(self, path: Path) -> str:
-        """Start the analyses of `path`; its key."""
-        self.jobs.start("analyze", path)
-        self.hub.nudge()
-        return key_of(path)
-
-    def close(self) -> None:
-        """End the news and let go of the files. Jobs go on."""
-        self.hub.close()
-        self.runs.close()
-
-
 def build(workbench: Workbench) -> FastAPI:
     """The whole application but for the guard: our routes, and Gradio at `/`."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported: no look-up of outside hosts
@@ -120,119 +39,11 @@ def build(workbench: Workbench) -> FastAPI:
     os.environ["GRADIO_TEMP_DIR"] = str(private_folder(workbench.library.folder / "gradio"))
     from fastapi import FastAPI
 
-    from tdw.app import shell
+    from tdw.app import routes, shell
 
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    _data_routes(application, workbench)
-    _command_routes(application, workbench)
-    assets = _asset_routes(application)
-    shell.mount(application, workbench, assets)
+    shell.mount(application, workbench, routes.add(application, workbench))
     return application
-
-
-def _data_routes(application: FastAPI, workbench: Workbench) -> None:
-    from fastapi import Request
-    from fastapi.responses import JSONResponse, Response, StreamingResponse
-
-    runs = workbench.runs
-
-    @application.exception_handler(TdwError)
-    async def refused(_request: Request, error: TdwError) -> JSONResponse:
-        """The one place where a refusal becomes an answer; anything else keeps its traceback in the terminal."""
-        return JSONResponse({"error": str(error)}, status_code=404 if isinstance(error, AppError) else 409)
-
-    def raw(data: Any) -> Response:
-        headers = {"Cache-Control": "no-store", "X-Shape": ",".join(map(str, data.shape))}
-        return Response(data.tobytes(), media_type="application/octet-stream", headers=headers)
-
-    @application.get("/runs/{key}/manifest")
-    def manifest(key: str) -> JSONResponse:
-        found = runs.get(key).manifest() | {"job": workbench.jobs.of(key)}
-        return JSONResponse(found, headers={"Cache-Control": "no-store"})
-
-    @application.get("/runs/{key}/array/{name:path}")
-    def array(key: str, name: str, request: Request) -> Response:
-        return raw(runs.get(key).array(name, _whole(request.query_params.get("from", "0"), "from")))
-
-    @application.get("/runs/{key}/neurons")
-    def neurons(key: str, ids: str = "") -> Response:
-        return raw(runs.get(key).neurons(_whole(part, "ids") for part in ids.split(",")))
-
-    @application.get("/runs/{key}/scores")
-    def scores(key: str) -> Response:
-        return raw(runs.get(key).scores())
-
-    @application.get("/now")
-    def now() -> JSONResponse:
-        return JSONResponse(list(workbench.look().values()), headers={"Cache-Control": "no-store"})
-
-    @application.get("/events")
-    async def events() -> StreamingResponse:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(workbench.hub.stream(), media_type="text/event-stream", headers=headers)
-
-
-def _command_routes(application: FastAPI, workbench: Workbench) -> None:
-    from fastapi import Body
-
-    def command(name: str, act: Callable[[str], str | None]) -> None:
-        def run(given: str) -> dict[str, Any]:
-            key = act(given)
-            workbench.hub.nudge()
-            return {"key": key}
-
-        # Two shapes of the same route: commands on a path someone typed, and on a run that is known.
-        if name in {"open", "forget"}:
-
-            @application.post(f"/do/{name}")
-            def by_path(path: str = Body(embed=True)) -> dict[str, Any]:
-                return run(path)
-
-        else:
-
-            @application.post(f"/do/{name}")
-            def by_key(key: str = Body(embed=True)) -> dict[str, Any]:
-                return run(key)
-
-    command("open", workbench.open)
-    command("forget", lambda path: workbench.library.forget(Path(path)))
-    command("train", lambda key: workbench.train(workbench.runs.path(key), []))
-    command("analyze", lambda key: workbench.analyze(workbench.runs.path(key)))
-    command("stop", workbench.jobs.stop)
-    command("dismiss", workbench.jobs.dismiss)
-
-
-def _asset_routes(application: FastAPI) -> dict[str, str]:
-    """Serve scripts and styles under addresses that change with their bytes; those addresses by name."""
-    from tdw.viewer import page
-
-    here = Path(__file__).parent
-    files = [
-        *page.assets(),
-        ("shell.js", here / "shell.js", "text/javascript"),
-        ("shell.css", here / "shell.css", "text/css"),
-    ]
-    addresses = {}
-    for name, path, media_type in files:
-        application.get(f"/assets/{name}")(_asset(Path(path), media_type))
-        digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
-        addresses[name] = f"/assets/{name}?v={digest}"
-    return addresses
-
-
-def _asset(path: Path, media_type: str) -> Callable[[], Any]:
-    from fastapi.responses import FileResponse
-
-    def asset() -> Any:
-        return FileResponse(path, media_type=media_type, headers={"Cache-Control": IMMUTABLE})
-
-    return asset
-
-
-def _whole(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise AppError(f"{name}={text!r} is not allowed: give whole numbers from 0 on")
-    return int(text)
 
 
 class OnlyUsed:

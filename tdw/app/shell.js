@@ -26,7 +26,8 @@ const tdwShell = (() => {
     else if (message.type === "library") known.library = message.entries;
     else if (message.type === "run") known.runs.set(message.key, message);
     else if (message.type === "line") shown.online = message.online;
-    news.deliver(message);
+    if (message.type === "line") news.dispatchEvent(new Event(message.online ? "open" : "error"));
+    else news.deliver(message);
     draw();
   }
 
@@ -172,7 +173,7 @@ const tdwShell = (() => {
     parts.state.dataset.kind = state ? state.kind : online ? "" : "offline";
     if (state) {
       const card = make("div", "tdw-message", make("h2", "", state.title), make("p", "", state.text));
-      if (state.path) card.append(make("p", "tdw-where", state.path));
+      if (state.path) card.append(make("p", "tdw-place", state.path));
       if (state.kind === "failed") card.append(action("Back to the form", () => view("new")));
       parts.state.append(card);
     } else if (!online) {
@@ -357,21 +358,41 @@ const tdwShell = (() => {
 
   // ---- what Gradio calls --------------------------------------------------------------------------------------
 
-  let ready = 0;
+  /** Take over the three elements of the page. Gradio and this script may be there in either order. */
   function begin() {
-    ready += 1;
-    if (ready < 3) return;
+    const { lists, viewer, state } = window.tdwParts || {};
+    if (parts.lists || !lists || !viewer || !state) return;
+    Object.assign(parts, { lists, state });
+    fillSide(lists);
     paint();
     system.addEventListener("change", paint);
     new MutationObserver(paint).observe(document.body, { attributeFilter: ["class"] }); // Gradio sets its own
+    parts.instance = window.TdwViewer.mount(viewer, { base: null, events: news });
     document.addEventListener("tdw:action", (event) => {
       const key = event.detail.key || shown.key;
       if (event.detail.action === "new") newRun();
       else act(event.detail.action, key);
     });
-    view(document.documentElement.dataset.tdwView || "run");
+    view("run");
     draw();
     listen();
+  }
+
+  function fillSide(element) {
+    parts.refusal = make("p", "tdw-reason");
+    parts.refusal.id = "tdw-refusal";
+    parts.refusal.setAttribute("role", "alert");
+    parts.refusal.hidden = true;
+    parts.sections = {};
+    const names = { open: "Open", running: "Running", recent: "Recent" };
+    const drawn = Object.entries(names).map(([name, label]) => {
+      const list = make("ul");
+      const root = make("section", `tdw-section tdw-${name}`, make("h3", "", label), list);
+      root.hidden = true;
+      parts.sections[name] = { root, list };
+      return root;
+    });
+    element.append(parts.refusal, make("div", "tdw-scroll", ...drawn), themes());
   }
 
   function newRun() {
@@ -379,32 +400,7 @@ const tdwShell = (() => {
   }
 
   return {
-    lists(element) {
-      parts.refusal = make("p", "tdw-reason");
-      parts.refusal.id = "tdw-refusal";
-      parts.refusal.setAttribute("role", "alert");
-      parts.refusal.hidden = true;
-      parts.sections = {};
-      const names = { open: "Open", running: "Running", recent: "Recent" };
-      const drawn = Object.entries(names).map(([name, label]) => {
-        const list = make("ul");
-        const root = make("section", `tdw-section tdw-${name}`, make("h3", "", label), list);
-        root.hidden = true;
-        parts.sections[name] = { root, list };
-        return root;
-      });
-      element.append(parts.refusal, make("div", "tdw-scroll", ...drawn), themes());
-      parts.lists = element;
-      begin();
-    },
-    viewer(element) {
-      parts.instance = window.TdwViewer.mount(element, { base: null, events: news });
-      begin();
-    },
-    state(element) {
-      parts.state = element;
-      begin();
-    },
+    begin,
     outcome(answer) {
       const { key, error } = JSON.parse(answer || "{}");
       const where = document.querySelector("#tdw-start-reason");
@@ -420,3 +416,4 @@ const tdwShell = (() => {
   };
 })();
 window.tdwShell = tdwShell;
+tdwShell.begin();

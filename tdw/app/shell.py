@@ -22,7 +22,7 @@ from tdw.errors import TdwError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from tdw.app.server import Workbench
+    from tdw.app.workbench import Workbench
 
 SYSTEM_FONT = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -31,7 +31,8 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 EARLY = """<script>
 {const set = localStorage.getItem("tdw-theme");
  const dark = set ? set === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
- document.documentElement.dataset.theme = dark ? "dark" : "light";}
+ document.documentElement.dataset.theme = dark ? "dark" : "light";
+ for (const src of SCRIPTS) document.head.append(Object.assign(document.createElement("script"), {src, async: false}));}
 </script>"""
 
 
@@ -49,15 +50,16 @@ def mount(application: FastAPI, workbench: Workbench, assets: dict[str, str]) ->
         enable_monitoring=False,
         pwa=False,
         theme=theme(),
-        head=EARLY + _head(assets),
+        head=_head(assets),
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )
 
 
 def _head(assets: dict[str, str]) -> str:
-    styles = [f'<link rel="stylesheet" href="{a}">' for name, a in assets.items() if name.endswith(".css")]
-    scripts = [f'<script defer src="{a}"></script>' for name, a in assets.items() if name.endswith(".js")]
-    return "".join(styles + scripts)
+    """Styles, and a script that loads the others in order: Gradio would add them one by one, in any order, unawaited."""
+    styles = [f'<link rel="stylesheet" href="{address}">' for name, address in assets.items() if name.endswith(".css")]
+    scripts = [address for name, address in assets.items() if name.endswith(".js")]
+    return EARLY.replace("SCRIPTS", json.dumps(scripts)) + "".join(styles)
 
 
 def theme() -> gr.themes.Base:
@@ -125,7 +127,7 @@ def theme() -> gr.themes.Base:
 
 def window(workbench: Workbench) -> gr.Blocks:
     """The whole page as Gradio sees it."""
-    with gr.Blocks(title="Training Dynamics Workbench", fill_width=True, analytics_enabled=False) as blocks:  # noqa: SIM117
+    with gr.Blocks(title="Training Dynamics Workbench", fill_width=True, analytics_enabled=False) as blocks:
         with gr.Row(elem_id="tdw-window"):
             with gr.Column(elem_id="tdw-side"):
                 new = gr.Button("New run", variant="primary", size="sm", elem_id="tdw-new-button")
@@ -134,10 +136,10 @@ def window(workbench: Workbench) -> gr.Blocks:
                         show_label=False, container=False, placeholder="Path of a .tdw file", elem_id="tdw-path"
                     )
                     opens = gr.Button("Open", size="sm", elem_id="tdw-open-button")
-                _drawn("tdw-lists", "tdwShell.lists(element)")
+                _drawn("lists")
             with gr.Column(elem_id="tdw-main"):
-                _drawn("tdw-viewer", "tdwShell.viewer(element)")
-                _drawn("tdw-state", "tdwShell.state(element)")
+                _drawn("viewer")
+                _drawn("state")
                 with gr.Column(elem_id="tdw-new"):
                     file = _form(workbench)
         for event in (opens.click, path.submit):
@@ -146,9 +148,10 @@ def window(workbench: Workbench) -> gr.Blocks:
     return blocks
 
 
-def _drawn(name: str, script: str) -> gr.HTML:
+def _drawn(name: str) -> gr.HTML:
     """A component whose inside belongs to `shell.js`: a template that never changes, so that Gradio never redraws it."""
-    return gr.HTML(html_template="", js_on_load=script, elem_id=name, apply_default_css=False)
+    script = f"(window.tdwParts ||= {{}}).{name} = element; window.tdwShell?.begin();"
+    return gr.HTML(html_template="", js_on_load=script, elem_id=f"tdw-{name}", apply_default_css=False)
 
 
 def _form(workbench: Workbench) -> gr.Textbox:
@@ -193,7 +196,7 @@ def _form(workbench: Workbench) -> gr.Textbox:
     def judge(*values: Any) -> tuple[form.Verdict, list[str]]:
         typed = dict(zip(names, values, strict=True))
         verdict = form.check(typed, typed.pop(form.WHERE))
-        return verdict, [html.escape(verdict.reasons.get(name, "")) for name in names]
+        return verdict, [_reason(verdict.reasons.get(name)) for name in names]
 
     def typing(*values: Any) -> list[Any]:
         verdict, said = judge(*values)
@@ -212,12 +215,18 @@ def _form(workbench: Workbench) -> gr.Textbox:
 
     outputs = [reasons[name] for name in names]
     for control in inputs:
-        control.input(typing, inputs, [*outputs, preview, start], trigger_mode="always_last", **QUIET)
-    # A path that was fine when typed may be taken by now, so opening the form judges it again.
-    shown[form.WHERE].change(typing, inputs, [*outputs, preview, start], trigger_mode="always_last", **QUIET)
+        control.change(typing, inputs, [*outputs, preview, start], trigger_mode="always_last", **QUIET)
     start.click(starting, inputs, [*outputs, outcome], **QUIET)
     cancel.click(None, js="() => { tdwShell.cancelNew(); }", **QUIET)
     return shown[form.WHERE]
+
+
+def _reason(refusal: str | None) -> str:
+    """A refusal beside its field."""
+    if refusal is None:
+        return ""
+    ending = "" if refusal.endswith((".", "?", "!")) else "."
+    return f'<span class="tdw-said" role="alert">{html.escape(refusal[:1].upper() + refusal[1:] + ending)}</span>'
 
 
 def _control(setting: Setting) -> Any:
@@ -248,7 +257,13 @@ def _preview(settings: RunConfig) -> str:
 
 
 def _size(megabytes: float) -> str:
-    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"
+    return (
+        f"{megabytes / 1000:.1f} GB"
+        if megabytes >= 1000
+        else f"{megabytes:.0f} MB"
+        if megabytes >= 10
+        else f"{megabytes:.1f} MB"
+    )
 
 
 def _duration(seconds: float) -> str:

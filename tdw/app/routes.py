@@ -1,0 +1,166 @@
+"""The routes of our own: data for the viewer, news, commands, scripts and styles.
+
+    GET  /runs/KEY/manifest                 what there is to draw
+    GET  /runs/KEY/array/NAME?from=ROW      committed rows, raw little-endian
+    GET  /runs/KEY/neurons?ids=3,17         closed-form tables of chosen neurons
+    GET  /runs/KEY/scores                   attention scores
+    GET  /now                               all news as of now: jobs, library, opened runs
+    GET  /events                            the same as server-sent events, whenever something changes
+    GET  /assets/NAME?v=HASH                scripts and styles, immutable
+    POST /do/open {path} · /do/forget {path} · /do/train|analyze|stop|dismiss {key}
+
+A refusal is `{"error": sentence}` with status 404 (there is no such thing) or 409 (not possible now).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, StrictStr
+
+from tdw.app.runs import Array
+from tdw.app.workbench import Workbench
+from tdw.errors import AppError, NotAProject, SettingError, TdwError, UnknownName
+from tdw.viewer import page
+
+FRESH = {"Cache-Control": "no-store"}
+IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
+
+
+class AtPath(BaseModel):
+    """A command on a path someone typed."""
+
+    path: StrictStr
+
+
+class OfRun(BaseModel):
+    """A command on a run that is known."""
+
+    key: StrictStr
+
+
+def add(application: FastAPI, workbench: Workbench) -> dict[str, str]:
+    """Put every route of our own into the application; the addresses of scripts and styles by name."""
+    application.add_exception_handler(TdwError, _refused)
+    application.add_exception_handler(RequestValidationError, _malformed)
+    application.include_router(_data(workbench))
+    application.include_router(_commands(workbench))
+    return _assets(application)
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    """The one place where a refusal becomes an answer; anything else keeps its traceback in the terminal."""
+    missing = isinstance(error, AppError | UnknownName | NotAProject | SettingError)
+    return JSONResponse({"error": str(error)}, status_code=404 if missing else 409)
+
+
+def _malformed(_request: Request, _error: Exception) -> Response:
+    return JSONResponse(
+        {"error": "this request is not one the window makes: give what its route names"}, status_code=422
+    )
+
+
+def _data(workbench: Workbench) -> APIRouter:
+    router = APIRouter()
+    runs = workbench.runs
+
+    @router.get("/runs/{key}/manifest")
+    def manifest(key: str) -> Response:
+        return JSONResponse(runs.get(key).manifest() | {"job": workbench.jobs.of(key)}, headers=FRESH)
+
+    @router.get("/runs/{key}/array/{name:path}")
+    def array(key: str, name: str, request: Request) -> Response:
+        return _raw(runs.get(key).array(name, _whole(request.query_params.get("from", "0"), "from")))
+
+    @router.get("/runs/{key}/neurons")
+    def neurons(key: str, ids: str = "") -> Response:
+        return _raw(runs.get(key).neurons([_whole(part, "ids") for part in ids.split(",")]))
+
+    @router.get("/runs/{key}/scores")
+    def scores(key: str) -> Response:
+        return _raw(runs.get(key).scores())
+
+    @router.get("/now")
+    def now() -> Response:
+        return JSONResponse(list(workbench.look().values()), headers=FRESH)
+
+    @router.get("/events")
+    async def events() -> Response:
+        return StreamingResponse(workbench.hub.stream(), media_type="text/event-stream", headers=FRESH)
+
+    return router
+
+
+def _commands(workbench: Workbench) -> APIRouter:
+    router = APIRouter(prefix="/do")
+    runs, jobs = workbench.runs, workbench.jobs
+
+    def done(key: str | None = None) -> Response:
+        workbench.hub.nudge()
+        return JSONResponse({"key": key}, headers=FRESH)
+
+    @router.post("/open")
+    def open_file(given: AtPath) -> Response:
+        return done(workbench.open(given.path))
+
+    @router.post("/forget")
+    def forget(given: AtPath) -> Response:
+        workbench.library.forget(Path(given.path))
+        return done()
+
+    @router.post("/train")
+    def train(given: OfRun) -> Response:
+        return done(workbench.train(runs.path(given.key), []))
+
+    @router.post("/analyze")
+    def analyze(given: OfRun) -> Response:
+        return done(workbench.analyze(runs.path(given.key)))
+
+    @router.post("/stop")
+    def stop(given: OfRun) -> Response:
+        jobs.stop(given.key)
+        return done(given.key)
+
+    @router.post("/dismiss")
+    def dismiss(given: OfRun) -> Response:
+        jobs.dismiss(given.key)
+        return done(given.key)
+
+    return router
+
+
+def _assets(application: FastAPI) -> dict[str, str]:
+    """Serve scripts and styles under addresses that change with their bytes.
+
+    One route for each, because Gradio keeps its own under `/assets/` too.
+    """
+    here = Path(__file__).parent
+    own = [("shell.css", here / "shell.css", "text/css"), ("shell.js", here / "shell.js", "text/javascript")]
+    addresses = {}
+    for name, path, media_type in [*page.assets(), *own]:
+        application.get(f"/assets/{name}")(_asset(Path(path), media_type))
+        digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
+        addresses[name] = f"/assets/{name}?v={digest}"
+    return addresses
+
+
+def _asset(path: Path, media_type: str) -> Callable[[], Response]:
+    def asset() -> Response:
+        return FileResponse(path, media_type=media_type, headers=IMMUTABLE)
+
+    return asset
+
+
+def _raw(data: Array) -> Response:
+    return Response(data.tobytes(), media_type="application/octet-stream", headers=FRESH)
+
+
+def _whole(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise AppError(f"{name}={text[:40]!r} is not allowed: give whole numbers from 0 on")
+    return int(text)

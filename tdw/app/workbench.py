@@ -1,0 +1,72 @@
+"""What the window works on: the library, the opened runs, the jobs, and the news of all three."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tdw.app.events import Hub, Message
+from tdw.app.jobs import Jobs
+from tdw.app.library import Library
+from tdw.app.runs import Runs, key_of, typed_path
+from tdw.errors import NotAProject, TdwError
+
+
+class Workbench:
+    """The one object behind every route and every handler of the form."""
+
+    def __init__(self) -> None:
+        self.library = Library()
+        self.runs = Runs(self.library)
+        self.jobs = Jobs(self.runs)
+        self.hub = Hub(self.look)
+
+    def look(self) -> dict[str, Message]:
+        """All news by topic: what `/now` answers and `/events` compares."""
+        jobs = self.jobs.poll()
+        news: dict[str, Message] = {"jobs": {"type": "jobs", "jobs": jobs}, "library": self._library()}
+        for run in self.runs.held():
+            message: Message = {"type": "run", "key": run.key, "job": self.jobs.of(run.key), "error": None}
+            try:
+                run.refresh()
+                message |= run.progress()
+            except TdwError as error:
+                message |= {"state": "lost", "error": str(error)}
+                self.runs.drop(run)
+            news[f"run {run.key}"] = message
+        return news
+
+    def _library(self) -> Message:
+        entries = [
+            {
+                "key": key_of(Path(entry.path)),
+                "path": entry.path,
+                "name": Path(entry.path).stem,
+                "about": entry.about,
+                "there": Path(entry.path).exists(),
+            }
+            for entry in self.library.entries()
+        ]
+        return {"type": "library", "entries": entries, "current": self.runs.current}
+
+    def open(self, text: str) -> str:
+        """Open the file at the path someone typed; its key. Raises ProjectError."""
+        path = typed_path(text)
+        if path.is_dir():
+            raise NotAProject(f"{path} is a folder: give the path of a project file in it (NAME.tdw)")
+        return self.runs.open(path).key
+
+    def train(self, path: Path, arguments: list[str]) -> str:
+        """Start or resume training at `path`; its key. Raises AppError when a job is at work on it."""
+        self.jobs.start("train", path, arguments)
+        self.hub.nudge()
+        return self.runs.announce(path)
+
+    def analyze(self, path: Path) -> str:
+        """Start the analyses of `path`; its key. Raises AppError when a job is at work on it."""
+        self.jobs.start("analyze", path)
+        return key_of(path)
+
+    def close(self) -> None:
+        """End the news and let go of the files. Jobs go on."""
+        self.hub.close()
+        self.runs.close()
