@@ -11,6 +11,7 @@ import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from tdw import schedule
@@ -49,7 +50,9 @@ class Setting:
         """The allowed values, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        noun = {int: "a whole number", float: "a number", tuple: "two numbers joined by a comma, each"}.get(self.type, "text")
+        noun = {int: "a whole number", float: "a number", tuple: "two numbers joined by a comma, each"}.get(
+            self.type, "text"
+        )
         if self.minimum is None or self.maximum is None:
             return noun
         low, high = as_text(self.minimum), as_text(self.maximum)
@@ -237,6 +240,58 @@ def _check_together(config: RunConfig) -> None:
             f"give at least {math.ceil(1e6 / pairs) / 1e6:g} and less than 1",
         )
     schedule.parse(config.checkpoints, config.epochs)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take. megabytes: the file when trained; analysed_megabytes: with all per-checkpoint results."""
+
+    checkpoints: int
+    megabytes: float
+    analysed_megabytes: float
+    seconds: float
+
+
+def estimate(config: RunConfig) -> Estimate:
+    """Checkpoints, size of the file, and seconds of training on this machine's processor (within a factor of two).
+
+    The time is the number of multiplications over the speed at which this machine multiplies matrices just now, with
+    an efficiency and a fixed cost per epoch that were fitted to runs of p = 59 and p = 113.
+    """
+    p, d, heads, neurons = config.p, config.d_model, config.heads, config.d_mlp
+    weights = (2 * p + 4) * d + 4 * d * d + 2 * d * neurons
+    count = len(schedule.parse(config.checkpoints, config.epochs))
+    stored = count * 4 * weights + 2 * 12 * weights + 32 * (config.epochs + 1) + 8 * p * p
+    results = 4 * count * (p + (p // 2) * (neurons + 2) + 6 * neurons)
+
+    pairs, test = config.train_pairs, (p * p - config.train_pairs) / config.evaluate_every
+    answers = p + (-p) % 64
+    dense = (3 * pairs + test) * neurons * answers + 3 * (2 * heads * p + 1) * d * (neurons + answers)
+    sparse = (3 * pairs + test) * (2 * heads + 1) * (neurons + answers)
+    an_epoch = 2 * (dense + 6 * sparse) / (EFFICIENCY * _multiplications_per_second()) + SECONDS_AN_EPOCH
+    return Estimate(count, stored / 1e6, (stored + results) / 1e6, config.epochs * an_epoch)
+
+
+EFFICIENCY = 0.5
+SECONDS_AN_EPOCH = 2e-3
+
+
+@cache
+def _multiplications_per_second() -> float:
+    """Floating-point operations a second of a float32 matrix product on this machine, measured in some 20 ms."""
+    import time
+
+    import numpy as np
+
+    size = 512
+    matrix = np.ones((size, size), np.float32)
+    matrix @ matrix  # the first product starts the library's threads
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        matrix @ matrix
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
 
 
 def canonical_json(value: Any) -> bytes:

@@ -31,6 +31,9 @@ from torch import Tensor
 from tdw.closed_form import token_parts
 from tdw.model import Weights
 
+# Exponentials stop here, exp(-60) = 9e-27: what is smaller counts for nothing beside a 1, and numbers below 1e-38 make the
+# processor ten times slower.
+LEAST_EXPONENT = -60.0
 # Answers are padded to a multiple of this: 113 columns run at half the speed of 128.
 WIDTH = 64
 
@@ -104,7 +107,9 @@ class Pairs:
         self.out = torch.empty(pairs, d_mlp + self.width, dtype=dtype, device=device)  # [pre, logits through attention]
         self.active = torch.empty(pairs, d_mlp, dtype=dtype, device=device)
         self.logits = torch.empty(pairs, self.width, dtype=dtype, device=device)
-        self.pull: Tensor | None = None  # (pairs, neurons + width): gradient of `out`; only for pairs that are trained on
+        self.pull: Tensor | None = (
+            None  # (pairs, neurons + width): gradient of `out`; only for pairs that are trained on
+        )
 
     def forward(self, at: Tables) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy (float64) and accuracy, on the device. Leaves in the buffers what `backward` needs.
@@ -120,7 +125,7 @@ class Pairs:
         top, self.top_answer = self.logits[:, : self.p].max(dim=1, keepdim=True)
         missed = top - self.logits.gather(1, self.answer)
         # From here on `logits` holds exp(L_c - m), with the top answer and the padding taken out.
-        self.logits.sub_(top).exp_().scatter_(1, self.top_answer, 0)
+        self.logits.sub_(top).clamp_min_(LEAST_EXPONENT).exp_().scatter_(1, self.top_answer, 0)
         self.logits[:, self.p :] = 0
         self.rest = self.logits.sum(dim=1, keepdim=True)
         loss = missed + torch.log1p(self.rest)
@@ -161,9 +166,9 @@ class Pairs:
         to_a = scores[0].index_select(0, self.a)
         to_b = scores[1].index_select(0, self.b)
         top = torch.maximum(to_a, to_b).clamp_min_(0)
-        to_a.sub_(top).exp_()
-        to_b.sub_(top).exp_()
-        total = top.neg_().exp_().add_(to_a).add_(to_b)
+        to_a.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
+        to_b.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
+        total = top.neg_().clamp_min_(LEAST_EXPONENT).exp_().add_(to_a).add_(to_b)
         torch.div(to_a, total, out=self.values[:, :heads])
         torch.div(to_b, total, out=self.values[:, heads : 2 * heads])
 
@@ -179,4 +184,6 @@ def _csr(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int])
     """A CSR matrix over `values` itself (no copy), with the 32-bit indices that the processor's library works in."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-        return torch.sparse_csr_tensor(starts.to(torch.int32), columns.to(torch.int32), values, size, check_invariants=True)
+        return torch.sparse_csr_tensor(
+            starts.to(torch.int32), columns.to(torch.int32), values, size, check_invariants=True
+        )

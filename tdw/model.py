@@ -53,7 +53,9 @@ def initial_weights(config: RunConfig) -> Weights:
     """
     generator = torch.Generator().manual_seed(config.model_seed)
     deviation = 0.8 / config.d_model**0.5
-    return {name: torch.empty(shape).normal_(0, deviation, generator=generator) for name, shape in shapes(config).items()}
+    return {
+        name: torch.empty(shape).normal_(0, deviation, generator=generator) for name, shape in shapes(config).items()
+    }
 
 
 def check_weights(given: Mapping[str, Any], config: RunConfig) -> Weights:

@@ -16,8 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-import numpy as np
-
 from tdw.errors import ScheduleError
 
 MOST = 100_000  # checkpoints in one run: far beyond any use, and small enough to list
@@ -66,7 +64,7 @@ def _piece(piece: str, epochs: int) -> Iterable[int]:
         count = int(named[2])
         if not 1 <= count <= MOST:
             raise ScheduleError(f"checkpoint schedule {piece!r}: N must lie between 1 and {MOST}")
-        return _log(count, epochs) if named[1] == "log" else np.linspace(0, epochs, count).round().astype(int).tolist()
+        return _log(count, epochs) if named[1] == "log" else _even(count, epochs)
     if re.fullmatch(r"\d{1,12}", compact):
         return _inside(piece, [int(compact)], epochs)
     if bounds := re.fullmatch(r"(\d{1,12}):(\d{1,12})(?::(\d{1,12}))?", compact):
@@ -95,7 +93,11 @@ def _inside(piece: str, kept: list[int], epochs: int) -> list[int]:
 
 
 def _log(count: int, epochs: int) -> list[int]:
-    return np.geomspace(1, epochs, count).round().astype(int).tolist() if epochs else [0]  # type: ignore[no-any-return]
+    return [round(epochs ** (index / max(count - 1, 1))) for index in range(count)]
+
+
+def _even(count: int, epochs: int) -> list[int]:
+    return [round(epochs * index / max(count - 1, 1)) for index in range(count)]
 
 
 def _paper(epochs: int) -> set[int]:

@@ -66,7 +66,9 @@ def check_split(train: ArrayLike, test: ArrayLike, p: int) -> Split:
             raise SettingError("split", f"the {name} side of the split must be a list of pair indices, at least one")
         if side.min() < 0 or side.max() >= p**2:
             outside = side[(side < 0) | (side >= p**2)][0]
-            raise SettingError("split", f"the {name} side of the split holds {outside}: with p = {p} give 0 to {p**2 - 1}")
+            raise SettingError(
+                "split", f"the {name} side of the split holds {outside}: with p = {p} give 0 to {p**2 - 1}"
+            )
         sides.append(side.astype(np.int64))
     both = np.concatenate(sides)
     if np.unique(both).size != both.size:

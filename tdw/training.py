@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +62,9 @@ class Segment:
 def start(weights: Weights) -> State:
     """The state of an untrained network: epoch 0, moments zero."""
     arrays = {name: tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in weights.items()}
-    return State(0, arrays, {k: np.zeros_like(v) for k, v in arrays.items()}, {k: np.zeros_like(v) for k, v in arrays.items()})
+    return State(
+        0, arrays, {k: np.zeros_like(v) for k, v in arrays.items()}, {k: np.zeros_like(v) for k, v in arrays.items()}
+    )
 
 
 def train(
@@ -72,10 +74,11 @@ def train(
     checkpoints: Sequence[int],
     *,
     seconds: float = SECONDS_A_SEGMENT,
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[Segment]:
     """Train from `state` to `config.epochs`, yielding a segment at each checkpoint and about every `seconds`.
 
-    The first segment begins with `state.epoch` itself. Losses are cross-entropies in nats.
+    `stop` is asked after every epoch; when it says yes, the segment so far is the last. The first segment begins with `state.epoch` itself. Losses are cross-entropies in nats.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -89,11 +92,14 @@ def train(
         rows.append([step.measure_train()])
         evaluate = epoch in keep or last or epoch % config.evaluate_every == 0
         rows[-1].append(step.measure_test() if evaluate else unknown)
-        if last or epoch in keep or time.monotonic() >= due:
+        stopped = stop is not None and stop()
+        if last or stopped or epoch in keep or time.monotonic() >= due:
             series = torch.stack([torch.cat(row) for row in rows]).cpu().numpy().T.copy()
-            yield Segment(range(first, epoch + 1), series[0], series[2], series[1], series[3], step.state(epoch), epoch in keep)
+            yield Segment(
+                range(first, epoch + 1), series[0], series[2], series[1], series[3], step.state(epoch), epoch in keep
+            )
             first, rows, due = epoch + 1, [], time.monotonic() + seconds
-        if last:
+        if last or stopped:
             return
         step.update()
         epoch += 1
@@ -138,7 +144,8 @@ class _Step:
 
     def update(self) -> None:
         """One update by the gradients of the loss that `measure_train` just found."""
-        assert self.tables is not None and self.flat.grad is not None
+        assert self.tables is not None, "measure_train comes first"
+        assert self.flat.grad is not None
         self.flat.grad.zero_()
         torch.autograd.backward(self.tables.tensors(), self.train.backward())
         self.optimizer.step()
@@ -185,7 +192,9 @@ def environment(config: RunConfig) -> dict[str, str | int]:
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability(),
+        "processor": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else torch.backends.cpu.get_cpu_capability(),
         "device": device.type,
         "threads": config.threads or torch.get_num_threads(),
         "cores": os.cpu_count() or 1,

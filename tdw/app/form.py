@@ -18,7 +18,7 @@ from tdw.config import RunConfig, Setting
 from tdw.errors import AlreadyExists, CannotWrite, SettingError, TdwError
 
 # Shown at once, in this order; every other setting is under "more settings", in the order of its declaration.
-FIRST = ("p", "train_fraction", "data_seed", "model_seed", "epochs", "checkpoints")
+FIRST = ("p", "epochs", "train_fraction", "data_seed", "model_seed", "checkpoints")
 WHERE = "file"  # the one field that is no setting
 
 # Where the setting's own name is a symbol, the words for it.

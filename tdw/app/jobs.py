@@ -32,7 +32,6 @@ ACTIVE: tuple[State, ...] = ("starting", "running", "stopping")
 STARTUP = 120.0  # seconds a process may take before it holds its file
 SPEED_WINDOW = 8.0  # seconds over which the speed is measured
 SEARCH_EVERY = 3.0  # seconds between looks for jobs that were started elsewhere
-WINDOWS = sys.platform == "win32"
 
 
 @dataclass
@@ -140,7 +139,7 @@ class Jobs:
             self._record(job)
             if job.process is not None and job.process.poll() is not None:
                 return
-            os.kill(job.pid, signal.CTRL_BREAK_EVENT if WINDOWS else signal.SIGINT)
+            os.kill(job.pid, _interrupt())
 
     def dismiss(self, key: str) -> None:
         """Drop a job that has ended, with its record and log."""
@@ -276,6 +275,9 @@ class Jobs:
 def _spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     """Start a process that no terminal or server takes down with it, its output going to a private file."""
     log.unlink(missing_ok=True)
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP  # else Ctrl-Break, which stops it, would reach this server too
     # `-m` looks for modules in the folder it starts in: ours, not whichever the user stands in.
     home = Path(tdw.__file__).parents[1]
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
@@ -285,9 +287,16 @@ def _spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=home,
-            start_new_session=not WINDOWS,
-            creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
+            start_new_session=sys.platform != "win32",
+            creationflags=flags,
         )
+
+
+def _interrupt() -> int:
+    """The signal of Ctrl-C, which commits what is done; for a process group of Windows, Ctrl-Break."""
+    if sys.platform == "win32":
+        return signal.CTRL_BREAK_EVENT
+    return signal.SIGINT
 
 
 def _sentence(log: Path | None) -> str | None:
@@ -306,7 +315,7 @@ def _unexplained(code: int | None, log: Path | None) -> str:
 
 
 def _exists(pid: int) -> bool:
-    if WINDOWS:
+    if sys.platform == "win32":
         return True  # the lock tells within STARTUP seconds
     try:
         os.kill(pid, 0)

@@ -14,7 +14,6 @@ A refusal is `{"error": sentence}` with status 404 (there is no such thing) or 4
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,9 +142,8 @@ def _assets(application: FastAPI) -> dict[str, str]:
     own = [("shell.css", here / "shell.css", "text/css"), ("shell.js", here / "shell.js", "text/javascript")]
     addresses = {}
     for name, path, media_type in [*page.assets(), *own]:
-        application.get(f"/assets/{name}")(_asset(Path(path), media_type))
-        digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
-        addresses[name] = f"/assets/{name}?v={digest}"
+        application.get(f"/assets/{name}")(_asset(path, media_type))
+        addresses[name] = f"/assets/{name}?v={page.digest(path)}"
     return addresses
 
 

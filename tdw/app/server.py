@@ -101,7 +101,7 @@ def _run(application: App, listener: socket.socket, workbench: Workbench) -> Non
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        application,  # type: ignore[arg-type]  # uvicorn's own spelling of the same protocol
+        application,
         log_level="warning",
         access_log=False,  # it would write the token down
         server_header=False,

@@ -95,34 +95,36 @@ const tdwShell = (() => {
     draw();
   }
 
-  async function show(key) {
+  function show(key) {
+    if (key !== shown.key || known.runs.get(key)?.state === "lost") shown.mounted = null;
     shown.key = key;
     shown.refused = null;
     history.replaceState(null, "", `#run=${key}`);
     view("run");
     draw();
-    const job = jobOf(key);
-    if (job && job.state === "starting") return; // its file may not be there yet: settle() goes on when it is
-    await mount(key);
   }
 
-  async function mount(key) {
-    const entry = known.library.find((item) => item.key === key);
+  /** Bring the viewer to the run that is chosen, once its file is there. */
+  async function settle() {
+    const { key } = shown;
     const job = jobOf(key);
-    const path = entry ? entry.path : job ? job.path : null;
-    if (path) {
-      const { error } = await post("open", { path });
-      if (shown.key !== key) return; // another was chosen meanwhile
-      if (error) {
-        shown.refused = { error, path, key };
-        shown.mounted = null;
-        draw();
-        return;
+    const run = known.runs.get(key);
+    const waiting = !run && job && (job.state === "starting" || job.state === "failed");
+    if (!key || shown.mounted === key || shown.refused || shown.opening || waiting) return;
+    shown.opening = key;
+    const path = known.library.find((entry) => entry.key === key)?.path || job?.path;
+    const { error } = path
+      ? await post("open", { path })
+      : { error: "this run is not known here: open its file by path" };
+    shown.opening = null;
+    if (shown.key === key) {
+      if (error) shown.refused = { error, path };
+      else {
+        shown.mounted = key;
+        parts.instance.open(`/runs/${key}`);
       }
     }
-    shown.mounted = key;
     draw();
-    await parts.instance.open(`/runs/${key}`);
   }
 
   // ---- what is shown ------------------------------------------------------------------------------------------
@@ -141,18 +143,6 @@ const tdwShell = (() => {
     settle();
     drawLists();
     drawState();
-  }
-
-  /** Bring the viewer to the run that is chosen as soon as its file is there. */
-  function settle() {
-    const { key } = shown;
-    const run = known.runs.get(key);
-    if (key && run && run.state !== "lost" && shown.mounted !== key && !shown.refused && !shown.settling) {
-      shown.settling = true;
-      mount(key).finally(() => {
-        shown.settling = false;
-      });
-    }
   }
 
   function drawState() {

@@ -7,10 +7,11 @@ which hears of changes through one event stream; Gradio carries the form, whose 
 
 from __future__ import annotations
 
+import contextlib
 import html
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -160,24 +161,33 @@ def _form(workbench: Workbench) -> gr.Textbox:
     shown: dict[str, Any] = {}
     reasons: dict[str, gr.HTML] = {}
 
-    def field(name: str, make: Callable[[], Any]) -> None:
+    @contextlib.contextmanager
+    def field(name: str) -> Iterator[None]:
+        """A place for a control, with one for its refusal beneath."""
         with gr.Column(elem_classes="tdw-field", elem_id=f"tdw-field-{name}", min_width=0):
-            shown[name] = make()
+            yield
             reasons[name] = gr.HTML("", elem_classes="tdw-reason", apply_default_css=False)
+
+    def controls(settings: list[Setting]) -> None:
+        with gr.Row(elem_classes="tdw-grid"):
+            for setting in settings:
+                with field(setting.name):
+                    shown[setting.name] = _control(setting)
 
     gr.HTML("<h2>New run</h2>", elem_classes="tdw-heading", apply_default_css=False)
     with gr.Row(elem_id="tdw-form"):
         with gr.Column(elem_id="tdw-fields", min_width=0):
-            field(
-                form.WHERE,
-                lambda: gr.Textbox(form.suggestion(), label="Save as", info="the project file the run is kept in"),
-            )
-            with gr.Row(elem_classes="tdw-grid"):
-                for setting in first:
-                    field(setting.name, lambda setting=setting: _control(setting))
-            with gr.Accordion("More settings", open=False, elem_id="tdw-more"), gr.Row(elem_classes="tdw-grid"):
-                for setting in more:
-                    field(setting.name, lambda setting=setting: _control(setting))
+            with field(form.WHERE):
+                shown[form.WHERE] = gr.Textbox(
+                    form.suggestion(),
+                    label="Save as",
+                    info="the project file the run is kept in",
+                    max_lines=1,
+                    elem_id=f"tdw-input-{form.WHERE}",
+                )
+            controls(first)
+            with gr.Accordion("More settings", open=False, elem_id="tdw-more"):
+                controls(more)
         with gr.Column(elem_id="tdw-preview-side", min_width=0):
             preview = gr.HTML(_preview(configure()), elem_id="tdw-preview", apply_default_css=False)
             start = gr.Button("Start training", variant="primary", size="sm", elem_id="tdw-start")
@@ -231,7 +241,7 @@ def _reason(refusal: str | None) -> str:
 
 def _control(setting: Setting) -> Any:
     """The input for one setting. Numbers are typed as text: then a refusal can quote what was typed."""
-    about = {"label": form.label(setting), "info": setting.help, "elem_id": f"tdw-input-{setting.name}"}
+    about: dict[str, Any] = {"label": form.label(setting), "info": setting.help, "elem_id": f"tdw-input-{setting.name}"}
     if setting.choices:
         return gr.Dropdown(list(setting.choices), value=setting.default, **about)
     if setting.type is float and setting.exclusive and setting.maximum == 1:

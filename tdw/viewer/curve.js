@@ -46,7 +46,7 @@
       this.scale = null; // "log" or "linear"; null: what the quantity prefers
       this.chosen = 0;
       this.frame = new T.Frame(card.body, view.tooltip, {
-        margin: { l: 46, r: 14, t: 6, b: 22 },
+        margin: { l: 46, r: 38, t: 6, b: 22 }, // the right margin holds the lines' names
         layer: null,
         full: () => this.full,
         axes: (range, width, height) => this.axes(range, width, height),
@@ -150,34 +150,33 @@
         hoverinfo: "skip",
       }));
     }
-    /** Names at the right ends of the lines: the upper line's above it, the lower one's beneath. */
+    /** Names beside the right ends of the lines, pushed apart where the ends are close. */
     placeLabels() {
       const { frame } = this;
       const [x0, x1] = frame.range.x;
-      const ends = this.lines.map((line, i) => {
+      const HEIGHT = 15;
+      const ends = [];
+      this.lines.forEach((line, i) => {
         let at = line.xs.length - 1;
         while (at > 0 && line.xs[at] > x1) at--;
-        if (at < 0 || line.xs[at] < x0) return null;
-        const near = x1 - (x1 - x0) * 0.09; // a label is about a tenth of the width: stay clear of the line over all of it
-        let [low, high] = [line.ys[at], line.ys[at]];
-        for (let j = at; j >= 0 && line.xs[j] >= near; j--) {
-          low = Math.min(low, line.ys[j]);
-          high = Math.max(high, line.ys[j]);
-        }
-        const px = (y) => frame.py(this.log ? Math.log10(y) : y);
-        return { i, right: frame.inner.width - frame.px(line.xs[at]), top: px(high), bottom: px(low), end: px(line.ys[at]) };
+        const gone = at < 0 || line.xs[at] < x0;
+        this.labels[i].hidden = gone;
+        if (gone) return;
+        const y = frame.py(this.log ? Math.log10(line.ys[at]) : line.ys[at]);
+        ends.push({ label: this.labels[i], x: frame.px(line.xs[at]), y: T.clamp(y, 0, frame.inner.height) });
       });
-      const order = ends.filter(Boolean).sort((a, b) => a.end - b.end);
-      this.labels.forEach((label, i) => (label.hidden = !ends[i]));
-      order.forEach((end, rank) => {
-        const below = rank === order.length - 1 && order.length > 1;
-        let y = below ? end.bottom + 2 : end.top - 18;
-        if (y > frame.inner.height - 16) y = end.top - 18;
-        if (y < 0) y = end.bottom + 3;
-        const label = this.labels[end.i];
-        label.style.right = `${Math.max(0, end.right)}px`;
-        label.style.top = `${T.clamp(y, 0, frame.inner.height - 16)}px`;
-      });
+      ends.sort((a, b) => a.y - b.y);
+      for (let i = 1; i < ends.length; i++) {
+        const short = HEIGHT - (ends[i].y - ends[i - 1].y);
+        if (short <= 0) continue;
+        ends[i - 1].y -= short / 2;
+        ends[i].y += short / 2;
+      }
+      const below = ends.length ? ends.at(-1).y + HEIGHT / 2 - frame.inner.height : 0;
+      for (const end of ends) {
+        const y = below > 0 ? end.y - below : end.y;
+        end.label.style.transform = `translate(${end.x + 7}px, ${y - HEIGHT / 2}px)`;
+      }
     }
     /** Value of a line at an epoch, or the last one evaluated before it: [value, epoch]. */
     at(line, epoch) {

@@ -154,8 +154,8 @@
         assigned++;
         if (!seen[own[n]]) clusters += seen[own[n]] = 1;
       }
-      const what = assigned ? `${assigned} of ${columns} in ${clusters} cluster${clusters > 1 ? "s" : ""}` : "no clusters yet";
-      return `${spec.quantity} · ${what} (≥ ${T.short(spec.threshold)})`;
+      const what = assigned ? `${assigned} of ${columns} in ${clusters} cluster${clusters > 1 ? "s" : ""}` : "no clusters";
+      return `${what} · ${spec.quantity} ≥ ${Number(spec.threshold.toPrecision(3))}`;
     }
     hover(x, y) {
       const position = Math.round(x);

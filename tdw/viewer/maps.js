@@ -46,7 +46,7 @@
       this.pinnedBox = T.el("div", "tdw-pinned");
       card.body.append(this.scroller, this.pinnedBox);
       this.sortBox = T.el("select", "tdw-select", null, { "aria-label": "Sort neurons by" });
-      for (const [value, label] of Object.entries(SORTS)) this.sortBox.append(T.el("option", null, `by ${label}`, { value }));
+      for (const [value, label] of Object.entries(SORTS)) this.sortBox.append(T.el("option", null, `sort: ${label}`, { value }));
       this.sortBox.addEventListener("change", () => this.sortBy(this.sortBox.value));
       this.sortHere = T.el("button", "tdw-text-button", "sort here", { type: "button", title: "Sort again by the values at this checkpoint" });
       this.sortHere.hidden = true;
@@ -176,10 +176,10 @@
           slot.map.canvas.style.height = `${size}px`;
           slot.map.canvas.style.imageRendering = size * devicePixelRatio >= this.p ? "pixelated" : "auto";
         }
+        slot.button.hidden = neuron < 0; // the last line may be shorter
         if (slot.neuron !== neuron) {
           slot.neuron = neuron;
           slot.drawn = -1;
-          slot.button.hidden = neuron < 0;
           slot.button.setAttribute("aria-pressed", String(this.view.pins.includes(neuron)));
         }
         slot.visible = position >= first * columns && position < (first + lines - 1) * columns;

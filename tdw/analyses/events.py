@@ -1,0 +1,105 @@
+"""When a run memorised, when it generalised, and what lies between: always as intervals, never invented."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdw.analyses.registry import ArraySpec, Result, analysis
+from tdw.analyses.view import Curves
+
+NOT_REACHED = -1
+
+Series = NDArray[np.float64]
+
+
+class Event(NamedTuple):
+    """One event of a run. Each crossing is (last recorded epoch before it, first after it), or None: not reached."""
+
+    name: str
+    label: str
+    first: tuple[int, int] | None
+    last: tuple[int, int] | None
+
+
+LABELS = {
+    "memorised_0.1": "train loss below 0.1",
+    "memorised_0.01": "train loss below 0.01",
+    "memorised_0.0001": "train loss below 0.0001",
+    "generalised_0.1": "test loss below 0.1",
+    "generalised_0.01": "test loss below 0.01",
+    "generalised_0.0001": "test loss below 0.0001",
+    "generalised_accuracy": "test accuracy at least 0.99",
+    "peak": "test loss at its highest",
+    "onset": "test loss 80 % below its peak",
+    "rebound": "test loss above 0.1 again",
+}
+MEMORISED, GENERALISED = "memorised_0.1", "generalised_0.1"  # what is meant where only one of each is shown
+
+
+@analysis(
+    title="Events",
+    version=1,
+    per="run",
+    arrays={"intervals": ArraySpec("<i8", (len(LABELS), 2, 2))},
+    events=list(LABELS),
+)
+def events(curves: Curves, *, events: list[str]) -> Result:
+    """Intervals (events, [first, last crossing], [last recorded epoch before, first after]); -1 where not reached.
+
+    A condition that holds from the first recorded epoch on has both ends of its interval there. Spikes make first and
+    last crossing differ. `onset` is looked for after the peak; `rebound` after the test loss was first below 0.1.
+    """
+    train, test = _recorded(curves.train_loss), _recorded(curves.test_loss)
+    found = {f"memorised_{x:g}": crossings(*train, below=x) for x in (0.1, 0.01, 1e-4)}
+    found |= {f"generalised_{x:g}": crossings(*test, below=x) for x in (0.1, 0.01, 1e-4)}
+    at, accuracy = _recorded(curves.test_accuracy)
+    found["generalised_accuracy"] = crossings(at, -accuracy, below=np.nextafter(-0.99, 0))
+    found |= _after(*test)
+    return {"intervals": np.stack([found[name] for name in events])}
+
+
+def _after(at: NDArray[np.int64], loss: Series) -> dict[str, NDArray[np.int64]]:
+    """Peak, onset and rebound of a test loss recorded at the epochs `at`."""
+    nothing = np.full((2, 2), NOT_REACHED)
+    found = {"peak": nothing, "onset": nothing, "rebound": nothing}
+    if loss.size:
+        top = int(loss.argmax())
+        found["peak"] = np.full((2, 2), at[top])
+        found["onset"] = crossings(at[top:], loss[top:], below=0.2 * loss[top])
+        fell = np.flatnonzero(loss < 0.1)
+        if fell.size:
+            found["rebound"] = crossings(at[fell[0] :], -loss[fell[0] :], below=np.nextafter(-0.1, 0))
+    return found
+
+
+def crossings(at: NDArray[np.int64], values: Series, *, below: float) -> NDArray[np.int64]:
+    """First and last interval in which the recorded values come to lie below a threshold, (2, 2); -1 where they never do.
+
+    >>> crossings(np.array([0, 10, 20, 30, 40]), np.array([3.0, 0.5, 2.0, 0.1, 0.1]), below=1)
+    array([[ 0, 10],
+           [20, 30]])
+    """
+    under = values < below
+    entered = np.flatnonzero(under & ~np.concatenate([[False], under[:-1]]))
+    if not entered.size:
+        return np.full((2, 2), NOT_REACHED)
+    return np.array([[at[max(i - 1, 0)], at[i]] for i in (entered[0], entered[-1])])
+
+
+def described(intervals: NDArray[np.int64], names: list[str]) -> list[Event]:
+    """The stored intervals as events with their labels."""
+
+    def interval(pair: NDArray[np.int64]) -> tuple[int, int] | None:
+        return None if pair[1] == NOT_REACHED else (int(pair[0]), int(pair[1]))
+
+    return [
+        Event(name, LABELS.get(name, name), *map(interval, row)) for name, row in zip(names, intervals, strict=True)
+    ]
+
+
+def _recorded(values: Series) -> tuple[NDArray[np.int64], Series]:
+    at = np.flatnonzero(~np.isnan(values))
+    return at, values[at]

@@ -1,0 +1,40 @@
+"""A few numbers for each neuron, to browse by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tdw.analyses.registry import ArraySpec, Result, analysis
+from tdw.analyses.view import View
+
+NONE = -1
+
+PER_NEURON = ArraySpec("<f4", ("neuron",))
+
+
+@analysis(
+    title="Neuron summaries",
+    version=1,
+    arrays={
+        "mean": PER_NEURON,
+        "maximum": PER_NEURON,
+        "variance": PER_NEURON,
+        "active_share": PER_NEURON,
+        "frequency": ArraySpec("<i2", ("neuron",)),
+        "share": PER_NEURON,
+        "dead": ArraySpec("|u1", ("neuron",)),
+    },
+)
+def neuron_summary(view: View) -> Result:
+    """Of each neuron's activation over all pairs: mean, maximum, variance, share of pairs where it is above 0, dominant
+    frequency with its share of the variance, and whether it is dead (its frequency is then -1 and its share 0).
+    """
+    return {
+        "mean": view.mean,
+        "maximum": view.activations.max(axis=(0, 1)),
+        "variance": view.variance,
+        "active_share": np.count_nonzero(view.activations, axis=(0, 1)) / view.config.p**2,
+        "frequency": np.where(view.dead, NONE, view.share.argmax(axis=0) + 1),
+        "share": view.share.max(axis=0),
+        "dead": view.dead,
+    }

@@ -1,0 +1,141 @@
+"""A job is an unfinished project file: `create` makes one, `train` finishes or resumes it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tdw import model, schedule, tasks, training
+from tdw.config import RunConfig, configure, settings
+from tdw.errors import SettingError
+from tdw.project import ProjectWriter
+
+# What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
+CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come, at a moment when everything up to `epoch` is stored."""
+
+    epoch: int
+    epochs: int
+    checkpoints: int
+    train_loss: float
+    test_loss: float
+    epochs_per_second: float
+    seconds_left: float
+
+
+def create(
+    path: str | Path,
+    config: RunConfig,
+    weights: Mapping[str, Any] | None = None,
+    split: tuple[ArrayLike, ArrayLike] | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Make the file of a run that is yet to be trained.
+
+    weights: initial weights under TransformerLens' names (arrays or tensors) in place of those of `model_seed`
+    split:   (train indices, test indices) in place of that of `data_seed`; pair (a, b) is a * p + b
+    Raises SettingError, AlreadyExists (unless `overwrite`) and CannotWrite; nothing is left behind then.
+    """
+    _check_memory(config)
+    initial = model.initial_weights(config) if weights is None else model.check_weights(weights, config)
+    pairs = tasks.draw_split(config) if split is None else tasks.check_split(*split, config.p)
+    plan = schedule.parse(config.checkpoints, config.epochs)
+    state = training.start(initial)
+    environment = training.environment(config)
+    ProjectWriter.create(path, config, plan, pairs, state, environment, overwrite=overwrite).close()
+
+
+def train(
+    path: str | Path,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    allow_drift: bool = False,
+    **changes: Any,
+) -> bool:
+    """Finish or resume the run in this file; whether it is finished now.
+
+    progress: called with a Progress about twice a second and at each checkpoint, after what it reports is stored
+    stop:     asked after every epoch; when it says yes, what is done is stored and training ends
+    changes:  settings that may still change: epochs (more of them), checkpoints, device, threads
+    Raises SettingError for any other change, OpenElsewhere, Drift, and what opening a file raises.
+    """
+    with ProjectWriter.open(path) as project:
+        config, plan = revised(project, changes)
+        epoch, (weights, exp_avg, exp_avg_sq) = project.resume_state()
+        environments = project.environments
+        here = training.environment(config)
+        if allow_drift or {**environments[-1], "from_epoch": 0} != {"from_epoch": 0, **here}:
+            environments = [
+                *(item for item in environments if item["from_epoch"] < epoch),
+                {"from_epoch": epoch, **here},
+            ]
+        project.describe(config, plan, environments)
+        if len(project.epochs) > config.epochs:
+            return True
+        state = training.State(epoch, weights, exp_avg, exp_avg_sq)
+        started, first, test_loss = time.monotonic(), epoch, np.nan
+        for segment in training.train(config, state, project.split, plan, stop=stop):
+            project.append(segment, allow_drift=allow_drift)
+            reached = segment.epochs[-1]
+            evaluated = segment.test_loss[~np.isnan(segment.test_loss)]
+            test_loss = evaluated[-1] if evaluated.size else test_loss
+            if progress:
+                speed = (reached - first) / max(time.monotonic() - started, 1e-9)
+                left = (config.epochs - reached) / speed if speed else float("inf")
+                checkpoints = len(project.checkpoints)
+                progress(Progress(reached, config.epochs, checkpoints, segment.train_loss[-1], test_loss, speed, left))
+        return project.state == "finished"
+
+
+def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConfig, list[int]]:
+    """Settings and checkpoints of a run after these changes. Raises SettingError where one is not possible."""
+    before = project.config
+    asked = configure(**{**before.to_json(), **changes})
+    for item in settings():
+        was, now = getattr(before, item.name), getattr(asked, item.name)
+        if was != now and item.name not in CHANGEABLE:
+            raise SettingError(
+                item.name,
+                f"{item.flag} is {was} in {project.path.name} and cannot become {now}: a run keeps its settings; "
+                "make a new one with `tdw new`",
+            )
+    if asked.epochs < before.epochs:
+        raise SettingError(
+            "epochs",
+            f"--epochs {asked.epochs} is less than the {before.epochs} planned in {project.path.name}: give more to extend "
+            "the run, or stop it where you like with Ctrl-C",
+        )
+    stored = project.checkpoints
+    done = len(project.epochs) - 1
+    ahead = [epoch for epoch in schedule.parse(asked.checkpoints, asked.epochs) if epoch > done]
+    if asked.checkpoints == before.checkpoints and asked.epochs == before.epochs:
+        return asked, project.planned_checkpoints
+    return asked, sorted({*stored, *ahead, *([0] if done < 0 else [])})
+
+
+def _check_memory(config: RunConfig) -> None:
+    """Refuse a run whose buffers would not fit into this machine's memory."""
+    needed = 4 * config.p**2 * (3 * config.d_mlp + 6 * config.p)
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return
+    if needed > there:
+        raise SettingError(
+            "p",
+            f"--p {config.p} with --d-mlp {config.d_mlp} needs {needed / 1e9:.1f} GB of memory to train, and this machine "
+            f"has {there / 1e9:.1f} GB: give a smaller modulus or fewer neurons",
+        )

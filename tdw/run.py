@@ -1,0 +1,105 @@
+"""Run: a project file with what the analyses and panels know of it. What `tdw.open` gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdw.analyses import events as event_analysis
+from tdw.analyses import registry, runner
+from tdw.analyses.events import Event
+from tdw.analyses.view import Curves
+from tdw.project import Project
+from tdw.store import FORMAT_VERSION
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+KEY_RULE = "clusters"  # the name under which the reference of measures knows this rule
+KEY_SHARE = 0.7
+KEY_NEURONS = 0.1
+
+
+def open(path: str | Path) -> Run:  # noqa: A001 - called as tdw.open
+    """Open a run for reading. Raises NotAProject, NewerFormat or Damaged."""
+    return Run.open(path)
+
+
+class Run(Project):
+    """A run, open for reading: settings, curves, checkpoints, results, events and figures."""
+
+    def figure(self, name: str, epoch: int | None = None) -> Figure:
+        """A panel as a Plotly figure with the viewer's own numbers, at a checkpoint (default: the last).
+
+        Raises UnknownName, CheckpointNotFound or AnalysisNotFound.
+        """
+        from tdw import panels
+
+        return panels.figure(self, name, epoch)
+
+    def events(self) -> list[Event]:
+        """When the run memorised and generalised, as intervals. Stored ones where they are current, else from the
+        curves, which takes no longer.
+        """
+        item = registry.find("events")
+        if runner.is_current(item, self):
+            intervals = self.analysis("events").arrays["intervals"][0]
+        else:
+            curves = Curves(self.train_loss, self.test_loss, self.train_accuracy, self.test_accuracy)
+            intervals = registry.evaluate(item, curves, self.config)["intervals"]
+        return event_analysis.described(intervals, item.parameters["events"])
+
+    def key_frequencies(self) -> list[int] | None:
+        """Frequencies that at least a tenth of the neurons follow with 0.7 of their variance, at the last analysed
+        checkpoint (rule `clusters`); None where neuron frequencies were not analysed.
+        """
+        stored = self.analyses().get("neuron_frequencies")
+        if stored is None or not stored.rows:
+            return None
+        share = self.series("analysis/neuron_frequencies/share", stored.rows - 1, stored.rows)[0]
+        cluster = np.where(share.max(axis=0) >= KEY_SHARE, share.argmax(axis=0) + 1, 0)
+        counts = np.bincount(cluster, minlength=share.shape[0] + 1)[1:]
+        return [int(k) for k in np.flatnonzero(counts >= KEY_NEURONS * share.shape[1]) + 1]
+
+    def info(self) -> dict[str, Any]:
+        """What `tdw info --json` prints: plain values only."""
+        return {
+            "path": str(self.path),
+            "format": f"tdw {FORMAT_VERSION[0]}.{FORMAT_VERSION[1]}",
+            "id": self.id,
+            "state": self.state,
+            "epochs": max(len(self.epochs) - 1, 0),
+            "planned_epochs": self.planned_epochs,
+            "checkpoints": self.checkpoints,
+            "planned_checkpoints": len(self.planned_checkpoints),
+            **{name: _last(getattr(self, name)) for name in _LAST_VALUES},
+            "analyses": {name: self._described(name) for name in self.analyses()},
+            "events": [event._asdict() for event in self.events()],
+            "key_frequencies": {"rule": KEY_RULE, "frequencies": self.key_frequencies()},
+            "config": self.config.to_json(),
+            "environments": self.environments,
+            "size_bytes": self.size_bytes,
+        }
+
+    def _described(self, name: str) -> dict[str, Any]:
+        stored = self.analyses()[name]
+        known = registry.ANALYSES.get(name)
+        per_run = known is not None and known.per == "run"
+        parameters = {key: value for key, value in stored.parameters.items() if key not in runner.BOOKKEEPING}
+        return {
+            "version": stored.version,
+            "parameters": parameters,
+            "checkpoints": len(self.checkpoints) if per_run else stored.rows,
+            "stale": known is None or not runner.is_current(known, self),
+        }
+
+
+_LAST_VALUES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+
+
+def _last(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+    """The last recorded value of a series."""
+    recorded = values[~np.isnan(values)]
+    return float(recorded[-1]) if recorded.size else None
