@@ -81,7 +81,9 @@ class Library:
         except (FileNotFoundError, ValueError):
             return []  # none yet, or not ours: a list of names is not worth refusing to start for
         names = {item.name for item in fields(Entry)}
-        items = stored.get("files", []) if isinstance(stored, dict) else []
+        items = stored.get("files") if isinstance(stored, dict) else None
+        if not isinstance(items, list):
+            return []
         return [Entry(**item) for item in items if isinstance(item, dict) and set(item) == names]
 
     def remember(self, path: Path, about: str) -> None:

@@ -1,0 +1,92 @@
+"""What the *New run* form says about what is typed into it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tdw import config
+from tdw.app import form
+
+DEFAULTS = {item.name: item.text if not item.choices else item.default for item in config.settings()}
+
+
+def test_every_setting_has_one_field():
+    first, more = form.fields()
+    assert sorted(item.name for item in [*first, *more]) == sorted(item.name for item in config.settings())
+
+
+def test_the_defaults_are_accepted_and_become_flags(tmp_path):
+    verdict = form.check(DEFAULTS, str(tmp_path / "a"))
+    assert verdict.reasons == {}
+    assert verdict.path == tmp_path / "a.tdw"
+    assert "--p=113" in verdict.arguments
+    assert "--train-fraction=0.3" in verdict.arguments
+    assert "--betas=0.9,0.98" in verdict.arguments
+    given = dict(flag.removeprefix("--").replace("-", "_").split("=", 1) for flag in verdict.arguments)
+    assert config.configure(**given) == verdict.config
+
+
+@pytest.mark.parametrize(
+    ("setting", "typed", "reason"),
+    [
+        ("p", "1", r"'1' is not allowed: give a whole number between 2 and 1000"),
+        ("p", "", r"'' is not allowed"),
+        ("p", "2.5", r"'2.5' is not allowed"),
+        ("epochs", "-3", r"'-3' is not allowed: give a whole number between 1 and"),
+        ("checkpoints", "0:100:x", r"'0:100:x'"),
+        ("checkpoints", "99999999", r"99999999"),
+        ("betas", "0.9", r"'0.9' is not allowed"),
+        ("heads", "3", r"does not divide Width d_model 128"),
+        ("train_fraction", 0.00001, r"no train pair"),
+        ("weight_decay", "nan", r"'nan' is not allowed"),
+    ],
+)
+def test_a_refused_field_says_why_without_the_flag(tmp_path, setting, typed, reason):
+    verdict = form.check({**DEFAULTS, setting: typed}, str(tmp_path / "a.tdw"))
+    assert list(verdict.reasons) == [setting]
+    assert re.search(reason, verdict.reasons[setting])
+    assert "--" not in verdict.reasons[setting]
+    assert verdict.config is None
+    assert verdict.arguments == []
+
+
+def test_every_refused_field_speaks_at_once(tmp_path):
+    typed = {**DEFAULTS, "p": "1", "epochs": "x", "checkpoints": "?"}
+    verdict = form.check(typed, str(tmp_path / "missing" / "a.tdw"))
+    assert set(verdict.reasons) == {"p", "epochs", "checkpoints", form.WHERE}
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path):
+    (tmp_path / "a.tdw").touch()
+    assert "there already" in form.check(DEFAULTS, str(tmp_path / "a")).reasons[form.WHERE]
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [("", "no path was given"), ("  ", "no path was given"), ("a\0b", "zero byte"), ("/no/such/a.tdw", "no folder")],
+)
+def test_a_place_that_cannot_be_is_refused(file, reason):
+    assert reason in form.check(DEFAULTS, file).reasons[form.WHERE]
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
+    # The tests may run as root, who may write everywhere: what the system would answer stands in.
+    monkeypatch.setattr(form.os, "access", lambda *_: False)
+    assert "may not be written to" in form.check(DEFAULTS, str(tmp_path / "a.tdw")).reasons[form.WHERE]
+
+
+def test_a_run_that_does_not_fit_is_refused(tmp_path, monkeypatch):
+    class Usage:
+        free = 3e6
+
+    monkeypatch.setattr(form.shutil, "disk_usage", lambda _: Usage)
+    assert "has 3 MB left" in form.check(DEFAULTS, str(tmp_path / "a.tdw")).reasons[form.WHERE]
+
+
+def test_the_suggestion_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run-1.tdw").touch()
+    assert form.suggestion() == str(tmp_path / "run-2.tdw")
+    assert form.check(DEFAULTS, form.suggestion()).reasons == {}

@@ -1,0 +1,155 @@
+"""Fixtures shared by every test: the app as its users start it, and one browser for the whole session."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+CHROMIUM_FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Answer:
+    """What a server said."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Window:
+    """A running app, and the way to ask it anything a browser would not let one ask."""
+
+    address: str
+    process: subprocess.Popen[str]
+    state: Path
+    port: int = field(init=False)
+    token: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.address)
+        assert parts.port is not None
+        self.port = parts.port
+        self.token = parse_qs(parts.query)["token"][0]
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def cookie(self) -> str:
+        """The cookie the browser is given for the token."""
+        return self.ask(f"/?token={self.token}").headers["set-cookie"].split(";")[0]
+
+    def ask(
+        self, path: str, method: str = "GET", *, host: str | None = None, body: bytes = b"", **headers: str
+    ) -> Answer:
+        """One request with exactly these headers (underscores are dashes) and no others."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            if host != "":
+                connection.putheader("Host", host or self.host)
+            for name, value in headers.items():
+                connection.putheader(name.replace("_", "-"), value)
+            if body:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body or None)
+            reply = connection.getresponse()
+            # An event stream has no end: its head is the answer.
+            endless = reply.headers.get_content_type() == "text/event-stream"
+            return Answer(reply.status, {k.lower(): v for k, v in reply.getheaders()}, b"" if endless else reply.read())
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """Ctrl-C."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(15)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+
+def start_window(state: Path, *arguments: str, **environment: str) -> Window:
+    """Start `tdw open` in a process of its own, with its private state under `state`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tdw", "open", "--no-browser", *arguments],
+        env={**os.environ, "TDW_STATE_DIR": str(state), **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "http://127.0.0.1:" in line:
+            return Window(line[line.index("http://") :].split()[0], process, state)
+    process.stdout.close()
+    raise AssertionError(f"the app ended with status {process.wait()} and announced no address")
+
+
+@pytest.fixture(scope="session")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
+    """One running app for tests that leave it as they found it."""
+    running = start_window(tmp_path_factory.mktemp("state"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium: the system's, else the one Playwright installed."""
+    from playwright.sync_api import sync_playwright
+
+    flags = list(CHROMIUM_FLAGS)
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        flags.append("--no-sandbox")  # Chromium refuses to run as root with it
+    with sync_playwright() as playwright:
+        found = shutil.which("chromium") or shutil.which("chromium-browser")
+        running = playwright.chromium.launch(executable_path=found, args=flags)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page in a fresh context. It fails the test when a script throws or a request leaves the machine."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    opened = context.new_page()
+    thrown: list[str] = []
+    strangers: list[str] = []
+    opened.on("pageerror", lambda error: thrown.append(str(error)))
+    context.on("request", lambda request: _note_stranger(request.url, strangers))
+    yield opened
+    context.close()
+    assert not thrown
+    assert not strangers
+
+
+def _note_stranger(url: str, strangers: list[str]) -> None:
+    parts = urlsplit(url)
+    if parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname not in {"127.0.0.1", "localhost"}:
+        strangers.append(url)
