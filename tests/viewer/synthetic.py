@@ -1,0 +1,181 @@
+"""A run made up without training: weights that go from noise to cosines, everything else truly computed from them.
+
+`Made` offers what `tdw.panels.describe` and the app's routes use of a project, and can grow while a page looks at it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from tdw import closed_form, config
+from tdw.analyses import ANALYSES
+from tdw.analyses.view import View
+
+KEYS = (2, 5, 3)  # frequencies that the made-up run learns
+
+
+def made_weights(settings: config.RunConfig, grown: float, seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights under TransformerLens' names: noise at grown = 0, cosines of `KEYS` at 1. Neuron 1 is always dead."""
+    rng = np.random.default_rng(seed)
+    p, d, heads, width = settings.p, settings.d_model, settings.heads, settings.d_mlp
+    d_head = d // heads
+    noise = 1 - 0.97 * grown
+    embed = rng.normal(size=(p + 1, d)) * 0.25 * noise
+    into = rng.normal(size=(d, width)) * 0.25 * noise
+    x = np.arange(p)
+    keys = [k for k in KEYS if k <= p // 2]
+    for i, k in enumerate(keys):
+        late = np.clip(3 * grown - i * 0.7, 0, 1)
+        embed[:p, 2 * i] += late * np.cos(2 * np.pi * k * x / p)
+        embed[:p, 2 * i + 1] += late * np.sin(2 * np.pi * k * x / p)
+        for n in range(i, width, len(keys)):
+            phase = rng.uniform(0, 2 * np.pi)
+            into[2 * i, n] += late * np.cos(phase)
+            into[2 * i + 1, n] += late * np.sin(phase)
+    into[:, 1] = 0
+    value = np.zeros((heads, d, d_head))
+    output = np.zeros((heads, d_head, d))
+    for h in range(heads):  # each head carries its own slice of the residual stream
+        rows = np.arange(h * d_head, (h + 1) * d_head)
+        value[h, rows, np.arange(d_head)] = 1.5
+        output[h, np.arange(d_head), rows] = 1.5
+    weights = {
+        "embed.W_E": embed,
+        "pos_embed.W_pos": rng.normal(size=(3, d)) * 0.1,
+        "blocks.0.attn.W_Q": rng.normal(size=(heads, d, d_head)) * 0.4,
+        "blocks.0.attn.W_K": rng.normal(size=(heads, d, d_head)) * 0.4,
+        "blocks.0.attn.W_V": value + rng.normal(size=value.shape) * 0.1,
+        "blocks.0.attn.W_O": output + rng.normal(size=output.shape) * 0.1,
+        "blocks.0.mlp.W_in": into,
+    }
+    return {name: array.astype(np.float32) for name, array in weights.items()}
+
+
+def brute_force(weights: dict[str, np.ndarray], neuron: int) -> np.ndarray:
+    """The neuron's activation on every pair, (p, p) float64, by the transformer as anyone would write it, pair by pair."""
+    w = {name: array.astype(np.float64) for name, array in weights.items()}
+    p = w["embed.W_E"].shape[0] - 1
+    out = np.empty((p, p))
+    for a in range(p):
+        for b in range(p):
+            residual = w["embed.W_E"][[a, b, p]] + w["pos_embed.W_pos"]
+            last = residual[2].copy()
+            for q, k, v, o in zip(*(w[f"blocks.0.attn.W_{name}"] for name in "QKVO"), strict=True):
+                scores = (residual @ k) @ (residual[2] @ q) / np.sqrt(q.shape[1])
+                pattern = np.exp(scores - scores.max())
+                last += (pattern / pattern.sum()) @ (residual @ v) @ o
+            out[a, b] = max(0.0, last @ w["blocks.0.mlp.W_in"][:, neuron])
+    return out
+
+
+@dataclass
+class Stored:
+    """What a project says of a stored analysis."""
+
+    version: int
+    parameters: dict[str, Any]
+    rows: int
+
+
+class Made:
+    """A made-up run. `recorded`, `kept` and `covered` say how much of it has happened yet, and may be changed."""
+
+    def __init__(self, *, p: int = 11, heads: int = 4, d_model: int = 16, d_mlp: int = 24, checkpoints: int = 12):
+        self.path = Path("/runs/made up.tdw")
+        self.planned_epochs = 100 * (checkpoints - 1)
+        self.config = config.configure(p=p, heads=heads, d_model=d_model, d_mlp=d_mlp, epochs=self.planned_epochs)
+        self.id = "made-up"
+        self._epochs = [100 * i for i in range(checkpoints)]
+        grown = np.linspace(0, 1, checkpoints)
+        self.weights = [made_weights(self.config, float(g)) for g in grown]
+        self._losses = self._curves()
+        self._arrays = self._analysed()
+        self.recorded = self.planned_epochs + 1
+        self.kept = checkpoints
+        self.covered = dict.fromkeys(("embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary"), checkpoints)
+        self.old_version: set[str] = set()
+        self.revisions = 0
+        self.reached = True
+
+    def _curves(self) -> dict[str, np.ndarray]:
+        epochs = np.arange(self.planned_epochs + 1)
+        part = epochs / self.planned_epochs
+        train = 4 * np.exp(-18 * part) + 1e-6
+        test = 4 * np.exp(-3 * np.maximum(part - 0.35, 0) * 8) + 2e-6
+        train[self.planned_epochs // 3 + 7] = 2.5  # a spike of one epoch: thinning must keep it
+        skipped = epochs % 10 != 0
+        test[skipped] = np.nan
+        accuracy = np.where(skipped, np.nan, np.clip(part * 1.4, 0, 1))
+        return {"losses/train": train, "losses/test": test, "accuracy/train": np.clip(part * 6, 0, 1), "accuracy/test": accuracy}
+
+    def _analysed(self) -> dict[str, np.ndarray]:
+        parts: dict[str, list[np.ndarray]] = {}
+        for epoch, weights in zip(self._epochs, self.weights, strict=True):
+            view = View(self.config, weights)
+            for name in ("embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary"):
+                item = ANALYSES[name]
+                for array, values in item.compute(view, **item.parameters).items():
+                    parts.setdefault(f"analysis/{name}/{array}", []).append(np.asarray(values, item.arrays[array].dtype))
+                parts.setdefault(f"analysis/{name}/epoch", []).append(np.asarray(epoch, "<i8"))
+        return {name: np.stack(rows) for name, rows in parts.items()}
+
+    # ---- what a project offers ---------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        return "new" if not self.recorded else "finished" if self.recorded > self.planned_epochs else "unfinished"
+
+    @property
+    def revision(self) -> str:
+        return f"{self.revisions}-{self.recorded}-{self.kept}-{sorted(self.covered.items())}-{sorted(self.old_version)}"
+
+    @property
+    def checkpoints(self) -> list[int]:
+        return self._epochs[: self.kept]
+
+    def analyses(self) -> dict[str, Stored]:
+        return {
+            name: Stored(0 if name in self.old_version else ANALYSES[name].version, dict(ANALYSES[name].parameters), rows)
+            for name, rows in self.covered.items()
+        }
+
+    def analysis(self, name: str) -> SimpleNamespace:
+        rows = self.covered[name]
+        prefix = f"analysis/{name}/"
+        arrays = {key[len(prefix) :]: array[:rows] for key, array in self._arrays.items() if key.startswith(prefix)}
+        return SimpleNamespace(checkpoints=[int(e) for e in arrays.pop("epoch")], arrays=arrays)
+
+    def series(self, name: str) -> np.ndarray:
+        if name in self._losses:
+            return self._losses[name][: self.recorded]
+        return self._arrays[name][: self.covered[name.split("/")[1]]]
+
+    def array_index(self) -> dict[str, dict[str, Any]]:
+        names = [*self._losses, *(name for name in self._arrays if name.split("/")[1] in self.covered)]
+        return {
+            name: {"dtype": self.series(name).dtype.str, "shape": list(self.series(name).shape), "version": "1"} for name in names
+        }
+
+    def neuron_tables(self, neurons: list[int]) -> np.ndarray:
+        return np.stack([closed_form.neuron_tables(weights, neurons) for weights in self.weights[: self.kept]])
+
+    def attention_scores(self) -> np.ndarray:
+        return np.stack([closed_form.attention_scores(weights) for weights in self.weights[: self.kept]])
+
+    def events(self) -> list[dict[str, Any]]:
+        if not self.reached:
+            return []
+        e = self.planned_epochs
+        return [
+            {"name": "memorised_0.1", "label": "train loss below 0.1", "first": [e // 5 - 1, e // 5], "last": [e // 3 + 7, e // 3 + 8]},
+            {"name": "generalised_0.1", "label": "test loss below 0.1", "first": [e // 2 - 10, e // 2], "last": [e // 2 - 10, e // 2]},
+            {"name": "rebound", "label": "test loss above 0.1 again", "first": None, "last": None},
+        ]
+
+    def key_frequencies(self) -> dict[str, Any] | None:
+        return {"rule": "clusters", "frequencies": sorted(KEYS)} if self.reached else None

@@ -1,0 +1,493 @@
+"""The synchronised page in a real browser, over a made-up run whose numbers are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tdw.viewer import page as assets
+
+from .conftest import go, press, probe
+from .serving import Served
+from .synthetic import KEYS, Made, brute_force
+
+pytestmark = pytest.mark.browser
+
+PANELS = ("loss", "embedding_frequencies", "neuron_activations", "neuron_frequencies")
+Show = Callable[..., Any]
+
+
+def token(name: str, theme: str = "light") -> tuple[int, int, int]:
+    """A colour of tokens.css, read without the browser."""
+    text = (assets.HERE / "tokens.css").read_text()
+    light, dark = text.split('[data-theme="dark"]')
+    found = re.search(rf"--tdw-{name}: #([0-9a-f]{{6}})", dark if theme == "dark" else light)
+    assert found is not None
+    return tuple(int(found[1][i : i + 2], 16) for i in (0, 2, 4))  # type: ignore[return-value]
+
+
+def ramp(value: float, theme: str = "light") -> list[int]:
+    """The heat map's colour of a value in 0…1, in 256 steps: surface, accent, ink."""
+    level = np.floor(min(value, 1) * 255 + 0.5) / 255 * 2
+    stops = [np.array(token(f"ramp-{i}", theme), float) for i in range(3)]
+    low, high, part = (stops[0], stops[1], level) if level < 1 else (stops[1], stops[2], level - 1)
+    return [int(np.floor(v + 0.5)) for v in low + (high - low) * part]
+
+
+def assert_colour(pixel: list[int], value: float, theme: str = "light") -> None:
+    expected = ramp(value, theme)
+    assert pixel[3] == 255
+    # one level of the ramp either way: float32 in the browser, float64 here
+    assert max(abs(a - b) for a, b in zip(pixel[:3], expected, strict=True)) <= 3, (pixel, expected, value)
+
+
+# ---- the transport ---------------------------------------------------------------------------------------------
+
+
+def test_keys_move_all_four_panels(show: Show, made: Made) -> None:
+    page = show()
+    last = len(made.checkpoints) - 1
+    assert page.evaluate("window.tdw.index") == last
+    press(page, "Home", 0)
+    steps = [("ArrowRight", 1), ("ArrowRight", 2), ("Shift+ArrowRight", last), ("ArrowLeft", last - 1), ("Shift+ArrowLeft", 0)]
+    for key, expected in [*steps, ("End", last), ("ArrowRight", last)]:
+        press(page, key, expected)
+        epoch = made.checkpoints[expected]
+        loss = probe(page, "loss", epoch)
+        assert loss["marker"] == pytest.approx(loss["x"], abs=0.01)
+        norms = made.series("analysis/embedding_frequencies/norms")
+        assert probe(page, "embedding_frequencies", 3)["value"] == pytest.approx(norms[expected, 3])
+        neuron = probe(page, "neuron_activations", 2, 4, 7)
+        assert neuron["drawn"] == expected
+        assert neuron["value"] == pytest.approx(brute_force(made.weights[expected], 2)[4, 7], rel=1e-4, abs=1e-5)
+        share = made.series("analysis/neuron_frequencies/share")
+        assert probe(page, "neuron_frequencies", 2, 5)["value"] == pytest.approx(share[expected, 1, 5])
+        assert page.locator(".tdw-where").inner_text().endswith(f"checkpoint {expected + 1} / {last + 1}")
+        assert page.locator(".tdw-epoch").input_value().replace("\u202f", "") == str(epoch)
+        assert page.locator(".tdw-range").get_attribute("aria-valuetext") == (
+            f"epoch {epoch}, checkpoint {expected + 1} of {last + 1}"
+        )
+
+
+def test_the_slider_is_a_real_range_input_over_epochs(show: Show, made: Made) -> None:
+    page = show()
+    box = page.locator(".tdw-range").bounding_box()
+    page.mouse.click(box["x"] + 8 + (box["width"] - 16) * 0.46, box["y"] + box["height"] / 2)
+    page.wait_for_function("window.tdw.painted === 5")  # 0.46 of 1100 is 506: checkpoint 500
+    assert float(page.locator(".tdw-range").input_value()) == 500
+    page.locator(".tdw-range").focus()
+    press(page, "ArrowRight", 6)
+    press(page, "PageDown", 0)
+
+
+def test_a_typed_epoch_goes_to_the_nearest_checkpoint(show: Show) -> None:
+    page = show()
+    box = page.locator(".tdw-epoch")
+    box.fill("640")
+    box.press("Enter")
+    page.wait_for_function("window.tdw.painted === 6")
+    box.fill("1 049")
+    box.press("Enter")
+    page.wait_for_function("window.tdw.painted === 10")
+    box.fill("soon")
+    box.press("Enter")
+    assert box.get_attribute("aria-invalid") == "true"
+    assert "not an epoch" in page.locator(".tdw-toast").inner_text()
+    assert page.evaluate("window.tdw.index") == 10
+    box.press("ArrowLeft")  # moves the caret, not the checkpoint
+    box.press("Escape")
+    assert box.input_value().replace("\u202f", "") == "1000"
+    assert page.evaluate("window.tdw.index") == 10
+
+
+def test_space_plays_to_the_end_and_stops(show: Show, made: Made) -> None:
+    page = show()
+    press(page, "Home", 0)
+    page.keyboard.press(" ")
+    assert page.locator(".tdw-play").get_attribute("aria-label") == "Pause"
+    page.wait_for_function("window.tdw.painted === window.tdw.count - 1")
+    page.wait_for_function("document.querySelector('.tdw-play').getAttribute('aria-label') === 'Play'")
+
+
+# ---- loss ------------------------------------------------------------------------------------------------------
+
+
+def overlay(page: Any, card: int) -> dict[str, float]:
+    box: dict[str, float] = page.locator(".tdw-card").nth(card).locator(".tdw-overlay").bounding_box()
+    return box
+
+
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=4)
+    page.mouse.move(*end, steps=4)
+    page.mouse.up()
+
+
+def test_a_click_on_the_curve_jumps_and_a_drag_zooms(show: Show, made: Made) -> None:
+    page = show()
+    box = overlay(page, 0)
+    page.mouse.click(box["x"] + box["width"] * 0.28, box["y"] + 40)  # epoch 308
+    page.wait_for_function("window.tdw.painted === 3")
+    before = probe(page, "loss", 300)["range"]
+    drag(page, (box["x"] + box["width"] * 0.2, box["y"] + 30), (box["x"] + box["width"] * 0.6, box["y"] + 200))
+    page.wait_for_function("before => window.tdw.probe('loss', 0).range.x[1] < before", arg=before["x"][1])
+    zoomed = probe(page, "loss", 300)["range"]
+    assert zoomed["x"] == pytest.approx([0.2 * 1100, 0.6 * 1100], abs=6)
+    assert page.evaluate("window.tdw.index") == 3, "a drag is no click"
+    press(page, "ArrowRight", 4)
+    assert probe(page, "loss", 400)["range"] == zoomed
+    loss = probe(page, "loss", 400)
+    assert loss["marker"] == pytest.approx(loss["x"], abs=0.01)
+    page.get_by_role("button", name="reset zoom").first.click()
+    assert probe(page, "loss", 400)["range"] == before
+
+
+def test_thinning_keeps_spikes_and_says_so(page: Any, served: Served, made: Made) -> None:
+    made.planned_epochs, made.recorded = 20_000, 20_001
+    rng = np.random.default_rng(0)
+    train = 10 ** rng.uniform(-6, -5, 20_001)
+    train[12_345] = 3.0  # one epoch
+    train[777] = 1e-9
+    made._losses["losses/train"] = train
+    made._losses["losses/test"] = np.where(np.arange(20_001) % 10 == 0, 0.5, np.nan)
+    page.goto(served.page())
+    page.evaluate("window.tdw.ready")
+    found = probe(page, "loss", 0)
+    shown = found["shown"][0]
+    assert len(shown["x"]) < 4000
+    points = dict(zip(shown["x"], shown["y"], strict=True))
+    assert points[12_345] == 3.0
+    assert points[777] == 1e-9
+    assert shown["x"] == sorted(shown["x"])
+    assert "thinned 1 :" in page.locator(".tdw-reading").first.inner_text()
+    # NaN between evaluations: neighbours are connected, nothing is drawn as zero or as a gap
+    test = found["shown"][1]
+    assert set(test["y"]) == {0.5}
+    assert all(x % 10 == 0 for x in test["x"])
+    box = overlay(page, 0)
+    drag(page, (box["x"] + box["width"] * 0.6, box["y"] + 5), (box["x"] + box["width"] * 0.63, box["y"] + 200))
+    page.wait_for_function("window.tdw.probe('loss', 0).per === 1")  # zoomed in, every epoch is there again
+    inside = [x for x in probe(page, "loss", 0)["shown"][0]["x"]]
+    assert inside == list(range(int(inside[0]), int(inside[-1]) + 1))
+
+
+def test_loss_can_be_linear_and_accuracy_shown(show: Show) -> None:
+    page = show()
+    page.get_by_role("button", name="Loss: options").click()
+    page.get_by_role("menuitemradio", name="Linear").click()
+    assert probe(page, "loss", 0)["range"]["y"][0] == 0
+    page.get_by_role("button", name="Loss: options").click()
+    page.get_by_role("menuitemradio", name="Accuracy").click()
+    assert page.locator(".tdw-card h3").first.inner_text() == "Accuracy"
+    assert probe(page, "loss", 0)["range"]["y"] == pytest.approx([0, 1.04])
+
+
+# ---- embedding frequencies -------------------------------------------------------------------------------------
+
+
+def test_bars_are_the_norms_in_the_order_const_cos_sin(show: Show, made: Made) -> None:
+    page = show()
+    for index in (0, 6, 11):
+        go(page, index)
+        norms = made.series("analysis/embedding_frequencies/norms")[index]
+        for bar in range(made.config.p):
+            found = probe(page, "embedding_frequencies", bar)
+            assert found["value"] == pytest.approx(norms[bar])
+            assert found["height"] == pytest.approx(found["expected"], abs=1)
+    page.get_by_role("button", name="Embedding frequencies: options").click()
+    page.get_by_role("menuitemradio", name="Per frequency").click()
+    norms = made.series("analysis/embedding_frequencies/frequency_norms")[11]
+    page.wait_for_function("window.tdw.painted === 11")
+    assert probe(page, "embedding_frequencies", 4)["value"] == pytest.approx(norms[4])
+
+
+def test_even_p_ends_with_one_cosine(page: Any, served: Served) -> None:
+    served.runs["even"] = Made(p=10, checkpoints=3)
+    page.goto(served.page("even"))
+    page.evaluate("window.tdw.ready")
+    labels = page.evaluate("window.tdw.panel('embedding_frequencies').shape.labels")
+    assert labels[0] == "constant"
+    assert labels[1:4] == ["cos 1", "sin 1", "cos 2"]
+    assert labels[-2:] == ["sin 4", "cos 5"]
+    assert page.evaluate("window.tdw.panel('embedding_frequencies').shape.frequency.at(-1)") == 5
+
+
+def test_the_threshold_is_dragged_without_asking_anyone(show: Show, served: Served) -> None:
+    page = show()
+    reading = page.locator(".tdw-reading").nth(1)
+    assert "k = 2, 3, 5 above" in reading.inner_text()
+    dominant, plain = token("accent"), token("bar")
+    assert probe(page, "embedding_frequencies", 3)["pixel"][:3] == list(dominant)
+    asked = len(served.requests)
+    handle = page.get_by_role("slider", name="Threshold above which a frequency counts as dominant")
+    box = handle.bounding_box()
+    area = overlay(page, 1)
+    drag(page, (box["x"] + 90, box["y"] + 6), (box["x"] + 90, area["y"] + 2))
+    page.wait_for_function("document.querySelectorAll('.tdw-reading')[1].textContent.includes('none above')")
+    assert probe(page, "embedding_frequencies", 3)["pixel"][:3] == list(plain)
+    box = handle.bounding_box()
+    drag(page, (box["x"] + 90, box["y"] + 6), (box["x"] + 90, area["y"] + area["height"] - 0.5))
+    page.wait_for_function("document.querySelectorAll('.tdw-reading')[1].textContent.includes('all 5 above')")
+    value = float(handle.get_attribute("aria-valuenow"))
+    handle.press("ArrowUp")
+    assert float(handle.get_attribute("aria-valuenow")) > value
+    press(page, "ArrowLeft", 10)  # the slider's keys still work while the threshold has the focus
+    assert len(served.requests) == asked
+
+
+def test_labels_of_dominant_bars_neither_touch_nor_leave(page: Any, served: Served) -> None:
+    served.runs["many"] = Made(p=59, checkpoints=3)
+    page.goto(served.page("many"))
+    page.evaluate("window.tdw.ready")
+    go(page, 0)
+    page.evaluate("window.tdw.panel('embedding_frequencies').move(0.01)")  # everything is dominant
+    page.wait_for_function("document.querySelectorAll('.tdw-reading')[1].textContent.includes('all 29')")
+    boxes = [item["box"] for item in page.evaluate("window.tdw.panel('embedding_frequencies').labelled")]
+    area = overlay(page, 1)
+    assert len(boxes) > 5
+    for i, a in enumerate(boxes):
+        assert a[0] >= -2
+        assert a[2] <= area["width"] + 2
+        assert a[1] >= 0
+        for b in boxes[:i]:
+            assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
+
+
+# ---- neurons ---------------------------------------------------------------------------------------------------
+
+
+def test_maps_equal_brute_force_and_are_painted_as_the_colour_map_says(show: Show, made: Made) -> None:
+    page = show()
+    largest = made.series("analysis/neuron_summary/maximum").max(axis=0)
+    for index, neuron in [(0, 0), (5, 3), (11, 8)]:
+        go(page, index)
+        expected = brute_force(made.weights[index], neuron)
+        found = np.array(page.evaluate("n => window.tdw.panel('neuron_activations').map(n)", neuron))
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
+        for a, b in [(0, 0), (4, 7), (10, 1)]:
+            pixel = probe(page, "neuron_activations", neuron, a, b)["pixel"]
+            assert_colour(pixel, expected[a, b] / largest[neuron])
+
+
+def test_saturated_attention_is_still_exact(page: Any, served: Served) -> None:
+    steep = Made(p=7, checkpoints=2)
+    for weights in steep.weights:
+        weights["blocks.0.attn.W_Q"] *= 400
+    served.runs["steep"] = steep
+    page.goto(served.page("steep"))
+    page.evaluate("window.tdw.ready")
+    scores = steep.attention_scores()
+    assert np.abs(scores).max() > 700, "beyond what exp can hold"
+    expected = brute_force(steep.weights[1], 4)
+    found = np.array(page.evaluate("window.tdw.panel('neuron_activations').map(4)"))
+    np.testing.assert_allclose(found.reshape(7, 7), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_dead_neurons_are_shown_as_dead_and_sorting_puts_them_last(show: Show, made: Made) -> None:
+    page = show()
+    dead = page.locator(".tdw-thumb.tdw-dead")
+    assert dead.count() == 1
+    assert dead.inner_text() == "1 dead"
+    order = "Array.from(window.tdw.panel('neuron_activations').order)"
+    summary = {name: made.series(f"analysis/neuron_summary/{name}")[-1] for name in ("frequency", "share", "variance")}
+    for sort in ("frequency", "share", "variance"):
+        page.get_by_label("Sort neurons by").select_option(sort)
+        got = page.evaluate(order)
+        assert sorted(got) == list(range(made.config.d_mlp))
+        assert got[-1] == 1
+        values = summary[sort][got[:-1]]
+        assert (np.diff(values) >= 0).all() if sort == "frequency" else (np.diff(values) <= 0).all()
+    page.get_by_label("Sort neurons by").select_option("frequency")
+    frequencies = summary["frequency"][page.evaluate(order)[:-1]]
+    assert set(frequencies) >= set(KEYS)
+
+
+def test_pinned_neurons_are_followed_through_training(show: Show, made: Made) -> None:
+    page = show()
+    for neuron in (0, 4, 5):
+        page.locator(".tdw-thumb", has_text=re.compile(rf"^{neuron}\b")).click()
+    assert page.evaluate("window.tdw.pins") == [0, 4, 5]
+    page.get_by_role("button", name="show pinned (3)").click()
+    assert page.locator(".tdw-pinned figure").count() == 3
+    boxes = [canvas.bounding_box() for canvas in page.locator(".tdw-pinned canvas").all()]
+    assert all(box["width"] == box["height"] > 120 for box in boxes)
+    share = made.series("analysis/neuron_summary/share")
+    frequency = made.series("analysis/neuron_summary/frequency")
+    largest = made.series("analysis/neuron_summary/maximum").max(axis=0)
+    for index in (11, 2, 7):
+        go(page, index)
+        for neuron in (0, 4, 5):
+            found = probe(page, "neuron_activations", neuron, 3, 9)
+            assert found["drawn"] == index
+            assert_colour(found["pixel"], brute_force(made.weights[index], neuron)[3, 9] / largest[neuron])
+            assert found["caption"].startswith(
+                f"n {neuron} · k {frequency[index, neuron]} · {share[index, neuron]:.2f}"
+            )
+    page.locator(".tdw-pinned figure").nth(1).hover()
+    page.get_by_role("button", name="Unpin neuron 4").click()
+    assert page.evaluate("window.tdw.pins") == [0, 5]
+    page.evaluate("window.tdw.pin(0, 2, 3, 4, 5)")
+    page.evaluate("window.tdw.viewer.togglePin(6)")
+    assert page.evaluate("window.tdw.pins") == [0, 2, 3, 4, 5]
+    assert "unpin one first" in page.locator(".tdw-toast").inner_text()
+
+
+def test_colours_per_checkpoint_use_the_whole_range(show: Show, made: Made) -> None:
+    page = show()
+    go(page, 0)
+    expected = brute_force(made.weights[0], 5)
+    a, b = np.unravel_index(expected.argmax(), expected.shape)
+    overall = made.series("analysis/neuron_summary/maximum").max(axis=0)[5]
+    assert expected.max() < 0.8 * overall, "the neuron must grow for this test to mean anything"
+    assert_colour(probe(page, "neuron_activations", 5, int(a), int(b))["pixel"], expected.max() / overall)
+    page.get_by_role("button", name="Neurons: options").click()
+    page.get_by_role("menuitemradio", name="Full range at each checkpoint").click()
+    page.wait_for_function("window.tdw.probe('neuron_activations', 5, 0, 0).largest < 1e9")
+    go(page, 0)
+    assert_colour(probe(page, "neuron_activations", 5, int(a), int(b))["pixel"], 1)
+
+
+def test_hovering_a_map_tells_the_exact_value(show: Show, made: Made) -> None:
+    page = show()
+    page.evaluate("window.tdw.pin(4)")
+    page.get_by_role("button", name="show pinned (1)").click()
+    box = page.locator(".tdw-pinned canvas").bounding_box()
+    cell = box["width"] / 11
+    page.mouse.move(box["x"] + 7.5 * cell, box["y"] + 3.5 * cell)
+    tip = page.locator(".tdw-tooltip")
+    tip.wait_for(state="visible")
+    value = float(tip.inner_text().split("activation ")[1])
+    assert "a = 3, b = 7" in tip.inner_text()
+    assert value == pytest.approx(brute_force(made.weights[-1], 4)[3, 7], rel=1e-4, abs=1e-5)
+
+
+# ---- clusters --------------------------------------------------------------------------------------------------
+
+
+def test_the_heat_map_is_painted_as_the_colour_map_says(show: Show, made: Made) -> None:
+    page = show()
+    share = made.series("analysis/neuron_frequencies/share")
+    for order in ("Final cluster", "Index"):
+        page.get_by_role("button", name="Neuron–frequency clusters: options").click()
+        page.get_by_role("menuitemradio", name=order).click()
+        for index in (0, 11):
+            go(page, index)
+            for k, neuron in [(1, 0), (2, 23), (5, 11), (3, 1)]:
+                found = probe(page, "neuron_frequencies", k, neuron)
+                assert not found["pooled"]
+                assert_colour(found["pixel"], share[index, k - 1, neuron])
+
+
+def test_the_heat_map_zooms_and_keeps_its_zoom(show: Show, made: Made) -> None:
+    page = show()
+    box = overlay(page, 3)
+    drag(page, (box["x"] + box["width"] * 0.1, box["y"] + 10), (box["x"] + box["width"] * 0.5, box["y"] + 150))
+    page.wait_for_function("window.tdw.probe('neuron_frequencies', 5, 3).range.x[1] < 20")
+    zoomed = probe(page, "neuron_frequencies", 5, 3)["range"]
+    press(page, "ArrowLeft", 10)
+    assert probe(page, "neuron_frequencies", 5, 3)["range"] == zoomed
+    place = page.evaluate("Array.from(window.tdw.panel('neuron_frequencies').order)")[int(sum(zoomed["x"]) / 2 + 0.5)]
+    found = probe(page, "neuron_frequencies", 5, place)
+    assert_colour(found["pixel"], made.series("analysis/neuron_frequencies/share")[10, 4, place])
+
+
+def test_more_neurons_than_pixels_keep_the_largest(page: Any, served: Served) -> None:
+    wide = Made(p=5, d_model=8, heads=2, d_mlp=1200, checkpoints=2)
+    share = wide._arrays["analysis/neuron_frequencies/share"]
+    share[:] = 0
+    share[1, 1, 600] = 1.0  # a lone neuron
+    served.runs["wide"] = wide
+    page.goto(served.page("wide"))
+    page.evaluate("window.tdw.ready")
+    found = probe(page, "neuron_frequencies", 2, 600)
+    assert found["pooled"]
+    assert_colour(found["pixel"], 1.0)
+
+
+def test_a_click_in_the_heat_map_pins_the_neuron_there(show: Show) -> None:
+    page = show()
+    order = page.evaluate("Array.from(window.tdw.panel('neuron_frequencies').order)")
+    box = overlay(page, 3)
+    page.mouse.move(box["x"] + box["width"] * 4.5 / 24, box["y"] + 50)
+    tip = page.locator(".tdw-tooltip")
+    tip.wait_for(state="visible")
+    assert tip.inner_text().startswith(f"neuron {order[4]} ")
+    page.mouse.click(box["x"] + box["width"] * 4.5 / 24, box["y"] + 50)
+    assert page.evaluate("window.tdw.pins") == [order[4]]
+
+
+# ---- the whole -------------------------------------------------------------------------------------------------
+
+
+def test_moving_asks_the_server_for_nothing(show: Show, served: Served) -> None:
+    page = show()
+    page.evaluate("window.tdw.pin(0, 2, 3, 4, 5)")
+    for stage in ("thumbnails", "pinned"):
+        page.wait_for_load_state("networkidle")
+        asked = len(served.requests)
+        for index in [*range(12), *range(11, -1, -1)]:
+            go(page, index)
+        assert served.requests[asked:] == [], stage
+        if stage == "thumbnails":
+            page.get_by_role("button", name="show pinned (5)").click()
+
+
+def test_nothing_scrolls_at_1280_by_800_and_nothing_is_cut(show: Show) -> None:
+    page = show()
+    assert page.evaluate("document.documentElement.scrollHeight") <= 800
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    for box in [card.bounding_box() for card in page.locator(".tdw-card").all()]:
+        assert box["y"] + box["height"] <= 800 - 8
+        assert box["height"] > 300
+    # Plotly's own labels lie inside their cards
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll(".tdw-plot text")].filter((text) => {
+          const box = text.getBoundingClientRect(), card = text.closest(".tdw-card").getBoundingClientRect();
+          return text.textContent && (box.left < card.left || box.right > card.right || box.bottom > card.bottom);
+        }).map((text) => text.textContent)"""
+    )
+    assert outside == []
+
+
+def test_the_theme_changes_while_the_page_is_open(show: Show, made: Made) -> None:
+    page = show()
+    share = made.series("analysis/neuron_frequencies/share")[11, 1, 5]
+    for theme, switch in [
+        ("dark", "document.documentElement.dataset.theme = 'dark'"),
+        ("light", "document.documentElement.dataset.theme = 'light'"),
+        ("dark", "document.body.classList.add('dark')"),  # Gradio's way
+    ]:
+        page.evaluate(switch)
+        wanted = "#%02x%02x%02x" % token("ink", theme)
+        page.wait_for_function("ink => window.tdw.viewer.colours.ink === ink", arg=wanted)
+        page.wait_for_function("window.tdw.viewer.request === null")
+        assert_colour(probe(page, "neuron_frequencies", 2, 5)["pixel"], share, theme)
+        assert probe(page, "embedding_frequencies", 3)["pixel"][:3] == list(token("accent", theme))
+        line = page.locator(".tdw-card").first.locator("path.js-line").first
+        assert page.evaluate("path => path.style.stroke", line.element_handle()) == "rgb(%d, %d, %d)" % token(
+            "train", theme
+        )
+
+
+def test_resizing_keeps_everything_in_place(show: Show, made: Made) -> None:
+    page = show()
+    for width, height in [(1600, 1000), (1100, 700)]:
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_function(
+            "([w, h]) => { const f = window.tdw.panel('loss').frame; return f.width < w / 2 && Math.abs(f.height - f.body.clientHeight) < 1"
+            " && f.width === f.body.clientWidth && f.plot.querySelector('svg').clientWidth === f.width; }",
+            arg=[width, height],
+        )
+        page.wait_for_function("window.tdw.viewer.request === null")
+        loss = probe(page, "loss", 1100)
+        assert loss["marker"] == pytest.approx(loss["x"], abs=0.01)
+        found = probe(page, "embedding_frequencies", 3)
+        assert found["height"] == pytest.approx(found["expected"], abs=1)
+        assert_colour(probe(page, "neuron_frequencies", 2, 5)["pixel"], made.series("analysis/neuron_frequencies/share")[11, 1, 5])
+        assert page.evaluate("document.documentElement.scrollHeight") <= height

@@ -1,0 +1,153 @@
+"""What the page says when there is nothing to draw, or not yet, or no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import go, probe
+from .serving import Served
+from .synthetic import Made
+
+pytestmark = pytest.mark.browser
+
+Show = Callable[..., Any]
+
+
+def states(page: Any) -> list[str]:
+    """The words of the cards that have nothing to draw."""
+    return [state.inner_text() for state in page.locator(".tdw-state:visible").all()]
+
+
+def test_no_run_open(show: Show) -> None:
+    page = show(None)
+    assert "No run is open" in page.locator(".tdw-blank").inner_text()
+    assert page.evaluate("window.tdw.count") == 0
+    page.keyboard.press("ArrowRight")
+
+
+def test_another_run_is_shown_everywhere_and_the_place_is_remembered(show: Show, served: Served) -> None:
+    served.runs["other"] = Made(p=7, checkpoints=4)
+    page = show()
+    go(page, 3)
+    page.evaluate("window.tdw.pin(2, 3)")
+    page.evaluate("window.instance.open('/runs/other')")
+    assert page.evaluate("[window.tdw.count, window.tdw.painted, window.tdw.pins.length]") == [4, 3, 0]
+    assert page.evaluate("window.tdw.panel('neuron_activations').p") == 7
+    page.evaluate("window.instance.open('/runs/made')")
+    assert page.evaluate("[window.tdw.count, window.tdw.painted, window.tdw.pins.length]") == [12, 3, 2]
+
+
+def test_not_analysed_yet_offers_to(show: Show, served: Served, made: Made) -> None:
+    made.covered = {}
+    page = show()
+    assert [text.split("\n")[0] for text in states(page)] == ["Not analysed yet", "Not analysed yet"]
+    assert page.locator(".tdw-thumb").count() == 24, "maps need no analysis"
+    assert probe(page, "neuron_activations", 2, 0, 0)["largest"] > 0
+    page.get_by_role("button", name="Analyse", exact=True).first.click()
+    assert page.evaluate("window.actions") == [{"action": "analyze", "key": "made"}]
+
+
+def test_panels_fill_while_an_analysis_runs(show: Show, served: Served, made: Made) -> None:
+    made.covered = {}
+    page = show()
+    go(page, 4)
+    served.jobs["made"] = {"kind": "analyze", "done": 2, "total": 12}
+    made.covered = dict.fromkeys(("embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary"), 2)
+    served.changed()
+    page.wait_for_function("document.querySelector('.tdw-state:not([hidden])')?.textContent.includes('2 of 12')")
+    assert "analysing 2 / 12" in page.locator(".tdw-doc").inner_text()
+    made.covered = dict.fromkeys(made.covered, 7)
+    served.changed()
+    page.wait_for_function("!document.querySelector('.tdw-state:not([hidden])')")  # checkpoint 4 is there now
+    assert probe(page, "embedding_frequencies", 3)["value"] > 0
+    served.jobs["made"] = None
+    served.changed()
+    flag = page.locator(".tdw-flag:visible").first
+    flag.wait_for()
+    assert flag.inner_text() == "7 of 12"
+    page.keyboard.press("End")
+    page.wait_for_function("window.tdw.painted === 11")
+    assert states(page)[0].startswith("Not analysed at epoch 1\u202f100")
+    page.get_by_role("button", name="Analyse the rest").first.click()
+    assert page.evaluate("window.actions.length") == 1
+
+
+def test_a_stale_analysis_says_why(show: Show, made: Made) -> None:
+    made.old_version = {"embedding_frequencies"}
+    page = show()
+    flag = page.locator(".tdw-flag:visible")
+    assert flag.count() == 1
+    assert flag.inner_text() == "stale"
+    assert "version 0" in flag.get_attribute("title")
+    flag.click()
+    assert page.evaluate("window.actions[0].action") == "analyze"
+
+
+def test_training_is_followed_live(show: Show, served: Served, made: Made) -> None:
+    made.covered, made.recorded, made.kept = {}, 0, 0
+    made.reached = False
+    page = show()
+    assert all("Not trained yet" in text for text in states(page))
+    assert page.locator(".tdw-range").is_disabled()
+    served.jobs["made"] = {"kind": "train", "done": 0, "total": 1100, "epochs_per_second": 78.2, "seconds_left": 14}
+    made.recorded, made.kept = 251, 3
+    served.changed()
+    page.wait_for_function("window.tdw.painted === 2")
+    assert "training 250 / 1\u202f100 · 78.2 epochs/s · 14 s left" in page.locator(".tdw-doc").inner_text()
+    assert probe(page, "loss", 200)["range"]["x"][1] >= 250
+    assert any("Training is writing" in text for text in states(page))
+    made.recorded, made.kept = 451, 5
+    served.changed()
+    page.wait_for_function("window.tdw.painted === 4")  # whoever stands at the newest stays with the newest
+    page.wait_for_function("window.tdw.probe('neuron_activations', 2, 0, 0).drawn === 4")
+    assert len(probe(page, "loss", 0)["shown"][0]["x"]) == 451
+    go(page, 1)
+    made.recorded, made.kept = 651, 7
+    served.changed()
+    page.wait_for_function("window.tdw.count === 7")
+    assert page.evaluate("[window.tdw.index, window.tdw.painted]") == [1, 1]
+    # arrays that only grew are asked for from where they end
+    assert any("losses/train" in path and "from=451" in path for path in served.requests)
+
+
+def test_a_run_without_checkpoints_shows_its_losses(show: Show, made: Made) -> None:
+    made.kept, made.covered = 0, {}
+    page = show()
+    assert page.evaluate("[window.tdw.count, window.tdw.painted]") == [0, -1]
+    assert [text.split("\n")[0] for text in states(page)] == ["Losses only"] * 3
+    assert len(probe(page, "loss", 0)["shown"][0]["x"]) == 1101
+
+
+def test_a_refused_file_is_a_sentence_and_text_is_text(show: Show, served: Served) -> None:
+    served.refusal = "run.tdw is <b>damaged</b>: checkpoint 3 does not match its checksum"
+    page = show()
+    blank = page.locator(".tdw-blank")
+    assert "This file cannot be shown" in blank.inner_text()
+    assert served.refusal in blank.inner_text()
+    assert blank.locator("b").count() == 0
+
+
+def test_names_from_a_file_are_never_html(show: Show, made: Made) -> None:
+    made.path = made.path.with_name("<img src=x onerror=alert(1)>.tdw")
+    page = show()
+    assert page.locator(".tdw-file").inner_text() == made.path.name
+    assert page.locator(".tdw-viewer img").count() == 0
+
+
+def test_a_lost_server_is_said_and_found_again(page: Any, made: Made) -> None:
+    server = Served(made=made)
+    port = server.server.server_address[1]
+    page.goto(server.page())
+    page.evaluate("window.tdw.ready")
+    server.close()
+    page.wait_for_function("document.querySelector('.tdw-doc').textContent.includes('server lost')", timeout=15000)
+    go(page, 2)
+    assert probe(page, "neuron_activations", 2, 0, 0)["drawn"] == 2, "what is loaded can still be explored"
+    again = Served(port=port, made=made)
+    try:
+        page.wait_for_function("!document.querySelector('.tdw-doc').textContent.includes('server lost')", timeout=15000)
+    finally:
+        again.close()
