@@ -1,0 +1,77 @@
+"""A process that works on a project file without a pause until it is killed: `python tortured.py FILE SEED [STEPS]`.
+
+It does what training and analysing do, in random order, and says on its standard output what the file holds: `before` an
+act with the values that the act may lead to, `done` after it returned. What was said to be done must be there afterwards.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import store_runs
+from store_runs import plan, rows, step, summary
+
+from tdw import store
+
+
+def say(word: str, **what: Any) -> None:
+    os.write(1, (json.dumps({"word": word, **what}) + "\n").encode())
+
+
+def work(path: Path, seed: int, steps: int | None) -> None:
+    choose = random.Random(seed)
+    writer = store.open_writer(path) if path.exists() else None
+    for count in itertools.count() if steps is None else range(steps):
+        if writer is None or writer.n_epochs > 30_000:
+            if writer is not None:
+                writer.close()
+            say("create")
+            writer = store_runs.create(path, overwrite=True)
+        else:
+            act(writer, choose, count)
+            if choose.random() < 0.15:
+                writer.close()
+                writer = store.open_writer(path)
+        say("done", **summary(writer))
+    if writer is not None:
+        writer.close()
+        say("closed")
+
+
+def act(writer: store.Writer, choose: random.Random, count: int) -> None:
+    room = writer.planned_epochs - writer.n_epochs + 1
+    dice = choose.random()
+    stored = writer.analyses()
+    grown = [a for a in stored.values() if a.rows < a.capacity]
+    if room < 200 or writer.n_checkpoints == writer.checkpoint_capacity:
+        epochs = writer.planned_epochs + 400
+        say("extend", room=epochs)
+        config = {"p": 7, "room": epochs}
+        writer.extend(config=config, epochs=epochs, checkpoint_capacity=writer.checkpoint_capacity + 4)
+    elif dice < 0.6 or (dice < 0.85 and not grown):
+        kept = choose.random() < 0.4
+        step(writer, choose.randrange(1, 120), checkpoint=kept, resume=kept or choose.random() < 0.3)
+    elif dice < 0.85:
+        analysis = choose.choice(grown)
+        threshold = analysis.parameters["threshold"]
+        n = min(analysis.capacity - analysis.rows, choose.randrange(1, 20))
+        writer.append_rows({analysis.name: rows(analysis.name, threshold, analysis.rows, analysis.rows + n)})
+    elif dice < 0.95:
+        name = choose.choice(["events", "summary", "neuron_clusters"])
+        threshold = choose.choice([0.5, 0.25])
+        remove = [choose.choice(sorted(stored))] if stored and choose.random() < 0.3 else []
+        say("plan", name=name, removed=remove)
+        writer.plan_analyses([plan(name, threshold, choose.choice([60, 120]))], remove=remove)
+    else:
+        say("notes", notes={"count": count})
+        writer.set_notes({"count": count})
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else None)
