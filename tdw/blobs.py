@@ -5,19 +5,15 @@ The epoch in the header is padded with zeros, so that every checkpoint of a run 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-Arrays = dict[str, NDArray[Any]]
+from tdw.segment import Arrays, State
 
 EPOCH_DIGITS = 12
 
 
-def pack(arrays: Mapping[str, NDArray[Any]], epoch: int) -> bytes:
+def pack(arrays: Arrays, epoch: int) -> bytes:
     """A safetensors file of these arrays, with the epoch they belong to in its metadata."""
     return save(
         {name: np.ascontiguousarray(array) for name, array in arrays.items()}, {"epoch": f"{epoch:0{EPOCH_DIGITS}d}"}
@@ -29,19 +25,20 @@ def unpack(blob: bytes | memoryview) -> Arrays:
     return load(bytes(blob))
 
 
-def pack_state(epoch: int, weights: Arrays, exp_avg: Arrays, exp_avg_sq: Arrays) -> bytes:
+def pack_state(state: State) -> bytes:
     """All that training needs to go on: weights under their names, AdamW's moments under prefixed ones."""
-    moments = {f"{kind}.{name}": array for kind, part in (("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq))
-               for name, array in part.items()}  # fmt: skip
-    return pack(weights | moments, epoch)
+    parts = {"": state.weights, "exp_avg.": state.exp_avg, "exp_avg_sq.": state.exp_avg_sq}
+    return pack({prefix + name: array for prefix, part in parts.items() for name, array in part.items()}, state.epoch)
 
 
-def unpack_state(blob: bytes | memoryview) -> tuple[Arrays, Arrays, Arrays]:
-    """Weights and the two moments of `pack_state`."""
-    arrays = unpack(blob)
-
-    def part(prefix: str) -> Arrays:
-        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-    weights = {name: array for name, array in arrays.items() if not name.startswith(("exp_avg.", "exp_avg_sq."))}
-    return weights, part("exp_avg."), part("exp_avg_sq.")
+def unpack_state(epoch: int, blob: bytes | memoryview) -> State:
+    """The state that `pack_state` wrote."""
+    parts: tuple[Arrays, Arrays, Arrays] = ({}, {}, {})
+    for name, array in unpack(blob).items():
+        if name.startswith("exp_avg."):
+            parts[1][name.removeprefix("exp_avg.")] = array
+        elif name.startswith("exp_avg_sq."):
+            parts[2][name.removeprefix("exp_avg_sq.")] = array
+        else:
+            parts[0][name] = array
+    return State(epoch, *parts)

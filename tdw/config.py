@@ -6,7 +6,6 @@ stored JSON, a help text and its limits. Nothing else in the package repeats a d
 
 from __future__ import annotations
 
-import json
 import math
 import typing
 from collections.abc import Iterable, Mapping
@@ -261,7 +260,8 @@ def estimate(config: RunConfig) -> Estimate:
     p, d, heads, neurons = config.p, config.d_model, config.heads, config.d_mlp
     weights = (2 * p + 4) * d + 4 * d * d + 2 * d * neurons
     count = len(schedule.parse(config.checkpoints, config.epochs))
-    stored = count * 4 * weights + 2 * 12 * weights + 32 * (config.epochs + 1) + 8 * p * p
+    blob, resume = (_in_blocks(4 * parts * weights + 500 * (1 + parts)) for parts in (1, 3))
+    stored = count * blob + 2 * resume + 32 * (config.epochs + 1) + 8 * p * p + FILE_OVERHEAD
     results = 4 * count * (p + (p // 2) * (neurons + 2) + 6 * neurons)
 
     pairs, test = config.train_pairs, (p * p - config.train_pairs) / config.evaluate_every
@@ -272,6 +272,11 @@ def estimate(config: RunConfig) -> Estimate:
     return Estimate(count, stored / 1e6, (stored + results) / 1e6, config.epochs * an_epoch)
 
 
+def _in_blocks(size: int) -> int:
+    return size + (-size) % 4096
+
+
+FILE_OVERHEAD = 300_000  # bytes of commit records and metadata
 EFFICIENCY = 0.5
 SECONDS_AN_EPOCH = 2e-3
 
@@ -292,8 +297,3 @@ def _multiplications_per_second() -> float:
         matrix @ matrix
         best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best
-
-
-def canonical_json(value: Any) -> bytes:
-    """JSON with one spelling: sorted keys, no spaces, UTF-8, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

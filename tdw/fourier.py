@@ -50,12 +50,12 @@ def group_starts(p: int) -> NDArray[np.int64]:
 
 def component_norms(matrix: Floats) -> Floats:
     """Norm over the columns of each component of the rows of `matrix` (p, width), (p,)."""
-    return np.linalg.norm(basis(matrix.shape[0]) @ matrix, axis=1)  # type: ignore[no-any-return]
+    return np.linalg.norm(basis(matrix.shape[0]) @ matrix, axis=1)
 
 
 def frequency_norms(norms: Floats) -> Floats:
     """Norm of each frequency, sqrt(cos² + sin²), (…, K) from component norms (…, p)."""
-    return np.sqrt(np.add.reduceat(norms**2, group_starts(norms.shape[-1]), axis=-1)[..., 1:])  # type: ignore[no-any-return]
+    return np.sqrt(np.add.reduceat(norms**2, group_starts(norms.shape[-1]), axis=-1)[..., 1:])
 
 
 def frequency_energy(grid: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -72,4 +72,4 @@ def frequency_energy(grid: NDArray[np.float32]) -> NDArray[np.float32]:
     starts = group_starts(p)
     energy = np.add.reduceat(np.add.reduceat(spectrum, starts, axis=0), starts, axis=1)  # (K + 1, K + 1, n)
     k = np.arange(1, len(starts))
-    return energy[0, k] + energy[k, 0] + energy[k, k]  # type: ignore[no-any-return]
+    return energy[0, k] + energy[k, 0] + energy[k, k]

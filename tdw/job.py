@@ -74,19 +74,18 @@ def train(
     """
     with ProjectWriter.open(path) as project:
         config, plan = revised(project, changes)
-        epoch, (weights, exp_avg, exp_avg_sq) = project.resume_state()
+        state = project.resume_state()
         environments = project.environments
         here = training.environment(config)
-        if allow_drift or {**environments[-1], "from_epoch": 0} != {"from_epoch": 0, **here}:
-            environments = [
-                *(item for item in environments if item["from_epoch"] < epoch),
-                {"from_epoch": epoch, **here},
-            ]
+        if allow_drift:
+            here["drift_allowed"] = True
+        if {**environments[-1], "from_epoch": 0} != {"from_epoch": 0, **here}:
+            kept = [old for old in environments if old["from_epoch"] < state.epoch]
+            environments = [*kept, {"from_epoch": state.epoch, **here}]
         project.describe(config, plan, environments)
         if len(project.epochs) > config.epochs:
             return True
-        state = training.State(epoch, weights, exp_avg, exp_avg_sq)
-        started, first, test_loss = time.monotonic(), epoch, np.nan
+        started, first, test_loss = time.monotonic(), state.epoch, np.nan
         for segment in training.train(config, state, project.split, plan, stop=stop):
             project.append(segment, allow_drift=allow_drift)
             reached = segment.epochs[-1]

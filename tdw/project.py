@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,35 +20,10 @@ from numpy.typing import NDArray
 from tdw import blobs, closed_form, config, store
 from tdw.config import RunConfig
 from tdw.errors import AnalysisNotFound, CheckpointNotFound, Drift, SettingError, UnknownName
+from tdw.segment import Arrays, Segment, Series, State
 from tdw.tasks import Split
 
-Floats = NDArray[np.float64]
-
 SERIES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
-
-
-class Recorded(Protocol):
-    """A stretch of training as `tdw.training` and importers yield it."""
-
-    epochs: range
-    train_loss: Floats
-    test_loss: Floats
-    train_accuracy: Floats
-    test_accuracy: Floats
-    keep: bool
-
-    @property
-    def state(self) -> State:
-        """The state at the last epoch."""
-
-
-class State(Protocol):
-    """Weights and optimizer moments at an epoch."""
-
-    epoch: int
-    weights: blobs.Arrays
-    exp_avg: blobs.Arrays
-    exp_avg_sq: blobs.Arrays
 
 
 @dataclass(frozen=True)
@@ -127,22 +102,22 @@ class Project:
         return np.arange(self._store.n_epochs)
 
     @property
-    def train_loss(self) -> Floats:
+    def train_loss(self) -> Series:
         """Mean cross-entropy on the train pairs at each epoch, in nats."""
         return self._store.read("losses/train")
 
     @property
-    def test_loss(self) -> Floats:
+    def test_loss(self) -> Series:
         """Mean cross-entropy on the test pairs, NaN at epochs where it was not evaluated."""
         return self._store.read("losses/test")
 
     @property
-    def train_accuracy(self) -> Floats:
+    def train_accuracy(self) -> Series:
         """Share of the train pairs answered rightly."""
         return self._store.read("accuracy/train")
 
     @property
-    def test_accuracy(self) -> Floats:
+    def test_accuracy(self) -> Series:
         """Share of the test pairs answered rightly, NaN at epochs where it was not evaluated."""
         return self._store.read("accuracy/test")
 
@@ -156,14 +131,14 @@ class Project:
         """Epochs of the stored checkpoints, increasing."""
         return [int(epoch) for epoch in self._store.checkpoint_epochs()]
 
-    def weights(self, epoch: int) -> blobs.Arrays:
+    def weights(self, epoch: int) -> Arrays:
         """The weights at a checkpoint, float32 arrays under TransformerLens' names. Raises CheckpointNotFound."""
         stored = self.checkpoints
         if epoch not in stored:
             raise CheckpointNotFound(self.path, epoch, stored)
         return self.weights_at(stored.index(epoch))
 
-    def weights_at(self, index: int) -> blobs.Arrays:
+    def weights_at(self, index: int) -> Arrays:
         """The weights of the index-th checkpoint."""
         return blobs.unpack(self._store.checkpoint(index))
 
@@ -291,7 +266,7 @@ class ProjectWriter(Project):
             "plan": list(plan),
             "environments": [{"from_epoch": 0, **environment}],
         }
-        resume = blobs.pack_state(state.epoch, state.weights, state.exp_avg, state.exp_avg_sq)
+        resume = blobs.pack_state(state)
         writer = store.create(
             Path(path),
             config=described,
@@ -307,7 +282,7 @@ class ProjectWriter(Project):
         )
         return cls(writer)
 
-    def append(self, segment: Recorded, *, allow_drift: bool = False) -> None:
+    def append(self, segment: Segment, *, allow_drift: bool = False) -> None:
         """Store a stretch of training; what it holds is safe when this returns.
 
         Epochs that were recorded before are compared, bit for bit. Raises Drift where they differ.
@@ -327,14 +302,14 @@ class ProjectWriter(Project):
         checkpoint = None
         if segment.keep and state.epoch not in self.checkpoints:
             checkpoint = (state.epoch, blobs.pack(state.weights, state.epoch))
-        resume = blobs.pack_state(state.epoch, state.weights, state.exp_avg, state.exp_avg_sq)
+        resume = blobs.pack_state(state)
         self._store.append(
             losses={name: values[again:] for name, values in series.items()},
             checkpoint=checkpoint,
             resume=(state.epoch, resume),
         )
 
-    def _compare(self, start: int, series: Mapping[str, Floats]) -> None:
+    def _compare(self, start: int, series: Mapping[str, Series]) -> None:
         for name, values in series.items():
             before = self._store.read(name, start, start + len(values))
             both = ~(np.isnan(before) | np.isnan(values))  # epochs off the test cadence are measured in one of the two
@@ -348,10 +323,10 @@ class ProjectWriter(Project):
                     "the file"
                 )
 
-    def resume_state(self) -> tuple[int, tuple[blobs.Arrays, blobs.Arrays, blobs.Arrays]]:
-        """The newest stored state: its epoch, and weights with the two moments."""
+    def resume_state(self) -> State:
+        """The newest stored state."""
         epoch, blob = self._store.resume()
-        return epoch, blobs.unpack_state(blob)
+        return blobs.unpack_state(epoch, blob)
 
     def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Mapping[str, Any]]) -> None:
         """Change the plan: more epochs or checkpoints, another device, another environment from here on."""

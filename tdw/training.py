@@ -11,11 +11,9 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tdw import tasks
@@ -23,40 +21,9 @@ from tdw.config import RunConfig
 from tdw.errors import SettingError
 from tdw.factored import Pairs, Tables, tables
 from tdw.model import Weights, shapes
-
-Arrays = dict[str, NDArray[np.float32]]
+from tdw.segment import Arrays, Segment, State
 
 SECONDS_A_SEGMENT = 0.5
-
-
-@dataclass(frozen=True)
-class State:
-    """All that training needs to go on from an epoch, bit for bit: weights and AdamW's two moments of each.
-
-    Full-batch training draws no random number, so there is no generator to keep.
-    """
-
-    epoch: int
-    weights: Arrays
-    exp_avg: Arrays
-    exp_avg_sq: Arrays
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of training: what was measured at each epoch of it, and the state at its last epoch.
-
-    epochs: the epochs measured, in order; the four series have one number for each, NaN where not evaluated
-    keep:   the last epoch is one of the checkpoints
-    """
-
-    epochs: range
-    train_loss: NDArray[np.float64]
-    test_loss: NDArray[np.float64]
-    train_accuracy: NDArray[np.float64]
-    test_accuracy: NDArray[np.float64]
-    state: State
-    keep: bool
 
 
 def start(weights: Weights) -> State:
@@ -115,9 +82,9 @@ class _Step:
         # All weights lie in one flat buffer, so that one fused kernel updates them; what autograd sees are views.
         self.flat = torch.empty(sum(sizes), device=self.device)
         self.flat.grad = torch.zeros_like(self.flat)
-        self.views = dict(zip(self.shapes, self.flat.split(sizes), strict=True))
+        self.views = dict(zip(self.shapes, torch.split(self.flat, sizes), strict=True))
         self.weights: Weights = {}
-        for (name, shape), gradient in zip(self.shapes.items(), self.flat.grad.split(sizes), strict=True):
+        for (name, shape), gradient in zip(self.shapes.items(), torch.split(self.flat.grad, sizes), strict=True):
             self.weights[name] = self.views[name].view(shape).requires_grad_()
             self.weights[name].grad = gradient.view(shape)
         self._fill(self.flat, state.weights)

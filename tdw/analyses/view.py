@@ -53,7 +53,7 @@ class View:
     def variance(self) -> NDArray[np.float64]:
         """Variance of the activation over the pairs, (neuron,)."""
         flat = self.centred.reshape(-1, self.centred.shape[-1])
-        return np.einsum("ij,ij->j", flat, flat, dtype=np.float64) / flat.shape[0]  # type: ignore[no-any-return]
+        return np.einsum("ij,ij->j", flat, flat, dtype=np.float64) / flat.shape[0]
 
     @cached_property
     def dead(self) -> NDArray[np.bool_]:

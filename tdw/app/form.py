@@ -96,15 +96,15 @@ def target(file: str, settings: RunConfig) -> Path:
     return path
 
 
-def suggestion() -> str:
-    """A path for the next run that is not taken: in the folder the program was started in, else at home."""
-    folder = Path.cwd()
+def suggestion(taken: Path | None = None) -> str:
+    """A path for the next run: beside `taken`, else in the folder the program was started in, else at home."""
+    folder = taken.parent if taken else Path.cwd()
     if not os.access(folder, os.W_OK | os.X_OK):
         folder = Path.home()
     number = 1
-    while (folder / f"run-{number}.tdw").exists():
+    while (path := folder / f"run-{number}.tdw").exists() or path == taken:
         number += 1
-    return str(folder / f"run-{number}.tdw")
+    return str(path)
 
 
 def epochs_kept(settings: RunConfig) -> list[int]:

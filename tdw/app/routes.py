@@ -114,11 +114,11 @@ def _commands(workbench: Workbench) -> APIRouter:
 
     @router.post("/train")
     def train(given: OfRun) -> Response:
-        return done(workbench.train(runs.path(given.key), []))
+        return done(workbench.train(runs.path(given.key)).key)
 
     @router.post("/analyze")
     def analyze(given: OfRun) -> Response:
-        return done(workbench.analyze(runs.path(given.key)))
+        return done(jobs.start("analyze", runs.path(given.key)).key)
 
     @router.post("/stop")
     def stop(given: OfRun) -> Response:

@@ -87,11 +87,12 @@ const tdwShell = (() => {
     if (key) show(key);
   }
 
-  /** Say beside the path field why a file was refused; where nothing else is shown, in the large as well. */
+  /** Say why a file was refused: in the large where nothing else is shown, else beside the path field. */
   function refuse(refusal) {
-    parts.refusal.textContent = refusal ? sentence(refusal.error) : "";
-    parts.refusal.hidden = !refusal;
-    if (!shown.key || !refusal) shown.refused = refusal;
+    const large = refusal && !shown.key;
+    text(parts.refusal, refusal && !large ? sentence(refusal.error) : "");
+    parts.refusal.hidden = !parts.refusal.textContent;
+    if (large || !refusal) shown.refused = refusal;
     draw();
   }
 
@@ -281,7 +282,7 @@ const tdwShell = (() => {
     const said = [`${doing}${whole(job.done)} / ${whole(job.total)}`];
     if (job.epochs_per_second) said.push(`${short(job.epochs_per_second)} ${unit}`);
     if (job.seconds_left !== null) said.push(`${duration(job.seconds_left)} left`);
-    return said.join(" · ");
+    return said.map((piece) => piece.replaceAll(" ", "\u00a0")).join(" · "); // lines break between the pieces
   }
 
   // ---- words and elements -------------------------------------------------------------------------------------
@@ -391,14 +392,14 @@ const tdwShell = (() => {
 
   return {
     begin,
+    /** What Python said to *Start training*: the job, or why there is none. */
     outcome(answer) {
-      const { key, error } = JSON.parse(answer || "{}");
-      const where = document.querySelector("#tdw-start-reason");
-      if (where) where.textContent = error ? sentence(error) : "";
-      if (key) {
-        known.runs.delete(key);
-        show(key);
-      }
+      const { job, error } = JSON.parse(answer || "{}");
+      const where = document.querySelector("#tdw-start-reason .html-container > div");
+      if (where) text(where, error ? sentence(error) : "");
+      if (!job) return;
+      hear({ type: "jobs", jobs: [...known.jobs.filter((one) => one.key !== job.key), job] });
+      show(job.key);
     },
     newRun,
     cancelNew: () => view("run"),

@@ -145,7 +145,8 @@ def window(workbench: Workbench) -> gr.Blocks:
                     file = _form(workbench)
         for event in (opens.click, path.submit):
             event(None, inputs=path, js="(path) => { tdwShell.openPath(path); }", **QUIET)
-        new.click(form.suggestion, outputs=file, js="() => { tdwShell.newRun(); }", **QUIET)
+        new.click(None, js="() => { tdwShell.newRun(); }", **QUIET)
+        blocks.load(form.suggestion, outputs=file, **QUIET)
     return blocks
 
 
@@ -192,6 +193,7 @@ def _form(workbench: Workbench) -> gr.Textbox:
             preview = gr.HTML(_preview(configure()), elem_id="tdw-preview", apply_default_css=False)
             start = gr.Button("Start training", variant="primary", size="sm", elem_id="tdw-start")
             cancel = gr.Button("Cancel", size="sm", elem_id="tdw-cancel")
+            gr.HTML("", elem_id="tdw-start-reason", elem_classes="tdw-reason", apply_default_css=False)
     outcome = gr.HTML(
         "",
         html_template="",
@@ -218,15 +220,16 @@ def _form(workbench: Workbench) -> gr.Textbox:
         answer: dict[str, Any] = {"number": next(number)}  # a repeated answer is an answer too
         if verdict.path is not None:
             try:
-                answer["key"] = workbench.train(verdict.path, verdict.arguments)
+                answer["job"] = workbench.train(verdict.path, verdict.arguments).to_json()
             except TdwError as error:
                 answer["error"] = str(error)
-        return [*said, json.dumps(answer)]
+        # The name is taken now: the form's next run gets another.
+        return [*said, json.dumps(answer), form.suggestion(verdict.path) if "job" in answer else gr.skip()]
 
     outputs = [reasons[name] for name in names]
     for control in inputs:
         control.change(typing, inputs, [*outputs, preview, start], trigger_mode="always_last", **QUIET)
-    start.click(starting, inputs, [*outputs, outcome], **QUIET)
+    start.click(starting, inputs, [*outputs, outcome, shown[form.WHERE]], **QUIET)
     cancel.click(None, js="() => { tdwShell.cancelNew(); }", **QUIET)
     return shown[form.WHERE]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tdw.app.events import Hub, Message
-from tdw.app.jobs import Jobs
+from tdw.app.jobs import Job, Jobs
 from tdw.app.library import Library
 from tdw.app.runs import Runs, key_of, typed_path
 from tdw.errors import NotAProject, TdwError
@@ -55,16 +56,12 @@ class Workbench:
             raise NotAProject(f"{path} is a folder: give the path of a project file in it (NAME.tdw)")
         return self.runs.open(path).key
 
-    def train(self, path: Path, arguments: list[str]) -> str:
-        """Start or resume training at `path`; its key. Raises AppError when a job is at work on it."""
-        self.jobs.start("train", path, arguments)
+    def train(self, path: Path, arguments: Sequence[str] = ()) -> Job:
+        """Start or resume training at `path`. Raises AppError when a job is at work on it."""
+        job = self.jobs.start("train", path, arguments)
+        self.runs.announce(path)
         self.hub.nudge()
-        return self.runs.announce(path)
-
-    def analyze(self, path: Path) -> str:
-        """Start the analyses of `path`; its key. Raises AppError when a job is at work on it."""
-        self.jobs.start("analyze", path)
-        return key_of(path)
+        return job
 
     def close(self) -> None:
         """End the news and let go of the files. Jobs go on."""

@@ -1,0 +1,339 @@
+"""The command `tdw`. Each command is a few lines round the same call that Python offers; only this module prints.
+
+Exit codes: 0, 2 for an error the user can act on (one line on standard error), 130 after Ctrl-C with all that was done
+stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tdw import __version__, config
+from tdw.errors import TdwError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from tdw.run import Run
+
+STOPPED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line that says what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and end with 2."""
+        self.exit(2, f"tdw: {message}; see `{self.prog} --help`\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments) or 0)
+    except TdwError as error:
+        print(f"tdw: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read our output has had enough
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+def parser() -> Parser:
+    """The whole command line. Flags of settings come from the config dataclasses."""
+    top = Parser(
+        prog="tdw",
+        description="Training Dynamics Workbench: train small networks that grok, keep each run in one file, look at all of it "
+        "under one slider. Without a command, opens the window.",
+    )
+    top.add_argument("--version", action="version", version=f"tdw {__version__}")
+    _add_window_flags(top)
+    top.set_defaults(command=open_command, file=None)
+    commands = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, command: Callable[[argparse.Namespace], int | None]) -> Parser:
+        text = " ".join((command.__doc__ or "").split())
+        sub: Parser = commands.add_parser(name, help=text.split(". ")[0].rstrip("."), description=text)
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add("open", open_command)
+    sub.add_argument("file", nargs="?", type=Path, metavar="FILE", help="project file to show")
+    _add_window_flags(sub)
+
+    sub = add("new", new_command)
+    _add_file(sub, "project file to make")
+    sub.add_argument("--force", action="store_true", help="replace FILE where it exists")
+    _add_settings(sub)
+
+    sub = add("train", train_command)
+    _add_file(sub, "project file; made where there is none")
+    sub.add_argument(
+        "--allow-drift", action="store_true", help="resume even where the run does not repeat itself bit for bit"
+    )
+    _add_settings(sub)
+
+    sub = add("analyze", analyze_command)
+    _add_file(sub, "project file")
+    sub.add_argument("--only", nargs="+", metavar="NAME", help="these analyses alone (default: all)")
+    sub.add_argument("--force", action="store_true", help="compute again what is stored and current")
+
+    sub = add("info", info_command)
+    _add_file(sub, "project file")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+
+    _add_file(add("verify", verify_command), "project file")
+
+    sub = add("demo", demo_command)
+    sub.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="where to keep the run (default: grok-p59.tdw here)"
+    )
+    sub.add_argument("--no-open", action="store_true", help="do not open the window at the end")
+    sub.add_argument("--force", action="store_true", help="replace FILE where it exists")
+    _add_window_flags(sub)
+    return top
+
+
+def open_command(arguments: argparse.Namespace) -> None:
+    """Open the window, on a run if one is named. Prints its address; Ctrl-C closes it."""
+    from tdw.app import server
+
+    server.serve(
+        arguments.file,
+        port=arguments.port,
+        open_browser=not arguments.no_browser,
+        announce=lambda line: print(line, flush=True),
+    )
+
+
+def new_command(arguments: argparse.Namespace) -> None:
+    """Make a project file of a run that is yet to be trained. Prints what it will take."""
+    settings = config.configure(**_given(arguments))
+    from tdw import job
+
+    job.create(arguments.file, settings, overwrite=arguments.force)
+    print(f"{arguments.file}: {_plan(settings)}. `tdw train {arguments.file}` trains it.")
+
+
+def train_command(arguments: argparse.Namespace) -> int:
+    """Train the run in a project file, or go on with it. Makes the file where there is none; --epochs beyond the end
+    extends a finished run. Ctrl-C stops after storing what is done.
+    """
+    given = _given(arguments)
+    settings = None if arguments.file.exists() else config.configure(**given)
+    from tdw import job
+    from tdw.progress import training_progress
+
+    if settings is not None:
+        job.create(arguments.file, settings)
+        print(f"{arguments.file}: {_plan(settings)}.", flush=True)
+        given = {}
+    stop = _StopOnInterrupt()
+    with stop, training_progress(arguments.file.name) as report:
+        finished = job.train(arguments.file, progress=report, stop=stop, allow_drift=arguments.allow_drift, **given)
+    print(_outcome(arguments.file, finished))
+    return 0 if finished else STOPPED
+
+
+def analyze_command(arguments: argparse.Namespace) -> int:
+    """Compute and store what is missing or stale of the analyses of a run."""
+    from tdw.analyses.runner import analyze
+    from tdw.progress import analysis_progress
+
+    with analysis_progress(arguments.file.name) as report:
+        done = analyze(arguments.file, arguments.only, force=arguments.force, progress=report)
+    print(f"{arguments.file}: " + (f"{', '.join(done)} stored." if done else "all results are there and current."))
+    return 0
+
+
+def info_command(arguments: argparse.Namespace) -> None:
+    """Say what is in a project file."""
+    from tdw.run import open as open_run
+
+    with open_run(arguments.file) as run:
+        information = run.info()
+        if arguments.json:
+            print(json.dumps(information, indent=2, ensure_ascii=False))
+        else:
+            print("\n".join(_described(run, information)))
+
+
+def verify_command(arguments: argparse.Namespace) -> int:
+    """Check every byte of a project file that counts."""
+    from tdw.run import open as open_run
+
+    with open_run(arguments.file) as run:
+        damage = run.verify()
+    for sentence in damage:
+        print(f"tdw: {arguments.file}: {sentence}", file=sys.stderr)
+    if not damage:
+        print(f"{arguments.file}: every byte that counts is as it was written.")
+    return 2 if damage else 0
+
+
+def demo_command(arguments: argparse.Namespace) -> int:
+    """Train a run that first memorises and much later generalises, analyse it, and open it in the browser."""
+    from tdw import demo, job
+    from tdw.analyses.runner import analyze
+    from tdw.progress import analysis_progress, training_progress
+    from tdw.run import open as open_run
+
+    path = arguments.file or Path(demo.FILE)
+    if arguments.force or not path.exists():
+        job.create(path, demo.settings(), overwrite=arguments.force)
+    else:
+        demo.check(path)
+    stop = _StopOnInterrupt()
+    with stop, training_progress(path.name) as report:
+        finished = job.train(path, progress=report, stop=stop)
+    if not finished:
+        print(_outcome(path, finished))
+        return STOPPED
+    with analysis_progress(path.name) as report_analysis:
+        analyze(path, progress=report_analysis)
+    with open_run(path) as run:
+        print("\n".join(_learnt(run)))
+    print(f"The run is in {path.resolve()}", flush=True)
+    if not arguments.no_open:
+        arguments.file = path
+        open_command(arguments)
+    return 0
+
+
+class _StopOnInterrupt:
+    """While entered, the first Ctrl-C asks training to stop after storing what is done; the second ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def __enter__(self) -> None:
+        self.before = signal.signal(signal.SIGINT, self._ask)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def _add_file(sub: Parser, text: str) -> None:
+    sub.add_argument("file", type=Path, metavar="FILE", help=text)
+
+
+def _add_window_flags(sub: Parser) -> None:
+    sub.add_argument("--port", type=int, help="port of the window (default: a free one)")
+    sub.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
+
+
+def _add_settings(sub: Parser) -> None:
+    groups: dict[str, Any] = {}
+    for item in config.settings():
+        if item.group not in groups:
+            groups[item.group] = sub.add_argument_group(f"settings: {item.group}")
+        text = f"{item.help} (default: {item.text})".replace("%", "%%")
+        metavar = {int: "N", float: "X", tuple: "X,X", str: "TEXT"}[item.type]
+        if item.choices:
+            metavar = "|".join(item.choices)
+        groups[item.group].add_argument(item.flag, metavar=metavar, help=text)
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, str]:
+    """The settings that were typed, as text; their check is `configure`'s."""
+    typed = {item.name: getattr(arguments, item.name) for item in config.settings()}
+    return {name: text for name, text in typed.items() if text is not None}
+
+
+def _plan(settings: config.RunConfig) -> str:
+    cost = config.estimate(settings)
+    return (
+        f"{cost.checkpoints} checkpoints, {cost.megabytes:.1f} MB ({cost.analysed_megabytes:.1f} MB when analysed), "
+        f"{duration(cost.seconds)} of training on this machine"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> duration(42), duration(600), duration(10_000)
+    ('about 42 s', 'about 10 min', 'about 2.8 h')
+    """
+    if seconds < 100:
+        return f"about {max(seconds, 1):.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 6_000 else f"about {seconds / 3600:.1f} h"
+
+
+def _outcome(path: Path, finished: bool) -> str:
+    from tdw.run import open as open_run
+
+    with open_run(path) as run:
+        reached = (
+            f"{path}: {run.info()['epochs']} of {run.planned_epochs} epochs, {len(run.checkpoints)} checkpoints stored."
+        )
+        if not finished:
+            return f"{reached} Stopped; `tdw train {path}` goes on."
+        return "\n".join([reached, *_learnt(run)])
+
+
+def _learnt(run: Run) -> list[str]:
+    """What happened in a run, in sentences: never a number that was not reached."""
+    from tdw.analyses import events
+
+    found = {event.name: event for event in run.events()}
+
+    def line(verb: str, name: str) -> str:
+        event = found[name]
+        if event.first is None:
+            return f"{verb}: not reached ({event.label})"
+        return f"{verb}: at epoch {between(event.first)} ({event.label})"
+
+    lines = [line("memorised", events.MEMORISED), line("generalised", events.GENERALISED)]
+    if (keys := run.key_frequencies()) is not None:
+        lines.append(
+            f"key frequencies: {', '.join(map(str, keys)) or 'none'} (a tenth of the neurons or more follow each)"
+        )
+    return lines
+
+
+def between(interval: tuple[int, int]) -> str:
+    """An interval in which something was crossed, in words.
+
+    >>> between((125, 126)), between((590, 600))
+    ('126', '591 to 600')
+    """
+    low, high = interval
+    return str(high) if high - low <= 1 else f"{low + 1} to {high}"
+
+
+def _described(run: Run, information: dict[str, Any]) -> list[str]:
+    settings = run.config
+    stored = information["analyses"]
+    results = ", ".join(name + (" (stale)" if item["stale"] else "") for name, item in stored.items())
+    lines = [
+        f"{run.path}: {information['state']}, {information['epochs']} of {information['planned_epochs']} epochs, "
+        f"{information['size_bytes'] / 1e6:.1f} MB",
+        f"{settings.task} mod {settings.p} · d_model {settings.d_model} · {settings.heads} heads · d_mlp {settings.d_mlp} · "
+        f"{settings.train_fraction:.0%} of the pairs in training · lr {settings.lr:g} · weight decay {settings.weight_decay:g}",
+    ]
+    if run.checkpoints:
+        lines.append(f"checkpoints ({len(run.checkpoints)}): {', '.join(map(str, run.checkpoints))}")
+    if information["train_loss"] is not None:
+        for side in ("train", "test"):
+            loss, accuracy = information[f"{side}_loss"], information[f"{side}_accuracy"]
+            if loss is not None:
+                lines.append(f"{side} loss {loss:.4g}, accuracy {accuracy:.4f}")
+        lines += _learnt(run)
+    return [*lines, f"results: {results or 'none; `tdw analyze` makes them'}"]
