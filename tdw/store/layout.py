@@ -165,7 +165,10 @@ class Layout:
         return [self.extents[name].row_nbytes for name in self.growing]
 
     def sealed(self) -> Iterator[tuple[int, int]]:
-        """(start, end) of all bytes that never change: metadata, config, notes, split, and the gaps between arrays."""
+        """(start, end) of all bytes that never change: metadata, config, notes, split.
+
+        The rest of the last sector of an array that is written to is none of them: a power cut may garble all of it.
+        """
         changing = sorted(
             (self.extents[name] for name in ("commit", *self.growing, "checkpoints/safetensors", "resume/slots")),
             key=lambda extent: extent.offset,
@@ -174,7 +177,7 @@ class Layout:
         for extent in changing:
             if extent.offset > at:
                 yield at, extent.offset
-            at = extent.end
+            at = round_up(extent.end)
         if self.size > at:
             yield at, self.size
 

@@ -36,7 +36,7 @@ from tdw.store.layout import (
     Extent,
     Layout,
 )
-from tdw.store.slots import slot_dtype
+from tdw.store.slots import BLOCK, slot_dtype
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 4
@@ -260,6 +260,8 @@ class _Walk:
         offset = dataset.get_offset()
         if not nbytes or offset is None or offset + nbytes > self._size:
             raise self._refuse(f"{path!r} declares {nbytes:,} bytes that are not in the file")
+        if offset % BLOCK:
+            raise self._refuse(f"{path!r} does not start a sector of its own")
         return Extent(int(offset), dtype, shape)
 
     def _check_overlap(self) -> None:
