@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,18 @@ class Window:
         finally:
             connection.close()
 
+    def get(self, path: str) -> bytes:
+        """What the app has at a path, as its own page would get it."""
+        answer = self.ask(path, Cookie=self.cookie)
+        assert answer.status == 200, answer.body
+        return answer.body
+
+    def do(self, command: str, **given: object) -> tuple[int, dict[str, Any]]:
+        """A command, as the app's own page would send it."""
+        headers = {"Cookie": self.cookie, "Content_Type": "application/json", "Origin": f"http://{self.host}"}
+        answer = self.ask(f"/do/{command}", "POST", body=json.dumps(given).encode(), **headers)
+        return answer.status, json.loads(answer.body)
+
     def stop(self) -> None:
         """Ctrl-C."""
         if self.process.poll() is None:
@@ -119,6 +132,20 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
     running.stop()
 
 
+@pytest.fixture
+def open_window(tmp_path: Path) -> Iterator[Callable[..., Window]]:
+    """Starts apps of the test's own, with one private state: `open_window(*arguments, **environment)`."""
+    started: list[Window] = []
+
+    def start(*arguments: object, **environment: str) -> Window:
+        started.append(start_window(tmp_path / "state", *map(str, arguments), **environment))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Headless Chromium: the system's, else the one Playwright installed."""
@@ -153,3 +180,18 @@ def _note_stranger(url: str, strangers: list[str]) -> None:
     parts = urlsplit(url)
     if parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname not in {"127.0.0.1", "localhost"}:
         strangers.append(url)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished and analysed run, small enough to be made in a second. Copy it before changing it."""
+    import tdw
+
+    path = tmp_path_factory.mktemp("runs") / "tiny.tdw"
+    settings = tdw.configure(
+        p=11, d_model=16, heads=2, d_mlp=16, epochs=120, checkpoints="0:120:5", train_fraction=0.6, threads=1
+    )
+    tdw.create(path, settings)
+    tdw.train(path)
+    tdw.analyze(path)
+    return path

@@ -30,6 +30,7 @@ Kind = Literal["train", "analyze"]
 State = Literal["starting", "running", "stopping", "finished", "stopped", "failed"]
 ACTIVE: tuple[State, ...] = ("starting", "running", "stopping")
 STARTUP = 120.0  # seconds a process may take before it holds its file
+STOPPED = 130  # the exit status after Ctrl-C
 SPEED_WINDOW = 8.0  # seconds over which the speed is measured
 SEARCH_EVERY = 3.0  # seconds between looks for jobs that were started elsewhere
 
@@ -204,10 +205,10 @@ class Jobs:
     def _end(self, job: Job, code: int | None) -> None:
         """Say how a job ended: by its exit status where we are its parent, else by what it left."""
         sentence = _sentence(job.log)
-        if code == 0 or (code is None and sentence is None):
-            job.state = "finished" if job.state != "stopping" else "stopped"
-        elif code == 130 or (code is None and job.state == "stopping"):
-            job.state = "stopped"
+        if sentence is None and (job.state == "stopping" or code in {0, STOPPED, None}):
+            job.state = "finished" if code == 0 else "stopped"
+        elif code == 0:
+            job.state = "finished"
         else:
             job.state = "failed"
             job.error = sentence or _unexplained(code, job.log)

@@ -40,9 +40,14 @@ def typed_path(text: str) -> Path:
     if "\0" in text:
         raise NotAProject("a path cannot contain a zero byte: type or paste the path of a project file (NAME.tdw)")
     try:
-        return Path(text).expanduser().resolve()
+        path = Path(text).expanduser().resolve()
+        path.exists()  # some names are refused by the file system alone
     except (OSError, RuntimeError) as error:
-        raise NotAProject(f"{text} is not a usable path ({error}): give the path of a project file") from error
+        why = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
+        raise NotAProject(
+            f"{text[:80]!r} is not a usable path ({why}): give that of a project file (NAME.tdw)"
+        ) from error
+    return path
 
 
 def about(project: Run) -> str:

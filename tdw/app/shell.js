@@ -9,6 +9,7 @@ const tdwShell = (() => {
   const known = { jobs: [], library: [], runs: new Map() };
   const shown = { key: null, mounted: null, refused: null, started: false, online: true };
   const said = new Map(); // key -> what the last command on it was refused with
+  const paths = new Map(); // key -> path
   const parts = {}; // the elements Gradio hands over
 
   // ---- news ---------------------------------------------------------------------------------------------------
@@ -96,6 +97,13 @@ const tdwShell = (() => {
     draw();
   }
 
+  /** Where a run is kept; remembered, because a job that failed early leaves no trace in the lists. */
+  function pathOf(key) {
+    const path = known.library.find((entry) => entry.key === key)?.path || jobOf(key)?.path;
+    if (path) paths.set(key, path);
+    return paths.get(key);
+  }
+
   function show(key) {
     if (key !== shown.key || known.runs.get(key)?.state === "lost") shown.mounted = null;
     shown.key = key;
@@ -113,7 +121,7 @@ const tdwShell = (() => {
     const waiting = !run && job && (job.state === "starting" || job.state === "failed");
     if (!key || shown.mounted === key || shown.refused || shown.opening || waiting) return;
     shown.opening = key;
-    const path = known.library.find((entry) => entry.key === key)?.path || job?.path;
+    const path = pathOf(key);
     const { error } = path
       ? await post("open", { path })
       : { error: "this run is not known here: open its file by path" };
@@ -399,6 +407,7 @@ const tdwShell = (() => {
       if (where) text(where, error ? sentence(error) : "");
       if (!job) return;
       hear({ type: "jobs", jobs: [...known.jobs.filter((one) => one.key !== job.key), job] });
+      paths.set(job.key, job.path);
       show(job.key);
     },
     newRun,

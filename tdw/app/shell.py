@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from tdw.app import form
-from tdw.config import RunConfig, Setting, as_text, configure, estimate
+from tdw.config import RunConfig, Setting, configure, estimate
 from tdw.errors import TdwError
 
 if TYPE_CHECKING:
@@ -259,14 +259,19 @@ def _preview(settings: RunConfig) -> str:
     step = max(len(kept) // 400, 1)  # more ticks than pixels say no more
     ticks = "".join(f'<i style="left:{100 * epoch / settings.epochs:.3f}%"></i>' for epoch in kept[::step])
     rows = (
-        ("Checkpoints", f"{cost.checkpoints:,}".replace(",", " ")),
+        ("Checkpoints", _whole(cost.checkpoints)),
         ("File", _size(cost.megabytes)),
+        ("When analysed", _size(cost.analysed_megabytes)),
         ("Training", _duration(cost.seconds)),
-        ("Pairs to train on", f"{settings.train_pairs:,} of {settings.p**2:,}".replace(",", " ")),
+        ("Pairs to train on", f"{_whole(settings.train_pairs)} of {_whole(settings.p**2)}"),
     )
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
-    ends = f'<div class="tdw-ends"><span>0</span><span>{as_text(settings.epochs)}</span></div>'
+    ends = f'<div class="tdw-ends"><span>0</span><span>{_whole(settings.epochs)}</span></div>'
     return f'<dl>{listed}</dl><div class="tdw-ticks">{ticks}</div>{ends}'
+
+
+def _whole(number: int) -> str:
+    return f"{number:,}".replace(",", "\u202f")
 
 
 def _size(megabytes: float) -> str:

@@ -1,0 +1,264 @@
+"""Data and commands, asked from a running app."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tdw
+
+
+@pytest.fixture
+def base(window, tiny_run) -> str:
+    status, answer = window.do("open", path=str(tiny_run))
+    assert status == 200, answer
+    return f"/runs/{answer['key']}"
+
+
+def test_the_manifest_says_what_there_is(window, base, tiny_run):
+    manifest = json.loads(window.get(f"{base}/manifest"))
+    with tdw.open(tiny_run) as run:
+        assert manifest["file"] == "tiny.tdw"
+        assert manifest["checkpoints"] == run.checkpoints
+        assert manifest["epochs"] == len(run.epochs)
+        assert manifest["state"] == "finished"
+        assert manifest["settings"] == run.config.to_json()
+        assert manifest["parameters"] == {"p": 11, "heads": 2, "d_mlp": 16, "frequencies": 5}
+        assert manifest["arrays"] == run.array_index()
+        assert [panel["name"] for panel in manifest["panels"]] == [
+            "loss",
+            "embedding_frequencies",
+            "neuron_activations",
+            "neuron_frequencies",
+        ]
+        assert manifest["job"] is None
+
+
+def test_every_array_is_the_files(window, base, tiny_run):
+    with tdw.open(tiny_run) as run:
+        index = run.array_index()
+        assert len(index) > 10
+        for name, entry in index.items():
+            whole = run.series(name)
+            sent = np.frombuffer(window.get(f"{base}/array/{name}?version={entry['version']}"), entry["dtype"])
+            assert sent.tobytes() == whole.tobytes(), name
+            rest = window.get(f"{base}/array/{name}?version={entry['version']}&from=3")
+            assert rest == np.ascontiguousarray(whole[3:]).tobytes(), name
+            assert window.get(f"{base}/array/{name}?from=999999") == b""
+
+
+def test_neurons_and_scores_rebuild_the_maps(window, base, tiny_run):
+    with tdw.open(tiny_run) as run:
+        p, heads, checkpoints = 11, 2, len(run.checkpoints)
+        tables = np.frombuffer(window.get(f"{base}/neurons?ids=3,15"), "<f4").reshape(checkpoints, 2, 1 + 2 * heads * p)
+        scores = np.frombuffer(window.get(f"{base}/scores"), "<f4").reshape(checkpoints, 2, heads, p)
+        constant, rest = tables[-1, 1, 0], tables[-1, 1, 1:].reshape(2, heads, p)
+        e0, e1 = np.exp(scores[-1, 0])[:, :, None], np.exp(scores[-1, 1])[:, None, :]
+        pre = constant + ((e0 * rest[0][:, :, None] + e1 * rest[1][:, None, :]) / (e0 + e1 + 1)).sum(axis=0)
+        expected = run.neuron_map(run.checkpoints[-1], 15)
+        assert np.abs(np.maximum(pre, 0) - expected).max() < 1e-5 * max(np.abs(expected).max(), 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/runs/nothing/manifest", "this run is not open"),
+        ("{base}/array/nothing", "no stored array is named 'nothing'"),
+        ("{base}/array/losses/train?from=-1", "from='-1' is not allowed"),
+        ("{base}/array/losses/train?from=x", "from='x' is not allowed"),
+        ("{base}/neurons", "ids='' is not allowed"),
+        ("{base}/neurons?ids=1,,2", "ids='' is not allowed"),
+        ("{base}/neurons?ids=16", "give 0 to 15"),
+        ("{base}/neurons?ids=99999999999999999999", "is not allowed"),
+    ],
+)
+def test_what_is_not_there_is_said(window, base, path, sentence):
+    answer = window.ask(path.format(base=base), Cookie=window.cookie)
+    assert answer.status == 404
+    assert sentence in json.loads(answer.body)["error"]
+
+
+def test_only_files_that_were_opened_have_a_route(window):
+    for key in ("../../etc/passwd", "%2e%2e%2f", "/etc/passwd", "x" * 5000):
+        assert window.ask(f"/runs/{key}/manifest", Cookie=window.cookie).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("", "no path was given"),
+        ("{folder}", "is a folder"),
+        ("{folder}/missing.tdw", "missing.tdw"),
+        ("/etc/passwd", "is no project file"),
+        ("a\0b", "zero byte"),
+        ("x" * 5000, "is not a usable path"),
+        ("~nobody-of-that-name/x.tdw", "is not a usable path"),
+        ("{folder}/short.tdw", "short.tdw"),
+    ],
+)
+def test_a_refused_file_is_one_sentence(window, tmp_path, path, sentence):
+    (tmp_path / "short.tdw").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    status, answer = window.do("open", path=path.format(folder=tmp_path))
+    assert status in {404, 409}
+    assert sentence in answer["error"]
+    assert "\n" not in answer["error"]
+    assert "Traceback" not in answer["error"]
+
+
+def test_a_malformed_command_is_refused(window):
+    assert window.do("open", file="x")[0] == 422
+    assert window.do("stop", key=3)[0] == 422
+    assert window.do("stop", key="nothing") == (404, {"error": "nothing runs on this file: there is nothing to stop"})
+    assert window.do("train", key="nothing")[0] == 404
+
+
+def test_assets_are_immutable_and_named_by_their_bytes(window):
+    answer = window.ask("/assets/plotly.min.js", Cookie=window.cookie)
+    assert answer.status == 200
+    assert "immutable" in answer.headers["cache-control"]
+    assert len(answer.body) > 1_000_000
+
+
+# Gradio leaves an event loop behind where it is imported, so the application lists its routes in a process of its own.
+LIST_ROUTES = """
+import json
+from tdw.app import server, workbench
+routes, ahead = [], [(route, "") for route in server.build(workbench.Workbench()).routes]
+while ahead:
+    route, before = ahead.pop()
+    if hasattr(route, "original_router"):  # how newer versions of FastAPI keep an included router
+        ahead += [(one, before) for one in route.original_router.routes]
+    elif hasattr(route, "routes"):
+        ahead += [(one, before + route.path.rstrip("/")) for one in route.routes]
+    else:
+        routes += [(method, before + route.path) for method in getattr(route, "methods", None) or {"GET"}]
+print(json.dumps(routes))
+"""
+
+
+def test_no_route_is_open(window, tmp_path):
+    """Every route the app and Gradio have, listed from the application itself, asks for the cookie."""
+    environment = {**os.environ, "TDW_STATE_DIR": str(tmp_path)}
+    listed = subprocess.run(
+        [sys.executable, "-c", LIST_ROUTES], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    routes = [(method, re.sub(r"\{[^}]*\}", "x", path)) for method, path in json.loads(listed)]
+    assert len(routes) > 80
+    assert {"/now", "/events", "/do/open", "/gradio_api/upload", "/gradio_api/queue/join"} <= {
+        path for _, path in routes
+    }
+    cookie = window.cookie
+    for method, path in routes:
+        for headers, status in (
+            ({}, 401),
+            ({"Cookie": cookie, "Origin": "http://evil.example"}, 403),
+            ({"Cookie": cookie, "Sec_Fetch_Site": "cross-site"}, 403),
+            ({"Cookie": cookie, "host": "evil.example"}, 421),
+        ):
+            assert window.ask(path, method, **headers).status == status, (method, path, headers)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/upload",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=http://127.0.0.1:1/",
+        "/gradio_api/file/etc/passwd",
+        "/gradio_api/proxy=http://127.0.0.1:1/",
+        "/gradio_api/info",
+        "/gradio_api/openapi.json",
+        "/gradio_api/runs",
+        "/gradio_api/vibe-code",
+        "/gradio_api/mcp",
+        "/docs",
+        "/openapi.json",
+        "/monitoring",
+        "/file=/etc/passwd",
+        "/gradio_api/queue/../file=/etc/passwd",
+        "/assets/../../../../../../etc/passwd",
+        "/static/../../../../../../etc/passwd",
+        "/static//etc/passwd",
+    ],
+)
+def test_what_the_window_does_not_use_is_closed(window, path):
+    for method in ("GET", "POST"):
+        answer = window.ask(path, method, Cookie=window.cookie)
+        assert answer.status in {403, 404, 405}
+        assert b"root:" not in answer.body
+
+
+def test_the_event_stream_starts_with_everything(window, base):
+    connection = http.client.HTTPConnection("127.0.0.1", window.port, timeout=20)
+    connection.request("GET", "/events", headers={"Cookie": window.cookie})
+    stream = connection.getresponse()
+    assert stream.headers.get_content_type() == "text/event-stream"
+    seen = {}
+    while not {"jobs", "library", "run"} <= set(seen):
+        line = stream.readline().decode()
+        if line.startswith("data: "):
+            message = json.loads(line.removeprefix("data: "))
+            seen[message["type"]] = message
+    connection.close()
+    assert f"/runs/{seen['run']['key']}" == base
+    assert seen["run"]["state"] == "finished"
+    assert seen["library"]["entries"][0]["name"] == "tiny"
+
+
+def test_it_says_which_port_is_taken(window, tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "tdw", "open", "--no-browser", "--port", str(window.port)],
+        env={**os.environ, "TDW_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert re.fullmatch(rf"tdw: port {window.port} cannot be used \(.*\): give another with --port, .*\n", ended.stderr)
+    assert ended.stdout == ""
+
+
+def test_a_refused_file_ends_the_command(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "tdw", "open", "--no-browser", str(tmp_path / "missing.tdw")],
+        env={**os.environ, "TDW_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("tdw: ")
+
+
+def test_ctrl_c_ends_it_quietly_even_while_someone_listens(open_window, tmp_path, tiny_run):
+
+    shutil.copy(tiny_run, tmp_path / "a.tdw")
+    window = open_window(tmp_path / "a.tdw")
+    connection = http.client.HTTPConnection("127.0.0.1", window.port, timeout=20)
+    connection.request("GET", "/events", headers={"Cookie": window.cookie})
+    stream = connection.getresponse()
+    assert stream.readline()
+    window.process.send_signal(signal.SIGINT)
+    assert window.process.wait(15) in {0, 130}
+    connection.close()
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "state").rglob("*") if path.is_file())
+    assert [path for path in left if "open-" in path] == []
+
+
+def test_the_token_is_in_no_list_of_processes_and_no_file(window):
+    listed = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert "tdw open" in listed
+    assert window.token not in listed
+    for path in window.state.rglob("*"):
+        if path.is_file():
+            assert window.token.encode() not in path.read_bytes()
