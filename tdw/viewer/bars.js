@@ -81,7 +81,7 @@
           }
         }
       }
-      return { x: { values, text }, y: T.linearTicks(range.y[0], range.y[1], Math.max(2, Math.floor(height / 50)), false) };
+      return { x: { values, text }, y: T.linearTicks(range.y[0], range.y[1], Math.max(2, Math.floor(height / 40)), false) };
     }
     row(index) {
       return this.values ? this.view.row(this.spec.analysis, index) : -1;

@@ -59,7 +59,7 @@
 
   /** Ticks of a log axis whose range is given as exponents: powers of ten, thinned; 2 and 5 between them when few. */
   T.logTicks = (low, high, most) => {
-    const name = (v) => (v >= 0.01 && v < 1e5 ? String(Number(v.toPrecision(3))) : v.toExponential(0).replace("e+", "e"));
+    const name = (v) => (v >= 0.1 && v < 1e4 ? String(Number(v.toPrecision(3))) : v.toExponential(0).replace("e+", "e"));
     const first = Math.ceil(low - 1e-9);
     const last = Math.floor(high + 1e-9);
     if (last - first < 1) {

@@ -88,6 +88,7 @@
         autorange: false,
         tickvals: ticks.values,
         ticktext: ticks.text,
+        ticklabelstandoff: 4,
         gridcolor: colours.line,
         gridwidth: 1,
         fixedrange: false,

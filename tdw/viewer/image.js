@@ -24,7 +24,7 @@
       });
       this.buffer = document.createElement("canvas");
       this.pins = [];
-      const scale = T.el("span", "tdw-scale", null, { title: "Colours are the same at every checkpoint: 0 to 1" });
+      const scale = (this.scale = T.el("span", "tdw-scale"));
       scale.append(T.el("span", null, "0"), T.el("i"), T.el("span", null, "1"));
       card.tools.append(scale);
       card.reset.addEventListener("click", () => this.frame.setView(null));
@@ -33,6 +33,8 @@
     update(spec, run) {
       this.spec = spec;
       this.run = run;
+      const least = Number(spec.threshold.toPrecision(3));
+      this.scale.title = `Colour: ${spec.quantity}, 0 to 1 at every checkpoint. A neuron belongs to a cluster from a share of ${least} on.`;
       const array = run.array(spec.array);
       this.values = array?.rows ? array : null;
       const { d_mlp: columns, frequencies: rows } = run.manifest.parameters;
@@ -79,7 +81,7 @@
           const from = Math.max(group.from - 0.5, range.x[0]);
           const to = Math.min(group.to + 0.5, range.x[1]);
           if (to <= from) continue;
-          const name = group.frequency > 0 ? `k ${group.frequency}` : "no cluster";
+          const name = group.frequency > 0 ? `k ${group.frequency}` : "none";
           const half = name.length * 3.4 + 3;
           const middle = (((from + to) / 2 - range.x[0]) / (range.x[1] - range.x[0])) * width;
           if (middle - half < end || middle - half < -20 || middle + half > width + 3) continue;
@@ -155,7 +157,7 @@
         if (!seen[own[n]]) clusters += seen[own[n]] = 1;
       }
       const what = assigned ? `${assigned} of ${columns} in ${clusters} cluster${clusters > 1 ? "s" : ""}` : "no clusters";
-      return `${what} · ${spec.quantity} ≥ ${Number(spec.threshold.toPrecision(3))}`;
+      return what;
     }
     hover(x, y) {
       const position = Math.round(x);

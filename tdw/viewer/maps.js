@@ -4,9 +4,9 @@
   "use strict";
   T.kinds ??= {};
   const MOST = 5; // pinned neurons
-  const CELL = 56; // smallest thumbnail, CSS px
-  const GAP = 8;
-  const CAPTION = 16;
+  const CELL = 48; // smallest thumbnail, CSS px
+  const GAP = 6;
+  const CAPTION = 15;
   const SORTS = { index: "neuron", frequency: "frequency", share: "share", variance: "variance" };
 
   /** A canvas of p × p pixels and what is needed to paint it. */
@@ -46,7 +46,7 @@
       this.pinnedBox = T.el("div", "tdw-pinned");
       card.body.append(this.scroller, this.pinnedBox);
       this.sortBox = T.el("select", "tdw-select", null, { "aria-label": "Sort neurons by" });
-      for (const [value, label] of Object.entries(SORTS)) this.sortBox.append(T.el("option", null, `sort: ${label}`, { value }));
+      for (const [value, label] of Object.entries(SORTS)) this.sortBox.append(T.el("option", null, `by ${label}`, { value }));
       this.sortBox.addEventListener("change", () => this.sortBy(this.sortBox.value));
       this.sortHere = T.el("button", "tdw-text-button", "sort here", { type: "button", title: "Sort again by the values at this checkpoint" });
       this.sortHere.hidden = true;
@@ -117,7 +117,7 @@
       this.pinnedBox.hidden = all;
       this.sortBox.hidden = !all;
       this.toggle.hidden = all && !this.view.pins.length;
-      this.toggle.textContent = all ? `show pinned (${this.view.pins.length})` : "all neurons";
+      this.toggle.textContent = all ? `pinned (${this.view.pins.length})` : "all neurons";
       if (all) this.lay();
       else this.layPinned();
       this.fetch();
@@ -152,8 +152,13 @@
       if (!this.run || this.stage !== "all" || this.width < 20) return;
       const width = this.width - 12; // the scroll bar's place
       const columns = Math.max(1, Math.floor((width + GAP) / (CELL + GAP)));
-      const size = Math.floor((width - GAP * (columns - 1)) / columns);
+      let size = Math.floor((width - GAP * (columns - 1)) / columns);
+      // A little smaller, if then no line of thumbnails is cut at the bottom.
+      const whole = Math.round((this.height + GAP) / (size + CAPTION + GAP));
+      const fitting = Math.floor((this.height + GAP) / Math.max(1, whole)) - CAPTION - GAP;
+      if (fitting <= size && fitting > size * 0.85) size = fitting;
       const line = size + CAPTION + GAP;
+      const stride = (width - size) / Math.max(1, columns - 1);
       this.inner.style.height = `${Math.ceil(this.count / columns) * line - GAP}px`;
       const lines = Math.ceil(this.height / line) + 2;
       const first = Math.max(0, Math.floor(this.scroller.scrollTop / line));
@@ -161,7 +166,7 @@
       while (this.slots.length < room) this.slots.push(this.newSlot());
       while (this.slots.length > room) this.slots.pop().button.remove();
       const start = Math.max(0, Math.min(first, Math.ceil(this.count / columns) - lines)) * columns;
-      const key = `${size} ${columns}`;
+      const key = `${size} ${columns} ${width}`;
       for (let i = 0; i < room; i++) {
         const position = start + i;
         const slot = this.slots[position % room]; // a thumbnail that stays in view keeps its button
@@ -169,10 +174,11 @@
         if (slot.position !== position || slot.key !== key) {
           slot.position = position;
           slot.key = key;
-          const x = (position % columns) * (size + GAP);
+          const x = Math.round((position % columns) * stride);
           const y = Math.floor(position / columns) * line;
           slot.button.style.transform = `translate(${x}px, ${y}px)`;
           slot.button.style.width = `${size}px`;
+          slot.button.style.height = `${size + CAPTION}px`;
           slot.map.canvas.style.height = `${size}px`;
           slot.map.canvas.style.imageRendering = size * devicePixelRatio >= this.p ? "pixelated" : "auto";
         }
@@ -307,7 +313,7 @@
         const k = this.value("frequency", row, slot.neuron);
         T.setText(slot.caption, dead ? `${slot.neuron} dead` : k > 0 ? `${slot.neuron} · k${k}` : String(slot.neuron));
       }
-      const words = [`${this.count} neurons`];
+      const words = [this.sort === "index" ? `${this.count} neurons` : `${this.count}`];
       if (row >= 0 && this.summary.dead) {
         let dead = 0;
         for (let n = 0; n < this.count; n++) if (this.value("dead", row, n)) dead++;

@@ -47,28 +47,43 @@
 
   /** Activation of one neuron, (a, b), into `out`; its table is [c, D0 (head, a), D1 (head, b)] from `offset` on. Returns the largest value. */
   T.neuronMap = (table, offset, attention, heads, p, out) => {
-    const { first, second } = attention;
-    const c = table[offset];
-    const d0 = offset + 1;
-    const d1 = d0 + heads * p;
+    out.fill(table[offset]);
+    let h = 0;
+    for (; h + 4 <= heads; h += 4) addFour(table, offset + 1 + h * p, offset + 1 + (heads + h) * p, attention, h * p * p, p, out);
+    for (; h < heads; h++) addOne(table, offset + 1 + h * p, offset + 1 + (heads + h) * p, attention, h * p * p, p, out);
     let largest = 0;
-    for (let h = 0; h < heads; h++) {
-      const last = h === heads - 1;
-      let at = 0;
-      let from = h * p * p;
-      const column = d1 + h * p;
-      for (let a = 0; a < p; a++) {
-        const weight = table[d0 + h * p + a];
-        for (let b = 0; b < p; b++, at++, from++) {
-          const value = (h ? out[at] : c) + first[from] * weight + second[from] * table[column + b];
-          if (last) {
-            out[at] = value > 0 ? value : 0;
-            if (value > largest) largest = value;
-          } else out[at] = value;
-        }
-      }
+    for (let i = 0; i < out.length; i++) {
+      const value = out[i];
+      if (value < 0) out[i] = 0;
+      else if (value > largest) largest = value;
     }
     return largest;
+  };
+
+  /** Add one head's part: D0 starts at d0, D1 at d1, the head's attention at `from`. */
+  const addOne = (table, d0, d1, { first, second }, from, p, out) => {
+    for (let a = 0, at = 0; a < p; a++) {
+      const weight = table[d0 + a];
+      for (let b = 0; b < p; b++, at++) out[at] += first[from + at] * weight + second[from + at] * table[d1 + b];
+    }
+  };
+
+  /** The same for four heads at once, which is how many there usually are: one pass over `out` takes half the time of four. */
+  const addFour = (table, d0, d1, { first, second }, from, p, out) => {
+    const size = p * p;
+    const [f0, f1, f2, f3] = [0, 1, 2, 3].map((i) => first.subarray(from + i * size, from + (i + 1) * size));
+    const [s0, s1, s2, s3] = [0, 1, 2, 3].map((i) => second.subarray(from + i * size, from + (i + 1) * size));
+    const [c0, c1, c2, c3] = [0, 1, 2, 3].map((i) => table.subarray(d1 + i * p, d1 + (i + 1) * p));
+    for (let a = 0, at = 0; a < p; a++) {
+      const w0 = table[d0 + a];
+      const w1 = table[d0 + p + a];
+      const w2 = table[d0 + 2 * p + a];
+      const w3 = table[d0 + 3 * p + a];
+      for (let b = 0; b < p; b++, at++) {
+        out[at] +=
+          f0[at] * w0 + f1[at] * w1 + f2[at] * w2 + f3[at] * w3 + s0[at] * c0[b] + s1[at] * c1[b] + s2[at] * c2[b] + s3[at] * c3[b];
+      }
+    }
   };
 
   /** The tables of neurons, fetched when first shown and kept, the least recently shown given up beyond `limit` bytes. */

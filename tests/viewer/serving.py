@@ -39,7 +39,12 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
         "planned_epochs": project.planned_epochs,
         "epochs": project.recorded if hasattr(project, "recorded") else len(project.epochs),
         "checkpoints": project.checkpoints,
-        "parameters": {"p": settings.p, "heads": settings.heads, "d_mlp": settings.d_mlp, "frequencies": settings.frequencies},
+        "parameters": {
+            "p": settings.p,
+            "heads": settings.heads,
+            "d_mlp": settings.d_mlp,
+            "frequencies": settings.frequencies,
+        },
         "events": [event if isinstance(event, dict) else event._asdict() for event in project.events()],
         "key_frequencies": _keys(project.key_frequencies()),
         "arrays": project.array_index(),
@@ -121,7 +126,11 @@ class Served:
                 tables = project.neuron_tables([int(n) for n in asked["ids"].split(",")])
                 return 200, "application/octet-stream", np.ascontiguousarray(tables, "<f4").tobytes()
             if what == "scores":
-                return 200, "application/octet-stream", np.ascontiguousarray(project.attention_scores(), "<f4").tobytes()
+                return (
+                    200,
+                    "application/octet-stream",
+                    np.ascontiguousarray(project.attention_scores(), "<f4").tobytes(),
+                )
         return 404, "text/plain", b"not found"
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -170,6 +179,7 @@ class Served:
 
 def main() -> None:
     import tdw
+
     from .synthetic import Made
 
     project = tdw.open(sys.argv[1]) if len(sys.argv) > 1 else Made(p=23, d_mlp=96, checkpoints=30)

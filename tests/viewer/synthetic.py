@@ -97,7 +97,9 @@ class Made:
         self._arrays = self._analysed()
         self.recorded = self.planned_epochs + 1
         self.kept = checkpoints
-        self.covered = dict.fromkeys(("embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary"), checkpoints)
+        self.covered = dict.fromkeys(
+            ("embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary"), checkpoints
+        )
         self.old_version: set[str] = set()
         self.revisions = 0
         self.reached = True
@@ -111,7 +113,12 @@ class Made:
         skipped = epochs % 10 != 0
         test[skipped] = np.nan
         accuracy = np.where(skipped, np.nan, np.clip(part * 1.4, 0, 1))
-        return {"losses/train": train, "losses/test": test, "accuracy/train": np.clip(part * 6, 0, 1), "accuracy/test": accuracy}
+        return {
+            "losses/train": train,
+            "losses/test": test,
+            "accuracy/train": np.clip(part * 6, 0, 1),
+            "accuracy/test": accuracy,
+        }
 
     def _analysed(self) -> dict[str, np.ndarray]:
         parts: dict[str, list[np.ndarray]] = {}
@@ -120,7 +127,9 @@ class Made:
             for name in ("embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary"):
                 item = ANALYSES[name]
                 for array, values in item.compute(view, **item.parameters).items():
-                    parts.setdefault(f"analysis/{name}/{array}", []).append(np.asarray(values, item.arrays[array].dtype))
+                    parts.setdefault(f"analysis/{name}/{array}", []).append(
+                        np.asarray(values, item.arrays[array].dtype)
+                    )
                 parts.setdefault(f"analysis/{name}/epoch", []).append(np.asarray(epoch, "<i8"))
         return {name: np.stack(rows) for name, rows in parts.items()}
 
@@ -140,7 +149,9 @@ class Made:
 
     def analyses(self) -> dict[str, Stored]:
         return {
-            name: Stored(0 if name in self.old_version else ANALYSES[name].version, dict(ANALYSES[name].parameters), rows)
+            name: Stored(
+                0 if name in self.old_version else ANALYSES[name].version, dict(ANALYSES[name].parameters), rows
+            )
             for name, rows in self.covered.items()
         }
 
@@ -158,7 +169,8 @@ class Made:
     def array_index(self) -> dict[str, dict[str, Any]]:
         names = [*self._losses, *(name for name in self._arrays if name.split("/")[1] in self.covered)]
         return {
-            name: {"dtype": self.series(name).dtype.str, "shape": list(self.series(name).shape), "version": "1"} for name in names
+            name: {"dtype": self.series(name).dtype.str, "shape": list(self.series(name).shape), "version": "1"}
+            for name in names
         }
 
     def neuron_tables(self, neurons: list[int]) -> np.ndarray:
@@ -172,8 +184,18 @@ class Made:
             return []
         e = self.planned_epochs
         return [
-            {"name": "memorised_0.1", "label": "train loss below 0.1", "first": [e // 5 - 1, e // 5], "last": [e // 3 + 7, e // 3 + 8]},
-            {"name": "generalised_0.1", "label": "test loss below 0.1", "first": [e // 2 - 10, e // 2], "last": [e // 2 - 10, e // 2]},
+            {
+                "name": "memorised_0.1",
+                "label": "train loss below 0.1",
+                "first": [e // 5 - 1, e // 5],
+                "last": [e // 3 + 7, e // 3 + 8],
+            },
+            {
+                "name": "generalised_0.1",
+                "label": "test loss below 0.1",
+                "first": [e // 2 - 10, e // 2],
+                "last": [e // 2 - 10, e // 2],
+            },
             {"name": "rebound", "label": "test loss above 0.1 again", "first": None, "last": None},
         ]
 
