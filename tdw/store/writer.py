@@ -165,6 +165,7 @@ class Writer(Reader):
     def _commit(self, pieces: list[_Piece], rows: Mapping[str, np.ndarray], changes: dict[str, Any]) -> None:
         """Write pieces and rows, then the record that makes them count; on return they are durable."""
         state, system = self._state, self._system
+        self._take_back_clean()
         counts, crcs, tails = list(state.record.rows), list(state.record.crc32), list(state.record.tails)
         for name, value in rows.items():
             i, extent, data = state.index(name), state.layout.extents[name], value.tobytes()
@@ -187,6 +188,22 @@ class Writer(Reader):
             state.record, state.slot, state.alike = record, slot, False
         for i, name in enumerate(state.layout.growing):
             state.checked[name] = (counts[i] * state.layout.extents[name].row_nbytes, crcs[i])
+
+    def _take_back_clean(self) -> None:
+        """Before the first commit after an orderly close: say that work goes on.
+
+        A damaged record beside one that is clean is then rot for certain, and none that was under way when the power
+        went. The clean one may be written over, because the other one says the same.
+        """
+        state = self._state
+        if not state.record.clean:
+            return
+        slot = state.slot if state.alike else 1 - state.slot
+        record = state.record.next(clean=False)
+        with self._fatal():
+            write_all(self._system, state.fd, record.encode(), state.layout.slot_offset(slot))
+            self._system.datasync(state.fd)
+        state.record, state.slot, state.alike = record, slot, True
 
     @contextlib.contextmanager
     def _fatal(self) -> Iterator[None]:

@@ -1,0 +1,155 @@
+"""Several processes at one file: one writes, the others are told so, and read meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+import store_runs
+
+from tdw import store
+from tdw.errors import OpenElsewhere
+
+TORTURED = Path(__file__).with_name("tortured.py")
+HOLD = "import sys, time; from tdw import store; w = store.open_writer(sys.argv[1]); print('open', flush=True); time.sleep(60)"
+
+
+def hold(path: Path) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"open\n"
+    return process
+
+
+def test_a_second_writer_is_refused_at_once_and_told_by_whom(tmp_path):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    assert store.locked_by(path) is None
+    process = hold(path)
+    try:
+        assert store.locked_by(path) == process.pid
+        start = time.monotonic()
+        with pytest.raises(OpenElsewhere, match=rf"run\.tdw is being written to by process {process.pid}: wait until"):
+            store.open_writer(path)
+        assert time.monotonic() - start < 2
+        with pytest.raises(OpenElsewhere, match=f"process {process.pid}"):
+            store_runs.create(path, overwrite=True)
+        with store.open_reader(path) as reader:
+            store_runs.check_exact(reader)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert store.locked_by(path) is None  # the lock died with its process, what it left says nothing
+    assert (tmp_path / "run.tdw.lock").exists()
+    with store.open_writer(path) as writer:
+        assert store.locked_by(path) == os.getpid()
+        with pytest.raises(OpenElsewhere, match=f"process {os.getpid()}"):
+            store.open_writer(path)
+        writer.set_notes({"title": "the lock outlives a rename"})
+        assert store.locked_by(path) == os.getpid()
+    assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]
+
+
+def test_other_programs_read_with_h5py_but_do_not_write_meanwhile(tmp_path):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    with store.open_writer(path) as writer:
+        for _ in range(2):
+            with pytest.raises(OSError, match="lock"):
+                h5py.File(path, "r+")
+            with h5py.File(path, "r") as file:
+                assert file.attrs["format"] == b"tdw"
+            writer.set_notes({"title": "the new file is guarded as well"})
+    with (
+        h5py.File(path, "r+"),
+        pytest.raises(
+            OpenElsewhere, match=r"run\.tdw is open for writing in another program \(h5py\?\): close it there"
+        ),
+    ):
+        store.open_writer(path)
+
+
+def test_looking_who_writes_keeps_no_writer_out(tmp_path):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    (tmp_path / "run.tdw.lock").write_text("1")  # left by a process that was killed
+    look = "import sys; from tdw import store; print('looking', flush=True)\nwhile True: store.locked_by(sys.argv[1])"
+    process = subprocess.Popen([sys.executable, "-c", look, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(60):
+            store.open_writer(path).close()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_writers_that_race_for_a_file_take_turns(tmp_path):
+    """Each adds one epoch whenever it gets hold of the file; none of them is lost, so no two had it at once."""
+    path = tmp_path / "run.tdw"
+    store_runs.create(path).close()
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[2]); import store_runs; from tdw import store; done = 0\n"
+        "while done < 25:\n"
+        "    try:\n"
+        "        with store.open_writer(sys.argv[1]) as w:\n"
+        "            store_runs.step(w, 1); done += 1\n"
+        "        time.sleep(0.001)\n"
+        "    except store.writer.OpenElsewhere: pass\n"
+    )
+    command = [sys.executable, "-c", code, str(path), str(Path(__file__).parent)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    with store.open_reader(path) as reader:
+        assert reader.n_epochs == 75
+        store_runs.check_exact(reader)
+    assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]
+
+
+def watch(path: Path, steps: int) -> tuple[int, int, int]:
+    """Read while another process writes; returns how often it had changed, on how many inodes, and the last epoch."""
+    store_runs.finished(path)
+    process = subprocess.Popen([sys.executable, str(TORTURED), str(path), "5", str(steps)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    changes, inodes, last, said = 0, set(), (0, 0, 0), b""
+    with store.open_reader(path) as reader:
+        while process.poll() is None:
+            said += process.stdout.read() or b""
+            done = [line for line in said.split(b"\n")[:-1] if b'"done"' in line]
+            changed = reader.refresh()
+            if changed:
+                changes += 1
+                inodes.add(reader._state.inode)
+                store_runs.check_exact(reader)
+            now = (reader.commit.sequence, reader.n_epochs, reader.n_checkpoints)
+            assert all(new >= old for new, old in zip(now, last, strict=True)), "went backwards"
+            assert not changed or now[0] > last[0]
+            if done:
+                assert now[1] >= json.loads(done[-1])["epochs"], "what was reported is seen by the next refresh"
+            last = now
+        assert process.returncode == 0
+        process.stdout.close()
+        reader.refresh()
+        store_runs.check_exact(reader)
+        assert reader.commit.clean
+        return changes, len(inodes), reader.n_epochs
+
+
+def test_a_live_reader_never_sees_a_wrong_value_nor_goes_backwards(tmp_path):
+    changes, inodes, epochs = watch(tmp_path / "run.tdw", 120)
+    assert changes > 15
+    assert inodes > 3
+    assert epochs > 1000
+
+
+@pytest.mark.slow
+def test_a_live_reader_over_a_long_time(tmp_path):
+    changes, inodes, _ = watch(tmp_path / "run.tdw", 3000)
+    assert changes > 400
+    assert inodes > 50
