@@ -219,9 +219,9 @@ def _finite(given: Any) -> float:
 
 
 def _refused(setting: Setting, given: Any) -> SettingError:
-    shown = given if isinstance(given, str) else as_text(given)
+    shown = (given if isinstance(given, str) else as_text(given)) or "(nothing)"
     excluded = " (1 excluded)" if setting.name == "betas" else ""
-    return SettingError(setting.name, f"{setting.flag} {shown!r} is not allowed: give {setting.allowed}{excluded}")
+    return SettingError(setting.name, f"{setting.flag} {shown} is not allowed: give {setting.allowed}{excluded}")
 
 
 def _check_together(config: RunConfig) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tdw import model, schedule, tasks, training
-from tdw.config import RunConfig, configure, settings
+from tdw.config import RunConfig, configure, settings, value_of
 from tdw.errors import SettingError
 from tdw.project import ProjectWriter
 
@@ -102,6 +102,13 @@ def train(
 def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConfig, list[int]]:
     """Settings and checkpoints of a run after these changes. Raises SettingError where one is not possible."""
     before = project.config
+    epochs = value_of(next(item for item in settings() if item.name == "epochs"), changes.get("epochs", before.epochs))
+    if epochs < before.epochs:
+        raise SettingError(
+            "epochs",
+            f"--epochs {epochs} is less than the {before.epochs} planned in {project.path.name}: give more to extend "
+            "the run, or stop it where you like with Ctrl-C",
+        )
     asked = configure(**{**before.to_json(), **changes})
     for item in settings():
         was, now = getattr(before, item.name), getattr(asked, item.name)
@@ -111,12 +118,6 @@ def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConf
                 f"{item.flag} is {was} in {project.path.name} and cannot become {now}: a run keeps its settings; "
                 "make a new one with `tdw new`",
             )
-    if asked.epochs < before.epochs:
-        raise SettingError(
-            "epochs",
-            f"--epochs {asked.epochs} is less than the {before.epochs} planned in {project.path.name}: give more to extend "
-            "the run, or stop it where you like with Ctrl-C",
-        )
     stored = project.checkpoints
     done = len(project.epochs) - 1
     ahead = [epoch for epoch in schedule.parse(asked.checkpoints, asked.epochs) if epoch > done]

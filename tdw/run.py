@@ -91,7 +91,7 @@ class Run(Project):
         return {
             "version": stored.version,
             "parameters": parameters,
-            "checkpoints": len(self.checkpoints) if per_run else stored.rows,
+            "checkpoints": self.checkpoints if per_run else self.series(f"analysis/{name}/epoch").tolist(),
             "stale": known is None or not runner.is_current(known, self),
         }
 

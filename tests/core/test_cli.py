@@ -1,0 +1,155 @@
+"""The command as people type it, in a process of its own."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import tdw
+from tdw import cli, config
+
+SMALL = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--train-fraction", "0.5"]
+
+
+def command(*arguments, **more):
+    return subprocess.run([sys.executable, "-m", "tdw", *map(str, arguments)], capture_output=True, text=True, **more)
+
+
+def test_new_train_analyze_info_verify(tmp_path):
+    path = tmp_path / "run.tdw"
+    made = command("new", path, *SMALL, "--epochs", 30, "--checkpoints", "0:30:10")
+    assert made.returncode == 0, made.stderr
+    assert "4 checkpoints" in made.stdout
+    assert " MB" in made.stdout
+    assert "of training on this machine" in made.stdout
+    information = json.loads(command("info", path, "--json").stdout)
+    assert (information["state"], information["epochs"], information["checkpoints"]) == ("new", 0, [])
+
+    trained = command("train", path)
+    assert trained.returncode == 0, trained.stderr
+    assert "30 of 30 epochs, 4 checkpoints stored" in trained.stdout
+    assert "not reached" in trained.stdout
+
+    assert command("train", path, "--epochs", 40).returncode == 0
+    analyzed = command("analyze", path, "--only", "events", "embedding_frequencies")
+    assert "embedding_frequencies, events stored" in analyzed.stdout.replace(
+        "events, embedding_frequencies", "embedding_frequencies, events"
+    )
+    information = json.loads(command("info", path, "--json").stdout)
+    assert {
+        "path", "format", "id", "state", "epochs", "planned_epochs", "checkpoints", "train_loss", "test_loss",
+        "train_accuracy", "test_accuracy", "analyses", "events", "config", "size_bytes",
+    } <= information.keys()  # fmt: skip
+    assert (information["state"], information["epochs"], information["planned_epochs"]) == ("finished", 40, 40)
+    assert information["checkpoints"] == [0, 10, 20, 30, 40]
+    assert information["config"]["p"] == 7
+    assert information["size_bytes"] == path.stat().st_size
+    assert information["analyses"]["embedding_frequencies"] == {
+        "version": 1, "parameters": {}, "checkpoints": [0, 10, 20, 30, 40], "stale": False,
+    }  # fmt: skip
+    assert "finished, 40 of 40 epochs" in command("info", path).stdout
+    assert command("verify", path).returncode == 0
+
+
+def test_train_makes_the_file_where_there_is_none(tmp_path):
+    path = tmp_path / "run.tdw"
+    assert command("train", path, *SMALL, "--epochs", 5, "--checkpoints", "").returncode == 0
+    with tdw.open(path) as run:
+        assert run.checkpoints == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["new", "x.tdw", "--p", "1"], "--p 1 is not allowed: give a whole number between 2 and 1000"),
+        (["new", "x.tdw", "--train-fraction", "1.5"], "--train-fraction 1.5 is not allowed"),
+        (["new", "x.tdw", "--checkpoints", "0:9:x"], "'0:9:x' is not understood"),
+        (["new", "x.tdw", "--frequency", "3"], "unrecognized arguments: --frequency"),
+        (["new", "missing/x.tdw"], "missing"),
+        (["new", "there.tdw"], "there.tdw"),
+        (["train", "there.tdw"], "there.tdw"),
+        (["info", "nothing.tdw"], "nothing.tdw"),
+        (["open", "there.tdw", "--no-browser"], "there.tdw"),
+        (["analyze", "nothing.tdw", "--only", "evnts"], "did you mean 'events'"),
+        (["demo", "there.tdw", "--no-open"], "there.tdw exists and is not the demo's run"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+    ],
+)
+def test_a_refusal_is_one_line_and_changes_nothing(arguments, sentence, tmp_path):
+    (tmp_path / "there.tdw").write_text("not a project")
+    refused = command(*arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert sentence in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith("tdw: ")
+    assert [item.name for item in tmp_path.iterdir()] == ["there.tdw"]
+    assert (tmp_path / "there.tdw").read_text() == "not a project"
+
+
+def test_ctrl_c_stores_what_is_done_and_ends_with_130(tmp_path):
+    path = tmp_path / "run.tdw"
+    command("new", path, *SMALL, "--epochs", 100_000, "--checkpoints", "even:5")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tdw", "train", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with tdw.open(path) as run:
+        while not len(run.epochs):
+            run.refresh()
+            assert process.poll() is None
+            time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors == ""
+    assert "Stopped; `tdw train" in output
+    with tdw.open(path) as run:
+        assert run.state == "unfinished"
+        assert run.verify() == []
+    assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]
+
+
+def test_a_terminal_gets_a_bar(tmp_path):
+    path = tmp_path / "run.tdw"
+    command("new", path, *SMALL, "--epochs", 20, "--checkpoints", "0:20:5")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "tdw", "train", path], stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:  # the terminal's other end is closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    assert "━".encode() in shown
+
+
+def test_every_setting_has_its_flag_default_and_help():
+    text = command("new", "--help").stdout
+    flat = " ".join(text.split())
+    for item in config.settings():
+        assert f"{item.flag} " in text
+        assert item.help in flat
+        assert f"(default: {item.text})" in flat
+
+
+def test_help_needs_no_heavy_library():
+    code = "import sys; from tdw.cli import parser; parser().format_help(); print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert "tdw.cli" in loaded
+    assert not {"numpy", "torch", "h5py", "gradio", "rich"} & set(loaded)
+
+
+def test_times_in_words():
+    assert [cli.duration(s) for s in (0.2, 42, 600, 10_000)] == [
+        "about 1 s",
+        "about 42 s",
+        "about 10 min",
+        "about 2.8 h",
+    ]

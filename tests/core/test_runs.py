@@ -1,0 +1,305 @@
+"""A run in its file: created, trained, interrupted, resumed, extended, analysed, read."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import tdw
+from tdw import job, store
+from tdw.analyses import find
+from tdw.analyses import registry as registry_module
+from tdw.analyses.runner import analyze
+from tdw.errors import (
+    AlreadyExists,
+    AnalysisNotFound,
+    CannotWrite,
+    CheckpointNotFound,
+    Drift,
+    NotAProject,
+    OpenElsewhere,
+    SettingError,
+)
+
+SERIES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+
+
+def contents(path):
+    with tdw.open(path) as run:
+        series = {name: getattr(run, name) for name in SERIES}
+        weights = {epoch: run.weights(epoch) for epoch in run.checkpoints}
+        return series, weights
+
+
+def assert_same(path, other):
+    (series, weights), (series_other, weights_other) = contents(path), contents(other)
+    for name in SERIES:
+        assert np.array_equal(series[name], series_other[name], equal_nan=True), name
+    assert weights.keys() == weights_other.keys()
+    for epoch, name in itertools.product(weights, weights[0]):
+        assert np.array_equal(weights[epoch][name], weights_other[epoch][name]), (epoch, name)
+
+
+def test_a_run_from_creation_to_its_end(tiny, tmp_path):
+    path = tmp_path / "run.tdw"
+    tdw.create(path, tiny)
+    with tdw.open(path) as run:
+        assert (run.state, len(run.epochs), run.checkpoints, run.planned_epochs) == ("new", 0, [], 40)
+        assert run.config == tiny
+    seen = []
+    assert tdw.train(path, progress=seen.append) is True
+    assert seen[-1].epoch == 40
+    with tdw.open(path) as run:
+        assert run.state == "finished"
+        assert run.epochs.tolist() == list(range(41))
+        assert run.checkpoints == list(range(0, 41, 5))
+        assert np.flatnonzero(~np.isnan(run.test_loss)).tolist() == sorted({*range(0, 41, 4), *range(0, 41, 5)})
+        assert not np.isnan(run.train_loss).any()
+        train, test = run.split
+        assert sorted([*train, *test]) == list(range(49))
+        assert run.neuron_map(40, 3).shape == (7, 7)
+        tables = run.neuron_tables([3, 5])
+        assert tables.shape == (9, 2, 1 + 2 * 2 * 7)
+        assert run.attention_scores().shape == (9, 2, 2, 7)
+        assert run.verify() == []
+
+
+def test_the_file_reads_with_h5py_and_safetensors_alone(tiny_run):
+    with h5py.File(tiny_run) as f:
+        loss = f["losses/train"][: f["commit"]["n_epochs"].max()]
+        weights = safetensors.numpy.load(f["checkpoints/safetensors"][-1, : f["checkpoints"].attrs["nbytes"]].tobytes())
+    with tdw.open(tiny_run) as run:
+        assert np.array_equal(loss, run.train_loss)
+        assert all(np.array_equal(weights[name], array) for name, array in run.weights(40).items())
+        assert len(weights) == 9
+
+
+def test_stopped_and_resumed_equals_uninterrupted(tiny, tiny_run, tmp_path):
+    path = tmp_path / "stopped.tdw"
+    tdw.create(path, tiny)
+    for epochs in (1, 2, 7, 1):
+        asked = iter([False] * epochs + [True])
+        assert tdw.train(path, stop=lambda asked=asked: next(asked)) is False
+    with tdw.open(path) as run:
+        assert (run.state, run.epochs[-1]) == ("unfinished", 11)
+    assert tdw.train(path) is True
+    assert_same(path, tiny_run)
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
+    settings = {
+        "p": 7,
+        "d_model": 8,
+        "heads": 2,
+        "d_mlp": 8,
+        "epochs": 4000,
+        "train_fraction": 0.5,
+        "checkpoints": "even:40",
+    }
+    whole, killed = tmp_path / "whole.tdw", tmp_path / "killed.tdw"
+    for path in (whole, killed):
+        tdw.create(path, tdw.configure(**settings))
+    tdw.train(whole)
+    kills = 0
+    while True:
+        with tdw.open(killed) as run:
+            before = len(run.epochs)
+        process = subprocess.Popen([sys.executable, "-m", "tdw", "train", killed], stdout=subprocess.DEVNULL)
+        while process.poll() is None:
+            with tdw.open(killed) as run:
+                if len(run.epochs) > before + 900:
+                    process.kill()
+                    kills += 1
+                    break
+        if process.wait() == 0:
+            break
+        assert process.returncode == -signal.SIGKILL
+    assert kills >= 2
+    assert_same(whole, killed)
+
+
+def test_a_finished_run_is_extended_as_if_it_had_been_longer(tiny, tiny_run, tmp_path):
+    tdw.analyze(tiny_run)
+    tdw.train(tiny_run, epochs=60, checkpoints="0:60:5")
+    longer = tmp_path / "longer.tdw"
+    tdw.create(longer, tdw.configure(**tiny.to_json() | {"epochs": 60, "checkpoints": "0:60:5"}))
+    tdw.train(longer)
+    assert_same(tiny_run, longer)
+    with tdw.open(tiny_run) as run:
+        assert run.info()["analyses"]["neuron_frequencies"]["stale"]
+        before = run.analysis("neuron_frequencies")
+        assert before.checkpoints == list(range(0, 41, 5))
+    tdw.analyze(tiny_run)
+    with tdw.open(tiny_run) as run:
+        after = run.analysis("neuron_frequencies")
+        assert after.checkpoints == list(range(0, 61, 5))
+        assert np.array_equal(after.arrays["share"][: len(before.checkpoints)], before.arrays["share"])
+        assert not any(item["stale"] for item in run.info()["analyses"].values())
+
+
+def test_what_cannot_change_is_refused(tiny_run):
+    for changes, sentence in [
+        ({"lr": 0.5}, r"--lr is 0.001 in tiny.tdw and cannot become 0.5: a run keeps its settings"),
+        ({"epochs": 10}, r"--epochs 10 is less than the 40 planned in tiny.tdw"),
+        ({"checkpoints": "0:99"}, r"'0:99' reaches epoch 99"),
+    ]:
+        with pytest.raises(SettingError, match=sentence):
+            tdw.train(tiny_run, **changes)
+    assert tdw.train(tiny_run, lr=1e-3) is True
+
+
+def test_a_run_that_does_not_repeat_itself_says_so(tiny, tmp_path, monkeypatch):
+    path = tmp_path / "drift.tdw"
+    tdw.create(path, tiny)
+    asked = iter([False] * 10 + [True])
+    tdw.train(path, stop=lambda: next(asked))
+    real = job.training.train
+
+    def drifting(*arguments, **more):
+        for segment in real(*arguments, **more):
+            segment.train_loss[0] = np.nextafter(segment.train_loss[0], 9)
+            yield segment
+
+    monkeypatch.setattr(job.training, "train", drifting)
+    with pytest.raises(Drift, match=r"drift.tdw does not repeat itself: losses/train at epoch 10 was .* and is now"):
+        tdw.train(path)
+    assert tdw.train(path, allow_drift=True) is True
+    with tdw.open(path) as run:
+        assert run.environments[-1]["drift_allowed"] is True
+        assert run.environments[-1]["from_epoch"] == 10
+
+
+def test_analyses_are_stored_and_left_alone_when_current(tiny_run, monkeypatch):
+    names = set(tdw.analyze(tiny_run))
+    assert names == {"embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary", "events"}
+    assert tdw.analyze(tiny_run) == []
+    with tdw.open(tiny_run) as run:
+        stored = run.analysis("neuron_clusters")
+        assert (stored.version, stored.parameters, stored.checkpoints) == (1, {"threshold": 0.85}, run.checkpoints)
+        revision = run.revision
+    assert tdw.analyze(tiny_run, only="events", force=True) == ["events"]
+    with tdw.open(tiny_run) as run:
+        assert run.revision != revision
+        assert not run.info()["analyses"]["events"]["stale"]
+    item = find("neuron_clusters")
+    changed = registry_module.Analysis(
+        item.name, item.title, item.per, 2, item.arrays, item.compute, {"threshold": 0.5}
+    )
+    monkeypatch.setitem(registry_module.ANALYSES, item.name, changed)
+    with tdw.open(tiny_run) as run:
+        assert [name for name, at in run.info()["analyses"].items() if at["stale"]] == ["neuron_clusters"]
+    assert tdw.analyze(tiny_run) == ["neuron_clusters"]
+    with tdw.open(tiny_run) as run:
+        assert run.analysis("neuron_clusters").parameters == {"threshold": 0.5}
+        assert run.verify() == []
+
+
+def test_an_interrupted_analysis_goes_on_where_it_was(tiny_run, monkeypatch):
+    monkeypatch.setattr("tdw.analyses.runner.CHECKPOINTS_A_COMMIT", 2)
+
+    def give_up(at):
+        if at.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyze(tiny_run, progress=give_up)
+    with tdw.open(tiny_run) as run:
+        partial = run.analysis("neuron_frequencies")
+        assert partial.checkpoints == run.checkpoints[:4]
+    seen = []
+    analyze(tiny_run, progress=seen.append)
+    assert [at.done for at in seen] == [6, 8, 9]
+    with tdw.open(tiny_run) as run:
+        assert run.analysis("neuron_frequencies").checkpoints == run.checkpoints
+        assert np.array_equal(run.analysis("neuron_frequencies").arrays["share"][:4], partial.arrays["share"])
+
+
+def test_an_analysis_that_fails_says_where(tiny_run, monkeypatch):
+    item = find("neuron_clusters")
+
+    def broken(view, *, threshold):
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setitem(
+        registry_module.ANALYSES,
+        item.name,
+        registry_module.Analysis(item.name, item.title, item.per, 9, item.arrays, broken, item.parameters),
+    )
+    with pytest.raises(ZeroDivisionError, match="planted") as caught:
+        tdw.analyze(tiny_run)
+    assert caught.value.__notes__ == [f"while computing neuron_clusters at epoch 0 of {tiny_run}"]
+    with tdw.open(tiny_run) as run:
+        assert run.verify() == []
+
+
+def test_what_is_not_there_is_said(tiny_run, tmp_path):
+    with tdw.open(tiny_run) as run:
+        with pytest.raises(CheckpointNotFound, match=r"no checkpoint at epoch 13: the nearest stored one is 15"):
+            run.weights(13)
+        with pytest.raises(AnalysisNotFound, match=r"tdw analyze tiny.tdw --only events"):
+            run.analysis("events")
+        with pytest.raises(SettingError, match=r"neuron 12 does not exist: give 0 to 11"):
+            run.neuron_map(40, 12)
+    with pytest.raises(NotAProject, match=r"nothing.tdw"):
+        tdw.open(tmp_path / "nothing.tdw")
+    with pytest.raises(NotAProject):
+        tdw.open(tmp_path)
+
+
+def test_nothing_is_replaced_unasked(tiny, tiny_run):
+    before = tiny_run.read_bytes()
+    with pytest.raises(AlreadyExists, match=r"tiny.tdw"):
+        tdw.create(tiny_run, tiny)
+    assert tiny_run.read_bytes() == before
+    job.create(tiny_run, tiny, overwrite=True)
+    with tdw.open(tiny_run) as run:
+        assert run.state == "new"
+
+
+def test_a_folder_that_is_missing_leaves_nothing_behind(tiny, tmp_path):
+    with pytest.raises(CannotWrite, match="missing"):
+        tdw.create(tmp_path / "missing" / "run.tdw", tiny)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_writer(tiny, tmp_path):
+    path = tmp_path / "one.tdw"
+    tdw.create(path, tiny)
+    with store.open_writer(path):
+        with pytest.raises(OpenElsewhere, match=str(os.getpid())):
+            tdw.train(path)
+        with tdw.open(path) as run:
+            assert run.state == "new"
+    assert tdw.train(path) is True
+    assert [item.name for item in tmp_path.iterdir()] == ["one.tdw"]
+
+
+def test_absurd_memory_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", lambda _name: 1024)
+    with pytest.raises(
+        SettingError, match=r"--p 113 with --d-mlp 512 needs 0.1 GB of memory to train, and this machine has 0.0 GB"
+    ):
+        tdw.create(tmp_path / "big.tdw", tdw.configure())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("p", [2, 3, 4, 6])
+def test_the_smallest_moduli_go_all_the_way(p, tmp_path):
+    path = tmp_path / "small.tdw"
+    tdw.create(
+        path, tdw.configure(p=p, d_model=4, heads=1, d_mlp=4, epochs=20, train_fraction=0.5, checkpoints="even:3")
+    )
+    tdw.train(path)
+    tdw.analyze(path)
+    with tdw.open(path) as run:
+        norms = run.analysis("embedding_frequencies").arrays["norms"]
+        assert norms.shape == (3, p)
+        assert run.info()["state"] == "finished"
+        for name in ("loss", "embedding_frequencies", "neuron_frequencies"):
+            assert run.figure(name, 20).data

@@ -1,0 +1,131 @@
+"""Training against a loop written plainly, against other people's numbers, and against itself."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import tdw
+from tdw import model, tasks, training
+
+
+def run_of(config, *, weights=None, split=None, **more):
+    state = training.start(weights or model.initial_weights(config))
+    return list(training.train(config, state, split or tasks.draw_split(config), more.pop("keep", [0]), **more))
+
+
+def series(segments, name):
+    return np.concatenate([getattr(segment, name) for segment in segments])
+
+
+@pytest.mark.parametrize("p", [12, 13])
+def test_thirty_epochs_equal_a_plainly_written_loop(p):
+    config = tdw.configure(
+        p=p, d_model=24, heads=3, d_mlp=32, epochs=30, lr=3e-3, train_fraction=0.6, evaluate_every=1, checkpoints=""
+    )
+    split = tasks.draw_split(config)
+    segments = run_of(config, split=split)
+
+    weights = {name: w.clone().requires_grad_() for name, w in model.initial_weights(config).items()}
+    optimizer = torch.optim.AdamW(weights.values(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+    losses = []
+    for epoch in range(31):
+        found = []
+        for side in split:
+            a, b = (torch.from_numpy(x) for x in tasks.operands(side, p))
+            answers = torch.from_numpy(tasks.answers(side, config))
+            logits = model.plain_forward(weights, a, b)
+            found += [model.plain_loss(logits, answers), (logits.argmax(1) == answers).double().mean()]
+        losses.append([x.item() for x in found])
+        if epoch < 30:
+            optimizer.zero_grad()
+            found[0].backward()
+            optimizer.step()
+    expected = np.array(losses).T
+    for row, (name, tolerance) in zip(
+        expected, [("train_loss", 2e-5), ("train_accuracy", 0), ("test_loss", 2e-5), ("test_accuracy", 0)], strict=True
+    ):
+        assert np.allclose(series(segments, name), row, rtol=tolerance, atol=1e-9), name
+    for name, weight in segments[-1].state.weights.items():
+        assert np.abs(weight - weights[name].detach().numpy()).max() < 2e-4, name
+
+
+def test_the_first_forty_epochs_repeat_the_reference(reference):
+    config = tdw.configure(
+        p=29, d_model=32, heads=4, d_mlp=64, lr=3e-3, epochs=40, model_seed=7, data_seed=11, train_fraction=0.7,
+        evaluate_every=1, checkpoints="",
+    )  # fmt: skip
+    segments = run_of(config)
+    for name in ("train_loss", "test_loss"):
+        assert np.abs(series(segments, name) / reference[name] - 1).max() < 1e-4, name
+    for name in ("train_accuracy", "test_accuracy"):
+        assert np.allclose(series(segments, name), reference[name], atol=1e-6), name
+
+
+def test_series_belong_to_the_weights_of_their_epoch():
+    config = tdw.configure(
+        p=7, d_model=8, heads=2, d_mlp=8, epochs=25, train_fraction=0.5, evaluate_every=10, checkpoints=""
+    )
+    split = tasks.draw_split(config)
+    segments = run_of(config, split=split, keep=[0, 7, 25], seconds=1e9)
+    assert [segment.epochs for segment in segments] == [range(1), range(1, 8), range(8, 26)]
+    assert all(segment.keep for segment in segments)
+    test = series(segments, "test_loss")
+    assert np.flatnonzero(~np.isnan(test)).tolist() == [0, 7, 10, 20, 25]
+    for segment in segments:
+        weights = {name: torch.from_numpy(w) for name, w in segment.state.weights.items()}
+        for name, side in (("train_loss", split.train), ("test_loss", split.test)):
+            a, b = (torch.from_numpy(x) for x in tasks.operands(side, 7))
+            loss = model.plain_loss(model.plain_forward(weights, a, b), torch.from_numpy(tasks.answers(side, config)))
+            assert getattr(segment, name)[-1] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_going_on_from_any_epoch_equals_never_having_stopped():
+    config = tdw.configure(p=7, d_model=8, heads=2, d_mlp=8, epochs=60, train_fraction=0.5, checkpoints="")
+    split = tasks.draw_split(config)
+    whole = run_of(config, split=split, keep=[0, 1, 23, 60])
+    for segment in whole[:-1]:
+        again = list(training.train(config, segment.state, split, [60]))
+        assert again[0].train_loss[0] == segment.train_loss[-1]
+        for part in ("weights", "exp_avg", "exp_avg_sq"):
+            first, second = getattr(whole[-1].state, part), getattr(again[-1].state, part)
+            assert all(np.array_equal(first[name], second[name]) for name in first)
+        expected = series(whole, "train_loss")[segment.state.epoch :]
+        assert np.array_equal(series(again, "train_loss"), expected)
+
+
+def test_stopping_hands_over_what_is_done():
+    config = tdw.configure(p=7, d_model=8, heads=2, d_mlp=8, epochs=1000, train_fraction=0.5, checkpoints="")
+    asked = iter([False] * 5 + [True])
+    segments = run_of(config, stop=lambda: next(asked), seconds=1e9)
+    assert segments[-1].epochs[-1] == 5
+
+
+def test_the_same_bits_on_every_run_and_any_number_of_threads():
+    code = """
+import tdw, hashlib, torch
+from tdw import model, tasks, training
+config = tdw.configure(p=31, d_model=64, heads=4, d_mlp=256, epochs=25, checkpoints="", threads={threads})
+last = list(training.train(config, training.start(model.initial_weights(config)), tasks.draw_split(config), []))[-1]
+print(hashlib.sha256(b"".join(w.tobytes() for w in last.state.weights.values())).hexdigest())
+"""
+
+    def digest(threads):
+        return subprocess.check_output([sys.executable, "-c", code.format(threads=threads)], text=True)
+
+    first = digest(2)
+    assert len(first.strip()) == 2 * hashlib.sha256().digest_size
+    assert digest(2) == first
+    if torch.backends.mkl.is_available() and (os.cpu_count() or 1) > 1:
+        assert digest(1) == first
+
+
+def test_the_device_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(tdw.TdwError, match="--device cuda: PyTorch finds no GPU on this machine; give auto or cpu"):
+        run_of(tdw.configure(p=5, d_model=4, heads=1, d_mlp=4, epochs=2, checkpoints="", device="cuda"))
