@@ -188,7 +188,8 @@
           slot.drawn = -1;
           slot.button.setAttribute("aria-pressed", String(this.view.pins.includes(neuron)));
         }
-        slot.visible = position >= first * columns && position < (first + lines - 1) * columns;
+        const top = Math.floor(position / columns) * line - this.scroller.scrollTop;
+        slot.visible = top < this.height && top + line - GAP > 0;
       }
       clearTimeout(this.settled);
       this.settled = setTimeout(() => this.fetch(), 60);
