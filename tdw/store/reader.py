@@ -95,6 +95,11 @@ class State:
             data[begin - start : end - start] = tail[begin - first : end - first]
         return data
 
+    def tail_is_whole(self, name: str) -> bool:
+        """Whether the partly filled last block of a growing array is what its copy in the record says."""
+        tail = self.record.tails[self.index(name)]
+        return bytes(self.read(self.layout.extents[name].offset + self.committed(name) - len(tail), len(tail))) == tail
+
     def check(self, name: str) -> None:
         """Compare the committed bytes of a growing array with their checksum, those that were not compared before."""
         committed = self.committed(name)
@@ -147,7 +152,7 @@ def read_slots(fd: int, layout: Layout) -> list[Record | None]:
         data = bytearray(size)
         osfile.read_into(fd, memoryview(data), layout.slot_offset(slot))
         record = decode(bytes(data), layout.row_bytes())
-        found.append(record if record is not None and _credible(record, layout) else None)
+        found.append(record)
     return found
 
 
@@ -178,6 +183,8 @@ def load(fd: int, path: Path) -> State:
         raise Damaged(f"{path} is damaged: neither of its two commit records is whole. Use a copy of it made earlier.")
     record = records[slot]
     assert record is not None
+    if not all(_credible(one, layout) for one in records if one is not None):
+        raise Damaged(f"{path} is damaged: its commit records claim what the file has no room for. Use another copy.")
     state = State(fd, path, status.st_dev, status.st_ino, layout, record, slot, _alike(records))
     if state.seal() != record.seal:
         raise state.damaged("its structure, settings or split do not match their checksum")
@@ -233,8 +240,8 @@ class Reader:
         self._real = real_path(path)
         self._lock = threading.RLock()
         self._state = state
-        self._closed = False
         self._adopt(state)
+        self._closed = False  # from here on the descriptor is ours to close
 
     def _adopt(self, state: State) -> None:
         """Make a state the current one, with what is derived from it."""
@@ -354,6 +361,8 @@ class Reader:
             assert record is not None
             if record.sequence <= state.record.sequence:
                 return False
+            if not _credible(record, state.layout):
+                raise state.damaged("its commit record claims what the file has no room for")
             state.record, state.slot, state.alike = record, slot, _alike(records)
             for name in (*LOSSES, *CHECKPOINTS):
                 state.check(name)
@@ -458,6 +467,9 @@ class Reader:
                     state.check(name)
                 except Damaged:
                     found.append(f"the bytes of {name!r} do not match their checksum")
+                    continue
+                if state.record.clean and not state.tail_is_whole(name):  # after a power cut it need not be
+                    found.append(f"the last rows of {name!r} are damaged; opening the file for writing mends them")
             found += self._verify_checkpoints()
             try:
                 if state.record.resume_slot >= 0:

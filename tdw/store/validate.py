@@ -218,10 +218,10 @@ class _Walk:
             name = attribute.name.decode("utf-8", "replace")
             kind, space = attribute.get_type(), attribute.get_space()
             where = f"attribute {name[:80]!r} of {path!r}"
-            if attribute.get_storage_size() > ATTRIBUTE_LIMIT + 1024:
-                raise self._refuse(f"{where} is too large")
             if space.get_simple_extent_type() not in {h5s.SCALAR, h5s.SIMPLE}:
                 raise self._refuse(f"{where} has no value")
+            if attribute.get_storage_size() > ATTRIBUTE_LIMIT + 1024:
+                raise self._refuse(f"{where} is too large")
             if kind.get_class() == h5t.STRING and not kind.is_variable_str() and space.get_simple_extent_ndims() == 0:
                 raw = np.zeros((), f"S{kind.get_size()}")
                 attribute.read(raw, mtype=kind)

@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import AlreadyExists, CannotWrite, NewerFormat, NotAProject, OpenElsewhere
+from tdw.errors import AlreadyExists, CannotWrite, NewerFormat, OpenElsewhere
 from tdw.store.build import build, explained, temporary
 from tdw.store.layout import (
     FORMAT_VERSION,
     LOSSES,
     AnalysisPlan,
-    Extent,
     FilePlan,
     Layout,
     canonical,
@@ -31,7 +30,7 @@ from tdw.store.layout import (
 )
 from tdw.store.lock import Lock
 from tdw.store.osfile import SYSTEM, System, copy_all, write_all
-from tdw.store.reader import Reader, State, load, real_path
+from tdw.store.reader import Reader, State, load, open_reader, real_path
 from tdw.store.slots import BLOCK, Record
 from tdw.store.validate import check_safetensors
 
@@ -460,8 +459,8 @@ def open_writer(path: Path | str, *, system: System = SYSTEM) -> Writer:
     Raises OpenElsewhere, NotAProject, NewerFormat, Damaged, CannotWrite.
     """
     given, real = Path(path), real_path(path)
-    if not real.is_file():
-        raise NotAProject(f"{given} does not exist or is no file: `tdw new {given}` would make it.")
+    if not os.path.isfile(real):  # noqa: PTH113 – a name that is too long is no file, and no OSError
+        open_reader(given).close()  # says what is there instead
     with explained(given):
         lock = Lock(real)
         try:
@@ -492,18 +491,21 @@ def _ready(fd: int, given: Path, real: Path, system: System) -> State:
             f"{given} was made by a newer version of tdw and can only be read by this one. "
             "Upgrade with `pip install -U tdw`."
         )
+    torn = False
     for name in state.layout.growing:
         state.check(name)
-        _mend_tail(state, name, system)
+        torn |= _mend_tail(state, name, system)
+    if torn:
+        system.datasync(fd)
     if state.record.resume_slot >= 0:
         state.resume()
     return state
 
 
-def _mend_tail(state: State, name: str, system: System) -> None:
+def _mend_tail(state: State, name: str, system: System) -> bool:
     """Put the committed part of a growing array's last block back from its copy, where the disk has something else."""
-    extent: Extent = state.layout.extents[name]
-    tail, committed = state.record.tails[state.index(name)], state.committed(name)
-    offset = extent.offset + committed - len(tail)
-    if tail and bytes(state.read(offset, len(tail))) != tail:
-        write_all(system, state.fd, tail, offset)
+    if state.tail_is_whole(name):
+        return False
+    tail = state.record.tails[state.index(name)]
+    write_all(system, state.fd, tail, state.layout.extents[name].offset + state.committed(name) - len(tail))
+    return True

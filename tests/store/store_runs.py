@@ -75,13 +75,13 @@ def step(writer: Writer, count: int, *, checkpoint: bool = False, resume: bool =
     )
 
 
-def finished(path: Path, epochs: int = 300, notes: dict[str, Any] | None = None) -> Path:
-    """A closed file with something of everything in it."""
+def finished(path: Path, epochs: int = 600, notes: dict[str, Any] | None = None) -> Path:
+    """A closed file with something of everything in it; losses and one analysis fill more than a block."""
     with create(path, epochs=epochs, checkpoint_capacity=4) as writer:
         for count in (1, 100, 100, epochs - 200):
             step(writer, count, checkpoint=True, resume=True)
-        writer.plan_analyses([plan("summary"), plan("events", 0.25)])
-        writer.append_rows({"summary": rows("summary", 0.5, 0, 4), "events": rows("events", 0.25, 0, 2)})
+        writer.plan_analyses([plan("summary", capacity=60), plan("events", 0.25)])
+        writer.append_rows({"summary": rows("summary", 0.5, 0, 50), "events": rows("events", 0.25, 0, 2)})
         writer.set_notes(notes or {"title": "a small run"})
     return path
 

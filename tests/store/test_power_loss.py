@@ -142,7 +142,7 @@ def test_the_simulation_catches_missing_tail_copies(tmp_path, monkeypatch):
         "read_array",
         lambda self, name, start, end: self.read(self.layout.extents[name].offset + start, end - start),
     )
-    monkeypatch.setattr(writer_module, "_mend_tail", lambda *_: None)
+    monkeypatch.setattr(writer_module, "_mend_tail", lambda *_: False)
     assert plain is not reader_module.State.read_array
     assert examine(log, tmp_path, every=1, random_states=1, stop_at_first=True)
 

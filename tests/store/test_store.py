@@ -100,16 +100,16 @@ def test_extend_keeps_everything_and_changes_the_settings(tmp_path):
     with store.open_writer(path) as writer:
         writer.extend(config={"p": 7, "more": True}, epochs=900, checkpoint_capacity=9)
         assert (writer.planned_epochs, writer.checkpoint_capacity) == (900, 9)
-        step(writer, 600, checkpoint=True, resume=True)
+        step(writer, 300, checkpoint=True, resume=True)
         check_exact(writer)
     with store.open_reader(path) as reader:
         assert reader.config == {"p": 7, "more": True}
         assert reader.notes() == {"title": "a small run"}
-        assert reader.analyses()["summary"].rows == 4
+        assert reader.analyses()["summary"].rows == 50
         check_exact(reader)
         with h5py.File(path) as file:
             assert np.isnan(file["losses/train"][:]).sum() == 0
-            assert file["checkpoints/epoch"][:].tolist() == [0, 100, 200, 300, 900]
+            assert file["checkpoints/epoch"][:].tolist() == [0, 100, 200, 600, 900]
 
 
 def test_a_finished_run_is_compacted_when_it_is_closed(tmp_path):
@@ -139,8 +139,8 @@ def test_three_lines_without_this_package_read_a_finished_run(tmp_path):
     path = store_runs.finished(tmp_path / "run.tdw")
     command = [sys.executable, "-c", textwrap.dedent(RECIPE), str(path)]
     n, last, weights = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert (int(n), float(last)) == (301, losses(300, 301)["losses/train"][0])
-    assert bytes.fromhex(weights) == blob(300)[-2800:-2780]
+    assert (int(n), float(last)) == (601, losses(600, 601)["losses/train"][0])
+    assert bytes.fromhex(weights) == blob(600)[-2800:-2780]
 
 
 def test_a_reader_in_the_same_process_sees_progress_and_structural_changes(tmp_path):
@@ -297,7 +297,7 @@ def test_a_rotten_record_in_a_closed_file_is_reported_and_loses_nothing(tmp_path
             file.write(b"rot")
         with store.open_reader(path) as reader:
             check_exact(reader)
-            assert reader.n_epochs == 301
+            assert reader.n_epochs == 601
             expected = (
                 [] if not reader.commit.clean else ["one of the two commit records is damaged; the other one holds"]
             )
@@ -368,3 +368,20 @@ def test_a_file_is_made_with_the_permissions_of_any_other(tmp_path):
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "run.tdw").stat().st_mode) == 0o640
+
+
+def test_a_last_block_that_rotted_is_read_from_its_copy_and_mended(tmp_path):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    sound = path.read_bytes()
+    with h5py.File(path) as file:
+        offset = file["losses/train"].id.get_offset() + 600 * 8  # in the second block, which is not full
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"rot")
+    with store.open_reader(path) as reader:
+        check_exact(reader)
+        assert reader.verify() == [
+            "the last rows of 'losses/train' are damaged; opening the file for writing mends them"
+        ]
+    store.open_writer(path).close()
+    assert path.read_bytes() == sound

@@ -67,7 +67,8 @@ def act(writer: store.Writer, choose: random.Random, count: int) -> None:
         threshold = choose.choice([0.5, 0.25])
         remove = [choose.choice(sorted(stored))] if stored and choose.random() < 0.3 else []
         say("plan", name=name, removed=remove)
-        writer.plan_analyses([plan(name, threshold, choose.choice([60, 120]))], remove=remove)
+        capacity = min(600, stored[name].capacity + choose.choice([0, 60])) if name in stored else 60
+        writer.plan_analyses([plan(name, threshold, capacity)], remove=remove)
     else:
         say("notes", notes={"count": count})
         writer.set_notes({"count": count})

@@ -1,0 +1,299 @@
+"""What a user is told, word by word: what was given, what is wrong with it, what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import store_runs
+
+from tdw import store
+from tdw.errors import AlreadyExists, CannotWrite, Damaged, NewerFormat, NotAProject, ProjectError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return store_runs.finished(tmp_path / "run.tdw")
+
+
+def says(path: Path, kind: type[ProjectError], message: str) -> None:
+    """Opening refuses, for reading and for writing, and leaves the folder as it was."""
+    before = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
+    for open_it in (store.open_reader, store.open_writer):
+        with pytest.raises(kind, match=message) as caught:
+            open_it(path)
+        assert "\n" not in str(caught.value)
+        assert type(caught.value) is kind
+    assert before == (sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else [])
+
+
+def test_nothing_there(tmp_path):
+    says(tmp_path / "run.tdw", NotAProject, r"run\.tdw does not exist.*`tdw new .*run\.tdw` would make it")
+    says(tmp_path / "no" / "run.tdw", NotAProject, r"run\.tdw does not exist")
+
+
+def test_a_folder(tmp_path):
+    says(tmp_path, NotAProject, "is no project file: it is a folder")
+
+
+def test_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    says(tmp_path / "pipe", NotAProject, "is no project file: it is a device or pipe, not a file")
+
+
+def test_an_impossible_name(tmp_path):
+    says(tmp_path / "a\0b", NotAProject, "cannot be the name of a file: embedded null byte. Choose another one")
+    says(tmp_path / ("a" * 300), ProjectError, "cannot be opened: File name too long|does not exist")
+
+
+def test_other_files(tmp_path):
+    for name, data in {"text": b"epoch,loss\n" * 99, "zip": b"PK\3\4" + bytes(99), "short": b"\x89HD"}.items():
+        (tmp_path / name).write_bytes(data)
+        says(
+            tmp_path / name, NotAProject, r"is no project file: it does not start like one\. .* made by `tdw new FILE`"
+        )
+    (tmp_path / "empty").touch()
+    says(tmp_path / "empty", NotAProject, r"is no project file: it is empty\. `tdw new FILE` makes one")
+
+
+@pytest.mark.parametrize("libver", ["earliest", "v108", ("v110", "v110")])
+def test_hdf5_of_another_program(tmp_path, libver):
+    with h5py.File(tmp_path / "other.h5", "w", libver=libver) as file:
+        file["loss"] = np.zeros(3)
+    says(tmp_path / "other.h5", NotAProject, "is an HDF5 file of some other program, no project file")
+
+
+def test_a_truncated_file(run):
+    data = run.read_bytes()
+    for size in (len(data) - 1, len(data) // 2, 4096, 60):
+        run.write_bytes(data[:size])
+        says(run, Damaged, rf"run\.tdw is truncated: {size:,} of {len(data):,} bytes are there\. Use a copy of it")
+    run.write_bytes(data[:40])
+    says(run, Damaged, r"run\.tdw is truncated: only its first 40 bytes are there")
+    run.write_bytes(data + b"more")
+    says(run, Damaged, r"run\.tdw is damaged: 4 bytes follow its end")
+
+
+def set_version(path: Path, major: int, minor: int) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs.modify("format_version", np.array([major, minor], "<i8"))
+
+
+def reseal(path: Path) -> None:
+    """Make the checksums right again for a structure that was changed on purpose."""
+    from dataclasses import replace
+
+    from tdw.store import reader, validate
+
+    with path.open("r+b") as file:
+        size = path.stat().st_size
+        layout = validate.read_layout(file.fileno(), path, size)
+        records = reader.read_slots(file.fileno(), layout)
+        for slot, record in enumerate(records):
+            assert record is not None
+            draft = reader.State(file.fileno(), path, 0, 0, layout, record, slot, True)
+            file.seek(layout.slot_offset(slot))
+            file.write(replace(record, seal=draft.seal()).encode())
+            file.flush()
+
+
+def test_a_file_of_a_newer_version(run):
+    set_version(run, 2, 0)
+    data = run.read_bytes()
+    says(
+        run,
+        NewerFormat,
+        r"made by a newer version of tdw \(format 2\.0; this one reads up to 1\.x\)\. Upgrade with `pip install -U tdw`; "
+        "the file was not touched",
+    )
+    assert run.read_bytes() == data
+
+
+def test_a_file_of_a_slightly_newer_version_is_read_with_what_is_new_in_it_left_alone(run):
+    set_version(run, 1, 3)
+    reseal(run)
+    with store.open_reader(run) as reader:
+        assert reader.format_version == (1, 3)
+        store_runs.check_exact(reader)
+    with pytest.raises(
+        NewerFormat, match=r"made by a newer version of tdw and can only be read by this one\. Upgrade with"
+    ):
+        store.open_writer(run)
+
+
+def test_an_impossible_version(run):
+    set_version(run, 0, 1)
+    says(
+        run,
+        NotAProject,
+        r"was refused: there is no format 0\.1\. No project file looks like that; nothing in it was read",
+    )
+
+
+def test_changed_bytes_are_named(run):
+    with store.open_reader(run) as reader:
+        extents = dict(reader._state.layout.extents)
+    data = run.read_bytes()
+
+    def damaged(name: str) -> Path:
+        changed = bytearray(data)
+        changed[extents[name].offset + 9] ^= 4
+        run.write_bytes(changed)
+        return run
+
+    says(
+        damaged("losses/test"),
+        Damaged,
+        "the bytes of 'losses/test' do not match their checksum. `tdw verify run.tdw` lists",
+    )
+    says(damaged("config"), Damaged, "its structure, settings or split do not match their checksum")
+    with store.open_reader(damaged("checkpoints/safetensors")) as reader:
+        assert reader.verify() == ["checkpoint 0 (epoch 0): it does not match its checksum"]
+        with pytest.raises(Damaged, match="checkpoint 0 does not match its checksum"):
+            reader.checkpoint(0)
+        assert bytes(reader.checkpoint(1)) == store_runs.blob(100)
+    with store.open_reader(damaged("analysis/summary/share")) as reader:
+        assert reader.verify() == ["the bytes of 'analysis/summary/share' do not match their checksum"]
+        with pytest.raises(Damaged, match="the bytes of 'analysis/summary/share' do not match"):
+            reader.read("analysis/summary/share", 1, 2)
+    with pytest.raises(Damaged, match="the bytes of 'analysis/summary/share' do not match"):
+        store.open_writer(run)
+    changed = bytearray(data)
+    commit = extents["commit"]
+    for slot in (0, 1):
+        changed[commit.offset + slot * commit.row_nbytes] ^= 1
+    run.write_bytes(changed)
+    says(run, Damaged, "neither of its two commit records is whole. Use a copy of it made earlier")
+
+
+def test_creating_where_something_is(run, tmp_path):
+    data = run.read_bytes()
+    with pytest.raises(
+        AlreadyExists, match=r"run\.tdw is there already and was left as it is: choose another name, or --force"
+    ):
+        store_runs.create(run)
+    assert run.read_bytes() == data
+    with pytest.raises(CannotWrite, match=r"cannot be written: it is a folder\. Give the name of a file in it"):
+        store_runs.create(tmp_path, overwrite=True)
+    (tmp_path / "link").symlink_to(tmp_path / "run.tdw")
+    with pytest.raises(AlreadyExists):
+        store_runs.create(tmp_path / "link")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["link", "run.tdw"]
+
+
+def test_creating_where_nothing_can_be(tmp_path):
+    with pytest.raises(
+        CannotWrite, match=r"run\.tdw cannot be written: the folder .*/no does not exist\. Make it, or choose"
+    ):
+        store_runs.create(tmp_path / "no" / "run.tdw")
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite, match=r"file is no folder\. Choose another place"):
+        store_runs.create(tmp_path / "file" / "run.tdw")
+    with pytest.raises(CannotWrite, match=r"the name is too long\. Choose a shorter one"):
+        store_runs.create(tmp_path / ("a" * 254))
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_creating_on_a_disk_that_takes_only_reading():
+    folder = Path("/proc/self/fdinfo") if Path("/proc/self/fdinfo").exists() else None
+    if folder is None:
+        pytest.skip("needs a folder that not even root can write to")
+    with pytest.raises(CannotWrite, match=r"run\.tdw cannot be written: (no permission to write to it or|the folder)"):
+        store_runs.create(folder / "run.tdw")
+
+
+def test_without_permission(run, tmp_path):
+    """As somebody else than root, who may do everything."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become somebody else")
+    code = (
+        "import os, sys; sys.path[:0] = sys.argv[2:]; import store_runs; from tdw import store; from tdw.errors import *\n"
+        "from pathlib import Path; path = Path(sys.argv[1])\n"
+        "import shutil; store_runs.finished(path.with_name('warm')).unlink()  # all imports, while they may be read\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "for act in (lambda: store.open_writer(path), lambda: store_runs.create(path.parent / 'new.tdw'),\n"
+        "            lambda: store.open_reader(path.parent / 'secret.tdw')):\n"
+        "    try: act()\n"
+        "    except ProjectError as error: print(type(error).__name__, error)\n"
+        "with store.open_reader(path) as reader: store_runs.check_exact(reader)\n"
+    )
+    open_folder = Path(f"/tmp/tdw-permission-{os.getpid()}")
+    open_folder.mkdir(mode=0o755)
+    try:
+        shutil.copy(run, open_folder / "run.tdw")
+        shutil.copy(run, open_folder / "secret.tdw")
+        (open_folder / "run.tdw").chmod(0o644)
+        (open_folder / "secret.tdw").chmod(0o600)
+        root = Path(store.__file__).parents[2]
+        command = [sys.executable, "-c", code, str(open_folder / "run.tdw"), str(Path(__file__).parent), str(root)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.stderr == ""
+        first, second, third = done.stdout.splitlines()
+        assert first.startswith("CannotWrite /tmp/")
+        assert "run.tdw cannot be written: no permission to write to it or to the folder /tmp/" in first
+        assert "new.tdw cannot be written: no permission" in second
+        assert third.endswith("secret.tdw cannot be opened: Permission denied. Check its permissions and the folder's.")
+        assert sorted(item.name for item in open_folder.iterdir()) == ["run.tdw", "secret.tdw"]
+    finally:
+        shutil.rmtree(open_folder)
+
+
+def test_what_is_not_there_inside_a_file(run):
+    with store.open_reader(run) as reader:
+        with pytest.raises(IndexError, match=r"run\.tdw has 4 checkpoints, no number 4"):
+            reader.checkpoint(4)
+        with pytest.raises(KeyError):
+            reader.read("losses/valid")
+        with pytest.raises(KeyError):
+            reader.read("commit")
+    with pytest.raises(ValueError, match="was closed by this program"):
+        reader.read("losses/train")
+
+
+def test_a_run_that_was_trained_elsewhere_has_no_resume_state(tmp_path):
+    with store_runs.create(tmp_path / "run.tdw", resume=None, resume_nbytes=0) as writer:
+        assert writer.commit.resume_epoch == -1
+        with pytest.raises(ProjectError, match=r"run\.tdw holds no state that training could go on from"):
+            writer.resume()
+        writer.set_notes({"title": "imported"})
+    with store.open_reader(tmp_path / "run.tdw") as reader:
+        assert reader.verify() == []
+        assert reader.commit.resume_epoch == -1
+
+
+def safetensors(header: bytes, data: bytes = b"") -> memoryview:
+    return memoryview(struct.pack("<Q", len(header)) + header + data)
+
+
+@pytest.mark.parametrize(
+    ("blob", "problem"),
+    [
+        (memoryview(b"abc"), "shorter than a header"),
+        (memoryview(struct.pack("<Q", 1 << 60) + b"{}"), "its header claims 1,152,921,504,606,846,976 bytes"),
+        (safetensors(b"{"), "its header is no JSON"),
+        (safetensors(b"[" * 3000), "its header is no JSON"),
+        (safetensors(b'{"a":' * 3000 + b"1" + b"}" * 3000), "its header is no JSON|does not say dtype"),
+        (safetensors(b"\xff\xfe\xff"), "its header is no JSON"),
+        (safetensors(b"[]"), "its header is no JSON object"),
+        (safetensors(b'{"__metadata__":{"epoch":1}}'), "its metadata are not texts"),
+        (safetensors(b'{"a":{"dtype":"F32","shape":[1]}}'), "'a' does not say dtype, shape and data_offsets"),
+        (safetensors(b'{"a":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}}', bytes(8)), "has dtype 'C64'"),
+        (safetensors(b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', bytes(4)), "has impossible numbers"),
+        (safetensors(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', bytes(4)), "does not fit its place"),
+        (safetensors(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', bytes(8)), "leave a gap or overlap"),
+        (safetensors(b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}', bytes(3)), "do not fill it"),
+        (safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":1}', b"x"), "a name is there twice"),
+    ],
+)
+def test_bogus_safetensors_are_refused(blob, problem):
+    found = store.validate.check_safetensors(blob)
+    assert found is not None
+    assert re.search(problem, found), found

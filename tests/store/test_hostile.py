@@ -1,0 +1,202 @@
+"""Files from strangers: what HDF5 would follow, load or allocate is refused, with the sentence it deserves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import store_runs
+
+from tdw import store
+from tdw.errors import Damaged, NotAProject
+from tdw.store import reader as reader_module
+from tdw.store.validate import read_layout
+
+
+def _external(file: h5py.File) -> None:
+    file.create_dataset("losses/secret", (10,), "u1", external=[("/etc/passwd", 0, 10)])
+
+
+def _virtual(file: h5py.File) -> None:
+    source = h5py.VirtualLayout((3,), "f8")
+    source[:] = h5py.VirtualSource("/tmp/other.h5", "x", (3,))
+    file.create_virtual_dataset("losses/virtual", source)
+
+
+def _deep(file: h5py.File) -> None:
+    file.create_group("a/b/c/d/e/f")
+
+
+def _many(file: h5py.File) -> None:
+    for i in range(2100):
+        file.create_group(f"many/g{i}")
+
+
+def _named_type(file: h5py.File) -> None:
+    file["type"] = np.dtype("f8")
+
+
+def _loop(file: h5py.File) -> None:
+    file["losses/again"] = file["/losses"]
+
+
+def _replace(name: str, **arguments: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file.create_dataset(name, **arguments)
+
+    return change
+
+
+def _no_value(file: h5py.File) -> None:
+    file.attrs["nothing"] = h5py.Empty("f8")
+
+
+HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+    "external storage": (_external, "'losses/secret' keeps its values in another file"),
+    "virtual dataset": (_virtual, "'losses/virtual' takes its values from other arrays"),
+    "soft link": (lambda f: f.__setitem__("x", h5py.SoftLink("/losses")), "'x' is a link to somewhere else"),
+    "external link": (
+        lambda f: f.__setitem__("x", h5py.ExternalLink("/etc/x", "/")),
+        "'x' is a link to somewhere else",
+    ),
+    "object loop": (_loop, "is an object that it holds twice"),
+    "gzip": (
+        lambda f: f.create_dataset("z", data=np.zeros(99), compression="gzip"),
+        "'z' is compressed or kept in pieces",
+    ),
+    "chunks": (lambda f: f.create_dataset("z", (10**9,), "f8", chunks=(10**6,)), "'z' is compressed or kept in pieces"),
+    "petabytes": (
+        lambda f: f.create_dataset("z", (1 << 50,), "f8"),
+        r"'z' declares [\d,]+ bytes that are not in the file",
+    ),
+    "no shape": (lambda f: f.create_dataset("z", data=1.0), "'z' is no array"),
+    "variable text": (
+        lambda f: f.attrs.__setitem__("note", "text"),
+        "attribute 'note' of 'the file' is neither a number",
+    ),
+    "pickle": (
+        lambda f: f.attrs.__setitem__("p", np.void(b"\x80\4cos\nsystem\n.")),
+        "attribute 'p' of 'the file' is neither a number nor a plain string",
+    ),
+    "large attribute": (lambda f: f.attrs.__setitem__("p", np.zeros(7900)), "attribute 'p' of 'the file' is too large"),
+    "empty attribute": (_no_value, "attribute 'nothing' of 'the file' has no value"),
+    "reference": (lambda f: f["losses"].attrs.__setitem__("r", f["losses"].ref), "'r' of 'losses' is neither a number"),
+    "vlen": (
+        lambda f: f.create_dataset("z", (3,), h5py.vlen_dtype("f8")),
+        "'z' holds something else than numbers|pieces",
+    ),
+    "compound": (lambda f: f.create_dataset("z", data=np.zeros(600, "f8,f8")), "'z' holds something else than numbers"),
+    "named type": (_named_type, "'type' is neither a group nor an array"),
+    "depth": (_deep, "'a/b/c/d' is nested more than 4 deep"),
+    "thousands of groups": (_many, "it holds more than 2000 objects"),
+    "control characters": (lambda f: f.create_group("a\nb\x1b[31m"), r"an object with the name 'a\\nb\\x1b\[31m'"),
+    "letters in disguise": (lambda f: f.create_group("los\u202eses"), "it holds an object with the name"),
+    "something unknown": (
+        lambda f: f.create_dataset("z", data=np.zeros(999)),
+        "it holds 'z'|'z' does not start a sector",
+    ),
+    "array missing": (lambda f: f.__delitem__("losses/test"), "the array 'losses/test' is missing"),
+    "no commit records": (lambda f: f.__delitem__("commit"), "it has no commit records"),
+    "other form of records": (
+        lambda f: (f["commit"].attrs["arrays"], f["commit"].attrs.modify("arrays", np.bytes_("losses/train")))[0],
+        "its commit records are about other arrays than it holds",
+    ),
+    "blob size": (
+        lambda f: f["checkpoints"].attrs.modify("nbytes", np.int64(1 << 40)),
+        "'nbytes' of 'checkpoints' is not a size",
+    ),
+    "negative size": (lambda f: f["resume"].attrs.modify("nbytes", np.int64(-1)), "'nbytes' of 'resume' is not a size"),
+    "version in words": (
+        lambda f: f.attrs.__setitem__("format_version", np.bytes_("1.0")),
+        "its format version is not two numbers",
+    ),
+    "no analysis version": (
+        lambda f: f["analysis/summary"].attrs.__delitem__("version"),
+        "does not say its version and parameters",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_structure_is_refused_with_its_sentence(tmp_path, name):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    change, sentence = HOSTILE[name]
+    with h5py.File(path, "r+") as file:
+        change(file)
+    data = path.read_bytes()
+    for open_it in (store.open_reader, store.open_writer):
+        with pytest.raises(NotAProject, match=sentence) as caught:
+            open_it(path)
+        assert str(caught.value).endswith("No project file looks like that; nothing in it was read.")
+        assert str(caught.value).isprintable()
+    assert path.read_bytes() == data
+    assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]
+
+
+def forge(path: Path, **changes: object) -> None:
+    """Write commit records with other contents and right checksums."""
+    with path.open("r+b") as file:
+        layout = read_layout(file.fileno(), path, path.stat().st_size)
+        for slot, record in enumerate(reader_module.read_slots(file.fileno(), layout)):
+            assert record is not None
+            file.seek(layout.slot_offset(slot))
+            file.write(replace(record, **changes).encode())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_epochs": 10**12},
+        {"n_epochs": -5},
+        {"n_checkpoints": 5},
+        {"rows": (602,) * 4 + (4, 4) + (2,) * 3 + (50,) * 3, "n_epochs": 602},
+        {"rows": (601,) * 4 + (4, 4) + (-1,) * 3 + (50,) * 3},
+        {"rows": (601,) * 4 + (4, 4) + (2, 3, 2) + (50,) * 3},
+        {"rows": (1 << 62,) * 4 + (4, 4) + (2,) * 3 + (50,) * 3, "n_epochs": 1 << 62},
+        {"resume_slot": 2},
+        {"resume_slot": -1},
+        {"resume_nbytes": 1 << 40},
+        {"resume_nbytes": -1},
+    ],
+)
+def test_forged_commit_records_lead_nowhere(tmp_path, changes):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    forge(path, **changes)
+    data = path.read_bytes()
+    for open_it in (store.open_reader, store.open_writer):
+        with pytest.raises(Damaged, match="its commit records claim what the file has no room for"):
+            open_it(path)
+    assert path.read_bytes() == data
+
+
+def test_forged_tail_copies_do_not_pass(tmp_path):
+    """A copy that differs from what was committed does not match the checksum, and is written nowhere."""
+    path = store_runs.finished(tmp_path / "run.tdw")
+    with store.open_reader(path) as reader:
+        record = reader._state.record
+    forge(path, tails=(bytes(len(record.tails[0])), *record.tails[1:]))
+    data = path.read_bytes()
+    for open_it in (store.open_reader, store.open_writer):
+        with pytest.raises(Damaged, match="'losses/train' do not match their checksum"):
+            open_it(path)
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("text", [b"[1, 2]", b"{", b'{"a":' * 2000, b"\xff\xfe", b"null"])
+def test_settings_that_are_no_json_object_are_refused(tmp_path, text):
+    from test_errors import reseal
+
+    path = store_runs.finished(tmp_path / "run.tdw", notes={"title": "x" * 12_000})
+    with h5py.File(path, "r") as file:
+        offset, size = file["notes"].id.get_offset(), file["notes"].shape[0]
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write((text + b" " * size)[:size])
+    reseal(path)
+    with pytest.raises(Damaged, match=r"run\.tdw: notes cannot be read"):
+        store.open_reader(path)
