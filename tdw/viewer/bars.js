@@ -4,10 +4,10 @@
   T.kinds ??= {};
 
   T.kinds.bars = class {
-    constructor(card, view) {
+    constructor(card, view, kept) {
       this.card = card;
       this.view = view;
-      this.chosen = 0;
+      this.kept = Object.assign(kept, { chosen: 0, ...kept });
       this.threshold = null;
       this.frame = new T.Frame(card.body, view.tooltip, {
         margin: { l: 34, r: 40, t: 8, b: 22 }, // the right margin holds the threshold's value, so that it covers no bar
@@ -36,7 +36,7 @@
       card.items = () => this.menu();
     }
     get shape() {
-      return this.spec.views[this.chosen];
+      return this.spec.views[this.kept.chosen];
     }
     update(spec, run) {
       this.spec = spec;
@@ -216,10 +216,10 @@
       return [
         {
           group: "Bars",
-          value: this.chosen,
+          value: this.kept.chosen,
           options: this.spec.views.map((shape, value) => ({ label: shape.title, value })),
           choose: (value) => {
-            this.chosen = value;
+            this.kept.chosen = value;
             this.frame.view = null;
             this.card.reset.hidden = true;
             this.update(this.spec, this.run);

@@ -45,7 +45,8 @@
       if (key === this.stateKey) return;
       this.stateKey = key;
       this.state.hidden = !state;
-      this.body.classList.toggle("tdw-covered", Boolean(state));
+      this.section.classList.toggle("tdw-nothing", Boolean(state));
+      if (state) this.closeMenu();
       if (!state) return;
       const nodes = [T.el("strong", null, state.title)];
       if (state.text) nodes.push(T.el("p", null, state.text));

@@ -40,11 +40,10 @@
   };
 
   T.kinds.curve = class {
-    constructor(card, view) {
+    constructor(card, view, kept) {
       this.card = card;
       this.view = view;
-      this.scale = null; // "log" or "linear"; null: what the quantity prefers
-      this.chosen = 0;
+      this.kept = Object.assign(kept, { scale: null, chosen: 0, ...kept }); // scale: "log" or "linear"; null: what the quantity prefers
       this.frame = new T.Frame(card.body, view.tooltip, {
         margin: { l: 46, r: 38, t: 6, b: 22 }, // the right margin holds the lines' names
         layer: null,
@@ -65,10 +64,10 @@
       card.items = () => this.menu();
     }
     get quantity() {
-      return this.spec.quantities[this.chosen];
+      return this.spec.quantities[this.kept.chosen];
     }
     get log() {
-      return (this.scale || this.quantity.scale) === "log";
+      return (this.kept.scale || this.quantity.scale) === "log";
     }
     update(spec, run) {
       this.spec = spec;
@@ -227,7 +226,7 @@
     }
     menu() {
       const choose = (change) => {
-        change();
+        Object.assign(this.kept, change);
         this.frame.view = null;
         this.card.reset.hidden = true;
         this.update(this.spec, this.run);
@@ -236,9 +235,9 @@
       return [
         {
           group: "Show",
-          value: this.chosen,
+          value: this.kept.chosen,
           options: this.spec.quantities.map((quantity, value) => ({ label: quantity.title, value })),
-          choose: (value) => choose(() => ((this.chosen = value), (this.scale = null))),
+          choose: (value) => choose({ chosen: value, scale: null }),
         },
         {
           group: "Scale",
@@ -247,7 +246,7 @@
             { label: "Logarithmic", value: "log" },
             { label: "Linear", value: "linear" },
           ],
-          choose: (value) => choose(() => (this.scale = value)),
+          choose: (value) => choose({ scale: value }),
         },
       ];
     }

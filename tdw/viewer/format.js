@@ -70,9 +70,9 @@
     const values = [];
     for (let e = first; e <= last; e++) {
       if ((((e % every) + every) % every) === 0) values.push(10 ** e);
-      if (last - first < 3 && every === 1) for (const m of [2, 5]) if (Math.log10(m) + e <= high) values.push(m * 10 ** e);
+      if (last - first < 2 && every === 1) for (const m of [2, 5]) if (Math.log10(m) + e <= high) values.push(m * 10 ** e);
     }
-    if (last - first < 3) for (const m of [2, 5]) if (Math.log10(m) + first - 1 >= low) values.unshift(m * 10 ** (first - 1));
+    if (last - first < 2) for (const m of [2, 5]) if (Math.log10(m) + first - 1 >= low) values.unshift(m * 10 ** (first - 1));
     values.sort((a, b) => a - b);
     return { values, text: values.map(name) };
   };

@@ -4,10 +4,10 @@
   T.kinds ??= {};
 
   T.kinds.image = class {
-    constructor(card, view) {
+    constructor(card, view, kept) {
       this.card = card;
       this.view = view;
-      this.sort = "cluster";
+      this.kept = Object.assign(kept, { sort: "cluster", ...kept });
       this.frame = new T.Frame(card.body, view.tooltip, {
         margin: { l: 30, r: 4, t: 8, b: 20 },
         layer: "under",
@@ -50,7 +50,7 @@
       const { columns, rows } = this;
       this.order = Uint32Array.from({ length: columns }, (_, n) => n);
       this.groups = null;
-      const sorted = this.sort === "cluster" && this.cluster?.rows && this.values;
+      const sorted = this.kept.sort === "cluster" && this.cluster?.rows && this.values;
       if (sorted) {
         const last = this.cluster.rows - 1;
         const own = this.cluster.data.subarray(last * columns);
@@ -97,7 +97,7 @@
       this.drawn = row;
       const { context: g, canvas, colours } = this.frame;
       g.clearRect(0, 0, canvas.width, canvas.height);
-      if (row < 0 || row >= this.values.rows) return this.card.read(this.spec.quantity);
+      if (row < 0 || row >= this.values.rows) return this.card.read("");
       const { lut } = colours;
       const { columns, order } = this;
       const [x0, x1] = this.frame.range.x;
@@ -144,9 +144,9 @@
       return this.card.read(this.reading(index));
     }
     reading(index) {
-      const { cluster, columns, spec } = this;
-      const row = this.view.row(spec.cluster.analysis, index); // analyses may cover different checkpoints
-      if (!cluster || row < 0 || row >= cluster.rows) return spec.quantity;
+      const { cluster, columns } = this;
+      const row = this.view.row(this.spec.cluster.analysis, index); // analyses may cover different checkpoints
+      if (!cluster || row < 0 || row >= cluster.rows) return this.spec.quantity;
       const own = cluster.data.subarray(row * columns, (row + 1) * columns);
       let assigned = 0;
       const seen = new Uint8Array(this.rows + 1);
@@ -200,13 +200,13 @@
       return [
         {
           group: "Neurons in order of",
-          value: this.sort,
+          value: this.kept.sort,
           options: [
             { label: "Final cluster", value: "cluster" },
             { label: "Index", value: "index" },
           ],
           choose: (value) => {
-            this.sort = value;
+            this.kept.sort = value;
             this.update(this.spec, this.run);
             this.view.repaint();
           },

@@ -32,11 +32,11 @@
   }
 
   T.kinds.maps = class {
-    constructor(card, view) {
+    constructor(card, view, kept) {
       this.card = card;
       this.view = view;
+      this.kept = Object.assign(kept, { sort: "index", fixed: true, ...kept }); // fixed: colours are the same at every checkpoint
       this.sort = "index";
-      this.fixed = true;
       this.stage = "all";
       this.slots = [];
       this.figures = [];
@@ -89,6 +89,7 @@
       this.largestEver = null;
       if (this.summary.maximum) {
         const { data, rows } = this.summary.maximum;
+        this.complete = rows >= run.checkpoints.length; // else a checkpoint not yet analysed may go beyond it
         this.largestEver = new Float32Array(count);
         for (let row = 0; row < rows; row++) {
           for (let n = 0; n < count; n++) this.largestEver[n] = Math.max(this.largestEver[n], data[row * count + n]);
@@ -96,6 +97,7 @@
       }
       this.drawnAt = -1;
       this.measure();
+      if (first && this.known && this.kept.sort !== "index") this.sortBy(this.kept.sort);
       this.setStage(this.stage);
     }
     row(index) {
@@ -131,6 +133,7 @@
     sortBy(key) {
       this.sort = this.known ? key : "index";
       this.sortBox.value = this.sort;
+      this.kept.sort = this.sort;
       this.sortedAt = this.view.index;
       const row = this.row(this.view.index);
       const get = (name, n) => this.value(name, row, n) ?? 0;
@@ -277,8 +280,8 @@
       const attention = offset < 0 ? null : this.attentionAt(index);
       if (!attention) return -1;
       const here = T.neuronMap(table, offset, attention, this.heads, this.p, this.scratch);
-      if (!this.fixed) return here;
-      if (this.largestEver?.[neuron]) return this.largestEver[neuron];
+      if (!this.kept.fixed) return here;
+      if (this.largestEver?.[neuron]) return this.complete ? this.largestEver[neuron] : Math.max(this.largestEver[neuron], here);
       if (this.stage === "all") return here; // without a summary the scale over all checkpoints is computed for pinned ones only
       const largest = this.tables.largest(neuron, table, (row) => this.attentionAt(row), this.scratch);
       T.neuronMap(table, offset, this.attentionAt(index), this.heads, this.p, this.scratch);
@@ -321,7 +324,7 @@
         if (dead) words.push(`${dead} dead`);
       }
       if (this.sort !== "index") words.push(`sorted at ${T.integer(this.run.checkpoints[this.sortedAt] ?? 0)}`);
-      else if (!this.known) words.push("not analysed: no frequencies yet");
+      else if (!this.known) words.push("not analysed");
       this.sortHere.hidden = this.sort === "index" || this.sortedAt === index;
       this.card.read(words.join(" · "));
     }
@@ -346,7 +349,7 @@
         T.setText(figure.caption, text);
         if (figure.label !== text) figure.map.canvas.setAttribute("aria-label", `Activation over a and b: ${(figure.label = text)}`);
       }
-      const scale = this.fixed ? "" : " · colours per checkpoint";
+      const scale = this.kept.fixed ? "" : " · colours per checkpoint";
       this.card.read(`${this.view.pins.length} pinned · activation over a ↓ b →${scale}`);
     }
     // ---- pointer ---------------------------------------------------------------------------------------------------
@@ -377,26 +380,20 @@
       ]);
     }
     menu() {
-      const sorts = {
-        group: "Sort by",
-        value: this.sort,
-        options: Object.entries(SORTS).map(([value, label]) => ({ value, label: label[0].toUpperCase() + label.slice(1) })),
-        choose: (value) => (value === "index" || this.known ? this.sortBy(value) : this.view.say("Sorting needs the neuron summary: analyse this run first.")),
-      };
       const scale = {
         group: "Colours",
-        value: this.fixed,
+        value: this.kept.fixed,
         options: [
           { label: "Same at every checkpoint", value: true },
           { label: "Full range at each checkpoint", value: false },
         ],
         choose: (value) => {
-          this.fixed = value;
+          this.kept.fixed = value;
           this.drawnAt = -1;
           this.view.repaint();
         },
       };
-      const items = this.stage === "all" ? [sorts, scale] : [scale];
+      const items = [scale];
       if (this.view.pins.length) items.push({ label: "Unpin all", run: () => this.view.setPins([]) });
       return items;
     }

@@ -11,6 +11,8 @@
       this.painted = -1;
       this.cost = 0; // milliseconds of script in the last step
       this.pins = [];
+      this.jobs = [];
+      this.kept = {};
       this.panels = [];
       this.places = new Map(); // run -> where the reader left it
       this.generation = 0;
@@ -86,8 +88,8 @@
       const generation = ++this.generation;
       this.leave();
       this.base = base;
-      this.key_ = base === null ? null : decodeURIComponent(base.split("/").at(-1));
-      this.job = null;
+      this.runKey = base === null ? null : decodeURIComponent(base.split("/").at(-1));
+      this.job = this.jobOf(this.runKey);
       if (base === null) return this.blank("No run is open", "Open a project file (.tdw) or start a new run in the side bar.");
       this.run = new T.Run(this.makeSource(base));
       const { run } = this;
@@ -141,9 +143,11 @@
       this.slot.replaceChildren();
       this.doc.replaceChildren();
       this.cards.replaceChildren(box);
+      this.root.classList.add("tdw-bare");
       this.painted = this.index = -1;
     }
     build() {
+      this.root.classList.remove("tdw-bare");
       this.cards.replaceChildren();
       this.slot.replaceChildren();
       this.transport = new T.Transport(this.slot, this);
@@ -154,7 +158,7 @@
         const Kind = T.kinds[spec.kind];
         if (!Kind) throw new Error(`the panel ${spec.name} is of the kind ${spec.kind}, which this viewer does not know`);
         const card = new T.Card(this.cards, spec.title, this.tooltip);
-        const panel = new Kind(card, this);
+        const panel = new Kind(card, this, (this.kept[spec.name] ??= {})); // what was chosen in its menu outlives the run
         panel.theme(this.colours);
         this.panels.push({ spec, card, panel });
       }
@@ -204,23 +208,29 @@
       if (!this.events) return;
       this.onMessage = (event) => {
         const news = JSON.parse(event.data);
-        if (news.type === "run" && news.key === this.key_) {
+        if (news.type === "run" && news.key === this.runKey) {
           if (news.job !== undefined) this.setJob(news.job);
           if (this.run?.manifest && news.revision !== this.run.manifest.revision) this.soon();
           else if (!this.run && this.base !== null) this.open(this.base);
         } else if (news.type === "jobs") {
-          const mine = news.jobs.find((job) => job.key === this.key_ && !["failed", "done", "stopped", "finished"].includes(job.state));
-          this.setJob(mine || null);
-        }
+          this.jobs = news.jobs;
+          this.setJob(this.jobOf(this.runKey));
+        } else if (news.type === "line") this.line(news.online);
       };
-      this.onError = () => this.lost(true);
-      this.onOpen = () => {
-        if (this.retry) this.open(this.retry);
-        else if (this.isLost) this.refresh();
-      };
+      this.onError = () => this.line(false);
+      this.onOpen = () => this.line(true);
       this.events.addEventListener("message", this.onMessage);
       this.events.addEventListener("error", this.onError);
       this.events.addEventListener("open", this.onOpen);
+    }
+    /** The active job on a run, among those last told of. */
+    jobOf(key) {
+      return this.jobs.find((job) => job.key === key && ["starting", "running", "stopping"].includes(job.state)) || null;
+    }
+    line(online) {
+      if (!online) this.lost(true);
+      else if (this.retry) this.open(this.retry);
+      else if (this.isLost) this.refresh();
     }
     /** Refresh, but not more than twice a second however fast a run commits. */
     soon() {
@@ -280,7 +290,7 @@
       else if (job) {
         const train = job.kind === "train";
         const words = [train ? `training ${T.integer(recorded)} / ${T.integer(manifest.planned_epochs)}` : `analysing ${job.done ?? 0} / ${job.total ?? "?"}`];
-        if (job.epochs_per_second) words.push(`${T.short(job.epochs_per_second)} epochs/s`);
+        if (train && job.epochs_per_second) words.push(`${T.short(job.epochs_per_second)} epochs/s`);
         if (job.seconds_left !== null && job.seconds_left !== undefined) words.push(`${T.duration(job.seconds_left)} left`);
         const part = train ? recorded / Math.max(1, manifest.planned_epochs) : (job.done || 0) / Math.max(1, job.total || 1);
         status.append(T.el("span", null, words.join(" · ")), T.progress(part, words[0]));
@@ -313,8 +323,15 @@
       const { index } = this;
       this.transport.draw(index);
       for (const { panel, card, spec } of this.panels) {
-        card.show(this.stateOf(spec, index));
-        panel.draw(index);
+        const state = this.stateOf(spec, index);
+        try {
+          panel.draw(index);
+          card.show(state);
+        } catch (error) {
+          // A mistake in one panel must not take the other three, or the transport, with it; it is still reported.
+          card.show({ title: "This panel has failed", text: error.message });
+          reportError(error);
+        }
       }
       this.painted = index;
       this.cost = performance.now() - start;
@@ -357,7 +374,7 @@
     }
     /** Ask whoever owns the page for something the page cannot do itself. */
     act(action) {
-      this.element.dispatchEvent(new CustomEvent("tdw:action", { detail: { action, key: this.key_ }, bubbles: true }));
+      this.element.dispatchEvent(new CustomEvent("tdw:action", { detail: { action, key: this.runKey }, bubbles: true }));
     }
     say(text) {
       this.toast.textContent = text;

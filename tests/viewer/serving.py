@@ -37,7 +37,7 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
         "revision": project.revision,
         "settings": settings.to_json(),
         "planned_epochs": project.planned_epochs,
-        "epochs": project.recorded if hasattr(project, "recorded") else len(project.epochs),
+        "epochs": len(project.epochs),
         "checkpoints": project.checkpoints,
         "parameters": {
             "p": settings.p,
@@ -137,8 +137,6 @@ class Served:
         served = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
             def do_GET(self) -> None:
                 served.requests.append(self.path)
                 try:

@@ -179,6 +179,21 @@ class Made:
     def attention_scores(self) -> np.ndarray:
         return np.stack([closed_form.attention_scores(weights) for weights in self.weights[: self.kept]])
 
+    def neuron_map(self, epoch: int, neuron: int) -> np.ndarray:
+        return closed_form.neuron_map(self.weights[self._epochs.index(epoch)], neuron)
+
+    @property
+    def epochs(self) -> np.ndarray:
+        return np.arange(self.recorded)
+
+    @property
+    def train_loss(self) -> np.ndarray:
+        return self.series("losses/train")
+
+    @property
+    def test_loss(self) -> np.ndarray:
+        return self.series("losses/test")
+
     def events(self) -> list[dict[str, Any]]:
         if not self.reached:
             return []
