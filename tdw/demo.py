@@ -12,18 +12,20 @@ FILE = "grok-p59.tdw"
 
 
 def settings() -> RunConfig:
-    """Settings found by trying: a long delay between memorising and generalising, in well under a minute."""
+    """Settings found by trying. With a train fraction of 0.5 the test loss falls soon after the train loss; with 0.42 it
+    waits beyond 1900 epochs. Here it stays at its peak for a thousand epochs, and then falls within a few hundred.
+    """
     return configure(
         p=59,
         d_model=64,
         heads=4,
         d_mlp=256,
-        train_fraction=0.5,
+        train_fraction=0.45,
         lr=2e-3,
         weight_decay=1.0,
         epochs=3000,
         evaluate_every=5,
-        checkpoints="0:200:10, 200:1600:20, 1600:3000:100",
+        checkpoints="0:200:10, 200:900:50, 900:1800:20, 1800:3000:100",
     )
 
 
