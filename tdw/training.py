@@ -145,10 +145,9 @@ class _Step:
 
 def device_of(config: RunConfig) -> torch.device:
     """The device that `--device` stands for on this machine. Raises SettingError where there is no GPU to use."""
-    available = torch.cuda.is_available()
-    if config.device == "cuda" and not available:
+    if config.device == "cuda" and not torch.cuda.is_available():
         raise SettingError("device", "--device cuda: PyTorch finds no GPU on this machine; give auto or cpu")
-    return torch.device("cuda" if available and config.device != "cpu" else "cpu")
+    return torch.device("cuda" if config.device == "cuda" else "cpu")
 
 
 def environment(config: RunConfig) -> dict[str, str | int]:

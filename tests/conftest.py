@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -110,7 +111,7 @@ class Window:
 def start_window(state: Path, *arguments: str, **environment: str) -> Window:
     """Start `tdw open` in a process of its own, with its private state under `state`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tdw", "open", "--no-browser", *arguments],
+        [sys.executable, "-m", "tdw", "open", *([] if "BROWSER" in environment else ["--no-browser"]), *arguments],
         env={**os.environ, "TDW_STATE_DIR": str(state), **environment},
         stdout=subprocess.PIPE,
         text=True,
@@ -144,6 +145,18 @@ def open_window(tmp_path: Path) -> Iterator[Callable[..., Window]]:
     yield start
     for running in started:
         running.stop()
+    if started:
+        _end_jobs(tmp_path)
+
+
+def _end_jobs(folder: Path) -> None:
+    """Kill what still trains or analyses in a test's folder: jobs outlive their window on purpose."""
+    from tdw import store
+
+    for path in folder.rglob("*.tdw"):
+        while pid := store.locked_by(path):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,14 +142,19 @@ def _way_in(folder: Path, address: str, port: int, open_browser: bool) -> Iterat
         f'<!doctype html><meta charset="utf-8"><title>tdw</title><meta http-equiv="refresh" content="0;url={target}">'
     )
     write_private(page, text.encode())
-    try:
-        browser = webbrowser.get()
-        # A browser inside the terminal would take over the terminal this server was started from.
-        if type(browser) is not webbrowser.GenericBrowser:
-            browser.open(page.as_uri())
-    except webbrowser.Error:
-        pass  # none is installed: the address has been announced
+    threading.Thread(target=_open_browser, args=(page.as_uri(),), daemon=True).start()
     try:
         yield
     finally:
         page.unlink(missing_ok=True)
+
+
+def _open_browser(address: str) -> None:
+    """Show a page in the user's browser. Some ways of doing so return only when the browser has ended."""
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return  # none is installed: the address has been announced
+    # A browser that runs inside the terminal would take it over; whoever names one in $BROWSER means it.
+    if "BROWSER" in os.environ or type(browser) is not webbrowser.GenericBrowser:
+        browser.open(address)

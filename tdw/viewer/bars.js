@@ -135,10 +135,10 @@
     sentence() {
       const count = this.dominant.length;
       const total = this.shape.frequencies;
-      if (!count) return `none above ${T.short(this.threshold)}`;
-      if (count === total && count > 3) return `all ${total} above ${T.short(this.threshold)}`;
-      if (count > 9) return `${count} of ${total} above ${T.short(this.threshold)}`;
-      return `k = ${this.dominant.join(", ")} above ${T.short(this.threshold)}`;
+      if (!count) return `none above ${T.brief(this.threshold)}`;
+      if (count === total && count > 3) return `all ${total} above ${T.brief(this.threshold)}`;
+      if (count > 9) return `${count} of ${total} above ${T.brief(this.threshold)}`;
+      return `k = ${this.dominant.join(", ")} above ${T.brief(this.threshold)}`;
     }
     /** Numbers over dominant bars, tallest first; one that would touch another, or a bar, or the edge, gives way. */
     label(g, tall, x0, each, top, height, ratio, colours) {
@@ -172,7 +172,7 @@
     placeThreshold() {
       const y = this.frame.py(this.threshold);
       this.handle.style.transform = `translateY(${y}px)`;
-      T.setText(this.handleText, T.short(this.threshold));
+      T.setText(this.handleText, T.brief(this.threshold));
       this.handle.setAttribute("aria-valuemin", "0");
       this.handle.setAttribute("aria-valuemax", this.full.y[1].toFixed(3));
       this.handle.setAttribute("aria-valuenow", this.threshold.toFixed(3));

@@ -69,6 +69,10 @@
     get log() {
       return (this.kept.scale || this.quantity.scale) === "log";
     }
+    /** What of the manifest is drawn here besides arrays. */
+    depends({ epochs, planned_epochs: planned, state, events }) {
+      return JSON.stringify([epochs, planned, state, events]);
+    }
     update(spec, run) {
       this.spec = spec;
       this.run = run;

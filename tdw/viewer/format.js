@@ -17,6 +17,9 @@
     return v.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
   };
 
+  /** Three digits, without zeros at the end. */
+  T.brief = (v) => String(Number(v.toPrecision(3)));
+
   /** All the digits a float32 has, for tooltips. */
   T.exact = (v) => {
     if (v === undefined || v === null || Number.isNaN(v)) return "not evaluated";

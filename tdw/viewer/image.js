@@ -33,7 +33,7 @@
     update(spec, run) {
       this.spec = spec;
       this.run = run;
-      const least = Number(spec.threshold.toPrecision(3));
+      const least = T.brief(spec.threshold);
       this.scale.title = `Colour: ${spec.quantity}, 0 to 1 at every checkpoint. A neuron belongs to a cluster from a share of ${least} on.`;
       const array = run.array(spec.array);
       this.values = array?.rows ? array : null;

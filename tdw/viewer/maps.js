@@ -65,6 +65,10 @@
       this.pinnedBox.addEventListener("pointermove", (event) => this.hoverMap(event));
       this.measure();
     }
+    /** New checkpoints mean new tables. */
+    depends({ checkpoints }) {
+      return checkpoints.length;
+    }
     update(spec, run) {
       const first = this.run !== run;
       this.spec = spec;

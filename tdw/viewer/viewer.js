@@ -177,12 +177,15 @@
     /** The run has changed: hand it to everything that draws. */
     update() {
       const { manifest } = this.run;
-      if (manifest.job !== undefined) this.job = manifest.job;
-      else manifest.job = this.job;
+      if (manifest.job) this.job = manifest.job;
       this.describe();
       this.transport.update(this.run);
       for (const entry of this.panels) {
         entry.spec = manifest.panels.find((spec) => spec.name === entry.spec.name) || entry.spec;
+        // While a run grows, what has not changed for a panel is not drawn again: Plotly needs more than a frame for it.
+        const inputs = [JSON.stringify(entry.spec), entry.panel.depends?.(manifest), ...entry.spec.arrays.map((name) => this.run.array(name))];
+        if (entry.inputs?.length === inputs.length && inputs.every((input, i) => input === entry.inputs[i])) continue;
+        entry.inputs = inputs;
         entry.panel.update(entry.spec, this.run);
       }
       this.repaint();
@@ -193,8 +196,12 @@
       const following = this.index === this.count - 1;
       try {
         await run.refresh();
+        this.refusals = 0;
       } catch (error) {
-        this.failed(error);
+        // An analysis that is being replaced may be gone between manifest and array: that passes.
+        this.refusals = error instanceof T.Refused ? (this.refusals || 0) + 1 : 0;
+        if (this.refusals && this.refusals < 4) this.soon();
+        else this.failed(error);
         return;
       }
       if (generation !== this.generation) return;
@@ -245,7 +252,6 @@
       const kind = this.job?.kind;
       this.job = job;
       if (!this.run?.manifest) return;
-      this.run.manifest.job = job;
       this.describe();
       if (kind !== job?.kind) this.soon();
       this.repaint();

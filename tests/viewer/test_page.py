@@ -498,3 +498,53 @@ def test_resizing_keeps_everything_in_place(show: Show, made: Made) -> None:
             probe(page, "neuron_frequencies", 2, 5)["pixel"], made.series("analysis/neuron_frequencies/share")[11, 1, 5]
         )
         assert page.evaluate("document.documentElement.scrollHeight") <= height
+
+
+def test_the_thumb_is_dragged_and_snaps_to_checkpoints(show: Show, made: Made) -> None:
+    page = show()
+    box = page.locator(".tdw-range").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] - 8, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 8 + (box["width"] - 16) * 0.32, middle, steps=12)  # epoch 352
+    page.wait_for_function("window.tdw.painted === 4")
+    assert float(page.locator(".tdw-range").input_value()) == 400
+    page.mouse.move(box["x"] - 200, middle, steps=6)
+    page.wait_for_function("window.tdw.painted === 0")
+    page.mouse.up()
+
+
+def test_what_was_chosen_in_menus_outlives_a_change_of_run(show: Show, served: Served) -> None:
+    served.runs["other"] = Made(p=7, checkpoints=4)
+    page = show()
+    page.get_by_role("button", name="Loss: options").click()
+    page.get_by_role("menuitemradio", name="Linear").click()
+    page.get_by_label("Sort neurons by").select_option("share")
+    page.evaluate("window.instance.open('/runs/other')")
+    assert probe(page, "loss", 0)["range"]["y"][0] == 0
+    assert page.get_by_label("Sort neurons by").input_value() == "share"
+    order = page.evaluate("Array.from(window.tdw.panel('neuron_activations').order)")
+    share = served.runs["other"].series("analysis/neuron_summary/share")[-1]
+    assert (np.diff(share[order]) <= 0).all()
+
+
+def test_everything_that_can_be_used_has_a_name_and_the_keyboard_reaches_it(show: Show) -> None:
+    page = show()
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll(".tdw-viewer button, .tdw-viewer input, .tdw-viewer select, [role=slider]")]
+          .filter((node) => node.offsetParent && !(node.getAttribute("aria-label") || node.textContent.trim()))
+          .map((node) => node.outerHTML)"""
+    )
+    assert nameless == []
+    page.get_by_role("button", name="Neuron–frequency clusters: options").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "Final cluster"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.textContent") == "Index"
+    page.keyboard.press("Enter")
+    assert page.evaluate("Array.from(window.tdw.panel('neuron_frequencies').order).slice(0, 3)") == [0, 1, 2]
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Neuron–frequency clusters: options"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert page.locator(".tdw-menu").count() == 0
+    press(page, "ArrowLeft", 10)

@@ -153,3 +153,47 @@ def test_a_lost_server_is_said_and_found_again(page: Any, made: Made) -> None:
         page.wait_for_function("!document.querySelector('.tdw-doc').textContent.includes('server lost')", timeout=15000)
     finally:
         again.close()
+
+
+def test_news_come_as_a_list_of_jobs_and_lines_too(page: Any, served: Served, made: Made) -> None:
+    """What the window's shell passes on: one message for all jobs, and whether the server answers."""
+    page.goto(served.page("", events=False))
+    page.wait_for_function("window.tdw !== undefined")
+    page.evaluate(
+        """() => {
+          window.news = new EventTarget();
+          window.tell = (message) => news.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(message) }));
+          window.instance.close();
+          window.instance = window.TdwViewer.mount(document.getElementById("host"), { base: null, events: news });
+          tell({ type: "jobs", jobs: [{ key: "made", kind: "analyze", state: "running", done: 3, total: 12 }] });
+          return window.instance.open("/runs/made");
+        }"""
+    )
+    bar = page.locator(".tdw-doc")
+    assert "analysing 3 / 12" in bar.inner_text(), "a job told of before its run was opened"
+    page.evaluate(
+        "tell({ type: 'jobs', jobs: [{ key: 'made', kind: 'analyze', state: 'finished', done: 12, total: 12 }] })"
+    )
+    assert "analysing" not in bar.inner_text()
+    page.wait_for_function("!window.tdw.viewer.waiting && !window.tdw.viewer.run.busy")  # the end of a job is looked into
+    page.evaluate("tell({ type: 'line', online: false })")
+    assert "server lost" in bar.inner_text()
+    page.evaluate("tell({ type: 'line', online: true })")
+    page.wait_for_function("!document.querySelector('.tdw-doc').textContent.includes('server lost')")
+
+
+def test_a_mistake_in_one_panel_leaves_the_others(served: Served, browser: Any) -> None:
+    page = browser.new_page()  # not the fixture, which fails on the very error that is expected here
+    thrown: list[str] = []
+    page.on("pageerror", lambda error: thrown.append(str(error)))
+    page.goto(served.page())
+    page.wait_for_function("window.tdw !== undefined")
+    page.evaluate("window.tdw.ready")
+    page.evaluate("window.tdw.panel('embedding_frequencies').draw = () => { throw new Error('planted') }, null")
+    go(page, 2)
+    assert probe(page, "neuron_frequencies", 1, 0)["value"] == pytest.approx(
+        served.runs["made"].series("analysis/neuron_frequencies/share")[2, 0, 0]
+    )
+    assert "This panel has failed" in states(page)[0]
+    assert any("planted" in text for text in thrown)
+    page.close()
