@@ -175,7 +175,9 @@ def test_news_come_as_a_list_of_jobs_and_lines_too(page: Any, served: Served, ma
         "tell({ type: 'jobs', jobs: [{ key: 'made', kind: 'analyze', state: 'finished', done: 12, total: 12 }] })"
     )
     assert "analysing" not in bar.inner_text()
-    page.wait_for_function("!window.tdw.viewer.waiting && !window.tdw.viewer.run.busy")  # the end of a job is looked into
+    page.wait_for_function(
+        "!window.tdw.viewer.waiting && !window.tdw.viewer.run.busy"
+    )  # the end of a job is looked into
     page.evaluate("tell({ type: 'line', online: false })")
     assert "server lost" in bar.inner_text()
     page.evaluate("tell({ type: 'line', online: true })")
