@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import store_runs
 
 from tdw import store
 from tdw.errors import OpenElsewhere
+from tdw.store import lock
 
 TORTURED = Path(__file__).with_name("tortured.py")
 HOLD = "import sys, time; from tdw import store; w = store.open_writer(sys.argv[1]); print('open', flush=True); time.sleep(60)"
@@ -153,3 +155,53 @@ def test_a_live_reader_over_a_long_time(tmp_path):
     changes, inodes, _ = watch(tmp_path / "run.tdw", 3000)
     assert changes > 400
     assert inodes > 50
+
+
+def test_a_lock_on_a_sidecar_that_was_just_removed_is_no_lock(tmp_path, monkeypatch):
+    """Between opening the sidecar and locking it, its holder leaves and another writer comes."""
+    path = tmp_path / "run.tdw"
+    holders = [lock.Lock(path)]
+    plain = lock._try_lock
+
+    def late(fd: int, *, shared: bool = False) -> bool:
+        if len(holders) == 1:
+            holders[0].release()
+            holders.append(None)  # type: ignore[arg-type]  # so that this happens once
+            holders[1] = lock.Lock(path)
+        return plain(fd, shared=shared)
+
+    monkeypatch.setattr(lock, "_try_lock", late)
+    with pytest.raises(OpenElsewhere):
+        lock.Lock(path)
+    holders[1].release()
+    lock.Lock(path).release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_path_names_a_whole_file_at_every_instant(tmp_path):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    seen, stop, wrong = [0], threading.Event(), []
+
+    def look() -> None:
+        while not stop.is_set():
+            try:
+                with path.open("rb") as file:
+                    if file.read(8) != b"\x89HDF\r\n\x1a\n":
+                        wrong.append("not whole")
+            except OSError as error:
+                wrong.append(str(error))
+            seen[0] += 1
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        with store.open_writer(path) as writer:
+            for number in range(25):
+                writer.set_notes({"number": number})
+                with h5py.File(path) as file:
+                    assert file["losses/train"][0] == store_runs.losses(0, 1)["losses/train"][0]
+    finally:
+        stop.set()
+        watcher.join()
+    assert wrong == []
+    assert seen[0] > 50
