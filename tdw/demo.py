@@ -5,36 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 
 from tdw.config import RunConfig, configure
-from tdw.errors import AlreadyExists, TdwError
+from tdw.errors import AlreadyExists
 from tdw.project import Project
 
 FILE = "grok-p59.tdw"
 
 
 def settings() -> RunConfig:
-    """Settings found by trying. With a train fraction of 0.5 the test loss falls soon after the train loss; with 0.42 it
-    waits beyond 1900 epochs. Here it stays at its peak for a thousand epochs, and then falls within a few hundred.
+    """Settings found by trying: the train loss is below 0.1 at epoch 116, the test loss not before 1170, on processors that
+    round differently too. With more weight decay the delay is shorter; with fewer train pairs it is longer, but on some
+    processors the run does not generalise within three thousand epochs.
     """
     return configure(
         p=59,
         d_model=64,
         heads=4,
         d_mlp=256,
-        train_fraction=0.45,
+        train_fraction=0.5,
         lr=2e-3,
-        weight_decay=1.0,
+        weight_decay=0.5,
         epochs=3000,
         evaluate_every=5,
-        checkpoints="0:200:10, 200:900:50, 900:1800:20, 1800:3000:100",
+        checkpoints="0:200:10, 200:700:50, 700:1900:20, 1900:3000:100",
     )
 
 
 def check(path: Path) -> None:
-    """Raises AlreadyExists where the file is something else than the demo's own run, begun or finished."""
-    try:
-        with Project.open(path) as project:
-            if project.config.to_json() == settings().to_json():
-                return
-    except TdwError:
-        pass  # whatever it is, it is not ours to go on with
-    raise AlreadyExists(f"{path} exists and is not the demo's run: name another file, or give --force to replace it")
+    """Raises AlreadyExists where the file holds another run than the demo's own, and what opening a file raises."""
+    with Project.open(path) as project:
+        if project.config.to_json() != settings().to_json():
+            raise AlreadyExists(
+                f"{path} holds another run than the demo's: name another file, or give --force to replace it"
+            )

@@ -76,7 +76,7 @@ def test_train_makes_the_file_where_there_is_none(tmp_path):
         (["info", "nothing.tdw"], "nothing.tdw"),
         (["open", "there.tdw", "--no-browser"], "there.tdw"),
         (["analyze", "nothing.tdw", "--only", "evnts"], "did you mean 'events'"),
-        (["demo", "there.tdw", "--no-open"], "there.tdw exists and is not the demo's run"),
+        (["demo", "there.tdw", "--no-open"], "there.tdw"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
     ],
 )
