@@ -70,8 +70,10 @@ class OpenRun:
         self.project = Run.open(path)
 
     def refresh(self) -> bool:
-        """Take in what was committed since; True when something was."""
+        """Take in what was committed since; True when something was. Raises NotAProject when the file has gone."""
         with self.lock:
+            if not self.path.exists():
+                raise NotAProject(f"{self.path} is not there any more: put it back, or open another file")
             return self.project.refresh()
 
     def progress(self) -> dict[str, Any]:

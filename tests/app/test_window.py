@@ -1,0 +1,457 @@
+"""The whole window, driven in a real browser: a run is started, watched, stopped, resumed, analysed and explored."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import tdw
+from tdw import store
+
+pytestmark = pytest.mark.browser
+
+OPENED = ".tdw-item[data-section=open]"
+SMALL = {"p": 11, "d_model": 16, "heads": 2, "d_mlp": 16, "threads": 1}
+
+
+def enter(page, window) -> None:
+    """Open the window and wait until it is drawn."""
+    page.goto(window.address)
+    page.wait_for_selector(".tdw-themes")
+
+
+def painted(page) -> None:
+    """Wait until the run that is shown is drawn at its checkpoint."""
+    page.wait_for_function("window.tdw && tdw.count > 0 && tdw.painted === tdw.index && tdw.index >= 0")
+
+
+def fill(page, name: str, value: object) -> None:
+    page.fill(f"#tdw-input-{name} :is(textarea, input:not([type=range]))", str(value))
+
+
+def reason(page, name: str):
+    return page.locator(f"#tdw-field-{name} .tdw-said")
+
+
+def open_form(page, **settings: object) -> None:
+    page.click("#tdw-new-button")
+    page.wait_for_selector("#tdw-form", state="visible")
+    if any(name in SMALL and name != "p" for name in settings):
+        page.click("#tdw-more > button")
+    for name, value in settings.items():
+        fill(page, name, value)
+
+
+def start(page, file: Path, epochs: int, checkpoints: str, **more: object) -> None:
+    """Start a small run from the form and wait until it is shown."""
+    open_form(page, file=file, epochs=epochs, checkpoints=checkpoints, **SMALL, **more)
+    page.wait_for_selector("#tdw-start:not([disabled])")
+    page.wait_for_function("!document.querySelector('.tdw-said')")
+    page.click("#tdw-start")
+    page.wait_for_selector(f"{OPENED} >> text={file.stem}")
+
+
+def act(page, name: str) -> None:
+    page.click(f"{OPENED} .tdw-action >> text={name}")
+
+
+def copies(folder: Path, tiny_run: Path, *names: str) -> list[Path]:
+    return [Path(shutil.copy(tiny_run, folder / f"{name}.tdw")) for name in names]
+
+
+def test_nothing_open_says_what_to_do(page, open_window):
+    enter(page, open_window())
+    page.wait_for_selector("text=No run is open")
+    assert page.locator(".tdw-item").count() == 0
+
+
+def test_a_run_is_started_watched_stopped_resumed_analysed_and_explored(page, open_window, tmp_path):
+    window = open_window()
+    enter(page, window)
+    file = tmp_path / "flow.tdw"
+    start(page, file, epochs=200_000, checkpoints="0:1000:100, 0:200000:500")
+
+    # Watched: the curve and the checkpoints grow, the side bar counts.
+    page.wait_for_function("window.tdw?.count >= 2")
+    first = page.evaluate("tdw.count")
+    page.wait_for_function(f"tdw.count > {first}")
+    pace = page.locator(f"{OPENED} .tdw-pace")
+    page.wait_for_function("/ep\\/s.*left/.test(document.querySelector('.tdw-pace').textContent)")
+    assert "200\u202f000" in pace.text_content()
+    assert "train" in page.locator(f"{OPENED} .tdw-losses").text_content()
+    assert "test" in page.locator(f"{OPENED} .tdw-losses").text_content()
+
+    # A reload finds the job and its run again.
+    page.reload()
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Stop")
+    painted(page)
+
+    # Stopped: what is done stays.
+    act(page, "Stop")
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Resume")
+    assert store.locked_by(file) is None
+    with tdw.open(file) as run:
+        assert run.state == "unfinished"
+        stopped_at = len(run.epochs)
+    assert stopped_at > 500
+
+    # Resumed: goes on from there.
+    act(page, "Resume")
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Stop")
+    page.wait_for_function("document.querySelector('.tdw-item .tdw-pace').textContent.includes('ep/s')")
+    act(page, "Stop")
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Resume")
+    with tdw.open(file) as run:
+        assert len(run.epochs) > stopped_at
+
+    # Analysed: the panels appear, without a reload.
+    assert page.locator("text=Not analysed yet").count() > 0
+    act(page, "Analyse")
+    page.wait_for_selector(f"{OPENED}[data-state='']:not(:has(.tdw-action:text('Analyse'):visible))")
+    page.wait_for_function("!document.querySelector('#tdw-viewer').innerText.includes('Not analysed yet')")
+    with tdw.open(file) as run:
+        assert run.analysis("neuron_frequencies").checkpoints == run.checkpoints
+
+    # Explored.
+    painted(page)
+    page.keyboard.press("Home")
+    page.wait_for_function("tdw.painted === 0")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("tdw.painted === 1")
+
+
+def test_a_finished_run_says_so_and_leaves_no_record(page, open_window, tmp_path):
+    window = open_window()
+    enter(page, window)
+    file = tmp_path / "short.tdw"
+    start(page, file, epochs=100, checkpoints="0:100:10")
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Analyse")
+    with tdw.open(file) as run:
+        assert run.state == "finished"
+    assert page.locator(f"{OPENED} .tdw-action >> text=Resume").is_hidden()
+    assert list((window.state / "jobs").iterdir()) == []
+    # The form suggests another name by now.
+    page.click("#tdw-new-button")
+    page.wait_for_function("document.querySelector('#tdw-input-file :is(textarea, input)').value.endsWith('run-1.tdw')")
+    assert reason(page, "file").count() == 0
+
+
+def test_arrow_keys_move_every_panel_and_send_nothing(page, open_window, tiny_run):
+    window = open_window(tiny_run)
+    enter(page, window)
+    painted(page)
+    page.keyboard.press("Home")
+    page.wait_for_function("tdw.painted === 0")
+    sent = []
+    page.on("request", lambda request: sent.append(request.url))
+    for step in range(1, 25):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(f"tdw.painted === {step}")
+    assert sent == []
+
+
+def test_the_page_never_scrolls(page, open_window, tiny_run):
+    enter(page, open_window(tiny_run))
+    painted(page)
+    _does_not_scroll(page)
+    page.click("#tdw-new-button")
+    page.click("#tdw-more > button")
+    page.wait_for_selector("#tdw-input-threads", state="visible")
+    _does_not_scroll(page)
+
+
+def _does_not_scroll(page) -> None:
+    wide, high = page.evaluate("[document.scrollingElement.scrollWidth, document.scrollingElement.scrollHeight]")
+    assert (wide, high) == (1280, 800)
+    page.evaluate("scrollTo(0, 500)")
+    assert page.evaluate("scrollY") == 0
+
+
+def test_a_refused_path_is_a_sentence(page, open_window, tmp_path, tiny_run):
+    window = open_window()
+    enter(page, window)
+    text = tmp_path / "<b>notes.tdw"
+    text.write_text("not a run")
+    for path in (tmp_path / "missing.tdw", text, tmp_path):
+        page.fill("#tdw-path :is(textarea, input)", str(path))
+        page.click("#tdw-open-button")
+        page.locator("#tdw-state .tdw-place", has_text=str(path)).wait_for()
+        assert "Traceback" not in page.inner_text("body")
+    # With a run open, the sentence stands beside the field and the run stays.
+    page.fill("#tdw-path :is(textarea, input)", str(tiny_run))
+    page.press("#tdw-path :is(textarea, input)", "Enter")
+    painted(page)
+    page.fill("#tdw-path :is(textarea, input)", str(text))
+    page.click("#tdw-open-button")
+    page.wait_for_selector("#tdw-refusal:visible")
+    assert "<b>notes.tdw" in page.inner_text("#tdw-refusal")
+    assert page.locator("#tdw-refusal b").count() == 0
+    assert page.inner_text(f"{OPENED} b") == "tiny"
+    painted(page)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("p", "1", "is not allowed: give a whole number between 2 and 1000."),
+        ("checkpoints", "0:100:nonsense", "0:100:nonsense"),
+        ("epochs", "-5", "is not allowed: give a whole number between 1 and"),
+        ("file", "/no/such/folder/a.tdw", "There is no folder /no/such/folder"),
+        ("file", "", "No path was given"),
+    ],
+)
+def test_a_refused_setting_says_why_beside_its_field(page, window, tmp_path, field, value, sentence):
+    enter(page, window)
+    open_form(page, file=tmp_path / "a.tdw")
+    fill(page, field, value)
+    reason(page, field).wait_for()
+    assert sentence in reason(page, field).text_content()
+    page.wait_for_selector("#tdw-start[disabled]")
+    fill(page, field, {"p": 13, "checkpoints": "0:100:10", "epochs": 100, "file": tmp_path / "b.tdw"}[field])
+    page.wait_for_selector("#tdw-start:not([disabled])")
+    assert reason(page, field).count() == 0
+
+
+def test_the_preview_counts_as_one_types(page, window, tmp_path):
+    enter(page, window)
+    open_form(page, file=tmp_path / "a.tdw", p=59, epochs=1000)
+    for schedule, count in (("0:1000:100", 11), ("0:1000:10", 101)):
+        fill(page, "checkpoints", schedule)
+        page.wait_for_function(f"document.querySelector('#tdw-preview dd').textContent === '{count}'")
+    assert page.locator(".tdw-ticks i").count() == 101
+    assert " MB" in page.inner_text("#tdw-preview")
+
+
+def test_a_job_that_fails_says_why(page, open_window, tmp_path):
+    window = open_window()
+    enter(page, window)
+    file = tmp_path / "fails.tdw"
+    start(page, file, epochs=1_000_000, checkpoints="0:1000000:50000")
+    painted(page)
+    os.kill(store.locked_by(file), signal.SIGKILL)
+    page.wait_for_selector(f"{OPENED} .tdw-reason >> text=ended by signal 9")
+    act(page, "Dismiss")
+    page.wait_for_selector(f"{OPENED} .tdw-reason", state="hidden")
+    act(page, "Resume")  # what it had committed is kept
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Stop")
+    act(page, "Stop")
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Resume")
+
+
+def test_a_job_that_never_got_its_file_says_why(page, open_window, tmp_path):
+    window = open_window()
+    enter(page, window)
+    # Fits the disk by the form's estimate and not this machine's memory: only the job finds out.
+    file = tmp_path / "large.tdw"
+    open_form(page, file=file, p=997, d_mlp=16_384, epochs=1, checkpoints="0")
+    page.click("#tdw-start")
+    page.wait_for_selector(
+        "#tdw-state [data-kind=failed], #tdw-state [data-kind] .tdw-message h2 >> text=could not be started"
+    )
+    assert "GB of memory" in page.inner_text("#tdw-state")
+    assert "Traceback" not in page.inner_text("body")
+    assert not file.exists()
+    page.click("#tdw-state .tdw-action")
+    page.wait_for_selector("#tdw-form", state="visible")
+
+
+def test_a_job_is_found_again_by_a_server_started_later(page, open_window, tmp_path):
+    first = open_window()
+    enter(page, first)
+    file = tmp_path / "long.tdw"
+    start(page, file, epochs=1_000_000, checkpoints="0:1000000:50000")
+    painted(page)
+    pid = store.locked_by(file)
+    first.process.kill()
+    first.process.wait()
+    page.wait_for_selector("text=The server does not answer")
+    assert store.locked_by(file) == pid  # the job does not mind
+    second = open_window()
+    enter(page, second)
+    page.wait_for_selector(".tdw-running .tdw-item b >> text=long")
+    page.click(".tdw-running .tdw-choose")
+    painted(page)
+    act(page, "Stop")
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Resume")
+    assert store.locked_by(file) is None
+
+
+def test_training_started_elsewhere_on_a_known_file_is_found(page, open_window, tmp_path):
+    file = tmp_path / "elsewhere.tdw"
+    tdw.create(file, tdw.configure(**SMALL, epochs=1_000_000, checkpoints="0:1000000:100000"))
+    window = open_window(file)
+    enter(page, window)
+    act(page, "Train")
+    page.wait_for_function("tdw.count > 0")
+    act(page, "Stop")
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Resume")
+
+
+def test_switching_shows_the_other_run_everywhere(page, open_window, tmp_path, tiny_run):
+    one, two = copies(tmp_path, tiny_run, "one", "two")
+    window = open_window(one)
+    enter(page, window)
+    painted(page)
+    page.fill("#tdw-path :is(textarea, input)", f'  "{two}" ')
+    page.click("#tdw-open-button")
+    page.wait_for_selector(f"{OPENED} b >> text=two")
+    page.wait_for_selector(".tdw-file >> text=two.tdw")
+    painted(page)
+    page.click(".tdw-recent .tdw-choose")
+    page.wait_for_selector(f"{OPENED} b >> text=one")
+    page.wait_for_selector(".tdw-file >> text=one.tdw")
+    painted(page)
+    # The same tab shows it after a reload, and a new one the run opened last.
+    page.reload()
+    page.wait_for_selector(".tdw-file >> text=one.tdw")
+    other = page.context.new_page()
+    other.goto(f"http://{window.host}/")
+    other.wait_for_selector(".tdw-file >> text=one.tdw")
+
+
+def test_a_run_leaves_the_list_and_its_file_stays(page, open_window, tmp_path, tiny_run):
+    one, two = copies(tmp_path, tiny_run, "one", "two")
+    window = open_window(one)
+    assert window.do("open", path=str(two))[0] == 200
+    enter(page, window)
+    page.hover(".tdw-recent .tdw-item")
+    page.click(".tdw-recent .tdw-forget")
+    page.wait_for_selector(".tdw-recent .tdw-item", state="detached")
+    assert one.exists()
+
+
+def test_a_file_that_goes_away_is_said(page, open_window, tmp_path, tiny_run):
+    (one,) = copies(tmp_path, tiny_run, "one")
+    window = open_window(one)
+    enter(page, window)
+    painted(page)
+    one.unlink()
+    page.wait_for_selector("text=This file can no longer be read")
+
+
+def test_light_and_dark(browser, open_window, tiny_run):
+    window = open_window(tiny_run)
+    for scheme, other in (("light", "dark"), ("dark", "light")):
+        context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+        page = context.new_page()
+        enter(page, window)
+        painted(page)
+
+        def ground(page=page) -> list[str]:
+            return page.evaluate(
+                "['#tdw-side', '.tdw-viewer .tdw-doc', '#tdw-fields'].map((one) => getComputedStyle(document.querySelector(one)).backgroundColor)"
+            )
+
+        before = ground()
+        assert len(set(before)) == 1
+        page.click(f".tdw-themes [data-name={other}]")
+        page.wait_for_function(f"document.documentElement.dataset.theme === '{other}'")
+        after = ground()
+        assert len(set(after)) == 1
+        assert after != before
+        page.reload()
+        page.wait_for_selector(".tdw-themes")
+        assert ground() == after
+        page.click(".tdw-themes [data-name=system]")
+        assert ground() == before
+        context.close()
+
+
+def test_the_page_on_disk_leads_in(page, open_window, tmp_path):
+    """The browser is opened on a private file, whose name is all that a list of processes shows."""
+    seen, script = tmp_path / "seen", tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\nprintf %s "$1" > {seen}.part && mv {seen}.part {seen}\n')
+    script.chmod(0o700)
+    window = open_window(BROWSER=str(script))
+    page.wait_for_timeout(0)
+    while not seen.exists():
+        assert window.process.poll() is None
+    address = seen.read_text()
+    file = Path(urlsplit(address).path)
+    assert window.token not in address
+    assert file.stat().st_mode & 0o777 == 0o600
+    page.goto(address)
+    page.wait_for_selector(".tdw-themes")
+    assert urlsplit(page.url)[:3] == ("http", window.host, "/")
+    assert window.token not in page.url
+    window.stop()
+    assert not file.exists()
+
+
+def test_many_tabs_on_one_run_stay_alive(page, open_window, tiny_run):
+    window = open_window(tiny_run)
+    enter(page, window)
+    tabs = [page.context.new_page() for _ in range(6)]
+    for tab in tabs:
+        tab.goto(f"http://{window.host}/")
+        painted(tab)
+    # News still reach them all, also when the tab that listens for the others closes.
+    page.close()
+    tabs[0].click(f"{OPENED} .tdw-choose")
+    assert window.do("forget", path=str(tiny_run))[0] == 200
+    for tab in tabs:
+        tab.bring_to_front()
+        tab.wait_for_function("!document.querySelector('.tdw-recent .tdw-item')")
+        tab.keyboard.press("Home")
+        tab.wait_for_function("tdw.painted === 0")
+
+
+def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, open_window, tmp_path, tiny_run):
+    (file,) = copies(tmp_path, tiny_run, "victim")
+    window = open_window(file)
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><p>another origin</p>")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    context = browser.new_context()
+    try:
+        own = context.new_page()
+        enter(own, window)  # the cookie is there, and belongs to the same host
+        stranger = context.new_page()
+        stranger.goto(f"http://127.0.0.1:{server.server_port}/")
+        attempt = """async ([address, options]) => {
+            try { const r = await fetch(address, options); return [r.type, r.status, await r.text()]; }
+            catch (error) { return "failed"; }
+        }"""
+        base = f"http://{window.host}"
+        body = json.dumps({"path": str(file)})
+        forget = {"method": "POST", "credentials": "include", "body": body}
+        for options in (
+            [f"{base}/now", {"credentials": "include"}],
+            [f"{base}/do/forget", {**forget, "headers": {"Content-Type": "application/json"}}],
+        ):
+            assert stranger.evaluate(attempt, options) == "failed"
+        assert stranger.evaluate(attempt, [f"{base}/do/forget", {**forget, "mode": "no-cors"}]) == "failed"
+        framed = stranger.evaluate(
+            """async (address) => { const frame = document.createElement("iframe"); frame.src = address;
+               const loaded = new Promise((done) => { frame.onload = done; }); document.body.append(frame); await loaded;
+               try { return frame.contentDocument.body.innerText; } catch (error) { return "closed"; } }""",
+            base + "/",
+        )
+        assert framed in {"closed", ""}
+        assert any(entry["path"] == str(file) for entry in _library(window))
+    finally:
+        context.close()
+        server.shutdown()
+        server.server_close()
+
+
+def _library(window) -> list[dict]:
+    return next(message for message in json.loads(window.get("/now")) if message["type"] == "library")["entries"]
