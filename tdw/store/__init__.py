@@ -3,8 +3,10 @@
 layout.py    where everything lies: format 1.0
 slots.py     the commit record
 validate.py  is this a project file? nothing in it is believed before
+state.py     one open file, and the commit record that holds for it
 reader.py    Reader: what counts, compared with its checksums
 writer.py    Writer: commits, structural changes
+build.py     a whole new file, in the old one's place in one step
 lock.py      one writer at a time
 osfile.py    the few places where operating systems differ
 """

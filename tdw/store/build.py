@@ -14,8 +14,8 @@ from tdw.errors import CannotWrite, OpenElsewhere
 from tdw.store import osfile
 from tdw.store.layout import FilePlan, Skeleton
 from tdw.store.osfile import System, write_all
-from tdw.store.reader import State, load
 from tdw.store.slots import Record
+from tdw.store.state import State, load
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 

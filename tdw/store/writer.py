@@ -30,8 +30,9 @@ from tdw.store.layout import (
 )
 from tdw.store.lock import Lock
 from tdw.store.osfile import SYSTEM, System, copy_all, write_all
-from tdw.store.reader import Reader, State, load, open_reader, real_path
+from tdw.store.reader import Reader, open_reader
 from tdw.store.slots import BLOCK, Record
+from tdw.store.state import State, load, real_path
 from tdw.store.validate import check_safetensors
 
 

@@ -91,15 +91,15 @@ def reseal(path: Path) -> None:
     """Make the checksums right again for a structure that was changed on purpose."""
     from dataclasses import replace
 
-    from tdw.store import reader, validate
+    from tdw.store import state, validate
 
     with path.open("r+b") as file:
         size = path.stat().st_size
         layout = validate.read_layout(file.fileno(), path, size)
-        records = reader.read_slots(file.fileno(), layout)
+        records = state.read_slots(file.fileno(), layout)
         for slot, record in enumerate(records):
             assert record is not None
-            draft = reader.State(file.fileno(), path, 0, 0, layout, record, slot, True)
+            draft = state.State(file.fileno(), path, 0, 0, layout, record, slot, True)
             file.seek(layout.slot_offset(slot))
             file.write(replace(record, seal=draft.seal()).encode())
             file.flush()

@@ -13,7 +13,7 @@ import store_runs
 
 from tdw import store
 from tdw.errors import Damaged, NotAProject
-from tdw.store import reader as reader_module
+from tdw.store import state as state_module
 from tdw.store.validate import read_layout
 
 
@@ -142,7 +142,7 @@ def forge(path: Path, **changes: object) -> None:
     """Write commit records with other contents and right checksums."""
     with path.open("r+b") as file:
         layout = read_layout(file.fileno(), path, path.stat().st_size)
-        for slot, record in enumerate(reader_module.read_slots(file.fileno(), layout)):
+        for slot, record in enumerate(state_module.read_slots(file.fileno(), layout)):
             assert record is not None
             file.seek(layout.slot_offset(slot))
             file.write(replace(record, **changes).encode())  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from power import Cut, Entry, Recorder
 
 from tdw import store
 from tdw.errors import TdwError
-from tdw.store import reader as reader_module
+from tdw.store import state as state_module
 from tdw.store import writer as writer_module
 
 
@@ -136,14 +136,14 @@ def test_the_simulation_catches_a_missing_barrier(tmp_path, name):
 
 def test_the_simulation_catches_missing_tail_copies(tmp_path, monkeypatch):
     log = record(tmp_path)
-    plain = reader_module.State.read_array
+    plain = state_module.State.read_array
     monkeypatch.setattr(
-        reader_module.State,
+        state_module.State,
         "read_array",
         lambda self, name, start, end: self.read(self.layout.extents[name].offset + start, end - start),
     )
     monkeypatch.setattr(writer_module, "_mend_tail", lambda *_: False)
-    assert plain is not reader_module.State.read_array
+    assert plain is not state_module.State.read_array
     assert examine(log, tmp_path, every=1, random_states=1, stop_at_first=True)
 
 
