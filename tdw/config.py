@@ -96,7 +96,9 @@ class TrainingConfig:
     betas: tuple[float, float] = _setting((0.9, 0.98), "AdamW's two averaging factors", within=(0, 1))
     checkpoints: str = _setting("paper", f"epochs to keep, joined by commas: {schedule.FORMS}")
     evaluate_every: int = _setting(10, "epochs between measurements on the test pairs", within=(1, 10_000_000))
-    device: str = _setting("auto", "where to train; auto is the processor, which is what runs are compared on", choices=DEVICES)
+    device: str = _setting(
+        "auto", "where to train; auto is the processor, which is what runs are compared on", choices=DEVICES
+    )
     threads: int = _setting(0, "processor threads to train with; 0 leaves it to PyTorch", within=(0, 1_024))
 
 

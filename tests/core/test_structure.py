@@ -56,9 +56,10 @@ def imported(source):
                     found.update(alias.name for alias in node.names if alias.name in STEP)
                 else:
                     found.add(node.module.split(".")[1])
-            elif isinstance(node, (ast.If, ast.Try, ast.With, ast.ClassDef)):
-                if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):
-                    visit(ast.iter_child_nodes(node))
+            elif isinstance(node, (ast.Try, ast.With, ast.ClassDef)) or (
+                isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.dump(node.test)
+            ):
+                visit(ast.iter_child_nodes(node))
 
     visit(ast.parse(source).body)
     return found
