@@ -12,7 +12,7 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tdw.app.guard import App, Guard, Receive, Scope, Send, address
 from tdw.app.library import private_folder, write_private
@@ -97,9 +97,9 @@ def _run(application: App, listener: socket.socket, workbench: Workbench) -> Non
     import uvicorn
 
     class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: Any) -> None:
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             workbench.hub.close()  # open event streams would keep the server from ending
-            super().handle_exit(sig, frame)
+            await super().shutdown(sockets)
 
     config = uvicorn.Config(
         application,

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -371,9 +372,9 @@ def test_the_page_on_disk_leads_in(page, open_window, tmp_path):
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > {seen}.part && mv {seen}.part {seen}\n')
     script.chmod(0o700)
     window = open_window(BROWSER=str(script))
-    page.wait_for_timeout(0)
-    while not seen.exists():
-        assert window.process.poll() is None
+    deadline = time.monotonic() + 30
+    while not seen.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
     address = seen.read_text()
     file = Path(urlsplit(address).path)
     assert window.token not in address
