@@ -152,9 +152,9 @@ def test_a_live_reader_never_sees_a_wrong_value_nor_goes_backwards(tmp_path):
 
 @pytest.mark.slow
 def test_a_live_reader_over_a_long_time(tmp_path):
-    changes, inodes, _ = watch(tmp_path / "run.tdw", 3000)
-    assert changes > 400
-    assert inodes > 50
+    changes, inodes, _ = watch(tmp_path / "run.tdw", 1500)
+    assert changes > 100
+    assert inodes > 30
 
 
 def test_a_lock_on_a_sidecar_that_was_just_removed_is_no_lock(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 It does what training and analysing do, in random order, and says on its standard output what the file holds: `before` an
 act with the values that the act may lead to, `done` after it returned. What was said to be done must be there afterwards.
+Without a number of steps it starts a new run over the old one when that has become long.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def work(path: Path, seed: int, steps: int | None) -> None:
     choose = random.Random(seed)
     writer = store.open_writer(path) if path.exists() else None
     for count in itertools.count() if steps is None else range(steps):
-        if writer is None or writer.n_epochs > 30_000:
+        if writer is None or (steps is None and writer.n_epochs > 30_000):
             if writer is not None:
                 writer.close()
             say("create")
