@@ -56,7 +56,8 @@ def about(project: Run) -> str:
     size = project.size_bytes / 1e6
     parts = [f"{config.task} mod {config.p}", f"{len(project.checkpoints)} checkpoints", f"{size:.0f} MB"]
     if project.state != "finished":
-        parts[1:2] = [f"{max(len(project.epochs) - 1, 0)} of {project.planned_epochs} epochs"]
+        done = max(len(project.epochs) - 1, 0)
+        parts[1:2] = [f"{done:,} of {project.planned_epochs:,} epochs".replace(",", "\u202f")]
     return " · ".join(parts)
 
 
@@ -86,11 +87,15 @@ class OpenRun:
                 "epochs": len(project.epochs),
                 "planned_epochs": project.planned_epochs,
                 "checkpoints": len(project.checkpoints),
-                "train_loss": _last(project.train_loss),
-                "test_loss": _last(project.test_loss),
+                **self._losses(),
                 "analysed": self._analysed(),
                 "about": about(project),
             }
+
+    def _losses(self) -> dict[str, float | None]:
+        """The losses measured last. Only the tail is read: a run may have millions of epochs."""
+        tail = max(len(self.project.epochs) - self.project.config.evaluate_every - 1, 0)
+        return {f"{side}_loss": _last(self.project.series(f"losses/{side}", tail)) for side in ("train", "test")}
 
     def _analysed(self) -> dict[str, int]:
         """How many checkpoints every analysis has current results of, and how many there are."""

@@ -383,7 +383,7 @@ const tdwShell = (() => {
     parts.refusal.setAttribute("role", "alert");
     parts.refusal.hidden = true;
     parts.sections = {};
-    const names = { open: "Open", running: "Running", recent: "Recent" };
+    const names = { open: "Open", running: "Jobs", recent: "Recent" };
     const drawn = Object.entries(names).map(([name, label]) => {
       const list = make("ul");
       const root = make("section", `tdw-section tdw-${name}`, make("h3", "", label), list);

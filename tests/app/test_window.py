@@ -29,6 +29,14 @@ def enter(page, window) -> None:
     page.wait_for_selector(".tdw-themes")
 
 
+def show(page, window, path: Path) -> None:
+    """Open a run in a window that other tests use too: a new tab shows what was opened last."""
+    status, answer = window.do("open", path=str(path))
+    assert status == 200, answer
+    enter(page, window)
+    painted(page)
+
+
 def painted(page) -> None:
     """Wait until the run that is shown is drawn at its checkpoint."""
     page.wait_for_function("window.tdw && tdw.count > 0 && tdw.painted === tdw.index && tdw.index >= 0")
@@ -145,10 +153,8 @@ def test_a_finished_run_says_so_and_leaves_no_record(page, open_window, tmp_path
     assert reason(page, "file").count() == 0
 
 
-def test_arrow_keys_move_every_panel_and_send_nothing(page, open_window, tiny_run):
-    window = open_window(tiny_run)
-    enter(page, window)
-    painted(page)
+def test_arrow_keys_move_every_panel_and_send_nothing(page, window, tiny_run):
+    show(page, window, tiny_run)
     page.keyboard.press("Home")
     page.wait_for_function("tdw.painted === 0")
     sent = []
@@ -159,9 +165,8 @@ def test_arrow_keys_move_every_panel_and_send_nothing(page, open_window, tiny_ru
     assert sent == []
 
 
-def test_the_page_never_scrolls(page, open_window, tiny_run):
-    enter(page, open_window(tiny_run))
-    painted(page)
+def test_the_page_never_scrolls(page, window, tiny_run):
+    show(page, window, tiny_run)
     _does_not_scroll(page)
     page.click("#tdw-new-button")
     page.click("#tdw-more > button")
@@ -329,22 +334,18 @@ def test_a_run_leaves_the_list_and_its_file_stays(page, open_window, tmp_path, t
     assert one.exists()
 
 
-def test_a_file_that_goes_away_is_said(page, open_window, tmp_path, tiny_run):
+def test_a_file_that_goes_away_is_said(page, window, tmp_path, tiny_run):
     (one,) = copies(tmp_path, tiny_run, "one")
-    window = open_window(one)
-    enter(page, window)
-    painted(page)
+    show(page, window, one)
     one.unlink()
     page.wait_for_selector("text=This file can no longer be read")
 
 
-def test_light_and_dark(browser, open_window, tiny_run):
-    window = open_window(tiny_run)
+def test_light_and_dark(browser, window, tiny_run):
     for scheme, other in (("light", "dark"), ("dark", "light")):
         context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
         page = context.new_page()
-        enter(page, window)
-        painted(page)
+        show(page, window, tiny_run)
 
         def ground(page=page) -> list[str]:
             return page.evaluate(
@@ -387,27 +388,29 @@ def test_the_page_on_disk_leads_in(page, open_window, tmp_path):
     assert not file.exists()
 
 
-def test_many_tabs_on_one_run_stay_alive(page, open_window, tiny_run):
-    window = open_window(tiny_run)
-    enter(page, window)
+def test_many_tabs_on_one_run_stay_alive(page, window, tmp_path, tiny_run):
+    one, two = copies(tmp_path, tiny_run, "one", "two")
+    assert window.do("open", path=str(two))[0] == 200
+    show(page, window, one)
     tabs = [page.context.new_page() for _ in range(6)]
     for tab in tabs:
         tab.goto(f"http://{window.host}/")
         painted(tab)
     # News still reach them all, also when the tab that listens for the others closes.
     page.close()
-    tabs[0].click(f"{OPENED} .tdw-choose")
-    assert window.do("forget", path=str(tiny_run))[0] == 200
+    listed = f".tdw-recent .tdw-choose[title='{two}']"
+    for tab in tabs:
+        tab.wait_for_selector(listed, state="attached")
+    assert window.do("forget", path=str(two))[0] == 200
     for tab in tabs:
         tab.bring_to_front()
-        tab.wait_for_function("!document.querySelector('.tdw-recent .tdw-item')")
+        tab.wait_for_selector(listed, state="detached")
         tab.keyboard.press("Home")
         tab.wait_for_function("tdw.painted === 0")
 
 
-def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, open_window, tmp_path, tiny_run):
+def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, tmp_path, tiny_run):
     (file,) = copies(tmp_path, tiny_run, "victim")
-    window = open_window(file)
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -424,7 +427,7 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, open_windo
     context = browser.new_context()
     try:
         own = context.new_page()
-        enter(own, window)  # the cookie is there, and belongs to the same host
+        show(own, window, file)  # the cookie is there, and belongs to the same host
         stranger = context.new_page()
         stranger.goto(f"http://127.0.0.1:{server.server_port}/")
         attempt = """async ([address, options]) => {
