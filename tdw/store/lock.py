@@ -79,9 +79,11 @@ class Lock:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
         self._fd = os.open(self._path, flags, 0o666)
         if _try_lock(self._fd) and _names(self._path, self._fd):
-            os.lseek(self._fd, 0, os.SEEK_SET)
-            os.ftruncate(self._fd, 0)
-            os.write(self._fd, str(os.getpid()).encode())
+            # The lock is held whether or not it can say by whom: a full disk must not stop a planned run.
+            with contextlib.suppress(OSError):
+                os.lseek(self._fd, 0, os.SEEK_SET)
+                os.ftruncate(self._fd, 0)
+                os.write(self._fd, str(os.getpid()).encode())
             return True
         os.close(self._fd)
         return False

@@ -213,9 +213,9 @@ def test_a_real_disk_that_is_too_small(tmp_path):
         with pytest.raises(CannotWrite, match=r"the disk is full: 10\.\d MB are needed, 2\.\d MB are free\. Free some"):
             store_runs.create(tmp_path / "run.tdw", checkpoint_capacity=2400)
         assert list(tmp_path.iterdir()) == []
-        with store_runs.create(tmp_path / "run.tdw") as writer:
-            room = shutil.disk_usage(tmp_path).free
-            (tmp_path / "other").write_bytes(bytes(room - 8192))  # filled later by somebody else
+        store_runs.create(tmp_path / "run.tdw").close()
+        (tmp_path / "other").write_bytes(bytes(shutil.disk_usage(tmp_path).free))  # filled later by somebody else
+        with store.open_writer(tmp_path / "run.tdw") as writer:
             for _ in range(10):
                 store_runs.step(writer, 100, checkpoint=True, resume=True)  # a planned run goes on
             with pytest.raises(CannotWrite, match="the disk is full"):
