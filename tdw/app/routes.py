@@ -99,13 +99,14 @@ def _commands(workbench: Workbench) -> APIRouter:
     router = APIRouter(prefix="/do")
     runs, jobs = workbench.runs, workbench.jobs
 
-    def done(key: str | None = None) -> Response:
+    def done(key: str | None = None, **more: str) -> Response:
         workbench.hub.nudge()
-        return JSONResponse({"key": key}, headers=FRESH)
+        return JSONResponse({"key": key, **more}, headers=FRESH)
 
     @router.post("/open")
     def open_file(given: AtPath) -> Response:
-        return done(workbench.open(given.path))
+        key = workbench.open(given.path)
+        return done(key, path=str(runs.path(key)))
 
     @router.post("/forget")
     def forget(given: AtPath) -> Response:

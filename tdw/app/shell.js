@@ -83,9 +83,11 @@ const tdwShell = (() => {
   }
 
   async function openPath(text) {
-    const { key, error } = await post("open", { path: text || "" });
+    const { key, path, error } = await post("open", { path: text || "" });
     refuse(error ? { error, path: text } : null);
-    if (key) show(key);
+    if (!key) return;
+    paths.set(key, path);
+    show(key);
   }
 
   /** Say why a file was refused: in the large where nothing else is shown, else beside the path field. */
