@@ -219,10 +219,13 @@ class _StopOnInterrupt:
         return self.asked
 
     def __enter__(self) -> None:
-        self.before = signal.signal(signal.SIGINT, self._ask)
+        # Windows reaches a process of its own group with Ctrl-Break alone.
+        signals = [signal.SIGINT, *([signal.SIGBREAK] if sys.platform == "win32" else [])]
+        self.before = {number: signal.signal(number, self._ask) for number in signals}
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self.before)
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         if self.asked:
