@@ -1,0 +1,131 @@
+"""News: who listens hears what changed, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+
+from tdw.app import events
+from tdw.app.events import Hub
+
+
+async def heard(stream, count: int) -> list[dict]:
+    found = []
+    while len(found) < count:
+        piece = await anext(stream)
+        if piece.startswith("data: "):
+            found.append(json.loads(piece.removeprefix("data: ")))
+    return found
+
+
+def test_a_listener_hears_everything_first_and_then_what_changes():
+    world = {"a": {"n": 1}, "b": {"n": 1}}
+    hub = Hub(lambda: {topic: dict(message) for topic, message in world.items()})
+
+    async def scene() -> None:
+        one, two = hub.stream(), hub.stream()
+        assert await heard(one, 2) == [{"n": 1}, {"n": 1}]
+        assert await heard(two, 2) == [{"n": 1}, {"n": 1}]
+        world["b"]["n"] = 2
+        hub.nudge()
+        assert await heard(one, 1) == [{"n": 2}]
+        assert await heard(two, 1) == [{"n": 2}]
+        hub.close()
+        assert [piece async for piece in one] == []
+        assert [piece async for piece in two] == []
+
+    asyncio.run(scene())
+
+
+def test_a_slow_listener_gets_the_newest_of_each_kind():
+    world = {"a": {"n": 0}}
+    looked = threading.Event()
+
+    def look():
+        looked.set()
+        return {"a": dict(world["a"])}
+
+    hub = Hub(look)
+
+    async def scene() -> None:
+        stream = hub.stream()
+        assert await heard(stream, 1) == [{"n": 0}]
+        for number in range(1, 6):
+            world["a"]["n"] = number
+            looked.clear()
+            hub.nudge()
+            await asyncio.to_thread(looked.wait, 10)
+        seen = [0]
+        while seen[-1] < 5:
+            seen += [message["n"] for message in await heard(stream, 1)]
+        assert len(seen) < 6
+        hub.close()
+        await stream.aclose()
+
+    asyncio.run(scene())
+
+
+def test_nobody_looks_while_nobody_listens(monkeypatch):
+    monkeypatch.setattr(events, "TICK", 0.01)
+    looks = []
+    hub = Hub(lambda: looks.append(1) or {"a": {"n": 1}})
+
+    async def scene() -> None:
+        stream = hub.stream()
+        await heard(stream, 1)
+        watcher = hub._thread
+        await stream.aclose()
+        await asyncio.to_thread(watcher.join, 10)
+        assert not watcher.is_alive()
+        again = hub.stream()  # the next listener starts anew, with everything
+        assert await heard(again, 1) == [{"n": 1}]
+        hub.close()
+        await again.aclose()
+
+    assert looks == []
+    asyncio.run(scene())
+
+
+def test_silence_is_a_comment_now_and_then(monkeypatch):
+    monkeypatch.setattr(events, "SILENCE", 0.05)
+    hub = Hub(lambda: {"a": {"n": 1}})
+
+    async def scene() -> None:
+        stream = hub.stream()
+        await heard(stream, 1)
+        assert await anext(stream) == ": still here\n\n"
+        hub.close()
+        await stream.aclose()
+
+    asyncio.run(scene())
+
+
+def test_a_look_that_fails_is_logged_and_the_next_one_counts(monkeypatch, caplog):
+    monkeypatch.setattr(events, "TICK", 0.01)
+    answers = iter([ValueError("a mistake of ours")])
+
+    def look():
+        error = next(answers, None)
+        if error:
+            raise error
+        return {"a": {"n": 1}}
+
+    hub = Hub(look)
+
+    async def scene() -> None:
+        stream = hub.stream()
+        assert await heard(stream, 1) == [{"n": 1}]
+        hub.close()
+        await stream.aclose()
+
+    asyncio.run(scene())
+    assert "a mistake of ours" in caplog.text
+
+
+def test_the_window_never_loads_torch():
+    code = "import sys, tdw.app.server, tdw.app.routes, tdw.app.shell; print('torch' in sys.modules)"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert listed == "False\n"
