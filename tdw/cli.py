@@ -219,8 +219,9 @@ class _StopOnInterrupt:
         return self.asked
 
     def __enter__(self) -> None:
-        # Windows reaches a process of its own group with Ctrl-Break alone.
-        signals = [signal.SIGINT, *([signal.SIGBREAK] if sys.platform == "win32" else [])]
+        signals = [signal.SIGINT]
+        if sys.platform == "win32":  # reaches a process of its own group with Ctrl-Break alone
+            signals.append(signal.SIGBREAK)
         self.before = {number: signal.signal(number, self._ask) for number in signals}
 
     def __exit__(self, *_: object) -> None:

@@ -225,4 +225,4 @@ def test_a_real_disk_that_is_too_small(tmp_path):
             store_runs.check_exact(reader)
             assert reader.n_epochs == 1100
     finally:
-        os.system(f"umount {tmp_path}")
+        os.system(f"umount --lazy {tmp_path}")
