@@ -171,16 +171,14 @@ const tdwShell = (() => {
       state = { kind: "refused", title: "This file can no longer be read", text: sentence(run.error) };
     }
     parts.state.replaceChildren();
-    parts.state.dataset.kind = state ? state.kind : online ? "" : "offline";
+    parts.state.dataset.kind = state ? state.kind : "";
+    parts.offline.hidden = online;
+    document.documentElement.dataset.tdwLine = online ? "open" : "lost";
     if (state) {
       const card = make("div", "tdw-message", make("h2", "", state.title), make("p", "", state.text));
       if (state.path) card.append(make("p", "tdw-place", state.path));
       if (state.kind === "failed") card.append(action("Back to the form", () => view("new")));
       parts.state.append(card);
-    } else if (!online) {
-      parts.state.append(
-        make("div", "tdw-offline", "The server does not answer. Jobs go on without it; start it again with tdw."),
-      );
     }
   }
 
@@ -393,7 +391,10 @@ const tdwShell = (() => {
       parts.sections[name] = { root, list };
       return root;
     });
-    element.append(parts.refusal, make("div", "tdw-scroll", ...drawn), themes());
+    parts.offline = make("p", "tdw-offline", "The server does not answer. Jobs go on without it; start it again with tdw.");
+    parts.offline.setAttribute("role", "status");
+    parts.offline.hidden = true;
+    element.append(parts.refusal, make("div", "tdw-scroll", ...drawn), parts.offline, themes());
   }
 
   function newRun() {

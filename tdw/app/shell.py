@@ -12,6 +12,7 @@ import html
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -146,7 +147,8 @@ def window(workbench: Workbench) -> gr.Blocks:
         for event in (opens.click, path.submit):
             event(None, inputs=path, js="(path) => { tdwShell.openPath(path); }", **QUIET)
         new.click(None, js="() => { tdwShell.newRun(); }", **QUIET)
-        blocks.load(form.suggestion, outputs=file, **QUIET)
+        # The name written into the page may be taken by now. A free one is left alone: someone may be typing already.
+        blocks.load(lambda name: form.suggestion() if Path(name).exists() else gr.skip(), file, file, **QUIET)
     return blocks
 
 
