@@ -23,12 +23,13 @@ Array = NDArray[np.float32]
 Weights = Mapping[str, Array]
 
 
-def token_parts(weights: Mapping[str, Any], xp: ModuleType = np) -> tuple[Any, Any, Any]:
-    """Scores (side, operand, h), moved values (side, h, operand, d) and base (d,) of these weights.
+def token_parts(weights: Mapping[str, Any], into: Any = None, xp: ModuleType = np) -> tuple[Any, Any, Any]:
+    """Scores (side, operand, h), moved values (side, h, operand, width) and base (width,) of these weights.
 
     `moved` is what attending wholly to an operand instead of to '=' adds to the residual stream; `base` is the
-    residual stream when all attention is on '='. `xp` is numpy or torch, so that training differentiates the very
-    lines that the analyses and the viewer rest on.
+    residual stream when all attention is on '='. Both are multiplied by `into`, (d, width), where it is given: early,
+    while they are still narrow. `xp` is numpy or torch, so that training differentiates the very lines that the analyses
+    and the viewer rest on.
     """
     embed, position = weights["embed.W_E"], weights["pos_embed.W_pos"]
     query, key, value, output = (weights[f"blocks.0.attn.W_{name}"] for name in "QKVO")
@@ -38,8 +39,9 @@ def token_parts(weights: Mapping[str, Any], xp: ModuleType = np) -> tuple[Any, A
     shifted = xp.stack([embed[:p] + position[0], embed[:p] + position[1]]) - equals
     direction = (key @ (equals @ query)[:, :, None])[:, :, 0] / d_head**0.5  # (h, d)
     scores = shifted @ direction.T
-    moved = (shifted[:, None] @ value) @ output
-    base = equals + ((equals @ value)[:, None, :] @ output).sum((0, 1))
+    spread = output if into is None else output @ into  # (h, d_head, width)
+    moved = (shifted[:, None] @ value) @ spread
+    base = ((equals @ value)[:, None, :] @ spread).sum((0, 1)) + (equals if into is None else equals @ into)
     return scores, moved, base
 
 
@@ -59,9 +61,8 @@ def attention_pattern(scores: Array) -> tuple[Array, Array]:
 
 def neuron_tables(weights: Weights, neurons: Sequence[int]) -> Array:
     """For each neuron [c, U0[h, a] with h slower, U1[h, b]], (neurons, 1 + 2 * heads * p)."""
-    _, moved, base = token_parts(weights)
-    into = weights["blocks.0.mlp.W_in"][:, list(neurons)]  # (d, neurons)
-    tables = np.concatenate([base[None] @ into, moved.reshape(-1, base.shape[0]) @ into])
+    _, moved, base = token_parts(weights, weights["blocks.0.mlp.W_in"][:, list(neurons)])
+    tables = np.concatenate([base[None], moved.reshape(-1, base.shape[0])])
     return np.ascontiguousarray(tables.T, dtype=np.float32)
 
 

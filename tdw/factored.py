@@ -64,10 +64,9 @@ def padded(p: int) -> int:
 def tables(weights: Weights) -> Tables:
     """The tables of these weights, differentiable."""
     w_in, w_out, w_u = weights["blocks.0.mlp.W_in"], weights["blocks.0.mlp.W_out"], weights["unembed.W_U"]
-    scores, moved, base = token_parts(weights, torch)
-    rows = torch.cat([moved.reshape(-1, base.shape[0]), base[None]])
     unembed = torch.nn.functional.pad(w_u, (0, padded(w_u.shape[1]) - w_u.shape[1]))
-    return Tables(scores, rows @ torch.cat([w_in, unembed], dim=1), w_out @ unembed)
+    scores, moved, base = token_parts(weights, torch.cat([w_in, unembed], dim=1), torch)
+    return Tables(scores, torch.cat([moved.reshape(-1, base.shape[0]), base[None]]), w_out @ unembed)
 
 
 class Pairs:
@@ -80,23 +79,28 @@ class Pairs:
         device, pairs = a.device, a.shape[0]
         self.a, self.b, self.answer = a, b, answer[:, None]
         self.p, self.heads, self.d_mlp, self.width = p, heads, d_mlp, padded(p)
-        self.rows = 2 * heads * p + 1
-        self.per_pair = 2 * heads + 1
+        self.rows = 2 * heads * p  # of the operands; the row of the base comes after them
+        entries = 2 * heads
 
         head = torch.arange(heads, device=device) * p
-        columns = torch.cat(
-            [a[:, None] + head, heads * p + b[:, None] + head, torch.full((pairs, 1), self.rows - 1, device=device)], 1
-        ).flatten()
-        # The transpose is a second fixed pattern; `order` says where its values stand in the first.
-        self.order = torch.argsort(columns, stable=True)
-        counts = torch.bincount(columns, minlength=self.rows)
-        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        self.values = torch.ones(pairs, self.per_pair, dtype=dtype, device=device)
-        self.values_by_column = torch.ones(columns.shape[0], dtype=dtype, device=device)
+        columns = torch.cat([a[:, None] + head, heads * p + b[:, None] + head], dim=1)
+        self.values = torch.ones(pairs, entries + 1, dtype=dtype, device=device)
         self.pattern = _csr(
-            torch.arange(pairs + 1, device=device) * self.per_pair, columns, self.values.view(-1), (pairs, self.rows)
+            torch.arange(pairs + 1, device=device) * (entries + 1),
+            torch.cat([columns, torch.full((pairs, 1), self.rows, device=device)], dim=1).flatten(),
+            self.values.view(-1),
+            (pairs, self.rows + 1),
         )
-        self.transposed = _csr(starts, self.order // self.per_pair, self.values_by_column, (self.rows, pairs))
+        # For the way back, patterns without the column of ones: one row as long as all pairs would keep one thread busy.
+        self.columns = columns.flatten()
+        order = torch.argsort(self.columns, stable=True)
+        self.order = (
+            order // entries * (entries + 1) + order % entries
+        )  # where the transpose's values stand in `values`
+        counts = torch.bincount(self.columns, minlength=self.rows)
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        self.values_by_column = torch.ones(pairs * entries, dtype=dtype, device=device)
+        self.transposed = _csr(starts, order // entries, self.values_by_column, (self.rows, pairs))
         # Sums over all pairs with the same a (rows 0 .. p-1) or the same b (rows p .. 2p-1), in a fixed order: adding
         # by index is not reproducible with several threads.
         ones = torch.ones(2 * pairs, dtype=dtype, device=device)
@@ -104,12 +108,11 @@ class Pairs:
         summed = torch.cat([counts.new_zeros(1), torch.bincount(both, minlength=2 * p).cumsum(0)])
         self.summing = _csr(summed, torch.argsort(both, stable=True) % pairs, ones, (2 * p, pairs))
 
-        self.out = torch.empty(pairs, d_mlp + self.width, dtype=dtype, device=device)  # [pre, logits through attention]
-        self.active = torch.empty(pairs, d_mlp, dtype=dtype, device=device)
+        # [pre, then the neurons; the part of the logits that comes through attention alone]
+        self.out = torch.empty(pairs, d_mlp + self.width, dtype=dtype, device=device)
+        self.active = self.out[:, :d_mlp]
         self.logits = torch.empty(pairs, self.width, dtype=dtype, device=device)
-        self.pull: Tensor | None = (
-            None  # (pairs, neurons + width): gradient of `out`; only for pairs that are trained on
-        )
+        self.pull: Tensor | None = None  # gradient of `out`; only for pairs that are trained on
 
     def forward(self, at: Tables) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy (float64) and accuracy, on the device. Leaves in the buffers what `backward` needs.
@@ -120,7 +123,7 @@ class Pairs:
         self.used = at
         self._attend(at.scores)
         _sparse_product(self.pattern, at.mixed, self.out)
-        torch.clamp_min(self.out[:, : self.d_mlp], 0, out=self.active)
+        self.active.clamp_min_(0)
         torch.addmm(self.out[:, self.d_mlp :], self.active, at.direct, out=self.logits)
         top, self.top_answer = self.logits[:, : self.p].max(dim=1, keepdim=True)
         missed = top - self.logits.gather(1, self.answer)
@@ -137,9 +140,9 @@ class Pairs:
         pairs, heads, neurons = self.a.shape[0], self.heads, self.d_mlp
         if self.pull is None:
             self.pull = torch.empty_like(self.out)
-            self.push = self.logits.new_empty(self.rows, self.out.shape[1])
-            self.back = _csr(self.pattern.crow_indices(), self.pattern.col_indices(), torch.zeros_like(self.values).view(-1),
-                             (pairs, self.rows))  # fmt: skip
+            self.push = self.logits.new_empty(self.rows + 1, self.out.shape[1])
+            starts = torch.arange(pairs + 1, device=self.a.device) * 2 * heads
+            self.back = _csr(starts, self.columns, torch.zeros_like(self.values_by_column), (pairs, self.rows))
         # Softmax minus one-hot. At a right answer it is -rest / (1 + rest), not a difference of nearly equal numbers.
         scale = 1 / (1 + self.rest)
         wrong = self.logits.mul_(scale / pairs).scatter_(1, self.top_answer, scale / pairs)
@@ -152,14 +155,15 @@ class Pairs:
         torch.ops.aten.threshold_backward.grad_input(pulled, self.active, 0, grad_input=pulled)  # 0 where ReLU was off
         self.pull[:, neurons:] = wrong
         torch.index_select(self.values.view(-1), 0, self.order, out=self.values_by_column)
-        d_mixed = _sparse_product(self.transposed, self.pull, self.push)
-        torch.sparse.sampled_addmm(self.back, self.pull, self.used.mixed.t(), beta=0, out=self.back)
+        _sparse_product(self.transposed, self.pull, self.push[:-1])
+        torch.sum(self.pull, dim=0, out=self.push[-1])
+        torch.sparse.sampled_addmm(self.back, self.pull, self.used.mixed[:-1].t(), beta=0, out=self.back)
         weights = self.values[:, : 2 * heads]
-        shared = weights * self.back.values().view(pairs, self.per_pair)[:, : 2 * heads]
+        shared = weights * self.back.values().view(pairs, 2 * heads)
         shared -= weights * (shared[:, :heads] + shared[:, heads:]).repeat(1, 2)
         summed = _sparse_product(self.summing, shared, shared.new_empty(2 * self.p, 2 * heads))
         d_scores = torch.stack([summed[: self.p, :heads], summed[self.p :, heads:]])
-        return [d_scores, d_mixed, d_direct]
+        return [d_scores, self.push, d_direct]
 
     def _attend(self, scores: Tensor) -> None:
         heads = self.heads

@@ -43,7 +43,7 @@ def training_speed():
     from tdw import model, tasks, training
 
     for every in (1, 10):
-        config = tdw.configure(epochs=40, checkpoints="", evaluate_every=every)
+        config = tdw.configure(epochs=120, checkpoints="", evaluate_every=every)
         split = tasks.draw_split(config)
         sides = [tuple(map(torch.from_numpy, (*tasks.operands(s, config.p), tasks.answers(s, config)))) for s in split]
         initial = model.initial_weights(config)
@@ -68,7 +68,7 @@ def training_speed():
 
         plain(1)
         factored()
-        rounds = [(timed(lambda: plain(10)) / 10, timed(factored) / 40) for _ in range(5)]
+        rounds = [(timed(lambda: plain(10)) / 10, timed(factored) / 120) for _ in range(5)]
         slow, fast = (median(side) for side in zip(*rounds, strict=True))
         ratio = median([a / b for a, b in rounds])
         row(
