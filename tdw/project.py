@@ -164,25 +164,28 @@ class Project:
             raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
         return closed_form.neuron_map(self.weights(epoch), neuron)
 
-    def neuron_tables(self, neurons: Sequence[int]) -> NDArray[np.float32]:
-        """At every checkpoint, what these neurons' maps are made of: (checkpoints, neurons, 1 + 2 * heads * p), see
-        `tdw.closed_form.neuron_tables`.
+    def neuron_tables(self, neurons: Sequence[int], start: int = 0) -> NDArray[np.float32]:
+        """At every checkpoint from the start-th on, what these neurons' maps are made of: (checkpoints, neurons,
+        1 + 2 * heads * p), see `tdw.closed_form.neuron_tables`.
         """
         settings = self.config
         for neuron in neurons:
             if not 0 <= neuron < settings.d_mlp:
                 raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
-        out = np.empty((len(self.checkpoints), len(neurons), 1 + 2 * settings.heads * settings.p), dtype=np.float32)
-        for index in range(out.shape[0]):
-            out[index] = closed_form.neuron_tables(self.weights_at(index), neurons)
+        out = np.empty(
+            (max(len(self.checkpoints) - start, 0), len(neurons), 1 + 2 * settings.heads * settings.p), dtype=np.float32
+        )
+        for row in range(out.shape[0]):
+            out[row] = closed_form.neuron_tables(self.weights_at(start + row), neurons)
         return out
 
-    def attention_scores(self) -> NDArray[np.float32]:
-        """At every checkpoint, the scores that all neurons' maps share, (checkpoints, 2, heads, p)."""
+    def attention_scores(self, start: int = 0) -> NDArray[np.float32]:
+        """At every checkpoint from the start-th on, the scores that all neurons' maps share, (checkpoints, 2, heads, p)."""
         settings = self.config
-        out = np.empty((len(self.checkpoints), 2, settings.heads, settings.p), dtype=np.float32)
-        for index in range(out.shape[0]):
-            out[index] = closed_form.attention_scores(self.weights_at(index))
+        rows = max(len(self.checkpoints) - start, 0)
+        out = np.empty((rows, 2, settings.heads, settings.p), dtype=np.float32)
+        for row in range(rows):
+            out[row] = closed_form.attention_scores(self.weights_at(start + row))
         return out
 
     def series(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:

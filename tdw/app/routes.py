@@ -74,15 +74,15 @@ def _data(workbench: Workbench) -> APIRouter:
 
     @router.get("/runs/{key}/array/{name:path}")
     def array(key: str, name: str, request: Request) -> Response:
-        return _raw(runs.get(key).array(name, _whole(request.query_params.get("from", "0"), "from")))
+        return _raw(runs.get(key).array(name, _from(request)))
 
     @router.get("/runs/{key}/neurons")
-    def neurons(key: str, ids: str = "") -> Response:
-        return _raw(runs.get(key).neurons([_whole(part, "ids") for part in ids.split(",")]))
+    def neurons(key: str, request: Request, ids: str = "") -> Response:
+        return _raw(runs.get(key).neurons([_whole(part, "ids") for part in ids.split(",")], _from(request)))
 
     @router.get("/runs/{key}/scores")
-    def scores(key: str) -> Response:
-        return _raw(runs.get(key).scores())
+    def scores(key: str, request: Request) -> Response:
+        return _raw(runs.get(key).scores(_from(request)))
 
     @router.get("/now")
     def now() -> Response:
@@ -157,6 +157,11 @@ def _asset(path: Path, media_type: str) -> Callable[[], Response]:
 
 def _raw(data: Array) -> Response:
     return Response(data.tobytes(), media_type="application/octet-stream", headers=FRESH)
+
+
+def _from(request: Request) -> int:
+    """The row an answer begins with: a page asks only for what it does not have."""
+    return _whole(request.query_params.get("from", "0"), "from")
 
 
 def _whole(text: str, name: str) -> int:

@@ -144,15 +144,15 @@ class OpenRun:
             rows = self.project.series(name, start)
             return np.ascontiguousarray(rows, dtype=self.project.array_index()[name]["dtype"])
 
-    def neurons(self, ids: Iterable[int]) -> Array:
+    def neurons(self, ids: Iterable[int], start: int = 0) -> Array:
         """Float32 (checkpoint, neuron, 1 + 2 heads p): the closed form of the chosen neurons' maps. Raises SettingError."""
         with self.lock:
-            return np.ascontiguousarray(self.project.neuron_tables(list(ids)), dtype="<f4")
+            return np.ascontiguousarray(self.project.neuron_tables(list(ids), start), dtype="<f4")
 
-    def scores(self) -> Array:
+    def scores(self, start: int = 0) -> Array:
         """Float32 (checkpoint, 2, heads, p): attention scores relative to that of `=`."""
         with self.lock:
-            return np.ascontiguousarray(self.project.attention_scores(), dtype="<f4")
+            return np.ascontiguousarray(self.project.attention_scores(start), dtype="<f4")
 
     def close(self) -> None:
         """Let go of the file."""

@@ -123,9 +123,10 @@
     needScores() {
       const size = 2 * this.heads * this.p;
       if (this.scores && this.scores.length >= this.run.checkpoints.length * size) return null;
+      const had = this.scores || new Float32Array(0);
       this.scoresPending ??= this.run.source
-        .scores()
-        .then((bytes) => (this.scores = new Float32Array(bytes)))
+        .scores(had.length / size)
+        .then((bytes) => (this.scores = T.appended(had, new Float32Array(bytes))))
         .finally(() => (this.scoresPending = null));
       return this.scoresPending;
     }
@@ -138,17 +139,25 @@
       });
       const waits = neurons.filter((n) => this.pending.has(n)).map((n) => this.pending.get(n));
       if (missing.length) {
-        const fetched = this.fetch(missing);
-        for (const n of missing) this.pending.set(n, fetched);
-        waits.push(fetched);
+        // Those that a growing run has outrun need only their newest rows.
+        const outrun = missing.filter((n) => this.kept.has(n));
+        const from = Math.min(...outrun.map((n) => this.rows(this.kept.get(n))));
+        const unknown = missing.filter((n) => !this.kept.has(n));
+        for (const [group, start] of [[unknown, 0], [outrun, from]]) {
+          if (!group.length) continue;
+          const fetched = this.fetch(group, start);
+          for (const n of group) this.pending.set(n, fetched);
+          waits.push(fetched);
+        }
       }
       const scores = this.needScores();
       await Promise.all([...waits, scores]);
       return waits.length > 0;
     }
-    async fetch(neurons) {
+    async fetch(neurons, from) {
       try {
-        const all = new Float32Array(await this.run.source.neurons(neurons));
+        const before = new Map(neurons.map((n) => [n, this.kept.get(n)?.subarray(0, from * this.width) ?? new Float32Array(0)]));
+        const all = new Float32Array(await this.run.source.neurons(neurons, from));
         const rows = Math.floor(all.length / (neurons.length * this.width));
         neurons.forEach((neuron, i) => {
           const table = new Float32Array(rows * this.width);
@@ -157,7 +166,7 @@
             table.set(all.subarray(from, from + this.width), row * this.width);
           }
           this.kept.delete(neuron);
-          this.kept.set(neuron, table);
+          this.kept.set(neuron, T.appended(before.get(neuron), table));
           this.largestOf.delete(neuron);
         });
         let bytes = 0;

@@ -60,13 +60,13 @@
       const path = name.split("/").map(encodeURIComponent).join("/");
       return this.bytes(`/array/${path}?version=${encodeURIComponent(version)}${from ? `&from=${from}` : ""}`);
     }
-    /** Tables of the given neurons, (checkpoint, neuron, 1 + 2·heads·p) float32. */
-    neurons(ids) {
-      return this.bytes(`/neurons?ids=${ids.join(",")}`);
+    /** Tables of the given neurons from a checkpoint's index on, (checkpoint, neuron, 1 + 2·heads·p) float32. */
+    neurons(ids, from) {
+      return this.bytes(`/neurons?ids=${ids.join(",")}${from ? `&from=${from}` : ""}`);
     }
-    /** Attention scores, (checkpoint, 2, heads, p) float32. */
-    scores() {
-      return this.bytes("/scores");
+    /** Attention scores from a checkpoint's index on, (checkpoint, 2, heads, p) float32. */
+    scores(from) {
+      return this.bytes(`/scores${from ? `?from=${from}` : ""}`);
     }
     close() {
       this.aborter.abort();
@@ -78,6 +78,14 @@
     if (!Type) throw new T.Refused(`An array has the type ${dtype}, which this page cannot read.`);
     const values = new Type(buffer, 0, Math.floor(buffer.byteLength / Type.BYTES_PER_ELEMENT));
     return dtype === "<i8" ? Float64Array.from(values, Number) : values; // epochs: far below 2^53
+  };
+
+  /** `fresh` behind `old`: rows that were appended since. */
+  T.appended = (old, fresh) => {
+    const all = new fresh.constructor(old.length + fresh.length);
+    all.set(old);
+    all.set(fresh, old.length);
+    return all;
   };
 
   /** What the page knows of a run: the manifest and the arrays its panels name, kept up to date as rows are appended. */
@@ -139,12 +147,7 @@
       if (same && old.rows === rows) return old;
       const keep = same && old.rows < rows ? old.rows : 0;
       const fresh = rows > keep ? typed(await this.source.array(name, entry.version, keep), entry.dtype) : typed(new ArrayBuffer(0), entry.dtype);
-      let data = fresh;
-      if (keep) {
-        data = new fresh.constructor(keep * stride + fresh.length);
-        data.set(old.data.subarray(0, keep * stride));
-        data.set(fresh, keep * stride);
-      }
+      let data = keep ? T.appended(old.data.subarray(0, keep * stride), fresh) : fresh;
       // A row committed between manifest and array may come along: it is cut off until a manifest announces it.
       if (data.length > rows * stride) data = data.subarray(0, rows * stride);
       const complete = stride ? Math.floor(data.length / stride) : 0;

@@ -61,6 +61,9 @@ def test_neurons_and_scores_rebuild_the_maps(window, base, tiny_run):
         p, heads, checkpoints = 11, 2, len(run.checkpoints)
         tables = np.frombuffer(window.get(f"{base}/neurons?ids=3,15"), "<f4").reshape(checkpoints, 2, 1 + 2 * heads * p)
         scores = np.frombuffer(window.get(f"{base}/scores"), "<f4").reshape(checkpoints, 2, heads, p)
+        assert window.get(f"{base}/neurons?ids=3,15&from=4") == tables[4:].tobytes()
+        assert window.get(f"{base}/scores?from=4") == scores[4:].tobytes()
+        assert window.get(f"{base}/scores?from=9999") == b""
         constant, rest = tables[-1, 1, 0], tables[-1, 1, 1:].reshape(2, heads, p)
         e0, e1 = np.exp(scores[-1, 0])[:, :, None], np.exp(scores[-1, 1])[:, None, :]
         pre = constant + ((e0 * rest[0][:, :, None] + e1 * rest[1][:, None, :]) / (e0 + e1 + 1)).sum(axis=0)

@@ -123,14 +123,11 @@ class Served:
                 rows = project.series(unquote("/".join(rest)))[int(asked.get("from", 0)) :]
                 return 200, "application/octet-stream", np.ascontiguousarray(rows).tobytes()
             if what == "neurons":
-                tables = project.neuron_tables([int(n) for n in asked["ids"].split(",")])
+                tables = project.neuron_tables([int(n) for n in asked["ids"].split(",")], int(asked.get("from", 0)))
                 return 200, "application/octet-stream", np.ascontiguousarray(tables, "<f4").tobytes()
             if what == "scores":
-                return (
-                    200,
-                    "application/octet-stream",
-                    np.ascontiguousarray(project.attention_scores(), "<f4").tobytes(),
-                )
+                scores = project.attention_scores(int(asked.get("from", 0)))
+                return 200, "application/octet-stream", np.ascontiguousarray(scores, "<f4").tobytes()
         return 404, "text/plain", b"not found"
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

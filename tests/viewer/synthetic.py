@@ -173,11 +173,11 @@ class Made:
             for name in names
         }
 
-    def neuron_tables(self, neurons: list[int]) -> np.ndarray:
-        return np.stack([closed_form.neuron_tables(weights, neurons) for weights in self.weights[: self.kept]])
+    def neuron_tables(self, neurons: list[int], start: int = 0) -> np.ndarray:
+        return np.stack([closed_form.neuron_tables(weights, neurons) for weights in self.weights[start : self.kept]])
 
-    def attention_scores(self) -> np.ndarray:
-        return np.stack([closed_form.attention_scores(weights) for weights in self.weights[: self.kept]])
+    def attention_scores(self, start: int = 0) -> np.ndarray:
+        return np.stack([closed_form.attention_scores(weights) for weights in self.weights[start : self.kept]])
 
     def neuron_map(self, epoch: int, neuron: int) -> np.ndarray:
         return closed_form.neuron_map(self.weights[self._epochs.index(epoch)], neuron)
