@@ -54,6 +54,7 @@ const tdwShell = (() => {
         shown.started = true;
         const wanted = new URLSearchParams(location.hash.slice(1)).get("run") || message.current;
         if (wanted) show(wanted);
+        else parts.instance.open(null);
       }
     }
   }
@@ -129,8 +130,10 @@ const tdwShell = (() => {
       : { error: "this run is not known here: open its file by path" };
     shown.opening = null;
     if (shown.key === key) {
-      if (error) shown.refused = { error, path };
-      else {
+      if (error) {
+        shown.refused = { error, path };
+        parts.instance.open(null);
+      } else {
         shown.mounted = key;
         parts.instance.open(`/runs/${key}`);
       }
@@ -366,7 +369,7 @@ const tdwShell = (() => {
     paint();
     system.addEventListener("change", paint);
     new MutationObserver(paint).observe(document.body, { attributeFilter: ["class"] }); // Gradio sets its own
-    parts.instance = window.TdwViewer.mount(viewer, { base: null, events: news });
+    parts.instance = window.TdwViewer.mount(viewer, { events: news });
     document.addEventListener("tdw:action", (event) => {
       const key = event.detail.key || shown.key;
       if (event.detail.action === "new") newRun();

@@ -1,4 +1,5 @@
-// The synchronised page: one slider, every panel at the same checkpoint. `TdwViewer.mount(element, {base, events})`.
+// The synchronised page: one slider, every panel at the same checkpoint. `TdwViewer.mount(element, {base, events})`, where
+// base is a run's address, null for none, or left out while it is not known; `open(base)` then says it.
 (function (T) {
   "use strict";
 
@@ -35,7 +36,9 @@
       });
       this.listen();
       this.publish();
-      this.open(options.base ?? null);
+      if (options.base !== undefined) this.open(options.base);
+      // Nothing is said about the first run yet: whoever waits, waits until it is painted.
+      else this.ready = new Promise((resolve) => (this.first = resolve));
     }
     // ---- the handle for tests and scripts -----------------------------------------------------------------------------
     publish() {
@@ -82,6 +85,7 @@
     /** Show the run at `base`, or the page of no run for null. Resolves when it is painted. */
     open(base) {
       this.ready = this.opening(base);
+      if (this.first) this.ready.then(this.first, this.first);
       return this.ready;
     }
     async opening(base) {
