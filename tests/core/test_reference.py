@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file
 
 import tdw
-from tdw import closed_form, model
+from tdw import closed_form, model, tasks
 from tdw.analyses import ANALYSES, registry
 from tdw.analyses.view import View
 
@@ -79,6 +79,17 @@ def test_arrays_from_given_weights(folder, epoch):
     to_a, to_b = closed_form.attention_pattern(closed_form.attention_scores(weights))
     pattern = np.stack([to_a, to_b, 1 - to_a - to_b], axis=-1).transpose(1, 2, 0, 3).reshape(29 * 29, 4, 3)
     assert close(pattern, arrays[f"epoch{epoch}/attention_pattern"])
+
+
+def test_seeds_mean_what_they_mean_in_transformerlens(folder):
+    figures, arrays = folder
+    config = tdw.configure(**CONFIG)
+    theirs = weights_of(arrays, 0)
+    ours = model.initial_weights(config)
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name].numpy(), array) for name, array in theirs.items())
+    train, test = tasks.draw_split(config)
+    assert (train.tolist(), test.tolist()) == (figures["train_indices"], figures["test_indices"])
 
 
 def test_a_file_made_from_given_weights_and_split_repeats_the_losses(folder, tmp_path):

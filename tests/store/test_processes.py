@@ -39,7 +39,7 @@ def test_a_second_writer_is_refused_at_once_and_told_by_whom(tmp_path):
         start = time.monotonic()
         with pytest.raises(OpenElsewhere, match=rf"run\.tdw is being written to by process {process.pid}: wait until"):
             store.open_writer(path)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 30  # the other one holds it for 60 s
         with pytest.raises(OpenElsewhere, match=f"process {process.pid}"):
             store_runs.create(path, overwrite=True)
         with store.open_reader(path) as reader:
