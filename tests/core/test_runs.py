@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 import tdw
-from tdw import job, store
+from tdw import job, model, store
 from tdw.analyses import find
 from tdw.analyses import registry as registry_module
 from tdw.analyses.runner import analyze
@@ -303,3 +303,39 @@ def test_the_smallest_moduli_go_all_the_way(p, tmp_path):
         assert run.info()["state"] == "finished"
         for name in ("loss", "embedding_frequencies", "neuron_frequencies"):
             assert run.figure(name, 20).data
+
+
+def test_a_new_schedule_holds_for_the_epochs_ahead(tiny, tmp_path):
+    path = tmp_path / "schedule.tdw"
+    tdw.create(path, tiny)
+    asked = iter([False] * 11 + [True])
+    tdw.train(path, stop=lambda: next(asked))
+    tdw.train(path, checkpoints="0:40:3")
+    with tdw.open(path) as run:
+        assert run.checkpoints == [0, 5, 10, *range(12, 40, 3), 40]
+        assert run.planned_checkpoints == run.checkpoints
+        assert run.verify() == []
+
+
+def test_key_frequencies_are_those_a_tenth_of_the_neurons_follow(tmp_path):
+    path = tmp_path / "keys.tdw"
+    settings = {"p": 11, "d_model": 8, "heads": 1, "d_mlp": 20, "epochs": 1, "train_fraction": 0.5, "checkpoints": ""}
+    config = tdw.configure(**settings)
+    weights = {name: np.zeros(shape, np.float32) for name, shape in model.shapes(config).items()}
+    # Uniform attention copies the embedding; neuron n reads cos 4 (sixteen of them), cos 2 (three) or cos 5 (one).
+    x = np.arange(11)
+    for column, k in enumerate((4, 2, 5)):
+        weights["embed.W_E"][:11, column] = np.cos(2 * np.pi * k * x / 11)
+    weights["blocks.0.attn.W_V"][0] = np.eye(8)
+    weights["blocks.0.attn.W_O"][0] = np.eye(8)
+    for neuron in range(20):
+        weights["blocks.0.mlp.W_in"][0 if neuron < 16 else 1 if neuron < 19 else 2, neuron] = 1
+    weights["pos_embed.W_pos"][2, :3] = 3  # far enough above zero that no ReLU bends the wave
+    tdw.create(path, config, weights=weights)
+    tdw.train(path)
+    with tdw.open(path) as run:
+        assert run.key_frequencies() is None
+    tdw.analyze(path)
+    with tdw.open(path) as run:
+        assert run.key_frequencies() == [2, 4]
+        assert run.analysis("neuron_clusters").arrays["count"][0].tolist() == [0, 3, 0, 16, 1]
