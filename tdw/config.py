@@ -70,7 +70,7 @@ SEEDS = (0, 2**63 - 1)
 class TaskConfig:
     """What is learnt: the pairs, their answers, and which of them are shown in training."""
 
-    task: str = _setting("add", "what is computed from the pair (a, b): add is (a + b) mod p", choices=TASKS)
+    task: str = _setting("add", "what is learnt of a pair (a, b); add: (a + b) mod p", choices=TASKS)
     p: int = _setting(113, "modulus: operands and answers are 0 .. p-1", within=(2, 1_000))
     data_seed: int = _setting(598, "seed of the split into train and test pairs", within=SEEDS)
     train_fraction: float = _setting(0.3, "share of the p*p pairs that is trained on", within=(0, 1), exclusive=True)

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,14 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-CHROMIUM_FLAGS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests import chromium
 
 
 @dataclass
@@ -161,15 +153,11 @@ def _end_jobs(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Headless Chromium: the system's, else the one Playwright installed."""
+    """Headless Chromium."""
     from playwright.sync_api import sync_playwright
 
-    flags = list(CHROMIUM_FLAGS)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        flags.append("--no-sandbox")  # Chromium refuses to run as root with it
     with sync_playwright() as playwright:
-        found = shutil.which("chromium") or shutil.which("chromium-browser")
-        running = playwright.chromium.launch(executable_path=found, args=flags)
+        running = chromium.launch(playwright)
         yield running
         running.close()
 

@@ -125,16 +125,13 @@ def help_once():
 
 def slider(path):
     """Script time of a slider step in headless Chromium, and frames dropped."""
-    import shutil
-
     from playwright.sync_api import sync_playwright
 
+    from tests import chromium
     from tests.viewer.measure import measure
 
     with sync_playwright() as playwright, tdw.open(path) as run:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = chromium.launch(playwright)
         for name, found in measure(browser, run).items():
             row(
                 f"one step of the slider, four panels, {name}",

@@ -72,18 +72,16 @@ def measure(browser: Any, project: Any, steps: int = STEPS) -> dict[str, dict[st
 
 def main() -> None:
     """Measure a file given on the command line, or a made-up run of the paper's size."""
-    import shutil
-
     from playwright.sync_api import sync_playwright
 
     import tdw
+    from tests import chromium
 
     from .synthetic import Made
 
     project = tdw.open(sys.argv[1]) if len(sys.argv) > 1 else Made(p=59, d_model=64, d_mlp=256, checkpoints=20)
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        browser = chromium.launch(playwright)
         for name, row in measure(browser, project).items():
             sys.stdout.write(f"{name:<12}" + "  ".join(f"{key} {value:.2f}" for key, value in row.items()) + "\n")
         browser.close()

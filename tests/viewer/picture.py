@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import tdw
-from tests.conftest import CHROMIUM_FLAGS, start_window
+from tests import chromium
+from tests.conftest import start_window
 
 ASSETS = Path(__file__).parents[2] / "assets"
 
@@ -38,8 +39,7 @@ def main() -> None:
         path.parent.mkdir()
         shutil.copy(source, path)
         window = start_window(Path(home, "state"), str(path), HOME=home)
-        flags = [*CHROMIUM_FLAGS, "--no-sandbox"]
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        browser = chromium.launch(playwright)
         for theme in ("light", "dark"):
             page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=theme)
             page.goto(window.address)
