@@ -6,7 +6,9 @@ analyses, and the closed form of any neuron. `ProjectWriter` is the only way in 
 
 from __future__ import annotations
 
+import json
 import uuid
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -207,7 +209,7 @@ class Project:
                 found[f"analysis/{name}/{array}"] = {
                     "dtype": plan.dtype,
                     "shape": [item.rows, *plan.row_shape],
-                    "version": f"{self.id}-{item.parameters.get('computed', item.version)}",
+                    "version": f"{self.id}-{item.version}-{zlib.crc32(json.dumps(item.parameters, sort_keys=True).encode())}",
                 }
         return found
 

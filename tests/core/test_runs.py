@@ -193,10 +193,12 @@ def test_analyses_are_stored_and_left_alone_when_current(tiny_run, monkeypatch):
     )
     monkeypatch.setitem(registry_module.ANALYSES, item.name, changed)
     with tdw.open(tiny_run) as run:
+        before = run.array_index()["analysis/neuron_clusters/frequency"]["version"]
         assert [name for name, at in run.info()["analyses"].items() if at["stale"]] == ["neuron_clusters"]
     assert tdw.analyze(tiny_run) == ["neuron_clusters"]
     with tdw.open(tiny_run) as run:
         assert run.analysis("neuron_clusters").parameters == {"threshold": 0.5}
+        assert run.array_index()["analysis/neuron_clusters/frequency"]["version"] != before
         assert run.verify() == []
 
 
