@@ -16,8 +16,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import settings
 
 from tests import chromium
+
+# The same examples on every run, so that what lands does not depend on luck, and no deadline, because machines are busy;
+# `pytest --hypothesis-profile=explore` looks for new ones.
+settings.register_profile("repeat", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None)
+settings.load_profile("repeat")
 
 
 @dataclass

@@ -32,9 +32,11 @@ def measure(name, view):
 
 
 def slow_shares(neuron):
-    """Share of each frequency by plain sums over all pairs and the definition of the 3 x 3 block."""
+    """Share of each frequency by plain sums over all pairs and the definition of the 3 x 3 block; none if constant."""
     p = len(neuron)
     centred = neuron - neuron.mean()
+    if not centred.any():
+        return [0.0] * (p // 2)
     waves = {0: [[1.0] * p]}
     for k in range(1, p // 2 + 1):
         waves[k] = [[f(2 * math.pi * k * x / p) for x in range(p)] for f in (math.cos, math.sin)]
