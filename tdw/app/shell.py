@@ -229,8 +229,9 @@ def _form(workbench: Workbench) -> gr.Textbox:
         return [*said, json.dumps(answer), form.suggestion(verdict.path) if "job" in answer else gr.skip()]
 
     outputs = [reasons[name] for name in names]
-    for control in inputs:
-        control.change(typing, inputs, [*outputs, preview, start], trigger_mode="always_last", **QUIET)
+    # One event for all fields: with one for each, an answer to what was typed before could come last and stay.
+    typed = [control.change for control in inputs]
+    gr.on(typed, typing, inputs, [*outputs, preview, start], trigger_mode="always_last", **QUIET)
     start.click(starting, inputs, [*outputs, outcome, shown[form.WHERE]], **QUIET)
     cancel.click(None, js="() => { tdwShell.cancelNew(); }", **QUIET)
     return shown[form.WHERE]
