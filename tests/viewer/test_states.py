@@ -114,13 +114,14 @@ def test_training_is_followed_live(show: Show, served: Served, made: Made) -> No
     assert page.evaluate("[window.tdw.index, window.tdw.painted]") == [1, 1]
     # arrays that only grew are asked for from where they end
     assert any("losses/train" in path and "from=451" in path for path in served.requests)
-    assert any("/scores?from=5" in path for path in served.requests)
-    assert any("/neurons?" in path and "from=5" in path for path in served.requests)
     for index in (1, 4, 6):  # rows that came at different times
         go(page, index)
+        page.wait_for_function(f"window.tdw.probe('neuron_activations', 2, 0, 0).drawn === {index}")
         exact = brute_force(made.weights[index], 2)
         found = np.array(page.evaluate("window.tdw.panel('neuron_activations').map(2)"))
         np.testing.assert_allclose(found.reshape(exact.shape), exact, rtol=1e-5, atol=1e-5)
+    assert any("/scores?from=5" in path for path in served.requests)
+    assert any("/neurons?" in path and "from=5" in path for path in served.requests)
 
 
 def test_a_run_without_checkpoints_shows_its_losses(show: Show, made: Made) -> None:
