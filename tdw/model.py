@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tdw.config import ModelConfig, RunConfig
+from tdw.config import RunConfig
 from tdw.errors import SettingError
 
 Weights = dict[str, Tensor]
@@ -109,6 +109,3 @@ def plain_attention(weights: Weights, residual: Tensor) -> Tensor:
 def plain_loss(logits: Tensor, answers: Tensor) -> Tensor:
     """Mean cross-entropy in float64, the plain way."""
     return functional.cross_entropy(logits.double(), answers)
-
-
-__all__ = ["ModelConfig", "Weights", "check_weights", "initial_weights", "plain_forward", "plain_loss", "shapes"]
