@@ -22,9 +22,9 @@ from typing import Any, Literal
 
 import tdw
 from tdw import store
-from tdw.app.library import private_folder, write_private
 from tdw.app.runs import OpenRun, Runs, key_of
 from tdw.errors import AppError, TdwError
+from tdw.private import private_folder, write_private
 
 Kind = Literal["train", "analyze"]
 State = Literal["starting", "running", "stopping", "finished", "stopped", "failed"]

@@ -1,14 +1,8 @@
-"""What the window remembers between starts: the project files it has seen, in a private folder.
-
-The folder is platformdirs' state folder of this user, or `$TDW_STATE_DIR`. It and everything in it is readable by its
-owner alone (0700, 0600), and files are replaced whole, so that a crash leaves the old one or the new one.
-"""
+"""What the window remembers between starts: the project files it has seen, in the user's private folder."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -16,45 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import platformdirs
 
-from tdw.errors import AppError
+from tdw.private import state_folder, write_private
 
 KEPT = 50  # files remembered; older ones drop off the list
-
-
-def state_folder() -> Path:
-    """The private folder, made when it is not there. Raises AppError when it cannot be made private."""
-    given = os.environ.get("TDW_STATE_DIR")
-    folder = Path(given) if given else Path(platformdirs.user_state_dir("tdw", appauthor=False))
-    return private_folder(folder)
-
-
-def private_folder(folder: Path) -> Path:
-    """`folder`, made where needed, open to its owner only."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
-    except OSError as error:
-        raise AppError(
-            f"the folder for private state, {folder}, cannot be used ({error.strerror}): "
-            "make it yours, or name another in TDW_STATE_DIR"
-        ) from error
-    return folder
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step, readable by its owner only."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made 0600
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @dataclass(frozen=True)

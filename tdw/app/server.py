@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdw.app.guard import App, Guard, Receive, Scope, Send, address
-from tdw.app.library import private_folder, write_private
 from tdw.app.workbench import Workbench
 from tdw.errors import AppError
+from tdw.private import private_folder, write_private
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -18,6 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Left to right: nothing imports to its right. Modules of one step may import each other.
 FLOW = [
     {"errors"},
+    {"private"},
     {"schedule"},
     {"config"},
     {"segment", "fourier", "closed_form"},
