@@ -115,8 +115,12 @@ def _run(application: App, listener: socket.socket, workbench: Workbench) -> Non
 
 @contextlib.contextmanager
 def _listening(port: int | None) -> Iterator[socket.socket]:
-    """A socket that takes connections already; they wait until the server is up."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    """A socket that takes connections already; they wait until the server is up.
+
+    Its protocol is named, because asyncio sends small answers at once only on sockets that say they are TCP: else each
+    answer waits 40 ms for the browser to acknowledge its head.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         if sys.platform != "win32":  # there it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
