@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw import blobs, closed_form, config, store
+from tdw import blobs, closed_form, config, notes, store
 from tdw.config import RunConfig
 from tdw.errors import AnalysisNotFound, CheckpointNotFound, Drift, SettingError, UnknownName
 from tdw.segment import Arrays, Segment, Series, State
@@ -66,6 +66,11 @@ class Project:
     def id(self) -> str:
         """The run's own name, a UUID: copies of a file share it."""
         return str(self._store.config["id"])
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What someone wrote about the run: `title`, `tags` (a list) and `remark`, empty where nothing was."""
+        return notes.known(self._store.notes())
 
     @property
     def environments(self) -> list[dict[str, Any]]:
@@ -342,6 +347,15 @@ class ProjectWriter(Project):
         }
         if described != self._store.config:
             self._store.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
+
+    def set_notes(
+        self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None
+    ) -> None:
+        """Change the notes: None leaves one as it is, empty text takes it away. Raises SettingError, CannotWrite."""
+        before = self._store.notes()
+        after = notes.changed(before, title, tags, remark)
+        if after != before:
+            self._store.set_notes(after)
 
     def plan_analyses(self, plans: Sequence[store.AnalysisPlan], remove: Sequence[str] = ()) -> None:
         """Make room for results; rows of the same analysis under the same version and parameters stay."""

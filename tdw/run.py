@@ -69,6 +69,7 @@ class Run(Project):
             "path": str(self.path),
             "format": f"tdw {FORMAT_VERSION[0]}.{FORMAT_VERSION[1]}",
             "id": self.id,
+            **self.notes,
             "state": self.state,
             "epochs": max(len(self.epochs) - 1, 0),
             "planned_epochs": self.planned_epochs,

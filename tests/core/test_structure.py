@@ -17,8 +17,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # Left to right: nothing imports to its right. Modules of one step may import each other.
 FLOW = [
-    {"errors"},
-    {"private"},
+    {"errors", "text"},
+    {"private", "notes"},
     {"schedule"},
     {"config"},
     {"segment", "fourier", "closed_form"},
