@@ -1,4 +1,5 @@
-"""The command `tdw`. Each command is a few lines round the same call that Python offers; only this module prints.
+"""The command `tdw`. Each command is a few lines round the same call that Python offers; only this module prints, and
+what it prints is text: no name, note or error of a file reaches the terminal as anything else.
 
 Exit codes: 0, 2 for an error the user can act on (one line on standard error), 130 after Ctrl-C with all that was done
 stored.
@@ -7,7 +8,6 @@ stored.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tdw import __version__, config
 from tdw.errors import TdwError
+from tdw.text import json_text, visible
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -30,7 +31,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and end with 2."""
-        self.exit(2, f"tdw: {message}; see `{self.prog} --help`\n")
+        self.exit(2, f"tdw: {visible(message)}; see `{self.prog} --help`\n")
+
+
+def say(*lines: str, error: bool = False) -> None:
+    """Print each line as one line, at once, with everything shown that a terminal would obey instead."""
+    for line in lines:
+        print(visible(line), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.command(arguments) or 0)
     except TdwError as error:
-        print(f"tdw: {error}", file=sys.stderr)
+        say(f"tdw: {error}", error=True)
         return 2
     except BrokenPipeError:  # whoever read our output has had enough
         sys.stderr.close()
@@ -91,6 +98,12 @@ def parser() -> Parser:
     _add_file(sub, "project file")
     sub.add_argument("--json", action="store_true", help="as JSON")
 
+    sub = add("note", note_command)
+    _add_file(sub, "project file")
+    sub.add_argument("--title", metavar="TEXT", help="the title, in place of the old one")
+    sub.add_argument("--tag", nargs="+", action="extend", metavar="TEXT", help="all tags, in place of the old ones")
+    sub.add_argument("--remark", metavar="TEXT", help="a remark of any number of lines, in place of the old one")
+
     _add_file(add("verify", verify_command), "project file")
 
     sub = add("demo", demo_command)
@@ -111,7 +124,7 @@ def open_command(arguments: argparse.Namespace) -> None:
         arguments.file,
         port=arguments.port,
         open_browser=not arguments.no_browser,
-        announce=lambda line: print(line, flush=True),
+        announce=say,
     )
 
 
@@ -121,7 +134,7 @@ def new_command(arguments: argparse.Namespace) -> None:
     from tdw import job
 
     job.create(arguments.file, settings, overwrite=arguments.force)
-    print(f"{arguments.file}: {_plan(settings)}. `tdw train {arguments.file}` trains it.")
+    say(f"{arguments.file}: {_plan(settings)}. `tdw train {arguments.file}` trains it.")
 
 
 def train_command(arguments: argparse.Namespace) -> int:
@@ -135,12 +148,12 @@ def train_command(arguments: argparse.Namespace) -> int:
 
     if settings is not None:
         job.create(arguments.file, settings)
-        print(f"{arguments.file}: {_plan(settings)}.", flush=True)
+        say(f"{arguments.file}: {_plan(settings)}.")
         given = {}
     stop = _StopOnInterrupt()
-    with stop, training_progress(arguments.file.name) as report:
+    with stop, training_progress(visible(arguments.file.name)) as report:
         finished = job.train(arguments.file, progress=report, stop=stop, allow_drift=arguments.allow_drift, **given)
-    print(_outcome(arguments.file, finished))
+    say(*_outcome(arguments.file, finished))
     return 0 if finished else STOPPED
 
 
@@ -149,9 +162,9 @@ def analyze_command(arguments: argparse.Namespace) -> int:
     from tdw.analyses.runner import analyze
     from tdw.progress import analysis_progress
 
-    with analysis_progress(arguments.file.name) as report:
+    with analysis_progress(visible(arguments.file.name)) as report:
         done = analyze(arguments.file, arguments.only, force=arguments.force, progress=report)
-    print(f"{arguments.file}: " + (f"{', '.join(done)} stored." if done else "all results are there and current."))
+    say(f"{arguments.file}: " + (f"{', '.join(done)} stored." if done else "all results are there and current."))
     return 0
 
 
@@ -162,9 +175,22 @@ def info_command(arguments: argparse.Namespace) -> None:
     with open_run(arguments.file) as run:
         information = run.info()
         if arguments.json:
-            print(json.dumps(information, indent=2, ensure_ascii=False))
+            say(*json_text(information, indent=2).split("\n"))
         else:
-            print("\n".join(_described(run, information)))
+            say(*_described(run, information))
+
+
+def note_command(arguments: argparse.Namespace) -> None:
+    """Write a title, tags or a remark into a project file, or print what is noted. Empty text ("") takes one away."""
+    from tdw.project import Project, ProjectWriter
+
+    given = (arguments.title, arguments.tag, arguments.remark)
+    if given == (None, None, None):
+        with Project.open(arguments.file) as project:
+            say(*_noted(project.notes) or [f"{arguments.file}: nothing is noted."])
+    else:
+        with ProjectWriter.open(arguments.file) as writer:
+            writer.set_notes(*given)
 
 
 def verify_command(arguments: argparse.Namespace) -> int:
@@ -174,9 +200,9 @@ def verify_command(arguments: argparse.Namespace) -> int:
     with open_run(arguments.file) as run:
         damage = run.verify()
     for sentence in damage:
-        print(f"tdw: {arguments.file}: {sentence}", file=sys.stderr)
+        say(f"tdw: {arguments.file}: {sentence}", error=True)
     if not damage:
-        print(f"{arguments.file}: every byte that counts is as it was written.")
+        say(f"{arguments.file}: every byte that counts is as it was written.")
     return 2 if damage else 0
 
 
@@ -193,16 +219,16 @@ def demo_command(arguments: argparse.Namespace) -> int:
     else:
         demo.check(path)
     stop = _StopOnInterrupt()
-    with stop, training_progress(path.name) as report:
+    with stop, training_progress(visible(path.name)) as report:
         finished = job.train(path, progress=report, stop=stop)
     if not finished:
-        print(_outcome(path, finished))
+        say(*_outcome(path, finished))
         return STOPPED
-    with analysis_progress(path.name) as report_analysis:
+    with analysis_progress(visible(path.name)) as report_analysis:
         analyze(path, progress=report_analysis)
     with open_run(path) as run:
-        print("\n".join(_learnt(run)))
-    print(f"The run is in {path.resolve()}", flush=True)
+        say(*_learnt(run))
+    say(f"The run is in {path.resolve()}")
     if not arguments.no_open:
         arguments.file = path
         open_command(arguments)
@@ -280,7 +306,7 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds < 6_000 else f"about {seconds / 3600:.1f} h"
 
 
-def _outcome(path: Path, finished: bool) -> str:
+def _outcome(path: Path, finished: bool) -> list[str]:
     from tdw.run import open as open_run
 
     with open_run(path) as run:
@@ -288,8 +314,8 @@ def _outcome(path: Path, finished: bool) -> str:
             f"{path}: {run.info()['epochs']} of {run.planned_epochs} epochs, {len(run.checkpoints)} checkpoints stored."
         )
         if not finished:
-            return f"{reached} Stopped; `tdw train {path}` goes on."
-        return "\n".join([reached, *_learnt(run)])
+            return [f"{reached} Stopped; `tdw train {path}` goes on."]
+        return [reached, *_learnt(run)]
 
 
 def _learnt(run: Run) -> list[str]:
@@ -322,6 +348,17 @@ def between(interval: tuple[int, int]) -> str:
     return str(high) if high - low <= 1 else f"{low + 1} to {high}"
 
 
+def _noted(notes: dict[str, Any]) -> list[str]:
+    """What is noted about a run, in lines; a remark's own lines stand below each other."""
+    lines = [f"title: {notes['title']}"] if notes["title"] else []
+    if notes["tags"]:
+        lines.append(f"tags: {', '.join(notes['tags'])}")
+    if notes["remark"]:
+        first, *more = notes["remark"].split("\n")
+        lines += [f"remark: {first}", *(f"        {line}" for line in more)]
+    return lines
+
+
 def _described(run: Run, information: dict[str, Any]) -> list[str]:
     settings = run.config
     stored = information["analyses"]
@@ -331,6 +368,7 @@ def _described(run: Run, information: dict[str, Any]) -> list[str]:
         f"{information['size_bytes'] / 1e6:.1f} MB",
         f"{settings.task} mod {settings.p} · d_model {settings.d_model} · {settings.heads} heads · d_mlp {settings.d_mlp} · "
         f"{settings.train_fraction:.0%} of the pairs in training · lr {settings.lr:g} · weight decay {settings.weight_decay:g}",
+        *_noted(information),
     ]
     if run.checkpoints:
         lines.append(f"checkpoints ({len(run.checkpoints)}): {', '.join(map(str, run.checkpoints))}")
