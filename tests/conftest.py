@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +28,10 @@ from tests import chromium
 settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile("repeat")
+
+# What this user's own window remembers is none of the tests' business, nor theirs its.
+os.environ["TDW_STATE_DIR"] = tempfile.mkdtemp(prefix="tdw-state-")
+atexit.register(shutil.rmtree, os.environ["TDW_STATE_DIR"], ignore_errors=True)
 
 
 @dataclass

@@ -7,15 +7,20 @@ import errno
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tdw.errors import CannotWrite, OpenElsewhere
 from tdw.store import osfile
-from tdw.store.layout import FilePlan, Skeleton
+from tdw.store.layout import FilePlan
 from tdw.store.osfile import System, write_all
 from tdw.store.slots import Record
-from tdw.store.state import State, load
+from tdw.store.state import State, compare, keep_in_mind
+from tdw.store.structure import layout_of
+
+if TYPE_CHECKING:
+    from tdw.store.skeleton import Skeleton
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -69,6 +74,8 @@ def build(
     renamed: gets an entry before the rename is tried, from when on the outcome is not known.
     close_old: closes the file that is there now, for systems that rename over no open file.
     """
+    from tdw.store.walk import walk  # HDF5 is loaded where a file is made, and not to read one
+
     layout, beside = skeleton.layout, temporary(path)
     with contextlib.suppress(FileNotFoundError):
         system.unlink(beside)  # of a process that was killed; the lock is ours
@@ -88,11 +95,14 @@ def build(
         record = replace(record, seal=State(fd, path, 0, 0, layout, record, 0, alike=True).seal())
         for slot, one in enumerate((record, record.next(clean=True))):
             write_all(system, fd, one.encode(), layout.slot_offset(slot))
-        state = load(fd, path)  # a file that would not open must not take the place of one that does
+        # A file that would not open must not take the place of one that does. It was written here, so it is walked here.
+        structure = walk(fd, path, layout.size)
+        state = compare(fd, path, layout_of(structure, path))
         for name in layout.growing:
             state.check(name)
         if not system.lock_shared(fd):
             raise OpenElsewhere(f"{beside} is being written to by another program: close it there.")
+        keep_in_mind(state, structure)  # readers must not take it for a stranger's from the instant it has its name
         system.fsync(fd)
         renamed.append(True)
         if not system.replaces_open_files:

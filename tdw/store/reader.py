@@ -54,15 +54,8 @@ class Reader:
 
     def _adopt(self, state: State) -> None:
         """Make a state the current one, with what is derived from it."""
-        config, notes = (
-            parse_json(self._sealed_bytes(state, name), f"{self.path}: {name}") for name in ("config", "notes")
-        )
+        config, notes = (parse_json(state.sealed(name), f"{self.path}: {name}") for name in ("config", "notes"))
         self._state, self._config, self._notes = state, config, notes
-
-    @staticmethod
-    def _sealed_bytes(state: State, name: str) -> bytes:
-        extent = state.layout.extents[name]
-        return bytes(state.read(extent.offset, extent.nbytes))
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +92,16 @@ class Reader:
     def notes(self) -> dict[str, Any]:
         """Title, tags, remarks, bookmarks: whatever was set."""
         return dict(self._notes)
+
+    @property
+    def made_here(self) -> bool:
+        """Whether the file was written on this computer by this user; one that was not is rebuilt before it is changed."""
+        return self._state.made
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether this opening was the first of a run that was not made here, which is worth a word to the user."""
+        return self._state.unfamiliar
 
     @property
     def size_bytes(self) -> int:

@@ -12,11 +12,17 @@ from pathlib import Path
 
 from tdw.errors import Damaged, NotAProject, ProjectError
 from tdw.store import osfile
+from tdw.store.known import recall, remember
 from tdw.store.layout import CHECKPOINTS, LOSSES, Layout
 from tdw.store.slots import BLOCK, Record, decode
-from tdw.store.validate import read_layout
+from tdw.store.strangers import examined
+from tdw.store.structure import Structure, layout_of
+from tdw.store.validate import check_superblock, parse_json
 
 CHUNK = 8 << 20
+_WHAT_TO_DO = (
+    "`tdw verify {0}` lists all that is wrong, `tdw recover {0} NEW` saves the rest; or use a copy made earlier."
+)
 
 
 @dataclass
@@ -33,6 +39,8 @@ class State:
     alike: bool  # the other slot says the same
     # array -> (bytes, CRC-32 of them) that have been compared with a record
     checked: dict[str, tuple[int, int]] = field(default_factory=dict)
+    made: bool = True  # its structure was written here; else it was adopted after a look, and is not written to
+    unfamiliar: bool = False  # this user had never seen the run before
 
     def index(self, name: str) -> int:
         """Position of a growing array in the records."""
@@ -44,10 +52,7 @@ class State:
 
     def damaged(self, what: str) -> Damaged:
         """The error for bytes that are not what they were."""
-        return Damaged(
-            f"{self.path} is damaged: {what}. `tdw verify {self.path.name}` lists all that is wrong; "
-            "use a copy made earlier."
-        )
+        return Damaged(f"{self.path} is damaged: {what}. {_WHAT_TO_DO.format(self.path.name)}")
 
     def read(self, offset: int, count: int) -> bytearray:
         """Bytes of the file. Raises Damaged where it ends early, ProjectError where the disk fails."""
@@ -95,6 +100,11 @@ class State:
             for at in range(start, end, CHUNK):
                 crc = zlib.crc32(self.read(at, min(CHUNK, end - at)), crc)
         return crc
+
+    def sealed(self, name: str) -> bytes:
+        """One of the arrays that never change, as bytes."""
+        extent = self.layout.extents[name]
+        return bytes(self.read(extent.offset, extent.nbytes))
 
     def resume(self) -> bytearray:
         """The valid resume state, compared with its checksum (Damaged)."""
@@ -147,11 +157,35 @@ def say_the_same(records: list[Record | None]) -> bool:
 
 
 def load(fd: int, path: Path) -> State:
-    """Validate an open file: structure, commit records, seal, small arrays. The caller closes fd on an error."""
+    """Validate an open file: structure, commit records, seal, small arrays. The caller closes fd on an error.
+
+    A file that was neither made nor seen here before is examined by a process of its own.
+    """
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise NotAProject(f"{path} is no project file: it is a {_kind(status.st_mode)}.")
-    layout = read_layout(fd, path, status.st_size)
+    check_superblock(fd, path, status.st_size)
+    known = recall(fd, path, status.st_size)
+    if known is not None:
+        state = compare(fd, path, known.layout)
+        state.made = known.made
+        return state
+    structure = examined(fd, path, status.st_size)
+    state = compare(fd, path, layout_of(structure, path))
+    state.made = False
+    state.unfamiliar = keep_in_mind(state, structure)
+    return state
+
+
+def keep_in_mind(state: State, structure: Structure) -> bool:
+    """Remember a file that was made or looked at; whether its run is new to this user."""
+    run = str(parse_json(state.sealed("config"), f"{state.path}: config").get("id", ""))
+    return remember(state.fd, state.layout, structure, run=run, made=state.made)
+
+
+def compare(fd: int, path: Path, layout: Layout) -> State:
+    """Find the commit record that holds, and compare the seal and the small arrays with their checksums."""
+    status = os.fstat(fd)
     for attempt in range(20):
         records = read_slots(fd, layout)
         slot = newest(records)
@@ -159,7 +193,7 @@ def load(fd: int, path: Path) -> State:
             break
         time.sleep(0.002 * attempt)  # a writer can be quicker than two reads; not twenty times
     else:
-        raise Damaged(f"{path} is damaged: neither of its two commit records is whole. Use a copy of it made earlier.")
+        raise Damaged(f"{path} is damaged: neither of its two commit records is whole. {_WHAT_TO_DO.format(path.name)}")
     record = records[slot]
     assert record is not None
     if not all(credible(one, layout) for one in records if one is not None):

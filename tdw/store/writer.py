@@ -26,7 +26,6 @@ from tdw.store.layout import (
     FilePlan,
     Layout,
     canonical,
-    plan_file,
 )
 from tdw.store.lock import Lock
 from tdw.store.osfile import SYSTEM, System, copy_all, write_all
@@ -227,10 +226,10 @@ class Writer(Reader):
     # Changing the structure
 
     def _plan(self) -> FilePlan:
-        layout, state = self._state.layout, self._state
+        layout = self._state.layout
         return FilePlan(
-            config=self._sealed_bytes(state, "config"),
-            notes=self._sealed_bytes(state, "notes"),
+            config=canonical(self._config),
+            notes=canonical(self._notes),
             split_train=self.read("split/train"),
             split_test=self.read("split/test"),
             epochs=self.planned_epochs,
@@ -274,6 +273,20 @@ class Writer(Reader):
             self._alive()
             self._restructure(replace(self._plan(), notes=canonical(notes)))
 
+    def rebuild(self) -> None:
+        """Put a fresh file in the place of one that was made elsewhere, with all it holds, after comparing every byte.
+
+        Raises Damaged where something does not match its checksum; CannotWrite, the old file being what it was.
+        """
+        with self._lock:
+            self._alive()
+            wrong = self.verify()
+            if wrong:
+                raise self._state.damaged(
+                    f"{wrong[0]}, and a file that was made elsewhere is taken over whole or not at all"
+                )
+            self._restructure(self._plan())
+
     def _still_there(self) -> None:
         """Refuse to put a new file in the place of one that is not ours."""
         try:
@@ -287,6 +300,8 @@ class Writer(Reader):
 
     def _restructure(self, plan: FilePlan) -> None:
         """Build the file that a plan asks for out of this one, and put it in its place."""
+        from tdw.store.skeleton import plan_file
+
         old = self._state
         skeleton = plan_file(plan)
         kept = _kept(old.layout, skeleton.layout, old.record)
@@ -295,6 +310,9 @@ class Writer(Reader):
             for name, count in kept.items():
                 source, target = old.layout.extents[name], skeleton.layout.extents[name]
                 copy_all(self._system, old.fd, source.offset, fd, target.offset, count)
+                if not old.made and name in old.layout.growing:  # else it was mended when it was opened
+                    tail = old.record.tails[old.index(name)]
+                    write_all(self._system, fd, tail, target.offset + count - len(tail))
             return _carried(old, skeleton.layout, kept)
 
         renamed: list[bool] = []
@@ -339,6 +357,11 @@ class Writer(Reader):
             with contextlib.suppress(OSError):  # it is closed all the same, and all that was reported is on the disk
                 self._system.close(self._state.fd)
             self._writing.release()
+
+    def abandon(self) -> None:
+        """Let go of the file without a word in it."""
+        with self._lock:
+            self._let_go()
 
     def refresh(self) -> bool:
         """Nobody else writes: there is nothing new to see."""
@@ -398,6 +421,8 @@ def create(
 
     Raises AlreadyExists unless overwrite, OpenElsewhere, CannotWrite.
     """
+    from tdw.store.skeleton import plan_file
+
     given, real = Path(path), real_path(path)
     plan = FilePlan(
         config=canonical(config),
@@ -457,6 +482,8 @@ def _refuse_existing(given: Path, real: Path, *, overwrite: bool) -> None:
 def open_writer(path: Path | str, *, system: System = SYSTEM) -> Writer:
     """Open a project file to write to it; more is checked than for reading.
 
+    One that was not made on this computer is rebuilt as a fresh file first: what a stranger laid out is never written to.
+
     Raises OpenElsewhere, NotAProject, NewerFormat, Damaged, CannotWrite.
     """
     given, real = Path(path), real_path(path)
@@ -469,7 +496,7 @@ def open_writer(path: Path | str, *, system: System = SYSTEM) -> Writer:
             try:
                 with contextlib.suppress(FileNotFoundError):
                     system.unlink(temporary(real))  # of a process that was killed
-                return Writer(given, _ready(fd, given, real, system), lock, system)
+                writer = Writer(given, _ready(fd, given, real, system), lock, system)
             except BaseException:
                 with contextlib.suppress(OSError):
                     system.close(fd)
@@ -477,6 +504,13 @@ def open_writer(path: Path | str, *, system: System = SYSTEM) -> Writer:
         except BaseException:
             lock.release()
             raise
+        if not writer.made_here:
+            try:
+                writer.rebuild()
+            except BaseException:
+                writer.abandon()
+                raise
+        return writer
 
 
 def _ready(fd: int, given: Path, real: Path, system: System) -> State:
@@ -495,7 +529,7 @@ def _ready(fd: int, given: Path, real: Path, system: System) -> State:
     torn = False
     for name in state.layout.growing:
         state.check(name)
-        torn |= _mend_tail(state, name, system)
+        torn |= state.made and _mend_tail(state, name, system)
     if torn:
         system.datasync(fd)
     if state.record.resume_slot >= 0:

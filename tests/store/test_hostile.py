@@ -14,7 +14,7 @@ import store_runs
 from tdw import store
 from tdw.errors import Damaged, NotAProject
 from tdw.store import state as state_module
-from tdw.store.validate import read_layout
+from tdw.store.walk import read_layout
 
 
 def _external(file: h5py.File) -> None:

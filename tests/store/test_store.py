@@ -17,10 +17,11 @@ from store_runs import blob, check_exact, losses, plan, rows, step
 
 from tdw import store
 from tdw.store import AnalysisPlan, ArrayPlan
-from tdw.store.layout import BLOCK, FilePlan, plan_file
+from tdw.store.layout import BLOCK, FilePlan
 from tdw.store.osfile import System
+from tdw.store.skeleton import plan_file
 from tdw.store.slots import Record, decode
-from tdw.store.validate import read_layout
+from tdw.store.walk import read_layout
 
 
 def test_a_new_file_holds_its_plan_and_nothing_else(tmp_path):

@@ -1,0 +1,110 @@
+"""What this user has made or looked at before: files whose bytes that never change are known are not examined again.
+
+A run's id would be no proof, because whoever was sent a run can put its id on another file. So a file is known by a
+SHA-256 of all its sealed bytes (HDF5's structure, settings, notes, split), and with it goes the structure that was found
+in them: such a file is opened without HDF5, and without believing anything it says.
+
+In the user's private folder, each file written in one step, the oldest dropped beyond a few thousand:
+
+    known/structures/KEY.json     structures; the key starts with a hash of the file's size and first sector
+    known/files/SHA256            JSON: made (here, or adopted after a look), id of the run, key of the structure
+    known/runs/HASH               empty: the user was told of this run
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tdw.errors import AppError, ProjectError
+from tdw.private import private_folder, state_folder, write_private
+from tdw.store import osfile
+from tdw.store.layout import Layout
+from tdw.store.slots import BLOCK
+from tdw.store.structure import Structure, layout_of
+
+CHUNK = 8 << 20
+MOST = {"files": 4000, "structures": 1000, "runs": 4000}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A file that was seen before. made: its structure was written here; else it was adopted after a look at it."""
+
+    layout: Layout
+    made: bool
+
+
+def sealed_sha256(fd: int, layout: Layout) -> str:
+    """SHA-256 of all bytes that never change, hexadecimal. A file that ends early has another one."""
+    digest = hashlib.sha256()
+    for start, end in layout.sealed():
+        for at in range(start, end, CHUNK):
+            digest.update(osfile.read_some(fd, min(CHUNK, end - at), at))
+    return digest.hexdigest()
+
+
+def recall(fd: int, path: Path, size: int) -> Known | None:
+    """What is known of an open file; None for one that was never seen, or changed since."""
+    try:
+        folder = state_folder() / "known"
+        for entry in sorted((folder / "structures").glob(f"{_start(fd, size)}-*.json")):
+            layout = layout_of(Structure.decode(entry.read_bytes()), path)
+            about = folder / "files" / sealed_sha256(fd, layout)
+            if layout.size == size and about.is_file():
+                stored = json.loads(about.read_bytes())
+                if stored["structure"] == entry.stem:  # two structures may call the same ranges sealed
+                    return Known(layout, made=stored["made"] is True)
+    # What is remembered saves a look, no more: where it cannot be read the file counts as one never seen.
+    except (OSError, AppError, ProjectError, ValueError, KeyError, TypeError):
+        return None
+    return None
+
+
+def remember(fd: int, layout: Layout, structure: Structure, *, run: str, made: bool) -> bool:
+    """Keep what is known of a file; whether its run is a new one to this user.
+
+    run: id of the run. made: the structure was written by this program on this computer.
+    """
+    try:
+        folder = private_folder(state_folder() / "known")
+        for name in MOST:
+            private_folder(folder / name)
+        encoded = structure.encode()
+        key = f"{_start(fd, layout.size)}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+        about = {"made": made, "run": run, "structure": key}
+        known = folder / "runs" / hashlib.sha256(run.encode("utf-8", "replace")).hexdigest()[:32]
+        new = not known.exists()
+        for place, data in (
+            (folder / "structures" / f"{key}.json", encoded),
+            (folder / "files" / sealed_sha256(fd, layout), json.dumps(about).encode()),
+            (known, b""),
+        ):
+            if made or not place.exists():
+                write_private(place, data, durable=False)
+                _forget_oldest(place.parent)
+        return new
+    except (OSError, AppError):
+        return False  # no room or no permission to remember: the file is looked at again next time
+
+
+def _start(fd: int, size: int) -> str:
+    return hashlib.sha256(str(size).encode() + osfile.read_some(fd, BLOCK, 0)).hexdigest()[:16]
+
+
+def _forget_oldest(folder: Path) -> None:
+    most = MOST[folder.name]
+    if sum(1 for _ in folder.iterdir()) > most:
+        for _, path in sorted(_aged(folder))[: most // 10]:
+            with contextlib.suppress(FileNotFoundError):  # somebody else forgets as well
+                path.unlink()
+
+
+def _aged(folder: Path) -> Iterator[tuple[float, Path]]:
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            yield path.stat().st_mtime, path

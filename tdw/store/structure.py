@@ -1,0 +1,259 @@
+"""What a walk over an HDF5 file found, in plain values, and the rules by which that is a project file or none.
+
+The walk may have been made in another process (`strangers.py`) or at another time (`known.py`), so nothing of it is
+believed: every rule here is about numbers and names alone, and only ranges inside the file come out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdw.errors import NewerFormat, NotAProject
+from tdw.store.layout import (
+    ATTRIBUTE_LIMIT,
+    CHECKPOINTS,
+    DTYPES,
+    FORMAT,
+    FORMAT_VERSION,
+    JSON_LIMIT,
+    LOSSES,
+    NAME,
+    SEALED,
+    AnalysisPlan,
+    ArrayPlan,
+    Extent,
+    Layout,
+)
+from tdw.store.slots import BLOCK, slot_dtype
+from tdw.store.validate import parse_json
+
+MAX_DEPTH = 4
+MAX_OBJECTS = 2000
+COMMIT = "commit"
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Groups and arrays of a file, as HDF5 describes them.
+
+    attributes: path of a group or array ("" is the root) -> name -> whole number, tuple of them, or text as bytes.
+    arrays: path -> (offset, dtype, shape); the dtype of the commit records is their size in bytes, "|V8192".
+    """
+
+    size: int
+    attributes: dict[str, dict[str, int | tuple[int, ...] | bytes]]
+    arrays: dict[str, tuple[int, str, tuple[int, ...]]]
+
+    def encode(self) -> bytes:
+        """As JSON."""
+        attributes = {
+            path: {
+                name: value.decode("latin-1") if isinstance(value, bytes) else value for name, value in found.items()
+            }
+            for path, found in self.attributes.items()
+        }
+        return json.dumps({"size": self.size, "attributes": attributes, "arrays": self.arrays}).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Structure:
+        """The structure in such JSON. Raises ValueError for anything else."""
+        value = json.loads(raw)
+        match value:
+            case {"size": int(size), "attributes": dict(attributes), "arrays": dict(arrays)} if all(
+                isinstance(found, dict) for found in attributes.values()
+            ):
+                return cls(
+                    size,
+                    {
+                        path: {name: _attribute(item) for name, item in found.items()}
+                        for path, found in attributes.items()
+                    },
+                    {path: _array(item) for path, item in arrays.items()},
+                )
+        raise ValueError("no structure of a file")
+
+
+def _attribute(item: Any) -> int | tuple[int, ...] | bytes:
+    match item:
+        case str():
+            return item.encode("latin-1")
+        case int():
+            return item
+        case list() if all(type(n) is int for n in item):
+            return tuple(item)
+    raise ValueError(f"no attribute: {item!r}")
+
+
+def _array(item: Any) -> tuple[int, str, tuple[int, ...]]:
+    match item:
+        case [int(offset), str(kind), list(shape)] if all(type(n) is int for n in shape):
+            return offset, kind, tuple(shape)
+    raise ValueError(f"no array: {item!r}")
+
+
+def refusal(path: Path, what: str) -> NotAProject:
+    """The error for a file that HDF5 reads, and this program never wrote."""
+    return NotAProject(f"{path} was refused: {what}. No project file looks like that; nothing in it was read.")
+
+
+def check_version(path: Path, attributes: dict[str, Any]) -> tuple[int, int]:
+    """The format's version from the root's attributes, looked at first: a newer format may differ in all the rest."""
+    if attributes.get("format") != FORMAT:
+        raise NotAProject(f"{path} is an HDF5 file of some other program, no project file. `tdw new FILE` makes one.")
+    version = attributes.get("format_version")
+    if not isinstance(version, tuple) or len(version) != 2:
+        raise refusal(path, "its format version is not two numbers")
+    major, minor = version
+    if major > FORMAT_VERSION[0]:
+        raise NewerFormat(
+            f"{path} was made by a newer version of tdw (format {major}.{minor}; this one reads up to "
+            f"{FORMAT_VERSION[0]}.x). Upgrade with `pip install -U tdw`; the file was not touched."
+        )
+    if major != FORMAT_VERSION[0] or minor < 0:
+        raise refusal(path, f"there is no format {major}.{minor}")
+    return major, minor
+
+
+def layout_of(structure: Structure, path: Path) -> Layout:
+    """The layout that a structure describes. Raises NotAProject or NewerFormat."""
+    return _Reading(structure, path).layout()
+
+
+class _Reading:
+    """One structure, held against the rules; each that is broken raises NotAProject with its sentence."""
+
+    def __init__(self, structure: Structure, path: Path):
+        self._size, self._path = structure.size, path
+        self._attributes, self._arrays = structure.attributes, structure.arrays
+        self._extents: dict[str, Extent] = {}
+
+    def _refuse(self, what: str) -> NotAProject:
+        return refusal(self._path, what)
+
+    def layout(self) -> Layout:
+        version = check_version(self._path, self._attributes.get("", {}))
+        if len(self._arrays) > MAX_OBJECTS:
+            raise self._refuse(f"it holds more than {MAX_OBJECTS} objects")
+        for path, (offset, kind, shape) in self._arrays.items():
+            self._extents[path] = self._extent(path, offset, kind, shape)
+        self._check_overlap()
+        return self._assemble(version)
+
+    def _extent(self, path: str, offset: int, kind: str, shape: tuple[int, ...]) -> Extent:
+        parts = path.split("/")
+        if len(parts) > MAX_DEPTH or not all(NAME.fullmatch(part) for part in parts):
+            raise self._refuse(f"it holds an array with the name {path[:80]!r}")
+        if path == COMMIT and kind.startswith("|V") and kind[2:].isdigit() and len(kind) < 12:
+            dtype: np.dtype[Any] = np.dtype(("V", int(kind[2:])))
+        elif kind in DTYPES:
+            dtype = np.dtype(kind)
+        else:
+            raise self._refuse(f"{path!r} holds something else than numbers")
+        if not 1 <= len(shape) <= 6:
+            raise self._refuse(f"{path!r} is no array")
+        nbytes = dtype.itemsize * math.prod(shape)
+        if min(shape) < 1 or offset < 0 or not 0 < nbytes <= self._size - offset:
+            raise self._refuse(f"{path!r} declares {nbytes:,} bytes that are not in the file")
+        if offset % BLOCK:
+            raise self._refuse(f"{path!r} does not start a sector of its own")
+        return Extent(offset, dtype, shape)
+
+    def _check_overlap(self) -> None:
+        ordered = sorted(self._extents.items(), key=lambda item: item[1].offset)
+        for (name, extent), (following, after) in itertools.pairwise(ordered):
+            if extent.end > after.offset:
+                raise self._refuse(f"{name!r} and {following!r} lie on top of each other")
+
+    def _get(self, name: str, kind: str, ndim: int = 1) -> Extent:
+        extent = self._extents.get(name)
+        if extent is None:
+            raise self._refuse(f"the array {name!r} is missing")
+        if extent.dtype.str != kind or len(extent.shape) != ndim:
+            raise self._refuse(f"the array {name!r} has dtype {extent.dtype.str} and shape {extent.shape}")
+        return extent
+
+    def _nbytes(self, group: str, width: int) -> int:
+        value = self._attributes.get(group, {}).get("nbytes")
+        if not isinstance(value, int) or not 0 <= value <= width:
+            raise self._refuse(f"the attribute 'nbytes' of {group!r} is not a size that fits")
+        return value
+
+    def _assemble(self, version: tuple[int, int]) -> Layout:
+        losses = [self._get(name, "<f8").shape for name in LOSSES]
+        blobs = self._get("checkpoints/safetensors", "|u1", 2)
+        resume = self._get("resume/slots", "|u1", 2)
+        capacities = [self._get("checkpoints/epoch", "<i8").shape[0], self._get("checkpoints/crc32", "<u4").shape[0]]
+        if len(set(losses)) != 1:
+            raise self._refuse("its four loss arrays differ in length")
+        if {*capacities, blobs.shape[0]} != {blobs.shape[0]} or resume.shape[0] != 2:
+            raise self._refuse("its checkpoint arrays differ in length")
+        for name in ("config", "notes"):
+            if self._get(name, "|u1").nbytes > JSON_LIMIT:
+                raise self._refuse(f"{name!r} is larger than {JSON_LIMIT:,} bytes")
+        for name in ("split/train", "split/test"):
+            self._get(name, "<i8")
+        analyses = self._analyses()
+        growing = self._growing(analyses, exact=version == FORMAT_VERSION)
+        commit, dtype = self._extents[COMMIT], slot_dtype(len(growing))
+        if commit.shape != (2,) or commit.dtype.itemsize != dtype.itemsize:
+            raise self._refuse("its commit records have another form")
+        self._extents[COMMIT] = Extent(commit.offset, dtype, (2,))
+        return Layout(
+            size=self._size,
+            version=version,
+            extents=self._extents,
+            growing=growing,
+            blob_nbytes=self._nbytes("checkpoints", blobs.shape[1]),
+            resume_nbytes=self._nbytes("resume", resume.shape[1]),
+            analyses=analyses,
+        )
+
+    def _growing(self, analyses: dict[str, AnalysisPlan], *, exact: bool) -> tuple[str, ...]:
+        """Names of the growing arrays in the order of the commit records; exact: no others than this version knows."""
+        arrays = self._attributes.get(COMMIT, {}).get("arrays")
+        if not isinstance(arrays, bytes) or COMMIT not in self._extents:
+            raise self._refuse("it has no commit records")
+        growing = tuple(arrays.decode("ascii", "replace").split("\n"))
+        fixed = {*SEALED, COMMIT, "checkpoints/safetensors", "resume/slots"}
+        results = {f"analysis/{analysis.name}/{name}" for analysis in analyses.values() for name in analysis.arrays}
+        expected = {*LOSSES, *CHECKPOINTS, *results}
+        if len(set(growing)) != len(growing) or not expected <= set(growing) <= set(self._extents):
+            raise self._refuse("its commit records are about other arrays than it holds")
+        if exact and (set(growing) != expected or set(self._extents) != expected | fixed):
+            extra = sorted({*self._extents, *growing} - expected - fixed)
+            raise self._refuse(f"it holds {extra[0]!r}" if extra else "its commit records are about other arrays")
+        if fixed & set(growing):
+            raise self._refuse("its commit records are about arrays that never grow")
+        return growing
+
+    def _analyses(self) -> dict[str, AnalysisPlan]:
+        found: dict[str, AnalysisPlan] = {}
+        for path in sorted(self._attributes):
+            parts = path.split("/")
+            if parts[0] != "analysis" or len(parts) != 2:
+                continue
+            arrays = {
+                name.rpartition("/")[2]: extent
+                for name, extent in self._extents.items()
+                if name.startswith(f"{path}/") and name.count("/") == 2
+            }
+            version, parameters = self._attributes[path].get("version"), self._attributes[path].get("parameters")
+            if not isinstance(version, int) or not isinstance(parameters, bytes) or len(parameters) > ATTRIBUTE_LIMIT:
+                raise self._refuse(f"{path!r} does not say its version and parameters")
+            if len({extent.shape[0] for extent in arrays.values()}) != 1:
+                raise self._refuse(f"the arrays of {path!r} differ in length or are missing")
+            found[parts[1]] = AnalysisPlan(
+                name=parts[1],
+                version=version,
+                parameters=parse_json(parameters, f"{self._path}: parameters of {parts[1]}"),
+                arrays={name: ArrayPlan(extent.dtype.str, extent.shape[1:]) for name, extent in arrays.items()},
+                capacity=next(iter(arrays.values())).shape[0],
+            )
+        return found

@@ -1,0 +1,318 @@
+"""Files that were not made on this computer: HDF5 meets them in a process of its own, and they are rebuilt before use."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import store_runs
+
+from tdw import store
+from tdw.errors import Damaged, NotAProject
+from tdw.store import known, strangers, structure
+from tdw.store import state as state_module
+from tdw.store.walk import walk
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """A file, and a user of another computer who is sent it."""
+    path = store_runs.finished(tmp_path / "run.tdw")
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another"))
+    return path
+
+
+@pytest.fixture
+def looks(monkeypatch) -> list[Path]:
+    """The files that were examined in a process of their own."""
+    found: list[Path] = []
+
+    def examined(fd: int, path: Path, size: int) -> structure.Structure:
+        found.append(path)
+        return strangers.examined(fd, path, size)
+
+    monkeypatch.setattr(state_module, "examined", examined)
+    return found
+
+
+def test_a_file_made_here_is_never_examined(tmp_path, looks):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    shutil.copy(path, tmp_path / "copy.tdw")
+    for name in ("run.tdw", "copy.tdw"):
+        for open_it in (store.open_reader, store.open_writer):
+            with open_it(tmp_path / name) as file:
+                assert file.made_here
+                assert not file.unfamiliar
+                store_runs.check_exact(file)
+    assert looks == []
+
+
+def test_a_strangers_file_is_examined_once_and_said_once(elsewhere, looks):
+    with store.open_reader(elsewhere) as reader:
+        assert (reader.made_here, reader.unfamiliar) == (False, True)
+        store_runs.check_exact(reader)
+        assert reader.verify() == []
+    for _ in range(2):
+        with store.open_reader(elsewhere) as reader:
+            assert (reader.made_here, reader.unfamiliar) == (False, False)
+            store_runs.check_exact(reader)
+    assert len(looks) == 1
+
+
+def test_this_process_gives_no_byte_of_it_to_hdf5(elsewhere):
+    """Reading a stranger's file, the first time and later, works in a process that has no HDF5 at all."""
+    code = (
+        "import sys; sys.modules['h5py'] = None; sys.path.insert(0, sys.argv[2]); import store_runs\n"
+        "from pathlib import Path\n"
+        "from tdw.store.reader import open_reader\n"
+        "for _ in range(2):\n"
+        "    with open_reader(Path(sys.argv[1])) as reader:\n"
+        "        store_runs.check_exact(reader); assert not reader.made_here and reader.verify() == []\n"
+        "print('read')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(elsewhere), str(Path(__file__).parent)], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("read\n", "")
+
+
+def test_writing_rebuilds_it_first(elsewhere, looks):
+    before, inode = elsewhere.read_bytes(), elsewhere.stat().st_ino
+    with store.open_writer(elsewhere) as writer:
+        assert writer.made_here
+        assert elsewhere.stat().st_ino != inode
+        store_runs.check_exact(writer)
+    with store.open_reader(elsewhere) as reader:
+        assert reader.made_here
+        store_runs.check_exact(reader)
+        assert reader.verify() == []
+        assert reader.notes() == {"title": "a small run"}
+    assert len(looks) == 1
+    assert before != elsewhere.read_bytes()
+    assert sorted(item.name for item in elsewhere.parent.iterdir()) == ["another", "run.tdw"]
+
+
+def test_what_a_stranger_put_beside_the_data_is_gone_after_the_rebuild(elsewhere):
+    """Attributes that no rule forbids, and bytes between the arrays, do not survive."""
+    from test_errors import reseal
+
+    with h5py.File(elsewhere, "r+") as file:
+        file["losses"].attrs["planted"] = np.bytes_("do not keep me")
+    layout_of = structure.layout_of
+    with elsewhere.open("rb") as file:
+        layout = layout_of(walk(file.fileno(), elsewhere, elsewhere.stat().st_size), elsewhere)
+    gap = layout.extents["config"].end
+    with elsewhere.open("r+b") as file:
+        file.seek(gap)
+        file.write(b"planted too")
+    reseal(elsewhere)
+    store.open_reader(elsewhere).close()
+    assert elsewhere.read_bytes().count(b"planted") == 2
+    store.open_writer(elsewhere).close()
+    assert b"planted" not in elsewhere.read_bytes()
+    with store.open_reader(elsewhere) as reader:
+        store_runs.check_exact(reader)
+
+
+def test_a_file_left_torn_by_a_power_cut_elsewhere_is_mended_by_the_rebuild(tmp_path, monkeypatch):
+    path = tmp_path / "run.tdw"
+    writer = store_runs.create(path)
+    store_runs.step(writer, 100, resume=True)
+    layout = writer._state.layout
+    writer.abandon()
+    with path.open("r+b") as file:  # the sector that holds the last losses
+        file.seek(layout.extents["losses/train"].offset)
+        file.write(os.urandom(512))
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another"))
+    with store.open_writer(path):
+        pass
+    with h5py.File(path) as file:
+        assert np.array_equal(file["losses/train"][:100], store_runs.losses(0, 100)["losses/train"])
+
+
+def test_a_damaged_stranger_is_not_rebuilt(elsewhere):
+    with elsewhere.open("r+b") as file:
+        layout = structure.layout_of(walk(file.fileno(), elsewhere, elsewhere.stat().st_size), elsewhere)
+        file.seek(layout.extents["checkpoints/safetensors"].offset + 1000)
+        file.write(b"\1\2\3\4")
+    data = elsewhere.read_bytes()
+    with pytest.raises(
+        Damaged, match=r"checkpoint 0 .*, and a file that was made elsewhere is taken over whole or not"
+    ):
+        store.open_writer(elsewhere)
+    assert elsewhere.read_bytes() == data
+    assert store.locked_by(elsewhere) is None
+    assert sorted(item.name for item in elsewhere.parent.iterdir()) == ["another", "run.tdw"]
+
+
+def test_a_run_id_is_no_proof(tmp_path, monkeypatch, looks):
+    """Who was sent a run can put its id on another file: what is known is the file's own bytes."""
+    path = store_runs.finished(tmp_path / "run.tdw")
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another"))
+    other = store_runs.finished(tmp_path / "other.tdw", notes={"title": "a run of the same id"})
+    assert looks == []
+    with store.open_reader(other) as mine, store.open_reader(path) as theirs:
+        assert mine.made_here
+        assert mine.config == theirs.config
+        assert not theirs.made_here
+        assert not theirs.unfamiliar, "the run is known, so nothing is said; the file is not, so it is looked at"
+    assert looks == [path]
+
+
+@pytest.mark.parametrize("where", ["config", "split/train", "structure"])
+def test_a_known_file_that_was_changed_is_examined_again(elsewhere, looks, where):
+    store.open_reader(elsewhere).close()
+    with elsewhere.open("r+b") as file:
+        layout = structure.layout_of(walk(file.fileno(), elsewhere, elsewhere.stat().st_size), elsewhere)
+        at = 4096 - 8 if where == "structure" else layout.extents[where].offset + 2
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises((Damaged, NotAProject)):
+        store.open_reader(elsewhere)
+    assert len(looks) == 2
+
+
+def test_it_starts_in_no_folder_of_a_strangers(elsewhere, tmp_path, monkeypatch):
+    """Python imports from the folder it starts in; a stranger's may hold a module of that name."""
+    (tmp_path / "h5py.py").write_text("raise SystemExit('a module of the stranger ran')")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('a module of the stranger ran')")
+    monkeypatch.chdir(tmp_path)
+    with store.open_reader(elsewhere) as reader:
+        store_runs.check_exact(reader)
+
+
+def examiner(monkeypatch, code: str) -> None:
+    """Let the examining process run something else."""
+    plain = strangers._ask
+    monkeypatch.setattr(strangers, "_ask", lambda command, fd, path: plain([command[0], "-c", code], fd, path))
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended with signal 11, in a process of its own"),
+        ("import time; time.sleep(60)", "takes more than 1 s"),
+        ("while True: pass", "takes more than 1 s"),
+        ("print('no json')", "gave no answer that makes sense"),
+        ("print('[1]')", "gave no answer that makes sense"),
+        ('print(\'{"structure": {"size": 1}}\')', "gave no answer that makes sense"),
+        ('print(\'{"structure": {"size": 1, "attributes": {"": 3}, "arrays": {}}}\')', "gave no answer"),
+        ('print(\'{"refused": "SystemExit", "sentence": "x"}\')', "gave no answer that makes sense"),
+        ('print(\'{"structure": {"size": 9, "attributes": {"": {}}, "arrays": {}}}\')', "gave no answer"),
+        ("print('[' * 100000)", "gave no answer that makes sense"),
+    ],
+)
+def test_whatever_becomes_of_the_process_is_a_sentence(elsewhere, monkeypatch, code, sentence):
+    monkeypatch.setattr(strangers, "PATIENCE", 1.0)
+    examiner(monkeypatch, code)
+    with pytest.raises(NotAProject, match=sentence):
+        store.open_reader(elsewhere)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
+@pytest.mark.parametrize(
+    ("code", "last"),
+    [
+        ("bytearray(4 << 30)", "MemoryError"),
+        ("__import__('tempfile').TemporaryFile()", "No usable temporary directory"),  # it tries each by writing
+        ("[open('/dev/null') for _ in range(100)]", "Too many open files"),
+    ],
+)
+def test_the_process_is_confined(code, last):
+    confined = f"from tdw.store.examine import confine; confine(); kept = {code}"
+    done = subprocess.run([sys.executable, "-c", confined], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert last in done.stderr.splitlines()[-1]
+
+
+def lie(elsewhere: Path, change: Any) -> structure.Structure:
+    """What a process that was taken over might hand back."""
+    with elsewhere.open("rb") as file:
+        honest = walk(file.fileno(), elsewhere, elsewhere.stat().st_size)
+    value = json.loads(honest.encode())
+    change(value)
+    return structure.Structure.decode(json.dumps(value).encode())
+
+
+def _move(name: str, offset: int) -> Any:
+    return lambda value: value["arrays"][name].__setitem__(0, offset)
+
+
+LIES: dict[str, tuple[Any, str]] = {
+    "outside": (_move("losses/train", 1 << 40), r"'losses/train' declares 4,808 bytes that are not in the file"),
+    "before": (_move("losses/train", -4096), r"'losses/train' declares 4,808 bytes that are not in the file"),
+    "crooked": (_move("losses/train", 4097), "'losses/train' does not start a sector"),
+    "on top": (_move("losses/train", 0), "lie on top of each other|declares|other arrays|.*"),
+    "huge": (lambda v: v["arrays"]["losses/train"].__setitem__(2, [1 << 60]), "bytes that are not in the file"),
+    "negative": (lambda v: v["arrays"]["losses/train"].__setitem__(2, [-1]), "bytes that are not in the file"),
+    "no axis": (lambda v: v["arrays"]["losses/train"].__setitem__(2, []), "'losses/train' is no array"),
+    "objects": (lambda v: v["arrays"]["losses/train"].__setitem__(1, "|O8"), "holds something else than numbers"),
+    "records of another size": (
+        lambda v: v["arrays"]["commit"].__setitem__(1, "|V4096"),
+        "its commit records have another form",
+    ),
+    "a name": (
+        lambda v: v["arrays"].__setitem__("analysis/../../x", v["arrays"].pop("notes")),
+        "it holds an array with the name",
+    ),
+    "an array more": (
+        lambda v: v["attributes"]["commit"].__setitem__("arrays", "losses/train\nconfig"),
+        "its commit records are about other arrays",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_what_the_process_says_is_not_believed(elsewhere, monkeypatch, name):
+    change, sentence = LIES[name]
+    told = lie(elsewhere, change)
+    monkeypatch.setattr(state_module, "examined", lambda *_: told)
+    with pytest.raises((NotAProject, Damaged), match=sentence):
+        store.open_reader(elsewhere)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "nonsense", "a file in its place", "closed"])
+def test_what_is_remembered_saves_a_look_and_no_more(tmp_path, elsewhere, looks, damage):
+    store.open_reader(elsewhere).close()
+    folder = tmp_path / "another" / "known"
+    entries = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(entries) == 3
+    assert {path.stat().st_mode & 0o777 for path in entries} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_dir()} == {0o700}
+    for path in entries:
+        match damage:
+            case "gone":
+                path.unlink()
+            case "empty":
+                path.write_bytes(b"")
+            case "nonsense":
+                path.write_bytes(b'{"size": "x"}')
+    if damage in {"a file in its place", "closed"}:
+        shutil.rmtree(folder)
+        folder.write_text("in the way") if damage != "closed" else None
+    with store.open_reader(elsewhere) as reader:
+        store_runs.check_exact(reader)
+    assert len(looks) == 2
+
+
+def test_the_oldest_are_forgotten(tmp_path, monkeypatch, looks):
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "mine"))
+    monkeypatch.setattr(known, "MOST", {"files": 10, "structures": 10, "runs": 10})
+    for number in range(30):
+        store_runs.create(tmp_path / f"{number}.tdw", config={"id": f"run {number}"}).close()
+    folder = tmp_path / "mine" / "known"
+    assert {name: len(list((folder / name).iterdir())) for name in known.MOST}["files"] <= 10
+    with store.open_reader(tmp_path / "29.tdw") as newest, store.open_reader(tmp_path / "0.tdw") as oldest:
+        assert newest.made_here
+        assert not oldest.made_here
+    assert looks == [tmp_path / "0.tdw"]
