@@ -23,27 +23,11 @@ from torch.nn import functional
 
 from tdw.config import RunConfig
 from tdw.errors import SettingError
+from tdw.weights import POSITIONS, shapes
 
 Weights = dict[str, Tensor]
 
-POSITIONS = 3
 ATTENTION_ONLY_BUFFERS = ("blocks.0.attn.mask", "blocks.0.attn.IGNORE")  # of TransformerLens; no weights
-
-
-def shapes(config: RunConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each weight, in the order in which TransformerLens draws them."""
-    p, d, heads, d_head, d_mlp = config.p, config.d_model, config.heads, config.d_head, config.d_mlp
-    return {
-        "embed.W_E": (p + 1, d),
-        "pos_embed.W_pos": (POSITIONS, d),
-        "blocks.0.attn.W_Q": (heads, d, d_head),
-        "blocks.0.attn.W_O": (heads, d_head, d),
-        "blocks.0.attn.W_K": (heads, d, d_head),
-        "blocks.0.attn.W_V": (heads, d, d_head),
-        "blocks.0.mlp.W_in": (d, d_mlp),
-        "blocks.0.mlp.W_out": (d_mlp, d),
-        "unembed.W_U": (d, p),
-    }
 
 
 def initial_weights(config: RunConfig) -> Weights:

@@ -6,6 +6,7 @@ analyses, and the closed form of any neuron. `ProjectWriter` is the only way in 
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 import zlib
@@ -19,11 +20,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw import blobs, closed_form, config, notes, store
+from tdw import blobs, closed_form, config, consistent, notes, store
 from tdw.config import RunConfig
-from tdw.errors import AnalysisNotFound, CheckpointNotFound, Drift, SettingError, UnknownName
+from tdw.errors import AnalysisNotFound, CheckpointNotFound, Damaged, Drift, SettingError, UnknownName
 from tdw.segment import Arrays, Segment, Series, State
 from tdw.tasks import Split
+from tdw.weights import mismatch
 
 SERIES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
 
@@ -50,7 +52,14 @@ class Project:
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open a project file. Raises NotAProject, NewerFormat or Damaged."""
-        return cls(store.open_reader(Path(path)))
+        reader = store.open_reader(Path(path))
+        try:
+            if not reader.made_here:
+                consistent.check(reader)
+            return cls(reader)
+        except BaseException:
+            reader.close()
+            raise
 
     @property
     def path(self) -> Path:
@@ -74,8 +83,24 @@ class Project:
 
     @property
     def environments(self) -> list[dict[str, Any]]:
-        """Where the run was trained (versions, device, threads, platform), each from some epoch on."""
-        return list(self._store.config["environments"])
+        """Where the run was trained (versions, device, threads, platform), each `from_epoch` on; with `drift` where it
+        did not repeat what the one before had recorded, and went on all the same. Raises Damaged.
+        """
+        stored = self._store.config.get("environments")
+        if not isinstance(stored, list) or not stored or not all(map(_is_environment, stored)):
+            raise Damaged(
+                f"{self.path} does not say where it was trained: its settings were not written by this program"
+            )
+        return list(stored)
+
+    def drifts(self) -> list[str]:
+        """Where training went on although it had not repeated what was recorded, in sentences."""
+        return [
+            f"{Drift.sentence(here['drift'], place(then), place(here))}; it went on from there all the same "
+            "(--allow-drift), and what was stored until then was left as it was"
+            for then, here in itertools.pairwise(self.environments)
+            if "drift" in here
+        ]
 
     @property
     def planned_checkpoints(self) -> list[int]:
@@ -86,6 +111,11 @@ class Project:
     def planned_epochs(self) -> int:
         """The last epoch of the run."""
         return int(self._store.config["settings"]["epochs"])
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether this is the first time that this user opens this run, and it was not made here."""
+        return self._store.unfamiliar
 
     @property
     def revision(self) -> str:
@@ -146,8 +176,14 @@ class Project:
         return self.weights_at(stored.index(epoch))
 
     def weights_at(self, index: int) -> Arrays:
-        """The weights of the index-th checkpoint."""
-        return blobs.unpack(self._store.checkpoint(index))
+        """The weights of the index-th checkpoint. Raises Damaged."""
+        found = blobs.unpack(self._store.checkpoint(index))
+        self._check_weights(found, f"checkpoint {index}")
+        return found
+
+    def _check_weights(self, arrays: Arrays, what: str) -> None:
+        if (differs := mismatch(arrays, self.config)) is not None:
+            raise Damaged(f"{self.path}: {what} is of another network: {differs}. Ask for another copy of the file.")
 
     def analysis(self, name: str) -> StoredResult:
         """Stored results of an analysis. Raises AnalysisNotFound."""
@@ -250,7 +286,7 @@ class ProjectWriter(Project):
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open for writing. Raises OpenElsewhere where another process does, beside what `Project.open` raises."""
-        return cls(store.open_writer(Path(path)))
+        return cls(store.open_writer(Path(path), check=consistent.check))
 
     @classmethod
     def create(
@@ -292,51 +328,61 @@ class ProjectWriter(Project):
         )
         return cls(writer)
 
-    def append(self, segment: Segment, *, allow_drift: bool = False) -> None:
+    def drift(self, segment: Segment) -> dict[str, Any] | None:
+        """Where a stretch of training differs from what was recorded of the same epochs before; None where nowhere.
+
+        series, epoch, stored and recomputed value (None for one that is no number) of the first difference, and in how
+        many `epochs` there is one.
+        """
+        start = segment.epochs.start
+        again = self._again(segment)
+        differs: dict[str, NDArray[np.bool_]] = {}
+        stored: dict[str, Series] = {}
+        for name, values in _series(segment).items():
+            before, now = self._store.read(name, start, start + again), values[:again]
+            lacks = np.isnan(before), np.isnan(now)
+            # NaN stands for "not evaluated" among the test ones, and is what it says, a loss beyond numbers, in training
+            ignored = lacks[0] | lacks[1] if name.endswith("/test") else lacks[0] & lacks[1]
+            stored[name], differs[name] = before, ~ignored & (before != now)
+        if not (at := np.flatnonzero(np.any(list(differs.values()), axis=0))).size:
+            return None
+        first = int(at[0])
+        series = next(name for name in SERIES if differs[name][first])
+        return {
+            "series": series,
+            "epoch": start + first,
+            "stored": _number(stored[series][first]),
+            "recomputed": _number(_series(segment)[series][first]),
+            "epochs": len(at),
+        }
+
+    def append(self, segment: Segment) -> None:
         """Store a stretch of training; what it holds is safe when this returns.
 
-        Epochs that were recorded before are compared, bit for bit. Raises Drift where they differ.
+        Epochs that were recorded before stay as they are: `drift` says whether they came out the same.
         """
-        recorded = self._store.n_epochs
-        series = dict(
-            zip(
-                SERIES,
-                (segment.train_loss, segment.test_loss, segment.train_accuracy, segment.test_accuracy),
-                strict=True,
-            )
-        )
-        again = max(0, min(recorded - segment.epochs.start, len(segment.epochs)))
-        if again and not allow_drift:
-            self._compare(segment.epochs.start, {name: values[:again] for name, values in series.items()})
+        again = self._again(segment)
         state = segment.state
         checkpoint = None
         if segment.keep and state.epoch not in self.checkpoints:
             checkpoint = (state.epoch, blobs.pack(state.weights, state.epoch))
-        resume = blobs.pack_state(state)
         self._store.append(
-            losses={name: values[again:] for name, values in series.items()},
+            losses={name: values[again:] for name, values in _series(segment).items()},
             checkpoint=checkpoint,
-            resume=(state.epoch, resume),
+            resume=(state.epoch, blobs.pack_state(state)),
         )
 
-    def _compare(self, start: int, series: Mapping[str, Series]) -> None:
-        for name, values in series.items():
-            before = self._store.read(name, start, start + len(values))
-            both = ~(np.isnan(before) | np.isnan(values))  # epochs off the test cadence are measured in one of the two
-            differs = np.flatnonzero(both & (before != values))
-            if differs.size:
-                at = differs[0]
-                raise Drift(
-                    f"{self.path.name} does not repeat itself: {name} at epoch {start + at} was {before[at]!r} and is now "
-                    f"{values[at]!r}. It was trained under {self.environments[-1]}; a run repeats bit for bit on the "
-                    "same machine, software and number of threads. `--allow-drift` goes on all the same, and says so in "
-                    "the file"
-                )
+    def _again(self, segment: Segment) -> int:
+        """How many of its epochs were recorded before."""
+        return max(0, min(self._store.n_epochs - segment.epochs.start, len(segment.epochs)))
 
     def resume_state(self) -> State:
-        """The newest stored state."""
+        """The newest stored state. Raises Damaged, ProjectError where there is none."""
         epoch, blob = self._store.resume()
-        return blobs.unpack_state(epoch, blob)
+        state = blobs.unpack_state(epoch, blob)
+        for part in (state.weights, state.exp_avg, state.exp_avg_sq):
+            self._check_weights(part, "the state that training resumes from")
+        return state
 
     def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Mapping[str, Any]]) -> None:
         """Change the plan: more epochs or checkpoints, another device, another environment from here on."""
@@ -348,9 +394,7 @@ class ProjectWriter(Project):
         if described != self._store.config:
             self._store.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
 
-    def set_notes(
-        self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None
-    ) -> None:
+    def set_notes(self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None) -> None:
         """Change the notes: None leaves one as it is, empty text takes it away. Raises SettingError, CannotWrite."""
         before = self._store.notes()
         after = notes.changed(before, title, tags, remark)
@@ -364,3 +408,25 @@ class ProjectWriter(Project):
     def append_rows(self, rows: dict[str, dict[str, NDArray[Any]]]) -> None:
         """Store rows of results: analysis -> array -> rows. Safe when this returns."""
         self._store.append_rows(rows)
+
+
+def place(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What an environment says of machine and software, without from when on and how it went."""
+    return {name: value for name, value in environment.items() if name not in {"from_epoch", "drift"}}
+
+
+def _is_environment(item: object) -> bool:
+    return (
+        isinstance(item, dict) and isinstance(item.get("from_epoch"), int) and isinstance(item.get("drift", {}), dict)
+    )
+
+
+def _series(segment: Segment) -> dict[str, Series]:
+    """The four series of a stretch of training, under their names in the file."""
+    values = (segment.train_loss, segment.test_loss, segment.train_accuracy, segment.test_accuracy)
+    return dict(zip(SERIES, values, strict=True))
+
+
+def _number(value: np.float64) -> float | None:
+    """A measured value for JSON, which knows no NaN and no infinity."""
+    return float(value) if np.isfinite(value) else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from tdw import consistent
 from tdw.analyses import events as event_analysis
 from tdw.analyses import registry, runner
 from tdw.analyses.events import Event
@@ -29,6 +30,34 @@ def open(path: str | Path) -> Run:  # noqa: A001 - called as tdw.open
 
 class Run(Project):
     """A run, open for reading: settings, curves, checkpoints, results, events and figures."""
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a run for reading. Raises NotAProject, NewerFormat or Damaged."""
+        run = super().open(path)
+        try:
+            if (problem := run._unfit_results()) is not None:
+                raise consistent.refusal(run.path, problem)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def _unfit_results(self) -> str | None:
+        """What stored results that count as current have of shapes or epochs that are not this run's, in words."""
+        for name, stored in self.analyses().items():
+            item = registry.ANALYSES.get(name)
+            if item is None or runner.is_stale(item, stored):
+                continue
+            wanted = {array: (spec.dtype, spec.shape(self.config)) for array, spec in item.arrays.items()}
+            found = {array: (plan.dtype, plan.row_shape) for array, plan in stored.arrays.items() if array != "epoch"}
+            if wanted != found:
+                return f"its results of {name} have other shapes than its settings make"
+            if item.per == "checkpoint":
+                epochs = self.series(f"analysis/{name}/epoch").tolist() if "epoch" in stored.arrays else None
+                if epochs != self.checkpoints[: stored.rows]:
+                    return f"its results of {name} are of other epochs than its checkpoints"
+        return None
 
     def figure(self, name: str, epoch: int | None = None) -> Figure:
         """A panel as a Plotly figure with the viewer's own numbers, at a checkpoint (default: the last).
@@ -81,6 +110,7 @@ class Run(Project):
             "key_frequencies": {"rule": KEY_RULE, "frequencies": self.key_frequencies()},
             "config": self.config.to_json(),
             "environments": self.environments,
+            "drift": self.drifts(),
             "size_bytes": self.size_bytes,
         }
 

@@ -20,8 +20,9 @@ from tdw import tasks
 from tdw.config import RunConfig
 from tdw.errors import SettingError
 from tdw.factored import Pairs, Tables, tables
-from tdw.model import Weights, shapes
+from tdw.model import Weights
 from tdw.segment import Arrays, Segment, State
+from tdw.weights import shapes
 
 SECONDS_A_SEGMENT = 0.5
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -479,10 +479,11 @@ def _refuse_existing(given: Path, real: Path, *, overwrite: bool) -> None:
         )
 
 
-def open_writer(path: Path | str, *, system: System = SYSTEM) -> Writer:
+def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = None, system: System = SYSTEM) -> Writer:
     """Open a project file to write to it; more is checked than for reading.
 
-    One that was not made on this computer is rebuilt as a fresh file first: what a stranger laid out is never written to.
+    One that was not made on this computer is rebuilt as a fresh file first, once `check` has let it pass: what a stranger
+    laid out is never written to.
 
     Raises OpenElsewhere, NotAProject, NewerFormat, Damaged, CannotWrite.
     """
@@ -506,6 +507,8 @@ def open_writer(path: Path | str, *, system: System = SYSTEM) -> Writer:
             raise
         if not writer.made_here:
             try:
+                if check is not None:
+                    check(writer)
                 writer.rebuild()
             except BaseException:
                 writer.abandon()

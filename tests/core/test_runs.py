@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 import tdw
-from tdw import job, model, store
+from tdw import job, store
 from tdw.analyses import find
 from tdw.analyses import registry as registry_module
 from tdw.analyses.runner import analyze
@@ -26,6 +26,7 @@ from tdw.errors import (
     OpenElsewhere,
     SettingError,
 )
+from tdw.weights import shapes
 
 SERIES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
@@ -323,7 +324,7 @@ def test_key_frequencies_are_those_a_tenth_of_the_neurons_follow(tmp_path):
     path = tmp_path / "keys.tdw"
     settings = {"p": 11, "d_model": 8, "heads": 1, "d_mlp": 20, "epochs": 1, "train_fraction": 0.5, "checkpoints": ""}
     config = tdw.configure(**settings)
-    weights = {name: np.zeros(shape, np.float32) for name, shape in model.shapes(config).items()}
+    weights = {name: np.zeros(shape, np.float32) for name, shape in shapes(config).items()}
     # Uniform attention copies the embedding; neuron n reads cos 4 (sixteen of them), cos 2 (three) or cos 5 (one).
     x = np.arange(11)
     for column, k in enumerate((4, 2, 5)):
