@@ -120,6 +120,7 @@ class OpenRun:
                 "file": self.path.name,
                 "folder": _short(self.path.parent),
                 "id": project.id,
+                **project.notes,
                 "state": project.state,
                 "revision": project.revision,
                 "settings": config.to_json(),

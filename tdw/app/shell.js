@@ -176,6 +176,9 @@ const tdwShell = (() => {
     parts.state.replaceChildren();
     parts.state.dataset.kind = state ? state.kind : "";
     parts.offline.hidden = online;
+    const name = jobOf(key)?.name || known.library.find((entry) => entry.key === key)?.name;
+    const title = `${name ? `${visible(name)} – ` : ""}Training Dynamics Workbench`;
+    if (document.title !== title) document.title = title;
     document.documentElement.dataset.tdwLine = online ? "open" : "lost";
     if (state) {
       const card = make("div", "tdw-message", make("h2", "", state.title), make("p", "", state.text));
@@ -259,7 +262,7 @@ const tdwShell = (() => {
     const failed = Boolean(job) && job.state === "failed";
     const training = active && job.kind === "train";
     text(item.name, job ? job.name : entry ? entry.name : "");
-    item.choose.title = job ? job.path : entry ? entry.path : "";
+    item.choose.title = visible(job ? job.path : entry ? entry.path : "");
     const gone = entry && !entry.there && !job;
     text(item.about, gone ? "not there any more" : active ? "" : run && run.about ? run.about : entry ? entry.about : "");
     text(item.pace, active ? pace(job) : "");
@@ -298,6 +301,7 @@ const tdwShell = (() => {
 
   // ---- words and elements -------------------------------------------------------------------------------------
 
+  const visible = (said, lines) => window.TdwViewer.visible(said, lines);
   const whole = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
   const short = (number) => (number >= 100 ? whole(Math.round(number)) : number.toPrecision(2).replace(/\.0$/, ""));
   const loss = (number) => (number >= 0.01 ? number.toPrecision(3) : number.toExponential(1));
@@ -312,7 +316,7 @@ const tdwShell = (() => {
   function make(tag, name = "", ...children) {
     const element = document.createElement(tag);
     if (name) element.className = name;
-    element.append(...children);
+    element.append(...children.map((child) => (typeof child === "string" ? visible(child) : child)));
     return element;
   }
 
@@ -324,7 +328,8 @@ const tdwShell = (() => {
   }
 
   function text(element, wanted) {
-    if (element.textContent !== wanted) element.textContent = wanted;
+    const shown = visible(wanted);
+    if (element.textContent !== shown) element.textContent = shown;
   }
 
   // ---- light and dark -----------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@
     read(text) {
       if (this.reading.tdwText === text) return;
       T.setText(this.reading, text);
-      this.reading.title = text; // the line may be cut by an ellipsis
+      this.reading.title = T.visible(text); // the line may be cut by an ellipsis
     }
     /** Show a state instead of the body: {title, text, progress, button, act}; null for none. Repeated calls with the same content do nothing. */
     show(state) {
@@ -63,7 +63,7 @@
       this.flag.hidden = !text;
       if (!text) return;
       T.setText(this.flag, text);
-      this.flag.title = why;
+      this.flag.title = T.visible(why);
       this.flag.disabled = !act;
       this.flag.onclick = act || null;
     }

@@ -1,4 +1,4 @@
-// Numbers as the page writes them, and the ticks of axes.
+// Numbers and foreign text as the page writes them, and the ticks of axes.
 (function (T) {
   "use strict";
   const THIN = "\u202f"; // narrow no-break space: 12 500 must not break over two lines
@@ -80,12 +80,30 @@
     return { values, text: values.map(name) };
   };
 
-  /** Create an element: el("span", "tdw-x", "text", {title: "…"}); text is always text, never HTML. */
+  // Control characters, lone surrogates, separators of lines, and whatever only steers what stands beside it (bidirectional
+  // marks, invisible spaces); the two joiners are how some scripts are written.
+  const UNSHOWN = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/gu;
+
+  /** Text from anywhere with every character shown, by the rule of tdw/text.py: ESC is ␛, an override is ‹U+202E›. */
+  T.visible = (text, lines) =>
+    String(text).replace(UNSHOWN, (char) => {
+      const code = char.codePointAt(0);
+      if (lines && char === "\n") return char;
+      if (code < 0x20) return String.fromCharCode(0x2400 + code);
+      return code === 0x7f ? "\u2421" : `‹U+${code.toString(16).toUpperCase().padStart(4, "0")}›`;
+    });
+
+  // Attributes that people read.
+  const READ = new Set(["title", "aria-label", "placeholder", "alt"]);
+
+  /** Create an element: el("span", "tdw-x", "text", {title: "…"}); text is always text, never HTML, and all of it shows. */
   T.el = (tag, className, text, attributes) => {
     const node = document.createElement(tag);
     if (className) node.className = className;
-    if (text !== undefined && text !== null) node.textContent = text;
-    for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
+    if (text !== undefined && text !== null) node.textContent = T.visible(text);
+    for (const [key, value] of Object.entries(attributes || {})) {
+      node.setAttribute(key, READ.has(key) ? T.visible(value, true) : value);
+    }
     return node;
   };
 
@@ -93,7 +111,7 @@
   T.setText = (node, text) => {
     if (node.tdwText !== text) {
       node.tdwText = text;
-      node.textContent = text;
+      node.textContent = T.visible(text);
     }
   };
 })((window.TdwViewer = window.TdwViewer || {}));

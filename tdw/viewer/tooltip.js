@@ -12,8 +12,8 @@
       this.node.replaceChildren(
         ...lines.map((line) => {
           const row = T.el("div");
-          if (Array.isArray(line)) row.append(T.el("b", null, line[0]), ` ${line[1]}`);
-          else row.textContent = line;
+          if (Array.isArray(line)) row.append(T.el("b", null, line[0]), ` ${T.visible(line[1])}`);
+          else row.textContent = T.visible(line);
           return row;
         }),
       );

@@ -2,6 +2,7 @@
 // base is a run's address, null for none, or left out while it is not known; `open(base)` then says it.
 (function (T) {
   "use strict";
+  const TAGS = 3; // in the document bar; the others are told on hover
 
   class Viewer {
     constructor(element, options) {
@@ -278,9 +279,16 @@
     describe() {
       if (!this.run?.manifest) return;
       const { manifest } = this.run;
-      const nodes = [T.el("b", "tdw-file", manifest.file, { title: manifest.file })];
+      const { title, tags, remark } = manifest;
+      const noted = [title, tags.length ? `tags: ${tags.join(", ")}` : "", remark].filter(Boolean).join("\n\n");
+      const nodes = [T.el("b", "tdw-file", manifest.file, { title: [manifest.file, noted].filter(Boolean).join("\n\n") })];
+      // Of a long title some twenty letters stay when the bar is narrow; a short one must not be stretched to them.
+      if (title) nodes.push(T.el("span", "tdw-title", title, { title: noted, style: `min-width: ${0.7 * Math.min(title.length, 20)}ch` }));
+      if (remark) nodes.at(-1).classList.add("tdw-remarked");
       const saved = manifest.state === "finished" ? "saved" : this.job?.kind === "train" ? "saved as it trains" : "saved";
-      nodes.push(T.el("span", "tdw-path", `${manifest.folder} · ${saved}`, { title: manifest.folder }));
+      const path = T.el("span", "tdw-path", null, { title: manifest.folder });
+      path.append(T.el("bdi", null, manifest.folder), ` · ${saved}`);
+      nodes.push(path);
       const chip = (kind, text, title) => nodes.push(T.el("span", `tdw-chip ${kind}`, text, title ? { title } : {}));
       const found = (prefix) => (manifest.events || []).find((event) => event.name.startsWith(prefix) && event.first);
       const memorised = found("memorised");
@@ -293,6 +301,11 @@
         const many = keys.frequencies.length;
         chip("", `${many} key frequenc${many > 1 ? "ies" : "y"}`, `k = ${keys.frequencies.join(", ")} by the rule “${keys.rule}”`);
       }
+      const shown = tags.length > TAGS ? TAGS - 1 : TAGS; // a lone “+1” would take the place of the tag it stands for
+      const marks = tags.slice(0, shown).map((tag) => T.el("span", "tdw-chip tdw-tag", tag, { title: tag }));
+      if (tags.length > shown) marks.push(T.el("span", "tdw-chip tdw-tag", `+${tags.length - shown}`, { title: tags.join("\n") }));
+      nodes.push(T.el("span", "tdw-tags"));
+      nodes.at(-1).append(...marks);
       const { job } = this;
       const recorded = Math.max(0, manifest.epochs - 1);
       const status = T.el("span", "tdw-status", null, { role: "status" });
@@ -387,7 +400,7 @@
       this.element.dispatchEvent(new CustomEvent("tdw:action", { detail: { action, key: this.runKey }, bubbles: true }));
     }
     say(text) {
-      this.toast.textContent = text;
+      this.toast.textContent = T.visible(text);
       this.toast.classList.add("tdw-shown");
       clearTimeout(this.saying);
       this.saying = setTimeout(() => this.toast.classList.remove("tdw-shown"), 4000);

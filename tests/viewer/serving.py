@@ -33,6 +33,7 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
         "file": project.path.name,
         "folder": str(project.path.parent),
         "id": project.id,
+        **project.notes,
         "state": project.state,
         "revision": project.revision,
         "settings": settings.to_json(),

@@ -90,6 +90,7 @@ class Made:
         self.planned_epochs = 100 * (checkpoints - 1)
         self.config = config.configure(p=p, heads=heads, d_model=d_model, d_mlp=d_mlp, epochs=self.planned_epochs)
         self.id = "made-up"
+        self.notes: dict[str, Any] = {"title": "", "tags": [], "remark": ""}
         self._epochs = [100 * i for i in range(checkpoints)]
         grown = np.linspace(0, 1, checkpoints)
         self.weights = [made_weights(self.config, float(g)) for g in grown]
