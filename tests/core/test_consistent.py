@@ -1,0 +1,245 @@
+"""Files from elsewhere whose bytes are sound, and whose parts contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+import tdw
+from tdw import blobs, store
+from tdw.analyses import ANALYSES
+from tdw.errors import Damaged, NotAProject
+from tdw.project import Project, ProjectWriter
+from tdw.weights import shapes
+
+P, EPOCHS = 5, 12
+
+
+def described(**settings: Any) -> dict[str, Any]:
+    given = {
+        "p": P,
+        "d_model": 4,
+        "heads": 2,
+        "d_mlp": 6,
+        "epochs": EPOCHS,
+        "checkpoints": "0:12:4",
+        "train_fraction": 0.6,
+    }
+    return {
+        "id": "a-run",
+        "created": "2026-01-01T00:00:00+00:00",
+        "settings": tdw.configure(**given).to_json() | settings,
+        "plan": [0, 4, 8, 12],
+        "environments": [{"from_epoch": 0, "torch": "2"}],
+    }
+
+
+def weights(epoch: int, **other: Any) -> dict[str, np.ndarray]:
+    config = tdw.configure(**described()["settings"])
+    random = np.random.default_rng(abs(epoch))
+    return {n: random.standard_normal(s, dtype=np.float32) for n, s in shapes(config).items()} | other
+
+
+def state(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {prefix + name: array for prefix in ("", "exp_avg.", "exp_avg_sq.") for name, array in arrays.items()}
+
+
+class Sent:
+    """A file as somebody elsewhere might make it; every part can be another one."""
+
+    def __init__(self) -> None:
+        self.config: dict[str, Any] = described()
+        self.split = (np.arange(15), np.arange(15, 25))
+        self.epochs = EPOCHS
+        self.weights: Callable[[int], dict[str, np.ndarray]] = weights
+        self.resumes: Callable[[int], dict[str, np.ndarray]] = lambda epoch: state(weights(epoch))
+        self.resume_epoch = EPOCHS
+        self.kept = (0, 4, 8, 12)
+        self.results: dict[str, dict[str, np.ndarray]] = {}
+
+    def write(self, path: Path) -> None:
+        first = save(self.resumes(0), {"epoch": "0" * 12})
+        with store.create(
+            path,
+            config=self.config,
+            split_train=self.split[0],
+            split_test=self.split[1],
+            epochs=self.epochs,
+            checkpoint_capacity=len(self.kept),
+            blob_nbytes=len(blobs.pack(self.weights(0), 0)),
+            resume_nbytes=len(first),
+            resume=first,
+        ) as writer:
+            for start, end in ((0, 1), (1, 5), (5, 9), (9, EPOCHS + 1)):
+                losses = {name: np.linspace(1, 2, end - start) for name in store.LOSSES}
+                epoch = self.kept[writer.n_checkpoints]
+                kept = (epoch, blobs.pack(self.weights(epoch), epoch))
+                again = (min(self.resume_epoch, end - 1), save(self.resumes(end), {"epoch": "0" * 12}))
+                writer._check_append = lambda *_: None  # type: ignore[method-assign]  # whoever made it had no such rule
+                writer.append(losses=losses, checkpoint=kept, resume=again)
+            for name, arrays in self.results.items():
+                rows = len(next(iter(arrays.values())))
+                plans = {key: store.ArrayPlan(value.dtype.str, value.shape[1:]) for key, value in arrays.items()}
+                item = ANALYSES[name]
+                writer.plan_analyses([store.AnalysisPlan(name, item.version, dict(item.parameters), plans, rows)])
+                writer.append_rows({name: arrays})
+
+
+@pytest.fixture
+def sent(tmp_path, monkeypatch) -> Callable[[Sent], Path]:
+    def arrive(what: Sent) -> Path:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setenv("TDW_STATE_DIR", str(tmp_path / "elsewhere"))
+            what.write(tmp_path / "run.tdw")
+        return tmp_path / "run.tdw"
+
+    return arrive
+
+
+def test_a_sound_file_from_elsewhere_is_opened_trained_and_analysed(sent):
+    made = Sent()
+    made.config = described(epochs=20)
+    made.epochs = 20
+    path = sent(made)
+    with tdw.open(path) as run:
+        assert run.unfamiliar
+        assert run.checkpoints == [0, 4, 8, 12]
+        assert np.array_equal(run.weights(8)["embed.W_E"], weights(8)["embed.W_E"])
+    with tdw.open(path) as run:
+        assert not run.unfamiliar
+    assert tdw.train(path, allow_drift=True)
+    tdw.analyze(path)
+    with tdw.open(path) as run:
+        assert len(run.epochs) == 21
+        assert run.verify() == []
+        assert run.analysis("neuron_frequencies").checkpoints == run.checkpoints
+
+
+def _config(**changes: Any) -> Callable[[Sent], None]:
+    return lambda made: setattr(made, "config", described() | changes)
+
+
+def _settings(**changes: Any) -> Callable[[Sent], None]:
+    return lambda made: setattr(made, "config", described(**changes))
+
+
+def _of(**changes: Any) -> Callable[[Sent], None]:
+    def change(made: Sent) -> None:
+        for name, value in changes.items():
+            setattr(made, name, value)
+
+    return change
+
+
+def _results(name: str, change: Callable[[dict[str, np.ndarray]], Any]) -> Callable[[Sent], None]:
+    def add(made: Sent) -> None:
+        config = tdw.configure(**made.config["settings"])
+        arrays = {k: np.zeros((4, *spec.shape(config)), spec.dtype) for k, spec in ANALYSES[name].arrays.items()}
+        arrays["epoch"] = np.array([0, 4, 8, 12])
+        change(arrays)
+        made.results = {name: arrays}
+
+    return add
+
+
+REFUSED: dict[str, tuple[Callable[[Sent], Any], str]] = {
+    "no id": (_config(id=None), "it has no id of a run"),
+    "an endless id": (_config(id="x" * 5000), "it has no id of a run"),
+    "no settings": (_config(settings=[1]), "it has no settings"),
+    "an unknown setting": (_settings(evil=1), "its settings are none of this program's .*no setting is named 'evil'"),
+    "an impossible modulus": (_settings(p=10**9), "its settings are none of this program's .*--p 1000000000"),
+    "a modulus in words": (_settings(p="five"), "its settings are none of this program's .*--p five"),
+    "a negative width": (_settings(d_mlp=-3), "its settings are none of this program's .*--d-mlp -3"),
+    "another modulus": (_settings(p=7), "its split is of 25 pairs, and with p = 7 there are 49"),
+    "another width": (_settings(d_mlp=512), "its first checkpoint is of another network: blocks.0.mlp.W_in is float32"),
+    "more epochs": (_settings(epochs=10**6), r"room for 12 epochs, and its settings plan 1000000"),
+    "a plan in words": (_config(plan=["0"]), "it does not say which checkpoints were planned"),
+    "no plan": (_config(plan=None), "it does not say which checkpoints were planned"),
+    "pairs that do not exist": (_of(split=(np.arange(15), np.arange(16, 26))), "its split is none .*holds 25"),
+    "negative pairs": (_of(split=(np.arange(-1, 15), np.arange(15, 24))), "its split is none .*holds -1"),
+    "a pair twice": (_of(split=(np.arange(15), np.arange(14, 24))), "its split is none .*pair 14 twice"),
+    "pairs missing": (_of(split=(np.arange(15), np.arange(15, 24))), "its split is of 24 pairs"),
+    "epochs out of order": (_of(kept=(0, 8, 4, 12)), "its checkpoints are not in order"),
+    "an epoch twice": (_of(kept=(0, 4, 4, 12)), "its checkpoints are not in order"),
+    "an epoch that was not": (_of(kept=(0, 4, 8, 99)), "its checkpoints are not in order, or of epochs that were not"),
+    "a negative epoch": (_of(kept=(-4, 4, 8, 12)), "its checkpoints are not in order"),
+    "half a number": (
+        _of(weights=lambda e: weights(e, **{"unembed.W_U": np.zeros((4, 5), "f8")})),
+        r"unembed.W_U is float64 \(4, 5\), and its settings make it float32 \(4, 5\)",
+    ),
+    "a weight more": (
+        _of(weights=lambda e: weights(e, **{"<b>x</b>": np.zeros(1, "f4")})),
+        "'<b>x</b>' is none of this network's weights",
+    ),
+    "a weight less": (
+        _of(weights=lambda e: {n: w for n, w in weights(e).items() if n != "embed.W_E"}),
+        "embed.W_E is missing",
+    ),
+    "results of another size": (
+        _results("embedding_frequencies", lambda a: a.update(norms=np.zeros((4, 9), "f4"))),
+        "its results of embedding_frequencies have other shapes than its settings make",
+    ),
+    "results of other epochs": (
+        _results("neuron_clusters", lambda a: a.update(epoch=np.array([0, 4, 8, 11]))),
+        "its results of neuron_clusters are of other epochs than its checkpoints",
+    ),
+    "results of no epoch": (
+        _results("neuron_clusters", lambda a: a.pop("epoch")),
+        "its results of neuron_clusters are of other epochs than its checkpoints",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_parts_that_contradict_each_other_are_refused(sent, name):
+    change, sentence = REFUSED[name]
+    made = Sent()
+    change(made)
+    path = sent(made)
+    data = path.read_bytes()
+    with pytest.raises(NotAProject, match=sentence) as caught:
+        tdw.open(path)
+    assert str(caught.value).endswith("No run looks like that; ask for another copy of the file.")
+    assert str(caught.value).isprintable()
+    if not made.results:
+        with pytest.raises(NotAProject, match=sentence):
+            ProjectWriter.open(path)
+    assert path.read_bytes() == data
+
+
+def test_weights_of_another_network_are_no_checkpoint_wherever_they_are(sent):
+    """Only the first checkpoint is looked at when a file is opened; the others when they are asked for."""
+    made = Sent()
+    other = weights(8)
+    other["blocks.0.mlp.W_in"], other["blocks.0.mlp.W_out"] = other["blocks.0.mlp.W_out"], other["blocks.0.mlp.W_in"]
+    made.weights = lambda epoch: other if epoch == 8 else weights(epoch)
+    with Project.open(sent(made)) as project:
+        project.weights(4)
+        with pytest.raises(
+            Damaged, match=r"checkpoint 2 is of another network: blocks\.0\.mlp\.W_in is float32 \(6, 4\)"
+        ):
+            project.weights(8)
+
+
+def test_a_state_of_another_network_is_not_resumed_from(sent):
+    made = Sent()
+    made.config, made.epochs = described(epochs=20), 20
+    other = weights(0)
+    other["embed.W_E"] = other["embed.W_E"].T.copy()
+    made.resumes = lambda _: state(other)
+    path = sent(made)
+    with pytest.raises(Damaged, match=r"the state that training resumes from is of another network: embed\.W_E is"):
+        tdw.train(path)
+    made.resumes = lambda epoch: state(weights(epoch)) | {"exp_avg.more": np.zeros(1, "f4")}
+    with pytest.raises(Damaged, match="the state that training resumes from is of another network: 'more' is none of"):
+        tdw.train(sent(replace_file(path, made)))
+
+
+def replace_file(path: Path, made: Sent) -> Sent:
+    path.unlink()
+    return made
