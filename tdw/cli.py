@@ -85,7 +85,9 @@ def parser() -> Parser:
     sub = add("train", train_command)
     _add_file(sub, "project file; made where there is none")
     sub.add_argument(
-        "--allow-drift", action="store_true", help="resume even where the run does not repeat itself bit for bit"
+        "--allow-drift",
+        action="store_true",
+        help="go on even where the run does not repeat itself bit for bit; what is stored stays, and the file records it",
     )
     _add_settings(sub)
 
@@ -314,8 +316,8 @@ def _outcome(path: Path, finished: bool) -> list[str]:
             f"{path}: {run.info()['epochs']} of {run.planned_epochs} epochs, {len(run.checkpoints)} checkpoints stored."
         )
         if not finished:
-            return [f"{reached} Stopped; `tdw train {path}` goes on."]
-        return [reached, *_learnt(run)]
+            return [f"{reached} Stopped; `tdw train {path}` goes on.", *_drifted(run.drifts())]
+        return [reached, *_learnt(run), *_drifted(run.drifts())]
 
 
 def _learnt(run: Run) -> list[str]:
@@ -336,6 +338,10 @@ def _learnt(run: Run) -> list[str]:
             f"key frequencies: {', '.join(map(str, keys)) or 'none'} (a tenth of the neurons or more follow each)"
         )
     return lines
+
+
+def _drifted(sentences: Sequence[str]) -> list[str]:
+    return [f"does not repeat itself: {sentence}" for sentence in sentences]
 
 
 def between(interval: tuple[int, int]) -> str:
@@ -378,4 +384,5 @@ def _described(run: Run, information: dict[str, Any]) -> list[str]:
             if loss is not None:
                 lines.append(f"{side} loss {loss:.4g}, accuracy {accuracy:.4f}")
         lines += _learnt(run)
+    lines += _drifted(information["drift"])
     return [*lines, f"results: {results or 'none; `tdw analyze` makes them'}"]

@@ -22,8 +22,9 @@ A message says what was given, what is allowed and what to do, in one line.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class TdwError(Exception):
@@ -96,7 +97,33 @@ class AnalysisNotFound(ProjectError):
 
 
 class Drift(ProjectError):
-    """A resumed run did not repeat the loss it had recorded."""
+    """A resumed run did not repeat what it had recorded.
+
+    found: series, epoch, stored and recomputed value, as `ProjectWriter.drift` gives them
+    then:  the environment that recorded the epoch; here: the one that recomputed it
+    """
+
+    def __init__(self, path: Path, found: Mapping[str, Any], then: Mapping[str, Any], here: Mapping[str, Any]):
+        super().__init__(
+            f"{path.name} does not repeat itself: {self.sentence(found, then, here)}. A run repeats bit for bit on the same "
+            f"machine, with the same software and number of threads: resume it there, or `tdw train {path.name} "
+            "--allow-drift` goes on here from what is stored, which stays as it is, and records the difference in the file"
+        )
+
+    @staticmethod
+    def sentence(found: Mapping[str, Any], then: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+        """What differs, and those entries of the two environments that differ as well."""
+        names = sorted(name for name in {**then, **here} if then.get(name) != here.get(name))
+        before, now = (
+            " under " + ", ".join(f"{name} {_short(side.get(name, 'unknown'))}" for name in names)
+            for side in (then, here)
+        )
+        if not names:
+            before, now = "", " in the same environment"
+        more = found.get("epochs", 1)
+        others = f" ({_short(more)} recomputed epochs differ)" if more != 1 else ""
+        series, epoch, was, came = (_short(found.get(key)) for key in ("series", "epoch", "stored", "recomputed"))
+        return f"{series} at epoch {epoch} was stored as {was}{before}, and recomputed as {came}{now}{others}"
 
 
 class UnknownName(TdwError):
@@ -111,3 +138,12 @@ class UnknownName(TdwError):
 
 class AppError(TdwError):
     """The local server cannot do what was asked."""
+
+
+def _short(value: object) -> str:
+    """A value in a sentence; None is what JSON has for one that is no number.
+
+    >>> _short(0.5), _short(None)
+    ('0.5', 'no number')
+    """
+    return "no number" if value is None else str(value)[:80]

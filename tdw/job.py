@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from tdw import model, schedule, tasks, training
 from tdw.config import RunConfig, configure, settings, value_of
-from tdw.errors import SettingError
-from tdw.project import ProjectWriter
+from tdw.errors import Drift, SettingError
+from tdw.project import ProjectWriter, place
 
 # What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
 CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
@@ -69,25 +69,30 @@ def train(
 
     progress: called with a Progress about twice a second and at each checkpoint, after what it reports is stored
     stop:     asked after every epoch; when it says yes, what is done is stored and training ends
+    allow_drift: go on even where the epoch that is measured again does not come out as it was stored; what is stored
+              stays as it is, and `environments` records the difference and both environments for ever
     changes:  settings that may still change: epochs (more of them), checkpoints, device, threads
-    Raises SettingError for any other change, OpenElsewhere, Drift, and what opening a file raises.
+    Raises SettingError for any other change, OpenElsewhere, Drift, CannotWrite, and what opening a file raises.
     """
     with ProjectWriter.open(path) as project:
         config, plan = revised(project, changes)
-        state = project.resume_state()
         environments = project.environments
-        here = training.environment(config)
-        if allow_drift:
-            here["drift_allowed"] = True
-        if {**environments[-1], "from_epoch": 0} != {"from_epoch": 0, **here}:
-            kept = [old for old in environments if old["from_epoch"] < state.epoch]
-            environments = [*kept, {"from_epoch": state.epoch, **here}]
-        project.describe(config, plan, environments)
         if len(project.epochs) > config.epochs:
+            project.describe(config, plan, environments)
             return True
+        state, here = project.resume_state(), training.environment(config)
+        earlier = _earlier(environments, state.epoch, recorded=len(project.epochs))
+        drift: dict[str, Any] | None = None
         started, first, test_loss = time.monotonic(), state.epoch, np.nan
         for segment in training.train(config, state, project.split, plan, stop=stop):
-            project.append(segment, allow_drift=allow_drift)
+            found = project.drift(segment)
+            if found and not allow_drift:
+                raise Drift(project.path, found, place(earlier[-1]), here)
+            if found:
+                drift = found if drift is None else {**drift, "epochs": drift["epochs"] + found["epochs"]}
+            if found or segment.epochs.start == state.epoch:  # not before: a run that is refused stays as it was
+                project.describe(config, plan, _with_present(earlier, state.epoch, here, drift))
+            project.append(segment)
             reached = segment.epochs[-1]
             evaluated = segment.test_loss[~np.isnan(segment.test_loss)]
             test_loss = evaluated[-1] if evaluated.size else test_loss
@@ -97,6 +102,26 @@ def train(
                 checkpoints = len(project.checkpoints)
                 progress(Progress(reached, config.epochs, checkpoints, segment.train_loss[-1], test_loss, speed, left))
         return project.state == "finished"
+
+
+def _earlier(environments: Sequence[dict[str, Any]], epoch: int, *, recorded: int) -> list[dict[str, Any]]:
+    """The environments in which anything was recorded of a run that goes on from an epoch."""
+    return [
+        item
+        for index, item in enumerate(environments)
+        if item["from_epoch"] < epoch or (recorded and index == 0)  # the first one recorded epoch 0 itself
+    ]
+
+
+def _with_present(
+    earlier: Sequence[dict[str, Any]], epoch: int, here: Mapping[str, Any], drift: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """The environments to store when training goes on from an epoch; the present one is new where it differs, or where
+    the run did not repeat itself.
+    """
+    if earlier and place(earlier[-1]) == here and not drift:
+        return list(earlier)
+    return [*earlier, {"from_epoch": epoch, **here, **({"drift": drift} if drift else {})}]
 
 
 def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConfig, list[int]]:

@@ -1,10 +1,6 @@
 """A run in its file: created, trained, interrupted, resumed, extended, analysed, read."""
 
-import itertools
 import os
-import signal
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -21,30 +17,11 @@ from tdw.errors import (
     AnalysisNotFound,
     CannotWrite,
     CheckpointNotFound,
-    Drift,
     NotAProject,
     OpenElsewhere,
     SettingError,
 )
 from tdw.weights import shapes
-
-SERIES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
-
-
-def contents(path):
-    with tdw.open(path) as run:
-        series = {name: getattr(run, name) for name in SERIES}
-        weights = {epoch: run.weights(epoch) for epoch in run.checkpoints}
-        return series, weights
-
-
-def assert_same(path, other):
-    (series, weights), (series_other, weights_other) = contents(path), contents(other)
-    for name in SERIES:
-        assert np.array_equal(series[name], series_other[name], equal_nan=True), name
-    assert weights.keys() == weights_other.keys()
-    for epoch, name in itertools.product(weights, weights[0]):
-        assert np.array_equal(weights[epoch][name], weights_other[epoch][name]), (epoch, name)
 
 
 def test_a_run_from_creation_to_its_end(tiny, tmp_path):
@@ -81,69 +58,6 @@ def test_the_file_reads_with_h5py_and_safetensors_alone(tiny_run):
         assert len(weights) == 9
 
 
-def test_stopped_and_resumed_equals_uninterrupted(tiny, tiny_run, tmp_path):
-    path = tmp_path / "stopped.tdw"
-    tdw.create(path, tiny)
-    for epochs in (1, 2, 7, 1):
-        asked = iter([False] * epochs + [True])
-        assert tdw.train(path, stop=lambda asked=asked: next(asked)) is False
-    with tdw.open(path) as run:
-        assert (run.state, run.epochs[-1]) == ("unfinished", 11)
-    assert tdw.train(path) is True
-    assert_same(path, tiny_run)
-
-
-def test_killed_and_resumed_equals_uninterrupted(tmp_path):
-    settings = {
-        "p": 7,
-        "d_model": 8,
-        "heads": 2,
-        "d_mlp": 8,
-        "epochs": 4000,
-        "train_fraction": 0.5,
-        "checkpoints": "even:40",
-    }
-    whole, killed = tmp_path / "whole.tdw", tmp_path / "killed.tdw"
-    for path in (whole, killed):
-        tdw.create(path, tdw.configure(**settings))
-    tdw.train(whole)
-    kills = 0
-    while True:
-        with tdw.open(killed) as run:
-            before = len(run.epochs)
-        process = subprocess.Popen([sys.executable, "-m", "tdw", "train", killed], stdout=subprocess.DEVNULL)
-        while process.poll() is None:
-            with tdw.open(killed) as run:
-                if len(run.epochs) > before + 900:
-                    process.kill()
-                    kills += 1
-                    break
-        if process.wait() == 0:
-            break
-        assert process.returncode == -signal.SIGKILL
-    assert kills >= 2
-    assert_same(whole, killed)
-
-
-def test_a_finished_run_is_extended_as_if_it_had_been_longer(tiny, tiny_run, tmp_path):
-    tdw.analyze(tiny_run)
-    tdw.train(tiny_run, epochs=60, checkpoints="0:60:5")
-    longer = tmp_path / "longer.tdw"
-    tdw.create(longer, tdw.configure(**tiny.to_json() | {"epochs": 60, "checkpoints": "0:60:5"}))
-    tdw.train(longer)
-    assert_same(tiny_run, longer)
-    with tdw.open(tiny_run) as run:
-        assert run.info()["analyses"]["neuron_frequencies"]["stale"]
-        before = run.analysis("neuron_frequencies")
-        assert before.checkpoints == list(range(0, 41, 5))
-    tdw.analyze(tiny_run)
-    with tdw.open(tiny_run) as run:
-        after = run.analysis("neuron_frequencies")
-        assert after.checkpoints == list(range(0, 61, 5))
-        assert np.array_equal(after.arrays["share"][: len(before.checkpoints)], before.arrays["share"])
-        assert not any(item["stale"] for item in run.info()["analyses"].values())
-
-
 def test_what_cannot_change_is_refused(tiny_run):
     for changes, sentence in [
         ({"lr": 0.5}, r"--lr is 0.001 in tiny.tdw and cannot become 0.5: a run keeps its settings"),
@@ -153,27 +67,6 @@ def test_what_cannot_change_is_refused(tiny_run):
         with pytest.raises(SettingError, match=sentence):
             tdw.train(tiny_run, **changes)
     assert tdw.train(tiny_run, lr=1e-3) is True
-
-
-def test_a_run_that_does_not_repeat_itself_says_so(tiny, tmp_path, monkeypatch):
-    path = tmp_path / "drift.tdw"
-    tdw.create(path, tiny)
-    asked = iter([False] * 10 + [True])
-    tdw.train(path, stop=lambda: next(asked))
-    real = job.training.train
-
-    def drifting(*arguments, **more):
-        for segment in real(*arguments, **more):
-            segment.train_loss[0] = np.nextafter(segment.train_loss[0], 9)
-            yield segment
-
-    monkeypatch.setattr(job.training, "train", drifting)
-    with pytest.raises(Drift, match=r"drift.tdw does not repeat itself: losses/train at epoch 10 was .* and is now"):
-        tdw.train(path)
-    assert tdw.train(path, allow_drift=True) is True
-    with tdw.open(path) as run:
-        assert run.environments[-1]["drift_allowed"] is True
-        assert run.environments[-1]["from_epoch"] == 10
 
 
 def test_analyses_are_stored_and_left_alone_when_current(tiny_run, monkeypatch):
