@@ -6,11 +6,12 @@ analyses, and the closed form of any neuron. `ProjectWriter` is the only way in 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from tdw import blobs, closed_form, config, consistent, notes, store
 from tdw.config import RunConfig
-from tdw.errors import AnalysisNotFound, CheckpointNotFound, Damaged, Drift, SettingError, UnknownName
+from tdw.errors import AnalysisNotFound, CannotWrite, CheckpointNotFound, Damaged, Drift, SettingError, UnknownName
 from tdw.segment import Arrays, Segment, Series, State
 from tdw.tasks import Split
 from tdw.weights import mismatch
@@ -334,17 +335,12 @@ class ProjectWriter(Project):
         series, epoch, stored and recomputed value (None for one that is no number) of the first difference, and in how
         many `epochs` there is one.
         """
-        start = segment.epochs.start
-        again = self._again(segment)
-        differs: dict[str, NDArray[np.bool_]] = {}
-        stored: dict[str, Series] = {}
-        for name, values in _series(segment).items():
-            before, now = self._store.read(name, start, start + again), values[:again]
-            lacks = np.isnan(before), np.isnan(now)
-            # NaN stands for "not evaluated" among the test ones, and is what it says, a loss beyond numbers, in training
-            ignored = lacks[0] | lacks[1] if name.endswith("/test") else lacks[0] & lacks[1]
-            stored[name], differs[name] = before, ~ignored & (before != now)
-        if not (at := np.flatnonzero(np.any(list(differs.values()), axis=0))).size:
+        start, again = segment.epochs.start, self._again(segment)
+        now = {name: values[:again] for name, values in _series(segment).items()}
+        stored = {name: self._store.read(name, start, start + again) for name in SERIES}
+        differs = {name: _differs(stored[name], now[name], sparse=name.endswith("/test")) for name in SERIES}
+        at = np.flatnonzero(np.any(list(differs.values()), axis=0))
+        if not at.size:
             return None
         first = int(at[0])
         series = next(name for name in SERIES if differs[name][first])
@@ -352,7 +348,7 @@ class ProjectWriter(Project):
             "series": series,
             "epoch": start + first,
             "stored": _number(stored[series][first]),
-            "recomputed": _number(_series(segment)[series][first]),
+            "recomputed": _number(now[series][first]),
             "epochs": len(at),
         }
 
@@ -392,22 +388,34 @@ class ProjectWriter(Project):
             "environments": [dict(item) for item in environments],
         }
         if described != self._store.config:
-            self._store.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
+            with _left_as_it_was():
+                self._store.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
 
     def set_notes(self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None) -> None:
         """Change the notes: None leaves one as it is, empty text takes it away. Raises SettingError, CannotWrite."""
         before = self._store.notes()
         after = notes.changed(before, title, tags, remark)
         if after != before:
-            self._store.set_notes(after)
+            with _left_as_it_was():
+                self._store.set_notes(after)
 
     def plan_analyses(self, plans: Sequence[store.AnalysisPlan], remove: Sequence[str] = ()) -> None:
         """Make room for results; rows of the same analysis under the same version and parameters stay."""
-        self._store.plan_analyses(list(plans), remove)
+        with _left_as_it_was():
+            self._store.plan_analyses(list(plans), remove)
 
     def append_rows(self, rows: dict[str, dict[str, NDArray[Any]]]) -> None:
         """Store rows of results: analysis -> array -> rows. Safe when this returns."""
         self._store.append_rows(rows)
+
+
+@contextlib.contextmanager
+def _left_as_it_was() -> Iterator[None]:
+    """Say, where a file could not be made anew with other contents, what has become of it."""
+    try:
+        yield
+    except CannotWrite as error:
+        raise CannotWrite(f"{error} What was stored before is as it was.") from error
 
 
 def place(environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -425,6 +433,12 @@ def _series(segment: Segment) -> dict[str, Series]:
     """The four series of a stretch of training, under their names in the file."""
     values = (segment.train_loss, segment.test_loss, segment.train_accuracy, segment.test_accuracy)
     return dict(zip(SERIES, values, strict=True))
+
+
+def _differs(stored: Series, now: Series, *, sparse: bool) -> NDArray[np.bool_]:
+    """Where two measurements of the same epochs differ. In a sparse series NaN stands for one that was not made."""
+    none = np.isnan(stored), np.isnan(now)
+    return (stored != now) & ~(none[0] | none[1] if sparse else none[0] & none[1])
 
 
 def _number(value: np.float64) -> float | None:

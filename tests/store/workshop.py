@@ -1,0 +1,199 @@
+"""Real training in processes that can be killed, and the run that it is compared with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from trained import STEP
+
+from tdw import store
+from tdw.store import LOSSES, Reader
+
+TRAINED = Path(__file__).with_name("trained.py")
+SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 8, "train_fraction": 0.5, "evaluate_every": 7, "threads": 1}
+START = 40  # epochs of a run when it is made; training extends it
+
+
+def new(path: Path, epochs: int) -> list[str]:
+    given = SETTINGS | {"epochs": epochs, "checkpoints": f"0:{epochs}:{STEP}"}
+    return ["new", str(path), "--force"] + [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+
+
+def train(path: Path, epochs: int | None = None) -> list[str]:
+    return ["train", str(path), *([] if epochs is None else [f"--epochs={epochs}", f"--checkpoints=0:{epochs}:{STEP}"])]
+
+
+def analyze(path: Path) -> list[str]:
+    return ["analyze", str(path)]
+
+
+@dataclass
+class Outcome:
+    """What a process said, and whether it was killed, rather than having come to its end."""
+
+    words: list[dict[str, Any]]
+    killed: bool
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """What had begun and not ended."""
+        marks = [word for word in self.words if word["word"] in {"begin", "end"}]
+        if not marks:
+            return ()
+        stack = marks[-1]["stack"]
+        return tuple(stack if marks[-1]["word"] == "begin" else stack[:-1])
+
+
+class Workshop:
+    """Does `tdw` commands in processes of their own; see trained.py."""
+
+    def __init__(self) -> None:
+        one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(TRAINED)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | one,
+            text=True,
+        )
+        self.lengths: dict[tuple[str, ...], float] = {}
+
+    def begin(self, *commands: list[str]) -> int:
+        self._tell(json.dumps(commands))
+        said = self.word()
+        assert said["word"] == "started", said
+        return int(said["pid"])
+
+    def _tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def word(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "trained.py has ended"
+        said = json.loads(line)
+        assert said["word"] != "failed", said.get("why")
+        return said
+
+    def rest(self, words: list[dict[str, Any]] | None = None) -> Outcome:
+        """Wait for the end of the child; what it says meanwhile is added to the words."""
+        self._tell("")
+        words = [] if words is None else words
+        while (said := self.word())["word"] != "ended":
+            words.append(said)
+        assert said["status"] in {0, -signal.SIGKILL}
+        return Outcome(words, killed=said["status"] != 0)
+
+    def do(self, *commands: list[str]) -> None:
+        self.begin(*commands)
+        assert not self.rest().killed
+
+    def kill(self, *commands: list[str], within: tuple[str, ...] | None, nth: int, part: float) -> Outcome:
+        """Kill the process when this has begun for the nth time and a part of its usual length is over (None: after
+        that part of a quarter of a second, whatever it does then).
+        """
+        pid = self.begin(*commands)
+        words = []
+        while True:
+            words.append(said := self.word())
+            if said["word"] == "over":
+                break
+            if within is None or (said["word"] == "begin" and tuple(said["stack"]) == within):
+                nth -= 1
+                if not nth:
+                    time.sleep(part * (0.25 if within is None else self.lengths.get(within, 0.002)))
+                    break
+        os.kill(pid, signal.SIGKILL)
+        outcome = self.rest(words)
+        self._learn_lengths(words)
+        return outcome
+
+    def _learn_lengths(self, words: list[dict[str, Any]]) -> None:
+        begun = []
+        for word in words:
+            if word["word"] == "begin":
+                begun.append(word["at"])
+            elif word["word"] == "end":
+                stack = tuple(word["stack"])
+                length = word["at"] - begun.pop()
+                self.lengths[stack] = 0.5 * (length + self.lengths.get(stack, length))
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.close()
+        assert self.process.wait() == 0
+
+
+@dataclass
+class Whole:
+    """Everything in the file of a run that was never interrupted."""
+
+    series: dict[str, np.ndarray]
+    blobs: dict[int, bytes]
+    analyses: dict[str, dict[str, np.ndarray]]
+    resume: tuple[int, bytes]
+
+
+def read(path: Path) -> Whole:
+    with store.open_reader(path) as reader:
+        series = {name: reader.read(name) for name in LOSSES}
+        kept = {int(epoch): bytes(reader.checkpoint(i)) for i, epoch in enumerate(reader.checkpoint_epochs())}
+        return Whole(series, kept, dict(of_checkpoints(reader)), reader.resume())
+
+
+def of_checkpoints(reader: Reader) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Arrays of the analyses that have a row for each checkpoint; others say something else after each epoch."""
+    for name, stored in reader.analyses().items():
+        if "per" not in stored.parameters:
+            yield name, {array: reader.read(f"analysis/{name}/{array}") for array in stored.arrays}
+
+
+def uninterrupted(workshop: Workshop, folder: Path, epochs: int) -> Whole:
+    path = folder / "whole.tdw"
+    workshop.do(new(path, epochs), train(path), analyze(path))
+    return read(path)
+
+
+def same(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+@dataclass
+class Held:
+    """How much is in a file."""
+
+    epochs: int = 0
+    checkpoints: int = 0
+    planned: int = START
+    rows: dict[str, int] = field(default_factory=dict)
+
+
+def look(reader: Reader, whole: Whole) -> Held:
+    """How much is in a file, all of it compared with the uninterrupted run."""
+    n = reader.n_epochs
+    for name in LOSSES:
+        assert same(reader.read(name), whole.series[name][:n]), name
+    epochs = [int(epoch) for epoch in reader.checkpoint_epochs()]
+    assert epochs == list(range(0, n, STEP))
+    for i, epoch in enumerate(epochs):
+        assert bytes(reader.checkpoint(i)) == whole.blobs[epoch], epoch
+    rows = {}
+    for name, arrays in of_checkpoints(reader):
+        for array, values in arrays.items():
+            assert same(values, whole.analyses[name][array][: len(values)]), (name, array)
+        rows[name] = len(arrays["epoch"])
+    return Held(n, reader.n_checkpoints, reader.planned_epochs, rows)
