@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tdw.errors import TdwError
     from tdw.job import create, train
     from tdw.project import Project
+    from tdw.recovery import recover
     from tdw.run import Run, open  # noqa: A004 - `tdw.open` reads as it should
 
 __version__ = "0.1.0"
@@ -43,9 +44,10 @@ _WHERE = {
     "configure": "tdw.config",
     "create": "tdw.job",
     "open": "tdw.run",
+    "recover": "tdw.recovery",
     "train": "tdw.job",
 }
-__all__ = ["Project", "Run", "RunConfig", "TdwError", "analyze", "configure", "create", "open", "train"]
+__all__ = ["Project", "Run", "RunConfig", "TdwError", "analyze", "configure", "create", "open", "recover", "train"]
 
 
 def __getattr__(name: str) -> Any:

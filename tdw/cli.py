@@ -108,6 +108,10 @@ def parser() -> Parser:
 
     _add_file(add("verify", verify_command), "project file")
 
+    sub = add("recover", recover_command)
+    _add_file(sub, "damaged project file; only read")
+    sub.add_argument("new", type=Path, metavar="NEW", help="project file to make")
+
     sub = add("demo", demo_command)
     sub.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="where to keep the run (default: grok-p59.tdw here)"
@@ -196,16 +200,31 @@ def note_command(arguments: argparse.Namespace) -> None:
 
 
 def verify_command(arguments: argparse.Namespace) -> int:
-    """Check every byte of a project file that counts."""
-    from tdw.run import open as open_run
+    """Check every byte of a project file that counts. Prints what is damaged."""
+    from tdw import recovery
 
-    with open_run(arguments.file) as run:
-        damage = run.verify()
+    damage = recovery.damage(arguments.file)
     for sentence in damage:
         say(f"tdw: {arguments.file}: {sentence}", error=True)
     if not damage:
         say(f"{arguments.file}: every byte that counts is as it was written.")
     return 2 if damage else 0
+
+
+def recover_command(arguments: argparse.Namespace) -> None:
+    """Save all that is sound of a damaged project file into a new one. Prints what was lost; FILE is only read."""
+    from tdw import recovery
+    from tdw.run import open as open_run
+
+    lost = recovery.recover(arguments.file, arguments.new)
+    for sentence in lost:
+        say(f"{arguments.file}: {sentence}")
+    with open_run(arguments.new) as run:
+        say(
+            f"{arguments.new}: {len(run.checkpoints)} of {len(run.planned_checkpoints)} checkpoints, "
+            f"{len(run.epochs)} recorded epochs, {len(run.analyses())} results; "
+            + ("not all of it could be saved, see above." if lost else "nothing was damaged, this is a copy.")
+        )
 
 
 def demo_command(arguments: argparse.Namespace) -> int:

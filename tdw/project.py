@@ -94,6 +94,12 @@ class Project:
             )
         return list(stored)
 
+    @property
+    def recovered(self) -> dict[str, Any] | None:
+        """Where the run was recovered from a damaged file: that file's name as `from`, what was lost as `damage`."""
+        stored = self._store.config.get("recovered")
+        return stored if isinstance(stored, dict) else None
+
     def drifts(self) -> list[str]:
         """Where training went on although it had not repeated what was recorded, in sentences."""
         return [
@@ -338,7 +344,8 @@ class ProjectWriter(Project):
         start, again = segment.epochs.start, self._again(segment)
         now = {name: values[:again] for name, values in _series(segment).items()}
         stored = {name: self._store.read(name, start, start + again) for name in SERIES}
-        differs = {name: _differs(stored[name], now[name], sparse=name.endswith("/test")) for name in SERIES}
+        gaps = self.recovered is not None  # a curve that was lost says nothing
+        differs = {name: _differs(stored[name], now[name], sparse=gaps or name.endswith("/test")) for name in SERIES}
         at = np.flatnonzero(np.any(list(differs.values()), axis=0))
         if not at.size:
             return None

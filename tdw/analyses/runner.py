@@ -13,6 +13,7 @@ import numpy as np
 from tdw import store
 from tdw.analyses.registry import ANALYSES, Analysis, evaluate, find
 from tdw.analyses.view import Curves, View
+from tdw.config import RunConfig
 from tdw.project import Project, ProjectWriter
 
 CHECKPOINTS_A_COMMIT = 8
@@ -76,14 +77,14 @@ def _same(item: Analysis, stored: store.StoredAnalysis) -> bool:
     return (stored.version, parameters) == (item.version, item.parameters)
 
 
-def _plan(item: Analysis, project: Project) -> store.AnalysisPlan:
-    arrays = {name: store.ArrayPlan(spec.dtype, spec.shape(project.config)) for name, spec in item.arrays.items()}
+def plan_rows(item: Analysis, settings: RunConfig, *, rows: int, recorded: int) -> store.AnalysisPlan:
+    """Room for the results of an analysis: of `rows` checkpoints, or of a whole run of which `recorded` epochs are."""
+    arrays = {name: store.ArrayPlan(spec.dtype, spec.shape(settings)) for name, spec in item.arrays.items()}
     if item.per == "run":
-        parameters: dict[str, Any] = {**item.parameters, "per": "run", "computed": _stamp(project)}
+        parameters: dict[str, Any] = {**item.parameters, "per": "run", "computed": recorded}
         return store.AnalysisPlan(item.name, item.version, parameters, arrays, 1)
     arrays["epoch"] = store.ArrayPlan("<i8", ())
-    room = max(len(project.planned_checkpoints), len(project.checkpoints), 1)
-    return store.AnalysisPlan(item.name, item.version, dict(item.parameters), arrays, room)
+    return store.AnalysisPlan(item.name, item.version, dict(item.parameters), arrays, rows)
 
 
 def _compute(
@@ -99,7 +100,8 @@ def _compute(
     ]
     if old:
         project.plan_analyses([], remove=old)
-    plans = [_plan(item, project) for item in due]
+    room = max(len(project.planned_checkpoints), len(project.checkpoints), 1)
+    plans = [plan_rows(item, project.config, rows=room, recorded=_stamp(project)) for item in due]
     stored = project.analyses()
     missing = [plan for plan in plans if plan.name not in stored or stored[plan.name].capacity < plan.capacity]
     if missing:

@@ -7,7 +7,7 @@ in them: such a file is opened without HDF5, and without believing anything it s
 In the user's private folder, each file written in one step, the oldest dropped beyond a few thousand:
 
     known/structures/KEY.json     structures; the key starts with a hash of the file's size and first sector
-    known/files/SHA256            JSON: made (here, or adopted after a look), id of the run, key of the structure
+    known/files/SHA256            JSON: made (here, or adopted after a look), key of the structure, settings as stored
     known/runs/HASH               empty: the user was told of this run
 """
 
@@ -65,10 +65,11 @@ def recall(fd: int, path: Path, size: int) -> Known | None:
     return None
 
 
-def remember(fd: int, layout: Layout, structure: Structure, *, run: str, made: bool) -> bool:
+def remember(fd: int, layout: Layout, structure: Structure, config: bytes, *, run: str, made: bool) -> bool:
     """Keep what is known of a file; whether its run is a new one to this user.
 
-    run: id of the run. made: the structure was written by this program on this computer.
+    config, run: its settings as stored, and the id of the run in them. made: the structure was written by this program on
+    this computer.
     """
     try:
         folder = private_folder(state_folder() / "known")
@@ -76,7 +77,7 @@ def remember(fd: int, layout: Layout, structure: Structure, *, run: str, made: b
             private_folder(folder / name)
         encoded = structure.encode()
         key = f"{_start(fd, layout.size)}-{hashlib.sha256(encoded).hexdigest()[:16]}"
-        about = {"made": made, "run": run, "structure": key}
+        about = {"made": made, "structure": key, "config": config.decode("ascii", "replace")}
         known = folder / "runs" / hashlib.sha256(run.encode("utf-8", "replace")).hexdigest()[:32]
         new = not known.exists()
         for place, data in (
@@ -90,6 +91,27 @@ def remember(fd: int, layout: Layout, structure: Structure, *, run: str, made: b
         return new
     except (OSError, AppError):
         return False  # no room or no permission to remember: the file is looked at again next time
+
+
+def structures() -> Iterator[Structure]:
+    """Every structure that is remembered."""
+    for _, path in sorted(_remembered("structures"), reverse=True):
+        with contextlib.suppress(OSError, ValueError):  # forgotten meanwhile, or not whole: one guess less
+            yield Structure.decode(path.read_bytes())
+
+
+def configs() -> Iterator[bytes]:
+    """The settings of every file that is remembered, as they were stored."""
+    for _, path in sorted(_remembered("files"), reverse=True):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            yield json.loads(path.read_bytes())["config"].encode("ascii")
+
+
+def _remembered(name: str) -> list[tuple[float, Path]]:
+    try:
+        return list(_aged(state_folder() / "known" / name))
+    except (OSError, AppError):
+        return []  # nothing is remembered
 
 
 def _start(fd: int, size: int) -> str:

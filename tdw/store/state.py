@@ -179,8 +179,9 @@ def load(fd: int, path: Path) -> State:
 
 def keep_in_mind(state: State, structure: Structure) -> bool:
     """Remember a file that was made or looked at; whether its run is new to this user."""
-    run = str(parse_json(state.sealed("config"), f"{state.path}: config").get("id", ""))
-    return remember(state.fd, state.layout, structure, run=run, made=state.made)
+    config = state.sealed("config")
+    run = str(parse_json(config, f"{state.path}: config").get("id", ""))
+    return remember(state.fd, state.layout, structure, config, run=run, made=state.made)
 
 
 def compare(fd: int, path: Path, layout: Layout) -> State:

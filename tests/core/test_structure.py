@@ -32,6 +32,7 @@ FLOW = [
     {"analyses", "job"},
     {"demo"},
     {"run"},
+    {"recovery"},
     {"panels"},
     {"viewer"},
     {"app"},
