@@ -10,7 +10,8 @@ In order, each request must pass:
     cookie          the same token                               else 401
 
 The cookie is HttpOnly and SameSite=Strict, named after the port because cookies are shared between the ports of a host.
-WebSocket handshakes pass the same checks. Every answer carries the headers in `HEADERS`.
+Nothing but HTTP is answered: a WebSocket's handshake is a request like any other, and no connection comes of it. Every
+answer carries the headers of `policy.py`.
 """
 
 from __future__ import annotations
@@ -18,41 +19,15 @@ from __future__ import annotations
 import hmac
 import html
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from tdw.app import policy
+from tdw.app.policy import Message, Send
 
-# Gradio compiles its templates in the browser ('unsafe-eval') and puts its settings into the page ('unsafe-inline').
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self' data:",
-        "connect-src 'self'",
-        "worker-src 'self' blob:",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
-HEADERS = (
-    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-)
-_SECURITY = [(name.lower().encode(), value.encode()) for name, value in HEADERS]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def address(port: int, token: str) -> str:
@@ -79,24 +54,20 @@ class Guard:
         app: what is guarded
         port: the port the server listens on, part of the allowed hosts and of the cookie's name
         token: what the announced address carries
+        welcomed: called when a browser has come in from another page, which is the one on disk
     """
 
-    def __init__(self, app: App, *, port: int, token: str):
+    def __init__(self, app: App, *, port: int, token: str, welcomed: Callable[[], None] = lambda: None):
         self.app = app
         self.token = token
+        self.welcomed = welcomed
         self.cookie = f"tdw-{port}"
         self.hosts = frozenset({_host("127.0.0.1", port), _host("localhost", port)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or pass it on."""
+        """Answer one request, or pass it on. What is no request of HTTP is not answered."""
         if scope["type"] == "http":
-            await self._http(scope, receive, _with_headers(send))
-        elif scope["type"] == "websocket":
-            refusal = self._foreign(scope) or self._unknown(scope)
-            if refusal is None:
-                await self.app(scope, receive, send)
-            else:
-                await _refuse_websocket(scope, receive, send, refusal)
+            await self._http(scope, receive, policy.with_headers(send))
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
 
@@ -134,13 +105,12 @@ class Guard:
 
     def _unknown(self, scope: Scope) -> Refusal | None:
         """Why the request does not carry our cookie, if so."""
+        # Any of that name may be the right one: a page on another port can put one of its own beside it, but not over it.
         for line in _headers(scope, b"cookie"):
-            try:
-                morsel = SimpleCookie(line).get(self.cookie)
-            except CookieError:
-                continue
-            if morsel is not None and self._same(morsel.value):
-                return None
+            for pair in line.split(";"):
+                name, _, value = pair.strip().partition("=")
+                if name == self.cookie and self._same(value):
+                    return None
         return Refusal(401, "This server is private to whoever started it.")
 
     def _same(self, given: str) -> bool:
@@ -158,6 +128,7 @@ class Guard:
             await _answer(send, 303, b"", [*headers, (b"location", clean.encode("latin-1"))])
             return
         # A Strict cookie is held back along a redirect that another page began, so this page begins a new one.
+        self.welcomed()
         hop = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={html.escape(clean)}">'
         await _answer(send, 200, hop.encode(), headers)
 
@@ -174,33 +145,11 @@ def _token_in(scope: Scope) -> str | None:
     return next((value for name, value in _query(scope) if name == "token"), None)
 
 
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            ours = {name for name, _ in _SECURITY}
-            kept = [item for item in message.get("headers", []) if item[0].lower() not in ours]
-            message = {**message, "headers": [*kept, *_SECURITY]}
-        await send(message)
-
-    return sending
-
-
 async def _answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
     about = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", str(len(body)).encode())]
     extra = headers if headers is not None else [(b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": [*about, *extra]})
     await send({"type": "http.response.body", "body": body})
-
-
-async def _refuse_websocket(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
-    await receive()  # the handshake
-    if "websocket.http.response" in scope.get("extensions", {}):
-        body = refusal.reason.encode()
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), *_SECURITY]
-        await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": body})
-    else:
-        await send({"type": "websocket.close", "code": 1008})
 
 
 def _page(refusal: Refusal) -> bytes:

@@ -14,12 +14,15 @@ A refusal is `{"error": sentence}` with status 404 (there is no such thing) or 4
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import BaseModel, StrictStr
 
 from tdw.app.runs import Array
@@ -29,6 +32,16 @@ from tdw.viewer import page
 
 FRESH = {"Cache-Control": "no-store"}
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
+
+
+class JSONAnswer(Response):
+    """A value as JSON in plain ASCII: names of files may hold what UTF-8 has no bytes for."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The bytes of the answer."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class AtPath(BaseModel):
@@ -55,13 +68,11 @@ def add(application: FastAPI, workbench: Workbench) -> dict[str, str]:
 def _refused(_request: Request, error: Exception) -> Response:
     """The one place where a refusal becomes an answer; anything else keeps its traceback in the terminal."""
     missing = isinstance(error, AppError | UnknownName | NotAProject | SettingError)
-    return JSONResponse({"error": str(error)}, status_code=404 if missing else 409)
+    return JSONAnswer({"error": str(error)}, status_code=404 if missing else 409)
 
 
 def _malformed(_request: Request, _error: Exception) -> Response:
-    return JSONResponse(
-        {"error": "this request is not one the window makes: give what its route names"}, status_code=422
-    )
+    return JSONAnswer({"error": "this request is not one the window makes: give what its route names"}, status_code=422)
 
 
 def _data(workbench: Workbench) -> APIRouter:
@@ -70,7 +81,7 @@ def _data(workbench: Workbench) -> APIRouter:
 
     @router.get("/runs/{key}/manifest")
     def manifest(key: str) -> Response:
-        return JSONResponse(runs.get(key).manifest() | {"job": workbench.jobs.of(key)}, headers=FRESH)
+        return JSONAnswer(runs.get(key).manifest() | {"job": workbench.jobs.of(key)}, headers=FRESH)
 
     @router.get("/runs/{key}/array/{name:path}")
     def array(key: str, name: str, request: Request) -> Response:
@@ -86,7 +97,7 @@ def _data(workbench: Workbench) -> APIRouter:
 
     @router.get("/now")
     def now() -> Response:
-        return JSONResponse(list(workbench.look().values()), headers=FRESH)
+        return JSONAnswer(list(workbench.look().values()), headers=FRESH)
 
     @router.get("/events")
     async def events() -> Response:
@@ -101,7 +112,7 @@ def _commands(workbench: Workbench) -> APIRouter:
 
     def done(key: str | None = None, **more: str) -> Response:
         workbench.hub.nudge()
-        return JSONResponse({"key": key, **more}, headers=FRESH)
+        return JSONAnswer({"key": key, **more}, headers=FRESH)
 
     @router.post("/open")
     def open_file(given: AtPath) -> Response:
@@ -145,7 +156,20 @@ def _assets(application: FastAPI) -> dict[str, str]:
     for name, path, media_type in [*page.assets(), *own]:
         application.get(f"/assets/{name}")(_asset(path, media_type))
         addresses[name] = f"/assets/{name}?v={page.digest(path)}"
-    return addresses
+    early = _EARLY.replace("SCRIPTS", json.dumps([there for name, there in addresses.items() if name.endswith(".js")]))
+    application.get("/assets/early.js")(lambda: Response(early, media_type="text/javascript", headers=IMMUTABLE))
+    return {**addresses, "early.js": f"/assets/early.js?v={hashlib.blake2b(early.encode(), digest_size=8).hexdigest()}"}
+
+
+# Before anything is drawn, so that no light page flashes up in the dark; then the other scripts, in order.
+_EARLY = """"use strict";
+{
+  const set = localStorage.getItem("tdw-theme");
+  const dark = set ? set === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  for (const src of SCRIPTS) document.head.append(Object.assign(document.createElement("script"), { src, async: false }));
+}
+"""
 
 
 def _asset(path: Path, media_type: str) -> Callable[[], Response]:

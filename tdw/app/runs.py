@@ -29,7 +29,7 @@ HELD = 6  # files held open at a time, those with a job not counted
 
 def key_of(path: Path) -> str:
     """The name pages know a file by."""
-    return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:20]
+    return hashlib.sha256(str(path).encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
 def typed_path(text: str) -> Path:
@@ -42,7 +42,7 @@ def typed_path(text: str) -> Path:
     try:
         path = Path(text).expanduser().resolve()
         path.exists()  # some names are refused by the file system alone
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: characters that no name of a file can have
         why = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
         raise NotAProject(
             f"{text[:80]!r} is not a usable path ({why}): give that of a project file (NAME.tdw)"

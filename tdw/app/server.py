@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import logging
 import os
 import secrets
 import socket
@@ -14,23 +15,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdw.app.guard import App, Guard, Receive, Scope, Send, address
+from tdw.app.guard import App, Guard, Receive, Scope, address
+from tdw.app.policy import Send
 from tdw.app.workbench import Workbench
 from tdw.errors import AppError
 from tdw.private import private_folder, write_private
+from tdw.text import visible
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 HOST = "127.0.0.1"
 
-# The routes of Gradio that the window uses; whatever else it brings (uploads, files, proxies, API pages) is closed.
-GRADIO_FILES = ("/assets/", "/static/", "/gradio_api/custom_component/")
-GRADIO_CALLS = ("/gradio_api/heartbeat/", "/gradio_api/run/", "/gradio_api/queue/")
-GRADIO_PAGES = frozenset(
-    {"/", "/theme.css", "/gradio_api/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/config"}
-    | {"/gradio_api/startup-events", "/gradio_api/app_id", "/gradio_api/reset", "/gradio_api/cancel"}
-)
+# The routes of Gradio that the window uses: its page, its scripts, and the calls of the form. Whatever else it brings
+# (uploads, files, proxies, queues, API pages) is closed.
+GRADIO = frozenset({"/", "/theme.css", "/favicon.ico", "/gradio_api/run/predict"})
+GRADIO_FILES = ("/assets/", "/static/")
 
 
 def build(workbench: Workbench) -> FastAPI:
@@ -58,16 +58,13 @@ class OnlyUsed:
         """Answer one request, or pass it on."""
         if scope["type"] == "lifespan" or (scope["type"] == "http" and self._used(scope["path"])):
             await self.app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
-        else:
+        elif scope["type"] == "http":
             await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
             await send({"type": "http.response.body", "body": b"There is nothing at this address.\n"})
 
     def _used(self, path: str) -> bool:
         first = "/" + path.split("/")[1]
-        return first in self.ours or path in GRADIO_PAGES or path.startswith(GRADIO_FILES + GRADIO_CALLS)
+        return first in self.ours or path in GRADIO or path.startswith(GRADIO_FILES)
 
 
 OURS = frozenset({"/runs", "/now", "/events", "/do"})
@@ -86,10 +83,28 @@ def serve(path: Path | None, port: int | None, open_browser: bool, announce: Cal
         number = listener.getsockname()[1]
         token = secrets.token_urlsafe(32)
         announce(address(number, token))
-        with _way_in(workbench.library.folder, address(number, token), number, open_browser):
+        with _way_in(workbench.library.folder, address(number, token), number, open_browser) as close_it:
             # Importing Gradio takes seconds; the browser starts meanwhile, and its first request waits on the socket.
             application = OnlyUsed(build(workbench), OURS)
-            _run(Guard(application, port=number, token=token), listener, workbench)
+            _log_plainly(token)
+            _run(Guard(application, port=number, token=token, welcomed=close_it), listener, workbench)
+
+
+class _Plain(logging.Formatter):
+    """Records as text that no terminal obeys, without the token."""
+
+    def __init__(self, token: str):
+        super().__init__("%(levelname)s: %(message)s")
+        self.token = token
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record), lines=True).replace(self.token, "(the token)")
+
+
+def _log_plainly(token: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Plain(token))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def _run(application: App, listener: socket.socket, workbench: Workbench) -> None:
@@ -103,8 +118,10 @@ def _run(application: App, listener: socket.socket, workbench: Workbench) -> Non
 
     config = uvicorn.Config(
         application,
-        log_level="warning",
-        access_log=False,  # it would write the token down
+        log_config=None,
+        log_level="error",  # any page in the browser could fill the terminal with warnings
+        access_log=False,
+        ws="none",  # there is no WebSocket here; a handshake is a request like any other
         server_header=False,
         timeout_graceful_shutdown=2,
         lifespan="on",
@@ -135,10 +152,13 @@ def _listening(port: int | None) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _way_in(folder: Path, address: str, port: int, open_browser: bool) -> Iterator[None]:
-    """Open the browser through a file only its owner can read, so that the token is in no list of processes."""
+def _way_in(folder: Path, address: str, port: int, open_browser: bool) -> Iterator[Callable[[], None]]:
+    """Open the browser through a file only its owner can read, so that the token is in no list of processes.
+
+    Yields what removes the file once the browser has come in.
+    """
     if not open_browser:
-        yield
+        yield lambda: None
         return
     page = folder / f"open-{port}.html"
     target = html.escape(address)
@@ -147,10 +167,14 @@ def _way_in(folder: Path, address: str, port: int, open_browser: bool) -> Iterat
     )
     write_private(page, text.encode())
     threading.Thread(target=_open_browser, args=(page.as_uri(),), daemon=True).start()
-    try:
-        yield
-    finally:
+
+    def close_it() -> None:
         page.unlink(missing_ok=True)
+
+    try:
+        yield close_it
+    finally:
+        close_it()
 
 
 def _open_browser(address: str) -> None:

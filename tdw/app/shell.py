@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 SYSTEM_FONT = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
-# Before anything is drawn, so that no light page flashes up in the dark.
-EARLY = """<script>
-{const set = localStorage.getItem("tdw-theme");
- const dark = set ? set === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
- document.documentElement.dataset.theme = dark ? "dark" : "light";
- for (const src of SCRIPTS) document.head.append(Object.assign(document.createElement("script"), {src, async: false}));}
-</script>"""
-
 
 def mount(application: FastAPI, workbench: Workbench, assets: dict[str, str]) -> None:
     """Put the window at `/` of the application. `assets` are the addresses of scripts and styles by name."""
@@ -60,8 +52,7 @@ def mount(application: FastAPI, workbench: Workbench, assets: dict[str, str]) ->
 def _head(assets: dict[str, str]) -> str:
     """Styles, and a script that loads the others in order: Gradio would add them one by one, in any order, unawaited."""
     styles = [f'<link rel="stylesheet" href="{address}">' for name, address in assets.items() if name.endswith(".css")]
-    scripts = [address for name, address in assets.items() if name.endswith(".js")]
-    return EARLY.replace("SCRIPTS", json.dumps(scripts)) + "".join(styles)
+    return f'<script src="{assets["early.js"]}"></script>' + "".join(styles)
 
 
 def theme() -> gr.themes.Base:

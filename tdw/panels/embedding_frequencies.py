@@ -59,4 +59,4 @@ def embedding_frequencies(project: Project, epoch: int) -> go.Figure:
     colours = [look.ACCENT if above else look.BAR for above in dominant]
     figure = go.Figure(go.Bar(x=names, y=norms[row], marker={"color": colours}))
     figure.add_hline(y=threshold, line={"color": look.MARK, "dash": "dash", "width": 1})
-    return look.styled(figure, f"Embedding frequencies, epoch {epoch}", yaxis_title="‖F W_E‖", bargap=0.2)
+    return look.styled(figure, project, f"Embedding frequencies, epoch {epoch}", yaxis_title="‖F W_E‖", bargap=0.2)

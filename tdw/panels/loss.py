@@ -44,4 +44,11 @@ def loss(project: Project, epoch: int) -> go.Figure:
         line = {"color": colour, "width": 1.5}
         figure.add_scatter(x=project.epochs[known], y=values[known], name=name, mode="lines", line=line)
     figure.add_vline(x=epoch, line={"color": look.MARK, "width": 1.5})
-    return look.styled(figure, f"Loss, epoch {epoch} marked", xaxis_title="epoch", yaxis_type="log")
+    return look.styled(
+        figure,
+        project,
+        f"Loss, epoch {epoch} marked",
+        xaxis_title="epoch",
+        yaxis_type="log",
+        yaxis_exponentformat="power",
+    )

@@ -35,7 +35,8 @@ def neuron_activations(project: Project, epoch: int) -> go.Figure:
     for column, neuron in enumerate(neurons, start=1):
         grid = project.neuron_map(epoch, neuron)
         figure.add_heatmap(z=grid, colorscale=look.RAMP, zmin=0, showscale=False, row=1, col=column)
-    figure = look.styled(figure, f"Neurons, activation over a (down) and b, epoch {epoch}")
+    figure = look.styled(figure, project, f"Neurons, activation over a (down) and b, epoch {epoch}")
+    figure.update_layout(margin_t=96).update_annotations(font_size=12)
     figure.update_yaxes(autorange="reversed", constrain="domain")
     figure.update_xaxes(constrain="domain")
     for column in range(1, len(neurons) + 1):

@@ -35,8 +35,9 @@ def threshold(project: Project) -> float:
     from tdw.analyses import ANALYSES
 
     stored = project.analyses().get("neuron_clusters")
-    parameters = ANALYSES["neuron_clusters"].parameters if stored is None else stored.parameters
-    return float(parameters["threshold"])
+    used = None if stored is None else stored.parameters.get("threshold")
+    # What a file from elsewhere calls a threshold may be anything.
+    return used if isinstance(used, float) and 0 < used <= 1 else ANALYSES["neuron_clusters"].parameters["threshold"]
 
 
 @panel(
@@ -58,4 +59,6 @@ def neuron_frequencies(project: Project, epoch: int) -> go.Figure:
         colorscale=look.RAMP,
     )
     axis = {"type": "category", "nticks": 12, "title": "neuron"}
-    return look.styled(go.Figure(heat), f"Share of variance, epoch {epoch}", xaxis=axis, yaxis_title="frequency")
+    return look.styled(
+        go.Figure(heat), project, f"Share of variance, epoch {epoch}", xaxis=axis, yaxis_title="frequency"
+    )

@@ -112,7 +112,8 @@ def state(project: Project, item: Panel) -> dict[str, str]:
         return {"status": "stale", "reason": reason}
     for key, value in now.parameters.items():
         if stored.parameters.get(key) != value:
-            reason = f"Made with {key} = {stored.parameters.get(key)}; this program uses {value}."
+            made = str(stored.parameters.get(key))[:80]  # as long as a file from elsewhere likes
+            reason = f"Made with {key} = {made}; this program uses {value}."
             return {"status": "stale", "reason": reason}
     return {"status": "ready" if stored.rows >= len(project.checkpoints) else "partial"}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
+import re
 import socket
 
 import pytest
@@ -121,31 +123,164 @@ def test_every_answer_carries_the_headers(window, path, known):
     answer = window.ask(path, **({"Cookie": window.cookie} if known else {}))
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
-    policy = answer.headers["content-security-policy"]
-    assert "default-src 'self'" in policy
-    assert "frame-ancestors 'none'" in policy
-    assert "http" not in policy
+    policy = dict(one.split(" ", 1) for one in answer.headers["content-security-policy"].split("; "))
+    scripts = policy.pop("script-src").split()
+    assert scripts[:2] == ["'self'", "'unsafe-eval'"]
+    assert all(one.startswith("'sha256-") for one in scripts[2:])
+    assert bool(scripts[2:]) == (path == "/" and known), "only a page with scripts of the server's own allows them"
+    assert policy == {
+        "default-src": "'none'",
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data: blob:",
+        "font-src": "'self' data:",
+        "connect-src": "'self'",
+        "manifest-src": "'self'",
+        "base-uri": "'self'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
     assert "server" not in answer.headers
 
 
-def handshake(window, **headers: str) -> int:
+def test_the_hashes_of_a_page_are_those_of_its_scripts(window):
+    answer = window.ask("/", Cookie=window.cookie)
+    allowed = re.findall(r"'(sha256-[^']+)'", answer.headers["content-security-policy"])
+    inline = re.findall(rb"<script(?![^>]*src=)[^>]*>(.*?)</script>", answer.body, re.DOTALL)
+    assert len(inline) > 2
+    expected = {"sha256-" + base64.b64encode(hashlib.sha256(text).digest()).decode() for text in inline}
+    assert set(allowed) == expected
+
+
+def handshake(window, path: str = "/gradio_api/queue/data", **headers: str) -> int:
     key = base64.b64encode(os.urandom(16)).decode()
     sent = {"Host": window.host, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     sent |= {"Sec-WebSocket-Key": key} | headers
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     with socket.create_connection(("127.0.0.1", window.port)) as line:
-        line.sendall(f"GET /gradio_api/queue/data HTTP/1.1\r\n{lines}\r\n".encode())
+        line.sendall(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
         return int(line.recv(4096).split()[1])
 
 
-def test_a_websocket_passes_the_same_checks(window):
+@pytest.mark.parametrize("path", ["/gradio_api/queue/data", "/events", "/queue/join", "/", "/runs/x/manifest"])
+def test_a_websocket_passes_the_same_checks(window, path):
     known = {"Cookie": window.cookie}
-    assert handshake(window) == 401
-    assert handshake(window, **known, Host="evil.example") == 421
-    assert handshake(window, **known, Origin="http://evil.example") == 403
-    assert handshake(window, **known, Origin=f"http://{window.host}") != 101  # allowed in, and nothing listens there
+    assert handshake(window, path) == 401
+    assert handshake(window, path, Cookie=f"tdw-{window.port}=wrong") == 401
+    assert handshake(window, path, **known, Host="evil.example") == 421
+    assert handshake(window, path, **known, Origin="http://evil.example") == 403
+    assert handshake(window, path, **known, Origin="null") == 403
+    assert handshake(window, path, **known, **{"Sec-Fetch-Site": "cross-site"}) == 403
+    assert handshake(window, path, **known, **{"Sec-Fetch-Site": "same-site"}) == 403
+    assert handshake(window, path, **known, Origin=f"http://{window.host}") in {200, 404, 405, 422}  # a plain request
 
 
-def test_the_other_loopback_is_not_listened_on(window):
-    with pytest.raises(ConnectionError), socket.create_connection(("::1", window.port), timeout=5):
+STREAMS = ("/events", "/gradio_api/queue/data?session_hash=x", "/gradio_api/heartbeat/x")
+
+
+@pytest.mark.parametrize("path", STREAMS)
+def test_a_stream_of_events_passes_the_same_checks(window, path):
+    known = {"Cookie": window.cookie, "Accept": "text/event-stream"}
+    assert window.ask(path, Accept="text/event-stream").status == 401
+    assert window.ask(path, **known, Origin="http://evil.example").status == 403
+    assert window.ask(path, **known, Origin="null").status == 403
+    assert window.ask(path, **known, Sec_Fetch_Site="cross-site").status == 403
+    assert window.ask(path, **known, Sec_Fetch_Site="same-site").status == 403
+    assert window.ask(path, **known, host="evil.example").status == 421
+
+
+def multipart(name: str, data: bytes) -> tuple[bytes, str]:
+    body = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
+    return body + data + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/upload?upload_id=x", "/upload", "/do/open"])
+def test_nothing_is_uploaded_by_anybody(window, path):
+    marker = os.urandom(12).hex().encode()
+    body, kind = multipart("../../evil.html", marker)
+    strangers = (
+        ({}, 401),
+        ({"Cookie": window.cookie, "Origin": "http://evil.example"}, 403),
+        ({"Cookie": window.cookie, "Sec_Fetch_Site": "cross-site"}, 403),
+        ({"Cookie": window.cookie, "host": "evil.example"}, 421),
+    )
+    for headers, status in strangers:
+        assert window.ask(path, "POST", body=body, Content_Type=kind, **headers).status == status
+    ours = window.ask(path, "POST", body=body, Content_Type=kind, Cookie=window.cookie)
+    assert ours.status == (422 if path == "/do/open" else 404)  # the window itself uploads nothing either
+    for file in window.state.rglob("*"):
+        assert not file.is_file() or marker not in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer {token}"},
+        {"Authorization": "Basic {token}"},
+        {"X_Token": "{token}"},
+        {"Cookie": "token={token}"},
+        {"Cookie": "tdw={token}"},
+        {"Cookie": "tdw-{other}={token}"},
+        {"Cookie": "access-token={token}"},
+        {"Cookie": "TDW-{port}={token}"},
+        {"Cookie": "tdw-{port}={token}x"},
+        {"Cookie": "x=tdw-{port}={token}"},
+        {"Cookie": 'tdw-{port}="{token}'},
+        {"Referer": "http://127.0.0.1:{port}/?token={token}"},
+    ],
+)
+def test_the_token_counts_nowhere_but_in_its_cookie(window, headers):
+    fill = {"token": window.token, "port": window.port, "other": window.port + 1}
+    sent = {name: value.format(**fill) for name, value in headers.items()}
+    assert window.ask("/now", **sent).status == 401
+    assert window.ask("/do/open", "POST", body=b'{"path": "x"}', **JSON, **sent).status == 401
+
+
+def test_a_token_in_the_body_or_of_a_command_is_none(window):
+    assert window.ask("/do/open", "POST", body=f"token={window.token}".encode()).status == 401
+    answer = window.ask(f"/do/open?token={window.token}", "POST", body=b'{"path": "x"}', **JSON)
+    assert answer.status == 401
+    assert "set-cookie" not in answer.headers
+
+
+def test_the_cookie_alone_is_what_a_page_of_ours_sends(window):
+    """Whatever asks without Origin is no script of another page: those say where they are from."""
+    assert window.ask("/", Cookie=window.cookie).status == 200
+    assert window.ask("/now", Cookie=window.cookie).status == 200
+
+
+@pytest.mark.parametrize("beside", ['a={{"b": 1}}; ', "a:b=c; ", "=; ;; ", "tdw-{port}=planted; ", "é=1; "])
+def test_cookies_of_other_ports_do_not_lock_the_owner_out(window, beside):
+    """The browser sends this host's cookies to every port of it; what others set there is none of ours."""
+    other = beside.format(port=window.port).encode().decode("latin-1")
+    assert window.ask("/now", Cookie=other + window.cookie).status == 200
+    assert window.ask("/now", Cookie=f"{window.cookie}; {other.strip('; ')}").status == 200
+    assert window.ask("/now", Cookie=other.strip("; ")).status == 401
+
+
+@pytest.mark.parametrize("host", ["[::1]:{port}", "[::1]", "[::ffff:127.0.0.1]:{port}", "0.0.0.0:{port}", "::1"])
+def test_the_other_loopback_is_no_name_of_ours(window, host):
+    host = host.format(port=window.port)
+    assert window.ask("/now", host=host, Cookie=window.cookie).status == 421
+    assert window.ask(f"/?token={window.token}", host=host).status == 421
+    assert window.ask("/now", Cookie=window.cookie, Origin=f"http://{host}").status == 403
+
+
+@pytest.mark.parametrize("address", ["::1", "::ffff:127.0.0.2"])
+def test_only_one_loopback_is_listened_on(window, address):
+    with (
+        pytest.raises(OSError, match=r"refused|not available|supported"),
+        socket.create_connection((address, window.port), timeout=5),
+    ):
         pass
+
+
+@pytest.mark.parametrize(
+    "line", ["GET http://evil.example/now HTTP/1.1", "GET //evil.example/now HTTP/1.1", "GET /now HTTP/1.0"]
+)
+def test_an_address_in_the_request_itself_is_no_way_round(window, line):
+    with socket.create_connection(("127.0.0.1", window.port)) as stream:
+        stream.sendall(f"{line}\r\nCookie: {window.cookie}\r\nHost: evil.example\r\n\r\n".encode())
+        assert stream.recv(4096).split()[1] == b"421"
+    with socket.create_connection(("127.0.0.1", window.port)) as stream:
+        stream.sendall(f"{line}\r\nHost: {window.host}\r\n\r\n".encode())
+        assert stream.recv(4096).split()[1] == b"401"
