@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 import store_runs
+from forgery import layout_of, move_array
 
 from tdw import store
 from tdw.errors import Damaged, NotAProject
@@ -65,6 +72,11 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         "'x' is a link to somewhere else",
     ),
     "object loop": (_loop, "is an object that it holds twice"),
+    "a loop to the root": (
+        lambda f: f["losses"].__setitem__("up", f["/"]),
+        "'losses/up' is an object that it holds twice",
+    ),
+    "a soft loop": (lambda f: f.__setitem__("x", h5py.SoftLink("/x")), "'x' is a link to somewhere else"),
     "gzip": (
         lambda f: f.create_dataset("z", data=np.zeros(99), compression="gzip"),
         "'z' is compressed or kept in pieces",
@@ -90,6 +102,17 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         lambda f: f.create_dataset("z", (3,), h5py.vlen_dtype("f8")),
         "'z' holds something else than numbers|pieces",
     ),
+    "references": (
+        lambda f: f.create_dataset("z", data=np.array([f["losses"].ref] * 3, h5py.ref_dtype)),
+        "'z' holds something else than numbers|pieces",
+    ),
+    "region references": (
+        lambda f: f.create_dataset("z", (3,), h5py.regionref_dtype),
+        "'z' holds something else than numbers|pieces",
+    ),
+    "a name with zero bytes": (lambda f: f.create_group("x\ty"), r"an object with the name 'x\\ty'"),
+    "a name with dots": (lambda f: f.create_group("..x"), "it holds an object with the name '..x'"),
+    "half the pairs": (_replace("split/train", data=np.zeros(999, "f4")), "'split/train' (has dtype|does not start)"),
     "compound": (lambda f: f.create_dataset("z", data=np.zeros(600, "f8,f8")), "'z' holds something else than numbers"),
     "named type": (_named_type, "'type' is neither a group nor an array"),
     "depth": (_deep, "'a/b/c/d' is nested more than 4 deep"),
@@ -136,6 +159,164 @@ def test_hostile_structure_is_refused_with_its_sentence(tmp_path, name):
         assert str(caught.value).isprintable()
     assert path.read_bytes() == data
     assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]
+
+
+def _on_top(path: Path) -> None:
+    move_array(path, "losses/train", layout_of(path).extents["losses/test"].offset)
+
+
+def _into_the_records(path: Path) -> None:
+    move_array(path, "accuracy/test", layout_of(path).extents["commit"].offset)
+
+
+def _into_the_blobs(path: Path) -> None:
+    blobs = layout_of(path).extents["checkpoints/safetensors"]
+    move_array(path, "analysis/summary/share", blobs.offset + blobs.row_nbytes)
+
+
+FORGED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "on top of another": (_on_top, "'losses/t(est|rain)' and 'losses/t(est|rain)' lie on top of each other"),
+    "over the commit records": (
+        _into_the_records,
+        "'commit' and 'accuracy/test' lie on top of each other|and 'commit' lie",
+    ),
+    "over the checkpoints": (_into_the_blobs, "lie on top of each other"),
+    "before the file": (
+        lambda path: move_array(path, "losses/train", (1 << 64) - 8192),
+        "declares|structure cannot be read",
+    ),
+    "behind the file": (
+        lambda path: move_array(path, "losses/train", 1 << 40),
+        r"'losses/train' declares [\d,]+ bytes that are not in the file|structure cannot be read",
+    ),
+    "between two sectors": (
+        lambda path: move_array(path, "losses/train", layout_of(path).extents["losses/train"].offset + 8),
+        "'losses/train' does not start a sector of its own",
+    ),
+    "over the structure": (lambda path: move_array(path, "losses/train", 0), "structure|checksum|on top|commit"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_storage_that_is_not_an_arrays_own_is_refused(tmp_path, name):
+    """Overlapping storages would make a write to one array change another, or the records themselves."""
+    path = store_runs.finished(tmp_path / "run.tdw")
+    change, sentence = FORGED[name]
+    change(path)
+    data = path.read_bytes()
+    for open_it in (store.open_reader, store.open_writer):
+        with pytest.raises((NotAProject, Damaged), match=sentence):
+            open_it(path)
+    assert path.read_bytes() == data
+
+
+def _blob(header: bytes, size: int) -> bytes:
+    return (struct.pack("<Q", len(header)) + header).ljust(size, b"x")
+
+
+def _nested(size: int) -> bytes:
+    return _blob(b"[" * (size - 8), size)
+
+
+def _gap(kind: str, first: int, shape: int) -> Callable[[int], bytes]:
+    def make(size: int) -> bytes:
+        text = '{"a":{"dtype":"%s","shape":[%d],"data_offsets":[%d,%d]},"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
+        return _blob((text % (kind, shape, first, first + shape * 4)).encode(), size)
+
+    return make
+
+
+BOGUS: dict[str, tuple[Callable[[int], bytes], str]] = {
+    "2^60 bytes of header": (
+        lambda size: struct.pack("<Q", 1 << 60).ljust(size, b" "),
+        "its header claims 1,152,921,504,606,846,976 bytes",
+    ),
+    "nested thousands deep": (_nested, "its header is no JSON"),
+    "overlapping": (_gap("F32", 2, 8), "its tensors leave a gap or overlap"),
+    "a gap": (_gap("F32", 8, 8), "its tensors leave a gap or overlap"),
+    "a wrong dtype": (_gap("C64", 4, 8), "tensor 'a' has dtype 'C64'"),
+    "a shape that does not fit": (_gap("F64", 4, 8), "tensor 'a' does not fit its place"),
+    "no header": (bytes, "its header is no JSON"),
+}
+
+
+@pytest.mark.parametrize("name", BOGUS)
+def test_bogus_safetensors_with_right_checksums_are_refused(tmp_path, name):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    make, sentence = BOGUS[name]
+    layout = layout_of(path)
+    blob = make(layout.blob_nbytes)
+    with path.open("r+b") as file:
+        file.seek(layout.extents["checkpoints/safetensors"].offset)
+        file.write(blob)
+    with store.open_reader(path) as reader:
+        crcs = reader.read("checkpoints/crc32").copy()
+        tails = list(reader._state.record.tails)
+    crcs[0] = zlib.crc32(blob)
+    index = layout.growing.index("checkpoints/crc32")
+    tails[index] = crcs.tobytes()
+    with store.open_reader(path) as reader:
+        sums = list(reader._state.record.crc32)
+    sums[index] = zlib.crc32(crcs.tobytes())
+    forge(path, tails=tuple(tails), crc32=tuple(sums))
+    with store.open_reader(path) as reader:
+        with pytest.raises(Damaged, match=f"checkpoint 0 is no safetensors file: .*({sentence})"):
+            reader.checkpoint(0)
+        assert any(re.search(sentence, line) for line in reader.verify())
+        reader.checkpoint(1)
+
+
+def test_a_filter_plug_in_is_never_loaded(tmp_path, monkeypatch):
+    """HDF5 would load every library of a folder when a file names a filter that it does not know."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    source = tmp_path / "plugin.c"
+    source.write_text(
+        "#include <stdio.h>\n"
+        "static void __attribute__((constructor)) loaded(void)"
+        f'{{ FILE *f = fopen("{tmp_path}/loaded", "w"); if (f) fclose(f); }}\n'
+        "int H5PLget_plugin_type(void) { return 0; }\n"
+        "const void *H5PLget_plugin_info(void) { return 0; }\n"
+    )
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", plugins / "libevil.so", source], check=True)
+    path = store_runs.finished(tmp_path / "run.tdw")
+    with h5py.File(path, "r+") as file:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((10,))
+        properties.set_filter(32_999, h5py.h5z.FLAG_OPTIONAL, (1,))
+        space = h5py.h5s.create_simple((10,))
+        item = h5py.h5d.create(file.id, b"z", h5py.h5t.NATIVE_DOUBLE, space, properties)
+        item.write_direct_chunk((0,), bytes(80))  # as the plug-in would have packed it
+    monkeypatch.setenv("HDF5_PLUGIN_PATH", str(plugins))
+    naive = (
+        "import os, sys; os.environ.pop('HDF5_PLUGIN_PRELOAD', None)\n"
+        "import h5py\n"
+        "with h5py.File(sys.argv[1]) as file:\n"
+        "    try: file['z'][:]\n"
+        "    except OSError: pass\n"
+    )
+    subprocess.run([sys.executable, "-c", naive, str(path)], check=False, capture_output=True)
+    naive_loads = (tmp_path / "loaded").exists()
+    (tmp_path / "loaded").unlink(missing_ok=True)
+    with pytest.raises(NotAProject, match="'z' is compressed or kept in pieces"):
+        store.open_reader(path)
+    assert not (tmp_path / "loaded").exists()
+    if not naive_loads:
+        pytest.skip("this build of HDF5 loads no plug-ins at all, so nothing was shown")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    """8 GiB of zeros in some kilobytes: refused without a look inside."""
+    path = store_runs.finished(tmp_path / "run.tdw")
+    with h5py.File(path, "r+") as file:
+        bomb = file.create_dataset("z", (1 << 30,), "f8", chunks=(1 << 24,), compression="gzip", compression_opts=9)
+        bomb[: 1 << 24] = 0
+    assert path.stat().st_size < 4 << 20
+    with pytest.raises(NotAProject, match="'z' is compressed or kept in pieces"):
+        store.open_reader(path)
 
 
 def forge(path: Path, **changes: object) -> None:
