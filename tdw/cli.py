@@ -34,6 +34,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"tdw: {visible(message)}; see `{self.prog} --help`\n")
 
 
+class _Notes(logging.Handler):
+    """What the store has to say in passing: on standard error, which no program takes for a result or a failure."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one note."""
+        say(f"note: {record.getMessage()}", error=True)
+
+
 def say(*lines: str, error: bool = False) -> None:
     """Print each line as one line, at once, with everything shown that a terminal would obey instead."""
     for line in lines:
@@ -43,6 +51,8 @@ def say(*lines: str, error: bool = False) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     arguments = parser().parse_args(argv)
+    logging.getLogger("tdw.store").addHandler(_Notes())
+    logging.getLogger("tdw.store").setLevel(logging.INFO)
     try:
         return int(arguments.command(arguments) or 0)
     except TdwError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import time
@@ -18,6 +19,8 @@ from tdw.store.slots import BLOCK, Record, decode
 from tdw.store.strangers import examined
 from tdw.store.structure import Structure, layout_of
 from tdw.store.validate import check_superblock, parse_json
+
+log = logging.getLogger(__name__)
 
 CHUNK = 8 << 20
 _WHAT_TO_DO = (
@@ -174,7 +177,17 @@ def load(fd: int, path: Path) -> State:
     state = compare(fd, path, layout_of(structure, path))
     state.made = False
     state.unfamiliar = keep_in_mind(state, structure)
+    if state.unfamiliar:
+        log.info(first_word(path))
     return state
+
+
+def first_word(path: Path) -> str:
+    """What a user is told at the first opening of a run from elsewhere, and never again."""
+    return (
+        f"{path.name} was not made on this computer: it was examined in a process of its own, and will be rebuilt as a "
+        "fresh file before anything is written to it."
+    )
 
 
 def keep_in_mind(state: State, structure: Structure) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,16 @@ def test_a_state_of_another_network_is_not_resumed_from(sent):
 def replace_file(path: Path, made: Sent) -> Sent:
     path.unlink()
     return made
+
+
+def test_a_first_opening_is_said_once_on_the_command_line(sent):
+    path = sent(Sent())
+    command = [sys.executable, "-m", "tdw", "info", str(path)]
+    first, second = (subprocess.run(command, capture_output=True, text=True) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stderr == (
+        "note: run.tdw was not made on this computer: it was examined in a process of its own, and will be rebuilt as a "
+        "fresh file before anything is written to it.\n"
+    )
+    assert second.stderr == ""
+    assert second.stdout == first.stdout
