@@ -124,9 +124,9 @@
       if (this.run && this.base) this.places.set(this.base, { index: this.index, pins: this.pins });
       this.transport?.close();
       this.transport = null;
+      this.observer.disconnect();
+      this.resizes.clear(); // it would keep the timeline, and with it every array of the run
       for (const { panel, card } of this.panels) {
-        this.observer.unobserve(card.body);
-        this.resizes.delete(card.body);
         panel.close();
         card.close();
       }
