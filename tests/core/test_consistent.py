@@ -94,6 +94,8 @@ class Sent:
 
 @pytest.fixture
 def sent(tmp_path, monkeypatch) -> Callable[[Sent], Path]:
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "here"))
+
     def arrive(what: Sent) -> Path:
         with monkeypatch.context() as elsewhere:
             elsewhere.setenv("TDW_STATE_DIR", str(tmp_path / "elsewhere"))
