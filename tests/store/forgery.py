@@ -54,25 +54,28 @@ def layout_of(path: Path) -> Layout:
         return read_layout(file.fileno(), path, path.stat().st_size)
 
 
-def forge_header(path: Path, wanted: bytes, change: Callable[[bytearray, int], None]) -> None:
-    """Change the one object header (version 2, first chunk) that holds `wanted`; change(data, place of wanted)."""
-    data = bytearray(path.read_bytes())
-    start = -1
-    done = 0
+def headers(data: bytes) -> list[tuple[int, int, int]]:
+    """(start, first message, end) of the first chunk of every object header, version 2."""
+    found, start = [], -1
     while (start := data.find(b"OHDR", start + 1)) >= 0:
         flags = data[start + 5]
         at = start + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
         width = 1 << (flags & 3)
-        size = int.from_bytes(data[at : at + width], "little")
-        end = at + width + size
-        if end + 4 > len(data) or lookup3(bytes(data[start:end])) != struct.unpack_from("<I", data, end)[0]:
-            continue
-        place = data.find(wanted, at + width, end)
-        if place < 0:
-            continue
-        change(data, place)
-        struct.pack_into("<I", data, end, lookup3(bytes(data[start:end])))
-        done += 1
+        end = at + width + int.from_bytes(data[at : at + width], "little")
+        if end + 4 <= len(data) and lookup3(data[start:end]) == struct.unpack_from("<I", data, end)[0]:
+            found.append((start, at + width, end))
+    return found
+
+
+def forge_header(path: Path, wanted: bytes, change: Callable[[bytearray, int], None]) -> None:
+    """Change the one object header (version 2, first chunk) that holds `wanted`; change(data, place of wanted)."""
+    data, done = bytearray(path.read_bytes()), 0
+    for start, first, end in headers(bytes(data)):
+        place = data.find(wanted, first, end)
+        if place >= 0:
+            change(data, place)
+            struct.pack_into("<I", data, end, lookup3(bytes(data[start:end])))
+            done += 1
     assert done == 1, f"{done} headers hold {wanted!r}"
     path.write_bytes(data)
 
