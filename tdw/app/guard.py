@@ -3,6 +3,7 @@
 Listening on loopback keeps other machines out, but neither a page in the same browser nor another user of the machine.
 In order, each request must pass:
 
+    user            whoever started the server, or root          else 403   (where the system says, see peers.py)
     Host            exactly 127.0.0.1:PORT or localhost:PORT     else 421   (a name rebound to us is not us)
     Origin          absent, or this very server                  else 403
     Sec-Fetch-Site  absent, same-origin or none                  else 403   (no page elsewhere reads or triggers)
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from tdw.app import policy
+from tdw.app.peers import Peers
 from tdw.app.policy import Message, Send
 
 Scope = MutableMapping[str, Any]
@@ -54,11 +56,21 @@ class Guard:
         app: what is guarded
         port: the port the server listens on, part of the allowed hosts and of the cookie's name
         token: what the announced address carries
+        peers: who may be at the other end
         welcomed: called when a browser has come in from another page, which is the one on disk
     """
 
-    def __init__(self, app: App, *, port: int, token: str, welcomed: Callable[[], None] = lambda: None):
+    def __init__(
+        self,
+        app: App,
+        *,
+        port: int,
+        token: str,
+        peers: Peers,
+        welcomed: Callable[[], None],
+    ):
         self.app = app
+        self.peers = peers
         self.token = token
         self.welcomed = welcomed
         self.cookie = f"tdw-{port}"
@@ -90,6 +102,8 @@ class Guard:
 
     def _foreign(self, scope: Scope, *, navigation: bool = False) -> Refusal | None:
         """Why the request does not come from this server's own pages, if so."""
+        if self.peers.is_stranger(scope.get("client")):
+            return Refusal(403, "This server is private to the user who started it.")
         hosts = _headers(scope, b"host")
         if len(hosts) != 1 or hosts[0] not in self.hosts:
             return Refusal(421, "This server answers to 127.0.0.1 and localhost only.")

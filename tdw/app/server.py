@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdw.app.guard import App, Guard, Receive, Scope, address
+from tdw.app.peers import Peers
 from tdw.app.policy import Send
 from tdw.app.workbench import Workbench
 from tdw.errors import AppError
@@ -87,7 +88,8 @@ def serve(path: Path | None, port: int | None, open_browser: bool, announce: Cal
             # Importing Gradio takes seconds; the browser starts meanwhile, and its first request waits on the socket.
             application = OnlyUsed(build(workbench), OURS)
             _log_plainly(token)
-            _run(Guard(application, port=number, token=token, welcomed=close_it), listener, workbench)
+            guard = Guard(application, port=number, token=token, peers=Peers(listener), welcomed=close_it)
+            _run(guard, listener, workbench)
 
 
 class _Plain(logging.Formatter):
@@ -103,6 +105,7 @@ class _Plain(logging.Formatter):
 
 def _log_plainly(token: str) -> None:
     handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
     handler.setFormatter(_Plain(token))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 

@@ -1,0 +1,104 @@
+"""Another user of this machine, at the server's door with everything but the right user id."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from tdw.app.peers import TABLES, Peers, owner
+
+pytestmark = pytest.mark.skipif(
+    not TABLES[0].exists() or "microsoft" in platform.release().lower(),
+    reason="this system does not say whose a connection is",
+)
+as_another = pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can act as another user"
+)
+
+# Connects as the user `nobody` and sends what it is given; `vanish` resets the connection right after.
+NOBODY = """
+import os, socket, struct, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+family, port, vanish, request = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "vanish", sys.argv[4]
+line = socket.socket(socket.AF_INET6 if family == "6" else socket.AF_INET)
+line.connect(("::ffff:127.0.0.1" if family == "6" else "127.0.0.1", port))
+line.sendall(request.encode())
+if vanish:
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    line.close()
+else:
+    print(line.recv(4096).split()[1].decode())
+"""
+
+
+def nobody(window, request: str, *, family: str = "4", vanish: bool = False) -> str:
+    said = subprocess.run(
+        [sys.executable, "-c", NOBODY, family, str(window.port), "vanish" if vanish else "stay", request],
+        capture_output=True, text=True, check=True, cwd="/", timeout=60,
+    )  # fmt: skip
+    return said.stdout.strip()
+
+
+def post(window, command: str, **given: str) -> str:
+    body = json.dumps(given)
+    return (
+        f"POST /do/{command} HTTP/1.1\r\nHost: {window.host}\r\nCookie: {window.cookie}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    )
+
+
+@as_another
+@pytest.mark.parametrize("family", ["4", "6"])
+def test_another_user_is_refused_even_with_the_cookie_or_the_token(window, family):
+    get = "GET {} HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n"
+    assert nobody(window, get.format("/now", window.host, window.cookie), family=family) == "403"
+    assert nobody(window, get.format(f"/?token={window.token}", window.host, "a=b"), family=family) == "403"
+    assert nobody(window, post(window, "open", path="x"), family=family) == "403"
+    assert window.ask("/now", Cookie=window.cookie).status == 200
+
+
+@as_another
+def test_another_user_cannot_ask_and_vanish(window, tmp_path, tiny_run):
+    assert window.do("open", path=str(tiny_run))[0] == 200
+    for _ in range(20):
+        nobody(window, post(window, "forget", path=str(tiny_run)), vanish=True)
+    library = next(one for one in json.loads(window.get("/now")) if one["type"] == "library")
+    assert str(tiny_run) in {entry["path"] for entry in library["entries"]}
+
+
+def test_a_connection_is_its_owners_until_it_is_closed():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = listener.getsockname()
+        peers = Peers(listener)
+        assert peers.known
+        line = socket.create_connection(server)
+        client = line.getsockname()
+        assert owner(client, server) == os.getuid()
+        assert not peers.is_stranger(client)
+        assert peers.is_stranger((client[0], client[1] ^ 1)), "nobody's"
+        line.sendall(b"x")  # unread, so that the closed socket stays for a while
+        line.close()
+        assert owner(client, server) is None
+        assert peers.is_stranger(client)
+        reset = socket.create_connection(server)
+        client = reset.getsockname()
+        reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset.close()
+        assert peers.is_stranger(client)
+        assert peers.is_stranger(None), "gone before anyone could ask"
+
+
+def test_where_the_system_does_not_tell_nobody_is_shut_out(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr("tdw.app.peers.TABLES", (tmp_path / "none",))
+        assert not Peers(listener).is_stranger(("127.0.0.1", 1))
+        (tmp_path / "empty").write_text("  sl  local_address rem_address\n")
+        monkeypatch.setattr("tdw.app.peers.TABLES", (tmp_path / "empty",))
+        assert not Peers(listener).is_stranger(("127.0.0.1", 1))
