@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import weakref
 from pathlib import Path
 
 from tdw.errors import OpenElsewhere
@@ -22,6 +23,19 @@ except ImportError:  # Windows
 
 #: `locked_by` holds the lock for microseconds when it looks; a writer that meets it must not take it for a writer.
 PATIENCE = 0.2
+
+
+_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """A forked process would keep the lock of one that has died: it gets no part of it."""
+    for lock in list(_held):
+        lock.inherited()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def sidecar(path: Path) -> Path:
@@ -64,6 +78,7 @@ class Lock:
 
     def __init__(self, path: Path):
         self._path = sidecar(path)
+        self._fd = -1
         deadline = time.monotonic() + PATIENCE
         while not self._acquired():
             if time.monotonic() > deadline:
@@ -74,6 +89,7 @@ class Lock:
                     "Reading is possible meanwhile."
                 )
             time.sleep(0.005)
+        _held.add(self)
 
     def _acquired(self) -> bool:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -86,10 +102,25 @@ class Lock:
                 os.write(self._fd, str(os.getpid()).encode())
             return True
         os.close(self._fd)
+        self._fd = -1
         return False
+
+    @property
+    def mine(self) -> bool:
+        """Whether this process holds it: not so in a fork of the one that does."""
+        return self._fd >= 0
+
+    def inherited(self) -> None:
+        """In a forked process: close what was inherited, which leaves the lock with the other one alone."""
+        os.close(self._fd)
+        self._fd = -1
+        _held.discard(self)
 
     def release(self) -> None:
         """Let the next writer in and leave nothing behind."""
+        if not self.mine:
+            return
+        _held.discard(self)
         if fcntl is not None:
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()

@@ -221,6 +221,11 @@ class Writer(Reader):
                 f"{self.path} takes nothing more after a write that failed ({self._dead}). "
                 "Open it again; what was saved is there."
             )
+        if not self._writing.mine:
+            raise CannotWrite(
+                f"{self.path} was opened by the process that this one was forked from, and only that one may write to it: "
+                "open the file again here when it is done."
+            )
         return self._open_state()
 
     # Changing the structure
@@ -336,6 +341,9 @@ class Writer(Reader):
         """Say in the file that all is well, and let the next writer in. After a failed write: only the latter."""
         with self._lock:
             if self._closed:
+                return
+            if not self._writing.mine:  # a fork: the file is not its to finish
+                self._let_go()
                 return
             state = self._state
             if self.n_epochs > self.planned_epochs and 0 < self.n_checkpoints < self.checkpoint_capacity:

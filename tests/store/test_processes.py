@@ -76,6 +76,43 @@ def test_other_programs_read_with_h5py_but_do_not_write_meanwhile(tmp_path):
         store.open_writer(path)
 
 
+FORK = """
+import os, sys, time
+from tdw import store
+from tdw.errors import CannotWrite
+writer = store.open_writer(sys.argv[1])
+if os.fork():
+    os.write(1, b"open\\n")
+    time.sleep(60)
+try:
+    writer.set_notes({"title": "from the fork"})
+except CannotWrite as error:
+    os.write(1, f"{error}\\n".encode())
+writer.close()
+os.write(1, b"closed\\n")
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
+def test_a_fork_has_no_part_in_the_lock(tmp_path):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    process = subprocess.Popen([sys.executable, "-c", FORK, str(path)], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        lines = sorted(process.stdout.readline().decode() for _ in range(3))
+        assert "forked from, and only that one may write to it: open the file again here" in lines[0]
+        assert lines[1:] == ["closed\n", "open\n"]
+        assert store.locked_by(path) == process.pid, "closing the fork's copy leaves the lock alone"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with store.open_writer(path) as writer:  # the fork lives, and holds nothing
+            store_runs.check_exact(writer)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
 def test_looking_who_writes_keeps_no_writer_out(tmp_path):
     path = store_runs.finished(tmp_path / "run.tdw")
     (tmp_path / "run.tdw.lock").write_text("1")  # left by a process that was killed
