@@ -73,14 +73,14 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def test_a_run_that_is_trained_elsewhere_is_refused_at_once_and_can_be_read(workshop, whole, tmp_path, capsys):
     path = tmp_path / "run.tdw"
-    workshop.do(new(path, 100_000))
+    workshop.do(new(path, 20_000))
     pid = workshop.begin(train(path))
     try:
         while workshop.word()["word"] != "stored":
             pass
         held = rf"run.tdw is being written to by process {pid}: wait until it is done, or stop it. Reading is possible"
         for command in (
-            train(path), train(path, 200_000), analyze(path), new(path, 50), ["note", str(path), "--title", "mine"],
+            train(path), train(path, 30_000), analyze(path), new(path, 50), ["note", str(path), "--title", "mine"],
         ):  # fmt: skip
             assert held in refused(capsys, *command)
         assert cli.main(["info", str(path)]) == 0

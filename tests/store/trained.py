@@ -25,6 +25,7 @@ from tdw.analyses import runner
 from tdw.job import Progress
 from tdw.project import ProjectWriter, _series
 from tdw.segment import Segment
+from tdw.store import build, writer
 
 STEP = 10  # epochs from one checkpoint to the next
 
@@ -130,6 +131,8 @@ def main() -> None:
     mark(store.Writer, "close", "close")
     mark(store, "create", "create")
     mark(store, "open_writer", "open")
+    mark(writer, "write_all", "write")
+    mark(build, "write_all", "write")
     ProjectWriter.append = remember(ProjectWriter.append)  # type: ignore[method-assign]
     progress.training_progress = training_progress
     progress.analysis_progress = analysis_progress

@@ -46,12 +46,12 @@ class Outcome:
 
     @property
     def under_way(self) -> tuple[str, ...]:
-        """What had begun and not ended."""
+        """What had begun and not ended, single writes apart."""
         marks = [word for word in self.words if word["word"] in {"begin", "end"}]
         if not marks:
             return ()
         stack = marks[-1]["stack"]
-        return tuple(stack if marks[-1]["word"] == "begin" else stack[:-1])
+        return tuple(name for name in (stack if marks[-1]["word"] == "begin" else stack[:-1]) if name != "write")
 
 
 class Workshop:
