@@ -249,6 +249,17 @@ def replace_file(path: Path, made: Sent) -> Sent:
     return made
 
 
+def test_recovering_does_not_make_a_run_of_them(sent, tmp_path):
+    made = Sent()
+    _settings(d_mlp=512)(made)
+    path = sent(made)
+    with path.open("ab") as file:
+        file.write(b"damage")
+    with pytest.raises(NotAProject, match="its first checkpoint is of another network"):
+        tdw.recover(path, tmp_path / "new.tdw")
+    assert not (tmp_path / "new.tdw").exists()
+
+
 def test_a_first_opening_is_said_once_on_the_command_line(sent):
     path = sent(Sent())
     command = [sys.executable, "-m", "tdw", "info", str(path)]

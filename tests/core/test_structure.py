@@ -101,6 +101,13 @@ def test_that_torch_would_be_noticed():
     assert "torch" in loaded_by("tdw.training")
 
 
+@pytest.mark.parametrize("module", ["tdw.run", "tdw.recovery", "tdw.app.server"])
+def test_looking_at_a_run_does_not_load_hdf5(module):
+    """A file from elsewhere cannot do anything to a library that is not there."""
+    assert "h5py" not in loaded_by(module)
+    assert "h5py" in loaded_by("tdw.store.walk")
+
+
 def test_the_readme_explains_every_command():
     commands = next(action for action in cli.parser()._actions if action.choices and "train" in action.choices)
     for name in commands.choices:

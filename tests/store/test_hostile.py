@@ -368,7 +368,9 @@ def test_forged_tail_copies_do_not_pass(tmp_path):
     assert path.read_bytes() == data
 
 
-@pytest.mark.parametrize("text", [b"[1, 2]", b"{", b'{"a":' * 2000, b"\xff\xfe", b"null"])
+@pytest.mark.parametrize(
+    "text", [b"[1, 2]", b"{", b'{"a": NaN}', b'{"a": -Infinity}', b'{"a":' * 2000, b"\xff\xfe", b"null"]
+)
 def test_settings_that_are_no_json_object_are_refused(tmp_path, text):
     from test_errors import reseal
 

@@ -17,7 +17,7 @@ import store_runs
 
 from tdw import store
 from tdw.errors import Damaged, NotAProject
-from tdw.store import known, strangers, structure
+from tdw.store import examine, known, strangers, structure
 from tdw.store import state as state_module
 from tdw.store.walk import walk
 
@@ -233,6 +233,20 @@ def test_the_process_is_confined(code, last):
     done = subprocess.run([sys.executable, "-c", confined], capture_output=True, text=True)
     assert done.returncode != 0
     assert last in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
+def test_it_is_confined_before_it_looks():
+    code = (
+        "import resource, sys\n"
+        "from tdw.errors import NotAProject\n"
+        "from tdw.store import examine, walk\n"
+        "def look(*_): raise NotAProject(str(resource.getrlimit(resource.RLIMIT_AS)))\n"
+        "walk.walk = look\n"
+        "examine.main(0, 'x')\n"
+    )
+    said = json.loads(subprocess.check_output([sys.executable, "-c", code], stdin=subprocess.DEVNULL))
+    assert said == {"refused": "NotAProject", "sentence": f"({examine.MEMORY}, {examine.MEMORY})"}
 
 
 def lie(elsewhere: Path, change: Any) -> structure.Structure:
