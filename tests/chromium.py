@@ -17,9 +17,9 @@ FLAGS = [
 ]
 
 
-def launch(playwright: Any) -> Any:
+def launch(playwright: Any, *more: str) -> Any:
     """Headless Chromium or Chrome: the system's, else the one Playwright installed."""
-    flags = list(FLAGS)
+    flags = [*FLAGS, *more]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         flags.append("--no-sandbox")  # it refuses to run as root with it
     found = next(filter(None, map(shutil.which, NAMES)), None)

@@ -178,17 +178,22 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A page in a fresh context. It fails the test when a script throws or a request leaves the machine."""
+    """A page in a fresh context. It fails the test when a script throws, the page does what its own policy refuses, or a
+    request leaves the machine.
+    """
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     opened = context.new_page()
     thrown: list[str] = []
     strangers: list[str] = []
+    refused: list[str] = []
     opened.on("pageerror", lambda error: thrown.append(str(error)))
+    opened.on("console", lambda said: refused.append(said.text) if "Content Security Policy" in said.text else None)
     context.on("request", lambda request: _note_stranger(request.url, strangers))
     yield opened
     context.close()
     assert not thrown
     assert not strangers
+    assert not refused
 
 
 def _note_stranger(url: str, strangers: list[str]) -> None:

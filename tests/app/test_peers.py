@@ -64,6 +64,15 @@ def test_another_user_is_refused_even_with_the_cookie_or_the_token(window, famil
     assert window.ask("/now", Cookie=window.cookie).status == 200
 
 
+def test_the_owner_is_answered_also_over_an_address_of_the_newer_kind(window):
+    if not socket.has_ipv6:
+        pytest.skip("this system has no IPv6")
+    with socket.socket(socket.AF_INET6) as line:
+        line.connect(("::ffff:127.0.0.1", window.port))
+        line.sendall(f"GET /now HTTP/1.1\r\nHost: {window.host}\r\nCookie: {window.cookie}\r\n\r\n".encode())
+        assert line.recv(4096).split()[1] == b"200"
+
+
 @as_another
 def test_another_user_cannot_ask_and_vanish(window, tmp_path, tiny_run):
     assert window.do("open", path=str(tiny_run))[0] == 200

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import os
 import shutil
 import signal
-import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -407,55 +404,3 @@ def test_many_tabs_on_one_run_stay_alive(page, window, tmp_path, tiny_run):
         tab.wait_for_selector(listed, state="detached")
         tab.keyboard.press("Home")
         tab.wait_for_function("tdw.painted === 0")
-
-
-def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, tmp_path, tiny_run):
-    (file,) = copies(tmp_path, tiny_run, "victim")
-
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(b"<!doctype html><p>another origin</p>")
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    context = browser.new_context()
-    try:
-        own = context.new_page()
-        show(own, window, file)  # the cookie is there, and belongs to the same host
-        stranger = context.new_page()
-        stranger.goto(f"http://127.0.0.1:{server.server_port}/")
-        attempt = """async ([address, options]) => {
-            try { const r = await fetch(address, options); return [r.type, r.status, await r.text()]; }
-            catch (error) { return "failed"; }
-        }"""
-        base = f"http://{window.host}"
-        body = json.dumps({"path": str(file)})
-        forget = {"method": "POST", "credentials": "include", "body": body}
-        for options in (
-            [f"{base}/now", {"credentials": "include"}],
-            [f"{base}/do/forget", {**forget, "headers": {"Content-Type": "application/json"}}],
-        ):
-            assert stranger.evaluate(attempt, options) == "failed"
-        assert stranger.evaluate(attempt, [f"{base}/do/forget", {**forget, "mode": "no-cors"}]) == "failed"
-        framed = stranger.evaluate(
-            """async (address) => { const frame = document.createElement("iframe"); frame.src = address;
-               const loaded = new Promise((done) => { frame.onload = done; }); document.body.append(frame); await loaded;
-               try { return frame.contentDocument.body.innerText; } catch (error) { return "closed"; } }""",
-            base + "/",
-        )
-        assert framed in {"closed", ""}
-        assert any(entry["path"] == str(file) for entry in _library(window))
-    finally:
-        context.close()
-        server.shutdown()
-        server.server_close()
-
-
-def _library(window) -> list[dict]:
-    return next(message for message in json.loads(window.get("/now")) if message["type"] == "library")["entries"]
