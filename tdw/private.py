@@ -6,13 +6,18 @@ owner alone (0700, 0600), and files are replaced whole, so that a crash leaves t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import platformdirs
 
 from tdw.errors import AppError
+
+LEFT_BEHIND = 3600.0  # seconds after which a file that was meant for a moment belongs to nobody
 
 
 def state_folder() -> Path:
@@ -33,6 +38,16 @@ def private_folder(folder: Path) -> Path:
             "make it yours, or name another in TDW_STATE_DIR"
         ) from error
     return folder
+
+
+def sweep(folder: Path, meant_for_a_moment: Iterable[Path] = ()) -> None:
+    """Remove what processes that were killed left in a private folder: files that were to replace another, and those
+    named here, where nobody has touched them for an hour.
+    """
+    for path in (*folder.glob(".*"), *meant_for_a_moment):
+        with contextlib.suppress(OSError):  # somebody else sweeps as well
+            if time.time() - path.stat().st_mtime > LEFT_BEHIND:
+                path.unlink()
 
 
 def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:

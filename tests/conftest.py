@@ -114,14 +114,19 @@ class Window:
             self.process.stdout.close()
 
 
-def start_window(state: Path, *arguments: str, **environment: str) -> Window:
+def start_window(
+    state: Path, *arguments: str, umask: int = -1, errors: Any = None, cwd: Path | None = None, **environment: str
+) -> Window:
     """Start `tdw open` in a process of its own, with its private state under `state`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tdw", "open", *([] if "BROWSER" in environment else ["--no-browser"]), *arguments],
         env={**os.environ, "TDW_STATE_DIR": str(state), **environment},
         stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
         start_new_session=True,
+        umask=umask,
+        cwd=cwd,
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -141,11 +146,11 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
 
 @pytest.fixture
 def open_window(tmp_path: Path) -> Iterator[Callable[..., Window]]:
-    """Starts apps of the test's own, with one private state: `open_window(*arguments, **environment)`."""
+    """Starts apps of the test's own, with one private state; takes what `start_window` does."""
     started: list[Window] = []
 
-    def start(*arguments: object, **environment: str) -> Window:
-        started.append(start_window(tmp_path / "state", *map(str, arguments), **environment))
+    def start(*arguments: object, **how: Any) -> Window:
+        started.append(start_window(tmp_path / "state", *map(str, arguments), **how))
         return started[-1]
 
     yield start

@@ -24,7 +24,7 @@ import tdw
 from tdw import store
 from tdw.app.runs import OpenRun, Runs, key_of
 from tdw.errors import AppError, TdwError
-from tdw.private import private_folder, write_private
+from tdw.private import private_folder, sweep, write_private
 
 Kind = Literal["train", "analyze"]
 State = Literal["starting", "running", "stopping", "finished", "stopped", "failed"]
@@ -109,7 +109,9 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._searched = 0.0
         runs.pinned = self._pinned
-        for record in sorted(self.folder.glob("*.json")):
+        records = sorted(self.folder.glob("*.json"))
+        sweep(self.folder, (log for log in self.folder.glob("*.log") if log.with_suffix(".json") not in records))
+        for record in records:
             self._find_again(record)
 
     def start(self, kind: Kind, path: Path, arguments: Sequence[str] = ()) -> Job:

@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from tdw.private import state_folder, write_private
+from tdw.private import state_folder, sweep, write_private
 
 KEPT = 50  # files remembered; older ones drop off the list
 
@@ -30,6 +30,7 @@ class Library:
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder or state_folder()
+        sweep(self.folder, self.folder.glob("open-*.html"))
         self._file = self.folder / "library.json"
         self._lock = filelock.FileLock(self.folder / "library.lock", mode=0o600)
 

@@ -40,12 +40,16 @@ def build(workbench: Workbench) -> FastAPI:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported: no look-up of outside hosts
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(private_folder(workbench.library.folder / "gradio"))
-    from fastapi import FastAPI
+    before = os.umask(0o077)  # Gradio makes folders of its own there; jobs, later, are to have the user's
+    try:
+        from fastapi import FastAPI
 
-    from tdw.app import routes, shell
+        from tdw.app import routes, shell
 
-    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    shell.mount(application, workbench, routes.add(application, workbench))
+        application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        shell.mount(application, workbench, routes.add(application, workbench))
+    finally:
+        os.umask(before)
     return application
 
 

@@ -1,0 +1,282 @@
+"""What belongs to the user alone: folders, files, and the token."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tdw import store
+from tdw.app.jobs import Jobs
+from tdw.app.library import Library
+from tdw.app.runs import Runs
+from tdw.private import LEFT_BEHIND, sweep, write_private
+
+SMALL = ["--p=11", "--d-model=16", "--heads=2", "--d-mlp=16", "--threads=1", "--train-fraction=0.6"]
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): f"{stat.S_IMODE(path.stat().st_mode):o}"
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
+def until(condition) -> None:
+    while not condition():
+        time.sleep(0.02)
+
+
+def long_run(path: Path, state: Path) -> Path:
+    subprocess.run(
+        [sys.executable, "-m", "tdw", "new", path, *SMALL, "--epochs=1000000", "--checkpoints=even:3"],
+        check=True, capture_output=True, timeout=60, env={**os.environ, "TDW_STATE_DIR": str(state)},
+    )  # fmt: skip
+    return path
+
+
+def training(window, path: Path) -> str:
+    """Open a run, train it, and wait until its file is written to; the key."""
+    status, answer = window.do("open", path=str(path))
+    assert status == 200, answer
+    assert window.do("train", key=answer["key"])[0] == 200
+    until(lambda: store.locked_by(path))
+    return answer["key"]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_nobody_else_can_read_what_the_window_keeps(open_window, tmp_path, tiny_run, umask):
+    temporary, browser = tmp_path / "tmp", tmp_path / "browser"
+    temporary.mkdir()
+    browser.write_text(f"#!/bin/sh\ntouch {tmp_path}/seen\n")
+    browser.chmod(0o700)
+    window = open_window(umask=umask, BROWSER=str(browser), TMPDIR=str(temporary))
+    until((tmp_path / "seen").exists)
+    assert window.do("open", path=str(tiny_run))[0] == 200
+    assert window.do("forget", path=str(tiny_run))[0] == 200
+    key = training(window, long_run(tmp_path / "long.tdw", window.state))
+    window.get("/")
+    kept = modes(window.state)
+    folders = {path for path in kept if (window.state / path).is_dir()}
+    assert {"jobs", "gradio"} <= folders
+    assert {
+        f"open-{window.port}.html",
+        "library.json",
+        "library.lock",
+        f"jobs/{key}.json",
+        f"jobs/{key}.log",
+    } <= kept.keys()
+    assert {path: kept[path] for path in folders if kept[path] != "700"} == {}
+    assert {path: kept[path] for path in kept.keys() - folders if kept[path] != "600"} == {}
+    assert list(temporary.iterdir()) == [], "nothing is left where everybody may look"
+    assert window.do("stop", key=key)[0] == 200
+
+
+def test_the_token_is_in_no_list_of_processes_log_or_file(open_window, tmp_path, tiny_run):
+    said, browser = tmp_path / "said", tmp_path / "browser"
+    browser.write_text(f"#!/bin/sh\ntouch {tmp_path}/seen\nread line < {tmp_path}/wait\n")  # stays, and is listed
+    browser.chmod(0o700)
+    os.mkfifo(tmp_path / "wait")
+    with said.open("w") as errors:
+        window = open_window(errors=errors, BROWSER=str(browser))
+        until((tmp_path / "seen").exists)
+        page = window.state / f"open-{window.port}.html"
+        assert window.token in page.read_text()
+        # In by the page on disk: it has served its purpose.
+        assert (
+            window.ask(f"/?token={window.token}", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200
+        )
+        assert not page.exists()
+        key = training(window, long_run(tmp_path / "long.tdw", window.state))
+        cookie = {"Cookie": window.cookie}
+        for path in (
+            f"/?token={window.token}x",
+            f"/nothing?token={window.token}",
+            f"/{window.token}",
+            f"/runs/{window.token}/manifest",
+        ):
+            window.ask(path, **cookie)
+        window.ask(
+            "/gradio_api/run/predict",
+            "POST",
+            body=b"{" + window.token.encode(),
+            Content_Type="application/json",
+            **cookie,
+        )
+        window.ask(
+            "/gradio_api/run/predict",
+            "POST",
+            body=json.dumps({"data": ["x"] * 99, "fn_index": 0}).encode(),
+            Content_Type="application/json",
+            **cookie,
+        )
+        window.do("open", path=f"/{window.token}")
+        for garbage in (b"\x16\x03\x01", f"GET /?token={window.token} HTTP/9\r\n\r\n".encode(), b"GET\r\n\r\n"):
+            _send(window.port, garbage)
+        listed = subprocess.run(["ps", "axwweo", "pid,args"], capture_output=True, text=True, check=True).stdout
+        assert re.search(r"tdw train .*long\.tdw", listed)
+        assert str(browser) in listed
+        assert window.token not in listed  # neither arguments nor environments
+        assert window.do("stop", key=key)[0] == 200
+        for path in window.state.rglob("*"):
+            assert not path.is_file() or window.token.encode() not in path.read_bytes()
+        (tmp_path / "wait").write_text("\n")
+        window.process.send_signal(signal.SIGINT)
+        rest = window.process.stdout.read()
+    assert window.token not in rest, "it is announced once"
+    assert window.token not in said.read_text()
+
+
+def _send(port: int, garbage: bytes) -> None:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        line.sendall(garbage)
+        line.shutdown(socket.SHUT_WR)
+        while line.recv(4096):
+            pass
+
+
+# Replaces a file, and is killed at one of the steps of it.
+KILLED = """
+import os, signal, sys, tempfile
+from pathlib import Path
+at = int(sys.argv[1])
+step = 0
+
+def dying(act):
+    def acting(*given, **more):
+        global step
+        for moment in ("before", "after"):
+            if moment == "after":
+                done = act(*given, **more)
+            if step == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            step += 1
+        return done
+    return acting
+
+def cut_off(fd, *rest, **more):
+    stream = opened(fd, *rest, **more)
+    plain = stream.write
+    class Cut:
+        def __getattr__(self, name): return getattr(stream, name)
+        def __enter__(self): return self
+        def __exit__(self, *_): stream.close()
+        def write(self, data):
+            plain(data[: len(data) // 2]); stream.flush()
+            if step == at: os.kill(os.getpid(), signal.SIGKILL)
+            plain(data[len(data) // 2 :])
+    return Cut()
+
+opened = os.fdopen
+WORK
+tempfile.mkstemp, os.fsync, Path.replace = dying(tempfile.mkstemp), dying(os.fsync), dying(Path.replace)
+os.fdopen = cut_off
+ACT
+print(step)
+"""
+LIBRARY = ("from tdw.app.library import Library; library = Library()", "library.remember(Path('/new.tdw'), 'new')")
+JOB = (
+    "from tdw.app.jobs import Job, Jobs; from tdw.app.library import Library; from tdw.app.runs import Runs\n"
+    "jobs = Jobs(Runs(Library())); job = Job(Path('/a.tdw'), 'train', 1, 2.0, state='failed', error='new')",
+    "jobs._record(job)",
+)
+
+
+def killed_at(step: int, work: tuple[str, str], state: Path) -> subprocess.CompletedProcess[str]:
+    code = KILLED.replace("WORK", work[0]).replace("ACT", work[1])
+    environment = {**os.environ, "TDW_STATE_DIR": str(state)}
+    return subprocess.run(
+        [sys.executable, "-c", code, str(step)], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("work", [LIBRARY, JOB], ids=["library", "job"])
+def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, work):
+    steps = 6
+    assert killed_at(99, work, tmp_path / "whole").stdout == f"{steps}\n"
+    seen = set()
+    for step in range(steps):
+        state = tmp_path / str(step)
+        monkeypatch.setenv("TDW_STATE_DIR", str(state))
+        library = Library()
+        library.remember(Path("/old.tdw"), "old")
+        jobs = library.folder / "jobs"
+        old = {"path": "/a.tdw", "kind": "train", "pid": 1, "started": 1.0, "state": "failed", "error": "old"}
+        jobs.mkdir()
+        write_private(jobs / "key.json", json.dumps(old).encode())
+        (jobs / "key.json").rename(jobs / f"{_key('/a.tdw')}.json")
+        assert killed_at(step, work, state).returncode == -signal.SIGKILL
+        entries = [entry.path for entry in Library().entries()]
+        job = Jobs(Runs(Library()))._jobs[_key("/a.tdw")]
+        seen.add((tuple(entries), job.error))
+        assert entries in (["/old.tdw"], ["/new.tdw", "/old.tdw"])
+        assert job.error in {"old", "new"}
+        # It goes on, and what the killed process left goes in time.
+        Library().remember(Path("/next.tdw"), "")
+        assert Library().entries()[0].path == "/next.tdw"
+        for folder in (state, jobs):
+            for path in folder.glob(".*"):
+                os.utime(path, (1, 1))
+        Jobs(Runs(Library()))
+        assert [path for path in state.rglob("*") if path.name.startswith(".")] == []
+    assert len(seen) == 2, "killed before and after the moment that counts"
+
+
+def _key(path: str) -> str:
+    from tdw.app.runs import key_of
+
+    return key_of(Path(path))
+
+
+@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace", "os.fdopen"])
+def test_a_step_that_fails_leaves_the_old_and_nothing_else(tmp_path, monkeypatch, broken):
+    write_private(tmp_path / "x.json", b"old")
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(broken, full)
+        with pytest.raises(OSError, match="No space left"):
+            write_private(tmp_path / "x.json", b"new")
+    assert (tmp_path / "x.json").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_what_was_left_behind_is_swept_and_what_is_in_use_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path))
+    jobs = tmp_path / "jobs"
+    jobs.mkdir()
+    names = (
+        ".library.json.abcd",
+        "open-1234.html",
+        "library.lock",
+        "jobs/.k.json.abcd",
+        "jobs/lost.log",
+        "jobs/kept.log",
+    )
+    ages = {"old": time.time() - LEFT_BEHIND - 60, "young": time.time()}
+    for age in ("young", "old"):
+        for name in names:
+            (tmp_path / name).write_text("")
+            os.utime(tmp_path / name, (ages[age], ages[age]))
+        record = {"path": "/a.tdw", "kind": "train", "pid": 1, "started": 1.0, "state": "failed", "error": "x"}
+        write_private(jobs / "kept.json", json.dumps(record).encode())
+        Jobs(Runs(Library()))
+        left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+        assert (
+            left == {*names, "jobs/kept.json"}
+            if age == "young"
+            else {"library.lock", "jobs/kept.log", "jobs/kept.json"}
+        )
+    sweep(tmp_path / "nowhere")
