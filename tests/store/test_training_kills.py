@@ -29,8 +29,10 @@ from tdw.store import LOSSES, Reader
 
 # Where a kill has to fall: what was under way, and how many of each 20 kills must have fallen there.
 ANYWHERE = 20
+NEW, OVER = ("new", "create"), ("new over", "create")
 QUOTAS = {
-    ("new", "create"): 2,
+    NEW: 1,
+    OVER: 2,
     ("train", "commit"): 4,
     ("train", "structure"): 2,  # more epochs
     ("train", "close"): 1,
@@ -96,7 +98,7 @@ def check_sums(reader: Reader, word: dict[str, Any]) -> None:
 
 def act(path: Path, target: tuple[str, ...] | None, held: Held | None, longer: int) -> tuple[list[list[str]], int]:
     """Commands that come by a target, and how many epochs they plan. The file may be anything a kill has left."""
-    if held is None or target == ("new", "create"):
+    if held is None or target == OVER:
         return [new(path, START)], START
     go_on = train(path, longer) if held.epochs > held.planned else train(path)
     asked = longer if held.epochs > held.planned else held.planned
@@ -109,16 +111,19 @@ def act(path: Path, target: tuple[str, ...] | None, held: Held | None, longer: i
     return [go_on], asked
 
 
-def aim(choose: random.Random, lacking: list[tuple[str, ...]], *, early: bool, there: bool) -> tuple[str, ...] | None:
-    """Where the next kill is to fall: mostly where there were too few, sometimes anywhere. Creating ends the run that is
-    there, so it comes early.
+def aim(choose: random.Random, lacking: list[tuple[str, ...]], *, early: bool) -> tuple[str, ...] | None:
+    """Where the next kill is to fall: mostly where there were too few, sometimes anywhere. Creating anew ends the run
+    that is there, so it comes early.
     """
-    create = ("new", "create")
+    if NEW in lacking:
+        return NEW
     if choose.random() < 0.3:
         return None
-    if not there or (create in lacking and (not early or choose.random() < 0.4)):
-        return create
-    return choose.choice([kind for kind in lacking if kind != create] or [kind for kind in QUOTAS if kind != create])
+    if OVER in lacking and (not early or choose.random() < 0.4):
+        return OVER
+    return choose.choice(
+        [kind for kind in lacking if kind != OVER] or [kind for kind in QUOTAS if kind not in {NEW, OVER}]
+    )
 
 
 def survive(workshop: Workshop, folder: Path, kills: int, whole: Whole, seed: int) -> None:
@@ -133,7 +138,13 @@ def survive(workshop: Workshop, folder: Path, kills: int, whole: Whole, seed: in
         lacking = [kind for kind, quota in QUOTAS.items() if fell[kind] < quota * kills // ANYWHERE]
         if fell.total() >= kills and not lacking:
             break
-        target = aim(choose, lacking, early=fell.total() < kills // 2, there=held is not None)
+        if NEW in lacking:
+            path.unlink(missing_ok=True)
+            held = None
+        elif held is None:
+            workshop.do(new(path, START))
+            held = Held()
+        target = aim(choose, lacking, early=fell.total() < kills // 2)
         longer = (held.planned if held else START) + choose.randrange(2, 5) * STEP
         assert longer <= epochs, "the uninterrupted run is too short to compare with"
         commands, asked = act(path, target, held, longer)
@@ -142,11 +153,13 @@ def survive(workshop: Workshop, folder: Path, kills: int, whole: Whole, seed: in
             # Between two writes there is least that holds together, and it is soon over.
             target, nth = (*target, "write"), choose.randrange(1, 20)
         part = choose.random() ** 2 if target is None else choose.random() * 1.2
-        outcome = workshop.kill(*commands, within=target, nth=nth, part=part)
+        within = None if target is None else tuple(name.removesuffix(" over") for name in target)
+        outcome = workshop.kill(*commands, within=within, nth=nth, part=part)
+        kind = outcome.under_way if held is None or outcome.under_way != NEW else OVER
         held = check(path, outcome, whole, held, asked)
         reports += sum(word["word"] in {"stored", "rows"} for word in outcome.words)
         if outcome.killed:
-            fell[outcome.under_way] += 1
+            fell[kind] += 1
             since_created = 0 if held is None or held == Held() else since_created + 1
     assert fell.total() >= kills
     assert not lacking, f"{lacking} was never hit: {fell}"

@@ -94,6 +94,7 @@ class Workshop:
         while (said := self.word())["word"] != "ended":
             words.append(said)
         assert said["status"] in {0, -signal.SIGKILL}
+        self._learn_lengths(words)
         return Outcome(words, killed=said["status"] != 0)
 
     def do(self, *commands: list[str]) -> None:
@@ -116,18 +117,15 @@ class Workshop:
                     time.sleep(part * (0.25 if within is None else self.lengths.get(within, 0.002)))
                     break
         os.kill(pid, signal.SIGKILL)
-        outcome = self.rest(words)
-        self._learn_lengths(words)
-        return outcome
+        return self.rest(words)
 
     def _learn_lengths(self, words: list[dict[str, Any]]) -> None:
-        begun = []
+        begun = {}
         for word in words:
             if word["word"] == "begin":
-                begun.append(word["at"])
-            elif word["word"] == "end":
-                stack = tuple(word["stack"])
-                length = word["at"] - begun.pop()
+                begun[tuple(word["stack"])] = word["at"]
+            elif word["word"] == "end" and (stack := tuple(word["stack"])) in begun:
+                length = word["at"] - begun[stack]
                 self.lengths[stack] = 0.5 * (length + self.lengths.get(stack, length))
 
     def close(self) -> None:
