@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tdw.app.workbench import Workbench
 
 SYSTEM_FONT = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
+SESSIONS = 16  # page loads that Gradio remembers, each in 120 kB; it would keep 10 000, and nothing in them is needed
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -121,6 +122,7 @@ def theme() -> gr.themes.Base:
 def window(workbench: Workbench) -> gr.Blocks:
     """The whole page as Gradio sees it."""
     with gr.Blocks(title="Training Dynamics Workbench", fill_width=True, analytics_enabled=False) as blocks:
+        blocks.state_session_capacity = SESSIONS
         with gr.Row(elem_id="tdw-window"):
             with gr.Column(elem_id="tdw-side"):
                 new = gr.Button("New run", variant="primary", size="sm", elem_id="tdw-new-button")
