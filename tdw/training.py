@@ -167,4 +167,5 @@ def environment(config: RunConfig) -> dict[str, str | int]:
         "threads": config.threads or torch.get_num_threads(),
         "cores": os.cpu_count() or 1,
         "dtype": "float32",
+        "mkl_cbwr": os.environ.get("MKL_CBWR", ""),
     }

@@ -92,20 +92,18 @@ def _compute(
 ) -> None:
     started = time.monotonic()
     stored = project.analyses()
-    # A plan equal to the stored one keeps its rows, so what must be computed anew is removed first.
-    old = [
+    # A plan equal to the stored one keeps its rows, so what must be computed anew is removed in the same change.
+    old = {
         item.name
         for item in due
         if item.name in stored and (force or item.per == "run" or not _same(item, stored[item.name]))
-    ]
-    if old:
-        project.plan_analyses([], remove=old)
+    }
     room = max(len(project.planned_checkpoints), len(project.checkpoints), 1)
     plans = [plan_rows(item, project.config, rows=room, recorded=_stamp(project)) for item in due]
-    stored = project.analyses()
-    missing = [plan for plan in plans if plan.name not in stored or stored[plan.name].capacity < plan.capacity]
+    there = {name: item for name, item in stored.items() if name not in old}
+    missing = [plan for plan in plans if plan.name not in there or there[plan.name].capacity < plan.capacity]
     if missing:
-        project.plan_analyses(missing)
+        project.plan_analyses(missing, remove=sorted(old))
 
     for item in due:
         if item.per == "run":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -261,16 +261,16 @@ class Writer(Reader):
     def plan_analyses(self, plans: Sequence[AnalysisPlan], remove: Sequence[str] = ()) -> None:
         """Make room for analyses, in one change: those of the same name are replaced, others stay; `remove` goes.
 
-        Rows of an analysis are kept where version, parameters and arrays are the same and the capacity holds them.
+        Rows of an analysis are kept where version, parameters and arrays are the same and the capacity holds them, unless
+        it is among those to remove as well: then it starts anew.
         Raises CannotWrite, the old file being what it was.
         """
         with self._lock:
-            plan = replace(self._plan(), analyses=())
-            new = {**self._alive().layout.analyses, **{item.name: item for item in plans}}
-            for name in set(remove) - {item.name for item in plans}:
-                new.pop(name, None)
-            if new != self._state.layout.analyses:
-                self._restructure(replace(plan, analyses=tuple(new.values())))
+            plan, before = replace(self._plan(), analyses=()), self._alive().layout.analyses
+            kept = {name: item for name, item in before.items() if name not in remove}
+            new = {**kept, **{item.name: item for item in plans}}
+            if new != before or kept != before:
+                self._restructure(replace(plan, analyses=tuple(new.values())), anew=set(remove))
 
     def set_notes(self, notes: Mapping[str, Any]) -> None:
         """Store new notes instead of the old ones. Raises CannotWrite, the old file being what it was."""
@@ -303,13 +303,13 @@ class Writer(Reader):
                 f"{self.path} was moved, deleted or replaced while it was open: open it again, or where it is now."
             )
 
-    def _restructure(self, plan: FilePlan) -> None:
-        """Build the file that a plan asks for out of this one, and put it in its place."""
+    def _restructure(self, plan: FilePlan, anew: Collection[str] = ()) -> None:
+        """Build the file that a plan asks for out of this one, and put it in its place. anew: analyses without rows."""
         from tdw.store.skeleton import plan_file
 
         old = self._state
         skeleton = plan_file(plan)
-        kept = _kept(old.layout, skeleton.layout, old.record)
+        kept = _kept(old.layout, skeleton.layout, old.record, anew)
 
         def fill(fd: int) -> Record:
             for name, count in kept.items():
@@ -376,14 +376,14 @@ class Writer(Reader):
         return False
 
 
-def _kept(old: Layout, new: Layout, record: Record) -> dict[str, int]:
+def _kept(old: Layout, new: Layout, record: Record, anew: Collection[str]) -> dict[str, int]:
     """Bytes to copy into the new file, per dataset."""
     kept: dict[str, int] = {}
     for name, rows in zip(old.growing, record.rows, strict=True):
         analysis = name.split("/")[1] if name.startswith("analysis/") else None
         if analysis is not None:
             plan = new.analyses.get(analysis)
-            if plan is None or not plan.continues(old.analyses[analysis]):
+            if plan is None or analysis in anew or not plan.continues(old.analyses[analysis]):
                 continue
             if rows > plan.capacity:
                 raise ValueError(f"{rows} rows of {analysis!r} are stored, {plan.capacity} would have room")
