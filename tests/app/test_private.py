@@ -31,7 +31,10 @@ def modes(folder: Path) -> dict[str, str]:
 
 
 def until(condition) -> None:
+    """Wait for something that must come; the minute is for tests that fail."""
+    deadline = time.monotonic() + 60
     while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 

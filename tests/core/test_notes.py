@@ -1,0 +1,225 @@
+"""Notes in a file, and what the command line prints of texts that anybody may have written."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tdw
+from tdw import cli, notes, store
+from tdw.errors import OpenElsewhere, SettingError
+from tdw.project import Project, ProjectWriter
+from tdw.text import json_text, visible
+from tests import hostile_text
+
+
+def command(*arguments: object, **more: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "tdw", *map(os.fsencode, map(str, arguments))], capture_output=True, **more
+    )
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
+
+
+def test_notes_are_written_read_and_taken_away(run):
+    before = tdw.open(run).train_loss.tobytes()
+    assert command("note", run).stdout.decode() == f"{run}: nothing is noted.\n"
+    written = command(
+        "note", run, "--title", " The clock ", "--tag", "p11", "tiny", "--tag", "p11", "--remark", "first\nsecond"
+    )
+    assert (written.returncode, written.stdout, written.stderr) == (0, b"", b"")
+    assert command("note", run).stdout.decode() == (
+        "title: The clock\ntags: p11, tiny\nremark: first\n        second\n"
+    )
+    assert "title: The clock\ntags: p11, tiny\n" in command("info", run).stdout.decode()
+    information = json.loads(command("info", run, "--json").stdout)
+    assert {name: information[name] for name in ("title", "tags", "remark")} == {
+        "title": "The clock", "tags": ["p11", "tiny"], "remark": "first\nsecond",
+    }  # fmt: skip
+    assert command("note", run, "--title", "", "--remark", "").returncode == 0
+    assert command("note", run).stdout.decode() == "tags: p11, tiny\n"
+    assert command("note", run, "--tag", "").returncode == 0
+    with Project.open(run) as project:
+        assert project.notes == {"title": "", "tags": [], "remark": ""}
+        assert project._store.notes() == {}, "what is taken away leaves nothing"
+        assert project.train_loss.tobytes() == before
+        assert project.verify() == []
+
+
+def test_other_notes_stay(run):
+    with store.open_writer(run) as writer:
+        writer.set_notes({"bookmarks": [40], "title": "old"})
+    with ProjectWriter.open(run) as writer:
+        writer.set_notes(title="new", tags=["a"])
+    with store.open_reader(run) as reader:
+        assert reader.notes() == {"bookmarks": [40], "title": "new", "tags": ["a"]}
+
+
+def test_notes_that_change_nothing_rewrite_nothing(run):
+    command("note", run, "--title", "same")
+    before = run.stat().st_ino
+    command("note", run, "--title", "same")
+    assert run.stat().st_ino == before
+
+
+def test_the_longest_notes_are_kept(run):
+    longest = {
+        "title": "𝔸" * notes.TITLE,
+        "tags": [f"{n:02}" + "ü" * (notes.TAG - 2) for n in range(notes.TAGS)],
+        "remark": "𝔹" * notes.REMARK,
+    }
+    with ProjectWriter.open(run) as writer:
+        writer.set_notes(**longest)
+    with Project.open(run) as project:
+        assert project.notes == longest
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"title": "x" * 121}, "--title of 121 characters is not allowed: give at most 120"),
+        ({"tags": ["x" * 41]}, "--tag of 41 characters is not allowed: give at most 40"),
+        ({"tags": [str(n) for n in range(13)]}, "13 tags are not allowed: give at most 12"),
+        ({"remark": "x" * 4001}, "--remark of 4001 characters is not allowed: give at most 4000"),
+        (
+            {"title": "a\nb"},
+            "--title a␊b is not allowed: it has characters that cannot be seen or an end of line; leave them out",
+        ),
+        ({"title": "\x1b[31m"}, "--title ␛[31m is not allowed"),
+        ({"tags": ["a\u202eb"]}, "--tag a‹U+202E›b is not allowed: it has characters that cannot be seen"),
+        ({"remark": "a\nb\x00"}, "is not allowed: it has characters that cannot be seen; leave them out"),
+        ({"title": "\udcff"}, "--title ‹U+DCFF› is not allowed"),
+    ],
+)
+def test_refused_notes_say_why_and_change_nothing(run, given, sentence):
+    before = run.read_bytes()
+    with ProjectWriter.open(run) as writer, pytest.raises(SettingError) as refused:
+        writer.set_notes(**given)
+    assert sentence in str(refused.value)
+    assert hostile_text.unshown(str(refused.value).replace("\n", "")) == []
+    assert run.read_bytes() == before
+
+
+def test_while_something_writes_notes_are_refused(run):
+    with ProjectWriter.open(run), pytest.raises(OpenElsewhere, match=r"is being written to by process"):
+        ProjectWriter.open(run)
+    with ProjectWriter.open(run):
+        refused = command("note", run, "--title", "x")
+    assert refused.returncode == 2
+    assert b"is being written to by process" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"title": 3, "tags": "x", "remark": None},
+        {"title": ["a"], "tags": {"a": 1}, "remark": {"b": []}},
+        {"title": "", "tags": [[], {}, None, 7, True, ""], "remark": ""},
+        {},
+    ],
+)
+def test_notes_of_another_kind_count_as_none(run, stored):
+    with store.open_writer(run) as writer:
+        writer.set_notes(stored)
+    with tdw.open(run) as project:
+        assert project.notes == {"title": "", "tags": [], "remark": ""}
+        assert project.info()["tags"] == []
+
+
+def test_too_long_notes_of_a_stranger_are_cut(run):
+    with store.open_writer(run) as writer:
+        writer.set_notes({"title": "x" * 500, "tags": ["y" * 500] * 50, "remark": "z" * 9_000})
+    with tdw.open(run) as project:
+        assert project.notes == {
+            "title": "x" * 119 + "…", "tags": ["y" * 39 + "…"] * 12, "remark": "z" * 3_999 + "…",
+        }  # fmt: skip
+
+
+# ---- what a terminal is given -----------------------------------------------------------------------------------
+
+
+def name(text: str) -> str:
+    """As much of a text as the name of a file has room for."""
+    return text.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore") + ".tdw"
+
+
+def test_nothing_from_a_file_or_its_name_steers_the_terminal(run, tmp_path):
+    file = os.fsdecode(b"\xff") + name(hostile_text.IN_NAMES)
+    path = run.rename(tmp_path / file)
+    with store.open_writer(path) as writer:
+        writer.set_notes(
+            {"title": hostile_text.ALL[:100] + "\ud800", "tags": ["\x1b[5m", "\u202e"], "remark": "a\n\x1b]0;x\x07\rb"}
+        )
+    damaged = tmp_path / name("damaged" + file[:40])
+    damaged.write_bytes(path.read_bytes()[:-5000])
+    folder = tmp_path / name("folder" + file[:40])
+    folder.mkdir()
+    said = [
+        command("info", path),
+        command("info", path, "--json"),
+        command("note", path),
+        command("verify", path),
+        command("analyze", path),
+        command("train", path),
+        command("train", path, "--epochs", "3\x1b[0m"),
+        command("new", path),
+        command("new", tmp_path / ("new" + file[:30]), "--p", "7", "--epochs", "10"),
+        command("demo", folder, "--no-open"),
+        command("open", damaged, "--no-browser"),
+        command("info", tmp_path / ("missing" + file[:30])),
+        *(command(verb, damaged) for verb in ("info", "verify", "train")),
+        *(command(verb, folder) for verb in ("note", "analyze")),
+        command("frobnicate\x1b[31m"),
+        command("info", path, "--\x1b[31m"),
+    ]
+    for one in said:
+        text = (one.stdout + one.stderr).decode("utf-8")
+        assert text
+        assert "Traceback" not in text
+        assert hostile_text.unshown(text.replace("\n", "")) == []
+        for line in one.stderr.decode().splitlines():
+            assert line.startswith(("tdw: ", "note: ")), "a line of its own is one we began"
+    assert said[0].stdout.decode().startswith(visible(str(path)))
+    assert "title: " + visible(hostile_text.ALL[:100] + "\ud800") in said[0].stdout.decode()
+    assert "remark: a\n        ␛]0;x␇␍b\n" in said[2].stdout.decode()
+    assert json.loads(said[1].stdout)["title"] == hostile_text.ALL[:100] + "\ud800"
+    assert json.loads(said[1].stdout)["path"] == str(path)
+
+
+def test_only_one_line_of_the_command_line_prints():
+    """Whoever adds a second one has to think of what it prints."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(Path(cli.__file__).read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "sys.stdout.write", "sys.stderr.write"}
+    ]
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("text", ["plain", "ä ß 中 🙂 👩\u200d👧 ‑ – 12\u202f500", "می\u200cخواهم", "שלום", ""])
+def test_what_can_be_seen_is_left_alone(text):
+    assert visible(text) == text
+    assert json.loads(json_text({"a": text})) == {"a": text}
+    assert text in json_text([text])
+
+
+def test_every_other_character_is_shown():
+    for start in range(0, 0x110000, 0x1000):
+        block = [chr(code) for code in range(start, start + 0x1000)]
+        assert [visible(char) != char for char in block] == [hostile_text.unshown(char) != [] for char in block]
+        text = "x".join(block)  # two halves of a pair side by side would be read as one character
+        assert hostile_text.unshown(visible(text)) == []
+        assert hostile_text.unshown(json_text(text)) == []
+        assert json.loads(json_text(text)) == text
+    assert visible("a\nb", lines=True) == "a\nb"
+    assert visible("a\r\nb", lines=True) == "a␍\nb"
