@@ -20,6 +20,7 @@ import gradio as gr
 from tdw.app import form
 from tdw.config import RunConfig, Setting, configure, estimate
 from tdw.errors import TdwError
+from tdw.text import visible
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -235,7 +236,8 @@ def _reason(refusal: str | None) -> str:
     if refusal is None:
         return ""
     ending = "" if refusal.endswith((".", "?", "!")) else "."
-    return f'<span class="tdw-said" role="alert">{html.escape(refusal[:1].upper() + refusal[1:] + ending)}</span>'
+    said = html.escape(visible(refusal[:1].upper() + refusal[1:] + ending))
+    return f'<span class="tdw-said" role="alert">{said}</span>'
 
 
 def _control(setting: Setting) -> Any:
