@@ -120,9 +120,9 @@ class Project:
         return int(self._store.config["settings"]["epochs"])
 
     @property
-    def unfamiliar(self) -> bool:
-        """Whether this is the first time that this user opens this run, and it was not made here."""
-        return self._store.unfamiliar
+    def first_word(self) -> str | None:
+        """What this user should be told, this being the first opening of a run that was not made here; else None."""
+        return self._store.first_word
 
     @property
     def revision(self) -> str:

@@ -220,3 +220,21 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tdw.train(path)
     tdw.analyze(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def workshop() -> Iterator[Any]:
+    """Does commands of `tdw` in processes of their own, which may be killed (tests/store/workshop.py)."""
+    from workshop import Workshop
+
+    working = Workshop()
+    yield working
+    working.close()
+
+
+@pytest.fixture(scope="session")
+def whole(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of a thousand epochs that was never interrupted."""
+    from workshop import uninterrupted
+
+    return uninterrupted(workshop, tmp_path_factory.mktemp("whole"), 1000)

@@ -117,7 +117,8 @@ def _commands(workbench: Workbench) -> APIRouter:
     @router.post("/open")
     def open_file(given: AtPath) -> Response:
         key = workbench.open(given.path)
-        return done(key, path=str(runs.path(key)))
+        word = runs.get(key).first_word()
+        return done(key, path=str(runs.path(key)), **({} if word is None else {"word": word}))
 
     @router.post("/forget")
     def forget(given: AtPath) -> Response:

@@ -69,6 +69,13 @@ class OpenRun:
         self.key = key_of(path)
         self.lock = threading.RLock()
         self.project = Run.open(path)
+        self._word = self.project.first_word
+
+    def first_word(self) -> str | None:
+        """What is to be said at the first opening of a run from elsewhere: once, then never again."""
+        with self.lock:
+            word, self._word = self._word, None
+            return word
 
     def refresh(self) -> bool:
         """Take in what was committed since; True when something was. Raises NotAProject when the file has gone."""

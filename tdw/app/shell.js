@@ -9,6 +9,7 @@ const tdwShell = (() => {
   const known = { jobs: [], library: [], runs: new Map() };
   const shown = { key: null, mounted: null, refused: null, started: false, online: true };
   const said = new Map(); // key -> what the last command on it was refused with
+  const words = new Map(); // key -> what is said once, at the first opening of a run from elsewhere
   const paths = new Map(); // key -> path
   const parts = {}; // the elements Gradio hands over
 
@@ -84,7 +85,8 @@ const tdwShell = (() => {
   }
 
   async function openPath(text) {
-    const { key, path, error } = await post("open", { path: text || "" });
+    const { key, path, error, word } = await post("open", { path: text || "" });
+    if (word) words.set(key, word);
     refuse(error ? { error, path: text } : null);
     if (!key) return;
     paths.set(key, path);
@@ -125,9 +127,10 @@ const tdwShell = (() => {
     if (!key || shown.mounted === key || shown.refused || shown.opening || waiting) return;
     shown.opening = key;
     const path = pathOf(key);
-    const { error } = path
+    const { error, word } = path
       ? await post("open", { path })
       : { error: "this run is not known here: open its file by path" };
+    if (word) words.set(key, word);
     shown.opening = null;
     if (shown.key === key) {
       if (error) {
@@ -224,6 +227,7 @@ const tdwShell = (() => {
     const item = {
       name: make("b"),
       about: make("span", "tdw-about"),
+      word: make("span", "tdw-word"),
       pace: make("span", "tdw-pace"),
       losses: make("span", "tdw-losses"),
       train: make("span", "tdw-train"),
@@ -241,7 +245,7 @@ const tdwShell = (() => {
     };
     item.losses.append(item.train, item.test);
     item.track = make("span", "tdw-bar", item.bar);
-    item.choose = make("button", "tdw-choose", item.name, item.about, item.pace, item.losses, item.track);
+    item.choose = make("button", "tdw-choose", item.name, item.about, item.word, item.pace, item.losses, item.track);
     item.choose.type = "button";
     item.choose.addEventListener("click", () => show(key));
     item.forget.className = "tdw-forget";
@@ -265,6 +269,7 @@ const tdwShell = (() => {
     item.choose.title = visible(job ? job.path : entry ? entry.path : "");
     const gone = entry && !entry.there && !job;
     text(item.about, gone ? "not there any more" : active ? "" : run && run.about ? run.about : entry ? entry.about : "");
+    text(item.word, section === "open" ? words.get(key) || "" : "");
     text(item.pace, active ? pace(job) : "");
     text(item.train, training && job.train_loss !== null ? `train ${loss(job.train_loss)}` : "");
     text(item.test, training && job.test_loss !== null ? `test ${loss(job.test_loss)}` : "");
@@ -283,7 +288,7 @@ const tdwShell = (() => {
     item.root.dataset.state = failed ? "failed" : active ? job.state : gone ? "gone" : "";
     item.root.dataset.section = section;
     item.choose.setAttribute("aria-current", section === "open" ? "true" : "false");
-    for (const line of [item.about, item.pace, item.error]) line.hidden = !line.textContent;
+    for (const line of [item.about, item.word, item.pace, item.error]) line.hidden = !line.textContent;
     item.losses.hidden = !item.train.textContent;
     item.actions.hidden = [...item.actions.children].every((button) => button.hidden);
   }

@@ -21,7 +21,7 @@ import numpy as np
 from tdw.errors import Damaged, ProjectError
 from tdw.store.layout import CHECKPOINTS, LOSSES, ArrayPlan
 from tdw.store.slots import Commit
-from tdw.store.state import State, credible, newest, open_state, read_slots, real_path, say_the_same
+from tdw.store.state import State, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
 from tdw.store.validate import check_safetensors, parse_json
 
 
@@ -99,9 +99,9 @@ class Reader:
         return self._state.made
 
     @property
-    def unfamiliar(self) -> bool:
-        """Whether this opening was the first of a run that was not made here, which is worth a word to the user."""
-        return self._state.unfamiliar
+    def first_word(self) -> str | None:
+        """What the user should be told when this is the first opening of a run that was not made here."""
+        return first_word(self.path) if self._state.unfamiliar else None
 
     @property
     def size_bytes(self) -> int:

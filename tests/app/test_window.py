@@ -298,6 +298,31 @@ def test_training_started_elsewhere_on_a_known_file_is_found(page, open_window, 
     page.wait_for_selector(f"{OPENED} .tdw-action >> text=Resume")
 
 
+def test_a_run_from_elsewhere_is_said_to_be_one_and_only_once(page, open_window, tmp_path, monkeypatch):
+    """It is shown like any other, and rebuilt before its first analysis."""
+    path = tmp_path / "sent.tdw"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TDW_STATE_DIR", str(tmp_path / "elsewhere"))
+        tdw.create(path, tdw.configure(**SMALL, epochs=20, checkpoints="0:20:5", train_fraction=0.6))
+        tdw.train(path)
+    enter(page, open_window(path))
+    painted(page)
+    word = page.locator(f"{OPENED} .tdw-word")
+    assert word.inner_text().startswith(
+        "sent.tdw was not made on this computer: it was examined in a process of its own"
+    )
+    page.reload()
+    painted(page)
+    assert not word.is_visible()
+    act(page, "Analyse")
+    page.wait_for_selector(f"{OPENED} .tdw-bar", state="visible")
+    page.wait_for_selector(f"{OPENED} .tdw-bar", state="hidden")
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
+    with store.open_reader(path) as reader:
+        assert reader.made_here
+        assert "neuron_frequencies" in reader.analyses()
+
+
 def test_switching_shows_the_other_run_everywhere(page, open_window, tmp_path, tiny_run):
     one, two = copies(tmp_path, tiny_run, "one", "two")
     window = open_window(one)

@@ -111,11 +111,11 @@ def test_a_sound_file_from_elsewhere_is_opened_trained_and_analysed(sent):
     made.epochs = 20
     path = sent(made)
     with tdw.open(path) as run:
-        assert run.unfamiliar
+        assert run.first_word
         assert run.checkpoints == [0, 4, 8, 12]
         assert np.array_equal(run.weights(8)["embed.W_E"], weights(8)["embed.W_E"])
     with tdw.open(path) as run:
-        assert not run.unfamiliar
+        assert run.first_word is None
     assert tdw.train(path, allow_drift=True)
     tdw.analyze(path)
     with tdw.open(path) as run:

@@ -50,19 +50,21 @@ def test_a_file_made_here_is_never_examined(tmp_path, looks):
         for open_it in (store.open_reader, store.open_writer):
             with open_it(tmp_path / name) as file:
                 assert file.made_here
-                assert not file.unfamiliar
+                assert file.first_word is None
                 store_runs.check_exact(file)
     assert looks == []
 
 
 def test_a_strangers_file_is_examined_once_and_said_once(elsewhere, looks):
     with store.open_reader(elsewhere) as reader:
-        assert (reader.made_here, reader.unfamiliar) == (False, True)
+        assert not reader.made_here
+        assert reader.first_word is not None
+        assert reader.first_word.startswith("run.tdw was not made on this computer")
         store_runs.check_exact(reader)
         assert reader.verify() == []
     for _ in range(2):
         with store.open_reader(elsewhere) as reader:
-            assert (reader.made_here, reader.unfamiliar) == (False, False)
+            assert (reader.made_here, reader.first_word) == (False, None)
             store_runs.check_exact(reader)
     assert len(looks) == 1
 
@@ -163,7 +165,7 @@ def test_a_run_id_is_no_proof(tmp_path, monkeypatch, looks):
         assert mine.made_here
         assert mine.config == theirs.config
         assert not theirs.made_here
-        assert not theirs.unfamiliar, "the run is known, so nothing is said; the file is not, so it is looked at"
+        assert theirs.first_word is None, "the run is known, so nothing is said; the file is not, so it is looked at"
     assert looks == [path]
 
 
