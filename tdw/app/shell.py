@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SYSTEM_FONT = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 SESSIONS = 16  # page loads that Gradio remembers, each in 120 kB; it would keep 10 000, and nothing in them is needed
+IDLE = 1.0  # seconds between looks at Gradio's queue, which nothing here uses; it would look a thousand times a second
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -124,6 +125,7 @@ def window(workbench: Workbench) -> gr.Blocks:
     """The whole page as Gradio sees it."""
     with gr.Blocks(title="Training Dynamics Workbench", fill_width=True, analytics_enabled=False) as blocks:
         blocks.state_session_capacity = SESSIONS
+        blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = IDLE
         with gr.Row(elem_id="tdw-window"):
             with gr.Column(elem_id="tdw-side"):
                 new = gr.Button("New run", variant="primary", size="sm", elem_id="tdw-new-button")
