@@ -52,6 +52,7 @@ class Job:
     train_loss: float | None = None
     test_loss: float | None = None
     seen: deque[tuple[float, int]] = field(default_factory=deque)
+    guessed: dict[Kind, int] | None = None  # found elsewhere: how far each kind of work was then; None when it is known
 
     @property
     def key(self) -> str:
@@ -197,6 +198,8 @@ class Jobs:
     def _measure(self, job: Job, run: OpenRun) -> None:
         progress = run.progress()
         job.train_loss, job.test_loss = progress["train_loss"], progress["test_loss"]
+        if job.guessed is not None:
+            self._watch(job, progress)
         if job.kind == "train":
             job.total = progress["planned_epochs"]
             job.note(max(progress["epochs"] - 1, 0))
@@ -204,10 +207,25 @@ class Jobs:
             job.total = progress["analysed"]["total"]
             job.note(progress["analysed"]["done"])
 
+    def _watch(self, job: Job, progress: dict[str, Any]) -> None:
+        """See from what grows what a process does that somebody else started."""
+        now: dict[Kind, int] = {"train": progress["epochs"], "analyze": progress["analysed"]["done"]}
+        grown: list[Kind] = [kind for kind in now if job.guessed and now[kind] > job.guessed[kind]]
+        # Until then: whatever writes to a finished run analyses it, and most of what writes to another trains it.
+        kind: Kind = grown[0] if grown else "analyze" if progress["state"] == "finished" else "train"
+        job.guessed = None if grown else job.guessed or now
+        if kind != job.kind:
+            job.kind = kind
+            job.seen.clear()
+
     def _end(self, job: Job, code: int | None) -> None:
         """Say how a job ended: by its exit status where we are its parent, else by what it left."""
         sentence = _sentence(job.log)
-        if sentence is None and (job.state == "stopping" or code in {0, STOPPED, None}):
+        unseen = code is None  # it is nobody's child here, or ended while no server was there
+        if sentence is None and unseen and _broke_off(job.path):
+            job.state = "failed"
+            job.error = "the process ended without a word; what it had committed is kept, and it can go on from there"
+        elif sentence is None and (unseen or job.state == "stopping" or code in {0, STOPPED}):
             job.state = "finished" if code == 0 else "stopped"
         elif code == 0:
             job.state = "finished"
@@ -235,12 +253,10 @@ class Jobs:
             pid = store.locked_by(path)
             if pid is None or pid == os.getpid():
                 continue
-            try:
-                state = self.runs.open(path, remember=False).progress()["state"]
-            except TdwError:
-                continue
-            kind: Kind = "analyze" if state == "finished" else "train"
-            self._jobs[key_of(path)] = Job(path, kind, pid, time.time(), state="running")
+            job = Job(path, "train", pid, time.time(), state="running", guessed={})
+            run = self._run(job)
+            if run is not None:
+                self._jobs[job.key] = job
 
     def _find_again(self, record: Path) -> None:
         """Take up a job that an earlier server started."""
@@ -315,6 +331,15 @@ def _unexplained(code: int | None, log: Path | None) -> str:
     if code is not None and code < 0:
         return f"the process was ended by signal {-code}; what it had committed is kept, and it can go on from there"
     return f"the process ended unexpectedly with status {code}; what it had committed is kept. Its output: {log}"
+
+
+def _broke_off(path: Path) -> bool:
+    """Whether whoever wrote to a file last did not get to close it."""
+    try:
+        with store.open_reader(path) as reader:
+            return not reader.commit.clean
+    except TdwError:
+        return True  # there is none, or it cannot be read: that is not how a job ends
 
 
 def _exists(pid: int) -> bool:

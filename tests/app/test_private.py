@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tdw import store
+from tdw.app import server
 from tdw.app.jobs import Jobs
 from tdw.app.library import Library
 from tdw.app.runs import Runs
@@ -283,3 +285,10 @@ def test_what_was_left_behind_is_swept_and_what_is_in_use_is_not(tmp_path, monke
             else {"library.lock", "jobs/kept.log", "jobs/kept.json"}
         )
     sweep(tmp_path / "nowhere")
+
+
+def test_what_the_server_logs_is_plain_and_without_the_token():
+    shown = server._Plain("s3cret").format(
+        logging.LogRecord("x", logging.ERROR, "", 0, "no %s for \x1b[31m%s\nnext", ("way", "?token=s3cret"), None)
+    )
+    assert shown == "ERROR: no way for ␛[31m?token=(the token)\nnext"
