@@ -282,14 +282,16 @@
       const { title, tags, remark } = manifest;
       const noted = [title, tags.length ? `tags: ${tags.join(", ")}` : "", remark].filter(Boolean).join("\n\n");
       const nodes = [T.el("b", "tdw-file", manifest.file, { title: [manifest.file, noted].filter(Boolean).join("\n\n") })];
-      // Of a long title some twenty letters stay when the bar is narrow; a short one must not be stretched to them.
-      if (title) nodes.push(T.el("span", "tdw-title", title, { title: noted, style: `min-width: ${0.7 * Math.min(title.length, 20)}ch` }));
+      // Of a long title the first words stay when the bar is narrow; a short one must not be stretched to them.
+      if (title) nodes.push(T.el("span", "tdw-title", title, { title: noted, style: `min-width: ${0.6 * Math.min(title.length, 20)}ch` }));
       if (remark) nodes.at(-1).classList.add("tdw-remarked");
       const saved = manifest.state === "finished" ? "saved" : this.job?.kind === "train" ? "saved as it trains" : "saved";
       const path = T.el("span", "tdw-path", null, { title: manifest.folder });
       path.append(T.el("bdi", null, manifest.folder), ` · ${saved}`);
       nodes.push(path);
-      const chip = (kind, text, title) => nodes.push(T.el("span", `tdw-chip ${kind}`, text, title ? { title } : {}));
+      const chips = T.el("span", "tdw-chips tdw-found");
+      nodes.push(chips);
+      const chip = (kind, text, title) => chips.append(T.el("span", `tdw-chip ${kind}`, text, title ? { title } : {}));
       const found = (prefix) => (manifest.events || []).find((event) => event.name.startsWith(prefix) && event.first);
       const memorised = found("memorised");
       const generalised = found("generalised");
@@ -304,7 +306,7 @@
       const shown = tags.length > TAGS ? TAGS - 1 : TAGS; // a lone “+1” would take the place of the tag it stands for
       const marks = tags.slice(0, shown).map((tag) => T.el("span", "tdw-chip tdw-tag", tag, { title: tag }));
       if (tags.length > shown) marks.push(T.el("span", "tdw-chip tdw-tag", `+${tags.length - shown}`, { title: tags.join("\n") }));
-      nodes.push(T.el("span", "tdw-tags"));
+      nodes.push(T.el("span", "tdw-chips tdw-tags"));
       nodes.at(-1).append(...marks);
       const { job } = this;
       const recorded = Math.max(0, manifest.epochs - 1);

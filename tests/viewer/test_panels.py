@@ -59,6 +59,14 @@ def test_figures_carry_the_stored_numbers(run: Made) -> None:
     np.testing.assert_allclose(neurons.data[0].z, run.neuron_map(300, shown[0]))
 
 
+def test_figures_say_of_which_run_they_are() -> None:
+    made = Made(p=5, d_mlp=8, checkpoints=2)
+    made.notes["title"] = "<b>x</b> & $y$"
+    for name in panels.PANELS:
+        figure = panels.figure(made, name, 100)  # type: ignore[arg-type]
+        assert figure.layout.title.subtitle.text == "made up.tdw · &lt;b&gt;x&lt;/b&gt; &amp; &#36;y&#36;"
+
+
 def test_refusals_say_what_to_do(run: Made) -> None:
     with pytest.raises(UnknownName, match="did you mean 'loss'"):
         panels.figure(run, "los", 100)  # type: ignore[arg-type]

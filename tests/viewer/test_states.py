@@ -148,6 +148,55 @@ def test_names_from_a_file_are_never_html(show: Show, made: Made) -> None:
     assert page.locator(".tdw-viewer img").count() == 0
 
 
+def test_notes_stand_in_the_bar(show: Show, served: Served, made: Made) -> None:
+    page = show()
+    assert page.locator(".tdw-title, .tdw-remarked").count() == 0
+    assert page.locator(".tdw-tags").is_hidden()
+    made.notes = {"title": "", "tags": ["p11"], "remark": "first\nsecond"}
+    made.revisions += 1
+    served.changed()
+    page.wait_for_selector(".tdw-tag >> text=p11")
+    assert (
+        page.locator(".tdw-file.tdw-remarked").get_attribute("title")
+        == f"{made.path.name}\n\ntags: p11\n\nfirst\nsecond"
+    )
+    made.notes = {"title": "The clock", "tags": ["a", "b", "c", "d"], "remark": "why"}
+    made.revisions += 1
+    served.changed()
+    page.wait_for_selector(".tdw-title.tdw-remarked >> text=The clock")
+    assert page.locator(".tdw-title").get_attribute("title") == "The clock\n\ntags: a, b, c, d\n\nwhy"
+    assert page.locator(".tdw-tag").all_inner_texts() == ["a", "b", "+2"]
+    assert page.locator(".tdw-remarked").count() == 1
+
+
+@pytest.mark.parametrize("width", [1280, 900])
+def test_the_longest_notes_take_nothing_from_the_bar(show: Show, served: Served, made: Made, width: int) -> None:
+    made.notes = {
+        "title": "Long title " * 11,
+        "tags": ["a tag as long as a tag may be, 40 letters"] * 12,
+        "remark": "r",
+    }
+    made.recorded = 500
+    page = show()
+    page.set_viewport_size({"width": width, "height": 800})
+    served.jobs["made"] = {"kind": "train", "epochs_per_second": 59.3, "seconds_left": 3500, "done": 500, "total": 1100}
+    served.changed()
+    page.wait_for_selector(".tdw-status .tdw-progress")
+    bar = page.evaluate(
+        """() => { const bar = document.querySelector(".tdw-doc"); const right = bar.getBoundingClientRect().right;
+        return { over: bar.scrollWidth - bar.clientWidth, high: bar.scrollHeight - bar.clientHeight,
+          out: [...bar.querySelectorAll(":scope > *")].filter((node) => node.getBoundingClientRect().right > right).map((node) => node.className),
+          file: document.querySelector(".tdw-file").scrollWidth - document.querySelector(".tdw-file").clientWidth,
+          title: document.querySelector(".tdw-title").clientWidth, status: document.querySelector(".tdw-status").innerText }; }"""
+    )
+    assert bar["over"] <= 0
+    assert bar["high"] <= 0
+    assert bar["out"] == []
+    assert bar["file"] <= 0, "the name of the file stays whole"
+    assert bar["title"] > 80
+    assert "training" in bar["status"]
+
+
 def test_a_lost_server_is_said_and_found_again(page: Any, made: Made) -> None:
     server = Served(made=made)
     port = server.server.server_address[1]
