@@ -15,6 +15,7 @@ from typing import Any
 
 from tdw import schedule
 from tdw.errors import SettingError, UnknownName
+from tdw.text import cut
 
 TASKS = ("add",)
 DEVICES = ("auto", "cpu", "cuda")
@@ -221,7 +222,7 @@ def _finite(given: Any) -> float:
 
 
 def _refused(setting: Setting, given: Any) -> SettingError:
-    shown = (given if isinstance(given, str) else as_text(given)) or "(nothing)"
+    shown = cut(given if isinstance(given, str) else as_text(given)) or "(nothing)"
     excluded = " (1 excluded)" if setting.name == "betas" else ""
     return SettingError(setting.name, f"{setting.flag} {shown} is not allowed: give {setting.allowed}{excluded}")
 

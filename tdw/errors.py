@@ -26,6 +26,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tdw.text import cut
+
 
 class TdwError(Exception):
     """The parent of every error a user can act on."""
@@ -133,7 +135,7 @@ class UnknownName(TdwError):
         known = list(known)
         close = difflib.get_close_matches(given, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
-        super().__init__(f"no {what} is named {given!r}: {hint}")
+        super().__init__(f"no {what} is named {cut(given)!r}: {hint}")
 
 
 class AppError(TdwError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tdw.errors import SettingError
-from tdw.text import visible
+from tdw.text import cut, visible
 
 TITLE, TAG, REMARK = 120, 40, 4_000  # characters
 TAGS = 12
@@ -50,9 +50,7 @@ def changed(
 
 
 def _cut(value: Any, most: int) -> str:
-    if not isinstance(value, str):
-        return ""
-    return value if len(value) <= most else value[: most - 1] + "…"
+    return cut(value, most) if isinstance(value, str) else ""
 
 
 def _allowed(name: str, text: str, most: int, *, lines: bool = False) -> str:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable
 
 from tdw.errors import ScheduleError
+from tdw.text import cut
 
 MOST = 100_000  # checkpoints in one run: far beyond any use, and small enough to list
 
@@ -80,7 +81,7 @@ def _piece(piece: str, epochs: int) -> Iterable[int]:
             )
         _inside(piece, [stop], epochs)
         return range(start, stop + 1, step)
-    raise ScheduleError(f"checkpoint schedule {piece!r} is not understood: each piece is {FORMS}")
+    raise ScheduleError(f"checkpoint schedule {cut(piece)!r} is not understood: each piece is {FORMS}")
 
 
 def _inside(piece: str, kept: list[int], epochs: int) -> list[int]:

@@ -38,6 +38,15 @@ def _shape(char: str) -> str:
     return "\u2421" if code == 0x7F else f"‹U+{code:04X}›"
 
 
+def cut(text: str, most: int = 80) -> str:
+    """The beginning of a text that may be as long as somebody likes.
+
+    >>> cut("x" * 99, 5)
+    'xxxx…'
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def json_text(value: Any, indent: int | None = None) -> str:
     r"""A value as JSON that reads the same by eye and by machine: what has no shape is escaped, all else stands as it is.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tdw.errors import CheckpointNotFound, ProjectError, UnknownName
+from tdw.text import cut
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -112,7 +113,7 @@ def state(project: Project, item: Panel) -> dict[str, str]:
         return {"status": "stale", "reason": reason}
     for key, value in now.parameters.items():
         if stored.parameters.get(key) != value:
-            made = str(stored.parameters.get(key))[:80]  # as long as a file from elsewhere likes
+            made = cut(str(stored.parameters.get(key)))
             reason = f"Made with {key} = {made}; this program uses {value}."
             return {"status": "stale", "reason": reason}
     return {"status": "ready" if stored.rows >= len(project.checkpoints) else "partial"}

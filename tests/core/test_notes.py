@@ -196,6 +196,32 @@ def test_nothing_from_a_file_or_its_name_steers_the_terminal(run, tmp_path):
     assert json.loads(said[1].stdout)["path"] == str(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"task": hostile_text.ALL}, "--task <img src=x"),
+        ({"task": "<b>" * 100_000}, "--task <b><b>"),
+        ({"task": None}, "--task None is not allowed: give one of add"),
+        ({"p": "\x1b[31m"}, "--p ␛[31m is not allowed"),
+        ({"<b>x\x1b": 1}, "no setting is named '<b>x"),
+        ({"x" * 100_000: 1}, "no setting is named 'xxx"),
+        ({"checkpoints": "\u202e" * 100_000}, "is not understood"),
+        ({"device": "\ud800"}, "--device ‹U+D800› is not allowed: give one of auto, cpu, cuda"),
+    ],
+)
+def test_hostile_settings_are_refused_in_one_short_line(run, change, sentence):
+    with store.open_writer(run) as writer:
+        stored = writer.config
+        changed = {**stored, "settings": {**stored["settings"], **change}}
+        writer.extend(config=changed, epochs=writer.planned_epochs, checkpoint_capacity=writer.checkpoint_capacity)
+    for refused in (command("info", run), command("train", run)):
+        said = refused.stderr.decode().splitlines()[-1]
+        assert refused.returncode == 2
+        assert sentence in said
+        assert len(said) < 600
+        assert hostile_text.unshown(said) == []
+
+
 def test_only_one_line_of_the_command_line_prints():
     """Whoever adds a second one has to think of what it prints."""
     calls = [
