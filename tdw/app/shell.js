@@ -54,8 +54,10 @@ const tdwShell = (() => {
       if (message.type === "library" && !shown.started) {
         shown.started = true;
         const wanted = new URLSearchParams(location.hash.slice(1)).get("run") || message.current;
+        const { tdwView } = document.documentElement.dataset;
         if (wanted) show(wanted);
         else parts.instance.open(null);
+        view(tdwView); // whoever has opened the form meanwhile stays there
       }
     }
   }

@@ -7,17 +7,10 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 
 from tdw.app import events
 from tdw.app.events import Hub
-
-
-def in_a_loop(scene: Coroutine[object, object, None]) -> None:
-    """Run in a thread of its own: a browser that an earlier test started keeps a loop in this one."""
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, scene).result()
+from tests import loops
 
 
 async def heard(stream, count: int) -> list[dict]:
@@ -45,7 +38,7 @@ def test_a_listener_hears_everything_first_and_then_what_changes():
         assert [piece async for piece in one] == []
         assert [piece async for piece in two] == []
 
-    in_a_loop(scene())
+    loops.run(scene())
 
 
 def test_a_slow_listener_gets_the_newest_of_each_kind():
@@ -73,7 +66,7 @@ def test_a_slow_listener_gets_the_newest_of_each_kind():
         hub.close()
         await stream.aclose()
 
-    in_a_loop(scene())
+    loops.run(scene())
 
 
 def test_nobody_looks_while_nobody_listens(monkeypatch):
@@ -94,7 +87,7 @@ def test_nobody_looks_while_nobody_listens(monkeypatch):
         await again.aclose()
 
     assert looks == []
-    in_a_loop(scene())
+    loops.run(scene())
 
 
 def test_silence_is_a_comment_now_and_then(monkeypatch):
@@ -108,7 +101,7 @@ def test_silence_is_a_comment_now_and_then(monkeypatch):
         hub.close()
         await stream.aclose()
 
-    in_a_loop(scene())
+    loops.run(scene())
 
 
 def test_a_look_that_fails_is_logged_and_the_next_one_counts(monkeypatch, caplog):
@@ -129,7 +122,7 @@ def test_a_look_that_fails_is_logged_and_the_next_one_counts(monkeypatch, caplog
         hub.close()
         await stream.aclose()
 
-    in_a_loop(scene())
+    loops.run(scene())
     assert "a mistake of ours" in caplog.text
 
 

@@ -6,6 +6,7 @@ import asyncio
 import socket
 
 from tdw.app import server
+from tests import loops
 
 
 def test_answers_are_sent_at_once():
@@ -31,4 +32,4 @@ def test_answers_are_sent_at_once():
                 serving.close()
                 await serving.wait_closed()
 
-    assert asyncio.run(accepted()) != 0
+    assert loops.run(accepted()) != 0

@@ -178,6 +178,18 @@ def _does_not_scroll(page) -> None:
     assert page.evaluate("scrollY") == 0
 
 
+def test_the_form_stays_when_the_lists_come_late(page, window, tiny_run):
+    assert window.do("open", path=str(tiny_run))[0] == 200
+    held: list = []
+    page.route("**/now", held.append)
+    enter(page, window)
+    page.click("#tdw-new-button")
+    page.wait_for_selector("#tdw-form", state="visible")
+    held[0].continue_()
+    painted(page)
+    assert page.is_visible("#tdw-form")
+
+
 def test_a_refused_path_is_a_sentence(page, open_window, tmp_path, tiny_run):
     window = open_window()
     enter(page, window)

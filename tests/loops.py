@@ -1,0 +1,16 @@
+"""Event loops of tests' own: a browser that an earlier test started keeps one in the main thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def run(scene: Coroutine[Any, Any, Result]) -> Result:
+    """`asyncio.run` in a thread."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, scene).result()
