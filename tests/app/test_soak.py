@@ -1,0 +1,103 @@
+"""An hour at the window leaves server and page as large as it found them."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import tdw
+from tests.app.soak import Look, Round, soak, table
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(sys.platform != "linux", reason="memory and descriptors are read from /proc"),
+]
+
+# A browser has six connections to a server, and each is served by at most one thread; beside them stand the main
+# thread, the one that looks for news, and those that numerical libraries start for themselves.
+MOST_THREADS = 16
+# Those six, the listening one, and pairs by which event loop and browser's tabs wake each other.
+MOST_SOCKETS = 16
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """How much more may be held, in bytes, in the second half than in the first."""
+
+    server: float
+    heap: float
+    reloaded_heap: float
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Path:
+    """A run of some size, made by the same user as the window's."""
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
+    path = tmp_path / "soaked.tdw"
+    settings = tdw.configure(p=31, d_model=32, heads=2, d_mlp=64, epochs=300, checkpoints="0:300:5", threads=1)
+    tdw.create(path, settings)
+    tdw.train(path)
+    tdw.analyze(path)
+    return path
+
+
+def faults(looks: list[Look], allowed: Allowed) -> list[str]:
+    """What has grown."""
+    said = []
+    half = len(looks) // 2
+    for name, most in (
+        ("server_own", allowed.server),
+        ("heap", allowed.heap),
+        ("reloaded_heap", allowed.reloaded_heap),
+    ):
+        before, after = (
+            statistics.median(getattr(look, name) for look in part) for part in (looks[:half], looks[-half:])
+        )
+        if after - before > most:
+            said.append(f"{name} has grown by {(after - before) / 1e6:.2f} MB, {most / 1e6:.2f} are allowed")
+    for name in ("listeners", "reloaded_listeners", "documents", "files"):
+        values = [getattr(look, name) for look in looks]
+        if len(set(values)) > 1:
+            said.append(f"{name} are {values}, and should stay the same")
+    for name in ("nodes", "reloaded_nodes"):
+        values = [getattr(look, name) for look in looks]
+        if max(values) - min(values) > 30:  # a tooltip's line or a toast may be there or not
+            said.append(f"{name} are {values}, and should stay much the same")
+    for name, most in (("threads", MOST_THREADS), ("sockets", MOST_SOCKETS)):
+        values = [getattr(look, name) for look in looks]
+        if max(values) > most:
+            said.append(f"{name} are {values}, and should never be more than {most}")
+    return said
+
+
+def test_a_few_minutes_leave_nothing_behind(browser, open_window, tmp_path, run):
+    few = {"moves": 100, "keys": 10, "reloads": 1, "polls": 60, "streams": 6}
+    rounds = [Round(**few, jobs=()), Round(**few, jobs=("Train",))]
+    looks = list(soak(browser, open_window(run), run, tmp_path, rounds))
+    print("\n" + table(looks))
+    # The first round fills what is kept for later: scripts compiled, threads started, sixteen page loads remembered.
+    assert not faults(looks, Allowed(server=12e6, heap=3e6, reloaded_heap=2e6))
+
+
+@pytest.mark.slow
+def test_an_hour_leaves_nothing_behind(browser, open_window, tmp_path, run):
+    """Fifteen rounds, which are
+
+    - 10 800 moves: the slider in motion for a quarter of an hour, at the twelve checkpoints per second of *Play*,
+    - 9 000 requests for what is going on: one for each 0.4 s, as often as the server itself looks,
+    - 240 event streams: one every 15 s, as if every other tab and line broke,
+    - 120 reloads: one every 30 s,
+    - 15 trainings and 15 analyses: a job every two minutes, each on a run that is made, shown, left, forgotten and deleted.
+
+    The first five rounds fill what is kept on purpose. Of the other ten, the second five are compared with the first.
+    """
+    much = Round(moves=720, keys=40, reloads=8, polls=600, streams=16, jobs=("Train", "Analyse"))
+    looks = list(soak(browser, open_window(run), run, tmp_path, [much] * 15))
+    print("\n" + table(looks))
+    # Over 3 600 moves, 3 000 polls and 40 reloads. Plotly remembers the sizes of 10 000 words and then begins anew,
+    # which is most of what a page may have more.
+    assert not faults(looks[5:], Allowed(server=1e6, heap=3e6, reloaded_heap=1e6))
