@@ -35,9 +35,15 @@ const tdwShell = (() => {
 
   async function listen() {
     const channel = new BroadcastChannel("tdw-news");
-    channel.onmessage = (event) => hear(event.data);
-    const tell = (message) => {
+    const topic = ({ type, key }) => `${type} ${key}`;
+    const heard = new Set(); // what the news have told of is newer than an answer that comes later
+    const take = (message) => {
+      heard.add(topic(message));
       hear(message);
+    };
+    channel.onmessage = (event) => take(event.data);
+    const tell = (message) => {
+      take(message);
       channel.postMessage(message);
     };
     const follow = () =>
@@ -50,7 +56,7 @@ const tdwShell = (() => {
     navigator.locks.request("tdw-news", follow);
     const answer = await fetch("/now");
     for (const message of await answer.json()) {
-      hear(message);
+      if (!heard.has(topic(message))) hear(message);
       if (message.type === "library" && !shown.started) {
         shown.started = true;
         const wanted = new URLSearchParams(location.hash.slice(1)).get("run") || message.current;
