@@ -169,19 +169,19 @@ def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, recor
     """On one run that grows, while another one grows and a third is analysed."""
     grows, other = own / "grows.tdw", own / "other.tdw"
     for file in (grows, other):
-        tdw.create(file, tdw.configure(**SMALL, epochs=2_000_000, checkpoints="0:2000000:500"))
+        tdw.create(file, tdw.configure(**SMALL, epochs=2_000_000, checkpoints="0:2000000:200"))
     analysed = Path(shutil.copy(broad, own))
     window = open_window()
     streams: list[str] = []
     page.context.on("request", lambda request: streams.append(request.url) if request.url.endswith("/events") else None)
     keys = {file: opened(window, file) for file in (other, analysed, grows)}
-    for file in (grows, other):
+    for file in (other, grows):
         assert window.do("train", key=keys[file])[0] == 200
     page.goto(window.address)
-    page.wait_for_function("window.tdw?.count > 8")
+    page.wait_for_function("window.tdw?.count > 3")
     tabs = [page, *(beside(page) for _ in range(count - 1))]
     for tab in tabs:
-        tab.wait_for_function("window.tdw?.count > 8 && tdw.painted >= 0")
+        tab.wait_for_function("window.tdw?.count > 3 && tdw.painted >= 0")
     assert window.do("analyze", key=keys[analysed])[0] == 200
     for tab in tabs:
         tab.locator(".tdw-running .tdw-item[data-state=running]").nth(1).wait_for()

@@ -420,24 +420,3 @@ def test_the_page_on_disk_leads_in(page, open_window, tmp_path):
     assert window.token not in page.url
     window.stop()
     assert not file.exists()
-
-
-def test_many_tabs_on_one_run_stay_alive(page, window, tmp_path, tiny_run):
-    one, two = copies(tmp_path, tiny_run, "one", "two")
-    assert window.do("open", path=str(two))[0] == 200
-    show(page, window, one)
-    tabs = [page.context.new_page() for _ in range(6)]
-    for tab in tabs:
-        tab.goto(f"http://{window.host}/")
-        painted(tab)
-    # News still reach them all, also when the tab that listens for the others closes.
-    page.close()
-    listed = f".tdw-recent .tdw-choose[title='{two}']"
-    for tab in tabs:
-        tab.wait_for_selector(listed, state="attached")
-    assert window.do("forget", path=str(two))[0] == 200
-    for tab in tabs:
-        tab.bring_to_front()
-        tab.wait_for_selector(listed, state="detached")
-        tab.keyboard.press("Home")
-        tab.wait_for_function("tdw.painted === 0")
