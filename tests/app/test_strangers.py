@@ -57,24 +57,27 @@ def elsewhere() -> Iterator[Elsewhere]:
 # Everything a page can try on another origin. Each attempt tells what it could read; "" is nothing.
 ATTACK = """async ([base, key, path]) => {
   const told = {};
-  const say = (error) => ({ name: error.name }) && "";
-  const soon = (make) => new Promise((done) => { make(done); setTimeout(() => done(""), 4000); });
-  const attempt = async (name, act) => { try { told[name] = String((await act()) ?? ""); } catch (error) { told[name] = say(error); } };
+  const soon = (make) => new Promise((done) => { make(done); setTimeout(() => done(""), 8000); });
+  const trying = [];
+  const attempt = (name, act) => trying.push((async () => act())().then((found) => { told[name] = String(found ?? ""); }, () => { told[name] = ""; }));
   const read = async (address, options) => (await fetch(address, options)).text();
   const json = { method: "POST", headers: { "Content-Type": "application/json" } };
   const commands = { forget: { path }, open: { path }, train: { key }, analyze: { key }, stop: { key } };
   const element = (tag, attributes) => soon((done) => {
     const node = Object.assign(document.createElement(tag), attributes);
-    node.onload = () => done(tag === "iframe" ? node.contentDocument?.documentElement?.outerHTML : "loaded");
+    const inside = () => node.contentDocument?.body?.innerText;
+    const framed = tag === "iframe" || tag === "object"; // which tell nobody that they were refused
+    node.onload = () => done(framed ? inside() : "loaded");
+    if (framed) setTimeout(() => done(inside()), 2500);
     node.onerror = () => done("");
     document.body.append(node);
   });
   for (const place of ["/", "/now", `/runs/${key}/manifest`, "/assets/shell.js", "/favicon.ico", "/theme.css"]) {
     for (const credentials of ["include", "omit"]) {
-      await attempt(`fetch ${credentials} ${place}`, () => read(base + place, { credentials }));
-      await attempt(`fetch no-cors ${credentials} ${place}`, () => read(base + place, { credentials, mode: "no-cors" }));
+      attempt(`fetch ${credentials} ${place}`, () => read(base + place, { credentials }));
+      attempt(`fetch no-cors ${credentials} ${place}`, () => read(base + place, { credentials, mode: "no-cors" }));
     }
-    await attempt(`request ${place}`, () => soon((done) => {
+    attempt(`request ${place}`, () => soon((done) => {
       const request = new XMLHttpRequest();
       request.open("GET", base + place);
       request.withCredentials = true;
@@ -82,27 +85,27 @@ ATTACK = """async ([base, key, path]) => {
       request.onerror = () => done("");
       request.send();
     }));
-    await attempt(`script ${place}`, () => element("script", { src: base + place }));
-    await attempt(`module ${place}`, () => element("script", { src: base + place, type: "module" }));
-    await attempt(`import ${place}`, async () => Object.keys(await import(base + place)));
-    await attempt(`style ${place}`, () => element("link", { href: base + place, rel: "stylesheet" }));
-    await attempt(`image ${place}`, () => element("img", { src: base + place }));
-    await attempt(`frame ${place}`, () => element("iframe", { src: base + place }));
-    await attempt(`object ${place}`, () => element("object", { data: base + place }));
-    await attempt(`worker ${place}`, () => soon((done) => {
+    attempt(`script ${place}`, () => element("script", { src: base + place }));
+    attempt(`module ${place}`, () => element("script", { src: base + place, type: "module" }));
+    attempt(`import ${place}`, async () => Object.keys(await import(base + place)));
+    attempt(`style ${place}`, () => element("link", { href: base + place, rel: "stylesheet" }));
+    attempt(`image ${place}`, () => element("img", { src: base + place }));
+    attempt(`frame ${place}`, () => element("iframe", { src: base + place }));
+    attempt(`object ${place}`, () => element("object", { data: base + place }));
+    attempt(`worker ${place}`, () => soon((done) => {
       const worker = new Worker(base + place);
       worker.onmessage = () => done("a message");
       worker.onerror = () => done("");
     }));
   }
   for (const place of ["/events", "/gradio_api/queue/data?session_hash=x", "/gradio_api/heartbeat/x"]) {
-    await attempt(`stream ${place}`, () => soon((done) => {
+    attempt(`stream ${place}`, () => soon((done) => {
       const source = new EventSource(base + place, { withCredentials: true });
       source.onmessage = (event) => done(event.data);
       source.onopen = () => done("open");
       source.onerror = () => { source.close(); done(""); };
     }));
-    await attempt(`socket ${place}`, () => soon((done) => {
+    attempt(`socket ${place}`, () => soon((done) => {
       const socket = new WebSocket(base.replace("http", "ws") + place);
       socket.onopen = () => done("open");
       socket.onmessage = (event) => done(event.data);
@@ -111,12 +114,12 @@ ATTACK = """async ([base, key, path]) => {
   }
   for (const [command, given] of Object.entries(commands)) {
     const body = JSON.stringify(given);
-    await attempt(`${command} json`, () => read(`${base}/do/${command}`, { ...json, body, credentials: "include" }));
-    await attempt(`${command} blind`, () => read(`${base}/do/${command}`, { method: "POST", body, mode: "no-cors", credentials: "include" }));
-    await attempt(`${command} beacon`, () => { navigator.sendBeacon(`${base}/do/${command}`, body); return ""; });
-    await attempt(`${command} image`, () => element("img", { src: `${base}/do/${command}?path=${encodeURIComponent(path)}&key=${key}` }));
+    attempt(`${command} json`, () => read(`${base}/do/${command}`, { ...json, body, credentials: "include" }));
+    attempt(`${command} blind`, () => read(`${base}/do/${command}`, { method: "POST", body, mode: "no-cors", credentials: "include" }));
+    attempt(`${command} beacon`, () => { navigator.sendBeacon(`${base}/do/${command}`, body); return ""; });
+    attempt(`${command} image`, () => element("img", { src: `${base}/do/${command}?path=${encodeURIComponent(path)}&key=${key}` }));
     for (const enctype of ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]) {
-      await attempt(`${command} form ${enctype}`, () => soon((done) => {
+      attempt(`${command} form ${enctype}`, () => soon((done) => {
         const frame = Object.assign(document.createElement("iframe"), { name: `f${Math.random()}` });
         const form = Object.assign(document.createElement("form"), { action: `${base}/do/${command}`, method: "post", enctype, target: frame.name });
         form.append(Object.assign(document.createElement("input"), { name: body.slice(0, -1) + ',"x":"', value: '"}' }));
@@ -128,19 +131,20 @@ ATTACK = """async ([base, key, path]) => {
   }
   const upload = new FormData();
   upload.append("files", new Blob(["stranger"]), "stranger.txt");
-  await attempt("upload", () => read(`${base}/gradio_api/upload`, { method: "POST", body: upload, mode: "no-cors", credentials: "include" }));
-  await attempt("predict", () => read(`${base}/gradio_api/run/predict`, { ...json, body: '{"data":[],"fn_index":0}', credentials: "include" }));
-  for (const method of ["PUT", "DELETE", "PATCH"]) await attempt(method, () => read(`${base}/do/forget`, { method, credentials: "include" }));
-  await attempt("service worker", async () => Boolean(await navigator.serviceWorker.register(`${base}/assets/shell.js`)));
-  await attempt("window", () => soon((done) => {
+  attempt("upload", () => read(`${base}/gradio_api/upload`, { method: "POST", body: upload, mode: "no-cors", credentials: "include" }));
+  attempt("predict", () => read(`${base}/gradio_api/run/predict`, { ...json, body: '{"data":[],"fn_index":0}', credentials: "include" }));
+  for (const method of ["PUT", "DELETE", "PATCH"]) attempt(method, () => read(`${base}/do/forget`, { method, credentials: "include" }));
+  attempt("service worker", async () => Boolean(await navigator.serviceWorker.register(`${base}/assets/shell.js`)));
+  attempt("window", () => soon((done) => {
     const opened = window.open(base + "/");
     if (!opened) return done("");
     setTimeout(() => {
-      try { done(opened.document.documentElement.outerHTML); } catch { try { done(opened.tdwShell ? "reached" : ""); } catch { done(""); } }
+      try { done(opened.document.body.innerText); } catch { try { done(opened.tdwShell ? "reached" : ""); } catch { done(""); } }
       opened.close();
     }, 700);
   }));
-  await attempt("what ran", () => [window.tdwShell, window.TdwViewer, window.Plotly].filter(Boolean).length || "");
+  await Promise.all(trying);
+  told["what ran"] = String([window.tdwShell, window.TdwViewer, window.Plotly].filter(Boolean).length || "");
   return told;
 }"""
 
@@ -206,10 +210,12 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, el
         told = stranger.evaluate(start, [base, answer["key"], str(victim)])
         assert len(told) > 120
         assert {name: text for name, text in told.items() if text} == {}
-        assert len([url for url in sent if url.startswith(base)]) > 90
-        statuses = [status for name, status in answers if asked.get(name, base).startswith(base)]
-        assert set(statuses) <= {401, 403, 421}
-        if place not in {"sandboxed", "data"}:  # these live in a process of their own
+        statuses = [(status, asked[name]) for name, status in answers if asked.get(name, "").startswith(base)]
+        assert [one for one in statuses if one[0] not in {401, 403, 421}] == []
+        # The attacks did reach the server. Those of a frame in a process of its own are not all told of.
+        if place in {"sandboxed", "data"}:
+            assert any(url.startswith(base) for url in sent)
+        else:
             assert len(statuses) > 90
         assert own.evaluate("tdw.count") > 0
     finally:
