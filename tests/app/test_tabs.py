@@ -164,7 +164,8 @@ def test_an_answer_that_comes_late_does_not_undo_the_news(page, window, tmp_path
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("count", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 10])
 def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, record_property):
     """On one run that grows, while another one grows and a third is analysed."""
     grows, other = own / "grows.tdw", own / "other.tdw"
