@@ -198,7 +198,7 @@
     async refresh() {
       const { run, generation } = this;
       if (!run) return;
-      const following = this.index === this.count - 1;
+      const newest = this.count - 1;
       try {
         await run.refresh();
         this.refusals = 0;
@@ -211,8 +211,8 @@
       }
       if (generation !== this.generation) return;
       this.lost(false);
-      // Whoever stands at the newest checkpoint stays with the newest; everyone else stays where they are.
-      if (following || this.index >= this.count) this.index = this.count - 1;
+      // Whoever stands at the newest checkpoint by now stays with the newest; everyone else stays where they are.
+      if (this.index >= Math.min(newest, this.count)) this.index = this.count - 1;
       this.update();
     }
     // ---- news from the server -----------------------------------------------------------------------------------------

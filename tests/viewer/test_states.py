@@ -124,6 +124,21 @@ def test_training_is_followed_live(show: Show, served: Served, made: Made) -> No
     assert any("/neurons?" in path and "from=5" in path for path in served.requests)
 
 
+def test_a_step_taken_while_news_are_fetched_is_not_taken_back(show: Show, served: Served, made: Made) -> None:
+    made.recorded, made.kept = 451, 5
+    page = show()
+    assert page.evaluate("window.tdw.painted") == 4  # the newest
+    held: list[Any] = []
+    page.route("**/manifest", lambda route: held.append(route))  # noqa: PLW0108 (Playwright looks for its signature)
+    made.recorded, made.kept = 651, 7
+    with page.expect_request("**/manifest"):
+        served.changed()
+    go(page, 1)
+    held[0].continue_()
+    page.wait_for_function("window.tdw.count === 7")
+    assert page.evaluate("window.tdw.index") == 1
+
+
 def test_a_run_without_checkpoints_shows_its_losses(show: Show, made: Made) -> None:
     made.kept, made.covered = 0, {}
     page = show()
