@@ -276,7 +276,8 @@ const tdwShell = (() => {
     text(item.name, job ? job.name : entry ? entry.name : "");
     item.choose.title = visible(job ? job.path : entry ? entry.path : "");
     const gone = entry && !entry.there && !job;
-    text(item.about, gone ? "not there any more" : active ? "" : run && run.about ? run.about : entry ? entry.about : "");
+    const about = gone ? "not there any more" : active ? "" : run && run.about ? run.about : entry ? entry.about : "";
+    text(item.about, about.replaceAll(" · ", "\u00a0· ")); // no line begins with a dot
     text(item.word, section === "open" ? words.get(key) || "" : "");
     text(item.pace, active ? pace(job) : "");
     text(item.train, training && job.train_loss !== null ? `train ${loss(job.train_loss)}` : "");
