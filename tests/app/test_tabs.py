@@ -27,7 +27,7 @@ PAINTED = "window.tdw && tdw.count > 0 && tdw.painted === tdw.index && tdw.index
 STEP = """async ({ steps, last }) => {
   const painted = [], waited = [];
   for (let i = 0; i < steps; i++) {
-    const index = (i * 7) % last;
+    const index = (i * 7919) % last; // a prime: every checkpoint has its turn
     const start = performance.now();
     tdw.show(index);
     do await new Promise(requestAnimationFrame);
@@ -194,7 +194,7 @@ def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, recor
         tab.evaluate(f"how => {{ window.stepping = ({STEP})(how); }}", {"steps": 60, "last": many - 1})
     stepped = [tab.evaluate("window.stepping") for tab in tabs]
     for found, many in zip(stepped, grown, strict=True):
-        assert found["painted"] == [(i * 7) % (many - 1) for i in range(60)]
+        assert found["painted"] == [(i * 7919) % (many - 1) for i in range(60)]
     answered = [tab.evaluate(ASK, ["/now", f"/runs/{keys[grows]}/manifest"] * 3) for tab in tabs]
 
     # Every tab hears how the run goes on, and what is done in another tab.
