@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,11 @@ from tdw import schedule
 from tdw.errors import SettingError, UnknownName
 from tdw.text import cut
 
-TASKS = ("add",)
+TASKS = ("add", "subtract", "multiply", "x2+y2", "x2+xy+y2", "random")
+NETWORKS = ("transformer", "two-token", "one-hot")
+ACTIVATIONS = ("relu", "gelu", "quadratic")
+BIASES = ("none", "mlp")
+CLASSES = ("answers", "tokens")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -71,7 +75,11 @@ SEEDS = (0, 2**63 - 1)
 class TaskConfig:
     """What is learnt: the pairs, their answers, and which of them are shown in training."""
 
-    task: str = _setting("add", "what is learnt of a pair (a, b); add: (a + b) mod p", choices=TASKS)
+    task: str = _setting(
+        "add",
+        "what is learnt of a pair (a, b), mod p: a + b, a - b, a b, …; random: fixed random answers",
+        choices=TASKS,
+    )
     p: int = _setting(113, "modulus: operands and answers are 0 .. p-1", within=(2, 1_000))
     data_seed: int = _setting(598, "seed of the split into train and test pairs", within=SEEDS)
     train_fraction: float = _setting(0.3, "share of the p*p pairs that is trained on", within=(0, 1), exclusive=True)
@@ -79,11 +87,20 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The one-layer transformer: sizes and the seed of its initial weights."""
+    """The network: its kind, its sizes and the seed of its initial weights."""
 
+    network: str = _setting(
+        "transformer",
+        "one layer on the tokens 'a b =', one layer on 'a b' alone, or an MLP on one-hot pairs",
+        choices=NETWORKS,
+    )
     d_model: int = _setting(128, "width of the residual stream; a multiple of heads", within=(1, 4_096))
     heads: int = _setting(4, "attention heads", within=(1, 64))
+    d_head: int = _setting(0, "width of a head; 0: d_model / heads", within=(0, 4_096))
     d_mlp: int = _setting(512, "neurons in the MLP", within=(1, 16_384))
+    activation: str = _setting("relu", "what a neuron makes of its input; quadratic: its square", choices=ACTIVATIONS)
+    biases: str = _setting("none", "whether the MLP has trained biases, zero at first", choices=BIASES)
+    classes: str = _setting("answers", "output classes: the p answers, or all p + 1 tokens with '='", choices=CLASSES)
     model_seed: int = _setting(999, "seed of the initial weights", within=SEEDS)
 
 
@@ -93,6 +110,9 @@ class TrainingConfig:
 
     epochs: int = _setting(25_000, "optimizer updates to apply", within=(1, 10_000_000))
     lr: float = _setting(1e-3, "learning rate of AdamW", within=(0, 10), exclusive=True)
+    warmup: int = _setting(
+        0, "updates over which the learning rate rises evenly, from 0 at the first", within=(0, 10_000_000)
+    )
     weight_decay: float = _setting(1.0, "decoupled weight decay of AdamW", within=(0, 1_000))
     betas: tuple[float, float] = _setting((0.9, 0.98), "AdamW's two averaging factors", within=(0, 1))
     checkpoints: str = _setting("paper", f"epochs to keep, joined by commas: {schedule.FORMS}")
@@ -108,14 +128,26 @@ class RunConfig(TaskConfig, ModelConfig, TrainingConfig):
     """All settings of a run, under the flags' names. Made by `configure`, which checks them."""
 
     @property
-    def frequencies(self) -> int:
-        """K = p // 2: the number of frequencies of functions on Z_p, the constant not counted."""
-        return self.p // 2
+    def order(self) -> int:
+        """Size of the cyclic group over which frequencies are counted: p, and p - 1 for products modulo a prime, whose
+        factors other than 0 are powers of one of them.
+        """
+        return self.p - 1 if self.task == "multiply" and is_prime(self.p) else self.p
 
     @property
-    def d_head(self) -> int:
-        """Width of one attention head."""
-        return self.d_model // self.heads
+    def frequencies(self) -> int:
+        """K = order // 2: the number of frequencies of functions on that group, the constant not counted."""
+        return self.order // 2
+
+    @property
+    def outputs(self) -> int:
+        """Number of output classes; the first p are the answers."""
+        return self.p + 1 if self.classes == "tokens" else self.p
+
+    @property
+    def positions(self) -> int:
+        """Tokens in the sequence; none for a network without one."""
+        return {"transformer": 3, "two-token": 2, "one-hot": 0}[self.network]
 
     @property
     def train_pairs(self) -> int:
@@ -153,7 +185,7 @@ def configure(**flags: Any) -> RunConfig:
             raise UnknownName("setting", name, known)
     config = RunConfig(**{name: value_of(known[name], given) for name, given in flags.items()})
     _check_together(config)
-    return config
+    return replace(config, d_head=config.d_model // config.heads) if not config.d_head else config
 
 
 def from_json(stored: Mapping[str, Any]) -> RunConfig:
@@ -228,10 +260,16 @@ def _refused(setting: Setting, given: Any) -> SettingError:
 
 
 def _check_together(config: RunConfig) -> None:
-    if config.d_model % config.heads:
+    if not config.d_head and (config.d_model % config.heads):
         raise SettingError(
             "heads",
-            f"--heads {config.heads} does not divide --d-model {config.d_model}: give a number of heads that divides it",
+            f"--heads {config.heads} does not divide --d-model {config.d_model}: give a number of heads that divides it, "
+            "or the width of a head with --d-head",
+        )
+    if config.classes == "tokens" and config.network != "transformer":
+        raise SettingError(
+            "classes",
+            f"--classes tokens is not possible with --network {config.network}, which has no token '=': give answers",
         )
     pairs = config.p**2
     if not 1 <= config.train_pairs < pairs:
@@ -261,11 +299,14 @@ def estimate(config: RunConfig) -> Estimate:
     an efficiency and a fixed cost per epoch that were fitted to runs of p = 59 and p = 113.
     """
     p, d, heads, neurons = config.p, config.d_model, config.heads, config.d_mlp
-    weights = (2 * p + 4) * d + 4 * d * d + 2 * d * neurons
+    if config.network == "one-hot":
+        d, heads, weights = 0, 1, 3 * p * neurons
+    else:
+        weights = (2 * p + 4) * d + 4 * d * heads * config.d_head + 2 * d * neurons
     count = len(schedule.parse(config.checkpoints, config.epochs))
     blob, resume = (_in_blocks(4 * parts * weights + 500 * (1 + parts)) for parts in (1, 3))
     stored = count * blob + 2 * resume + 32 * (config.epochs + 1) + 8 * p * p + FILE_OVERHEAD
-    results = 4 * count * (p + (p // 2) * (neurons + 2) + 6 * neurons)
+    results = 4 * count * (p * p + 2 * p + (p // 2) * (neurons + 12) + 6 * neurons)
 
     pairs, test = config.train_pairs, (p * p - config.train_pairs) / config.evaluate_every
     answers = p + (-p) % 64
@@ -273,6 +314,15 @@ def estimate(config: RunConfig) -> Estimate:
     sparse = (3 * pairs + test) * (2 * heads + 1) * (neurons + answers)
     an_epoch = 2 * (dense + 6 * sparse) / (EFFICIENCY * _multiplications_per_second()) + SECONDS_AN_EPOCH
     return Estimate(count, stored / 1e6, (stored + results) / 1e6, config.epochs * an_epoch)
+
+
+def is_prime(n: int) -> bool:
+    """Whether n is a prime.
+
+    >>> [n for n in range(12) if is_prime(n)]
+    [2, 3, 5, 7, 11]
+    """
+    return n > 1 and all(n % divisor for divisor in range(2, math.isqrt(n) + 1))
 
 
 def _in_blocks(size: int) -> int:

@@ -12,6 +12,8 @@
     │   ├── CannotWrite       the disk is full, the folder missing or closed to us
     │   ├── CheckpointNotFound
     │   ├── AnalysisNotFound  known, but not stored in this file
+    │   ├── NotApplicable     an analysis or an act that makes no sense for this run
+    │   ├── NotImportable     a file or folder of another program that cannot become a run
     │   └── Drift             a resumed run does not repeat what it had recorded
     ├── UnknownName           no task, analysis or panel has that name
     └── AppError              the local server cannot do what was asked
@@ -96,6 +98,17 @@ class AnalysisNotFound(ProjectError):
         super().__init__(
             f"{path.name} holds no results of {name} (stored: {have}). `tdw analyze {path.name} --only {name}` makes them."
         )
+
+
+class NotApplicable(ProjectError):
+    """An analysis, or something else that was asked, makes no sense for this run."""
+
+    def __init__(self, path: Path, what: str, why: str):
+        super().__init__(f"{path.name} is no run for {what}: {why}")
+
+
+class NotImportable(ProjectError):
+    """A file or folder of another program cannot become a run; the sentence says what it looks like."""
 
 
 class Drift(ProjectError):

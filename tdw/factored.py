@@ -1,6 +1,6 @@
 """The same network, exactly, without the waste: what trains.
 
-Only the answer at `=` counts, so the query is one constant vector per head, and keys and values exist once per token
+What follows is the network on three tokens. Only the answer at `=` counts, so the query is one constant vector per head, and keys and values exist once per token
 and position, not once per pair. The attention of head h from `=` is a softmax over three scores,
 
     t0[h, a], t1[h, b], 0            relative to the score of '=' itself,
@@ -14,10 +14,13 @@ Everything a pair contributes is therefore sparse: with S the matrix whose row (
 
     pre = S @ (T @ W_in)        logits = S @ (T @ W_U) + relu(pre) @ (W_out @ W_U).
 
+The other networks are of the same form (`tdw.closed_form`): on two tokens the scores are of pairs, one p x p table for each
+head, and S has one entry more, a 1 in the column of b itself; of an MLP on one-hot pairs S is the one-hot matrix.
+
 T and the scores (`tables`) are small and left to autograd. What has one row per pair is in `Pairs`, whose sparsity
 pattern is built once, whose buffers are allocated once, and whose backward pass is written out.
 
-Axes.  pair · h: head · a, b: operand · row: 2 * heads * p + 1 rows of T · neuron · answer: p, padded to `width`
+Axes.  pair · h: head · a, b: operand · row: 2 * routes * p + 1 rows of T · neuron · class: padded to `width`
 """
 
 from __future__ import annotations
@@ -28,13 +31,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tdw.closed_form import token_parts
+from tdw.closed_form import parts
+from tdw.config import RunConfig
 from tdw.model import Weights
+from tdw.weights import network_of
 
 # Exponentials stop here, exp(-60) = 9e-27: what is smaller counts for nothing beside a 1, and numbers below 1e-38 make the
 # processor ten times slower.
 LEAST_EXPONENT = -60.0
-# Answers are padded to a multiple of this: 113 columns run at half the speed of 128.
+# Classes are padded to a multiple of this: 113 columns run at half the speed of 128.
 WIDTH = 64
 
 
@@ -42,31 +47,51 @@ WIDTH = 64
 class Tables:
     """The small products of the weights that hold all the network knows.
 
-    scores: (2, p, heads), t0[a, h] and t1[b, h], relative to the score of '='
+    scores: (2, p, heads), t0[a, h] and t1[b, h], relative to the score of '='; on two tokens (p, p, heads); or none
     mixed:  (rows, neurons + width), T @ [W_in, W_U]
     direct: (neurons, width), W_out @ W_U
     """
 
-    scores: Tensor
+    scores: Tensor | None
     mixed: Tensor
     direct: Tensor
 
     def tensors(self) -> list[Tensor]:
-        """The three tensors, for autograd."""
-        return [self.scores, self.mixed, self.direct]
+        """The tensors that there are, for autograd."""
+        return [self.mixed, self.direct] if self.scores is None else [self.scores, self.mixed, self.direct]
+
+    def detached(self) -> Tables:
+        """The same numbers without their history."""
+        scores = None if self.scores is None else self.scores.detach()
+        return Tables(scores, self.mixed.detach(), self.direct.detach())
 
 
-def padded(p: int) -> int:
-    """Columns used for p answers."""
-    return -(-p // WIDTH) * WIDTH
+def padded(classes: int) -> int:
+    """Columns used for so many classes."""
+    return -(-classes // WIDTH) * WIDTH
 
 
 def tables(weights: Weights) -> Tables:
     """The tables of these weights, differentiable."""
-    w_in, w_out, w_u = weights["blocks.0.mlp.W_in"], weights["blocks.0.mlp.W_out"], weights["unembed.W_U"]
-    unembed = torch.nn.functional.pad(w_u, (0, padded(w_u.shape[1]) - w_u.shape[1]))
-    scores, moved, base = token_parts(weights, torch.cat([w_in, unembed], dim=1), torch)
+    if network_of(weights) == "one-hot":
+        w_out = weights["mlp.W_out"]
+        direct = _widened(w_out)
+        _, moved, base = parts(weights, None, torch)
+        mixed = torch.cat([moved.reshape(-1, base.shape[0]), base[None]])
+        beside = mixed.new_zeros(mixed.shape[0] - 1, direct.shape[1])
+        bias = weights.get("mlp.b_out")
+        last = direct.new_zeros(1, direct.shape[1]) if bias is None else _widened(bias[None])
+        return Tables(None, torch.cat([mixed, torch.cat([beside, last])], dim=1), direct)
+    w_in, w_out, unembed = weights["blocks.0.mlp.W_in"], weights["blocks.0.mlp.W_out"], weights["unembed.W_U"]
+    unembed = _widened(unembed)
+    scores, moved, base = parts(weights, torch.cat([w_in, unembed], dim=1), torch)
+    if "blocks.0.mlp.b_in" in weights:
+        base = base + torch.cat([weights["blocks.0.mlp.b_in"], weights["blocks.0.mlp.b_out"] @ unembed])
     return Tables(scores, torch.cat([moved.reshape(-1, base.shape[0]), base[None]]), w_out @ unembed)
+
+
+def _widened(matrix: Tensor) -> Tensor:
+    return torch.nn.functional.pad(matrix, (0, padded(matrix.shape[1]) - matrix.shape[1]))
 
 
 class Pairs:
@@ -75,15 +100,21 @@ class Pairs:
     a, b, answer: (pairs,) whole numbers. Buffers are allocated here and overwritten by every call of `forward`.
     """
 
-    def __init__(self, a: Tensor, b: Tensor, answer: Tensor, *, p: int, heads: int, d_mlp: int, dtype: torch.dtype):
-        device, pairs = a.device, a.shape[0]
+    def __init__(self, a: Tensor, b: Tensor, answer: Tensor, *, config: RunConfig, dtype: torch.dtype = torch.float32):
+        device, pairs, p = a.device, a.shape[0], config.p
         self.a, self.b, self.answer = a, b, answer[:, None]
-        self.p, self.heads, self.d_mlp, self.width = p, heads, d_mlp, padded(p)
-        self.rows = 2 * heads * p  # of the operands; the row of the base comes after them
-        entries = 2 * heads
-
-        head = torch.arange(heads, device=device) * p
-        columns = torch.cat([a[:, None] + head, heads * p + b[:, None] + head], dim=1)
+        self.p, self.d_mlp, self.network, self.activation = p, config.d_mlp, config.network, config.activation
+        self.classes, self.width = config.outputs, padded(config.outputs)
+        # Entries of a row of S that change with the weights come first, then those that are 1, then the row's last.
+        self.heads = 0 if config.network == "one-hot" else config.heads
+        routes = self.heads + (config.network != "transformer")
+        self.rows = 2 * routes * p  # of the operands; the row of the base comes after them
+        route = torch.arange(routes, device=device) * p
+        of_a, of_b = a[:, None] + route, routes * p + b[:, None] + route
+        moving = [of_a[:, : self.heads], of_b[:, : self.heads]]
+        always = {"transformer": [], "two-token": [of_b[:, self.heads :]], "one-hot": [of_a, of_b]}[config.network]
+        columns = torch.cat([*moving, *always], dim=1)
+        entries = columns.shape[1]
         self.values = torch.ones(pairs, entries + 1, dtype=dtype, device=device)
         self.pattern = _csr(
             torch.arange(pairs + 1, device=device) * (entries + 1),
@@ -92,12 +123,12 @@ class Pairs:
             (pairs, self.rows + 1),
         )
         # For the way back, patterns without the column of ones: one row as long as all pairs would keep one thread busy.
-        self.columns = columns.flatten()
-        order = torch.argsort(self.columns, stable=True)
+        self.columns = columns[:, : 2 * self.heads].flatten()
+        order = torch.argsort(columns.flatten(), stable=True)
         self.order = (
             order // entries * (entries + 1) + order % entries
         )  # where the transpose's values stand in `values`
-        counts = torch.bincount(self.columns, minlength=self.rows)
+        counts = torch.bincount(columns.flatten(), minlength=self.rows)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self.values_by_column = torch.ones(pairs * entries, dtype=dtype, device=device)
         self.transposed = _csr(starts, order // entries, self.values_by_column, (self.rows, pairs))
@@ -109,10 +140,12 @@ class Pairs:
         self.summing = _csr(summed, torch.argsort(both, stable=True) % pairs, ones, (2 * p, pairs))
 
         # [pre, then the neurons; the part of the logits that comes through attention alone]
-        self.out = torch.empty(pairs, d_mlp + self.width, dtype=dtype, device=device)
-        self.active = self.out[:, :d_mlp]
+        self.out = torch.empty(pairs, self.d_mlp + self.width, dtype=dtype, device=device)
+        self.pre = self.out[:, : self.d_mlp]
+        self.active = self.pre if self.activation == "relu" else torch.empty_like(self.pre)
         self.logits = torch.empty(pairs, self.width, dtype=dtype, device=device)
         self.pull: Tensor | None = None  # gradient of `out`; only for pairs that are trained on
+        self.back: Tensor | None = None
 
     def forward(self, at: Tables) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy (float64) and accuracy, on the device. Leaves in the buffers what `backward` needs.
@@ -121,15 +154,16 @@ class Pairs:
         exp(L_c - m)): in float32 this keeps its relative precision however small it gets.
         """
         self.used = at
-        self._attend(at.scores)
+        if at.scores is not None:
+            self._attend(at.scores)
         _sparse_product(self.pattern, at.mixed, self.out)
-        self.active.clamp_min_(0)
+        self._activate()
         torch.addmm(self.out[:, self.d_mlp :], self.active, at.direct, out=self.logits)
-        top, self.top_answer = self.logits[:, : self.p].max(dim=1, keepdim=True)
+        top, self.top_answer = self.logits[:, : self.classes].max(dim=1, keepdim=True)
         missed = top - self.logits.gather(1, self.answer)
         # From here on `logits` holds exp(L_c - m), with the top answer and the padding taken out.
         self.logits.sub_(top).clamp_min_(LEAST_EXPONENT).exp_().scatter_(1, self.top_answer, 0)
-        self.logits[:, self.p :] = 0
+        self.logits[:, self.classes :] = 0
         self.rest = self.logits.sum(dim=1, keepdim=True)
         loss = missed + torch.log1p(self.rest)
         self.right = self.top_answer == self.answer
@@ -137,12 +171,10 @@ class Pairs:
 
     def backward(self) -> list[Tensor]:
         """Gradients of the mean loss with respect to `Tables.tensors()`, of the last `forward`."""
-        pairs, heads, neurons = self.a.shape[0], self.heads, self.d_mlp
+        pairs, neurons = self.a.shape[0], self.d_mlp
         if self.pull is None:
             self.pull = torch.empty_like(self.out)
             self.push = self.logits.new_empty(self.rows + 1, self.out.shape[1])
-            starts = torch.arange(pairs + 1, device=self.a.device) * 2 * heads
-            self.back = _csr(starts, self.columns, torch.zeros_like(self.values_by_column), (pairs, self.rows))
         # Softmax minus one-hot. At a right answer it is -rest / (1 + rest), not a difference of nearly equal numbers.
         scale = 1 / (1 + self.rest)
         wrong = self.logits.mul_(scale / pairs).scatter_(1, self.top_answer, scale / pairs)
@@ -151,22 +183,56 @@ class Pairs:
 
         d_direct = self.active.t() @ wrong
         torch.mm(wrong, self.used.direct.t(), out=self.pull[:, :neurons])
-        pulled = self.pull[:, :neurons]
-        torch.ops.aten.threshold_backward.grad_input(pulled, self.active, 0, grad_input=pulled)  # 0 where ReLU was off
+        self._pull_through(self.pull[:, :neurons])
         self.pull[:, neurons:] = wrong
         torch.index_select(self.values.view(-1), 0, self.order, out=self.values_by_column)
         _sparse_product(self.transposed, self.pull, self.push[:-1])
         torch.sum(self.pull, dim=0, out=self.push[-1])
+        return [self.push, d_direct] if self.used.scores is None else [self._d_scores(), self.push, d_direct]
+
+    def _d_scores(self) -> Tensor:
+        pairs, heads = self.a.shape[0], self.heads
+        if self.back is None:
+            starts = torch.arange(pairs + 1, device=self.a.device) * 2 * heads
+            empty = self.values.new_zeros(pairs * 2 * heads)
+            self.back = _csr(starts, self.columns, empty, (pairs, self.rows))
         torch.sparse.sampled_addmm(self.back, self.pull, self.used.mixed[:-1].t(), beta=0, out=self.back)
         weights = self.values[:, : 2 * heads]
         shared = weights * self.back.values().view(pairs, 2 * heads)
+        if self.network == "two-token":  # the weights of a and b make 1: what one gains, the other loses
+            d_scores = shared.new_zeros(self.p * self.p, heads)
+            gained = weights[:, heads:] * shared[:, :heads] - weights[:, :heads] * shared[:, heads:]
+            return d_scores.index_copy_(0, self.a * self.p + self.b, gained).view(self.p, self.p, heads)
         shared -= weights * (shared[:, :heads] + shared[:, heads:]).repeat(1, 2)
         summed = _sparse_product(self.summing, shared, shared.new_empty(2 * self.p, 2 * heads))
-        d_scores = torch.stack([summed[: self.p, :heads], summed[self.p :, heads:]])
-        return [d_scores, self.push, d_direct]
+        return torch.stack([summed[: self.p, :heads], summed[self.p :, heads:]])
+
+    def _activate(self) -> None:
+        if self.activation == "relu":
+            self.active.clamp_min_(0)
+        elif self.activation == "quadratic":
+            torch.square(self.pre, out=self.active)
+        else:
+            torch.ops.aten.gelu.out(self.pre, out=self.active)
+
+    def _pull_through(self, pulled: Tensor) -> None:
+        """Turn the gradient of the neurons into that of their inputs, in place."""
+        if self.activation == "relu":
+            torch.ops.aten.threshold_backward.grad_input(
+                pulled, self.active, 0, grad_input=pulled
+            )  # 0 where it was off
+        elif self.activation == "quadratic":
+            pulled.mul_(self.pre).mul_(2)
+        else:
+            torch.ops.aten.gelu_backward.grad_input(pulled, self.pre, grad_input=pulled)
 
     def _attend(self, scores: Tensor) -> None:
         heads = self.heads
+        if self.network == "two-token":
+            above = scores.view(-1, heads).index_select(0, self.a * self.p + self.b)
+            torch.sigmoid(above.clamp_(LEAST_EXPONENT, -LEAST_EXPONENT), out=self.values[:, :heads])
+            torch.sub(1, self.values[:, :heads], out=self.values[:, heads : 2 * heads])
+            return
         to_a = scores[0].index_select(0, self.a)
         to_b = scores[1].index_select(0, self.b)
         top = torch.maximum(to_a, to_b).clamp_min_(0)

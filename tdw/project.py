@@ -100,6 +100,17 @@ class Project:
         stored = self._store.config.get("recovered")
         return stored if isinstance(stored, dict) else None
 
+    @property
+    def imported(self) -> dict[str, Any] | None:
+        """Where the run was imported from another program: see `tdw.interchange`. None for a run that was trained here."""
+        stored = self._store.config.get("imported")
+        return stored if isinstance(stored, dict) else None
+
+    @property
+    def known_split(self) -> Split | None:
+        """The split, or None where nobody knows which pairs were trained on (`imported` then has no `split`)."""
+        return self.split if self.imported is None or self.imported.get("split") else None
+
     def drifts(self) -> list[str]:
         """Where training went on although it had not repeated what was recorded, in sentences."""
         return [
@@ -212,28 +223,29 @@ class Project:
         settings = self.config
         if not 0 <= neuron < settings.d_mlp:
             raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
-        return closed_form.neuron_map(self.weights(epoch), neuron)
+        return closed_form.neuron_map(self.weights(epoch), neuron, settings.activation)
 
     def neuron_tables(self, neurons: Sequence[int], start: int = 0) -> NDArray[np.float32]:
         """At every checkpoint from the start-th on, what these neurons' maps are made of: (checkpoints, neurons,
-        1 + 2 * heads * p), see `tdw.closed_form.neuron_tables`.
+        1 + 2 * routes * p), see `tdw.closed_form.neuron_tables`.
         """
         settings = self.config
         for neuron in neurons:
             if not 0 <= neuron < settings.d_mlp:
                 raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
-        out = np.empty(
-            (max(len(self.checkpoints) - start, 0), len(neurons), 1 + 2 * settings.heads * settings.p), dtype=np.float32
-        )
+        width = 1 + 2 * closed_form.routes(settings) * settings.p
+        out = np.empty((max(len(self.checkpoints) - start, 0), len(neurons), width), dtype=np.float32)
         for row in range(out.shape[0]):
             out[row] = closed_form.neuron_tables(self.weights_at(start + row), neurons)
         return out
 
     def attention_scores(self, start: int = 0) -> NDArray[np.float32]:
-        """At every checkpoint from the start-th on, the scores that all neurons' maps share, (checkpoints, 2, heads, p)."""
+        """At every checkpoint from the start-th on, the scores that all neurons' maps share: (checkpoints, 2, heads, p);
+        of a two-token network (checkpoints, heads, p, p); of a one-hot MLP none, (checkpoints, 0).
+        """
         settings = self.config
         rows = max(len(self.checkpoints) - start, 0)
-        out = np.empty((rows, 2, settings.heads, settings.p), dtype=np.float32)
+        out = np.empty((rows, *closed_form.score_shape(settings)), dtype=np.float32)
         for row in range(rows):
             out[row] = closed_form.attention_scores(self.weights_at(start + row))
         return out
@@ -344,7 +356,7 @@ class ProjectWriter(Project):
         start, again = segment.epochs.start, self._again(segment)
         now = {name: values[:again] for name, values in _series(segment).items()}
         stored = {name: self._store.read(name, start, start + again) for name in SERIES}
-        gaps = self.recovered is not None  # a curve that was lost says nothing
+        gaps = self.recovered is not None or self.imported is not None  # what is not there says nothing
         differs = {name: _differs(stored[name], now[name], sparse=gaps or name.endswith("/test")) for name in SERIES}
         at = np.flatnonzero(np.any(list(differs.values()), axis=0))
         if not at.size:

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tdw import blobs, config, consistent, store
-from tdw.analyses import ANALYSES
-from tdw.analyses.runner import plan_rows
+from tdw.analyses.runner import ordered, plan_rows
 from tdw.config import RunConfig
 from tdw.errors import AlreadyExists, CannotWrite, Damaged, NotAProject, SettingError, TdwError, UnknownName
 from tdw.run import Run
@@ -155,7 +154,9 @@ def _plans(described: salvage.Config) -> Iterator[FilePlan]:
         return
     zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
     every = [
-        plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1) for item in ANALYSES.values()
+        plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1, checkpoints=len(plan))
+        for item in ordered()
+        if not item.unfit(settings)
     ]
     # A file that was changed after it was read has its analyses and their arrays in the order of their names.
     by_name = [

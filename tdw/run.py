@@ -11,7 +11,6 @@ from tdw import consistent
 from tdw.analyses import events as event_analysis
 from tdw.analyses import registry, runner
 from tdw.analyses.events import Event
-from tdw.analyses.view import Curves
 from tdw.project import Project
 from tdw.store import FORMAT_VERSION
 
@@ -49,7 +48,10 @@ class Run(Project):
             item = registry.ANALYSES.get(name)
             if item is None or runner.is_stale(item, stored):
                 continue
-            wanted = {array: (spec.dtype, spec.shape(self.config)) for array, spec in item.arrays.items()}
+            of = len(self.checkpoints)
+            if item.per == "run" and isinstance(computed := stored.parameters.get("computed"), dict):
+                of = computed.get("checkpoints", of)
+            wanted = {array: (spec.dtype, spec.shape(self.config, of)) for array, spec in item.arrays.items()}
             found = {array: (plan.dtype, plan.row_shape) for array, plan in stored.arrays.items() if array != "epoch"}
             if wanted != found:
                 return f"its results of {name} have other shapes than its settings make"
@@ -76,8 +78,7 @@ class Run(Project):
         if runner.is_current(item, self):
             intervals = self.analysis("events").arrays["intervals"][0]
         else:
-            curves = Curves(self.train_loss, self.test_loss, self.train_accuracy, self.test_accuracy)
-            intervals = registry.evaluate(item, curves, self.config)["intervals"]
+            intervals = registry.evaluate(item, runner.whole(self), self.config)["intervals"]
         return event_analysis.described(intervals, item.parameters["events"])
 
     def key_frequencies(self) -> list[int] | None:

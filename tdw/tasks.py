@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tdw.config import TaskConfig
+from tdw.config import TaskConfig, is_prime
 from tdw.errors import SettingError
 
 Indices = NDArray[np.int64]
@@ -38,8 +38,54 @@ def answers(indices: Indices, config: TaskConfig) -> Indices:
     >>> answers(np.array([7, 24]), TaskConfig(p=5))
     array([3, 3])
     """
+    if config.task == "random":
+        return random_answers(config)[indices]
     a, b = operands(indices, config.p)
-    return (a + b) % config.p
+    match config.task:
+        case "add":
+            found = a + b
+        case "subtract":
+            found = a - b
+        case "multiply":
+            found = a * b
+        case "x2+y2":
+            found = a * a + b * b
+        case "x2+xy+y2":
+            found = a * a + a * b + b * b
+        case _:
+            raise SettingError("task", f"--task {config.task} has no rule for its answers")
+    return found % config.p
+
+
+def random_answers(config: TaskConfig) -> Indices:
+    """An answer for every pair drawn from `data_seed`, (p * p,): a control that can be memorised and nothing else.
+
+    The generator is NumPy's old one, whose numbers are the same in every version.
+    """
+    words = [config.data_seed >> shift & 0xFFFFFFFF for shift in (0, 32)]
+    return np.random.RandomState(words).randint(0, config.p, config.p**2).astype(np.int64)
+
+
+def powers(config: TaskConfig) -> Indices | None:
+    """The operands in the order in which the group of the task runs through them, (order,); None where there is none.
+
+    For sums and differences that is 0 .. p-1. For products modulo a prime it is 1, g, g², … with g the smallest
+    primitive root, so that a product of operands is a sum of places; 0 is no power and left out.
+
+    >>> powers(TaskConfig(task="multiply", p=7))
+    array([1, 3, 2, 6, 4, 5])
+    """
+    if config.task != "multiply":
+        return np.arange(config.p)
+    if not is_prime(config.p):
+        return None
+    for root in range(1, config.p):
+        found = [1]
+        while (following := found[-1] * root % config.p) != 1:
+            found.append(following)
+        if len(found) == config.p - 1:
+            return np.array(found)
+    raise AssertionError("every prime has a primitive root")
 
 
 def draw_split(config: TaskConfig) -> Split:

@@ -69,7 +69,7 @@ def train(
             first, rows, due = epoch + 1, [], time.monotonic() + seconds
         if last or stopped:
             return
-        step.update()
+        step.update(epoch)
         epoch += 1
 
 
@@ -78,7 +78,7 @@ class _Step:
 
     def __init__(self, config: RunConfig, state: State, split: tasks.Split):
         self.device = device_of(config)
-        self.shapes = shapes(config)
+        self.shapes, self.lr, self.warmup = shapes(config), config.lr, config.warmup
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         # All weights lie in one flat buffer, so that one fused kernel updates them; what autograd sees are views.
         self.flat = torch.empty(sum(sizes), device=self.device)
@@ -104,18 +104,21 @@ class _Step:
     def measure_train(self) -> Tensor:
         """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares `update`."""
         self.tables = tables(self.weights)
-        return torch.stack(self.train.forward(self._plain_tables()))
+        return torch.stack(self.train.forward(self.tables.detached()))
 
     def measure_test(self) -> Tensor:
         """The same on the test pairs, after `measure_train`."""
-        return torch.stack(self.test.forward(self._plain_tables()))
+        assert self.tables is not None, "measure_train comes first"
+        return torch.stack(self.test.forward(self.tables.detached()))
 
-    def update(self) -> None:
-        """One update by the gradients of the loss that `measure_train` just found."""
+    def update(self, done: int) -> None:
+        """One update, `done` coming before it, by the gradients of the loss that `measure_train` just found."""
         assert self.tables is not None, "measure_train comes first"
         assert self.flat.grad is not None
         self.flat.grad.zero_()
         torch.autograd.backward(self.tables.tensors(), self.train.backward())
+        if self.warmup:
+            self.optimizer.param_groups[0]["lr"] = self.lr * min(done / self.warmup, 1)
         self.optimizer.step()
 
     def state(self, epoch: int) -> State:
@@ -124,10 +127,6 @@ class _Step:
         empty = torch.zeros_like(self.flat)
         named = (self.flat.detach(), stored.get("exp_avg", empty), stored.get("exp_avg_sq", empty))
         return State(epoch, *(self._arrays(tensor) for tensor in named))
-
-    def _plain_tables(self) -> Tables:
-        assert self.tables is not None
-        return Tables(*(tensor.detach() for tensor in self.tables.tensors()))
 
     def _arrays(self, flat: Tensor) -> Arrays:
         parts = flat.cpu().numpy().copy()
@@ -142,7 +141,7 @@ class _Step:
         indices = np.sort(indices)  # neighbours then share rows of the tables, which stay in the processor's cache
         a, b = tasks.operands(indices, config.p)
         on_device = [torch.from_numpy(x).to(self.device) for x in (a, b, tasks.answers(indices, config))]
-        return Pairs(*on_device, p=config.p, heads=config.heads, d_mlp=config.d_mlp, dtype=torch.float32)
+        return Pairs(*on_device, config=config)
 
 
 def device_of(config: RunConfig) -> torch.device:

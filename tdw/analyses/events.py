@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import Curves
+from tdw.analyses.view import Whole
 
 NOT_REACHED = -1
 
@@ -46,12 +46,13 @@ MEMORISED, GENERALISED = "memorised_0.1", "generalised_0.1"  # what is meant whe
     arrays={"intervals": ArraySpec("<i8", (len(LABELS), 2, 2))},
     events=list(LABELS),
 )
-def events(curves: Curves, *, events: list[str]) -> Result:
+def events(run: Whole, *, events: list[str]) -> Result:
     """Intervals (events, [first, last crossing], [last recorded epoch before, first after]); -1 where not reached.
 
     A condition that holds from the first recorded epoch on has both ends of its interval there. Spikes make first and
     last crossing differ. `onset` is looked for after the peak; `rebound` after the test loss was first below 0.1.
     """
+    curves = run.curves
     train, test = _recorded(curves.train_loss), _recorded(curves.test_loss)
     found = {f"memorised_{x:g}": crossings(*train, below=x) for x in (0.1, 0.01, 1e-4)}
     found |= {f"generalised_{x:g}": crossings(*test, below=x) for x in (0.1, 0.01, 1e-4)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tdw import store
 from tdw.analyses.registry import ANALYSES, Analysis, evaluate, find
-from tdw.analyses.view import Curves, View
+from tdw.analyses.view import Curves, View, Whole
 from tdw.config import RunConfig
+from tdw.errors import NotApplicable
 from tdw.project import Project, ProjectWriter
 
 CHECKPOINTS_A_COMMIT = 8
@@ -39,17 +42,58 @@ def analyze(
 ) -> list[str]:
     """Compute and store what is missing or stale of the named analyses (all, if none is named).
 
-    Results that are there and current are left alone, unless `force`. Memory does not grow with the number of
-    checkpoints; what is stored stays when this is interrupted. Returns the names of the analyses that were computed.
-    Raises UnknownName, OpenElsewhere and what opening a file raises.
+    Results that are there and current are left alone, unless `force`. What an analysis is computed from is computed
+    first; what makes no sense for this run is left out, or refused where it was named. Memory does not grow with the
+    number of checkpoints; what is stored stays when this is interrupted. Returns the names of the analyses that were
+    computed. Raises UnknownName, NotApplicable, OpenElsewhere and what opening a file raises.
     """
-    wanted = [find(name) for name in ([only] if isinstance(only, str) else only or ANALYSES)]
+    named = [find(name) for name in ([only] if isinstance(only, str) else only or ())]
     with ProjectWriter.open(path) as project:
-        due = [item for item in wanted if force or not is_current(item, project)]
-        if not due:
-            return []
-        _compute(project, due, force=force, progress=progress)
-        return [item.name for item in due]
+        for item in named:
+            if why := unfit(item, project):
+                raise NotApplicable(project.path, item.name, why)
+        wanted = with_sources(named) if named else [item for item in ordered() if not unfit(item, project)]
+        done: list[str] = []
+        for pass_of in ("keys", "checkpoint", "run"):
+            group = [item for item in wanted if _pass(item) == pass_of]
+            due = [item for item in group if (force and (item in named or not named)) or not is_current(item, project)]
+            if due:
+                _compute(project, due, force=force, progress=progress)
+            done += [item.name for item in due]
+        return done
+
+
+def _pass(item: Analysis) -> str:
+    """When an analysis is computed: those of checkpoints that need only the network, those that need the key frequencies
+    of the last of them, those of the whole run.
+    """
+    return "run" if item.per == "run" else "checkpoint" if item.final_keys else "keys"
+
+
+def unfit(item: Analysis, project: Project) -> str | None:
+    """Why an analysis makes no sense for this run, in words; None where it does."""
+    if not project.checkpoints and (item.per == "checkpoint" or item.after or item.reads_weights):
+        return "This run has kept no checkpoint, so there are no weights to analyse."
+    return item.unfit(project.config)
+
+
+def with_sources(items: Iterable[Analysis]) -> list[Analysis]:
+    """These analyses and all that they read the results of, each after its sources."""
+    found: dict[str, Analysis] = {}
+
+    def add(item: Analysis) -> None:
+        for name in item.sources:
+            add(find(name))
+        found.setdefault(item.name, item)
+
+    for item in items:
+        add(item)
+    return list(found.values())
+
+
+def ordered() -> list[Analysis]:
+    """All analyses, each after those whose results it reads."""
+    return with_sources(ANALYSES.values())
 
 
 def is_current(item: Analysis, project: Project) -> bool:
@@ -57,9 +101,26 @@ def is_current(item: Analysis, project: Project) -> bool:
     stored = project.analyses().get(item.name)
     if stored is None or not _same(item, stored):
         return False
+    if not all(is_current(find(name), project) for name in item.sources):
+        return False
     if item.per == "run":
-        return stored.rows == 1 and stored.parameters["computed"] == _stamp(project)
-    return stored.rows == len(project.checkpoints)
+        stamp = _stamp(item, len(project.epochs), len(project.checkpoints))
+        return stored.rows == 1 and stored.parameters["computed"] == stamp
+    return stored.rows == len(project.checkpoints) and _by_these_keys(item, project)
+
+
+def _by_these_keys(item: Analysis, project: Project) -> bool:
+    """Whether all stored rows were measured by the key frequencies that the last checkpoint has now."""
+    if not item.final_keys:
+        return True
+    used = project.series(f"analysis/{item.name}/final_key")
+    return bool((used == final_key(project)).all())
+
+
+def final_key(project: Project) -> NDArray[np.uint8]:
+    """Which frequencies are key ones at the last analysed checkpoint, (rule, frequency), as stored."""
+    rows = project.analyses()["key_frequencies"].rows
+    return project.series("analysis/key_frequencies/key", rows - 1, rows)[0]
 
 
 def is_stale(item: Analysis, stored: store.StoredAnalysis) -> bool:
@@ -67,9 +128,12 @@ def is_stale(item: Analysis, stored: store.StoredAnalysis) -> bool:
     return not _same(item, stored)
 
 
-def _stamp(project: Project) -> int:
-    """What the results of an analysis of the whole run depend on: how much was recorded."""
-    return len(project.epochs)
+def _stamp(item: Analysis, recorded: int, checkpoints: int) -> Any:
+    """What the results of an analysis of the whole run depend on: how much was recorded, and of what it was computed."""
+    if not item.after and not item.reads_weights:
+        return recorded
+    sources = {name: [find(name).version, find(name).parameters] for name in item.after}
+    return {"epochs": recorded, "checkpoints": checkpoints, "of": json.loads(json.dumps(sources))}
 
 
 def _same(item: Analysis, stored: store.StoredAnalysis) -> bool:
@@ -77,14 +141,29 @@ def _same(item: Analysis, stored: store.StoredAnalysis) -> bool:
     return (stored.version, parameters) == (item.version, item.parameters)
 
 
-def plan_rows(item: Analysis, settings: RunConfig, *, rows: int, recorded: int) -> store.AnalysisPlan:
-    """Room for the results of an analysis: of `rows` checkpoints, or of a whole run of which `recorded` epochs are."""
-    arrays = {name: store.ArrayPlan(spec.dtype, spec.shape(settings)) for name, spec in item.arrays.items()}
+def plan_rows(item: Analysis, settings: RunConfig, *, rows: int, recorded: int, checkpoints: int) -> store.AnalysisPlan:
+    """Room for the results of an analysis: of `rows` checkpoints, or of a whole run of which so many epochs are recorded
+    and so many checkpoints there.
+    """
+    arrays = {
+        name: store.ArrayPlan(spec.dtype, spec.shape(settings, checkpoints)) for name, spec in item.arrays.items()
+    }
     if item.per == "run":
-        parameters: dict[str, Any] = {**item.parameters, "per": "run", "computed": recorded}
+        parameters = {**item.parameters, "per": "run", "computed": _stamp(item, recorded, checkpoints)}
         return store.AnalysisPlan(item.name, item.version, parameters, arrays, 1)
     arrays["epoch"] = store.ArrayPlan("<i8", ())
     return store.AnalysisPlan(item.name, item.version, dict(item.parameters), arrays, rows)
+
+
+def whole(project: Project) -> Whole:
+    """The run as analyses of the whole of it see it."""
+    return Whole(
+        project.config,
+        Curves(project.train_loss, project.test_loss, project.train_accuracy, project.test_accuracy),
+        project.checkpoints,
+        lambda name: project.series(f"analysis/{name}"),
+        project.weights_at,
+    )
 
 
 def _compute(
@@ -96,10 +175,12 @@ def _compute(
     old = {
         item.name
         for item in due
-        if item.name in stored and (force or item.per == "run" or not _same(item, stored[item.name]))
+        if item.name in stored
+        and (force or item.per == "run" or not _same(item, stored[item.name]) or not _by_these_keys(item, project))
     }
+    there_are = {"recorded": len(project.epochs), "checkpoints": len(project.checkpoints)}
     room = max(len(project.planned_checkpoints), len(project.checkpoints), 1)
-    plans = [plan_rows(item, project.config, rows=room, recorded=_stamp(project)) for item in due]
+    plans = [plan_rows(item, project.config, rows=room, **there_are) for item in due]
     there = {name: item for name, item in stored.items() if name not in old}
     missing = [plan for plan in plans if plan.name not in there or there[plan.name].capacity < plan.capacity]
     if missing:
@@ -107,18 +188,18 @@ def _compute(
 
     for item in due:
         if item.per == "run":
-            curves = Curves(project.train_loss, project.test_loss, project.train_accuracy, project.test_accuracy)
-            result = evaluate(item, curves, project.config)
+            result = evaluate(item, whole(project), project.config)
             project.append_rows({item.name: {name: array[None] for name, array in result.items()}})
 
     of_checkpoints = [item for item in due if item.per == "checkpoint"]
     names = tuple(item.name for item in due)
     epochs = project.checkpoints
     settings = project.config
+    keys = final_key(project) if any(item.final_keys for item in of_checkpoints) else None
     waiting: dict[str, dict[str, list[np.ndarray[Any, Any]]]] = {}
     rows = {item.name: project.analyses()[item.name].rows for item in of_checkpoints}
     for index in range(min(rows.values(), default=len(epochs)), len(epochs)):
-        view = View(settings, project.weights_at(index))
+        view = View(settings, project.weights_at(index), project.known_split, keys)
         for item in of_checkpoints:
             if rows[item.name] <= index:
                 try:

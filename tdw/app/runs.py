@@ -139,6 +139,8 @@ class OpenRun:
                     "heads": config.heads,
                     "d_mlp": config.d_mlp,
                     "frequencies": config.frequencies,
+                    "network": config.network,
+                    "activation": config.activation,
                 },
                 "events": [event._asdict() for event in project.events()],
                 "key_frequencies": None if keys is None else {"rule": KEY_RULE, "frequencies": keys},
@@ -153,12 +155,12 @@ class OpenRun:
             return np.ascontiguousarray(rows, dtype=self.project.array_index()[name]["dtype"])
 
     def neurons(self, ids: Iterable[int], start: int = 0) -> Array:
-        """Float32 (checkpoint, neuron, 1 + 2 heads p): the closed form of the chosen neurons' maps. Raises SettingError."""
+        """Float32 (checkpoint, neuron, 1 + 2 routes p): the closed form of the chosen neurons' maps. Raises SettingError."""
         with self.lock:
             return np.ascontiguousarray(self.project.neuron_tables(list(ids), start), dtype="<f4")
 
     def scores(self, start: int = 0) -> Array:
-        """Float32 (checkpoint, 2, heads, p): attention scores relative to that of `=`."""
+        """Float32 (checkpoint, …): the scores that all neurons share, see `Project.attention_scores`."""
         with self.lock:
             return np.ascontiguousarray(self.project.attention_scores(start), dtype="<f4")
 

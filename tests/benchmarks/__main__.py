@@ -53,12 +53,12 @@ def training_speed():
             optimizer = torch.optim.AdamW(weights.values(), lr=config.lr, betas=config.betas, weight_decay=1.0)
             for epoch in range(epochs):
                 a, b, answers = sides[0]
-                loss = model.plain_loss(model.plain_forward(weights, a, b), answers)
+                loss = model.plain_loss(model.plain_forward(weights, a, b, "relu"), answers)
                 loss.item()
                 if epoch % every == 0:
                     with torch.no_grad():
                         a, b, answers = sides[1]
-                        model.plain_loss(model.plain_forward(weights, a, b), answers).item()
+                        model.plain_loss(model.plain_forward(weights, a, b, "relu"), answers).item()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

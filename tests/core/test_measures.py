@@ -11,7 +11,7 @@ import tdw
 from tdw import fourier, panels
 from tdw.analyses import ANALYSES, events, find, registry
 from tdw.analyses.neuron_clusters import UNASSIGNED
-from tdw.analyses.view import Curves, View
+from tdw.analyses.view import Curves, View, Whole
 from tdw.errors import UnknownName
 
 MODULI = [2, 3, 4, 5, 6, 7, 59, 113, 118]
@@ -152,7 +152,7 @@ def test_every_analysis_keeps_its_promises(item, tiny):
 
     if item.per == "run":
         curve = np.linspace(3, 0, 41)
-        subject = Curves(curve, curve, 1 - curve / 3, 1 - curve / 3)
+        subject = Whole(tiny, Curves(curve, curve, 1 - curve / 3, 1 - curve / 3))
     else:
         subject = View(tiny, {name: w.numpy() for name, w in model.initial_weights(tiny).items()})
     first, again = (registry.evaluate(item, subject, tiny) for _ in range(2))
@@ -177,7 +177,7 @@ def found_events(train, test, accuracy=None):
     item = find("events")
     curves = Curves(np.array(train, float), np.array(test, float), np.zeros(len(train)), np.array(accuracy, float))
     config = tdw.configure(p=5, d_model=4, heads=1, d_mlp=4, train_fraction=0.5)
-    intervals = registry.evaluate(item, curves, config)["intervals"]
+    intervals = registry.evaluate(item, Whole(config, curves), config)["intervals"]
     return {event.name: event for event in events.described(intervals, item.parameters["events"])}
 
 

@@ -49,11 +49,11 @@ def test_the_fixture(reference):
     weights = weights_of(reference, 2500)
     assert close(result("embedding_frequencies", weights)["norms"], reference["epoch2500/embedding_norms"])
     assert close(result("neuron_frequencies", weights)["share"], reference["epoch2500/neuron_share"])
-    maps = np.stack([closed_form.neuron_map(weights, neuron) for neuron in range(3)])
+    maps = np.stack([closed_form.neuron_map(weights, neuron, "relu") for neuron in range(3)])
     assert close(maps, reference["epoch2500/neuron_activations"])
     index = np.arange(0, 29 * 29, 29)
     logits = model.plain_forward(
-        {k: torch.from_numpy(v) for k, v in weights.items()}, *map(torch.from_numpy, (index // 29, index % 29))
+        {k: torch.from_numpy(v) for k, v in weights.items()}, *map(torch.from_numpy, (index // 29, index % 29)), "relu"
     )
     assert close(logits.numpy(), reference["epoch2500/logits"])
 
@@ -74,7 +74,7 @@ def test_arrays_from_given_weights(folder, epoch):
     norms[1::2], norms[2::2] = norms[2::2].copy(), norms[1::2].copy()
     assert close(result("embedding_frequencies", weights)["norms"], norms)
     assert close(result("neuron_frequencies", weights)["share"], arrays[f"epoch{epoch}/neuron_frequency_shares"])
-    activations = closed_form.activations(weights).transpose(2, 0, 1)
+    activations = closed_form.activations(weights, "relu").transpose(2, 0, 1)
     assert close(activations, arrays[f"epoch{epoch}/neuron_activations"])
     to_a, to_b = closed_form.attention_pattern(closed_form.attention_scores(weights))
     pattern = np.stack([to_a, to_b, 1 - to_a - to_b], axis=-1).transpose(1, 2, 0, 3).reshape(29 * 29, 4, 3)

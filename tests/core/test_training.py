@@ -38,7 +38,7 @@ def test_thirty_epochs_equal_a_plainly_written_loop(p):
         for side in split:
             a, b = (torch.from_numpy(x) for x in tasks.operands(side, p))
             answers = torch.from_numpy(tasks.answers(side, config))
-            logits = model.plain_forward(weights, a, b)
+            logits = model.plain_forward(weights, a, b, config.activation)
             found += [model.plain_loss(logits, answers), (logits.argmax(1) == answers).double().mean()]
         losses.append([x.item() for x in found])
         if epoch < 30:
@@ -80,7 +80,9 @@ def test_series_belong_to_the_weights_of_their_epoch():
         weights = {name: torch.from_numpy(w) for name, w in segment.state.weights.items()}
         for name, side in (("train_loss", split.train), ("test_loss", split.test)):
             a, b = (torch.from_numpy(x) for x in tasks.operands(side, 7))
-            loss = model.plain_loss(model.plain_forward(weights, a, b), torch.from_numpy(tasks.answers(side, config)))
+            loss = model.plain_loss(
+                model.plain_forward(weights, a, b, config.activation), torch.from_numpy(tasks.answers(side, config))
+            )
             assert getattr(segment, name)[-1] == pytest.approx(loss.item(), rel=1e-5)
 
 

@@ -181,7 +181,7 @@ class Made:
         return np.stack([closed_form.attention_scores(weights) for weights in self.weights[start : self.kept]])
 
     def neuron_map(self, epoch: int, neuron: int) -> np.ndarray:
-        return closed_form.neuron_map(self.weights[self._epochs.index(epoch)], neuron)
+        return closed_form.neuron_map(self.weights[self._epochs.index(epoch)], neuron, "relu")
 
     @property
     def epochs(self) -> np.ndarray:
