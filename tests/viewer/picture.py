@@ -54,6 +54,7 @@ def main() -> None:
             )
             page.wait_for_load_state("networkidle")
             page.wait_for_function("window.tdw.painted === window.tdw.index && window.tdw.viewer.request === null")
+            page.wait_for_function("tdw.panel('neuron_activations').figures.every((map) => map.drawn === tdw.index)")
             ASSETS.mkdir(exist_ok=True)
             page.screenshot(path=ASSETS / f"page-{theme}.png")
             page.close()
