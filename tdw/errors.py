@@ -14,6 +14,7 @@
     │   ├── AnalysisNotFound  known, but not stored in this file
     │   ├── NotApplicable     an analysis or an act that makes no sense for this run
     │   ├── NotImportable     a file or folder of another program that cannot become a run
+    │   ├── NotRepeatable     what a run has done cannot be repeated exactly here
     │   └── Drift             a resumed run does not repeat what it had recorded
     ├── UnknownName           no task, analysis or panel has that name
     └── AppError              the local server cannot do what was asked
@@ -109,6 +110,10 @@ class NotApplicable(ProjectError):
 
 class NotImportable(ProjectError):
     """A file or folder of another program cannot become a run; the sentence says what it looks like."""
+
+
+class NotRepeatable(ProjectError):
+    """What a run has done cannot be repeated exactly, or came out otherwise here."""
 
 
 class Drift(ProjectError):

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from tdw import model, schedule, tasks, training
 from tdw.config import RunConfig, configure, settings, value_of
-from tdw.errors import Drift, SettingError
+from tdw.errors import Drift, NotApplicable, SettingError
 from tdw.project import ProjectWriter, place
 
 # What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
@@ -81,10 +81,15 @@ def train(
             project.describe(config, plan, environments)
             return True
         state, here = project.resume_state(), training.environment(config)
+        split = project.known_split
+        if split is None:
+            why = "nobody knows which of the pairs it was trained on. Import it again with the rule of its split."
+            raise NotApplicable(project.path, "training", why)
         earlier = _earlier(environments, state.epoch, recorded=len(project.epochs))
         drift: dict[str, Any] | None = None
         started, first, test_loss = time.monotonic(), state.epoch, np.nan
-        for segment in training.train(config, state, project.split, plan, stop=stop):
+        steps = training.train(config, state, split, plan, optimizer_from=project.optimizer_from, stop=stop)
+        for segment in steps:
             found = project.drift(segment)
             if found and not allow_drift:
                 raise Drift(project.path, found, place(earlier[-1]), here)

@@ -111,6 +111,28 @@ class Project:
         """The split, or None where nobody knows which pairs were trained on (`imported` then has no `split`)."""
         return self.split if self.imported is None or self.imported.get("split") else None
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """All that the file says of the run beside its arrays: settings, plan, environments, where it is from."""
+        return dict(self._store.config)
+
+    @property
+    def resumes_from(self) -> int:
+        """The epoch of the state that training would go on from; -1 where there is none."""
+        return self._store.commit.resume_epoch
+
+    @property
+    def branched(self) -> dict[str, Any] | None:
+        """Where the run branched off another one: see `tdw.replay`. None for a run that began by itself."""
+        stored = self._store.config.get("branched")
+        return stored if isinstance(stored, dict) else None
+
+    @property
+    def optimizer_from(self) -> int:
+        """The epoch in which AdamW began, with moments zero."""
+        stored = self._store.config.get("optimizer_from", 0)
+        return stored if isinstance(stored, int) else 0
+
     def drifts(self) -> list[str]:
         """Where training went on although it had not repeated what was recorded, in sentences."""
         return [
@@ -277,6 +299,42 @@ class Project:
         """Look again at what is stored; whether anything changed."""
         return self._store.refresh()
 
+    def drift(self, segment: Segment) -> dict[str, Any] | None:
+        """Where a stretch of training differs from what was recorded of the same epochs before; None where nowhere.
+
+        series, epoch, stored and recomputed value (None for one that is no number) of the first difference, and in how
+        many `epochs` there is one.
+        """
+        start, again = segment.epochs.start, self._again(segment)
+        now = {name: values[:again] for name, values in _series(segment).items()}
+        stored = {name: self._store.read(name, start, start + again) for name in SERIES}
+        gaps = self.recovered is not None or self.imported is not None  # what is not there says nothing
+        differs = {name: _differs(stored[name], now[name], sparse=gaps or name.endswith("/test")) for name in SERIES}
+        at = np.flatnonzero(np.any(list(differs.values()), axis=0))
+        if not at.size:
+            return None
+        first = int(at[0])
+        series = next(name for name in SERIES if differs[name][first])
+        return {
+            "series": series,
+            "epoch": start + first,
+            "stored": _number(stored[series][first]),
+            "recomputed": _number(now[series][first]),
+            "epochs": len(at),
+        }
+
+    def _again(self, segment: Segment) -> int:
+        """How many of its epochs were recorded before."""
+        return max(0, min(self._store.n_epochs - segment.epochs.start, len(segment.epochs)))
+
+    def resume_state(self) -> State:
+        """The newest stored state. Raises Damaged, ProjectError where there is none."""
+        epoch, blob = self._store.resume()
+        state = blobs.unpack_state(epoch, blob)
+        for part in (state.weights, state.exp_avg, state.exp_avg_sq):
+            self._check_weights(part, "the state that training resumes from")
+        return state
+
     def verify(self) -> list[str]:
         """Check every byte that counts; what is damaged, in sentences."""
         return self._store.verify()
@@ -347,30 +405,6 @@ class ProjectWriter(Project):
         )
         return cls(writer)
 
-    def drift(self, segment: Segment) -> dict[str, Any] | None:
-        """Where a stretch of training differs from what was recorded of the same epochs before; None where nowhere.
-
-        series, epoch, stored and recomputed value (None for one that is no number) of the first difference, and in how
-        many `epochs` there is one.
-        """
-        start, again = segment.epochs.start, self._again(segment)
-        now = {name: values[:again] for name, values in _series(segment).items()}
-        stored = {name: self._store.read(name, start, start + again) for name in SERIES}
-        gaps = self.recovered is not None or self.imported is not None  # what is not there says nothing
-        differs = {name: _differs(stored[name], now[name], sparse=gaps or name.endswith("/test")) for name in SERIES}
-        at = np.flatnonzero(np.any(list(differs.values()), axis=0))
-        if not at.size:
-            return None
-        first = int(at[0])
-        series = next(name for name in SERIES if differs[name][first])
-        return {
-            "series": series,
-            "epoch": start + first,
-            "stored": _number(stored[series][first]),
-            "recomputed": _number(now[series][first]),
-            "epochs": len(at),
-        }
-
     def append(self, segment: Segment) -> None:
         """Store a stretch of training; what it holds is safe when this returns.
 
@@ -386,18 +420,6 @@ class ProjectWriter(Project):
             checkpoint=checkpoint,
             resume=(state.epoch, blobs.pack_state(state)),
         )
-
-    def _again(self, segment: Segment) -> int:
-        """How many of its epochs were recorded before."""
-        return max(0, min(self._store.n_epochs - segment.epochs.start, len(segment.epochs)))
-
-    def resume_state(self) -> State:
-        """The newest stored state. Raises Damaged, ProjectError where there is none."""
-        epoch, blob = self._store.resume()
-        state = blobs.unpack_state(epoch, blob)
-        for part in (state.weights, state.exp_avg, state.exp_avg_sq):
-            self._check_weights(part, "the state that training resumes from")
-        return state
 
     def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Mapping[str, Any]]) -> None:
         """Change the plan: more epochs or checkpoints, another device, another environment from here on."""
@@ -422,6 +444,11 @@ class ProjectWriter(Project):
         """Make room for results; rows of the same analysis under the same version and parameters stay."""
         with _left_as_it_was():
             self._store.plan_analyses(list(plans), remove)
+
+    def give_way(self, other: Path) -> None:
+        """Put another file, whole and closed, in the place of this one in one step, and close this one."""
+        with _left_as_it_was():
+            self._store.give_way(other)
 
     def append_rows(self, rows: dict[str, dict[str, NDArray[Any]]]) -> None:
         """Store rows of results: analysis -> array -> rows. Safe when this returns."""

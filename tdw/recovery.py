@@ -16,12 +16,13 @@ import numpy as np
 from tdw import blobs, config, consistent, store
 from tdw.analyses.runner import ordered, plan_rows
 from tdw.config import RunConfig
-from tdw.errors import AlreadyExists, CannotWrite, Damaged, NotAProject, SettingError, TdwError, UnknownName
+from tdw.errors import Damaged, NotAProject, SettingError, TdwError, UnknownName
 from tdw.run import Run
 from tdw.segment import State
 from tdw.store import salvage
+from tdw.store.beside import built_beside
 from tdw.store.layout import FilePlan, canonical
-from tdw.store.osfile import SYSTEM, open_to_read
+from tdw.store.osfile import open_to_read
 from tdw.weights import shapes
 
 
@@ -48,27 +49,15 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
     file is only read. Raises AlreadyExists, CannotWrite, NotAProject, and Damaged where nothing can be saved.
     """
     path, new = Path(path), Path(new)
-    if os.path.lexists(new):
-        raise AlreadyExists(f"{new} is there already and was left as it is: give the name of a file that is not.")
-    found = _survey(path, keep_open=True)
-    assert found.wreck is not None
-    beside = new.with_name(f"{new.name}.part")
-    try:
-        _write(found, beside)
-        with store.open_reader(beside) as reader:
-            consistent.check(reader)
+    with built_beside(new) as part:
+        found = _survey(path, keep_open=True)
+        assert found.wreck is not None
         try:
-            os.link(beside, new)  # unlike a rename, never over a file that appeared meanwhile
-        except FileExistsError:
-            raise AlreadyExists(f"{new} is there already and was left as it is: give another name.") from None
-        except OSError:  # a file system without links
-            beside.replace(new)
-        SYSTEM.sync_folder(new.absolute().parent)
-    except OSError as error:
-        raise CannotWrite(f"{new} cannot be written: {error.strerror}. {path} was only read.") from error
-    finally:
-        beside.unlink(missing_ok=True)
-        os.close(found.wreck.fd)
+            _write(found, part)
+            with store.open_reader(part) as reader:
+                consistent.check(reader)
+        finally:
+            os.close(found.wreck.fd)
     return found.damage
 
 

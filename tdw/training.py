@@ -41,16 +41,19 @@ def train(
     split: tasks.Split,
     checkpoints: Sequence[int],
     *,
+    optimizer_from: int = 0,
     seconds: float = SECONDS_A_SEGMENT,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Segment]:
     """Train from `state` to `config.epochs`, yielding a segment at each checkpoint and about every `seconds`.
 
-    `stop` is asked after every epoch; when it says yes, the segment so far is the last. The first segment begins with `state.epoch` itself. Losses are cross-entropies in nats.
+    `stop` is asked after every epoch; when it says yes, the segment so far is the last. The first segment begins with
+    `state.epoch` itself. `optimizer_from` is the epoch in which AdamW began anew, with moments zero and its warm-up
+    before it. Losses are cross-entropies in nats.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    step = _Step(config, state, split)
+    step = _Step(config, state, split, state.epoch - optimizer_from)
     keep = {epoch for epoch in checkpoints if epoch >= state.epoch}
     first, epoch, due = state.epoch, state.epoch, time.monotonic() + seconds
     rows: list[list[Tensor]] = []
@@ -69,14 +72,14 @@ def train(
             first, rows, due = epoch + 1, [], time.monotonic() + seconds
         if last or stopped:
             return
-        step.update(epoch)
+        step.update(epoch - optimizer_from)
         epoch += 1
 
 
 class _Step:
     """Weights, optimizer and the two sets of pairs on one device."""
 
-    def __init__(self, config: RunConfig, state: State, split: tasks.Split):
+    def __init__(self, config: RunConfig, state: State, split: tasks.Split, updates: int):
         self.device = device_of(config)
         self.shapes, self.lr, self.warmup = shapes(config), config.lr, config.warmup
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
@@ -92,11 +95,11 @@ class _Step:
         self.optimizer = torch.optim.AdamW(
             [self.flat], lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
         )
-        if state.epoch:
+        if updates:
             moments = {"exp_avg": torch.empty_like(self.flat), "exp_avg_sq": torch.empty_like(self.flat)}
             self._fill(moments["exp_avg"], state.exp_avg)
             self._fill(moments["exp_avg_sq"], state.exp_avg_sq)
-            step = torch.tensor(float(state.epoch), device=self.device)
+            step = torch.tensor(float(updates), device=self.device)
             self.optimizer.state[self.flat] = {"step": step, **moments}
         self.train, self.test = (self._pairs(side, config) for side in split)
         self.tables: Tables | None = None

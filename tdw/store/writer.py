@@ -292,6 +292,21 @@ class Writer(Reader):
                 )
             self._restructure(self._plan())
 
+    def give_way(self, other: Path) -> None:
+        """Put another file, whole and closed, in the place of this one in one step. Nothing can be written here then.
+
+        Raises CannotWrite, this file being what it was.
+        """
+        with self._lock:
+            self._alive()
+            with explained(self.path):
+                self._still_there()
+                if not self._system.replaces_open_files:
+                    self._let_go()
+                self._system.replace(other, self._real)
+                self._system.sync_folder(self._real.parent)
+            self._let_go()
+
     def _still_there(self) -> None:
         """Refuse to put a new file in the place of one that is not ours."""
         try:

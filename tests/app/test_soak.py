@@ -85,19 +85,21 @@ def test_a_few_minutes_leave_nothing_behind(browser, open_window, tmp_path, run)
 
 @pytest.mark.slow
 def test_an_hour_leaves_nothing_behind(browser, open_window, tmp_path, run):
-    """Fifteen rounds, which are
+    """Twenty rounds, which are
 
-    - 10 800 moves: the slider in motion for a quarter of an hour, at the twelve checkpoints per second of *Play*,
-    - 9 000 requests for what is going on: one for each 0.4 s, as often as the server itself looks,
-    - 240 event streams: one every 15 s, as if every other tab and line broke,
-    - 120 reloads: one every 30 s,
-    - 15 trainings and 15 analyses: a job every two minutes, each on a run that is made, shown, left, forgotten and deleted.
+    - 14 400 moves: the slider in motion for twenty minutes, at the twelve checkpoints per second of *Play*,
+    - 12 000 requests for what is going on: one for each 0.4 s, as often as the server itself looks,
+    - 320 event streams: one every 15 s, as if every other tab and line broke,
+    - 160 reloads: one every 30 s,
+    - 20 trainings and 20 analyses: a job every two minutes, each on a run that is made, shown, left, forgotten and deleted.
 
-    The first five rounds fill what is kept on purpose. Of the other ten, the second five are compared with the first.
+    The first ten rounds fill what is kept on purpose, and the server's allocator finds its size in steps of two megabytes.
+    Of the other ten, the second five are compared with the first.
     """
     much = Round(moves=720, keys=40, reloads=8, polls=600, streams=16, jobs=("Train", "Analyse"))
-    looks = list(soak(browser, open_window(run), run, tmp_path, [much] * 15))
+    looks = list(soak(browser, open_window(run), run, tmp_path, [much] * 20))
     print("\n" + table(looks))
     # Over 3 600 moves, 3 000 polls and 40 reloads. Plotly remembers the sizes of 10 000 words and then begins anew,
-    # which is most of what a page may have more.
-    assert not faults(looks[5:], Allowed(server=1e6, heap=3e6, reloaded_heap=1e6))
+    # which is most of what a page may have more. The server may take one more step: it stays as large as it is for five
+    # rounds and more, and then has 1.8 MB more at once; 1 kB kept of each poll or 100 kB of each reload would be 3 or 4.
+    assert not faults(looks[10:], Allowed(server=2.5e6, heap=3e6, reloaded_heap=1e6))

@@ -30,7 +30,7 @@ FLOW = [
     {"consistent"},
     {"project"},
     {"analyses", "job"},
-    {"interchange"},
+    {"interchange", "replay"},
     {"demo"},
     {"run"},
     {"recovery"},
