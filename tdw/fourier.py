@@ -58,7 +58,7 @@ def frequency_norms(norms: Floats) -> Floats:
     return np.sqrt(np.add.reduceat(norms**2, group_starts(norms.shape[-1]), axis=-1)[..., 1:])
 
 
-def frequency_energy(grid: NDArray[np.float32]) -> NDArray[np.float32]:
+def frequency_energy(grid: Floats) -> Floats:
     """Energy of a function of (a, b) in each frequency, (K, n) from (p, p, n).
 
     That of frequency k is what lies in the products of {constant, cos k, sin k} with themselves, the doubly constant
@@ -73,3 +73,14 @@ def frequency_energy(grid: NDArray[np.float32]) -> NDArray[np.float32]:
     energy = np.add.reduceat(np.add.reduceat(spectrum, starts, axis=0), starts, axis=1)  # (K + 1, K + 1, n)
     k = np.arange(1, len(starts))
     return energy[0, k] + energy[k, 0] + energy[k, k]
+
+
+def frequency_shares(grid: Floats, least: float = 1e-12) -> Floats:
+    """Share of each frequency in the energy of functions of (a, b) whose mean was taken away, (K, n) from (p, p, n).
+
+    A function whose mean square is at most `least` has share 0 everywhere.
+    """
+    flat = grid.reshape(-1, grid.shape[-1])
+    total = np.einsum("ij,ij->j", flat, flat, dtype=np.float64)
+    still = total <= least * flat.shape[0]
+    return np.where(still, 0, frequency_energy(grid) / np.where(still, 1, total)).clip(0, 1)

@@ -232,8 +232,9 @@ class Project:
             raise AnalysisNotFound(self.path, name, stored)
         item = stored[name]
         arrays = {array: self._store.read(f"analysis/{name}/{array}") for array in item.arrays}
-        covered = arrays.pop("epoch", np.empty(0, np.int64))
-        checkpoints = [int(epoch) for epoch in covered] if "per" not in item.parameters else self.checkpoints
+        if "per" in item.parameters:
+            return StoredResult(name, item.version, item.parameters, self.checkpoints, arrays)
+        checkpoints = [int(epoch) for epoch in arrays.pop("epoch", np.empty(0, np.int64))]
         return StoredResult(name, item.version, item.parameters, checkpoints, arrays)
 
     def analyses(self) -> dict[str, store.StoredAnalysis]:

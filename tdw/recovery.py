@@ -110,7 +110,7 @@ def _write(found: salvage.Salvage, path: Path) -> None:
 
 def _of_checkpoints(found: salvage.Salvage, name: str, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rows of results without those of checkpoints that were lost: rows and checkpoints go together."""
-    if "epoch" not in rows:
+    if "epoch" not in rows or rows["epoch"].ndim != 1:  # of the whole run, whatever it calls so
         return rows
     there = np.isin(rows["epoch"], [epoch for epoch, _ in found.checkpoints])
     if not there.all():

@@ -52,7 +52,9 @@ class Run(Project):
             if item.per == "run" and isinstance(computed := stored.parameters.get("computed"), dict):
                 of = computed.get("checkpoints", of)
             wanted = {array: (spec.dtype, spec.shape(self.config, of)) for array, spec in item.arrays.items()}
-            found = {array: (plan.dtype, plan.row_shape) for array, plan in stored.arrays.items() if array != "epoch"}
+            found = {array: (plan.dtype, plan.row_shape) for array, plan in stored.arrays.items()}
+            if item.per == "checkpoint":
+                found.pop("epoch", None)
             if wanted != found:
                 return f"its results of {name} have other shapes than its settings make"
             if item.per == "checkpoint":

@@ -39,18 +39,31 @@ LABELS = {
 MEMORISED, GENERALISED = "memorised_0.1", "generalised_0.1"  # what is meant where only one of each is shown
 
 
+GROKKING, NO_GROKKING, UNKNOWN = 1, 0, -1
+
+
 @analysis(
     title="Events",
-    version=1,
+    version=2,
     per="run",
-    arrays={"intervals": ArraySpec("<i8", (len(LABELS), 2, 2))},
+    arrays={
+        "intervals": ArraySpec("<i8", (len(LABELS), 2, 2)),
+        "delay": ArraySpec("<i8", (2,)),
+        "grokking": ArraySpec("|i1", ()),
+    },
     events=list(LABELS),
+    delay=500,
 )
-def events(run: Whole, *, events: list[str]) -> Result:
+def events(run: Whole, *, events: list[str], delay: int) -> Result:
     """Intervals (events, [first, last crossing], [last recorded epoch before, first after]); -1 where not reached.
 
     A condition that holds from the first recorded epoch on has both ends of its interval there. Spikes make first and
     last crossing differ. `onset` is looked for after the peak; `rebound` after the test loss was first below 0.1.
+
+    delay     [at least, at most] so many epochs lie between the first crossings of train and test loss below 0.1: as
+              sure as the recording allows; -1 where either is not reached
+    grokking  1 where at least `delay` epochs lie between them; 0 where fewer do, and the test loss just follows the
+              train loss; -1 where that cannot be said, because either is not reached or the recording is too coarse
     """
     curves = run.curves
     train, test = _recorded(curves.train_loss), _recorded(curves.test_loss)
@@ -59,7 +72,34 @@ def events(run: Whole, *, events: list[str]) -> Result:
     at, accuracy = _recorded(curves.test_accuracy)
     found["generalised_accuracy"] = crossings(at, -accuracy, below=np.nextafter(-0.99, 0))
     found |= _after(*test)
-    return {"intervals": np.stack([found[name] for name in events])}
+    between = delay_between(found[MEMORISED][0], found[GENERALISED][0])
+    return {
+        "intervals": np.stack([found[name] for name in events]),
+        "delay": between,
+        "grokking": np.int8(verdict(between, delay)),
+    }
+
+
+def delay_between(memorised: NDArray[np.int64], generalised: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The least and the greatest number of epochs from one crossing to the other, (2,), given the intervals they lie in.
+
+    Each happened after the first end of its interval (at it, where both ends are one) and not after the second.
+    Generalising before memorising counts as no delay.
+
+    >>> delay_between(np.array([126, 127]), np.array([130, 140])), delay_between(np.array([5, 6]), np.array([-1, -1]))
+    (array([ 4, 13]), array([-1, -1]))
+    """
+    if NOT_REACHED in (memorised[1], generalised[1]):
+        return np.full(2, NOT_REACHED)
+    earliest = [int(pair[0]) + (pair[0] < pair[1]) for pair in (memorised, generalised)]
+    return np.array([max(earliest[1] - memorised[1], 0), max(generalised[1] - earliest[0], 0)])
+
+
+def verdict(between: NDArray[np.int64], delay: int) -> int:
+    """Whether a delay, [at least, at most], is one of grokking; UNKNOWN where it might be either."""
+    if between[1] == NOT_REACHED:
+        return UNKNOWN
+    return GROKKING if between[0] >= delay else NO_GROKKING if between[1] < delay else UNKNOWN
 
 
 def _after(at: NDArray[np.int64], loss: Series) -> dict[str, NDArray[np.int64]]:

@@ -14,6 +14,7 @@ UNASSIGNED = -1
 @analysis(
     title="Neuron clusters",
     version=1,
+    needs=("frequencies",),
     arrays={"frequency": ArraySpec("<i2", ("neuron",)), "count": ArraySpec("<i4", ("frequency",))},
     threshold=0.85,
 )

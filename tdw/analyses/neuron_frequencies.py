@@ -9,6 +9,7 @@ from tdw.analyses.view import View
 @analysis(
     title="Neuron frequencies",
     version=1,
+    needs=("frequencies",),
     arrays={"share": ArraySpec("<f4", ("frequency", "neuron"))},
 )
 def neuron_frequencies(view: View) -> Result:

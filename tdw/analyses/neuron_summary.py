@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tdw.analyses.registry import ArraySpec, Result, analysis
+from tdw.analyses.registry import NEEDS, ArraySpec, Result, analysis
 from tdw.analyses.view import View
 
 NONE = -1
@@ -27,14 +27,19 @@ PER_NEURON = ArraySpec("<f4", ("neuron",))
 )
 def neuron_summary(view: View) -> Result:
     """Of each neuron's activation over all pairs: mean, maximum, variance, share of pairs where it is above 0, dominant
-    frequency with its share of the variance, and whether it is dead (its frequency is then -1 and its share 0).
+    frequency with its share of the variance (-1 and 0 where it is dead or the task has no frequencies), and whether it
+    is dead.
     """
+    frequency, share = np.full(view.config.d_mlp, NONE), np.zeros(view.config.d_mlp)
+    if NEEDS["frequencies"](view.config) is None:
+        share = view.share.max(axis=0)
+        frequency = np.where(share > 0, view.share.argmax(axis=0) + 1, NONE)
     return {
         "mean": view.mean,
         "maximum": view.activations.max(axis=(0, 1)),
         "variance": view.variance,
-        "active_share": np.count_nonzero(view.activations, axis=(0, 1)) / view.config.p**2,
-        "frequency": np.where(view.dead, NONE, view.share.argmax(axis=0) + 1),
-        "share": view.share.max(axis=0),
+        "active_share": np.count_nonzero(view.activations > 0, axis=(0, 1)) / view.config.p**2,
+        "frequency": frequency,
+        "share": share,
         "dead": view.dead,
     }

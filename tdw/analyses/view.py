@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdw import closed_form, fourier, tasks
+from tdw.analyses.cross_entropy import cross_entropy
 from tdw.config import RunConfig
 from tdw.tasks import Split
 from tdw.weights import network_of
@@ -47,6 +48,18 @@ class Whole:
     checkpoints: Sequence[int] = ()
     result: Callable[[str], NDArray[Any]] | None = None
     weights: Callable[[int], closed_form.Weights] | None = None
+
+    def stored(self, name: str) -> NDArray[Any]:
+        """The stored rows of "analysis/array". Only an analysis that declares `after` may ask."""
+        if self.result is None:
+            raise LookupError(f"{name} was asked for, and no results were given")
+        return self.result(name)
+
+    def weights_of(self, index: int) -> closed_form.Weights:
+        """The weights of the index-th checkpoint. Only an analysis that declares `reads_weights` may ask."""
+        if self.weights is None:
+            raise LookupError(f"the weights of checkpoint {index} were asked for, and none were given")
+        return self.weights(index)
 
 
 class View:
@@ -124,6 +137,109 @@ class View:
         return np.ascontiguousarray(self.in_order(self.logits, 3))
 
     @cached_property
+    def sides(self) -> NDArray[np.bool_] | None:
+        """Which pairs are train and test ones, (2, p * p); None where nobody knows."""
+        if self.split is None:
+            return None
+        sides = np.zeros((2, self.config.p**2), dtype=bool)
+        for side, pairs in zip(sides, self.split, strict=True):
+            side[pairs] = True
+        return sides
+
+    @cached_property
+    def pair_loss(self) -> NDArray[np.float64]:
+        """Cross-entropy of each pair, (p * p,)."""
+        return cross_entropy(self.logits.reshape(-1, self.config.p).copy(), self.answers)
+
+    @cached_property
+    def margins(self) -> NDArray[np.float64]:
+        """Right logit less the largest wrong one of each pair, (p * p,)."""
+        logits = self.logits.reshape(-1, self.config.p).copy()
+        pairs = np.arange(len(logits))
+        right = logits[pairs, self.answers].astype(np.float64)
+        logits[pairs, self.answers] = -np.inf
+        return right - logits.max(axis=1)
+
+    @cached_property
+    def embedding_norms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Norms of the Fourier components of the embedding, (order,), and of its frequencies, (frequency,)."""
+        norms = fourier.component_norms(self.embedding.astype(np.float64))
+        return norms, fourier.frequency_norms(norms)
+
+    @cached_property
+    def unembedding_norms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Norms of the Fourier components of the neuron-to-logit map, (order,), and of its frequencies, (frequency,)."""
+        norms = fourier.component_norms(self.neuron_to_logit.astype(np.float64))
+        return norms, fourier.frequency_norms(norms)
+
+    @cached_property
+    def spectrum(self) -> NDArray[np.float32]:
+        """(F ⊗ F) L: the logit of each answer in products of Fourier components of a and of b, (component, component,
+        c), everything in the order of the group.
+        """
+        order = self.config.order
+        turn = fourier.basis(order).astype(np.float32)
+        half = (turn @ self.logit_grid.reshape(order, -1)).reshape(order, order, order)
+        return turn @ half
+
+    @cached_property
+    def grid_pairs(self) -> NDArray[np.int64]:
+        """The index a·p + b of each pair of the grid, (order * order,)."""
+        return (self.elements[:, None] * self.config.p + self.elements).ravel()
+
+    @cached_property
+    def grid_answers(self) -> NDArray[np.int64]:
+        """The place of the right answer of each pair of the grid, where it is the sum (for differences, difference) of
+        those of the operands, (order * order,).
+        """
+        order = self.config.order
+        place = np.arange(order)
+        found = place[:, None] - place if self.config.task == "subtract" else place[:, None] + place
+        return (found % order).ravel()
+
+    @cached_property
+    def grid_sides(self) -> NDArray[np.bool_] | None:
+        """Which pairs of the grid are train and test ones, (2, order * order); None where nobody knows."""
+        return None if self.sides is None else self.sides[:, self.grid_pairs]
+
+    @cached_property
+    def sum_coefficients(self) -> NDArray[np.float64]:
+        """⟨u, L_c⟩ with the unit vectors u along cos(w_k(a+b)) and sin(w_k(a+b)), (2, frequency, c), group order.
+
+        cos(x+y) = cos x cos y − sin x sin y, and so on: each is two entries of the spectrum. The sine of p/2 is zero.
+        For differences b counts backwards, which turns the sign of its sines.
+        """
+        order = self.config.order
+        cos = np.arange(1, order, 2)
+        paired = cos[cos + 1 < order]
+        sign = -1 if self.config.task == "subtract" else 1
+        spectrum, found = self.spectrum, np.zeros((2, len(cos), order))
+        found[0] = spectrum[cos, cos]
+        both = len(paired)
+        found[0, :both] = (spectrum[paired, paired] - sign * spectrum[paired + 1, paired + 1]) / 2**0.5
+        found[1, :both] = (spectrum[paired + 1, paired] + sign * spectrum[paired, paired + 1]) / 2**0.5
+        return found
+
+    @cached_property
+    def template_coefficients(self) -> NDArray[np.float64]:
+        """⟨T_k/‖T_k‖, L⟩ with T_k = cos(w_k(a+b−c)), (frequency,)."""
+        waves = fourier.basis(self.config.order)[1:]
+        along = np.einsum("kc,kc->k", self.sum_coefficients[0], waves[::2])
+        sines = waves[1::2]
+        both = len(sines)
+        along[:both] += np.einsum("kc,kc->k", self.sum_coefficients[1, :both], sines)
+        along[:both] /= 2**0.5
+        return along
+
+    @cached_property
+    def logit_cosine(self) -> NDArray[np.float64]:
+        """Cosine similarity of T_k with L − mean_c L, (frequency,); 0 where the logits do not differ between answers."""
+        flat = self.logit_grid.reshape(-1, self.config.order)
+        differing = flat - flat.mean(axis=1, keepdims=True)
+        norm = np.sqrt(np.einsum("ij,ij->i", differing, differing).sum(dtype=np.float64))
+        return self.template_coefficients / norm if norm > 0 else np.zeros(self.config.frequencies)
+
+    @cached_property
     def attention(self) -> NDArray[np.float32]:
         """How much the last token of each pair attends to each token, (token, head, a, b)."""
         heads = self.config.heads
@@ -164,8 +280,4 @@ class View:
     @cached_property
     def share(self) -> NDArray[np.float32]:
         """Share of each neuron's variance that lies in each frequency, (frequency, neuron); 0 for a dead neuron."""
-        flat = self.centred_grid.reshape(-1, self.centred_grid.shape[-1])
-        total = np.einsum("ij,ij->j", flat, flat, dtype=np.float64)
-        still = self.dead | (total <= DEAD_VARIANCE * flat.shape[0])
-        share = np.where(still, 0, fourier.frequency_energy(self.centred_grid) / np.where(still, 1, total))
-        return share.clip(0, 1).astype(np.float32)
+        return np.where(self.dead, 0, fourier.frequency_shares(self.centred_grid)).astype(np.float32)

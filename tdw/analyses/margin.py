@@ -1,0 +1,25 @@
+"""By how much the right answer wins."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tdw.analyses.registry import ArraySpec, Result, analysis
+from tdw.analyses.view import View
+
+SCALAR = ArraySpec("<f8", ())
+
+
+@analysis(
+    title="Margin",
+    version=1,
+    arrays={"minimum": SCALAR, "quantile": SCALAR, "mean": SCALAR},
+    quantile=0.001,
+)
+def margin(view: View, *, quantile: float) -> Result:
+    """Over all pairs, L_y − max_{c≠y} L_c: its minimum, 0.1 % quantile (linear between the two nearest) and mean."""
+    return {
+        "minimum": view.margins.min(),
+        "quantile": np.quantile(view.margins, quantile),
+        "mean": view.margins.mean(),
+    }

@@ -1,0 +1,59 @@
+"""How few frequencies the embedding and the unembedding are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdw.analyses.registry import ArraySpec, Result, analysis
+from tdw.analyses.view import View
+
+SCALAR = ArraySpec("<f8", ())
+
+
+@analysis(
+    title="Sparsity",
+    version=1,
+    needs=("frequencies",),
+    arrays={
+        "embedding_gini": SCALAR,
+        "embedding_participation": SCALAR,
+        "unembedding_gini": SCALAR,
+        "unembedding_participation": SCALAR,
+    },
+)
+def sparsity(view: View) -> Result:
+    """Gini coefficient and inverse participation ratio of the K per-frequency norms of W_E and of W_L, without the
+    constant.
+
+    Gini as in Nanda et al. (2023), section 5: 0 where all frequencies are equally strong, 1 − 1/K where one is alone.
+    """
+    embedding, unembedding = view.embedding_norms[1], view.unembedding_norms[1]
+    return {
+        "embedding_gini": np.float64(gini(embedding)),
+        "embedding_participation": np.float64(participation(embedding)),
+        "unembedding_gini": np.float64(gini(unembedding)),
+        "unembedding_participation": np.float64(participation(unembedding)),
+    }
+
+
+def gini(norms: NDArray[np.floating]) -> float:
+    """Σ_ij |x_i − x_j| / (2 n Σ x), which is Σ_i (2i − n − 1) x_(i) / (n Σ x) over the sorted values; 0 for zeros.
+
+    >>> gini(np.ones(4)), gini(np.array([0, 0, 0, 2.0]))
+    (0.0, 0.75)
+    """
+    x = np.sort(norms.astype(np.float64))
+    n, total = len(x), x.sum()
+    return float((2 * np.arange(1, n + 1) - n - 1) @ x / (n * total)) if total > 0 else 0.0
+
+
+def participation(norms: NDArray[np.floating]) -> float:
+    """Inverse participation ratio Σ x⁴ / (Σ x²)²: 1/K where all are equal, 1 where one is alone; 0 for zeros.
+
+    >>> participation(np.ones(4)), participation(np.array([0, 0, 0, 2.0]))
+    (0.25, 1.0)
+    """
+    energy = norms.astype(np.float64) ** 2
+    total = energy.sum()
+    return float((energy @ energy) / total**2) if total > 0 else 0.0
