@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tdw.job import create, train
     from tdw.project import Project
     from tdw.recovery import recover
+    from tdw.replay import branch, densify
     from tdw.run import Run, open  # noqa: A004 - `tdw.open` reads as it should
 
 __version__ = "0.1.0"
@@ -41,13 +42,28 @@ _WHERE = {
     "RunConfig": "tdw.config",
     "TdwError": "tdw.errors",
     "analyze": "tdw.analyses.runner",
+    "branch": "tdw.replay",
     "configure": "tdw.config",
     "create": "tdw.job",
+    "densify": "tdw.replay",
     "open": "tdw.run",
     "recover": "tdw.recovery",
     "train": "tdw.job",
 }
-__all__ = ["Project", "Run", "RunConfig", "TdwError", "analyze", "configure", "create", "open", "recover", "train"]
+__all__ = [
+    "Project",
+    "Run",
+    "RunConfig",
+    "TdwError",
+    "analyze",
+    "branch",
+    "configure",
+    "create",
+    "densify",
+    "open",
+    "recover",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

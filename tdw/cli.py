@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tdw import __version__, config
+from tdw import __version__, config, schedule
 from tdw.errors import TdwError
 from tdw.text import json_text, visible
 
@@ -122,6 +122,23 @@ def parser() -> Parser:
     sub = add("recover", recover_command)
     _add_file(sub, "damaged project file; only read")
     sub.add_argument("new", type=Path, metavar="NEW", help="project file to make")
+
+    sub = add("branch", branch_command)
+    _add_file(sub, "project file of the run to branch off; only read")
+    sub.add_argument("new", type=Path, metavar="NEW", help="project file to make")
+    sub.add_argument("--at", type=int, required=True, metavar="EPOCH", help="the checkpoint to branch off at")
+    sub.add_argument(
+        "--fresh-optimizer",
+        action="store_true",
+        help="begin AdamW anew from the weights alone, instead of finding its state again by training up to EPOCH",
+    )
+    _add_settings(sub, only="training")
+
+    sub = add("densify", densify_command)
+    _add_file(sub, "project file")
+    sub.add_argument(
+        "--checkpoints", required=True, metavar="TEXT", help=f"epochs to have, joined by commas: {schedule.FORMS}"
+    )
 
     sub = add("demo", demo_command)
     sub.add_argument(
@@ -238,6 +255,53 @@ def recover_command(arguments: argparse.Namespace) -> None:
         )
 
 
+def branch_command(arguments: argparse.Namespace) -> int:
+    """Make a run with the past of another one up to a checkpoint, and other settings from there on. `tdw train NEW` then
+    trains it. Without changed settings it repeats the other one.
+    """
+    from tdw import replay
+    from tdw.progress import training_progress
+
+    stop = _StopOnInterrupt()
+    try:
+        with stop, training_progress(visible(arguments.file.name)) as report:
+            replay.branch(
+                arguments.file,
+                arguments.new,
+                arguments.at,
+                fresh_optimizer=arguments.fresh_optimizer,
+                progress=report,
+                stop=stop,
+                **_given(arguments),
+            )
+    except replay.Stopped as stopped:
+        say(str(stopped))
+        return STOPPED
+    say(
+        f"{arguments.new}: branched off {arguments.file} at epoch {arguments.at}. `tdw train {arguments.new}` trains it."
+    )
+    return 0
+
+
+def densify_command(arguments: argparse.Namespace) -> int:
+    """Add checkpoints to the past of a run by training it again, which must repeat it bit for bit; else nothing changes."""
+    from tdw import replay
+    from tdw.progress import training_progress
+
+    stop = _StopOnInterrupt()
+    try:
+        with stop, training_progress(visible(arguments.file.name)) as report:
+            added = replay.densify(arguments.file, arguments.checkpoints, progress=report, stop=stop)
+    except replay.Stopped as stopped:
+        say(str(stopped))
+        return STOPPED
+    many = (
+        f"{len(added)} checkpoint{'s' if len(added) > 1 else ''} added" if added else "all of these are there already"
+    )
+    say(f"{arguments.file}: {many}.")
+    return 0
+
+
 def demo_command(arguments: argparse.Namespace) -> int:
     """Train a run that first memorises and much later generalises, analyse it, and open it in the browser."""
     from tdw import demo, job
@@ -301,9 +365,11 @@ def _add_window_flags(sub: Parser) -> None:
     sub.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
 
 
-def _add_settings(sub: Parser) -> None:
+def _add_settings(sub: Parser, only: str | None = None) -> None:
     groups: dict[str, Any] = {}
     for item in config.settings():
+        if only not in (None, item.group):
+            continue
         if item.group not in groups:
             groups[item.group] = sub.add_argument_group(f"settings: {item.group}")
         text = f"{item.help} (default: {item.text})".replace("%", "%%")
@@ -315,7 +381,7 @@ def _add_settings(sub: Parser) -> None:
 
 def _given(arguments: argparse.Namespace) -> dict[str, str]:
     """The settings that were typed, as text; their check is `configure`'s."""
-    typed = {item.name: getattr(arguments, item.name) for item in config.settings()}
+    typed = {item.name: getattr(arguments, item.name, None) for item in config.settings()}
     return {name: text for name, text in typed.items() if text is not None}
 
 
@@ -370,6 +436,34 @@ def _learnt(run: Run) -> list[str]:
     return lines
 
 
+def _network(settings: config.RunConfig) -> str:
+    """Kind and sizes of the network; what is as usual is not said."""
+    words = [] if settings.network == "transformer" else [settings.network]
+    if settings.network != "one-hot":
+        words += [f"d_model {settings.d_model}", f"{settings.heads} heads"]
+        if settings.d_head * settings.heads != settings.d_model:
+            words.append(f"d_head {settings.d_head}")
+    words.append(f"d_mlp {settings.d_mlp}")
+    usual = {"activation": "relu", "biases": "none", "classes": "answers"}
+    words += [f"{name} {getattr(settings, name)}" for name, value in usual.items() if getattr(settings, name) != value]
+    return " · ".join(words)
+
+
+def _origin(run: Run) -> list[str]:
+    """Which run this one branched off, and what it does otherwise."""
+    branched = run.branched
+    if branched is None:
+        return []
+    before, now = branched.get("settings", {}), run.config.to_json()
+    changed = [
+        f"{name.replace('_', ' ')} {config.as_text(now[name])} instead of {config.as_text(before[name])}"
+        for name in now
+        if name in before and name not in ("epochs", "checkpoints") and now[name] != before[name]
+    ]
+    line = f"branched off {branched.get('file')} at epoch {branched.get('at')}"
+    return [f"{line}: {', '.join(changed)}" if changed else line]
+
+
 def _drifted(sentences: Sequence[str]) -> list[str]:
     return [f"does not repeat itself: {sentence}" for sentence in sentences]
 
@@ -402,9 +496,10 @@ def _described(run: Run, information: dict[str, Any]) -> list[str]:
     lines = [
         f"{run.path}: {information['state']}, {information['epochs']} of {information['planned_epochs']} epochs, "
         f"{information['size_bytes'] / 1e6:.1f} MB",
-        f"{settings.task} mod {settings.p} · d_model {settings.d_model} · {settings.heads} heads · d_mlp {settings.d_mlp} · "
+        f"{settings.task} mod {settings.p} · {_network(settings)} · "
         f"{settings.train_fraction:.0%} of the pairs in training · lr {settings.lr:g} · weight decay {settings.weight_decay:g}",
         *_noted(information),
+        *_origin(run),
     ]
     if run.checkpoints:
         lines.append(f"checkpoints ({len(run.checkpoints)}): {', '.join(map(str, run.checkpoints))}")

@@ -165,7 +165,7 @@ def replayed(
     zeros = {name: np.zeros_like(array) for name, array in weights.items()}
     state = State(first, weights, zeros, {name: array.copy() for name, array in zeros.items()})
     kept = sorted({*keep, *source.checkpoints})
-    began, optimizer_from = time.monotonic(), first
+    began, optimizer_from, reached = time.monotonic(), first, -1
     for stage in stages:
         optimizer_from = stage.first if stage.fresh else optimizer_from
         now = replace(stage.settings, epochs=stage.last)
@@ -177,7 +177,9 @@ def replayed(
                 left = (until - state.epoch) / speed if speed else float("inf")
                 loss = segment.train_loss[-1], segment.test_loss[-1]
                 progress(Progress(state.epoch, until, len(source.checkpoints), *loss, speed, left))
-            yield segment
+            if state.epoch > reached:  # where two stages meet, both measure the epoch
+                yield segment
+            reached = state.epoch
             if state.epoch < stage.last and stop is not None and stop():
                 raise Stopped(f"{source.path.name}: stopped at epoch {state.epoch} of {until}; nothing was changed.")
 

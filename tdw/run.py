@@ -114,6 +114,7 @@ class Run(Project):
             "config": self.config.to_json(),
             "environments": self.environments,
             "drift": self.drifts(),
+            "branched": self.branched,
             "size_bytes": self.size_bytes,
         }
 

@@ -1,0 +1,263 @@
+"""A branch repeats its origin until its settings differ; checkpoints added afterwards are those that would have been."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import tdw
+from tdw import cli, model, replay, tasks
+from tdw.errors import (
+    AlreadyExists,
+    CheckpointNotFound,
+    Damaged,
+    NotRepeatable,
+    ScheduleError,
+    SettingError,
+    UnknownName,
+)
+from tdw.project import ProjectWriter
+
+SERIES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+
+
+def contents(path):
+    with tdw.open(path) as run:
+        return {name: getattr(run, name) for name in SERIES}, {epoch: run.weights(epoch) for epoch in run.checkpoints}
+
+
+def same_weights(one, other):
+    return all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("at", [0, 15, 40])
+def test_a_branch_without_changes_repeats_its_origin(tiny, tiny_run, tmp_path, at):
+    new = tmp_path / "branch.tdw"
+    before = tiny_run.read_bytes()
+    tdw.branch(tiny_run, new, at, epochs=60, checkpoints="0:60:5")
+    assert tiny_run.read_bytes() == before
+    with tdw.open(new) as run:
+        assert (len(run.epochs) - 1, run.checkpoints[-1], run.resumes_from) == (at, at, at)
+    assert tdw.train(new)
+    longer = tmp_path / "longer.tdw"
+    tdw.create(longer, tdw.configure(**{**tiny.to_json(), "epochs": 60, "checkpoints": "0:60:5"}))
+    tdw.train(longer)
+    (series, weights), (expected, expected_weights) = contents(new), contents(longer)
+    for name in ("train_loss", "train_accuracy"):
+        assert np.array_equal(series[name], expected[name]), name
+    assert weights.keys() == expected_weights.keys()
+    assert all(same_weights(weights[epoch], expected_weights[epoch]) for epoch in weights)
+    with tdw.open(new) as run, tdw.open(tiny_run) as origin:
+        assert run.id != origin.id
+        assert run.branched["from"] == origin.id
+        assert (run.branched["file"], run.branched["at"]) == (tiny_run.name, at)
+
+
+def plain_continuation(config, weights, moments, split, first, last, *, updates):
+    """Train losses of a plainly written continuation with PyTorch's AdamW."""
+    weights = {name: torch.tensor(array).requires_grad_() for name, array in weights.items()}
+    optimizer = torch.optim.AdamW(weights.values(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+    if moments:
+        for name, weight in weights.items():
+            of = {part: torch.tensor(moments[part][name]) for part in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[weight] = {"step": torch.tensor(float(updates)), **of}
+    a, b = (torch.from_numpy(x) for x in tasks.operands(split.train, config.p))
+    answers = torch.from_numpy(tasks.answers(split.train, config))
+    losses = []
+    for done in range(first, last + 1):
+        loss = model.plain_loss(model.plain_forward(weights, a, b, config.activation), answers)
+        losses.append(loss.item())
+        if config.warmup:
+            optimizer.param_groups[0]["lr"] = config.lr * min((done - first + updates) / config.warmup, 1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+
+
+def test_changed_settings_hold_from_the_branch_on(tiny_run, tmp_path):
+    new, state_at = tmp_path / "branch.tdw", tmp_path / "state.tdw"
+    tdw.branch(tiny_run, new, 20, weight_decay=0, lr=3e-3)
+    tdw.branch(tiny_run, state_at, 20)
+    with tdw.open(state_at) as run:
+        state, split = run.resume_state(), run.split
+    assert state.epoch == 20
+    assert any(moment.any() for moment in state.exp_avg.values())
+    tdw.train(new)
+    with tdw.open(new) as run, tdw.open(tiny_run) as origin:
+        assert np.array_equal(run.train_loss[:21], origin.train_loss[:21])
+        assert run.config.weight_decay == 0
+        assert run.branched["settings"]["weight_decay"] == 1
+        moments = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
+        expected = plain_continuation(run.config, state.weights, moments, split, 20, 40, updates=20)
+        assert np.allclose(run.train_loss[20:], expected, rtol=2e-4)
+        assert not np.allclose(run.train_loss[25:], origin.train_loss[25:], rtol=1e-3)
+
+
+def test_a_fresh_optimizer_begins_anew_with_its_warm_up(tiny_run, tmp_path):
+    new, stopped = tmp_path / "branch.tdw", tmp_path / "stopped.tdw"
+    tdw.branch(tiny_run, new, 20, fresh_optimizer=True, warmup=10)
+    shutil.copy(new, stopped)
+    tdw.train(new)
+    with tdw.open(new) as run, tdw.open(tiny_run) as origin:
+        expected = plain_continuation(run.config, origin.weights(20), None, run.split, 20, 40, updates=0)
+        assert np.allclose(run.train_loss[20:], expected, rtol=2e-4)
+        whole = run.train_loss
+    asked = iter([False] * 7 + [True])
+    tdw.train(stopped, stop=lambda: next(asked))
+    tdw.train(stopped)
+    with tdw.open(stopped) as run:
+        assert np.array_equal(run.train_loss, whole), (
+            "a resumed branch must remember how many updates its optimizer made"
+        )
+
+
+def test_branches_of_branches_are_repeated_under_the_settings_of_each(tiny_run, tmp_path):
+    first, second, third = (tmp_path / f"{name}.tdw" for name in ("first", "second", "third"))
+    tdw.branch(tiny_run, first, 10, weight_decay=0)
+    tdw.train(first)
+    tdw.branch(first, second, 25, lr=5e-4, fresh_optimizer=True)
+    tdw.train(second)
+    tdw.branch(second, third, 35)  # repeated from epoch 25 on, where an optimizer began anew
+    tdw.train(third)
+    assert same_weights(contents(third)[1][40], contents(second)[1][40])
+    tdw.branch(second, tmp_path / "fourth.tdw", 20)  # repeated from 0, with other weight decay after 10
+    with tdw.open(tmp_path / "fourth.tdw") as run:
+        assert same_weights(run.resume_state().weights, contents(first)[1][20])
+
+
+def test_what_does_not_come_out_again_is_not_branched_off(tiny_run, tmp_path, monkeypatch):
+    true = replay.training.train
+
+    def other(settings, *rest, **more):
+        return true(replace(settings, lr=2e-3), *rest, **more)
+
+    monkeypatch.setattr(replay.training, "train", other)
+    with pytest.raises(NotRepeatable, match=r"losses/train at epoch 1 was stored as .* --fresh-optimizer"):
+        tdw.branch(tiny_run, tmp_path / "new.tdw", 20)
+    before = tiny_run.read_bytes()
+    with pytest.raises(NotRepeatable, match="Nothing was changed"):
+        tdw.densify(tiny_run, "3, 7")
+    assert tiny_run.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.tdw"]
+
+
+def test_weights_that_do_not_come_out_again_are_noticed_too(tiny_run, tmp_path, monkeypatch):
+    true = replay.training.train
+
+    def other(*rest, **more):
+        for segment in true(*rest, **more):
+            if segment.state.epoch == 10:
+                segment.state.weights["unembed.W_U"][0, 0] += np.float32(1e-6)
+            yield segment
+
+    monkeypatch.setattr(replay.training, "train", other)
+    with pytest.raises(NotRepeatable, match="the weights at epoch 10 came out other"):
+        tdw.densify(tiny_run, "3, 7")
+
+
+def test_added_checkpoints_are_those_that_would_have_been(tiny, tiny_run, tmp_path):
+    tdw.analyze(tiny_run, ["neuron_frequencies", "events"])
+    with ProjectWriter.open(tiny_run) as project:
+        project.set_notes(title="mine")
+    with tdw.open(tiny_run) as run:
+        before, id_before = run.analysis("neuron_frequencies"), run.id
+    assert tdw.densify(tiny_run, "3, 7, 30:33") == [3, 7, 31, 32, 33]
+    dense = tmp_path / "dense.tdw"
+    tdw.create(dense, tdw.configure(**{**tiny.to_json(), "checkpoints": "0:40:5, 3, 7, 30:33"}))
+    tdw.train(dense)
+    (series, weights), (expected, expected_weights) = contents(tiny_run), contents(dense)
+    assert weights.keys() == expected_weights.keys()
+    assert all(same_weights(weights[epoch], expected_weights[epoch]) for epoch in weights)
+    assert all(
+        np.array_equal(series[name], expected[name], equal_nan=True) for name in ("train_loss", "train_accuracy")
+    )
+    with tdw.open(tiny_run) as run:
+        assert (run.id, run.notes["title"], run.verify()) == (id_before, "mine", [])
+        after = run.analysis("neuron_frequencies")
+        assert after.checkpoints == run.checkpoints
+        for epoch, share in zip(before.checkpoints, before.arrays["share"], strict=True):
+            assert np.array_equal(after.arrays["share"][after.checkpoints.index(epoch)], share)
+    assert tdw.densify(tiny_run, "7, 31") == []
+    tdw.train(tiny_run, epochs=45, checkpoints="45")
+    longer = tmp_path / "longer.tdw"
+    tdw.create(longer, tdw.configure(**{**tiny.to_json(), "epochs": 45, "checkpoints": "45"}))
+    tdw.train(longer)
+    assert same_weights(contents(tiny_run)[1][45], contents(longer)[1][45])
+
+
+def test_the_past_of_an_unfinished_run_is_densified_up_to_where_it_is(tiny, tmp_path):
+    path = tmp_path / "unfinished.tdw"
+    tdw.create(path, tdw.configure(**{**tiny.to_json(), "checkpoints": ""}))
+    asked = iter([False] * 21 + [True])
+    tdw.train(path, stop=lambda: next(asked))
+    assert tdw.densify(path, "12") == [12, 21]  # the last recorded epoch belongs to every schedule
+    tdw.train(path)
+    with tdw.open(path) as run:
+        assert (run.checkpoints, run.state) == ([0, 12, 21, 40], "finished")
+
+
+def test_stopping_changes_nothing(tiny_run, tmp_path):
+    before = tiny_run.read_bytes()
+    asked = iter([False] * 5 + [True] * 5)
+    with pytest.raises(replay.Stopped, match="nothing was changed"):
+        tdw.densify(tiny_run, "33", stop=lambda: next(asked))
+    assert tiny_run.read_bytes() == before
+    asked = iter([False] * 5 + [True] * 5)
+    with pytest.raises(replay.Stopped):
+        tdw.branch(tiny_run, tmp_path / "new.tdw", 35, stop=lambda: next(asked))
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.tdw"]
+
+
+def test_what_is_asked_wrongly(tiny_run, tmp_path):
+    new = tmp_path / "new.tdw"
+    for error, at, changes, sentence in [
+        (CheckpointNotFound, 13, {}, "nearest stored one is 1"),
+        (SettingError, 20, {"p": 11}, r"--p cannot change in a branch"),
+        (SettingError, 20, {"train_fraction": 0.4}, "--train-fraction cannot change in a branch"),
+        (SettingError, 20, {"epochs": 20, "checkpoints": ""}, "ends before the branch begins"),
+        (SettingError, 20, {"lr": -1}, "--lr -1 is not allowed"),
+        (UnknownName, 20, {"weight_deca": 0}, "did you mean 'weight_decay'"),
+    ]:
+        with pytest.raises(error, match=sentence):
+            tdw.branch(tiny_run, new, at, **changes)
+        assert not new.exists()
+    new.write_text("mine")
+    with pytest.raises(AlreadyExists):
+        tdw.branch(tiny_run, new, 20)
+    assert new.read_text() == "mine"
+    with pytest.raises(ScheduleError):
+        tdw.densify(tiny_run, "50")
+
+
+def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_path):
+    new = tmp_path / "new.tdw"
+    tdw.branch(tiny_run, new, 20)
+    with ProjectWriter.open(new) as project:
+        project._store.extend(
+            config=project.described | {"branched": {"at": "soon"}},
+            epochs=project.planned_epochs,
+            checkpoint_capacity=len(project.planned_checkpoints),
+        )
+    with pytest.raises(Damaged, match="does not say how it branched off"):
+        tdw.branch(new, tmp_path / "more.tdw", 10)
+
+
+def test_the_commands(tiny_run, tmp_path, capsys):
+    new = tmp_path / "new.tdw"
+    assert cli.main(["branch", str(tiny_run), str(new), "--at", "20", "--weight-decay", "0"]) == 0
+    assert "branched off" in capsys.readouterr().out
+    assert cli.main(["train", str(new)]) == 0
+    assert cli.main(["densify", str(new), "--checkpoints", "22:24"]) == 0
+    assert "3 checkpoints added." in capsys.readouterr().out
+    assert cli.main(["info", str(new), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["branched"]["at"] == 20
+    assert {22, 23, 24} <= set(told["checkpoints"])
+    assert cli.main(["info", str(new)]) == 0
+    assert "branched off tiny.tdw at epoch 20: weight decay 0 instead of 1" in capsys.readouterr().out
+    assert cli.main(["branch", str(tiny_run), str(new), "--at", "20"]) == 2
+    assert "is there already" in capsys.readouterr().err
