@@ -22,11 +22,23 @@ def series(segments, name):
     return np.concatenate([getattr(segment, name) for segment in segments])
 
 
-@pytest.mark.parametrize("p", [12, 13])
-def test_thirty_epochs_equal_a_plainly_written_loop(p):
-    config = tdw.configure(
-        p=p, d_model=24, heads=3, d_mlp=32, epochs=30, lr=3e-3, train_fraction=0.6, evaluate_every=1, checkpoints=""
-    )
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"p": 12},
+        {"p": 13},
+        {"p": 13, "biases": "mlp", "classes": "tokens", "activation": "gelu", "warmup": 10, "task": "subtract"},
+        {"p": 13, "network": "two-token", "d_head": 5, "task": "multiply"},
+        {"p": 12, "network": "two-token", "activation": "quadratic", "biases": "mlp", "lr": 1e-3, "task": "x2+y2"},
+        {"p": 13, "network": "one-hot", "activation": "quadratic", "task": "x2+xy+y2"},
+        {"p": 12, "network": "one-hot", "biases": "mlp", "task": "random"},
+    ],
+    ids=lambda given: "-".join(map(str, given.values())),
+)
+def test_thirty_epochs_equal_a_plainly_written_loop(given):
+    sizes = {"d_model": 24, "heads": 3, "d_mlp": 32, "epochs": 30, "lr": 3e-3, "train_fraction": 0.6}
+    config = tdw.configure(**{**sizes, "evaluate_every": 1, "checkpoints": "", **given})
+    p = config.p
     split = tasks.draw_split(config)
     segments = run_of(config, split=split)
 
@@ -44,6 +56,8 @@ def test_thirty_epochs_equal_a_plainly_written_loop(p):
         if epoch < 30:
             optimizer.zero_grad()
             found[0].backward()
+            if config.warmup:
+                optimizer.param_groups[0]["lr"] = config.lr * min(epoch / config.warmup, 1)
             optimizer.step()
     expected = np.array(losses).T
     for row, (name, tolerance) in zip(
