@@ -7,11 +7,12 @@ zero everywhere. Frequencies k and p - k are one frequency, so k runs from 1 to 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+Floats = NDArray[Any]
 
 
 @cache
@@ -66,21 +67,23 @@ def frequency_energy(grid: Floats) -> Floats:
     """
     p, _, count = grid.shape
     turned = basis(p).astype(grid.dtype)
-    spectrum = (turned @ grid.reshape(p, p * count)).reshape(p, p, count)
-    spectrum = turned @ spectrum  # along b: the product is taken for each row of the first axis
-    np.square(spectrum, out=spectrum)
-    starts = group_starts(p)
-    energy = np.add.reduceat(np.add.reduceat(spectrum, starts, axis=0), starts, axis=1)  # (K + 1, K + 1, n)
-    k = np.arange(1, len(starts))
-    return energy[0, k] + energy[k, 0] + energy[k, k]
+    half = (turned @ grid.reshape(p, p * count)).reshape(p, p, count)  # along a
+    with_constant = turned @ half[0]
+    # Along b, the row of each wave of a meets the constant and the waves of its own frequency alone.
+    waves = np.arange(1, p)
+    pairs = turned[np.stack([np.zeros_like(waves), (waves + 1) // 2 * 2 - 1, np.minimum((waves + 1) // 2 * 2, p - 1)], 1)]
+    if p % 2 == 0:
+        pairs[-1, 2] = 0  # cos p/2 has no sine beside it
+    energy = np.square(with_constant[1:]) + np.einsum("ijn,ijn->in", *2 * [pairs @ half[1:]])
+    return np.add.reduceat(energy, group_starts(p)[1:] - 1, axis=0)
 
 
-def frequency_shares(grid: Floats, least: float = 1e-12) -> Floats:
+def frequency_shares(grid: Floats, still: float = 1e-12) -> Floats:
     """Share of each frequency in the energy of functions of (a, b) whose mean was taken away, (K, n) from (p, p, n).
 
-    A function whose mean square is at most `least` has share 0 everywhere.
+    A function whose mean square is at most `still` has share 0 everywhere.
     """
     flat = grid.reshape(-1, grid.shape[-1])
     total = np.einsum("ij,ij->j", flat, flat, dtype=np.float64)
-    still = total <= least * flat.shape[0]
-    return np.where(still, 0, frequency_energy(grid) / np.where(still, 1, total)).clip(0, 1)
+    moving = total > still * flat.shape[0]
+    return np.where(moving, frequency_energy(grid) / np.where(moving, total, 1), 0).clip(0, 1)

@@ -76,4 +76,4 @@ def slope(pre: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
     if activation == "quadratic":
         return 2 * pre
     bell = np.exp(-(pre**2) / 2) / (2 * np.pi) ** 0.5
-    return 0.5 * (1 + closed_form.erf(pre / 2**0.5)) + pre * bell
+    return 0.5 * (1 + closed_form.erf((pre / 2**0.5).astype(np.float32))) + pre * bell

@@ -20,7 +20,7 @@ from tdw.config import RunConfig, is_prime
 from tdw.errors import UnknownName
 from tdw.weights import shapes
 
-Result = Mapping[str, NDArray[Any]]
+Result = Mapping[str, NDArray[Any] | np.generic]
 Parameters = dict[str, Any]
 
 

@@ -1,0 +1,93 @@
+"""Seconds, memory and bytes of the measures at the published run's sizes: `python -m tests.benchmarks.measures`.
+
+Nothing here is a test. The network is untrained and its key sets are as many and as different as they can be, which is
+the most work there is: a trained one has fewer key frequencies, and rules that agree.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+import tdw
+from tdw import model, tasks
+from tdw.analyses import ANALYSES, registry
+from tdw.analyses.view import View
+
+SHARED = (
+    "activations",
+    "logits",
+    "mean",
+    "centred",
+    "variance",
+    "share",
+    "pair_loss",
+    "margins",
+    "spectrum",
+    "logit_cosine",
+    "embedding_norms",
+    "unembedding_norms",
+    "attention",
+)
+ROUNDS = 15
+
+
+def timed(work):
+    """Milliseconds that `work` takes."""
+    started = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - started)
+
+
+def different_keys(frequencies):
+    """Four different key sets, three to twelve frequencies each."""
+    keys = np.zeros((4, frequencies), np.uint8)
+    random = np.random.default_rng(0)
+    for row, size in zip(keys, (3, 4, 5, 12), strict=True):
+        row[random.choice(frequencies, size, replace=False)] = 1
+    return keys
+
+
+def peak_megabytes():
+    """The most memory that this process has used."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def main():
+    """Print the table."""
+    config = tdw.configure()
+    weights = {name: w.numpy() for name, w in model.initial_weights(config).items()}
+    split, keys = tasks.draw_split(config), different_keys(config.frequencies)
+    items = [item for item in ANALYSES.values() if item.per == "checkpoint" and not item.unfit(config)]
+    before = peak_megabytes()
+    seconds: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        view = View(config, weights, split, keys)
+        for name in SHARED:
+            seconds.setdefault(f"(shared) {name}", []).append(timed(lambda name=name, view=view: getattr(view, name)))
+        for item in items:
+            work = timed(lambda item=item, view=view: registry.evaluate(item, view, config))
+            seconds.setdefault(item.name, []).append(work)
+        fresh = View(config, weights, split, keys)
+        together = timed(lambda fresh=fresh: [registry.evaluate(item, fresh, config) for item in items])
+        seconds.setdefault("all of a checkpoint together", []).append(together)
+    print("| measure | median ms | least ms | bytes a checkpoint |\n|---|---|---|---|")
+    total = 0
+    for name, found in seconds.items():
+        size = 0
+        if name in ANALYSES:
+            item = ANALYSES[name]
+            size = sum(
+                np.dtype(spec.dtype).itemsize * int(np.prod(spec.shape(config))) for spec in item.arrays.values()
+            )
+            total += size
+        print(f"| {name} | {statistics.median(found):.1f} | {min(found):.1f} | {size or ''} |")
+    print(f"\n{total / 1e6:.3f} MB of results a checkpoint; peak {peak_megabytes():.0f} MB, {before:.0f} MB before")
+
+
+if __name__ == "__main__":
+    main()
