@@ -77,7 +77,7 @@ class TaskConfig:
 
     task: str = _setting(
         "add",
-        "what is learnt of a pair (a, b), mod p: a + b, a - b, a b, …; random: fixed random answers",
+        "what is learnt of a and b, modulo p; random: nothing can be",
         choices=TASKS,
     )
     p: int = _setting(113, "modulus: operands and answers are 0 .. p-1", within=(2, 1_000))
@@ -91,16 +91,16 @@ class ModelConfig:
 
     network: str = _setting(
         "transformer",
-        "one layer on the tokens 'a b =', one layer on 'a b' alone, or an MLP on one-hot pairs",
+        "one layer on tokens 'a b =', on 'a b', or a one-hot MLP",
         choices=NETWORKS,
     )
     d_model: int = _setting(128, "width of the residual stream; a multiple of heads", within=(1, 4_096))
     heads: int = _setting(4, "attention heads", within=(1, 64))
     d_head: int = _setting(0, "width of a head; 0: d_model / heads", within=(0, 4_096))
     d_mlp: int = _setting(512, "neurons in the MLP", within=(1, 16_384))
-    activation: str = _setting("relu", "what a neuron makes of its input; quadratic: its square", choices=ACTIVATIONS)
-    biases: str = _setting("none", "whether the MLP has trained biases, zero at first", choices=BIASES)
-    classes: str = _setting("answers", "output classes: the p answers, or all p + 1 tokens with '='", choices=CLASSES)
+    activation: str = _setting("relu", "what a neuron makes of its input", choices=ACTIVATIONS)
+    biases: str = _setting("none", "which biases are trained", choices=BIASES)
+    classes: str = _setting("answers", "output classes: the p answers, or '=' as well", choices=CLASSES)
     model_seed: int = _setting(999, "seed of the initial weights", within=SEEDS)
 
 
@@ -110,9 +110,7 @@ class TrainingConfig:
 
     epochs: int = _setting(25_000, "optimizer updates to apply", within=(1, 10_000_000))
     lr: float = _setting(1e-3, "learning rate of AdamW", within=(0, 10), exclusive=True)
-    warmup: int = _setting(
-        0, "updates over which the learning rate rises evenly, from 0 at the first", within=(0, 10_000_000)
-    )
+    warmup: int = _setting(0, "updates over which the learning rate rises from 0", within=(0, 10_000_000))
     weight_decay: float = _setting(1.0, "decoupled weight decay of AdamW", within=(0, 1_000))
     betas: tuple[float, float] = _setting((0.9, 0.98), "AdamW's two averaging factors", within=(0, 1))
     checkpoints: str = _setting("paper", f"epochs to keep, joined by commas: {schedule.FORMS}")

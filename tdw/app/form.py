@@ -18,11 +18,17 @@ from tdw.config import RunConfig, Setting
 from tdw.errors import AlreadyExists, CannotWrite, SettingError, TdwError
 
 # Shown at once, in this order; every other setting is under "more settings", in the order of its declaration.
-FIRST = ("p", "epochs", "train_fraction", "data_seed", "model_seed", "checkpoints")
+FIRST = ("task", "network", "p", "epochs", "train_fraction", "data_seed", "model_seed", "checkpoints")
 WHERE = "file"  # the one field that is no setting
 
 # Where the setting's own name is a symbol, the words for it.
-LABELS = {"p": "Modulus p", "lr": "Learning rate", "d_model": "Width d_model", "d_mlp": "Neurons d_mlp"}
+LABELS = {
+    "p": "Modulus p",
+    "lr": "Learning rate",
+    "d_model": "Width d_model",
+    "d_head": "Head width d_head",
+    "d_mlp": "Neurons d_mlp",
+}
 
 
 def label(setting: Setting) -> str:
