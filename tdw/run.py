@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tdw import consistent
 from tdw.analyses import events as event_analysis
 from tdw.analyses import registry, runner
-from tdw.analyses.events import Event
+from tdw.analyses.events import Event, Grokking
+from tdw.analyses.key_frequencies import CLUSTERS, DEFAULT_RULE, by_clusters
 from tdw.project import Project
 from tdw.store import FORMAT_VERSION
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-KEY_RULE = "clusters"  # the name under which the reference of measures knows this rule
-KEY_SHARE = 0.7
-KEY_NEURONS = 0.1
+
+class KeyFrequencies(NamedTuple):
+    """Which frequencies a network runs on at a checkpoint, and by which rule of the analysis `key_frequencies`."""
+
+    rule: str
+    frequencies: list[int]
 
 
 def open(path: str | Path) -> Run:  # noqa: A001 - called as tdw.open
@@ -76,24 +81,41 @@ class Run(Project):
         """When the run memorised and generalised, as intervals. Stored ones where they are current, else from the
         curves, which takes no longer.
         """
+        found = self._events()
+        names = registry.find("events").parameters["events"]
+        return event_analysis.described(found["intervals"], found["held"], names)
+
+    def grokking(self) -> Grokking:
+        """Whether the test loss followed the train loss only after a long delay, and how many epochs lay between."""
+        found = self._events()
+        return event_analysis.judged(found["grokking"], found["delay"], registry.find("events").parameters["delay"])
+
+    def _events(self) -> dict[str, NDArray[Any]]:
         item = registry.find("events")
         if runner.is_current(item, self):
-            intervals = self.analysis("events").arrays["intervals"][0]
-        else:
-            intervals = registry.evaluate(item, runner.whole(self), self.config)["intervals"]
-        return event_analysis.described(intervals, item.parameters["events"])
+            return {name: array[0] for name, array in self.analysis("events").arrays.items()}
+        return registry.evaluate(item, runner.whole(self), self.config)
+
+    @property
+    def keys(self) -> KeyFrequencies | None:
+        """The key frequencies at the last analysed checkpoint: by the rule `logit_cosine` where answers are sums, else by
+        `clusters`; by `clusters` as well where only neuron frequencies were analysed; None where neither was.
+        """
+        stored = self.analyses()
+        item = registry.find("key_frequencies")
+        there = stored.get(item.name)
+        if there is not None and there.rows and not runner.is_stale(item, there):
+            rule = DEFAULT_RULE if registry.NEEDS["sum"](self.config) is None else "clusters"
+            return KeyFrequencies(rule, _listed(runner.final_key(self)[item.parameters["rules"].index(rule)]))
+        shares = stored.get("neuron_frequencies")
+        if shares is None or not shares.rows:
+            return None
+        share = self.series("analysis/neuron_frequencies/share", shares.rows - 1, shares.rows)[0]
+        return KeyFrequencies("clusters", _listed(by_clusters(share, **CLUSTERS)))
 
     def key_frequencies(self) -> list[int] | None:
-        """Frequencies that at least a tenth of the neurons follow with 0.7 of their variance, at the last analysed
-        checkpoint (rule `clusters`); None where neuron frequencies were not analysed.
-        """
-        stored = self.analyses().get("neuron_frequencies")
-        if stored is None or not stored.rows:
-            return None
-        share = self.series("analysis/neuron_frequencies/share", stored.rows - 1, stored.rows)[0]
-        cluster = np.where(share.max(axis=0) >= KEY_SHARE, share.argmax(axis=0) + 1, 0)
-        counts = np.bincount(cluster, minlength=share.shape[0] + 1)[1:]
-        return [int(k) for k in np.flatnonzero(counts >= KEY_NEURONS * share.shape[1]) + 1]
+        """The frequencies of `keys`, or None."""
+        return None if self.keys is None else self.keys.frequencies
 
     def info(self) -> dict[str, Any]:
         """What `tdw info --json` prints: plain values only."""
@@ -110,10 +132,12 @@ class Run(Project):
             **{name: _last(getattr(self, name)) for name in _LAST_VALUES},
             "analyses": {name: self._described(name) for name in self.analyses()},
             "events": [event._asdict() for event in self.events()],
-            "key_frequencies": {"rule": KEY_RULE, "frequencies": self.key_frequencies()},
+            "key_frequencies": None if self.keys is None else self.keys._asdict(),
+            "grokking": self.grokking()._asdict(),
             "config": self.config.to_json(),
             "environments": self.environments,
             "drift": self.drifts(),
+            "imported": self.imported,
             "branched": self.branched,
             "size_bytes": self.size_bytes,
         }
@@ -138,3 +162,7 @@ def _last(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
     """The last recorded value of a series."""
     recorded = values[~np.isnan(values)]
     return float(recorded[-1]) if recorded.size else None
+
+
+def _listed(key: NDArray[Any]) -> list[int]:
+    return [int(k) for k in np.flatnonzero(key) + 1]

@@ -13,15 +13,29 @@ from tdw.analyses.view import Whole
 NOT_REACHED = -1
 
 Series = NDArray[np.float64]
+Crossed = tuple[NDArray[np.int64], bool]  # intervals of the first and last crossing, and whether it still holds
 
 
 class Event(NamedTuple):
-    """One event of a run. Each crossing is (last recorded epoch before it, first after it), or None: not reached."""
+    """One event of a run. Each crossing is (last recorded epoch before it, first after it), or None: not reached. held:
+    whether the condition is still met where the recording ends; only then is the last crossing one for good.
+    """
 
     name: str
     label: str
     first: tuple[int, int] | None
     last: tuple[int, int] | None
+    held: bool
+
+
+class Grokking(NamedTuple):
+    """Whether a run is called grokking: `verdict` yes, no or unknown; `delay` the least and the greatest number of epochs
+    between memorising and generalising, None where either was not reached; `wanted` the delay from which on it is.
+    """
+
+    verdict: str
+    delay: tuple[int, int] | None
+    wanted: int
 
 
 LABELS = {
@@ -48,6 +62,7 @@ GROKKING, NO_GROKKING, UNKNOWN = 1, 0, -1
     per="run",
     arrays={
         "intervals": ArraySpec("<i8", (len(LABELS), 2, 2)),
+        "held": ArraySpec("|u1", (len(LABELS),)),
         "delay": ArraySpec("<i8", (2,)),
         "grokking": ArraySpec("|i1", ()),
     },
@@ -60,6 +75,7 @@ def events(run: Whole, *, events: list[str], delay: int) -> Result:
     A condition that holds from the first recorded epoch on has both ends of its interval there. Spikes make first and
     last crossing differ. `onset` is looked for after the peak; `rebound` after the test loss was first below 0.1.
 
+    held      whether each condition is still met at the last recorded epoch, (events,); of `peak` always 0
     delay     [at least, at most] so many epochs lie between the first crossings of train and test loss below 0.1: as
               sure as the recording allows; -1 where either is not reached
     grokking  1 where at least `delay` epochs lie between them; 0 where fewer do, and the test loss just follows the
@@ -67,14 +83,15 @@ def events(run: Whole, *, events: list[str], delay: int) -> Result:
     """
     curves = run.curves
     train, test = _recorded(curves.train_loss), _recorded(curves.test_loss)
-    found = {f"memorised_{x:g}": crossings(*train, below=x) for x in (0.1, 0.01, 1e-4)}
-    found |= {f"generalised_{x:g}": crossings(*test, below=x) for x in (0.1, 0.01, 1e-4)}
+    found = {f"memorised_{x:g}": _crossed(*train, below=x) for x in (0.1, 0.01, 1e-4)}
+    found |= {f"generalised_{x:g}": _crossed(*test, below=x) for x in (0.1, 0.01, 1e-4)}
     at, accuracy = _recorded(curves.test_accuracy)
-    found["generalised_accuracy"] = crossings(at, -accuracy, below=np.nextafter(-0.99, 0))
+    found["generalised_accuracy"] = _crossed(at, -accuracy, below=np.nextafter(-0.99, 0))
     found |= _after(*test)
-    between = delay_between(found[MEMORISED][0], found[GENERALISED][0])
+    between = delay_between(found[MEMORISED][0][0], found[GENERALISED][0][0])
     return {
-        "intervals": np.stack([found[name] for name in events]),
+        "intervals": np.stack([found[name][0] for name in events]),
+        "held": np.array([found[name][1] for name in events]),
         "delay": between,
         "grokking": np.int8(verdict(between, delay)),
     }
@@ -102,18 +119,22 @@ def verdict(between: NDArray[np.int64], delay: int) -> int:
     return GROKKING if between[0] >= delay else NO_GROKKING if between[1] < delay else UNKNOWN
 
 
-def _after(at: NDArray[np.int64], loss: Series) -> dict[str, NDArray[np.int64]]:
+def _after(at: NDArray[np.int64], loss: Series) -> dict[str, Crossed]:
     """Peak, onset and rebound of a test loss recorded at the epochs `at`."""
-    nothing = np.full((2, 2), NOT_REACHED)
+    nothing = np.full((2, 2), NOT_REACHED), False
     found = {"peak": nothing, "onset": nothing, "rebound": nothing}
     if loss.size:
         top = int(loss.argmax())
-        found["peak"] = np.full((2, 2), at[top])
-        found["onset"] = crossings(at[top:], loss[top:], below=0.2 * loss[top])
+        found["peak"] = np.full((2, 2), at[top]), False
+        found["onset"] = _crossed(at[top:], loss[top:], below=0.2 * loss[top])
         fell = np.flatnonzero(loss < 0.1)
         if fell.size:
-            found["rebound"] = crossings(at[fell[0] :], -loss[fell[0] :], below=np.nextafter(-0.1, 0))
+            found["rebound"] = _crossed(at[fell[0] :], -loss[fell[0] :], below=np.nextafter(-0.1, 0))
     return found
+
+
+def _crossed(at: NDArray[np.int64], values: Series, *, below: float) -> Crossed:
+    return crossings(at, values, below=below), bool(values.size and values[-1] < below)
 
 
 def crossings(at: NDArray[np.int64], values: Series, *, below: float) -> NDArray[np.int64]:
@@ -130,15 +151,23 @@ def crossings(at: NDArray[np.int64], values: Series, *, below: float) -> NDArray
     return np.array([[at[max(i - 1, 0)], at[i]] for i in (entered[0], entered[-1])])
 
 
-def described(intervals: NDArray[np.int64], names: list[str]) -> list[Event]:
+def described(intervals: NDArray[np.int64], held: NDArray[np.uint8], names: list[str]) -> list[Event]:
     """The stored intervals as events with their labels."""
 
     def interval(pair: NDArray[np.int64]) -> tuple[int, int] | None:
         return None if pair[1] == NOT_REACHED else (int(pair[0]), int(pair[1]))
 
     return [
-        Event(name, LABELS.get(name, name), *map(interval, row)) for name, row in zip(names, intervals, strict=True)
+        Event(name, LABELS.get(name, name), *map(interval, row), held=bool(still))
+        for name, row, still in zip(names, intervals, held, strict=True)
     ]
+
+
+def judged(grokking: NDArray[np.int8], delay: NDArray[np.int64], wanted: int) -> Grokking:
+    """The stored verdict in words."""
+    least, greatest = (int(epochs) for epochs in delay)
+    words = {GROKKING: "yes", NO_GROKKING: "no"}
+    return Grokking(words.get(int(grokking), "unknown"), None if greatest == NOT_REACHED else (least, greatest), wanted)
 
 
 def _recorded(values: Series) -> tuple[NDArray[np.int64], Series]:

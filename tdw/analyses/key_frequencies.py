@@ -10,6 +10,7 @@ from tdw.analyses.view import View
 
 RULES = ("logit_cosine", "neuron_map", "clusters", "embedding")
 DEFAULT_RULE = "logit_cosine"
+CLUSTERS = {"share": 0.7, "neurons": 0.1}
 
 
 @analysis(
@@ -20,8 +21,7 @@ DEFAULT_RULE = "logit_cosine"
     rules=list(RULES),
     cosine=0.005,
     of_largest=0.25,
-    share=0.7,
-    neurons=0.1,
+    **CLUSTERS,
 )
 def key_frequencies(
     view: View, *, rules: list[str], cosine: float, of_largest: float, share: float, neurons: float
@@ -40,7 +40,7 @@ def key_frequencies(
         if NEEDS["sum"](view.config)
         else view.logit_cosine > cosine,
         "neuron_map": _prominent(view.unembedding_norms[1], of_largest),
-        "clusters": np.count_nonzero(view.share >= share, axis=1) >= max(neurons * view.share.shape[1], 1),
+        "clusters": by_clusters(view.share, share, neurons),
         "embedding": _prominent(view.embedding_norms[1], of_largest),
     }
     return {"key": np.stack([found[rule] for rule in rules])}
@@ -48,3 +48,8 @@ def key_frequencies(
 
 def _prominent(norms: NDArray[np.float64], of_largest: float) -> NDArray[np.bool_]:
     return norms > of_largest * norms.max()
+
+
+def by_clusters(shares: NDArray[np.float32], share: float, neurons: float) -> NDArray[np.bool_]:
+    """The rule `clusters` on shares (K, neurons), (K,)."""
+    return np.count_nonzero(shares >= share, axis=1) >= max(neurons * shares.shape[1], 1)

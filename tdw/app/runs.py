@@ -20,7 +20,7 @@ from tdw.analyses import ANALYSES
 from tdw.analyses.runner import is_stale
 from tdw.app.library import Library
 from tdw.errors import AppError, NotAProject
-from tdw.run import KEY_RULE, Run
+from tdw.run import Run
 
 Array = NDArray[Any]
 
@@ -121,7 +121,7 @@ class OpenRun:
         with self.lock:
             project = self.project
             config = project.config
-            keys = project.key_frequencies()
+            keys = project.keys
             return {
                 "name": self.path.stem,
                 "file": self.path.name,
@@ -143,7 +143,7 @@ class OpenRun:
                     "activation": config.activation,
                 },
                 "events": [event._asdict() for event in project.events()],
-                "key_frequencies": None if keys is None else {"rule": KEY_RULE, "frequencies": keys},
+                "key_frequencies": None if keys is None else keys._asdict(),
                 "arrays": project.array_index(),
                 "panels": panels.describe(project),
             }
