@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tdw.analyses.runner import analyze
     from tdw.config import RunConfig, configure
     from tdw.errors import TdwError
+    from tdw.interchange.exporting import export_run
+    from tdw.interchange.importing import import_run
     from tdw.job import create, train
     from tdw.project import Project
     from tdw.recovery import recover
@@ -46,6 +48,8 @@ _WHERE = {
     "configure": "tdw.config",
     "create": "tdw.job",
     "densify": "tdw.replay",
+    "export_run": "tdw.interchange.exporting",
+    "import_run": "tdw.interchange.importing",
     "open": "tdw.run",
     "recover": "tdw.recovery",
     "train": "tdw.job",
@@ -60,6 +64,8 @@ __all__ = [
     "configure",
     "create",
     "densify",
+    "export_run",
+    "import_run",
     "open",
     "recover",
     "train",

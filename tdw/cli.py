@@ -140,6 +140,23 @@ def parser() -> Parser:
         "--checkpoints", required=True, metavar="TEXT", help=f"epochs to have, joined by commas: {schedule.FORMS}"
     )
 
+    sub = add("import", import_command)
+    sub.add_argument("source", type=Path, metavar="SOURCE", help="file or folder of another program; only read")
+    _add_file(sub, "project file to make")
+    sub.add_argument("--force", action="store_true", help="replace FILE where it exists")
+    _add_hints(sub)
+
+    sub = add("export", export_command)
+    _add_file(sub, "project file")
+    sub.add_argument(
+        "out", type=Path, metavar="OUT", help="file (.pt, .pth, .safetensors) for one checkpoint, else a folder"
+    )
+    sub.add_argument("--as", dest="form", metavar="FORM", required=True, help="the other program: transformer-lens")
+    sub.add_argument(
+        "--epoch", type=int, metavar="N", help="this checkpoint alone (default: all; into a file: the last)"
+    )
+    sub.add_argument("--force", action="store_true", help="replace files that exist")
+
     sub = add("demo", demo_command)
     sub.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="where to keep the run (default: grok-p59.tdw here)"
@@ -302,6 +319,27 @@ def densify_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def import_command(arguments: argparse.Namespace) -> None:
+    """Make a project file of a run of another program: Nanda's grokking code, TransformerLens, an earlier workbench.
+    Prints what was concluded and how well it holds; the flags say what the source does not.
+    """
+    from tdw.interchange import importing
+
+    hints = {name: getattr(arguments, name) for name in importing.HINTS}
+    imported = importing.import_run(arguments.source, arguments.file, overwrite=arguments.force, **hints)
+    say(f"{arguments.file}: {importing.summary(imported)}.", *_imported(imported)[1:])
+
+
+def export_command(arguments: argparse.Namespace) -> None:
+    """Write a run's checkpoints for another program. Prints what was written."""
+    from tdw.interchange import exporting
+
+    written = exporting.export_run(
+        arguments.file, arguments.out, form=arguments.form, epoch=arguments.epoch, overwrite=arguments.force
+    )
+    say(f"{arguments.out}: {len(written)} checkpoint{'s' if len(written) > 1 else ''} written.")
+
+
 def demo_command(arguments: argparse.Namespace) -> int:
     """Train a run that first memorises and much later generalises, analyse it, and open it in the browser."""
     from tdw import demo, job
@@ -379,6 +417,18 @@ def _add_settings(sub: Parser, only: str | None = None) -> None:
         groups[item.group].add_argument(item.flag, metavar=metavar, help=text)
 
 
+def _add_hints(sub: Parser) -> None:
+    hints = sub.add_argument_group("hints: what the source does not say")
+    hints.add_argument("--p", metavar="N", help="the modulus, where there are no weights")
+    hints.add_argument("--task", metavar="|".join(config.TASKS), help="what was learnt")
+    hints.add_argument("--activation", metavar="|".join(config.ACTIVATIONS), help="what a neuron makes of its input")
+    hints.add_argument("--split-rule", metavar="python|torch", help="whose shuffle drew the split (default: try both)")
+    hints.add_argument("--data-seed", metavar="N", help="seed of the split")
+    hints.add_argument("--train-fraction", metavar="X", help="share of the pairs that was trained on")
+    hints.add_argument("--test-stride", metavar="N", help="epochs between two test losses")
+    hints.add_argument("--epoch", metavar="N", help="updates behind the only weights of a file")
+
+
 def _given(arguments: argparse.Namespace) -> dict[str, str]:
     """The settings that were typed, as text; their check is `configure`'s."""
     typed = {item.name: getattr(arguments, item.name, None) for item in config.settings()}
@@ -429,10 +479,8 @@ def _learnt(run: Run) -> list[str]:
         return f"{verb}: at epoch {between(event.first)} ({event.label})"
 
     lines = [line("memorised", events.MEMORISED), line("generalised", events.GENERALISED)]
-    if (keys := run.key_frequencies()) is not None:
-        lines.append(
-            f"key frequencies: {', '.join(map(str, keys)) or 'none'} (a tenth of the neurons or more follow each)"
-        )
+    if (keys := run.keys) is not None:
+        lines.append(f"key frequencies: {', '.join(map(str, keys.frequencies)) or 'none'} (rule {keys.rule})")
     return lines
 
 
@@ -464,6 +512,22 @@ def _origin(run: Run) -> list[str]:
     return [f"{line}: {', '.join(changed)}" if changed else line]
 
 
+def _imported(imported: dict[str, Any] | None) -> list[str]:
+    """Where a run was imported from and what was concluded, in lines."""
+    if imported is None:
+        return []
+    lines = [f"imported from {imported['source']}: {imported['form']}"]
+    for what in ("inferred", "converted", "contradicted"):
+        lines += [f"{what}: {sentence}" for sentence in imported[what]]
+    if imported["split"] is None:
+        lines.append("split: not known")
+    if imported["unknown"]:
+        lines.append(f"not known: {', '.join(imported['unknown'])}")
+    if imported["why_not"]:
+        lines.append(f"it cannot be trained further: {imported['why_not']}")
+    return lines
+
+
 def _drifted(sentences: Sequence[str]) -> list[str]:
     return [f"does not repeat itself: {sentence}" for sentence in sentences]
 
@@ -489,6 +553,21 @@ def _noted(notes: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
+    """The settings that a reader asks for first; of an imported run, those that are known."""
+    shown = {
+        "task": settings.task,
+        "p": f"mod {settings.p}",
+        "d_model": _network(settings),
+        "train_fraction": f"{settings.train_fraction:.0%} of the pairs in training",
+        "lr": f"lr {settings.lr:g}",
+        "weight_decay": f"weight decay {settings.weight_decay:g}",
+    }
+    said = {"d_model": "network not known", "train_fraction": "share of the pairs in training not known"}
+    parts = [said.get(name, f"{name} not known") if name in unknown else text for name, text in shown.items()]
+    return " · ".join([" ".join(parts[:2]), *parts[2:]])
+
+
 def _described(run: Run, information: dict[str, Any]) -> list[str]:
     settings = run.config
     stored = information["analyses"]
@@ -496,10 +575,10 @@ def _described(run: Run, information: dict[str, Any]) -> list[str]:
     lines = [
         f"{run.path}: {information['state']}, {information['epochs']} of {information['planned_epochs']} epochs, "
         f"{information['size_bytes'] / 1e6:.1f} MB",
-        f"{settings.task} mod {settings.p} · {_network(settings)} · "
-        f"{settings.train_fraction:.0%} of the pairs in training · lr {settings.lr:g} · weight decay {settings.weight_decay:g}",
+        _settings_line(settings, (run.imported or {}).get("unknown", [])),
         *_noted(information),
         *_origin(run),
+        *_imported(run.imported),
     ]
     if run.checkpoints:
         lines.append(f"checkpoints ({len(run.checkpoints)}): {', '.join(map(str, run.checkpoints))}")
@@ -507,7 +586,8 @@ def _described(run: Run, information: dict[str, Any]) -> list[str]:
         for side in ("train", "test"):
             loss, accuracy = information[f"{side}_loss"], information[f"{side}_accuracy"]
             if loss is not None:
-                lines.append(f"{side} loss {loss:.4g}, accuracy {accuracy:.4f}")
+                right = "" if accuracy is None else f", accuracy {accuracy:.4f}"
+                lines.append(f"{side} loss {loss:.4g}{right}")
         lines += _learnt(run)
     lines += _drifted(information["drift"])
     return [*lines, f"results: {results or 'none; `tdw analyze` makes them'}"]

@@ -46,6 +46,39 @@ def _description(described: Mapping[str, Any]) -> str | None:
     plan = described.get("plan")
     if not isinstance(plan, list) or not all(type(epoch) is int for epoch in plan):
         return "it does not say which checkpoints were planned"
+    return None if described.get("imported") is None else _imported(described["imported"])
+
+
+def _imported(imported: Any) -> str | None:
+    """What is wrong with what is said of another program's run."""
+    wrong = "what it says of the program that it was imported from is not in the form that this program writes"
+    if not isinstance(imported, dict):
+        return wrong
+    texts, lists = ("source", "form"), ("inferred", "converted", "contradicted", "unknown")
+    if not all(isinstance(imported.get(name), str) for name in texts):
+        return wrong
+    if not all(
+        isinstance(imported.get(name), list) and all(isinstance(item, str) for item in imported[name]) for name in lists
+    ):
+        return wrong
+    split, why = imported.get("split"), imported.get("why_not")
+    if not isinstance(imported.get("resumable"), bool) or not isinstance(why, str | None):
+        return wrong
+    if split is None:
+        return None
+    if not isinstance(split, dict) or not isinstance(split.get("rule"), str):
+        return wrong
+    for name, optional in (
+        ("train", False),
+        ("test", False),
+        ("fraction", False),
+        ("seed", True),
+        ("error", True),
+        ("chance", True),
+    ):
+        value = split.get(name)
+        if not (value is None and optional) and (isinstance(value, bool) or not isinstance(value, int | float)):
+            return wrong
     return None
 
 

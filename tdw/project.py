@@ -26,7 +26,7 @@ from tdw.config import RunConfig
 from tdw.errors import AnalysisNotFound, CannotWrite, CheckpointNotFound, Damaged, Drift, SettingError, UnknownName
 from tdw.segment import Arrays, Segment, Series, State
 from tdw.tasks import Split
-from tdw.weights import mismatch
+from tdw.weights import mismatch, shapes
 
 SERIES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
 
@@ -299,6 +299,44 @@ class Project:
     def refresh(self) -> bool:
         """Look again at what is stored; whether anything changed."""
         return self._store.refresh()
+
+    @classmethod
+    def create_imported(
+        cls,
+        path: str | Path,
+        settings: RunConfig,
+        plan: Sequence[int],
+        split: Split,
+        imported: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+    ) -> Self:
+        """A new file for a run of another program, with room for its epochs and checkpoints and nothing to resume from yet.
+
+        imported: where it is from and what was concluded, see `tdw.interchange`. Raises AlreadyExists and CannotWrite.
+        """
+        described = {
+            "id": str(uuid.uuid4()),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "settings": settings.to_json(),
+            "plan": list(plan),
+            "environments": [{"from_epoch": 0, "program": imported["form"]}],
+            "imported": dict(imported),
+        }
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
+        writer = store.create(
+            Path(path),
+            config=described,
+            split_train=split.train,
+            split_test=split.test,
+            epochs=settings.epochs,
+            checkpoint_capacity=max(len(plan), 1),
+            blob_nbytes=len(blobs.pack(zeros, 0)),
+            resume_nbytes=len(blobs.pack_state(State(0, zeros, zeros, zeros))),
+            resume=None,
+            overwrite=overwrite,
+        )
+        return cls(writer)
 
     def drift(self, segment: Segment) -> dict[str, Any] | None:
         """Where a stretch of training differs from what was recorded of the same epochs before; None where nowhere.

@@ -18,7 +18,8 @@ Series = NDArray[np.float64]
 class State:
     """All that training needs to go on from an epoch, bit for bit: weights and AdamW's two moments of each.
 
-    Full-batch training draws no random number, so there is no generator to keep.
+    Full-batch training draws no random number, so there is no generator to keep. Without the moments, which an imported
+    run may lack, training cannot go on from it.
     """
 
     epoch: int

@@ -1,0 +1,630 @@
+"""Somebody else's run becomes a project file: what its source says is read, the rest inferred, checked and written down.
+
+Nothing is written before every checkpoint was read and accepted; then into a file beside, which takes its name when it is
+whole. Checkpoints are read one by one, twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdw import config, store
+from tdw.config import RunConfig, TaskConfig
+from tdw.errors import AlreadyExists, CannotWrite, NotImportable, OpenElsewhere, SettingError, UnknownName
+from tdw.interchange import optimizer, splits, state_dicts, workbench
+from tdw.interchange.foreign import RULES, Foreign, Piece, Rule
+from tdw.interchange.layouts import MLP_BIASES, Kind, read, transposed, without_zero_biases
+from tdw.interchange.splits import Anchor, Match, pair_losses, stored_at
+from tdw.project import ProjectWriter
+from tdw.schedule import text_of
+from tdw.segment import Arrays, Segment, Series, State
+from tdw.tasks import Split, answers, check_split
+from tdw.text import cut, visible
+
+HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch")
+LEARNABLE = ("add", "subtract", "multiply", "x2+y2", "x2+xy+y2")
+STRIDES = (10, 100, 5, 50, 20, 25, 1000, 500, 200, 250, 2)  # of test losses, likely ones first
+ANCHORS = 5
+DETERMINED = ("task", "p", "network", "d_model", "heads", "d_mlp", "activation", "biases", "classes")
+OF_TRAINING = ("model_seed", "data_seed", "train_fraction", "lr", "weight_decay", "betas", "warmup")
+MOST_EPOCHS = 10_000_000
+
+
+def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False, **hints: Any) -> dict[str, Any]:
+    """Make a project file of a file or folder of another program. Returns what `Project.imported` then says.
+
+    hints: what the source does not say and the user knows; see `HINTS`. They are held against what it does say.
+    Raises NotImportable, SettingError for a hint that cannot be, AlreadyExists (unless `overwrite`) and CannotWrite;
+    nothing is left behind then.
+    """
+    source, path = Path(source), Path(path)
+    known = _checked(hints)
+    _refuse_target(source, path, overwrite=overwrite)
+    found = find(source)
+    plan = _concluded(found, known, source)
+    _write(plan, path, overwrite=overwrite)
+    return plan.imported
+
+
+def find(source: Path) -> Foreign:
+    """What a file or folder holds. Raises NotImportable."""
+    try:
+        if not source.is_dir():
+            return state_dicts.read_file(source)
+        return workbench.read(source) if workbench.is_one(source) else state_dicts.read_folder(source)
+    except OSError as error:
+        raise NotImportable(f"{source} cannot be imported: it cannot be read ({error.strerror}).") from error
+
+
+def _checked(hints: dict[str, Any]) -> dict[str, Any]:
+    """The hints that were given, as values. Raises SettingError, UnknownName."""
+    known = {item.name: item for item in config.settings()}
+    given: dict[str, Any] = {}
+    for name, value in hints.items():
+        if name not in HINTS:
+            raise UnknownName("hint", name, HINTS)
+        if value is None:
+            continue
+        if name == "split_rule":
+            if value not in RULES:
+                raise SettingError(
+                    name, f"--split-rule {cut(str(value))} is not allowed: give one of {', '.join(RULES)}"
+                )
+            given[name] = value
+        elif name in {"test_stride", "epoch"}:
+            least = int(name == "test_stride")
+            try:
+                given[name] = int(value)
+            except (TypeError, ValueError):
+                given[name] = -1
+            if not least <= given[name] <= MOST_EPOCHS:
+                raise SettingError(
+                    name,
+                    f"--{name.replace('_', '-')} {cut(str(value))} is not allowed: give a whole number between {least} and {MOST_EPOCHS}",
+                )
+        else:
+            given[name] = config.value_of(known[name], value)
+    if ("split_rule" in given or "train_fraction" in given) and "data_seed" not in given:
+        raise SettingError(
+            "data_seed", "a split is known by its seed and its share of train pairs: give --data-seed as well"
+        )
+    if "data_seed" in given and "train_fraction" not in given:
+        raise SettingError(
+            "train_fraction", "a split is known by its seed and its share of train pairs: give --train-fraction as well"
+        )
+    return given
+
+
+def _refuse_target(source: Path, path: Path, *, overwrite: bool) -> None:
+    if path.is_dir():
+        raise CannotWrite(f"{path} cannot be written: it is a folder. Give the name of a file in it.")
+    if os.path.lexists(path) and not overwrite:
+        raise AlreadyExists(
+            f"{path} is there already and was left as it is: choose another name, or --force to replace it."
+        )
+    with contextlib.suppress(OSError):
+        if path.exists() and source.exists() and path.samefile(source):
+            raise AlreadyExists(f"{path} is what is to be imported: choose another name.")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A run as it will be written. series: train and test loss, one entry an epoch; pieces: (epoch here, weights)."""
+
+    settings: RunConfig
+    split: Split
+    pieces: list[tuple[int, Piece]]
+    series: tuple[Series, Series]
+    state: State | None
+    imported: dict[str, Any]
+
+
+def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
+    """Everything that can be said of a run. Raises NotImportable, SettingError."""
+    kind, last = _examined(found)
+    settings = _settled(found, kind, known, source)
+    strides = _strides(found, known, source)
+    _label_single(found, known, source)
+    if "p" in settings and last is not None:
+        _infer_task(found, settings, last)
+    late, stride, match = _matched(found, settings, strides, known, source)
+    pieces = [((piece.label or 0) + late, piece) for piece in found.pieces]
+    epochs = _length(found, pieces, stride)
+    series = (_placed(found.train, 1, 0, epochs), _placed(found.test, stride, found.late_test, epochs))
+    _tell_conversion(found, late, stride, match)
+
+    settings["evaluate_every"] = stride
+    if match is not None:
+        settings["train_fraction"] = _fraction(match)
+        if match.rule is not None:
+            settings["data_seed"] = match.rule.seed
+    unknown = [name for name in (*DETERMINED, *OF_TRAINING) if name not in settings]
+    if found.pieces and found.pieces[-1].label is None:
+        unknown.append("epoch")
+    try:
+        run = config.configure(**settings, epochs=epochs, checkpoints=text_of(epoch for epoch, _ in pieces))
+    except SettingError as error:
+        raise NotImportable(
+            f"{source} cannot be imported: its settings are none that this program allows ({error})."
+        ) from error
+    state: State | str | None = None
+    if last is not None:
+        state = optimizer.state_of(found, found.pieces[-1].load(), last, pieces[-1][0])
+        if isinstance(state, State) and match is None:
+            state = "nobody knows which pairs were trained on"
+    imported = {
+        "source": cut(source.resolve().name or str(source), 200),
+        "form": found.form,
+        "split": None if match is None else match.to_json(),
+        "inferred": [cut(item, 400) for item in found.inferred],
+        "converted": [cut(item, 400) for item in found.converted],
+        "contradicted": [cut(item, 400) for item in found.contradicted],
+        "unknown": unknown,
+        "resumable": isinstance(state, State),
+        "why_not": state if isinstance(state, str) else "it has no weights" if state is None else None,
+    }
+    split = match.split if match is not None else _any_split(run)
+    return _Plan(run, split, pieces, series, state if isinstance(state, State) else None, imported)
+
+
+def _examined(found: Foreign) -> tuple[Kind, Arrays | None]:
+    """Reads every set of weights once: what they are of, the same for all, and the last of them. Raises NotImportable."""
+    kind: Kind = {}
+    arrays: Arrays | None = None
+    biased = False
+    for piece in found.pieces:
+        raw = piece.load()
+        arrays, this = read(raw, piece.what)
+        biased |= transposed(raw) or any(np.any(arrays[name]) for name in MLP_BIASES if name in arrays)
+        if kind and (differs := next((name for name in kind if kind[name] != this[name]), None)) is not None:
+            raise NotImportable(
+                f"{piece.what} cannot be imported: its {differs} is {this[differs]}, and that of the others is {kind[differs]}."
+            )
+        kind = this
+    if arrays is None:
+        return {}, None
+    if not biased:
+        kind["biases"] = "none"
+        arrays = without_zero_biases(arrays)
+    elif kind["biases"] == "mlp" and not transposed(found.pieces[-1].load()):
+        found.inferred.append("the biases of the MLP were trained: they are not zero")
+    return kind, arrays
+
+
+def _settled(found: Foreign, kind: Kind, known: dict[str, Any], source: Path) -> dict[str, Any]:
+    """The settings that source and hints say, sizes of the weights before all others. Raises NotImportable, SettingError."""
+    settings = dict(found.settings) | optimizer.settings_of(found)
+    for name, said in found.claims.items():
+        if name in kind and kind[name] != said:
+            found.contradicted.append(
+                f"the config there says {name} {said}, and the weights have {kind[name]}: the weights are right"
+            )
+    settings |= kind or found.claims
+    if kind:
+        found.inferred.append(
+            f"p = {kind['p']}, d_model {kind['d_model']}, {kind['heads']} heads of {kind['d_head']}, d_mlp {kind['d_mlp']} "
+            "by the shapes of the weights"
+        )
+    for name in ("p", "task", "activation"):
+        if name not in known:
+            continue
+        if name == "p" and kind and kind["p"] != known["p"]:
+            raise SettingError("p", f"--p {known['p']} cannot be: the weights in {source.name} are of p = {kind['p']}")
+        if name in found.settings and found.settings[name] != known[name]:
+            found.contradicted.append(
+                f"the source says {name} {found.settings[name]}, and it was imported as {known[name]}, as asked"
+            )
+        settings[name] = known[name]
+    return settings
+
+
+def _strides(found: Foreign, known: dict[str, Any], source: Path) -> list[int]:
+    """How many epochs may lie between two test losses, likely ones first. Raises NotImportable, SettingError."""
+    asked = known.get("test_stride")
+    if found.train is None or found.test is None or len(found.test) >= len(found.train):
+        if asked not in {None, 1} and (found.test is None or found.train is not None):
+            raise SettingError(
+                "test_stride",
+                f"--test-stride {asked} makes no sense: {source.name} has a test loss for every epoch, or none",
+            )
+        return [asked or 1]
+    epochs, count = len(found.train), len(found.test)
+    if not count:
+        found.test = None
+        return [1]
+    if asked is not None:
+        if (count - 1) * asked > epochs:
+            raise SettingError(
+                "test_stride",
+                f"--test-stride {asked} cannot be: {count} test losses that far apart are more than the {epochs} epochs",
+            )
+        return [asked]
+    fits = [k for k in range(1, epochs + 1) if count in {epochs // k, -(-epochs // k)}] if count > 1 else []
+    fits.sort(key=lambda k: STRIDES.index(k) if k in STRIDES else len(STRIDES) + k)
+    if not fits:
+        raise NotImportable(
+            f"{source} cannot be imported: it has {count} test losses for {epochs} epochs, which fits no even distance: give --test-stride."
+        )
+    return fits[:3]
+
+
+def _label_single(found: Foreign, known: dict[str, Any], source: Path) -> None:
+    """Gives the only weights of a file their epoch. Raises SettingError."""
+    asked = known.get("epoch")
+    single = len(found.pieces) == 1 and found.train is None and found.optimizer is None
+    if asked is not None:
+        if not single:
+            raise SettingError(
+                "epoch",
+                f"--epoch {asked} makes no sense: {source.name} says itself after how many updates its weights are",
+            )
+        found.pieces = [Piece(asked - found.late, found.pieces[0].load, found.pieces[0].what)]
+    elif single and found.pieces[0].label is None:
+        found.inferred.append(
+            "the file does not say after how many updates its weights are: they stand at epoch 1; --epoch says better"
+        )
+
+
+def _infer_task(found: Foreign, settings: dict[str, Any], weights: Arrays) -> None:
+    """Which task and which activation make the last weights answer rightly, where nobody says."""
+    tasks = [settings["task"]] if "task" in settings else LEARNABLE
+    acts = [settings["activation"]] if "activation" in settings else config.ACTIVATIONS
+    if len(tasks) == len(acts) == 1:
+        return
+    p = settings["p"]
+    rights: dict[tuple[str, str], int] = {}
+    for act in acts:
+        said, _ = pair_losses(weights, act, [TaskConfig(p=p)])
+        for task in tasks:
+            rights[task, act] = int((said == answers(np.arange(p * p), TaskConfig(task=task, p=p))).sum())
+    (task, act), most = max(rights.items(), key=lambda item: item[1])
+    chance, spread = p, np.sqrt(p)  # of p * p guesses, about p are right
+    clear = most > chance + 8 * spread and all(
+        most > chance + 2 * (count - chance) or one == (task, act) or one[0] == task for one, count in rights.items()
+    )
+    if clear:
+        if "task" not in settings:
+            settings["task"] = task
+            found.inferred.append(f"task {task}: {most / p**2:.1%} of all answers are right")
+        if "activation" not in settings:
+            plain = rights.get((task, "relu"), 0)
+            if plain >= 0.9 * most:
+                act = "relu"
+            settings["activation"] = act
+            found.inferred.append(f"activation {act}: {rights[task, act] / p**2:.1%} of all answers are right with it")
+
+
+def _matched(
+    found: Foreign, settings: dict[str, Any], strides: list[int], known: dict[str, Any], source: Path
+) -> tuple[int, int, Match | None]:
+    """By how much epochs are later here than there, the distance of test losses, and the split, so far as they show.
+
+    Where the losses say that labels mean something else than is usual for the form, they are believed.
+    """
+    if "p" not in settings:
+        return found.late, strides[0], None
+    p = settings["p"]
+    listed = found.pairs
+    if listed is not None:
+        try:
+            listed = check_split(listed.train, listed.test, p)
+        except SettingError as error:
+            raise NotImportable(
+                f"{source} cannot be imported: the pairs that it lists are no split ({error})."
+            ) from error
+        if len(listed.train) + len(listed.test) != p * p:
+            raise NotImportable(
+                f"{source} cannot be imported: it lists {len(listed.train) + len(listed.test)} pairs, and with p = {p} there are {p * p}."
+            )
+        if "data_seed" in known:
+            raise SettingError(
+                "data_seed", f"--data-seed makes no sense: {source.name} lists the pairs that were trained on"
+            )
+    named = _named(found, known)
+    chosen = _chosen(found)
+    if not chosen or (found.train is None and found.test is None):
+        trusted = None if listed is None else Match(listed, None, None, True, None, ())
+        if trusted is None and "data_seed" in known:
+            trusted = Match(splits.draw(named[0], p * p), named[0], None, True, None, ())
+            found.inferred.append(
+                "the split is the one that was asked for; there are no losses and weights to hold it against"
+            )
+        return found.late, strides[0], trusted
+    task = TaskConfig(task=settings.get("task", "add"), p=p)
+    biased = settings["biases"] == "mlp"
+    losses = []
+    for piece in chosen:
+        arrays, _ = read(piece.load(), piece.what)
+        losses.append(
+            pair_losses(arrays if biased else without_zero_biases(arrays), settings.get("activation", "relu"), [task])[
+                1
+            ][0]
+        )
+
+    several = len(found.pieces) > 1
+    lates = [found.late, 1 - found.late] if several and found.late in {0, 1} else [found.late]
+    tests = [found.late_test, 1 - found.late_test] if several or found.late_test else [0]
+    best: tuple[float, int, int, int, Match] | None = None
+    for late in lates:
+        for late_test in tests:
+            for stride in strides:
+                usual = (late, late_test, stride) == (lates[0], tests[0], strides[0])
+                anchors = _anchors(found, chosen, losses, late, late_test, stride)
+                if not any(anchor.sides for anchor in anchors):
+                    continue
+                match: Match | None
+                if listed is not None:
+                    match = splits.judge(anchors, listed, None)
+                elif "data_seed" in known:
+                    match = min(
+                        (splits.judge(anchors, splits.draw(rule, p * p), rule) for rule in named),
+                        key=lambda one: one.error or 0.0,
+                    )
+                else:
+                    match = splits.find(anchors, found.likely_rule, named, thorough=usual)
+                if match is not None and match.error is not None and (best is None or match.error < best[0] / 3):
+                    best = (match.error, late, late_test, stride, match)
+                if (
+                    match is not None
+                    and match.within
+                    and usual
+                    and match.error is not None
+                    and match.error < splits.EXACT / 10
+                ):
+                    break  # as good as it gets
+            else:
+                continue
+            break
+        else:
+            continue
+        break
+    if best is None:
+        found.inferred.append(
+            "which pairs were trained on is not known: no split that is looked for goes with the stored losses"
+        )
+        return found.late, strides[0], None
+    off, late, late_test, stride, match = best
+    if (late, late_test) != (found.late, found.late_test) and match.within:
+        found.contradicted.append(
+            "the losses say that labels of checkpoints or test losses mean another update there than is usual for this form: the losses are believed"
+        )
+        found.late_test = late_test
+    else:
+        late = found.late
+    _tell_match(found, match, known)
+    if listed is None and "data_seed" in known and not match.within:
+        raise SettingError(
+            "data_seed",
+            f"--data-seed {known['data_seed']} with --train-fraction {known['train_fraction']:g} is not the split of {source.name}: the losses of its "
+            f"weights are {np.expm1(off):.2g} times off from the stored ones",
+        )
+    return late, stride, match
+
+
+def _named(found: Foreign, known: dict[str, Any]) -> list[Rule]:
+    """The splits that hints or the source name."""
+    if "data_seed" not in known:
+        return found.rules
+    names = (
+        [known["split_rule"]] if "split_rule" in known else sorted(RULES, key=lambda name: name != found.likely_rule)
+    )
+    return [Rule(name, known["data_seed"], known["train_fraction"]) for name in names]
+
+
+def _chosen(found: Foreign) -> list[Piece]:
+    """A few checkpoints by which a split is known: where train and test loss differ most, and the first and the last."""
+    pieces = [piece for piece in found.pieces if piece.label is not None]
+    if len(pieces) <= ANCHORS:
+        return pieces
+
+    def apart(piece: Piece) -> float:
+        # Roughly, whatever the labels mean exactly: neighbouring epochs are alike.
+        sides = []
+        for curve in (found.train, found.test):
+            if curve is None or found.train is None:
+                return 0.0
+            at = int((piece.label or 0) * len(curve) / len(found.train))
+            sides.append(float(curve[at]) if at < len(curve) else np.nan)
+        gap = abs(np.log(sides[0] / sides[1])) if min(sides) > 0 else 0.0
+        return float(gap) if np.isfinite(gap) else 0.0
+
+    order = sorted(range(len(pieces)), key=lambda index: -apart(pieces[index]))[: ANCHORS - 2]
+    return [pieces[index] for index in sorted({0, len(pieces) - 1, *order})]
+
+
+def _anchors(
+    found: Foreign, chosen: Sequence[Piece], losses: Sequence[Series], late: int, late_test: int, stride: int
+) -> list[Anchor]:
+    """The chosen checkpoints with what is stored of them; losses of the very epoch where there are any, else what the
+    last ones before it lead to.
+    """
+    anchors = []
+    for piece, of_pairs in zip(chosen, losses, strict=True):
+        epoch = (piece.label or 0) + late
+        length = max(epoch + 1, 2)
+        test = _placed(
+            found.test,
+            stride,
+            late_test,
+            max(length, (len(found.test) - 1) * stride + late_test + 1 if found.test is not None else 0),
+        )
+        stored = {
+            "train": stored_at(found.train, epoch),
+            "test": stored_at(test if found.test is not None else None, epoch),
+        }
+        anchors.append(Anchor(epoch, of_pairs, {side: item for side, item in stored.items() if item is not None}))
+    exact = [
+        Anchor(one.epoch, one.losses, {side: item for side, item in one.sides.items() if item.exact}) for one in anchors
+    ]
+    return exact if any(one.sides for one in exact) else anchors
+
+
+def _placed(curve: Series | None, stride: int, late: int, epochs: int) -> Series:
+    """Losses at their epochs, (epochs + 1,); NaN where none was recorded."""
+    out = np.full(epochs + 1, np.nan)
+    if curve is not None:
+        at = np.arange(len(curve)) * stride + late
+        inside = at <= epochs
+        out[at[inside]] = curve[inside]
+    return out
+
+
+def _length(found: Foreign, pieces: Sequence[tuple[int, Piece]], stride: int) -> int:
+    """The last epoch of the run: of its losses or of its weights."""
+    train = 0 if found.train is None else len(found.train) - 1
+    test = 0 if found.test is None else (len(found.test) - 1) * stride + found.late_test
+    last = max(1, train, test, pieces[-1][0] if pieces else 0)
+    if last > MOST_EPOCHS:
+        raise NotImportable(
+            f"it cannot be imported: it says that it has {last} epochs, and a run here has at most {MOST_EPOCHS}."
+        )
+    return last
+
+
+def _tell_conversion(found: Foreign, late: int, stride: int, match: Match | None) -> None:
+    """Says what was done to epochs and layouts."""
+    if found.train is not None:
+        found.converted.append("train loss i there was measured before update i + 1: it is that of epoch i here")
+    if found.pieces and late and len(found.pieces) > 1:
+        found.converted.append(
+            "weights of epoch e there contain update e + 1 already: they are those of epoch e + 1 here"
+        )
+    if found.test is not None and found.late_test:
+        found.converted.append("test loss i there was measured after update i + 1: it is that of epoch i + 1 here")
+    if stride > 1:
+        found.converted.append(f"test losses there are of every {stride}th epoch, beginning with epoch 0")
+    if found.pieces:
+        raw = found.pieces[-1].load()
+        if transposed(raw):
+            found.converted.append(
+                "weights lay transposed there, and lie as in TransformerLens here; the causal mask was left out"
+            )
+        elif any(name.rsplit(".", 1)[-1] in {"mask", "IGNORE"} for name in raw):
+            found.converted.append("masks, IGNORE and biases that are zero were left out")
+    if match is not None and match.anchors and found.train is not None and len(found.pieces) == 1:
+        found.converted.append(
+            "the losses of the last weights themselves were not recorded there, and are left open here"
+        )
+
+
+def _tell_match(found: Foreign, match: Match, known: dict[str, Any]) -> None:
+    at = f"at {len(match.anchors)} checkpoint{'s' if len(match.anchors) > 1 else ''}"
+    off = f"within {np.expm1(match.error or 0):.2g} of the stored losses {at}"
+    if match.rule is None:
+        if match.within:
+            found.inferred.append(f"the split is listed there, and its losses are {off}")
+        else:
+            found.contradicted.append(
+                f"the split is listed there, but with it the losses of the weights are only {off}"
+            )
+        return
+    shown = f"seed {match.rule.seed}, share {match.rule.fraction:g}"
+    if match.chance is not None:
+        found.inferred.append(
+            f"the split is drawn by {RULES[match.rule.name]}: {shown}; its losses are {off}, as by chance {match.chance:.1g} others would be"
+        )
+    else:
+        found.inferred.append(f"the split is the one that was asked for ({shown}); its losses are {off}")
+    named = _named(found, known)
+    if named and match.rule not in named:
+        found.contradicted.append(
+            f"the source names seed {named[0].seed} and share {named[0].fraction:g}; the losses go with {shown}"
+        )
+
+
+def _fraction(match: Match) -> float:
+    """A share of train pairs of which the settings make exactly as many as there are."""
+    train, pairs = len(match.split.train), len(match.split.train) + len(match.split.test)
+    shares = [
+        *([match.rule.fraction] if match.rule else []),
+        round(train / pairs, 2),
+        train / pairs,
+        (train + 0.5) / pairs,
+    ]
+    return next(share for share in shares if 0 < share < 1 and int(share * pairs) == train)
+
+
+def _any_split(run: RunConfig) -> Split:
+    """What is stored as a split where nobody knows it: pairs in their order. `Project.known_split` is None then."""
+    pairs = np.arange(run.p**2)
+    return Split(pairs[: run.train_pairs], pairs[run.train_pairs :])
+
+
+def _segments(plan: _Plan) -> Iterator[Segment]:
+    """The run, stretch by stretch, each ending with a checkpoint; what comes after the last one at the end."""
+    series, start = plan.series, 0
+    nothing = State(0, {}, {}, {})
+    biased = plan.settings.biases == "mlp"
+
+    def stretch(stop: int, state: State, *, keep: bool) -> Segment:
+        open_ = np.full(stop + 1 - start, np.nan)
+        train, test = (values[start : stop + 1] for values in series)
+        return Segment(range(start, stop + 1), train, test, open_, open_, state, keep)
+
+    for epoch, piece in plan.pieces:
+        arrays, _ = read(piece.load(), piece.what)
+        if plan.state is not None and epoch == plan.state.epoch:
+            state = plan.state
+        else:
+            state = State(epoch, arrays if biased else without_zero_biases(arrays), {}, {})
+        yield stretch(epoch, state, keep=True)
+        start = epoch + 1
+    if start <= plan.settings.epochs:
+        yield stretch(plan.settings.epochs, nothing, keep=False)
+
+
+def _write(plan: _Plan, path: Path, *, overwrite: bool) -> None:
+    """The project file, whole or not at all."""
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        with ProjectWriter.create_imported(
+            beside, plan.settings, [epoch for epoch, _ in plan.pieces], plan.split, plan.imported, overwrite=True
+        ) as writer:
+            for segment in _segments(plan):
+                writer.append(segment)
+        if overwrite:
+            if os.path.lexists(path) and store.locked_by(path) is not None:
+                raise OpenElsewhere(f"{path} is being written to by another process: wait, or choose another name.")
+            beside.replace(path)
+        else:
+            _put(beside, path)
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _put(beside: Path, path: Path) -> None:
+    """Gives a file its name, unless that is taken meanwhile."""
+    try:
+        os.link(beside, path)  # unlike a rename, never over a file that appeared meanwhile
+    except FileExistsError:
+        raise AlreadyExists(f"{path} is there already and was left as it is: give another name.") from None
+    except OSError:  # a file system without links
+        beside.replace(path)
+
+
+def summary(imported: dict[str, Any]) -> str:
+    """What an import found, in one sentence."""
+    split = imported["split"]
+    known = "which pairs were trained on is not known"
+    if split is not None:
+        seed = "" if split["seed"] is None else f", seed {split['seed']}"
+        known = f"{split['train']} of {split['train'] + split['test']} pairs trained on{seed}"
+        if split["error"] is not None:
+            known += f", losses within {np.expm1(split['error']):.1g} of the stored ones"
+    parts = [f"imported from {visible(imported['source'])}, {imported['form']}", known]
+    if imported["contradicted"]:
+        parts.append(f"contradictions: {len(imported['contradicted'])}")
+    if imported["unknown"]:
+        parts.append(f"not known: {', '.join(imported['unknown'])}")
+    if not imported["resumable"]:
+        parts.append("it cannot be trained further")
+    return "; ".join(parts)
