@@ -12,7 +12,7 @@ from tdw import consistent
 from tdw.analyses import events as event_analysis
 from tdw.analyses import registry, runner
 from tdw.analyses.events import Event, Grokking
-from tdw.analyses.key_frequencies import CLUSTERS, DEFAULT_RULE, by_clusters
+from tdw.analyses.key_frequencies import DEFAULT_RULE, by_clusters
 from tdw.project import Project
 from tdw.store import FORMAT_VERSION
 
@@ -111,7 +111,7 @@ class Run(Project):
         if shares is None or not shares.rows:
             return None
         share = self.series("analysis/neuron_frequencies/share", shares.rows - 1, shares.rows)[0]
-        return KeyFrequencies("clusters", _listed(by_clusters(share, **CLUSTERS)))
+        return KeyFrequencies("clusters", _listed(by_clusters(share)))
 
     def key_frequencies(self) -> list[int] | None:
         """The frequencies of `keys`, or None."""

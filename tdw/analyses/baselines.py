@@ -85,7 +85,7 @@ def measured(view: View, quantities: list[str]) -> list[float]:
     found = {"neuron_share": 0.0 if view.dead.all() else view.share.max(axis=0)[~view.dead].mean(), "explained": np.nan}
     assigned = find("neuron_clusters")
     clusters = assigned.compute(view, **assigned.parameters)["frequency"]
-    found["clustered"] = np.mean(clusters > 0)
+    found["clustered"] = np.mean(np.greater(clusters, 0))
     found |= {name: float(value) for name, value in find("sparsity").compute(view).items()}
     if NEEDS["sum"](view.config) is None:
         found["explained"] = np.sum(view.logit_cosine**2)

@@ -158,7 +158,7 @@ def described(intervals: NDArray[np.int64], held: NDArray[np.uint8], names: list
         return None if pair[1] == NOT_REACHED else (int(pair[0]), int(pair[1]))
 
     return [
-        Event(name, LABELS.get(name, name), *map(interval, row), held=bool(still))
+        Event(name, LABELS.get(name, name), interval(row[0]), interval(row[1]), bool(still))
         for name, row, still in zip(names, intervals, held, strict=True)
     ]
 

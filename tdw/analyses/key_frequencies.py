@@ -10,7 +10,7 @@ from tdw.analyses.view import View
 
 RULES = ("logit_cosine", "neuron_map", "clusters", "embedding")
 DEFAULT_RULE = "logit_cosine"
-CLUSTERS = {"share": 0.7, "neurons": 0.1}
+SHARE, NEURONS = 0.7, 0.1
 
 
 @analysis(
@@ -21,7 +21,8 @@ CLUSTERS = {"share": 0.7, "neurons": 0.1}
     rules=list(RULES),
     cosine=0.005,
     of_largest=0.25,
-    **CLUSTERS,
+    share=SHARE,
+    neurons=NEURONS,
 )
 def key_frequencies(
     view: View, *, rules: list[str], cosine: float, of_largest: float, share: float, neurons: float
@@ -50,6 +51,6 @@ def _prominent(norms: NDArray[np.float64], of_largest: float) -> NDArray[np.bool
     return norms > of_largest * norms.max()
 
 
-def by_clusters(shares: NDArray[np.float32], share: float, neurons: float) -> NDArray[np.bool_]:
+def by_clusters(shares: NDArray[np.float32], share: float = SHARE, neurons: float = NEURONS) -> NDArray[np.bool_]:
     """The rule `clusters` on shares (K, neurons), (K,)."""
     return np.count_nonzero(shares >= share, axis=1) >= max(neurons * shares.shape[1], 1)

@@ -69,9 +69,9 @@ def test_what_cannot_change_is_refused(tiny_run):
     assert tdw.train(tiny_run, lr=1e-3) is True
 
 
-def test_analyses_are_stored_and_left_alone_when_current(tiny_run, monkeypatch):
+def test_analyses_are_stored_and_left_alone_when_current(tiny_run, tiny, monkeypatch):
     names = set(tdw.analyze(tiny_run))
-    assert names == {"embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary", "events"}
+    assert names == {item.name for item in registry_module.ANALYSES.values() if not item.unfit(tiny)}
     assert tdw.analyze(tiny_run) == []
     with tdw.open(tiny_run) as run:
         stored = run.analysis("neuron_clusters")
@@ -88,8 +88,9 @@ def test_analyses_are_stored_and_left_alone_when_current(tiny_run, monkeypatch):
     monkeypatch.setitem(registry_module.ANALYSES, item.name, changed)
     with tdw.open(tiny_run) as run:
         before = run.array_index()["analysis/neuron_clusters/frequency"]["version"]
-        assert [name for name, at in run.info()["analyses"].items() if at["stale"]] == ["neuron_clusters"]
-    assert tdw.analyze(tiny_run) == ["neuron_clusters"]
+        stale = {name for name, at in run.info()["analyses"].items() if at["stale"]}
+        assert stale == {"neuron_clusters", "frequency_lottery"}  # the second is computed from the first
+    assert tdw.analyze(tiny_run) == ["neuron_clusters", "frequency_lottery"]
     with tdw.open(tiny_run) as run:
         assert run.analysis("neuron_clusters").parameters == {"threshold": 0.5}
         assert run.array_index()["analysis/neuron_clusters/frequency"]["version"] != before
@@ -110,7 +111,7 @@ def test_an_interrupted_analysis_goes_on_where_it_was(tiny_run, monkeypatch):
         assert partial.checkpoints == run.checkpoints[:4]
     seen = []
     analyze(tiny_run, progress=seen.append)
-    assert [at.done for at in seen] == [6, 8, 9]
+    assert [at.done for at in seen if "neuron_frequencies" in at.names] == [6, 8, 9]
     with tdw.open(tiny_run) as run:
         assert run.analysis("neuron_frequencies").checkpoints == run.checkpoints
         assert np.array_equal(run.analysis("neuron_frequencies").arrays["share"][:4], partial.arrays["share"])
@@ -213,7 +214,7 @@ def test_a_new_schedule_holds_for_the_epochs_ahead(tiny, tmp_path):
         assert run.verify() == []
 
 
-def test_key_frequencies_are_those_a_tenth_of_the_neurons_follow(tmp_path):
+def test_key_frequencies_come_with_the_rule_that_found_them(tmp_path):
     path = tmp_path / "keys.tdw"
     settings = {"p": 11, "d_model": 8, "heads": 1, "d_mlp": 20, "epochs": 1, "train_fraction": 0.5, "checkpoints": ""}
     config = tdw.configure(**settings)
@@ -231,7 +232,15 @@ def test_key_frequencies_are_those_a_tenth_of_the_neurons_follow(tmp_path):
     tdw.train(path)
     with tdw.open(path) as run:
         assert run.key_frequencies() is None
+    tdw.analyze(path, only="neuron_frequencies")
+    with tdw.open(path) as run:
+        assert run.keys == ("clusters", [2, 4])  # what a tenth of the neurons follows
+        assert run.key_frequencies() == [2, 4]
     tdw.analyze(path)
     with tdw.open(path) as run:
-        assert run.key_frequencies() == [2, 4]
+        assert run.keys == ("logit_cosine", [])  # no neuron is connected to any logit
+        assert run.info()["key_frequencies"] == {"rule": "logit_cosine", "frequencies": []}
+        rules = run.analyses()["key_frequencies"].parameters["rules"]
+        stored = run.series("analysis/key_frequencies/key")[-1]
+        assert (np.flatnonzero(stored[rules.index("clusters")]) + 1).tolist() == [2, 4]
         assert run.analysis("neuron_clusters").arrays["count"][0].tolist() == [0, 3, 0, 16, 1]
