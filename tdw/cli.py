@@ -15,14 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tdw import __version__, config, schedule
+from tdw import __version__, config, schedule, told
 from tdw.errors import TdwError
 from tdw.text import json_text, visible
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from tdw.run import Run
 
 STOPPED = 130
 
@@ -185,7 +184,7 @@ def new_command(arguments: argparse.Namespace) -> None:
     from tdw import job
 
     job.create(arguments.file, settings, overwrite=arguments.force)
-    say(f"{arguments.file}: {_plan(settings)}. `tdw train {arguments.file}` trains it.")
+    say(f"{arguments.file}: {told.plan(settings)}. `tdw train {arguments.file}` trains it.")
 
 
 def train_command(arguments: argparse.Namespace) -> int:
@@ -199,12 +198,12 @@ def train_command(arguments: argparse.Namespace) -> int:
 
     if settings is not None:
         job.create(arguments.file, settings)
-        say(f"{arguments.file}: {_plan(settings)}.")
+        say(f"{arguments.file}: {told.plan(settings)}.")
         given = {}
     stop = _StopOnInterrupt()
     with stop, training_progress(visible(arguments.file.name)) as report:
         finished = job.train(arguments.file, progress=report, stop=stop, allow_drift=arguments.allow_drift, **given)
-    say(*_outcome(arguments.file, finished))
+    say(*told.outcome(arguments.file, finished))
     return 0 if finished else STOPPED
 
 
@@ -228,7 +227,7 @@ def info_command(arguments: argparse.Namespace) -> None:
         if arguments.json:
             say(*json_text(information, indent=2).split("\n"))
         else:
-            say(*_described(run, information))
+            say(*told.described(run, information))
 
 
 def note_command(arguments: argparse.Namespace) -> None:
@@ -238,7 +237,7 @@ def note_command(arguments: argparse.Namespace) -> None:
     given = (arguments.title, arguments.tag, arguments.remark)
     if given == (None, None, None):
         with Project.open(arguments.file) as project:
-            say(*_noted(project.notes) or [f"{arguments.file}: nothing is noted."])
+            say(*told.noted(project.notes) or [f"{arguments.file}: nothing is noted."])
     else:
         with ProjectWriter.open(arguments.file) as writer:
             writer.set_notes(*given)
@@ -327,7 +326,7 @@ def import_command(arguments: argparse.Namespace) -> None:
 
     hints = {name: getattr(arguments, name) for name in importing.HINTS}
     imported = importing.import_run(arguments.source, arguments.file, overwrite=arguments.force, **hints)
-    say(f"{arguments.file}: {importing.summary(imported)}.", *_imported(imported)[1:])
+    say(f"{arguments.file}: {importing.summary(imported)}.", *told.imported(imported)[1:])
 
 
 def export_command(arguments: argparse.Namespace) -> None:
@@ -356,12 +355,12 @@ def demo_command(arguments: argparse.Namespace) -> int:
     with stop, training_progress(visible(path.name)) as report:
         finished = job.train(path, progress=report, stop=stop)
     if not finished:
-        say(*_outcome(path, finished))
+        say(*told.outcome(path, finished))
         return STOPPED
     with analysis_progress(visible(path.name)) as report_analysis:
         analyze(path, progress=report_analysis)
     with open_run(path) as run:
-        say(*_learnt(run))
+        say(*told.learnt(run))
     say(f"The run is in {path.resolve()}")
     if not arguments.no_open:
         arguments.file = path
@@ -433,161 +432,3 @@ def _given(arguments: argparse.Namespace) -> dict[str, str]:
     """The settings that were typed, as text; their check is `configure`'s."""
     typed = {item.name: getattr(arguments, item.name, None) for item in config.settings()}
     return {name: text for name, text in typed.items() if text is not None}
-
-
-def _plan(settings: config.RunConfig) -> str:
-    cost = config.estimate(settings)
-    return (
-        f"{cost.checkpoints} checkpoints, {cost.megabytes:.1f} MB ({cost.analysed_megabytes:.1f} MB when analysed), "
-        f"{duration(cost.seconds)} of training on this machine"
-    )
-
-
-def duration(seconds: float) -> str:
-    """A time in words.
-
-    >>> duration(42), duration(600), duration(10_000)
-    ('about 42 s', 'about 10 min', 'about 2.8 h')
-    """
-    if seconds < 100:
-        return f"about {max(seconds, 1):.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 6_000 else f"about {seconds / 3600:.1f} h"
-
-
-def _outcome(path: Path, finished: bool) -> list[str]:
-    from tdw.run import open as open_run
-
-    with open_run(path) as run:
-        reached = (
-            f"{path}: {run.info()['epochs']} of {run.planned_epochs} epochs, {len(run.checkpoints)} checkpoints stored."
-        )
-        if not finished:
-            return [f"{reached} Stopped; `tdw train {path}` goes on.", *_drifted(run.drifts())]
-        return [reached, *_learnt(run), *_drifted(run.drifts())]
-
-
-def _learnt(run: Run) -> list[str]:
-    """What happened in a run, in sentences: never a number that was not reached."""
-    from tdw.analyses import events
-
-    found = {event.name: event for event in run.events()}
-
-    def line(verb: str, name: str) -> str:
-        event = found[name]
-        if event.first is None:
-            return f"{verb}: not reached ({event.label})"
-        return f"{verb}: at epoch {between(event.first)} ({event.label})"
-
-    lines = [line("memorised", events.MEMORISED), line("generalised", events.GENERALISED)]
-    if (keys := run.keys) is not None:
-        lines.append(f"key frequencies: {', '.join(map(str, keys.frequencies)) or 'none'} (rule {keys.rule})")
-    return lines
-
-
-def _network(settings: config.RunConfig) -> str:
-    """Kind and sizes of the network; what is as usual is not said."""
-    words = [] if settings.network == "transformer" else [settings.network]
-    if settings.network != "one-hot":
-        words += [f"d_model {settings.d_model}", f"{settings.heads} heads"]
-        if settings.d_head * settings.heads != settings.d_model:
-            words.append(f"d_head {settings.d_head}")
-    words.append(f"d_mlp {settings.d_mlp}")
-    usual = {"activation": "relu", "biases": "none", "classes": "answers"}
-    words += [f"{name} {getattr(settings, name)}" for name, value in usual.items() if getattr(settings, name) != value]
-    return " · ".join(words)
-
-
-def _origin(run: Run) -> list[str]:
-    """Which run this one branched off, and what it does otherwise."""
-    branched = run.branched
-    if branched is None:
-        return []
-    before, now = branched.get("settings", {}), run.config.to_json()
-    changed = [
-        f"{name.replace('_', ' ')} {config.as_text(now[name])} instead of {config.as_text(before[name])}"
-        for name in now
-        if name in before and name not in ("epochs", "checkpoints") and now[name] != before[name]
-    ]
-    line = f"branched off {branched.get('file')} at epoch {branched.get('at')}"
-    return [f"{line}: {', '.join(changed)}" if changed else line]
-
-
-def _imported(imported: dict[str, Any] | None) -> list[str]:
-    """Where a run was imported from and what was concluded, in lines."""
-    if imported is None:
-        return []
-    lines = [f"imported from {imported['source']}: {imported['form']}"]
-    for what in ("inferred", "converted", "contradicted"):
-        lines += [f"{what}: {sentence}" for sentence in imported[what]]
-    if imported["split"] is None:
-        lines.append("split: not known")
-    if imported["unknown"]:
-        lines.append(f"not known: {', '.join(imported['unknown'])}")
-    if imported["why_not"]:
-        lines.append(f"it cannot be trained further: {imported['why_not']}")
-    return lines
-
-
-def _drifted(sentences: Sequence[str]) -> list[str]:
-    return [f"does not repeat itself: {sentence}" for sentence in sentences]
-
-
-def between(interval: tuple[int, int]) -> str:
-    """An interval in which something was crossed, in words.
-
-    >>> between((125, 126)), between((590, 600))
-    ('126', '591 to 600')
-    """
-    low, high = interval
-    return str(high) if high - low <= 1 else f"{low + 1} to {high}"
-
-
-def _noted(notes: dict[str, Any]) -> list[str]:
-    """What is noted about a run, in lines; a remark's own lines stand below each other."""
-    lines = [f"title: {notes['title']}"] if notes["title"] else []
-    if notes["tags"]:
-        lines.append(f"tags: {', '.join(notes['tags'])}")
-    if notes["remark"]:
-        first, *more = notes["remark"].split("\n")
-        lines += [f"remark: {first}", *(f"        {line}" for line in more)]
-    return lines
-
-
-def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
-    """The settings that a reader asks for first; of an imported run, those that are known."""
-    shown = {
-        "task": settings.task,
-        "p": f"mod {settings.p}",
-        "d_model": _network(settings),
-        "train_fraction": f"{settings.train_fraction:.0%} of the pairs in training",
-        "lr": f"lr {settings.lr:g}",
-        "weight_decay": f"weight decay {settings.weight_decay:g}",
-    }
-    said = {"d_model": "network not known", "train_fraction": "share of the pairs in training not known"}
-    parts = [said.get(name, f"{name} not known") if name in unknown else text for name, text in shown.items()]
-    return " · ".join([" ".join(parts[:2]), *parts[2:]])
-
-
-def _described(run: Run, information: dict[str, Any]) -> list[str]:
-    settings = run.config
-    stored = information["analyses"]
-    results = ", ".join(name + (" (stale)" if item["stale"] else "") for name, item in stored.items())
-    lines = [
-        f"{run.path}: {information['state']}, {information['epochs']} of {information['planned_epochs']} epochs, "
-        f"{information['size_bytes'] / 1e6:.1f} MB",
-        _settings_line(settings, (run.imported or {}).get("unknown", [])),
-        *_noted(information),
-        *_origin(run),
-        *_imported(run.imported),
-    ]
-    if run.checkpoints:
-        lines.append(f"checkpoints ({len(run.checkpoints)}): {', '.join(map(str, run.checkpoints))}")
-    if information["train_loss"] is not None:
-        for side in ("train", "test"):
-            loss, accuracy = information[f"{side}_loss"], information[f"{side}_accuracy"]
-            if loss is not None:
-                right = "" if accuracy is None else f", accuracy {accuracy:.4f}"
-                lines.append(f"{side} loss {loss:.4g}{right}")
-        lines += _learnt(run)
-    lines += _drifted(information["drift"])
-    return [*lines, f"results: {results or 'none; `tdw analyze` makes them'}"]

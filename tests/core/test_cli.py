@@ -11,7 +11,7 @@ import time
 import pytest
 
 import tdw
-from tdw import cli, config
+from tdw import config, told
 
 SMALL = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--train-fraction", "0.5"]
 
@@ -147,7 +147,7 @@ def test_help_needs_no_heavy_library():
 
 
 def test_times_in_words():
-    assert [cli.duration(s) for s in (0.2, 42, 600, 10_000)] == [
+    assert [told.duration(s) for s in (0.2, 42, 600, 10_000)] == [
         "about 1 s",
         "about 42 s",
         "about 10 min",

@@ -37,7 +37,7 @@ FLOW = [
     {"panels"},
     {"viewer"},
     {"app"},
-    {"progress"},
+    {"progress", "told"},
     {"cli"},
     {"__main__"},
 ]
