@@ -23,7 +23,16 @@ from numpy.typing import NDArray
 
 from tdw import blobs, closed_form, config, consistent, notes, store
 from tdw.config import RunConfig
-from tdw.errors import AnalysisNotFound, CannotWrite, CheckpointNotFound, Damaged, Drift, SettingError, UnknownName
+from tdw.errors import (
+    AnalysisNotFound,
+    CannotWrite,
+    CheckpointNotFound,
+    Damaged,
+    Drift,
+    ProjectError,
+    SettingError,
+    UnknownName,
+)
 from tdw.segment import Arrays, Segment, Series, State
 from tdw.tasks import Split
 from tdw.weights import mismatch, shapes
@@ -368,6 +377,10 @@ class Project:
 
     def resume_state(self) -> State:
         """The newest stored state. Raises Damaged, ProjectError where there is none."""
+        if self.imported is not None and self._store.commit.resume_epoch < 0:
+            raise ProjectError(
+                f"{self.path} cannot be trained further: it was imported, and {self.imported.get('why_not') or 'no state of its optimizer is stored'}"
+            )
         epoch, blob = self._store.resume()
         state = blobs.unpack_state(epoch, blob)
         for part in (state.weights, state.exp_avg, state.exp_avg_sq):
@@ -457,7 +470,7 @@ class ProjectWriter(Project):
         self._store.append(
             losses={name: values[again:] for name, values in _series(segment).items()},
             checkpoint=checkpoint,
-            resume=(state.epoch, blobs.pack_state(state)),
+            resume=(state.epoch, blobs.pack_state(state)) if state.exp_avg else None,
         )
 
     def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Mapping[str, Any]]) -> None:

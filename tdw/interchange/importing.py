@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tdw import config, store
+from tdw import config
 from tdw.config import RunConfig, TaskConfig
-from tdw.errors import AlreadyExists, CannotWrite, NotImportable, OpenElsewhere, SettingError, UnknownName
+from tdw.errors import AlreadyExists, CannotWrite, NotImportable, SettingError, UnknownName
 from tdw.interchange import optimizer, splits, state_dicts, workbench
 from tdw.interchange.foreign import RULES, Foreign, Piece, Rule
 from tdw.interchange.layouts import MLP_BIASES, Kind, read, transposed, without_zero_biases
@@ -25,6 +25,7 @@ from tdw.interchange.splits import Anchor, Match, pair_losses, stored_at
 from tdw.project import ProjectWriter
 from tdw.schedule import text_of
 from tdw.segment import Arrays, Segment, Series, State
+from tdw.store.beside import built_beside
 from tdw.tasks import Split, answers, check_split
 from tdw.text import cut, visible
 
@@ -105,6 +106,8 @@ def _checked(hints: dict[str, Any]) -> dict[str, Any]:
 def _refuse_target(source: Path, path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise CannotWrite(f"{path} cannot be written: it is a folder. Give the name of a file in it.")
+    if not path.absolute().parent.is_dir():
+        raise CannotWrite(f"{path} cannot be written: there is no folder {path.parent}. Make it first, or give another.")
     if os.path.lexists(path) and not overwrite:
         raise AlreadyExists(
             f"{path} is there already and was left as it is: choose another name, or --force to replace it."
@@ -582,33 +585,13 @@ def _segments(plan: _Plan) -> Iterator[Segment]:
 
 def _write(plan: _Plan, path: Path, *, overwrite: bool) -> None:
     """The project file, whole or not at all."""
-    beside = path.with_name(f"{path.name}.part")
-    try:
-        with ProjectWriter.create_imported(
-            beside, plan.settings, [epoch for epoch, _ in plan.pieces], plan.split, plan.imported, overwrite=True
-        ) as writer:
-            for segment in _segments(plan):
-                writer.append(segment)
-        if overwrite:
-            if os.path.lexists(path) and store.locked_by(path) is not None:
-                raise OpenElsewhere(f"{path} is being written to by another process: wait, or choose another name.")
-            beside.replace(path)
-        else:
-            _put(beside, path)
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _put(beside: Path, path: Path) -> None:
-    """Gives a file its name, unless that is taken meanwhile."""
-    try:
-        os.link(beside, path)  # unlike a rename, never over a file that appeared meanwhile
-    except FileExistsError:
-        raise AlreadyExists(f"{path} is there already and was left as it is: give another name.") from None
-    except OSError:  # a file system without links
-        beside.replace(path)
+    epochs = [epoch for epoch, _ in plan.pieces]
+    with (
+        built_beside(path, overwrite=overwrite) as part,
+        ProjectWriter.create_imported(part, plan.settings, epochs, plan.split, plan.imported, overwrite=True) as writer,
+    ):
+        for segment in _segments(plan):
+            writer.append(segment)
 
 
 def summary(imported: dict[str, Any]) -> str:

@@ -1,0 +1,396 @@
+"""Files of Nanda's grokking code: what is read, what is inferred, what is said of it."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tdw
+from tdw.errors import NotImportable, ProjectError, SettingError
+from tests.interchange import elsewhere
+
+FOREIGN = Path(os.environ.get("TDW_FOREIGN", Path(__file__).parents[3] / "shared" / "foreign"))
+
+
+@pytest.fixture
+def trainer():
+    return elsewhere.nanda()
+
+
+def brought(value, folder, **hints):
+    """What an import says, and the run; `value` is what torch.save wrote."""
+    path = folder / "run.tdw"
+    imported = tdw.import_run(elsewhere.saved(value, folder / "theirs.pth"), path, **hints)
+    return imported, tdw.open(path)
+
+
+def test_the_last_weights(trainer, tmp_path):
+    imported, run = brought(trainer.final(), tmp_path)
+    assert imported["split"]["seed"] == 3
+    assert "random.shuffle" in imported["split"]["rule"]
+    assert imported["split"]["error"] < 0.05  # the last weights have had one more update than the last losses
+    assert imported["split"]["chance"] < 0.01
+    assert (imported["unknown"], imported["contradicted"], imported["resumable"]) == (["model_seed"], [], True)
+    with run:
+        assert run.imported == imported
+        settings = run.config
+        assert (settings.p, settings.d_model, settings.heads, settings.d_head, settings.d_mlp) == (11, 16, 2, 8, 24)
+        assert (settings.task, settings.activation, settings.biases, settings.classes) == (
+            "add",
+            "relu",
+            "mlp",
+            "tokens",
+        )
+        assert (settings.lr, settings.weight_decay, settings.betas, settings.warmup) == (5e-3, 0.5, (0.9, 0.98), 10)
+        assert (settings.data_seed, settings.train_fraction, settings.epochs) == (3, 0.5, 120)
+        assert run.known_split.train.tolist() == trainer.train.tolist()
+        assert run.known_split.test.tolist() == trainer.test.tolist()
+        # Entry i was measured before update i + 1; the weights contain all updates, and their loss was never measured.
+        assert run.train_loss[:-1].tolist() == trainer.train_losses
+        assert run.test_loss[:-1].tolist() == trainer.test_losses
+        assert np.isnan([run.train_loss[-1], run.test_loss[-1]]).all()
+        assert np.isnan(run.train_accuracy).all()
+        assert (run.checkpoints, run.state) == ([120], "finished")
+        found = elsewhere.loss_here(run, 120, run.split.train)
+        assert found == pytest.approx(trainer.loss(trainer.train).item(), rel=1e-4)
+        theirs = trainer.model.state_dict()
+        weights = run.weights(120)
+        assert np.array_equal(weights["embed.W_E"], theirs["embed.W_E"].numpy().T)
+        heads_of_o = [weights["blocks.0.attn.W_O"][head].T for head in range(2)]
+        assert np.array_equal(np.concatenate(heads_of_o, 1), theirs["blocks.0.attn.W_O"].numpy())
+        assert run.verify() == []
+
+
+def test_training_goes_on_as_theirs_would(tmp_path):
+    trainer = elsewhere.trained()
+    path = tmp_path / "run.tdw"
+    tdw.import_run(elsewhere.saved(trainer.final(), tmp_path / "theirs.pth"), path)
+    tdw.train(path, epochs=160)
+    for _ in range(40):
+        trainer.epoch()
+    with tdw.open(path) as run:
+        assert run.checkpoints == [120, 160]
+        assert np.allclose(run.train_loss[121:160], trainer.train_losses[121:160], rtol=1e-4)
+        assert np.allclose(run.test_loss[130:160:10], trainer.test_losses[130:160:10], rtol=1e-3)
+        there = trainer.model.state_dict()
+        assert np.allclose(run.weights(160)["embed.W_E"], there["embed.W_E"].numpy().T, atol=1e-4)
+        assert np.allclose(run.weights(160)["blocks.0.mlp.b_in"], there["blocks.0.mlp.b_in"].numpy(), atol=1e-4)
+        assert not np.allclose(run.weights(160)["embed.W_E"], run.weights(120)["embed.W_E"], atol=1e-2)
+        assert [item["from_epoch"] for item in run.environments] == [0, 120]
+
+
+def test_many_checkpoints(trainer, tmp_path):
+    imported, run = brought(elsewhere.many(trainer), tmp_path)
+    assert imported["split"]["error"] < 1e-4
+    assert not imported["resumable"]
+    with run:
+        assert run.checkpoints == [epoch + 1 for epoch in trainer.stored]
+        assert run.known_split.train.tolist() == trainer.train.tolist()
+        for epoch in (21, 101):
+            assert elsewhere.loss_here(run, epoch, trainer.train.numpy()) == pytest.approx(
+                run.train_loss[epoch], rel=1e-4
+            )
+            assert elsewhere.loss_here(run, epoch, trainer.test.numpy()) == pytest.approx(
+                run.test_loss[epoch], rel=1e-4
+            )
+            assert np.array_equal(run.weights(epoch)["embed.W_E"], trainer.stored[epoch - 1]["embed.W_E"].numpy().T)
+        assert "model_seed" in imported["unknown"]
+    with pytest.raises(ProjectError, match=r"cannot be trained further: it was imported, and no state of an optimizer"):
+        tdw.train(run.path, epochs=200)
+
+
+def test_labels_that_mean_something_else_are_found_out(trainer, tmp_path):
+    imported, run = brought(elsewhere.many(trainer, trainer.before), tmp_path)
+    assert any("mean another update" in sentence for sentence in imported["contradicted"])
+    assert run.checkpoints == list(trainer.before)
+    assert elsewhere.loss_here(run, 20, trainer.train.numpy()) == pytest.approx(run.train_loss[20], rel=1e-4)
+    run.close()
+
+
+def test_test_losses_of_every_tenth_epoch(trainer, tmp_path):
+    theirs = elsewhere.many(trainer) | {"test_losses": trainer.test_losses[::10]}
+    imported, run = brought(theirs, tmp_path)
+    recorded = np.flatnonzero(~np.isnan(run.test_loss))
+    assert recorded.tolist() == list(range(0, 120, 10))
+    assert run.test_loss[recorded].tolist() == trainer.test_losses[::10]
+    assert run.config.evaluate_every == 10
+    assert any("every 10th epoch" in sentence for sentence in imported["converted"])
+    assert run.known_split.train.tolist() == trainer.train.tolist()
+    run.close()
+
+
+def test_a_stride_that_is_no_usual_one_is_told_by_a_hint(trainer, tmp_path):
+    theirs = elsewhere.many(trainer) | {"test_losses": trainer.test_losses[::7]}
+    _, run = brought(theirs, tmp_path, test_stride=7)
+    assert np.flatnonzero(~np.isnan(run.test_loss)).tolist() == list(range(0, 120, 7))
+    run.close()
+    with pytest.raises(SettingError, match=r"--test-stride 50 cannot be: 18 test losses that far apart"):
+        brought(theirs, tmp_path / "..", test_stride=50)
+
+
+def test_the_optimizer_is_right_where_the_config_contradicts_it(trainer, tmp_path):
+    theirs = trainer.final() | {"config": trainer.config | {"weight_decay": 1.0, "d_model": 99, "num_epochs": 50_000}}
+    imported, run = brought(theirs, tmp_path)
+    said = " / ".join(imported["contradicted"])
+    assert "weight_decay 1, and the optimizer used 0.5: the optimizer is right" in said
+    assert "d_model 99, and the weights have 16: the weights are right" in said
+    assert "plans 50000 epochs, and 120 train losses were recorded" in said
+    assert (run.config.weight_decay, run.config.d_model) == (0.5, 16)
+    run.close()
+
+
+def test_a_seed_in_the_config_that_is_not_the_one_of_the_split(trainer, tmp_path):
+    imported, run = brought(elsewhere.many(trainer) | {"config": trainer.config | {"seed": 8}}, tmp_path)
+    assert run.known_split.train.tolist() == trainer.train.tolist()
+    assert any("names seed 8" in sentence for sentence in imported["contradicted"])
+    run.close()
+
+
+def test_a_split_drawn_by_torch(tmp_path):
+    trainer = elsewhere.nanda(rule="torch", seed=598, fraction=0.3)
+    imported, run = brought(elsewhere.many(trainer) | {"config": {}}, tmp_path)
+    assert (imported["split"]["seed"], run.config.train_fraction) == (598, 0.3)
+    assert "randperm" in imported["split"]["rule"]
+    assert run.known_split.train.tolist() == trainer.train.tolist()
+    run.close()
+
+
+@pytest.mark.parametrize(("fn", "task"), [("subtract", "subtract"), ("x2xyy2", "x2+xy+y2")])
+@pytest.mark.parametrize("stated", [True, False])
+def test_other_tasks(fn, task, stated, tmp_path):
+    trainer = elsewhere.nanda(fn=fn, epochs=200)
+    theirs = trainer.final() | ({"config": trainer.config} if stated else {})
+    imported, run = brought(theirs, tmp_path)
+    assert run.config.task == task
+    assert any(sentence.startswith(f"task {task}") for sentence in imported["inferred"]) == (not stated)
+    assert run.known_split.train.tolist() == trainer.train.tolist()
+    run.close()
+
+
+def test_a_split_that_nobody_would_guess_is_not_known(tmp_path):
+    trainer = elsewhere.nanda(seed=987_654_321)
+    imported, run = brought(trainer.final(), tmp_path)
+    assert imported["split"] is None
+    assert run.known_split is None
+    assert not imported["resumable"]
+    assert "nobody knows which pairs" in imported["why_not"]
+    assert {"data_seed", "train_fraction"} <= set(imported["unknown"])
+    run.close()
+
+
+def test_a_split_is_told_by_hints_and_held_against_the_losses(tmp_path):
+    trainer = elsewhere.nanda(seed=987_654_321)
+    with pytest.raises(SettingError, match=r"--data-seed 5 with --train-fraction 0.5 is not the split of theirs.pth"):
+        brought(trainer.final(), tmp_path, data_seed=5, train_fraction=0.5)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["theirs.pth"]
+    imported, run = brought(trainer.final(), tmp_path, data_seed="987654321", train_fraction="0.5")
+    assert run.known_split.train.tolist() == trainer.train.tolist()
+    assert imported["split"]["error"] < 0.05
+    assert imported["resumable"]
+    run.close()
+
+
+def test_the_pairs_that_a_file_lists(trainer, tmp_path):
+    listed = {
+        f"{name}_data": [(int(pair) // 11, int(pair) % 11, 11) for pair in side]
+        for name, side in (("train", trainer.train), ("test", trainer.test))
+    }
+    imported, run = brought(elsewhere.many(trainer) | {"config": {}} | listed, tmp_path)
+    assert run.known_split.train.tolist() == trainer.train.tolist()
+    assert imported["split"]["rule"] == "listed in the file"
+    assert imported["split"]["error"] < 1e-4
+    assert "data_seed" in imported["unknown"]
+    run.close()
+    swapped = {"train_data": listed["test_data"], "test_data": listed["train_data"]}
+    (tmp_path / "other").mkdir()
+    imported, run = brought(elsewhere.many(trainer) | {"config": {}} | swapped, tmp_path / "other")
+    assert any("the losses of the weights are only within" in sentence for sentence in imported["contradicted"])
+    run.close()
+
+
+def shapes_of_a_list(losses):
+    return [
+        losses,
+        tuple(losses),
+        [torch.tensor(x, dtype=torch.float64) for x in losses],
+        [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in losses],
+        torch.tensor(losses, dtype=torch.float64),
+    ]
+
+
+@pytest.mark.parametrize("shape", range(5))
+def test_losses_of_any_shape(trainer, tmp_path, shape):
+    theirs = trainer.final()
+    theirs["train_losses"] = shapes_of_a_list(trainer.train_losses)[shape]
+    theirs["model"] = {
+        name: tensor.clone().requires_grad_(tensor.dtype.is_floating_point) for name, tensor in theirs["model"].items()
+    }
+    _, run = brought(theirs, tmp_path)
+    assert run.train_loss[:-1].tolist() == trainer.train_losses
+    run.close()
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_tensors_that_lay_on_a_graphics_card(trainer, tmp_path, legacy):
+    source = elsewhere.saved(trainer.final(), tmp_path / "cpu.pth", _use_new_zipfile_serialization=not legacy)
+    tagged = tmp_path / "cuda.pth"
+    if legacy:
+        tagged.write_bytes(source.read_bytes().replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"))
+    else:
+        with zipfile.ZipFile(source) as old, zipfile.ZipFile(tagged, "w") as new:
+            for entry in old.infolist():
+                data = old.read(entry)
+                if entry.filename.endswith("data.pkl"):
+                    assert b"X\x03\x00\x00\x00cpu" in data
+                    data = data.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")
+                new.writestr(entry.filename, data)
+    tdw.import_run(tagged, tmp_path / "run.tdw")
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert np.array_equal(run.weights(120)["embed.W_E"], trainer.model.state_dict()["embed.W_E"].numpy().T)
+
+
+def test_losses_alone(trainer, tmp_path):
+    theirs = {"train_losses": trainer.train_losses, "test_losses": trainer.test_losses}
+    imported, run = brought(theirs, tmp_path)
+    assert "losses alone" in imported["form"]
+    assert {"p", "task", "d_model", "lr", "data_seed"} <= set(imported["unknown"])
+    assert (run.checkpoints, run.known_split, run.state) == ([], None, "finished")
+    assert run.train_loss.tolist() == trainer.train_losses
+    assert run.test_loss.tolist() == trainer.test_losses
+    assert run.verify() == []
+    assert next(event for event in run.events() if event.name == "peak").first is not None
+    run.close()
+    assert "events" in tdw.analyze(run.path)
+    with tdw.open(run.path) as run:
+        assert run.info()["imported"] == imported
+    (tmp_path / "told").mkdir()
+    imported, run = brought(theirs, tmp_path / "told", p=11, task="add")
+    assert run.config.p == 11
+    assert {"p", "task"} & set(imported["unknown"]) == set()
+    run.close()
+
+
+def test_a_folder_as_that_code_writes_it_while_it_trains(trainer, tmp_path):
+    folder = tmp_path / "grok_1"
+    folder.mkdir()
+    sides = {
+        f"{name}_data": [(int(pair) // 11, int(pair) % 11, 11) for pair in side]
+        for name, side in (("train", trainer.train), ("test", trainer.test))
+    }
+    elsewhere.saved({"model": trainer.before[0], **sides}, folder / "init.pth")
+    for epoch, state in trainer.stored.items():
+        elsewhere.saved(
+            {
+                "model": state,
+                "train_loss": trainer.train_losses[epoch],
+                "test_loss": trainer.test_losses[epoch],
+                "epoch": epoch,
+            },
+            folder / f"{epoch}.pth",
+        )
+    tdw.import_run(folder, tmp_path / "part.tdw")
+    with tdw.open(tmp_path / "part.tdw") as run:
+        assert run.checkpoints == [0, *(epoch + 1 for epoch in trainer.stored)]
+        assert np.flatnonzero(~np.isnan(run.train_loss)).tolist() == list(trainer.stored)
+    elsewhere.saved(trainer.final() | {"epoch": 120}, folder / "final.pth")
+    imported = tdw.import_run(folder, tmp_path / "run.tdw")
+    assert imported["resumable"]
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert run.checkpoints == [0, *(epoch + 1 for epoch in trainer.stored), 120]
+        assert run.known_split.train.tolist() == trainer.train.tolist()
+        assert run.train_loss[:-1].tolist() == trainer.train_losses
+
+
+def spoiled(optimizer, kind):
+    group = optimizer["param_groups"][0]
+    if kind == "amsgrad":
+        group["amsgrad"] = True
+    elif kind == "eps":
+        group["eps"] = 1e-6
+    elif kind == "adam":
+        group["decoupled_weight_decay"] = False
+    elif kind == "lr":
+        group["lr"] = group["initial_lr"] / 2
+    elif kind == "steps":
+        optimizer["state"][0]["step"] = torch.tensor(7.0)
+    elif kind == "shape":
+        optimizer["state"][0]["exp_avg"] = torch.zeros(3, 3)
+    elif kind == "nan":
+        optimizer["state"][2]["exp_avg_sq"][0, 0, 0] = torch.nan
+    elif kind == "missing":
+        del optimizer["state"][4]
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("amsgrad", "another than this program's AdamW"),
+        ("eps", "another than this program's AdamW"),
+        ("adam", "the optimizer is Adam"),
+        ("lr", "followed a schedule"),
+        ("steps", "did not count the same number of updates"),
+        ("shape", "another shape than its weight"),
+        ("nan", "not finite"),
+        ("missing", "are not those of the network"),
+    ],
+)
+def test_an_optimizer_that_training_cannot_go_on_with(trainer, tmp_path, kind, sentence):
+    theirs = trainer.final()
+    spoiled(theirs["optimizer"], kind)
+    imported, run = brought(theirs, tmp_path)
+    assert not imported["resumable"]
+    assert sentence in imported["why_not"]
+    assert run.checkpoints == [120]
+    run.close()
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    if not (FOREIGN / "mod_addition_no_wd.pth").is_file():
+        pytest.skip(f"the public file of the grokking code is not at {FOREIGN}")
+    path = tmp_path_factory.mktemp("foreign") / "run.tdw"
+    imported = tdw.import_run(FOREIGN / "mod_addition_no_wd.pth", path)
+    return path, imported, json.loads((FOREIGN / "mod_addition_no_wd.json").read_text())
+
+
+def test_a_public_file(foreign):
+    path, imported, figures = foreign
+    split = figures["split"]
+    assert (imported["split"]["seed"], imported["split"]["train"], imported["split"]["test"]) == (
+        split["seed"], split["n_train"], split["n_test"],
+    )  # fmt: skip
+    assert imported["split"]["error"] < 1e-4
+    assert imported["split"]["chance"] < 1e-4
+    with tdw.open(path) as run:
+        assert run.config.train_fraction == split["frac"]
+        assert run.train_loss[4999] == figures["stored_last_train"]
+        assert run.test_loss[4999] == figures["stored_last_test"]
+        assert len(run.train_loss) == figures["n_train_losses"] + 1
+        assert elsewhere.loss_here(run, 5000, run.split.train) == pytest.approx(figures["loss_train_114way"], rel=1e-3)
+        assert elsewhere.loss_here(run, 5000, run.split.test) == pytest.approx(figures["loss_test_114way"], rel=1e-3)
+        for name, sum_of_squares in figures["sum_sq_weights"].items():
+            assert float((run.weights(5000)[name].astype(float) ** 2).sum()) == pytest.approx(sum_of_squares, abs=1e-3)
+        peak = next(event for event in run.events() if event.name == "peak")
+        assert peak.first[1] == figures["curve"]["test_peak_epoch"]
+
+
+def test_a_public_file_goes_on(foreign, tmp_path):
+    path, imported, _ = foreign
+    assert imported["resumable"]
+    copy = tmp_path / "copy.tdw"
+    copy.write_bytes(path.read_bytes())
+    tdw.train(copy, epochs=5003)
+    with tdw.open(copy) as run:
+        # The recorded losses fell by 2.9e-4 an update, and go on doing so.
+        falls = np.diff(np.log(run.train_loss[[4998, 4999, 5001, 5002, 5003]])) / [1, 2, 1, 1]
+        assert np.allclose(falls, falls[0], rtol=0.05)
+
+
+def test_what_is_no_such_file(tmp_path):
+    with pytest.raises(NotImportable, match="answers"):
+        brought(elsewhere.nanda().final() | {"config": {"fn_name": "rand"}}, tmp_path)
