@@ -54,20 +54,13 @@ def analyze(
                 raise NotApplicable(project.path, item.name, why)
         wanted = with_sources(named) if named else [item for item in ordered() if not unfit(item, project)]
         done: list[str] = []
-        for pass_of in ("keys", "checkpoint", "run"):
-            group = [item for item in wanted if _pass(item) == pass_of]
+        for per in ("checkpoint", "run"):
+            group = [item for item in wanted if item.per == per]
             due = [item for item in group if (force and (item in named or not named)) or not is_current(item, project)]
             if due:
                 _compute(project, due, force=force, progress=progress)
             done += [item.name for item in due]
         return done
-
-
-def _pass(item: Analysis) -> str:
-    """When an analysis is computed: those of checkpoints that need only the network, those that need the key frequencies
-    of the last of them, those of the whole run.
-    """
-    return "run" if item.per == "run" else "checkpoint" if item.final_keys else "keys"
 
 
 def unfit(item: Analysis, project: Project) -> str | None:
@@ -106,21 +99,23 @@ def is_current(item: Analysis, project: Project) -> bool:
     if item.per == "run":
         stamp = _stamp(item, len(project.epochs), len(project.checkpoints))
         return stored.rows == 1 and stored.parameters["computed"] == stamp
-    return stored.rows == len(project.checkpoints) and _by_these_keys(item, project)
+    if stored.rows != len(project.checkpoints):
+        return False
+    return not item.final_keys or _by_these_keys(item, project, final_key(project))
 
 
-def _by_these_keys(item: Analysis, project: Project) -> bool:
-    """Whether all stored rows were measured by the key frequencies that the last checkpoint has now."""
-    if not item.final_keys:
-        return True
-    used = project.series(f"analysis/{item.name}/final_key")
-    return bool((used == final_key(project)).all())
+def _by_these_keys(item: Analysis, project: Project, keys: NDArray[np.uint8]) -> bool:
+    """Whether all stored rows were measured by these key frequencies of the last checkpoint."""
+    return bool((project.series(f"analysis/{item.name}/final_key") == keys).all())
 
 
 def final_key(project: Project) -> NDArray[np.uint8]:
-    """Which frequencies are key ones at the last analysed checkpoint, (rule, frequency), as stored."""
-    rows = project.analyses()["key_frequencies"].rows
-    return project.series("analysis/key_frequencies/key", rows - 1, rows)[0]
+    """Which frequencies are key ones at the last checkpoint, (rule, frequency): as stored, or computed."""
+    item, last = find("key_frequencies"), len(project.checkpoints)
+    stored = project.analyses().get(item.name)
+    if stored is not None and _same(item, stored) and stored.rows == last:
+        return project.series(f"analysis/{item.name}/key", last - 1, last)[0]
+    return evaluate(item, View(project.config, project.weights_at(last - 1)), project.config)["key"]
 
 
 def is_stale(item: Analysis, stored: store.StoredAnalysis) -> bool:
@@ -171,12 +166,18 @@ def _compute(
 ) -> None:
     started = time.monotonic()
     stored = project.analyses()
+    keys = final_key(project) if any(item.final_keys for item in due) else None
     # A plan equal to the stored one keeps its rows, so what must be computed anew is removed in the same change.
     old = {
         item.name
         for item in due
         if item.name in stored
-        and (force or item.per == "run" or not _same(item, stored[item.name]) or not _by_these_keys(item, project))
+        and (
+            force
+            or item.per == "run"
+            or not _same(item, stored[item.name])
+            or (item.final_keys and not _by_these_keys(item, project, keys))
+        )
     }
     there_are = {"recorded": len(project.epochs), "checkpoints": len(project.checkpoints)}
     room = max(len(project.planned_checkpoints), len(project.checkpoints), 1)
@@ -195,7 +196,6 @@ def _compute(
     names = tuple(item.name for item in due)
     epochs = project.checkpoints
     settings = project.config
-    keys = final_key(project) if any(item.final_keys for item in of_checkpoints) else None
     waiting: dict[str, dict[str, list[np.ndarray[Any, Any]]]] = {}
     rows = {item.name: project.analyses()[item.name].rows for item in of_checkpoints}
     for index in range(min(rows.values(), default=len(epochs)), len(epochs)):

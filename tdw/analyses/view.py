@@ -25,6 +25,7 @@ from tdw.weights import network_of
 # same mean, or less than this in absolute terms. It then has no frequency.
 DEAD_VARIANCE = 1e-12
 DEAD_VARIANCE_OF_MEAN_SQUARE = 1e-10
+ROUNDING = 1e-6  # logits that differ by less than this of their size are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,9 @@ class View:
         """Cosine similarity of T_k with L − mean_c L, (frequency,); 0 where the logits do not differ between answers."""
         flat = self.logit_grid.reshape(-1, self.config.order)
         differing = flat - flat.mean(axis=1, keepdims=True)
-        norm = np.sqrt(np.einsum("ij,ij->i", differing, differing).sum(dtype=np.float64))
-        return self.template_coefficients / norm if norm > 0 else np.zeros(self.config.frequencies)
+        norm, whole = (np.sqrt(np.einsum("ij,ij->i", x, x).sum(dtype=np.float64)) for x in (differing, flat))
+        alike = norm <= ROUNDING * whole
+        return np.zeros(self.config.frequencies) if alike else self.template_coefficients / norm
 
     @cached_property
     def attention(self) -> NDArray[np.float32]:
