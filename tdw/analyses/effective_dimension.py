@@ -18,17 +18,17 @@ def effective_dimension(view: View) -> Result:
     The heads of W_Q, W_K and W_V stand side by side, (d_model, heads · d_head), and those of W_O below one another,
     (heads · d_head, d_model): each is one matrix, as the code of Nanda et al. (2023) keeps it.
     """
-    matrices = [view.weights[name] for name, shape in shapes(view.config).items() if len(shape) > 1]
-    return {"dimension": np.array([participation_ratio(joined(matrix)) for matrix in matrices])}
+    matrices = [joined(name, view.weights[name]) for name, shape in shapes(view.config).items() if len(shape) > 1]
+    return {"dimension": np.array([participation_ratio(matrix) for matrix in matrices])}
 
 
-def joined(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A weight of all heads, (heads, into, out), as one matrix; others as they are. Singular values are those of the
-    transpose as well, so what is read by the heads is put beside, what is written by them below one another.
-    """
+def joined(name: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A weight of all heads, (heads, into, out), as one matrix; others as they are."""
     if weight.ndim == 2:
         return weight
     heads, into, out = weight.shape
+    if name.endswith("W_O"):
+        return weight.reshape(heads * into, out)
     return weight.transpose(1, 0, 2).reshape(into, heads * out)
 
 
