@@ -139,6 +139,7 @@ class OpenRun:
                     "heads": config.heads,
                     "d_mlp": config.d_mlp,
                     "frequencies": config.frequencies,
+                    "order": config.order,
                     "network": config.network,
                     "activation": config.activation,
                 },

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdw import fourier
-from tdw.panels import look
+from tdw.panels import look, parts
 from tdw.panels.registry import Spec, panel, result_at
 
 if TYPE_CHECKING:
@@ -18,32 +18,18 @@ if TYPE_CHECKING:
 DOMINANT = 0.5  # of the largest norm: where the threshold stands until someone moves it
 
 
-def spec(project: Project) -> Spec:
+def spec(_project: Project) -> Spec:
     """One bar per Fourier component (constant, cos 1, sin 1, …), or one per frequency."""
-    p, frequencies = project.config.p, project.config.frequencies
-    names = fourier.component_names(p)
-    return {
-        "arrays": [f"analysis/embedding_frequencies/{name}" for name in ("norms", "frequency_norms")],
-        "threshold": DOMINANT,
-        "views": [
-            {
-                "title": "Per component",
-                "quantity": "‖F W_E‖",
-                "array": "analysis/embedding_frequencies/norms",
-                "labels": names,
-                "frequency": [(row + 1) // 2 for row in range(p)],
-                "frequencies": frequencies,
-            },
-            {
-                "title": "Per frequency",
-                "quantity": "√(cos² + sin²)",
-                "array": "analysis/embedding_frequencies/frequency_norms",
-                "labels": [f"frequency {k}" for k in range(1, frequencies + 1)],
-                "frequency": list(range(1, frequencies + 1)),
-                "frequencies": frequencies,
-            },
-        ],
+    common = {"of": "norm", "threshold": {"of_largest": DOMINANT}}
+    stored = "analysis/embedding_frequencies"
+    component = {"title": "Per component", "quantity": "‖F W_E‖", "array": f"{stored}/norms", "axis": "component"}
+    frequency = {
+        "title": "Per frequency",
+        "quantity": "√(cos² + sin²)",
+        "array": f"{stored}/frequency_norms",
+        "axis": "frequency",
     }
+    return parts.described(views=[view | common for view in (component, frequency)])
 
 
 @panel(place=2, title="Embedding frequencies", kind="bars", spec=spec, analysis="embedding_frequencies", required=True)
@@ -54,7 +40,7 @@ def embedding_frequencies(project: Project, epoch: int) -> go.Figure:
     stored, row = result_at(project, "embedding_frequencies", epoch)
     norms = stored.arrays["norms"]
     threshold = DOMINANT * norms[-1, 1:].max()
-    names = fourier.component_names(project.config.p)
+    names = fourier.component_names(project.config.order)
     dominant = (norms[row] >= threshold) & (np.arange(len(names)) > 0)
     colours = [look.ACCENT if above else look.BAR for above in dominant]
     figure = go.Figure(go.Bar(x=names, y=norms[row], marker={"color": colours}))

@@ -30,7 +30,7 @@ def spec(_project: Project) -> Spec:
     }
 
 
-@panel(place=1, title="Loss", kind="curve", spec=spec)
+@panel(place=1, title="Loss", kind="curve", spec=spec, weights=False)
 def loss(project: Project, epoch: int) -> go.Figure:
     """Train and test loss at every epoch where they were evaluated, and where `epoch` is."""
     import plotly.graph_objects as go

@@ -1,4 +1,5 @@
-// Panel kind "bars": one value per Fourier component (or frequency) at a checkpoint; a threshold dragged here marks the large ones.
+// Panel kind "bars": one value per Fourier component (or frequency) at a checkpoint. Where the view has a threshold, it is
+// dragged here and marks the large ones; where it has a `reference`, a line says what the bars are to be compared with.
 (function (T) {
   "use strict";
   T.kinds ??= {};
@@ -33,30 +34,60 @@
       this.frame.overlay.append(this.handle);
       this.dragging();
       card.reset.addEventListener("click", () => this.frame.setView(null));
+      this.reference = T.el("div", "tdw-reference");
+      this.reference.append((this.referenceText = T.el("span")));
+      this.frame.overlay.append(this.reference);
       card.items = () => this.menu();
     }
+    /** The view that is shown, with the names of its bars: labels, and the frequency each is of (0: the constant). */
     get shape() {
-      return this.spec.views[this.kept.chosen];
+      return this.shown;
+    }
+    choose() {
+      const shape = this.spec.views[this.kept.chosen] || this.spec.views[0];
+      const { count, name } = T.axis(shape.axis, this.run.manifest.parameters);
+      const labels = Array.from({ length: count }, (_, i) => name(i));
+      const frequency = labels.map((_, i) => (shape.axis === "component" ? (i + 1) >> 1 : i + 1));
+      this.shown = { ...shape, labels, frequency, frequencies: this.run.manifest.parameters.frequencies };
+      this.log = shape.scale === "log";
+    }
+    /** Where a value stands on the axis. */
+    height(value) {
+      return this.log ? Math.log10(value) : value;
     }
     update(spec, run) {
       this.spec = spec;
       this.run = run;
+      this.choose();
       const shape = this.shape;
       const array = run.array(shape.array);
       this.values = array?.rows ? array : null;
-      let top = 0;
-      if (this.values) for (const v of this.values.data) if (v > top) top = v;
-      top = top || 1;
+      let low = this.log ? Infinity : 0;
+      let top = this.log ? -Infinity : 0;
+      const reach = (v) => {
+        if (!Number.isFinite(v) || (this.log && v <= 0)) return;
+        low = Math.min(low, v);
+        top = Math.max(top, v);
+      };
+      if (this.values) for (const v of this.values.data) reach(v);
+      const beside = shape.reference && run.array(shape.reference.array);
+      if (beside) for (let row = 0; row < beside.rows; row++) reach(beside.data[row * beside.stride + shape.reference.at]);
       const count = shape.frequency.length;
-      this.full = { x: [-0.8, count - 0.2], y: [0, top * 1.16] }; // room for a label above the tallest bar
-      if (this.threshold === null && this.values) {
-        // Where the rule "embedding" draws its line: a part of the largest norm at the last analysed checkpoint.
+      let y;
+      if (this.log) y = low <= top ? [Math.log10(low) - 0.5, Math.log10(top) + 0.08 * (Math.log10(top / low) + 2)] : [-1, 1];
+      else y = [low < 0 ? low * 1.16 : 0, (top || 1) * 1.16]; // room for a label above the tallest bar
+      this.full = { x: [-0.8, count - 0.2], y };
+      const { threshold } = shape;
+      this.handle.hidden = !threshold;
+      this.reference.hidden = !shape.reference;
+      if (this.threshold === null && this.values && threshold) {
+        // Where a rule draws its line: at a value, or at a part of the largest at the last analysed checkpoint.
         const last = this.values.data.subarray((this.values.rows - 1) * this.values.stride);
         let largest = 0;
         for (let i = 0; i < count; i++) if (shape.frequency[i] && last[i] > largest) largest = last[i];
-        this.threshold = largest * spec.threshold;
+        this.threshold = threshold.value ?? largest * threshold.of_largest;
       }
-      this.threshold = Math.min(this.threshold ?? 0, this.full.y[1]);
+      if (threshold && this.threshold !== null) this.threshold = Math.min(this.threshold, this.full.y[1]);
       this.frame.redraw();
     }
     /** "const" and every so many frequencies; each component by name when there is room. */
@@ -81,7 +112,9 @@
           }
         }
       }
-      return { x: { values, text }, y: T.linearTicks(range.y[0], range.y[1], Math.max(2, Math.floor(height / 40)), false) };
+      const most = Math.max(2, Math.floor(height / 40));
+      const y = this.log ? T.logTicks(range.y[0], range.y[1], most) : T.linearTicks(range.y[0], range.y[1], most, false);
+      return { x: { values, text }, y, yType: this.log ? "log" : "linear" };
     }
     row(index) {
       return this.values ? this.view.row(this.spec.analysis, index) : -1;
@@ -95,13 +128,16 @@
       const { data, stride } = this.values;
       const { frequency } = this.shape;
       const [x0, x1] = this.frame.range.x;
-      const [, top] = this.frame.range.y;
+      const up = (v) => this.frame.py(this.height(v)) * ratio;
       const each = (inner.width * ratio) / (x1 - x0);
       const gap = each > 3 * ratio ? Math.max(1, Math.round(each * 0.2)) : 0;
       const height = canvas.height;
       const from = row * stride;
       const first = Math.max(0, Math.floor(x0));
       const last = Math.min(frequency.length - 1, Math.ceil(x1));
+      // On a log axis bars have no zero to begin at: they begin at what they are compared with, else at the bottom.
+      const beside = this.beside(index);
+      const base = this.log ? (beside > 0 ? Math.round(up(beside)) : height) : Math.round(up(0));
       const dominant = new Set();
       const tall = new Map(); // frequency above the threshold -> [x of its middle, value of its tallest bar]
       for (let pass = 0; pass < 2; pass++) {
@@ -109,18 +145,18 @@
         g.fillStyle = pass ? colours.accent : colours.bar;
         for (let i = first; i <= last; i++) {
           const value = data[from + i];
-          const above = frequency[i] > 0 && value >= this.threshold;
-          if (above !== Boolean(pass)) continue;
+          const above = this.isDominant(i, value);
+          if (above !== Boolean(pass) || Number.isNaN(value) || (this.log && value <= 0)) continue;
           const left = Math.round((i - 0.5 - x0) * each);
           const right = Math.round((i + 0.5 - x0) * each) - gap;
-          const y = Math.round((1 - value / top) * height);
-          g.fillRect(left, y, Math.max(1, right - left), height - y);
+          const y = Math.round(up(value));
+          g.fillRect(left, Math.min(y, base), Math.max(1, right - left), Math.max(this.log ? 2 : 0, Math.abs(base - y)));
         }
       }
       for (let i = 0; i < frequency.length; i++) {
         const k = frequency[i];
         const value = data[from + i];
-        if (!k || value < this.threshold) continue;
+        if (!this.isDominant(i, value)) continue;
         dominant.add(k);
         if (i < first || i > last) continue;
         const known = tall.get(k);
@@ -128,12 +164,38 @@
         else tall.set(k, [(known[0] + i) / 2, Math.max(known[1], value)]);
       }
       this.dominant = [...dominant];
-      this.label(g, tall, x0, each, top, height, ratio, colours);
-      this.card.read(`${this.shape.quantity} · ${this.sentence()}`);
+      this.label(g, tall, x0, each, up, ratio, colours);
+      this.card.read([this.shape.quantity, this.besides(index), this.sentence()].filter(Boolean).join(" · "));
       return undefined;
+    }
+    /** Without a threshold, every bar of a frequency that has a value stands out. */
+    isDominant(i, value) {
+      return this.shape.frequency[i] > 0 && (this.shape.threshold ? value >= this.threshold : !Number.isNaN(value));
+    }
+    /** Places the line that the bars are compared with; what it says. */
+    besides(index) {
+      const { reference } = this.shape;
+      if (!reference) return "";
+      const value = this.beside(index);
+      const y = this.frame.py(this.height(value));
+      this.reference.style.transform = `translateY(${y >= 0 && y <= this.frame.inner.height ? y : -9999}px)`;
+      T.setText(this.referenceText, reference.label);
+      return Number.isNaN(value) ? "" : `${reference.label} ${T.short(value)}`;
+    }
+    /** What the bars are compared with at a checkpoint, NaN where nothing is known of it. */
+    beside(index) {
+      const { reference } = this.shape;
+      const array = reference && this.run.array(reference.array);
+      const row = array ? this.view.row(reference.array.split("/")[1], index) : -1;
+      return row >= 0 && row < array.rows ? array.data[row * array.stride + reference.at] : NaN;
+    }
+    absence() {
+      const nothing = this.values && this.spec.without && this.values.data.every(Number.isNaN);
+      return nothing ? { title: "Nothing to show", text: this.spec.without } : null;
     }
     sentence() {
       const count = this.dominant.length;
+      if (!this.shape.threshold) return count > 9 ? `${count} frequencies` : count ? `k = ${this.dominant.join(", ")}` : "none";
       const total = this.shape.frequencies;
       if (!count) return `none above ${T.brief(this.threshold)}`;
       if (count === total && count > 3) return `all ${total} above ${T.brief(this.threshold)}`;
@@ -141,7 +203,7 @@
       return `k = ${this.dominant.join(", ")} above ${T.brief(this.threshold)}`;
     }
     /** Numbers over dominant bars, tallest first; one that would touch another, or a bar, or the edge, gives way. */
-    label(g, tall, x0, each, top, height, ratio, colours) {
+    label(g, tall, x0, each, up, ratio, colours) {
       g.font = `${11 * ratio}px ${colours.font}`;
       g.textAlign = "center";
       g.textBaseline = "alphabetic";
@@ -153,23 +215,24 @@
       for (const [k, [i, value]] of order) {
         const width = g.measureText(String(k)).width;
         const x = T.clamp((i - x0) * each - each * 0.1, width / 2, limit - width / 2);
-        const y = (1 - value / top) * height - 4 * ratio;
+        const y = up(value) - 4 * ratio;
         const box = [x - width / 2 - 2 * ratio, y - 9 * ratio, x + width / 2 + 2 * ratio, y + ratio];
         if (taken.some((o) => box[0] < o[2] && box[2] > o[0] && box[1] < o[3] && box[3] > o[1])) continue;
-        if (this.coversBar(box, x0, each, top, height)) continue;
+        if (this.coversBar(box, x0, each, up)) continue;
         taken.push(box);
         this.labelled.push({ k, box: box.map((v) => v / ratio) });
         g.fillText(String(k), x, y);
       }
     }
-    coversBar(box, x0, each, top, height) {
+    coversBar(box, x0, each, up) {
       const { data, stride } = this.values;
       const first = Math.max(0, Math.floor(box[0] / each + x0 + 0.5));
       const last = Math.min(stride - 1, Math.floor(box[2] / each + x0 + 0.5));
-      for (let i = first; i <= last; i++) if ((1 - data[this.drawn * stride + i] / top) * height < box[3] - 1) return true;
+      for (let i = first; i <= last; i++) if (up(data[this.drawn * stride + i]) < box[3] - 1) return true;
       return false;
     }
     placeThreshold() {
+      if (!this.shape?.threshold || this.threshold === null) return;
       const y = this.frame.py(this.threshold);
       this.handle.style.transform = `translateY(${y}px)`;
       T.setText(this.handleText, T.brief(this.threshold));
@@ -186,7 +249,8 @@
       const { handle } = this;
       const at = (event) => {
         const box = this.frame.overlay.getBoundingClientRect();
-        this.move((1 - (event.clientY - box.top) / box.height) * this.full.y[1]);
+        const [low, high] = this.full.y;
+        this.move(high - ((event.clientY - box.top) / box.height) * (high - low));
       };
       handle.addEventListener("pointerdown", (event) => {
         if (event.button !== 0) return;
@@ -209,32 +273,39 @@
       const { labels, frequency } = this.shape;
       if (this.drawn < 0 || this.drawn === undefined || i < 0 || i >= labels.length) return null;
       const value = this.values.data[this.drawn * this.values.stride + i];
-      const note = frequency[i] && value >= this.threshold ? "above the threshold" : "";
-      return [[labels[i], ""], `norm ${T.exact(value)}`, note].filter((line) => line.length);
+      const { threshold, gap, of } = this.shape;
+      if (Number.isNaN(value)) return [[labels[i], ""], gap || "not measured"];
+      const note = threshold && frequency[i] && value >= this.threshold ? "above the threshold" : "";
+      return [[labels[i], ""], `${of} ${T.exact(value)}`, note].filter((line) => line.length);
     }
     menu() {
-      return [
-        {
+      const items = [];
+      if (this.spec.views.length > 1) {
+        items.push({
           group: "Bars",
           value: this.kept.chosen,
           options: this.spec.views.map((shape, value) => ({ label: shape.title, value })),
           choose: (value) => {
             this.kept.chosen = value;
+            this.threshold = null;
             this.frame.view = null;
             this.card.reset.hidden = true;
             this.update(this.spec, this.run);
             this.view.repaint();
           },
-        },
-        {
+        });
+      }
+      if (this.shape.threshold) {
+        items.push({
           label: "Threshold as at the start",
           run: () => {
             this.threshold = null;
             this.update(this.spec, this.run);
             this.view.repaint();
           },
-        },
-      ];
+        });
+      }
+      return items;
     }
     /** For tests: where bar `i` is painted (CSS pixels of the window), its value, and the pixel's colour there. */
     probe(i) {
@@ -245,7 +316,7 @@
       const column = this.frame.context.getImageData(Math.round(x), 0, 1, canvas.height).data;
       let top = canvas.height;
       while (top > 0 && column[4 * (top - 1) + 3] > 0) top--;
-      return { value, pixel: [...pixel], height: (canvas.height - top) / ratio, expected: (value / this.frame.range.y[1]) * this.frame.inner.height };
+      return { value, pixel: [...pixel], height: (canvas.height - top) / ratio, expected: this.frame.inner.height - this.frame.py(this.height(value)) };
     }
     resize() {
       this.frame.resize();

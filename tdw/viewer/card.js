@@ -48,7 +48,7 @@
       this.section.classList.toggle("tdw-nothing", Boolean(state));
       if (state) this.closeMenu();
       if (!state) return;
-      const nodes = [T.el("strong", null, state.title)];
+      const nodes = state.title ? [T.el("strong", null, state.title)] : [];
       if (state.text) nodes.push(T.el("p", null, state.text));
       if (state.progress !== undefined) nodes.push(T.progress(state.progress, state.title));
       if (state.button) {
@@ -117,6 +117,15 @@
       document.removeEventListener("pointerdown", this.onOutside, true);
       this.section.remove();
     }
+  };
+
+  /** In place of a panel that makes no sense for this run: its card says why. */
+  T.Nothing = class {
+    update() {}
+    draw() {}
+    resize() {}
+    theme() {}
+    close() {}
   };
 
   /** A thin progress bar, 0…1. */

@@ -2,17 +2,16 @@
 (function (T) {
   "use strict";
 
+  T.SERIES = 10; // colours of lines that stand for nothing but themselves
+
   const parse = (hex) => {
     const match = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(hex.trim());
     if (!match) throw new Error(`the colour token must be six hex digits, got ${JSON.stringify(hex)}`);
     return match.slice(1).map((part) => parseInt(part, 16));
   };
 
-  /** Tokens as strings, and `lut`: 256 packed little-endian RGBA pixels from surface over accent to ink. */
-  T.palette = (element) => {
-    const style = getComputedStyle(element);
-    const token = (name) => style.getPropertyValue(`--tdw-${name}`).trim();
-    const stops = [0, 1, 2].map((i) => parse(token(`ramp-${i}`)));
+  /** 256 packed little-endian RGBA pixels that run through three colours. */
+  const ramp = (stops) => {
     const lut = new Uint32Array(256);
     for (let i = 0; i < 256; i++) {
       const t = (i / 255) * 2;
@@ -20,8 +19,18 @@
       const [r, g, b] = from.map((v, c) => Math.round(v + (to[c] - v) * part));
       lut[i] = ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
     }
+    return lut;
+  };
+
+  /** Tokens as strings, and two ramps: `lut` from surface over accent to ink, `minus` the same for numbers below 0. */
+  T.palette = (element) => {
+    const style = getComputedStyle(element);
+    const token = (name) => style.getPropertyValue(`--tdw-${name}`).trim();
+    const lut = ramp([0, 1, 2].map((i) => parse(token(`ramp-${i}`))));
+    const minus = ramp(["ramp-0", "minus-1", "minus-2"].map((name) => parse(token(name))));
     const names = ["bg", "surface", "line", "line-strong", "ink", "muted", "accent", "train", "test", "mark", "bar", "good"];
-    const colours = { lut, font: style.getPropertyValue("--tdw-font").trim() };
+    for (let i = 0; i < T.SERIES; i++) names.push(`series-${i}`);
+    const colours = { lut, minus, font: style.getPropertyValue("--tdw-font").trim() };
     for (const name of names) colours[name] = token(name);
     return colours;
   };

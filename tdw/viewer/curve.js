@@ -23,8 +23,8 @@
       let low = start;
       let high = start;
       for (let i = start + 1; i < end; i++) {
-        if (ys[i] < ys[low]) low = i;
-        if (ys[i] > ys[high]) high = i;
+        if (!(ys[i] >= ys[low])) low = i; // also where one of them is NaN: a gap is kept
+        if (ys[i] > ys[high] || Number.isNaN(ys[high])) high = i;
       }
       const chosen = [start, Math.min(low, high), Math.max(low, high), end - 1];
       chosen.forEach((i, j) => j && i === chosen[j - 1] ? null : keep.push(i));
@@ -39,13 +39,38 @@
     return Math.min(step, Math.max(planned, last));
   };
 
+  T.LEFT = 46; // margin of everything over epochs, so that epochs stand below each other
+
+  /** The epochs that an axis shows of a run. */
+  T.epochsOf = (manifest) => {
+    const last = Math.max(1, manifest.epochs - 1, manifest.checkpoints.at(-1) ?? 0);
+    return [0, manifest.state === "finished" ? last : roomy(last, manifest.planned_epochs)];
+  };
+
+  /** The stretches of epochs worth a tint, as Plotly's shapes. */
+  T.tints = (manifest, colour, opacity = 0.09) =>
+    T.bands(manifest).map((band) => ({
+      type: "rect",
+      layer: "below",
+      xref: "x",
+      yref: "paper",
+      x0: band.from,
+      x1: band.to,
+      y0: 0,
+      y1: 1,
+      fillcolor: colour,
+      opacity,
+      line: { width: 0 },
+    }));
+
   T.kinds.curve = class {
     constructor(card, view, kept) {
       this.card = card;
       this.view = view;
       this.kept = Object.assign(kept, { scale: null, chosen: 0, ...kept }); // scale: "log" or "linear"; null: what the quantity prefers
+      this.choices = new T.Choices(kept);
       this.frame = new T.Frame(card.body, view.tooltip, {
-        margin: { l: 46, r: 38, t: 6, b: 22 }, // the right margin holds the lines' names
+        margin: { l: T.LEFT, r: 38, t: 6, b: 22 }, // the right margin holds the lines' names
         layer: null,
         full: () => this.full,
         axes: (range, width, height) => this.axes(range, width, height),
@@ -64,7 +89,7 @@
       card.items = () => this.menu();
     }
     get quantity() {
-      return this.spec.quantities[this.kept.chosen];
+      return this.spec.quantities[this.kept.chosen] || this.spec.quantities[0];
     }
     get log() {
       return (this.kept.scale || this.quantity.scale) === "log";
@@ -76,22 +101,41 @@
     update(spec, run) {
       this.spec = spec;
       this.run = run;
-      const { manifest } = run;
-      this.lines = this.quantity.lines.map((line) => {
-        const { data } = run.array(line.array) || { data: [] };
-        const xs = [];
-        const ys = [];
-        // Losses not evaluated at an epoch are NaN: leaving them out connects their neighbours.
-        for (let i = 0; i < data.length; i++) {
-          if (!Number.isFinite(data[i]) || (this.log && data[i] <= 0)) continue;
-          xs.push(i);
-          ys.push(data[i]);
-        }
-        return { ...line, data, xs, ys };
-      });
-      const last = Math.max(1, manifest.epochs - 1);
-      const finished = manifest.state === "finished";
-      const end = finished ? last : roomy(last, manifest.planned_epochs);
+      this.choices.update(spec);
+      this.lines = this.quantity.lines.flatMap((line) => this.sideBySide(line)).map((line) => T.lineOf(line, run, this.choices, this.log));
+      this.bands = (this.quantity.bands || []).map((band) => this.band(band)).filter(({ low }) => Number.isFinite(low));
+      this.full = { x: T.epochsOf(run.manifest), y: this.extent() };
+      for (const node of [...this.dots, ...this.labels]) node.remove();
+      const coloured = (node, { colour }, property) => (node.style.setProperty(property, `var(--tdw-${colour})`), node);
+      this.dots = this.lines.map((line) => coloured(T.el("i", "tdw-dot"), line, "background"));
+      this.labels = [
+        ...this.lines.map((line) => coloured(T.el("span", "tdw-line-label", line.label), line, "color")),
+        ...this.bands.map((band) => T.el("span", "tdw-line-label tdw-band-label", band.label)),
+      ];
+      this.frame.overlay.append(...this.labels, ...this.dots);
+      if (spec.quantities.length > 1) T.setText(this.card.title, this.quantity.title);
+      const right = spec.right ?? 38;
+      if (this.frame.margin.r !== right) {
+        this.frame.margin.r = right;
+        this.frame.measure();
+      }
+      this.frame.redraw();
+    }
+    /** From the least to the greatest of what a quantity comes to by chance; of several quantities, all of it. */
+    band({ label, value, array, rows }) {
+      if (value !== undefined) return { label, low: value, middle: value, high: value };
+      const { data, rows: stored } = this.run.array(array) ?? {};
+      if (!stored) return {};
+      const at = (i) => rows.map((row) => data[3 * row + i]);
+      return { label, low: Math.min(...at(0)), middle: rows.length > 1 ? NaN : at(1)[0], high: Math.max(...at(2)) };
+    }
+    /** The lines that stand for one of the description: one for each option of the choice that is compared. */
+    sideBySide(line) {
+      const { compared } = this.choices;
+      if (!compared || !(line.axes || []).includes(compared)) return [line];
+      return this.choices.all[compared].options.map((label, i) => ({ ...line, label, colour: `series-${i % T.SERIES}`, picks: { [compared]: i } }));
+    }
+    extent() {
       let low = Infinity;
       let high = -Infinity;
       for (const { ys } of this.lines) {
@@ -100,38 +144,31 @@
           if (y > high) high = y;
         }
       }
+      for (const band of this.bands) {
+        low = Math.min(low, band.low);
+        high = Math.max(high, band.high);
+      }
       if (low > high) [low, high] = [0.1, 1];
-      let y;
       if (this.log) {
         const [a, b] = [Math.log10(low), Math.log10(high)];
         const room = Math.max(0.05, (b - a) * 0.07);
-        y = [a - room, b + room];
-      } else y = this.quantity.range ? [this.quantity.range[0], this.quantity.range[1] * 1.04] : [0, high * 1.06];
-      this.full = { x: [0, end], y };
-      for (const node of [...this.dots, ...this.labels]) node.remove();
-      this.dots = this.lines.map((line) => T.el("i", `tdw-dot tdw-is-${line.colour}`));
-      this.labels = this.lines.map((line) => T.el("span", `tdw-line-label tdw-is-${line.colour}`, line.label));
-      this.frame.overlay.append(...this.labels, ...this.dots);
-      T.setText(this.card.title, this.quantity.title);
-      this.frame.redraw();
+        return [a - room, b + room];
+      }
+      const [least, most] = this.quantity.range || [null, null]; // null: as far as the numbers go
+      const room = ((most ?? high) - Math.min(low, 0)) * 0.06 || 1;
+      return [least === null ? (low < 0 ? low - room : 0) : least * 1.04, most === null ? high + room : most * 1.04];
     }
     axes(range, width, height) {
       const x = T.linearTicks(range.x[0], range.x[1], Math.max(2, Math.floor(width / 80)), true);
       const most = Math.max(2, Math.floor(height / 34));
       const y = this.log ? T.logTicks(range.y[0], range.y[1], most) : T.linearTicks(range.y[0], range.y[1], most, false);
-      const shapes = T.bands(this.run.manifest).map((band) => ({
-        type: "rect",
-        layer: "below",
-        xref: "x",
-        yref: "paper",
-        x0: band.from,
-        x1: band.to,
-        y0: 0,
-        y1: 1,
-        fillcolor: this.frame.colours.test,
-        opacity: 0.09,
-        line: { width: 0 },
-      }));
+      const shapes = T.tints(this.run.manifest, this.frame.colours.test);
+      const { muted } = this.frame.colours;
+      for (const { low, middle, high } of this.bands) {
+        const across = { layer: "below", xref: "paper", yref: "y", x0: 0, x1: 1 };
+        shapes.push({ ...across, type: "rect", y0: low, y1: high, fillcolor: muted, opacity: 0.13, line: { width: 0 } });
+        if (!Number.isNaN(middle)) shapes.push({ ...across, type: "line", y0: middle, y1: middle, opacity: 0.7, line: { width: 1, color: muted, dash: "dot" } });
+      }
       return { x, y, yType: this.log ? "log" : "linear", shapes };
     }
     traces() {
@@ -153,7 +190,7 @@
         hoverinfo: "skip",
       }));
     }
-    /** Names beside the right ends of the lines, pushed apart where the ends are close. */
+    /** Names beside the right ends of lines and bands, pushed apart where the ends are close. */
     placeLabels() {
       const { frame } = this;
       const [x0, x1] = frame.range.x;
@@ -161,61 +198,69 @@
       const ends = [];
       this.lines.forEach((line, i) => {
         let at = line.xs.length - 1;
-        while (at > 0 && line.xs[at] > x1) at--;
-        const gone = at < 0 || line.xs[at] < x0;
+        while (at > 0 && (line.xs[at] > x1 || Number.isNaN(line.ys[at]))) at--;
+        const gone = at < 0 || line.xs[at] < x0 || Number.isNaN(line.ys[at]);
         this.labels[i].hidden = gone;
         if (gone) return;
         const y = frame.py(this.log ? Math.log10(line.ys[at]) : line.ys[at]);
         ends.push({ label: this.labels[i], x: frame.px(line.xs[at]), y: T.clamp(y, 0, frame.inner.height) });
       });
+      this.bands.forEach((band, i) => {
+        const y = frame.py((band.low + band.high) / 2);
+        const label = this.labels[this.lines.length + i];
+        label.hidden = y < 0 || y > frame.inner.height;
+        if (!label.hidden) ends.push({ label, x: frame.inner.width, y });
+      });
       ends.sort((a, b) => a.y - b.y);
-      for (let i = 1; i < ends.length; i++) {
-        const short = HEIGHT - (ends[i].y - ends[i - 1].y);
-        if (short <= 0) continue;
-        ends[i - 1].y -= short / 2;
-        ends[i].y += short / 2;
-      }
-      const below = ends.length ? ends.at(-1).y + HEIGHT / 2 - frame.inner.height : 0;
-      for (const end of ends) {
-        const y = below > 0 ? end.y - below : end.y;
-        end.label.style.transform = `translate(${end.x + 7}px, ${y - HEIGHT / 2}px)`;
-      }
+      const placed = T.apart(ends.map(({ y }) => y), HEIGHT, frame.inner.height);
+      ends.forEach(({ label, x }, i) => (label.style.transform = `translate(${x + 7}px, ${placed[i] - HEIGHT / 2}px)`));
     }
     /** Value of a line at an epoch, or the last one evaluated before it: [value, epoch]. */
     at(line, epoch) {
-      let e = Math.min(epoch, line.data.length - 1);
-      while (e > 0 && Number.isNaN(line.data[e])) e--;
-      return [e >= 0 ? line.data[e] : NaN, e];
+      if (line.rowOf) return [line.values[line.rowOf.get(epoch)] ?? NaN, epoch];
+      let e = Math.min(epoch, line.values.length - 1);
+      while (e > 0 && Number.isNaN(line.values[e])) e--;
+      return [e >= 0 ? line.values[e] : NaN, e];
     }
     draw(index) {
       const { frame } = this;
-      const words = [this.quantity.short || (this.log ? "log" : "linear")];
       const epoch = index < 0 ? this.run.manifest.epochs - 1 : this.run.checkpoints[index];
       const x = index < 0 ? -1 : frame.px(epoch);
       const inside = x >= -0.5 && x <= frame.inner.width + 0.5;
       this.marker.style.transform = `translateX(${inside ? x : -9999}px)`;
+      const values = [];
       this.lines.forEach((line, i) => {
         const [value] = this.at(line, epoch);
         const y = frame.py(this.log ? Math.log10(value) : value);
         const seen = inside && y >= 0 && y <= frame.inner.height;
         this.dots[i].style.transform = seen ? `translate(${x}px, ${y}px)` : "translate(-9999px, 0)";
-        words.push(`${line.label} ${T.short(value)}`);
+        values.push(`${line.label ? `${line.label} ` : ""}${T.short(value)}`);
       });
+      const chosen = this.choices.words(this.quantity.choices);
+      const unit = this.quantity.unit ?? (this.log ? "log" : "linear");
+      const words = chosen.length ? [...chosen, ...values] : [unit, ...values];
       if (this.per > 1) words.push(`thinned 1 : ${Math.round(this.per)}`);
-      this.card.read(words.join(" · "));
+      this.card.read(words.filter(Boolean).join(" · "));
       if (this.per > 1) {
         this.card.reading.title = `Each pixel stands for about ${Math.round(this.per)} epochs and keeps the smallest and the largest of them; zoom in to see every one.`;
       }
     }
+    /** Nothing was measured at any checkpoint. */
+    absence() {
+      const nothing = this.lines.every(({ ys }) => ys.every(Number.isNaN));
+      return nothing && this.spec.without ? { title: "Not known", text: this.spec.without } : null;
+    }
     hover(x) {
       const { manifest, checkpoints } = this.run;
       if (!manifest.epochs) return null;
-      const epoch = T.clamp(Math.round(x), 0, manifest.epochs - 1);
+      let epoch = T.clamp(Math.round(x), 0, manifest.epochs - 1);
+      if (this.lines.some((line) => line.rowOf) && checkpoints.length) epoch = checkpoints[T.nearest(checkpoints, epoch)];
       const lines = [[`epoch ${T.integer(epoch)}`, ""]];
       for (const line of this.lines) {
         const [value, e] = this.at(line, epoch);
-        lines.push(`${line.label} ${T.exact(value)}${e === epoch ? "" : ` at ${T.integer(e)}`}`);
+        lines.push(`${line.label || this.quantity.title} ${T.exact(value)}${e === epoch ? "" : ` at ${T.integer(e)}`}`);
       }
+      for (const { label, low, high } of this.bands) lines.push(`${label}: ${T.short(low)} to ${T.short(high)}`);
       const near = T.nearest(checkpoints, epoch);
       if (near >= 0) lines.push(`click: checkpoint ${T.integer(checkpoints[near])}`);
       return lines;
@@ -236,29 +281,33 @@
         this.update(this.spec, this.run);
         this.view.repaint();
       };
-      return [
-        {
+      const groups = [];
+      if (this.spec.quantities.length > 1) {
+        groups.push({
           group: "Show",
           value: this.kept.chosen,
           options: this.spec.quantities.map((quantity, value) => ({ label: quantity.title, value })),
           choose: (value) => choose({ chosen: value, scale: null }),
-        },
-        {
-          group: "Scale",
-          value: this.log ? "log" : "linear",
-          options: [
-            { label: "Logarithmic", value: "log" },
-            { label: "Linear", value: "linear" },
-          ],
-          choose: (value) => choose({ scale: value }),
-        },
-      ];
+        });
+      }
+      groups.push(...this.choices.menu(() => choose({})), {
+        group: "Scale",
+        value: this.log ? "log" : "linear",
+        options: [
+          { label: "Logarithmic", value: "log" },
+          { label: "Linear", value: "linear" },
+        ],
+        choose: (value) => choose({ scale: value }),
+      });
+      return groups;
     }
     probe(epoch) {
       return {
         marker: new DOMMatrix(this.marker.style.transform).e,
         x: this.frame.px(epoch),
-        values: this.lines.map((line) => line.data[epoch]),
+        values: this.lines.map((line) => (line.rowOf ? this.at(line, epoch)[0] : line.values[epoch])),
+        labels: this.lines.map((line) => line.label),
+        bands: this.bands,
         shown: this.shown.map(({ x, y }) => ({ x: Array.from(x), y: Array.from(y) })),
         range: this.frame.range,
         per: this.per,

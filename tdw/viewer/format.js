@@ -12,6 +12,7 @@
     if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
     const size = Math.abs(v);
     if (size === 0) return "0";
+    if (Number.isInteger(v) && size < 1e5) return T.integer(v);
     if (size < 0.01 || size >= 1e5) return v.toExponential(1).replace("e+", "e").replace("-", (_, at) => (at ? "-" : "−"));
     if (size >= 100) return String(Math.round(v));
     return v.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);

@@ -125,12 +125,14 @@
         const from = change[`${axis}.range[0]`] ?? change[`${axis}.range`]?.[0];
         const to = change[`${axis}.range[1]`] ?? change[`${axis}.range`]?.[1];
         if (from === undefined) return old;
-        return [Math.max(from, limit[0]), Math.min(to, limit[1])];
+        const [low, high] = [Math.min(...limit), Math.max(...limit)]; // an axis may run downwards
+        return [T.clamp(from, low, high), T.clamp(to, low, high)];
       };
       const full = this.full();
       const { x, y } = this.range;
       const next = { x: bound("xaxis", x, full.x), y: bound("yaxis", y, full.y) };
-      if (!(next.x[1] > next.x[0] && next.y[1] > next.y[0])) return this.redraw();
+      const along = (now, was) => (now[1] - now[0]) * (was[1] - was[0]) > 0;
+      if (!(along(next.x, full.x) && along(next.y, full.y))) return this.redraw();
       if (next.x[0] === x[0] && next.x[1] === x[1] && next.y[0] === y[0] && next.y[1] === y[1]) return undefined;
       return this.setView(next);
     }

@@ -22,7 +22,7 @@
           view.repaint();
         },
       });
-      this.buffer = document.createElement("canvas");
+      this.heat = new T.Heat();
       this.pins = [];
       const scale = (this.scale = T.el("span", "tdw-scale"));
       scale.append(T.el("span", null, "0"), T.el("i"), T.el("span", null, "1"));
@@ -98,7 +98,6 @@
       const { context: g, canvas, colours } = this.frame;
       g.clearRect(0, 0, canvas.width, canvas.height);
       if (row < 0 || row >= this.values.rows) return this.card.read("");
-      const { lut } = colours;
       const { columns, order } = this;
       const [x0, x1] = this.frame.range.x;
       const [y0, y1] = this.frame.range.y;
@@ -106,41 +105,16 @@
       const c1 = Math.min(columns, Math.ceil(x1 + 0.5));
       const r0 = Math.max(0, Math.floor(y0 - 0.5));
       const r1 = Math.min(this.rows, Math.ceil(y1 - 0.5));
-      // More cells than pixels: each pixel takes the largest of its cells, so that a lone bright neuron does not vanish.
+      // More cells than pixels: a lone bright neuron must not vanish.
       const w = Math.min(c1 - c0, canvas.width);
       const h = Math.min(r1 - r0, canvas.height);
       this.pooled = w < c1 - c0 || h < r1 - r0;
-      if (!this.image || this.image.width !== w || this.image.height !== h) {
-        Object.assign(this.buffer, { width: w, height: h });
-        this.image = new ImageData(w, h);
-        this.pixels = new Uint32Array(this.image.data.buffer);
-      }
-      const { data } = this.values;
-      const from = row * this.values.stride;
-      for (let j = 0; j < h; j++) {
-        const top = r0 + Math.floor((j * (r1 - r0)) / h);
-        const bottom = r0 + Math.floor(((j + 1) * (r1 - r0)) / h);
-        let to = (h - 1 - j) * w; // frequency 1 at the bottom
-        for (let i = 0; i < w; i++, to++) {
-          const left = c0 + Math.floor((i * (c1 - c0)) / w);
-          const right = c0 + Math.floor(((i + 1) * (c1 - c0)) / w);
-          let value = 0;
-          for (let k = top; k < bottom; k++) {
-            for (let c = left; c < right; c++) {
-              const share = data[from + k * columns + order[c]];
-              if (share > value) value = share;
-            }
-          }
-          this.pixels[to] = lut[value >= 1 ? 255 : (value * 255 + 0.5) | 0];
-        }
-      }
-      this.buffer.getContext("2d").putImageData(this.image, 0, 0);
-      g.imageSmoothingEnabled = false;
       const sx = canvas.width / (x1 - x0);
       const sy = canvas.height / (y1 - y0);
-      const dx = (c0 - 0.5 - x0) * sx;
-      const dy = (y1 - (r1 + 0.5)) * sy;
-      g.drawImage(this.buffer, dx, dy, (c1 - c0) * sx, (r1 - r0) * sy);
+      const table = { data: this.values.data, from: row * this.values.stride, stepY: columns, stepX: 1, order };
+      Object.assign(table, { rows: T.cells(r0, r1, h), columns: T.cells(c0, c1, w) });
+      const where = [(c0 - 0.5 - x0) * sx, (y1 - (r1 + 0.5)) * sy, (c1 - c0) * sx, (r1 - r0) * sy];
+      this.heat.paint(g, table, T.tone(colours, { type: "linear", top: 1 }), where);
       return this.card.read(this.reading(index));
     }
     reading(index) {

@@ -17,12 +17,13 @@
       this.image = new ImageData(p, p);
       this.pixels = new Uint32Array(this.image.data.buffer);
     }
-    paint(values, largest, lut) {
+    paint(values, largest, { lut, minus }) {
       const { pixels } = this;
       const scale = largest > 0 ? 255 / largest : 0;
       for (let i = 0; i < pixels.length; i++) {
-        const level = (values[i] * scale + 0.5) | 0;
-        pixels[i] = lut[level > 255 ? 255 : level];
+        const value = values[i];
+        const level = ((value < 0 ? -value : value) * scale + 0.5) | 0;
+        pixels[i] = (value < 0 ? minus : lut)[level > 255 ? 255 : level];
       }
       this.context.putImageData(this.image, 0, 0);
     }
@@ -73,7 +74,7 @@
       const first = this.run !== run;
       this.spec = spec;
       this.run = run;
-      const { p, heads, d_mlp: count } = run.manifest.parameters;
+      const { p, d_mlp: count } = run.manifest.parameters;
       if (first || !this.tables) {
         this.tables = new T.Tables(run);
         this.attention = null;
@@ -82,7 +83,7 @@
         for (const slot of this.slots) slot.button.remove();
         this.slots = [];
       }
-      Object.assign(this, { p, heads, count });
+      Object.assign(this, { p, count, shape: this.tables.shape });
       this.summary = {};
       for (const [key, name] of Object.entries(spec.summary)) {
         const array = run.array(name);
@@ -271,7 +272,7 @@
       const offset = this.tables.scoresOffset(index);
       if (offset < 0) return null;
       if (this.attentionIndex !== index || !this.attention || this.attentionOf !== this.tables.scores) {
-        this.attention = T.attention(this.tables.scores, offset, this.heads, this.p, this.attention);
+        this.attention = this.shape.open(this.tables.scores, offset, this.shape.gated, this.p, this.attention);
         this.attentionIndex = index;
         this.attentionOf = this.tables.scores;
       }
@@ -283,13 +284,17 @@
       const offset = table ? this.tables.offset(table, index) : -1;
       const attention = offset < 0 ? null : this.attentionAt(index);
       if (!attention) return -1;
-      const here = T.neuronMap(table, offset, attention, this.heads, this.p, this.scratch);
+      const here = this.top(T.neuronMap(table, offset, attention, this.shape, this.scratch));
       if (!this.kept.fixed) return here;
-      if (this.largestEver?.[neuron]) return this.complete ? this.largestEver[neuron] : Math.max(this.largestEver[neuron], here);
+      if (this.largestEver?.[neuron]) return this.complete ? this.top(this.largestEver[neuron]) : Math.max(this.largestEver[neuron], here);
       if (this.stage === "all") return here; // without a summary the scale over all checkpoints is computed for pinned ones only
       const largest = this.tables.largest(neuron, table, (row) => this.attentionAt(row), this.scratch);
-      T.neuronMap(table, offset, this.attentionAt(index), this.heads, this.p, this.scratch);
-      return largest;
+      T.neuronMap(table, offset, this.attentionAt(index), this.shape, this.scratch);
+      return this.top(largest);
+    }
+    /** How far a colour scale reaches. */
+    top(largest) {
+      return this.shape.activation === "gelu" ? Math.max(largest, T.DEEPEST) : largest;
     }
     // ---- drawing ---------------------------------------------------------------------------------------------------
     draw(index) {
@@ -305,14 +310,13 @@
       return undefined;
     }
     drawThumbs(index, row) {
-      const { lut } = this.colours;
       for (const slot of this.slots) {
         if (slot.neuron < 0 || !slot.visible || slot.drawn === index) continue;
         const largest = this.compute(slot.neuron, index);
         const waiting = largest < 0;
         if (waiting) slot.map.clear();
         else {
-          slot.map.paint(this.scratch, largest, lut);
+          slot.map.paint(this.scratch, largest, this.colours);
           slot.drawn = index;
         }
         const dead = Boolean(this.value("dead", row, slot.neuron));
@@ -334,21 +338,20 @@
     }
     drawPinned(index, row) {
       this.sortHere.hidden = true;
-      const { lut } = this.colours;
       for (const figure of this.figures) {
         if (figure.drawn === index) continue;
         const { neuron } = figure;
         const largest = this.compute(neuron, index);
         if (largest < 0) figure.map.clear();
         else {
-          figure.map.paint(this.scratch, largest, lut);
+          figure.map.paint(this.scratch, largest, this.colours);
           figure.drawn = index;
         }
         const k = this.value("frequency", row, neuron);
         const words = [`n ${neuron}`];
         if (this.value("dead", row, neuron)) words.push("dead");
         else if (k > 0) words.push(`k ${k}`, this.value("share", row, neuron).toFixed(2));
-        if (figure.wide && largest > 0) words.push(`0–${T.short(largest)}`);
+        if (figure.wide && largest > 0) words.push(`${this.shape.activation === "gelu" ? `−${T.DEEPEST}` : "0"}–${T.short(largest)}`);
         const text = words.join(" · ");
         T.setText(figure.caption, text);
         if (figure.label !== text) figure.map.canvas.setAttribute("aria-label", `Activation over a and b: ${(figure.label = text)}`);

@@ -1,7 +1,34 @@
-// A neuron's activation over all (a, b), exactly, from about 2·heads·p numbers: what the server sends is not a picture.
-// Axes: h head · a first operand (row) · b second operand (column).
+// A neuron's activation over all (a, b), exactly, from 1 + 2·routes·p numbers (tdw/closed_form.py): what the server sends is
+// not a picture.
+// Axes: h head · r route · a first operand (row) · b second operand (column).
 (function (T) {
   "use strict";
+
+  /**
+   * The routes by which operands reach neurons, and the scores that say how far each is open, by the kind of network:
+   * `gated` routes open with the scores of one checkpoint (`scores` numbers), the others are always open.
+   */
+  T.routes = ({ network, heads, p }) => {
+    switch (network) {
+      case "two-token":
+        return { routes: heads + 1, gated: heads, scores: heads * p * p, open: T.attentionOfTwo };
+      case "one-hot":
+        return { routes: 1, gated: 0, scores: 0, open: T.attention };
+      default:
+        return { routes: heads, gated: heads, scores: 2 * heads * p, open: T.attention };
+    }
+  };
+
+  /** Attention to a and to b of a network without '=', (head, a, b) each, from scores (head, a, b) of a relative to b. */
+  T.attentionOfTwo = (scores, offset, heads, p, into) => {
+    const size = heads * p * p;
+    const out = into || { first: new Float32Array(size), second: new Float32Array(size) };
+    for (let i = 0; i < size; i++) {
+      out.first[i] = 1 / (1 + Math.exp(-scores[offset + i]));
+      out.second[i] = 1 - out.first[i];
+    }
+    return out;
+  };
 
   /** Attention to a and to b, (head, a, b) each, from the scores of one checkpoint (2, head, p), relative to that of '='. */
   T.attention = (scores, offset, heads, p, into) => {
@@ -45,19 +72,67 @@
     return out;
   };
 
-  /** Activation of one neuron, (a, b), into `out`; its table is [c, D0 (head, a), D1 (head, b)] from `offset` on. Returns the largest value. */
-  T.neuronMap = (table, offset, attention, heads, p, out) => {
+  /** What a neuron makes of its input, in place. Returns the largest activation. */
+  const ACTIVATE = {
+    relu: (out) => {
+      let largest = 0;
+      for (let i = 0; i < out.length; i++) {
+        const value = out[i];
+        if (value < 0) out[i] = 0;
+        else if (value > largest) largest = value;
+      }
+      return largest;
+    },
+    quadratic: (out) => {
+      let largest = 0;
+      for (let i = 0; i < out.length; i++) {
+        const value = (out[i] *= out[i]);
+        if (value > largest) largest = value;
+      }
+      return largest;
+    },
+    gelu: (out) => {
+      let largest = 0;
+      for (let i = 0; i < out.length; i++) {
+        const value = (out[i] *= 0.5 * (1 + erf(out[i] * Math.SQRT1_2)));
+        if (value > largest) largest = value;
+      }
+      return largest;
+    },
+  };
+
+  /** The error function, within 1.5e-7: formula 7.1.26 of Abramowitz and Stegun, as in closed_form.erf. */
+  const erf = (x) => {
+    const t = 1 / (1 + 0.3275911 * Math.abs(x));
+    const series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+    const value = 1 - series * Math.exp(-x * x);
+    return x < 0 ? -value : value;
+  };
+
+  /** The lowest value of gelu, less its sign: a colour scale that reaches as far shows every negative value. */
+  T.DEEPEST = 0.17;
+
+  /**
+   * Activation of one neuron, (a, b), into `out`; its table is [c, U0 (route, a), U1 (route, b)] from `offset` on. shape:
+   * {routes, gated, p, activation}. Returns the largest value.
+   */
+  T.neuronMap = (table, offset, attention, { routes, gated, p, activation }, out) => {
     out.fill(table[offset]);
-    let h = 0;
-    for (; h + 4 <= heads; h += 4) addFour(table, offset + 1 + h * p, offset + 1 + (heads + h) * p, attention, h * p * p, p, out);
-    for (; h < heads; h++) addOne(table, offset + 1 + h * p, offset + 1 + (heads + h) * p, attention, h * p * p, p, out);
-    let largest = 0;
-    for (let i = 0; i < out.length; i++) {
-      const value = out[i];
-      if (value < 0) out[i] = 0;
-      else if (value > largest) largest = value;
+    const first = offset + 1;
+    const second = first + routes * p;
+    let r = 0;
+    for (; r + 4 <= gated; r += 4) addFour(table, first + r * p, second + r * p, attention, r * p * p, p, out);
+    for (; r < gated; r++) addOne(table, first + r * p, second + r * p, attention, r * p * p, p, out);
+    for (; r < routes; r++) addOpen(table, first + r * p, second + r * p, p, out);
+    return ACTIVATE[activation](out);
+  };
+
+  /** Add what comes without attention. */
+  const addOpen = (table, d0, d1, p, out) => {
+    for (let a = 0, at = 0; a < p; a++) {
+      const weight = table[d0 + a];
+      for (let b = 0; b < p; b++, at++) out[at] += weight + table[d1 + b];
     }
-    return largest;
   };
 
   /** Add one head's part: D0 starts at d0, D1 at d1, the head's attention at `from`. */
@@ -96,10 +171,9 @@
       this.largestOf = new Map();
       this.scores = null;
       this.scoresPending = null;
-      const { p, heads } = run.manifest.parameters;
-      this.p = p;
-      this.heads = heads;
-      this.width = 1 + 2 * heads * p;
+      const { parameters } = run.manifest;
+      this.shape = { ...T.routes(parameters), p: parameters.p, heads: parameters.heads, activation: parameters.activation };
+      this.width = 1 + 2 * this.shape.routes * parameters.p;
     }
     get(neuron) {
       const table = this.kept.get(neuron);
@@ -117,12 +191,13 @@
       return index >= 0 && index < this.rows(table) ? index * this.width : -1;
     }
     scoresOffset(index) {
-      const size = 2 * this.heads * this.p;
+      const size = this.shape.scores;
+      if (!size) return 0;
       return this.scores && index >= 0 && (index + 1) * size <= this.scores.length ? index * size : -1;
     }
     needScores() {
-      const size = 2 * this.heads * this.p;
-      if (this.scores && this.scores.length >= this.run.checkpoints.length * size) return null;
+      const size = this.shape.scores;
+      if (!size || (this.scores && this.scores.length >= this.run.checkpoints.length * size)) return null;
       const had = this.scores || new Float32Array(0);
       this.scoresPending ??= this.run.source
         .scores(had.length / size)
@@ -186,7 +261,7 @@
         let largest = 0;
         for (let row = 0; row < this.rows(table); row++) {
           const attention = attentionAt(row);
-          if (attention) largest = Math.max(largest, T.neuronMap(table, row * this.width, attention, this.heads, this.p, scratch));
+          if (attention) largest = Math.max(largest, T.neuronMap(table, row * this.width, attention, this.shape, scratch));
         }
         this.largestOf.set(neuron, largest);
       }

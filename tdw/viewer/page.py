@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-STYLES = ("tokens.css", "viewer.css", "panels.css")
+STYLES = ("tokens.css", "viewer.css", "tabs.css", "panels.css")
 SCRIPTS = (
     "format.js",
     "colour.js",
@@ -24,11 +24,21 @@ SCRIPTS = (
     "tooltip.js",
     "frame.js",
     "card.js",
+    "choices.js",
+    "heat.js",
+    "lines.js",
     "curve.js",
     "bars.js",
     "maps.js",
     "image.js",
+    "grid.js",
+    "spans.js",
+    "path.js",
+    "table.js",
     "transport.js",
+    "tabs.js",
+    "states.js",
+    "docbar.js",
     "viewer.js",
 )
 PLOTLY = "plotly.min.js"

@@ -90,8 +90,10 @@
 
   /** What the page knows of a run: the manifest and the arrays its panels name, kept up to date as rows are appended. */
   T.Run = class {
-    constructor(source) {
+    /** wanted(manifest): names of the arrays that are drawn now; no others are fetched. */
+    constructor(source, wanted) {
       this.source = source;
+      this.wanted = wanted;
       this.manifest = null;
       this.arrays = new Map(); // name -> {data, shape, stride, rows, version}
       this.rowsOf = new Map(); // analysis -> Int32Array: row of each checkpoint, -1 where there is none
@@ -129,11 +131,8 @@
     }
     async round() {
       const manifest = await this.source.manifest();
-      const wanted = new Set();
-      for (const panel of manifest.panels) for (const name of panel.arrays || []) if (manifest.arrays[name]) wanted.add(name);
-      for (const name of Object.keys(manifest.arrays)) if (/^analysis\/[^/]+\/epoch$/.test(name)) wanted.add(name);
-      const arrays = new Map();
-      await Promise.all([...wanted].map(async (name) => arrays.set(name, await this.fetchArray(name, manifest.arrays[name]))));
+      const arrays = new Map([...this.arrays].filter(([name]) => manifest.arrays[name]));
+      await Promise.all(this.wanted(manifest).map(async (name) => arrays.set(name, await this.fetchArray(name, manifest.arrays[name]))));
       // From here on nothing waits: the panels never see a manifest without its arrays.
       this.manifest = manifest;
       this.arrays = arrays;
@@ -153,6 +152,13 @@
       const complete = stride ? Math.floor(data.length / stride) : 0;
       return { data, shape: [complete, ...entry.shape.slice(1)], stride, rows: complete, version: entry.version };
     }
+    /** Whether what is drawn now has not all come yet. */
+    lacks() {
+      return this.wanted(this.manifest).some((name) => {
+        const [entry, array] = [this.manifest.arrays[name], this.arrays.get(name)];
+        return !array || array.version !== entry.version || array.rows !== (entry.shape.length ? entry.shape[0] : 1);
+      });
+    }
     mapRows() {
       this.rowsOf = new Map();
       for (const [name, array] of this.arrays) {
@@ -161,6 +167,11 @@
         const byEpoch = new Map();
         array.data.forEach((epoch, row) => byEpoch.set(epoch, row));
         this.rowsOf.set(match[1], Int32Array.from(this.checkpoints, (epoch) => byEpoch.get(epoch) ?? -1));
+      }
+      // What is measured of a run as a whole holds at every checkpoint.
+      for (const { per, arrays, analysis } of this.manifest.panels) {
+        const own = arrays.filter((name) => name.startsWith(`analysis/${analysis}/`));
+        if (per === "run" && own.length && own.every((name) => this.arrays.get(name)?.rows)) this.rowsOf.set(analysis, new Int32Array(this.checkpoints.length));
       }
     }
     close() {

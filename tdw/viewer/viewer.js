@@ -2,8 +2,6 @@
 // base is a run's address, null for none, or left out while it is not known; `open(base)` then says it.
 (function (T) {
   "use strict";
-  const TAGS = 3; // in the document bar; the others are told on hover
-
   class Viewer {
     constructor(element, options) {
       this.element = element;
@@ -21,9 +19,12 @@
       this.root = T.el("div", "tdw-viewer");
       this.doc = T.el("header", "tdw-doc");
       this.slot = T.el("div", "tdw-slot");
-      this.cards = T.el("main", "tdw-cards");
+      this.cards = T.el("div", "tdw-cards");
+      const main = T.el("main", "tdw-main");
+      main.append(this.cards);
+      this.tabs = new T.Tabs(this.cards, (group) => this.choose(group));
       this.toast = T.el("div", "tdw-toast", null, { role: "status" });
-      this.root.append(this.doc, this.slot, this.cards, this.toast);
+      this.root.append(this.doc, this.slot, this.tabs.list, main, this.toast);
       element.replaceChildren(this.root);
       this.tooltip = new T.Tooltip(this.root);
       this.colours = T.palette(this.root);
@@ -63,6 +64,11 @@
         get pins() {
           return [...viewer.pins];
         },
+        get tab() {
+          return viewer.group;
+        },
+        /** Show another view; resolves when it is painted. */
+        choose: (group) => viewer.choose(group),
         get revision() {
           return viewer.run?.manifest?.revision ?? null;
         },
@@ -96,7 +102,7 @@
       this.runKey = base === null ? null : decodeURIComponent(base.split("/").at(-1));
       this.job = this.jobOf(this.runKey);
       if (base === null) return this.blank("No run is open", "Open a project file (.tdw) or start a new run in the side bar.");
-      this.run = new T.Run(this.makeSource(base));
+      this.run = new T.Run(this.makeSource(base), (manifest) => this.wanted(manifest));
       const { run } = this;
       const patience = setTimeout(() => generation === this.generation && this.blank("Opening …", ""), 300);
       try {
@@ -112,6 +118,7 @@
       }
       if (generation !== this.generation) return undefined;
       this.build();
+      this.assemble();
       const place = this.places.get(base);
       this.pins = place?.pins || [];
       this.index = place ? Math.min(place.index, this.count - 1) : this.count - 1;
@@ -124,13 +131,9 @@
       if (this.run && this.base) this.places.set(this.base, { index: this.index, pins: this.pins });
       this.transport?.close();
       this.transport = null;
+      this.dismantle();
       this.observer.disconnect();
       this.resizes.clear(); // it would keep the timeline, and with it every array of the run
-      for (const { panel, card } of this.panels) {
-        panel.close();
-        card.close();
-      }
-      this.panels = [];
       this.run?.close();
       this.run = null;
       this.retry = null;
@@ -159,8 +162,31 @@
       this.transport.theme(this.colours);
       this.watchSize(this.transport.timeline, () => this.transport?.resize());
       this.transport.resize();
-      for (const spec of this.run.manifest.panels) {
-        const Kind = T.kinds[spec.kind];
+    }
+    // ---- views --------------------------------------------------------------------------------------------------------
+    /** The groups that the panels of a manifest are in, in the order of their tabs. */
+    groups(manifest) {
+      return [...new Set(manifest.panels.map((spec) => spec.group))];
+    }
+    /** The panels of the view that is shown: the chosen one, or the first where this run has none of that name. */
+    chosen(manifest) {
+      const groups = this.groups(manifest);
+      const group = groups.includes(this.group) ? this.group : groups[0];
+      return manifest.panels.filter((spec) => spec.group === group);
+    }
+    /** The arrays that are drawn now, and with those of an analysis the epochs of its rows. */
+    wanted(manifest) {
+      const names = this.chosen(manifest).flatMap((spec) => spec.arrays);
+      const epochs = names.filter((name) => name.startsWith("analysis/")).map((name) => `analysis/${name.split("/")[1]}/epoch`);
+      return [...new Set([...names, ...epochs])].filter((name) => manifest.arrays[name]);
+    }
+    /** Build the cards of the chosen view. */
+    assemble() {
+      const specs = this.chosen(this.run.manifest);
+      this.group = specs[0]?.group ?? this.group;
+      this.tabs.show(this.groups(this.run.manifest), this.group);
+      for (const spec of specs) {
+        const Kind = spec.state.status === "unfit" ? T.Nothing : T.kinds[spec.kind];
         if (!Kind) throw new Error(`the panel ${spec.name} is of the kind ${spec.kind}, which this viewer does not know`);
         const card = new T.Card(this.cards, spec.title, this.tooltip);
         const panel = new Kind(card, this, (this.kept[spec.name] ??= {})); // what was chosen in its menu outlives the run
@@ -168,6 +194,36 @@
         this.panels.push({ spec, card, panel });
       }
       for (const entry of this.panels) this.watchSize(entry.card.body, () => entry.panel.resize());
+    }
+    dismantle() {
+      for (const { panel, card } of this.panels) {
+        this.observer.unobserve(card.body);
+        this.resizes.delete(card.body);
+        panel.close();
+        card.close();
+      }
+      this.panels = [];
+      this.tooltip.hide();
+    }
+    /** Show another view: its arrays are fetched when it is first looked at, and again when there are more of them. */
+    choose(group) {
+      if (group === this.group) return this.ready;
+      this.group = group;
+      if (!this.run?.manifest) return this.ready;
+      this.dismantle();
+      this.assemble();
+      this.isLoading = this.run.lacks();
+      this.update();
+      this.ready = this.filled(this.generation);
+      return this.ready;
+    }
+    async filled(generation) {
+      if (this.isLoading) {
+        await this.refresh();
+        this.isLoading = this.run?.lacks() ?? false;
+      }
+      await Promise.all(this.panels.map(({ panel }) => panel.loading));
+      if (generation === this.generation) this.paint();
     }
     watchSize(node, resized) {
       let known = `${node.clientWidth} ${node.clientHeight}`;
@@ -275,54 +331,9 @@
       // An EventSource tries again by itself; without one, or when it has given up, knock now and then.
       if (isLost) this.knocking = setInterval(() => this.refresh(), 3000);
     }
-    // ---- the document bar ---------------------------------------------------------------------------------------------
     describe() {
       if (!this.run?.manifest) return;
-      const { manifest } = this.run;
-      const { title, tags, remark } = manifest;
-      const noted = [title, tags.length ? `tags: ${tags.join(", ")}` : "", remark].filter(Boolean).join("\n\n");
-      const nodes = [T.el("b", "tdw-file", manifest.file, { title: [manifest.file, noted].filter(Boolean).join("\n\n") })];
-      // Of a long title the first words stay when the bar is narrow; a short one must not be stretched to them.
-      if (title) nodes.push(T.el("span", "tdw-title", title, { title: noted, style: `min-width: ${0.6 * Math.min(title.length, 20)}ch` }));
-      if (remark) nodes.at(-1).classList.add("tdw-remarked");
-      const saved = manifest.state === "finished" ? "saved" : this.job?.kind === "train" ? "saved as it trains" : "saved";
-      const path = T.el("span", "tdw-path", null, { title: manifest.folder });
-      path.append(T.el("bdi", null, manifest.folder), ` · ${saved}`);
-      nodes.push(path);
-      const chips = T.el("span", "tdw-chips tdw-found");
-      nodes.push(chips);
-      const chip = (kind, text, title) => chips.append(T.el("span", `tdw-chip ${kind}`, text, title ? { title } : {}));
-      const found = (prefix) => (manifest.events || []).find((event) => event.name.startsWith(prefix) && event.first);
-      const memorised = found("memorised");
-      const generalised = found("generalised");
-      const why = (event) => `${event.label}: first between epochs ${T.span(event.first)}${event.last ? `, for good ${T.span(event.last)}` : ""}`;
-      if (memorised) chip("", `memorised ${T.span(memorised.first)}`, why(memorised));
-      if (generalised) chip("tdw-good", `generalised ${T.span(generalised.first)}`, why(generalised));
-      const keys = manifest.key_frequencies;
-      if (keys?.frequencies.length) {
-        const many = keys.frequencies.length;
-        chip("", `${many} key frequenc${many > 1 ? "ies" : "y"}`, `k = ${keys.frequencies.join(", ")} by the rule “${keys.rule}”`);
-      }
-      const shown = tags.length > TAGS ? TAGS - 1 : TAGS; // a lone “+1” would take the place of the tag it stands for
-      const marks = tags.slice(0, shown).map((tag) => T.el("span", "tdw-chip tdw-tag", tag, { title: tag }));
-      if (tags.length > shown) marks.push(T.el("span", "tdw-chip tdw-tag", `+${tags.length - shown}`, { title: tags.join("\n") }));
-      nodes.push(T.el("span", "tdw-chips tdw-tags"));
-      nodes.at(-1).append(...marks);
-      const { job } = this;
-      const recorded = Math.max(0, manifest.epochs - 1);
-      const status = T.el("span", "tdw-status", null, { role: "status" });
-      if (this.isLost) status.append(T.el("span", "tdw-chip tdw-warn", "server lost: what is loaded can still be explored; trying again"));
-      else if (job) {
-        const train = job.kind === "train";
-        const words = [train ? `training ${T.integer(recorded)} / ${T.integer(manifest.planned_epochs)}` : `analysing ${job.done ?? 0} / ${job.total ?? "?"}`];
-        if (train && job.epochs_per_second) words.push(`${T.short(job.epochs_per_second)} epochs/s`);
-        if (job.seconds_left !== null && job.seconds_left !== undefined) words.push(`${T.duration(job.seconds_left)} left`);
-        const part = train ? recorded / Math.max(1, manifest.planned_epochs) : (job.done || 0) / Math.max(1, job.total || 1);
-        status.append(T.el("span", null, words.join(" · ")), T.progress(part, words[0]));
-      } else if (manifest.state === "unfinished") {
-        status.append(T.el("span", "tdw-chip", `unfinished: ${T.integer(recorded)} of ${T.integer(manifest.planned_epochs)} epochs`));
-      } else if (manifest.state === "new") status.append(T.el("span", "tdw-chip", "not started"));
-      nodes.push(status);
+      const nodes = T.docBar(this.run.manifest, this.job, this.isLost);
       const key = nodes.map((node) => node.outerHTML).join("");
       if (key === this.described) return;
       this.described = key;
@@ -347,11 +358,11 @@
       const start = performance.now();
       const { index } = this;
       this.transport.draw(index);
-      for (const { panel, card, spec } of this.panels) {
-        const state = this.stateOf(spec, index);
+      for (const entry of this.panels) {
+        const { panel, card } = entry;
         try {
           panel.draw(index);
-          card.show(state);
+          card.show(T.stateOf(this, entry, index));
         } catch (error) {
           // A mistake in one panel must not take the other three, or the transport, with it; it is still reported.
           card.show({ title: "This panel has failed", text: error.message });
@@ -363,39 +374,6 @@
     }
     row(analysis, index) {
       return this.run.row(analysis, index);
-    }
-    /** Why a panel has nothing to draw at this checkpoint, in words; null when it has. Also sets the card's flag. */
-    stateOf(spec, index) {
-      const { manifest } = this.run;
-      const { card } = this.panels.find((entry) => entry.spec === spec);
-      const training = this.job?.kind === "train";
-      if (!manifest.epochs && !manifest.checkpoints.length) {
-        return training
-          ? { title: "Training has started", text: "The first epochs arrive in a moment." }
-          : { title: "Not trained yet", text: "This run has settings and no epochs so far: start it in the side bar." };
-      }
-      if (spec.kind === "curve") return null;
-      if (!this.count) {
-        return training
-          ? { title: "No checkpoint yet", text: "This panel appears with the first one." }
-          : { title: "Losses only", text: "This run has kept no checkpoint, so there are no weights to look at." };
-      }
-      const act = () => this.act("analyze");
-      const analysing = this.job?.kind === "analyze";
-      const rows = this.run.rowsOf.get(spec.analysis);
-      const covered = rows ? rows.reduce((sum, row) => sum + (row >= 0), 0) : 0;
-      const row = this.run.row(spec.analysis, index);
-      const stale = spec.state?.status === "stale" && covered;
-      if (stale) card.warn("stale", `${spec.state.reason} Press to analyse again.`, analysing || training ? null : act);
-      else if (covered && covered < this.count && !training) {
-        card.warn(`${covered} of ${this.count}`, `Analysed at ${covered} of ${this.count} checkpoints. Press to analyse the rest.`, analysing ? null : act);
-      } else card.warn("");
-      if (!spec.required || row >= 0) return null;
-      const share = `${covered} of ${this.count} checkpoints are done.`;
-      if (analysing) return { title: "Analysing", text: share, progress: covered / this.count };
-      if (training) return { title: "Not analysed yet", text: "Training is writing this file: analyse it when training has ended or was stopped." };
-      if (!covered) return { title: "Not analysed yet", text: `Computes what this panel shows at ${this.count} checkpoint${this.count > 1 ? "s" : ""}.`, button: "Analyse", act };
-      return { title: `Not analysed at epoch ${T.integer(this.run.checkpoints[index])}`, text: share, button: "Analyse the rest", act };
     }
     /** Ask whoever owns the page for something the page cannot do itself. */
     act(action) {
@@ -460,14 +438,6 @@
       this.root.remove();
     }
   }
-
-  /** 95 -> "1 min 35 s". */
-  T.duration = (seconds) => {
-    const s = Math.max(0, Math.round(seconds));
-    if (s < 60) return `${s} s`;
-    if (s < 3600) return `${Math.floor(s / 60)} min${s < 600 && s % 60 ? ` ${s % 60} s` : ""}`;
-    return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  };
 
   T.mount = (element, options) => {
     const viewer = new Viewer(element, options || {});

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,12 @@ from typing import Any
 import numpy as np
 
 from tdw import closed_form, config
-from tdw.analyses import ANALYSES
+from tdw.analyses import ANALYSES, runner
+from tdw.analyses.events import Event
+from tdw.analyses.registry import evaluate
 from tdw.analyses.view import View
+from tdw.store import ArrayPlan
+from tdw.tasks import Split
 
 KEYS = (2, 5, 3)  # frequencies that the made-up run learns
 
@@ -52,6 +57,8 @@ def made_weights(settings: config.RunConfig, grown: float, seed: int = 0) -> dic
         "blocks.0.attn.W_V": value + rng.normal(size=value.shape) * 0.1,
         "blocks.0.attn.W_O": output + rng.normal(size=output.shape) * 0.1,
         "blocks.0.mlp.W_in": into,
+        "blocks.0.mlp.W_out": into.T,
+        "unembed.W_U": embed[:p].T,
     }
     return {name: array.astype(np.float32) for name, array in weights.items()}
 
@@ -80,27 +87,70 @@ class Stored:
     version: int
     parameters: dict[str, Any]
     rows: int
+    arrays: dict[str, ArrayPlan]
+
+
+OVERVIEW = ("embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary")
+
+
+@cache
+def made_once(settings: config.RunConfig, checkpoints: int, everything: bool) -> tuple[Any, Any]:
+    """Weights and results of a made-up run, for all tests that ask for the same one."""
+    made = Made.__new__(Made)
+    made.config, made.path = settings, Path("/runs/made up.tdw")
+    made.planned_epochs, made.kept, made.imported = settings.epochs, checkpoints, None
+    made.recorded = settings.epochs + 1
+    made._epochs = [100 * i for i in range(checkpoints)]
+    grown = np.linspace(0, 1, checkpoints)
+    if settings.network == "transformer":
+        made.weights = [made_weights(settings, float(g)) for g in grown]
+    else:
+        from tdw.model import initial_weights
+
+        first = {name: w.numpy() for name, w in initial_weights(settings).items()}
+        made.weights = [{name: w * np.float32(1 + 0.5 * g) for name, w in first.items()} for g in grown]
+    made._losses = made._curves()
+    made._arrays = {}
+    made.covered = {}
+    made._analyse([item for item in runner.ordered() if everything or item.name in OVERVIEW])
+    return made.weights, made._arrays
 
 
 class Made:
-    """A made-up run. `recorded`, `kept` and `covered` say how much of it has happened yet, and may be changed."""
+    """A made-up run. `recorded`, `kept` and `covered` say how much of it has happened yet, and may be changed.
 
-    def __init__(self, *, p: int = 11, heads: int = 4, d_model: int = 16, d_mlp: int = 24, checkpoints: int = 12):
+    everything: all analyses that make sense of it are there, not only those of the first view
+    """
+
+    def __init__(
+        self,
+        *,
+        p: int = 11,
+        heads: int = 4,
+        d_model: int = 16,
+        d_mlp: int = 24,
+        checkpoints: int = 12,
+        everything: bool = False,
+        **settings: Any,
+    ):
         self.path = Path("/runs/made up.tdw")
         self.planned_epochs = 100 * (checkpoints - 1)
-        self.config = config.configure(p=p, heads=heads, d_model=d_model, d_mlp=d_mlp, epochs=self.planned_epochs)
+        sizes = {"p": p, "heads": heads, "d_model": d_model, "d_mlp": d_mlp, "epochs": self.planned_epochs}
+        self.config = config.configure(**sizes, **settings)
         self.id = "made-up"
         self.notes: dict[str, Any] = {"title": "", "tags": [], "remark": ""}
         self._epochs = [100 * i for i in range(checkpoints)]
-        grown = np.linspace(0, 1, checkpoints)
-        self.weights = [made_weights(self.config, float(g)) for g in grown]
+        weights, arrays = made_once(self.config, checkpoints, everything)
+        self.weights = [{name: array.copy() for name, array in found.items()} for found in weights]
         self._losses = self._curves()
-        self._arrays = self._analysed()
+        self._arrays = {name: array.copy() for name, array in arrays.items()}
         self.recorded = self.planned_epochs + 1
         self.kept = checkpoints
-        self.covered = dict.fromkeys(
-            ("embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary"), checkpoints
-        )
+        self.imported: dict[str, Any] | None = None
+        self.covered = {
+            name: 1 if ANALYSES[name].per == "run" else checkpoints
+            for name in dict.fromkeys(name.split("/")[1] for name in self._arrays)
+        }
         self.old_version: set[str] = set()
         self.revisions = 0
         self.reached = True
@@ -121,18 +171,38 @@ class Made:
             "accuracy/test": accuracy,
         }
 
-    def _analysed(self) -> dict[str, np.ndarray]:
-        parts: dict[str, list[np.ndarray]] = {}
-        for epoch, weights in zip(self._epochs, self.weights, strict=True):
-            view = View(self.config, weights)
-            for name in ("embedding_frequencies", "neuron_frequencies", "neuron_clusters", "neuron_summary"):
-                item = ANALYSES[name]
-                for array, values in item.compute(view, **item.parameters).items():
-                    parts.setdefault(f"analysis/{name}/{array}", []).append(
-                        np.asarray(values, item.arrays[array].dtype)
-                    )
-                parts.setdefault(f"analysis/{name}/epoch", []).append(np.asarray(epoch, "<i8"))
-        return {name: np.stack(rows) for name, rows in parts.items()}
+    def _analyse(self, wanted: list[Any]) -> None:
+        """Compute these analyses as the runner does, each pass over the checkpoints after the one it reads from."""
+        wanted = [item for item in wanted if runner.unfit(item, self) is None]  # type: ignore[arg-type]
+        for final_keys in (False, True):
+            due = [item for item in wanted if item.per == "checkpoint" and item.final_keys == final_keys]
+            keys = self._arrays["analysis/key_frequencies/key"][-1] if due and final_keys else None
+            parts: dict[str, list[np.ndarray]] = {}
+            for epoch, weights in zip(self._epochs, self.weights, strict=True):
+                view = View(self.config, weights, self.known_split, keys)
+                for item in due:
+                    for array, values in evaluate(item, view, self.config).items():
+                        parts.setdefault(f"analysis/{item.name}/{array}", []).append(values)
+                    parts.setdefault(f"analysis/{item.name}/epoch", []).append(np.asarray(epoch, "<i8"))
+            self._arrays |= {name: np.stack(rows) for name, rows in parts.items()}
+            self.covered |= {item.name: self.kept for item in due}
+        for item in wanted:
+            if item.per == "run":
+                found = evaluate(item, runner.whole(self), self.config)  # type: ignore[arg-type]
+                self._arrays |= {f"analysis/{item.name}/{array}": values[None] for array, values in found.items()}
+                self.covered[item.name] = 1
+
+    def weights_at(self, index: int) -> dict[str, np.ndarray]:
+        return self.weights[index]
+
+    @property
+    def split(self) -> Split:
+        pairs = np.random.default_rng(0).permutation(self.config.p**2)
+        return Split(pairs[: self.config.train_pairs], pairs[self.config.train_pairs :])
+
+    @property
+    def known_split(self) -> Split | None:
+        return self.split if self.imported is None else None
 
     # ---- what a project offers ---------------------------------------------------------------------------------
 
@@ -149,23 +219,32 @@ class Made:
         return self._epochs[: self.kept]
 
     def analyses(self) -> dict[str, Stored]:
-        return {
-            name: Stored(
-                0 if name in self.old_version else ANALYSES[name].version, dict(ANALYSES[name].parameters), rows
-            )
-            for name, rows in self.covered.items()
+        return {name: self._stored(name, rows) for name, rows in self.covered.items()}
+
+    def _stored(self, name: str, rows: int) -> Stored:
+        now = ANALYSES[name]
+        parameters = dict(now.parameters)
+        if now.per == "run":
+            parameters |= {"per": "run", "computed": runner._stamp(now, len(self.epochs), len(self.checkpoints))}
+        prefix = f"analysis/{name}/"
+        arrays = {
+            key.removeprefix(prefix): ArrayPlan(array.dtype.str, array.shape[1:])
+            for key, array in self._arrays.items()
+            if key.startswith(prefix)
         }
+        return Stored(0 if name in self.old_version else now.version, parameters, rows, arrays)
 
     def analysis(self, name: str) -> SimpleNamespace:
         rows = self.covered[name]
         prefix = f"analysis/{name}/"
         arrays = {key[len(prefix) :]: array[:rows] for key, array in self._arrays.items() if key.startswith(prefix)}
-        return SimpleNamespace(checkpoints=[int(e) for e in arrays.pop("epoch")], arrays=arrays)
+        epochs = self.checkpoints if ANALYSES[name].per == "run" else arrays.pop("epoch")
+        return SimpleNamespace(checkpoints=[int(e) for e in epochs], arrays=arrays)
 
-    def series(self, name: str) -> np.ndarray:
+    def series(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         if name in self._losses:
-            return self._losses[name][: self.recorded]
-        return self._arrays[name][: self.covered[name.split("/")[1]]]
+            return self._losses[name][: self.recorded][start:stop]
+        return self._arrays[name][: self.covered[name.split("/")[1]]][start:stop]
 
     def array_index(self) -> dict[str, dict[str, Any]]:
         names = [*self._losses, *(name for name in self._arrays if name.split("/")[1] in self.covered)]
@@ -181,7 +260,7 @@ class Made:
         return np.stack([closed_form.attention_scores(weights) for weights in self.weights[start : self.kept]])
 
     def neuron_map(self, epoch: int, neuron: int) -> np.ndarray:
-        return closed_form.neuron_map(self.weights[self._epochs.index(epoch)], neuron, "relu")
+        return closed_form.neuron_map(self.weights[self._epochs.index(epoch)], neuron, self.config.activation)
 
     @property
     def epochs(self) -> np.ndarray:
@@ -195,24 +274,23 @@ class Made:
     def test_loss(self) -> np.ndarray:
         return self.series("losses/test")
 
-    def events(self) -> list[dict[str, Any]]:
+    @property
+    def train_accuracy(self) -> np.ndarray:
+        return self.series("accuracy/train")
+
+    @property
+    def test_accuracy(self) -> np.ndarray:
+        return self.series("accuracy/test")
+
+    def events(self) -> list[Event]:
         if not self.reached:
             return []
         e = self.planned_epochs
+        spike = (e // 3 + 7, e // 3 + 8)
         return [
-            {
-                "name": "memorised_0.1",
-                "label": "train loss below 0.1",
-                "first": [e // 5 - 1, e // 5],
-                "last": [e // 3 + 7, e // 3 + 8],
-            },
-            {
-                "name": "generalised_0.1",
-                "label": "test loss below 0.1",
-                "first": [e // 2 - 10, e // 2],
-                "last": [e // 2 - 10, e // 2],
-            },
-            {"name": "rebound", "label": "test loss above 0.1 again", "first": None, "last": None},
+            Event("memorised_0.1", "train loss below 0.1", (e // 5 - 1, e // 5), spike),
+            Event("generalised_0.1", "test loss below 0.1", (e // 2 - 10, e // 2), (e // 2 - 10, e // 2)),
+            Event("rebound", "test loss above 0.1 again", None, None),
         ]
 
     def key_frequencies(self) -> dict[str, Any] | None:

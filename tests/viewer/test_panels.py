@@ -11,21 +11,30 @@ import numpy as np
 import pytest
 
 from tdw import panels
+from tdw.analyses import ANALYSES
 from tdw.errors import CheckpointNotFound, ProjectError, UnknownName
+from tdw.panels.registry import GROUPS
 from tdw.viewer import page
 
 from .synthetic import Made
 
-KINDS = {"curve", "bars", "maps", "image"}
+KINDS = {"curve", "bars", "maps", "image", "grid", "spans", "path", "table"}
 
 
 @pytest.fixture(scope="module")
 def run() -> Made:
-    return Made(p=7, d_mlp=12, checkpoints=4)
+    return Made(p=7, d_mlp=12, checkpoints=4, everything=True)
+
+
+@pytest.fixture(scope="module")
+def one_hot() -> Made:
+    return Made(p=7, d_mlp=12, checkpoints=4, everything=True, network="one-hot", activation="quadratic")
 
 
 @pytest.mark.parametrize("panel", panels.PANELS.values(), ids=lambda panel: panel.name)
-def test_every_panel_keeps_its_promises(panel: panels.Panel, run: Made) -> None:
+def test_every_panel_keeps_its_promises(panel: panels.Panel, run: Made, one_hot: Made) -> None:
+    if panel.name == "phase_alignment":
+        run = one_hot
     spec = next(spec for spec in panels.describe(run) if spec["name"] == panel.name)  # type: ignore[arg-type]
     assert json.loads(json.dumps(spec)) == spec
     assert spec["kind"] in KINDS
@@ -39,8 +48,19 @@ def test_every_panel_keeps_its_promises(panel: panels.Panel, run: Made) -> None:
 
 
 def test_panels_stand_in_the_order_of_the_page(run: Made) -> None:
-    names = [spec["name"] for spec in panels.describe(run)]  # type: ignore[arg-type]
-    assert names == ["loss", "embedding_frequencies", "neuron_activations", "neuron_frequencies"]
+    groups: dict[str, list[str]] = {}
+    for spec in panels.describe(run):  # type: ignore[arg-type]
+        groups.setdefault(spec["group"], []).append(spec["name"])
+    assert list(groups) == list(GROUPS)
+    assert groups["Overview"] == ["loss", "embedding_frequencies", "neuron_activations", "neuron_frequencies"]
+    for group, names in groups.items():
+        assert len(names) <= 4, f"{group} does not fit without scrolling"
+        assert [panels.PANELS[name].place for name in names] == list(range(1, len(names) + 1))
+
+
+def test_every_measure_has_a_panel_that_reads_it(run: Made, one_hot: Made) -> None:
+    read = {array for made in (run, one_hot) for spec in panels.describe(made) for array in spec["arrays"]}  # type: ignore[arg-type]
+    assert {name.split("/")[1] for name in read if name.startswith("analysis/")} == set(ANALYSES)
 
 
 def test_figures_carry_the_stored_numbers(run: Made) -> None:
@@ -60,9 +80,9 @@ def test_figures_carry_the_stored_numbers(run: Made) -> None:
 
 
 def test_figures_say_of_which_run_they_are() -> None:
-    made = Made(p=5, d_mlp=8, checkpoints=2)
+    made = Made(p=5, d_mlp=8, checkpoints=2, everything=True)
     made.notes["title"] = "<b>x</b> & $y$"
-    for name in panels.PANELS:
+    for name in panels.PANELS.keys() - {"phase_alignment"}:
         figure = panels.figure(made, name, 100)  # type: ignore[arg-type]
         assert figure.layout.title.subtitle.text == "made up.tdw · &lt;b&gt;x&lt;/b&gt; &amp; &#36;y&#36;"
 

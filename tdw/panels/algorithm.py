@@ -1,0 +1,60 @@
+"""The view "Algorithm": measures that tell apart the ways in which a network may compute its answers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from tdw.panels import parts
+from tdw.panels.registry import Spec, declared
+
+if TYPE_CHECKING:
+    from tdw.project import Project
+
+GROUP = "Algorithm"
+RIGHT = 84  # margin in which names of lines stand
+
+
+def single(title: str, array: str, label: str, **more: object) -> Spec:
+    """A panel of one line."""
+    line = {"array": f"analysis/{array}", "label": label, "colour": "series-0"}
+    return parts.described(
+        quantities=[{"title": title, "unit": "", "scale": "linear", "lines": [line]} | more], right=RIGHT
+    )
+
+
+@declared(group=GROUP, place=1, title="Distance irrelevance", kind="curve", analysis="distance_irrelevance")
+def distance_irrelevance(_project: Project) -> Spec:
+    """How much the right logit depends on a + b alone rather than on a − b: low for a clock, high for a pizza."""
+    return single("Distance irrelevance", "distance_irrelevance/value", "", range=[0, 1], unit="clock 0 … 1 pizza")
+
+
+@declared(group=GROUP, place=2, title="Gradient symmetricity", kind="curve", analysis="gradient_symmetricity")
+def gradient_symmetricity(_project: Project) -> Spec:
+    """Cosine between the gradients of a logit by the embeddings of a and of b."""
+    return single("Gradient symmetricity", "gradient_symmetricity/value", "", range=[None, 1])
+
+
+@declared(group=GROUP, place=3, title="Margin", kind="curve", analysis="margin")
+def margin(project: Project) -> Spec:
+    """Right logit less the largest wrong one: the least of all pairs, a low quantile, the mean."""
+    from tdw.analyses import ANALYSES
+
+    stored = project.analyses().get("margin")
+    used = None if stored is None else stored.parameters.get("quantile")
+    # What a file from elsewhere calls a quantile may be anything.
+    part = used if isinstance(used, float) and 0 < used < 1 else ANALYSES["margin"].parameters["quantile"]
+    lines = [
+        {"array": "analysis/margin/mean", "label": "mean", "colour": "series-0"},
+        {"array": "analysis/margin/quantile", "label": f"{100 * part:g} %", "colour": "series-1"},
+        {"array": "analysis/margin/minimum", "label": "least", "colour": "series-6"},
+    ]
+    quantity = {"title": "Margin", "unit": "", "scale": "linear", "lines": lines}
+    return parts.described(quantities=[quantity], right=RIGHT)
+
+
+@declared(group=GROUP, place=4, title="Phase alignment", kind="curve", analysis="phase_alignment")
+def phase_alignment(_project: Project) -> Spec:
+    """Mean |sin(ψ − φ_a − φ_b)| over the living neurons: 0 where output phases follow from input phases."""
+    chance = {"label": "by chance", "value": 2 / math.pi}
+    return single("Phase alignment", "phase_alignment/misalignment", "mean", range=[0, 1], bands=[chance])

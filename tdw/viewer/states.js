@@ -1,0 +1,45 @@
+// Why a card has nothing to draw, in words.
+(function (T) {
+  "use strict";
+
+  /**
+   * The state of a panel's card at checkpoint `index`: {title, text, progress, button, act}, or null where there is
+   * something to draw. Also sets the card's flag (stale, partly analysed).
+   */
+  T.stateOf = (view, { spec, card, panel }, index) => {
+    const { run, count, job } = view;
+    const { manifest } = run;
+    const training = job?.kind === "train";
+    if (spec.state.status === "unfit") return { title: "Not for this run", text: spec.state.reason };
+    if (!manifest.epochs && !manifest.checkpoints.length) {
+      return training
+        ? { title: "Training has started", text: "The first epochs arrive in a moment." }
+        : { title: "Not trained yet", text: "This run has settings and no epochs so far: start it in the side bar." };
+    }
+    if (!spec.weights) return null;
+    if (!count) {
+      return training
+        ? { title: "No checkpoint yet", text: "This panel appears with the first one." }
+        : { title: "Losses only", text: "This run has kept no checkpoint, so there are no weights to look at." };
+    }
+    const act = () => view.act("analyze");
+    const analysing = job?.kind === "analyze";
+    const rows = run.rowsOf.get(spec.analysis);
+    const covered = rows ? rows.reduce((sum, row) => sum + (row >= 0), 0) : 0;
+    const row = run.row(spec.analysis, index);
+    const { status, reason } = spec.state;
+    if (status === "stale" && covered) card.warn("stale", `${reason} Press to analyse again.`, analysing || training ? null : act);
+    else if (covered && covered < count && !training) {
+      card.warn(`${covered} of ${count}`, `Analysed at ${covered} of ${count} checkpoints. Press to analyse the rest.`, analysing ? null : act);
+    } else card.warn("");
+    if (!spec.required) return null;
+    if (row >= 0) return panel.absence?.(index) ?? null;
+    if (view.isLoading) return {};
+    const share = `${covered} of ${count} checkpoints are done.`;
+    if (analysing) return { title: "Analysing", text: share, progress: covered / count };
+    if (training) return { title: "Not analysed yet", text: "Training is writing this file: analyse it when training has ended or was stopped." };
+    if (status === "outdated") return { title: "To be analysed again", text: reason, button: "Analyse", act };
+    if (!covered) return { title: "Not analysed yet", text: `Computes what this panel shows at ${count} checkpoint${count > 1 ? "s" : ""}.`, button: "Analyse", act };
+    return { title: `Not analysed at epoch ${T.integer(run.checkpoints[index])}`, text: share, button: "Analyse the rest", act };
+  };
+})((window.TdwViewer = window.TdwViewer || {}));
