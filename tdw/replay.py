@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tdw import blobs, config, consistent, schedule, store, training
-from tdw.analyses import runner
+from tdw.analyses import ANALYSES, runner
 from tdw.config import RunConfig, configure, settings
 from tdw.errors import CheckpointNotFound, Damaged, NotApplicable, NotRepeatable, SettingError, TdwError
 from tdw.job import Progress
@@ -124,7 +124,7 @@ def densify(
                 f"{project.path.name} has stored no state at or after epoch {wanted[-1]}, so a checkpoint there could not be "
                 f"compared with anything: give epochs up to {max(stored, default=0)}."
             )
-        analysed = [name for name, item in runner.ANALYSES.items() if name in project.analyses()]
+        analysed = [name for name, item in ANALYSES.items() if name in project.analyses()]
         described = project.described | {"plan": sorted({*project.planned_checkpoints, *wanted})}
         part = project.path.with_name(f"{project.path.name}.part")
         part.unlink(missing_ok=True)

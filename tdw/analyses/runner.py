@@ -176,7 +176,7 @@ def _compute(
             force
             or item.per == "run"
             or not _same(item, stored[item.name])
-            or (item.final_keys and not _by_these_keys(item, project, keys))
+            or (keys is not None and item.final_keys and not _by_these_keys(item, project, keys))
         )
     }
     there_are = {"recorded": len(project.epochs), "checkpoints": len(project.checkpoints)}
