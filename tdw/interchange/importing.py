@@ -107,7 +107,9 @@ def _refuse_target(source: Path, path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise CannotWrite(f"{path} cannot be written: it is a folder. Give the name of a file in it.")
     if not path.absolute().parent.is_dir():
-        raise CannotWrite(f"{path} cannot be written: there is no folder {path.parent}. Make it first, or give another.")
+        raise CannotWrite(
+            f"{path} cannot be written: there is no folder {path.parent}. Make it first, or give another."
+        )
     if os.path.lexists(path) and not overwrite:
         raise AlreadyExists(
             f"{path} is there already and was left as it is: choose another name, or --force to replace it."
@@ -146,8 +148,9 @@ def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
     settings["evaluate_every"] = stride
     if match is not None:
         settings["train_fraction"] = _fraction(match)
-        if match.rule is not None:
-            settings["data_seed"] = match.rule.seed
+        rule = match.rule or next((one for one in found.rules if _draws(one, match.split)), None)
+        if rule is not None:
+            settings["data_seed"] = rule.seed
     unknown = [name for name in (*DETERMINED, *OF_TRAINING) if name not in settings]
     if found.pieces and found.pieces[-1].label is None:
         unknown.append("epoch")
@@ -552,6 +555,12 @@ def _fraction(match: Match) -> float:
         (train + 0.5) / pairs,
     ]
     return next(share for share in shares if 0 < share < 1 and int(share * pairs) == train)
+
+
+def _draws(rule: Rule, split: Split) -> bool:
+    """Whether a rule draws this split."""
+    drawn = splits.draw(rule, len(split.train) + len(split.test))
+    return set(drawn.train.tolist()) == set(split.train.tolist())
 
 
 def _any_split(run: RunConfig) -> Split:

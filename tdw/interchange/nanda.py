@@ -101,6 +101,11 @@ def _pieces(states: Sequence[Raw], labels: Any, what: str) -> list[Piece]:
             f"{what} cannot be imported: it holds {len(states)} checkpoints and does not say the epoch of each."
         )
     epochs = [whole(label, "epochs", what) for label in labels]
+    for epoch in epochs:
+        if not 0 <= epoch <= MOST_EPOCHS:
+            raise NotImportable(f"{what} cannot be imported: it says that it holds a checkpoint of epoch {epoch}.")
+        if epochs.count(epoch) > 1:
+            raise NotImportable(f"{what} cannot be imported: two of its checkpoints are of epoch {epoch}.")
     found = [
         Piece(epoch, lambda state=state: state, f"{what}, the checkpoint of epoch {epoch},")  # type: ignore[misc]
         for epoch, state in zip(epochs, states, strict=True)

@@ -29,7 +29,7 @@ AT_FIRST = 40  # of these seeds: enough to judge by, and to be done where one of
 FRACTIONS = tuple(sorted({*(k / 100 for k in range(1, 100)), 1 / 3, 2 / 3}))
 EXACT = 2e-3  # how far the same loss, computed elsewhere in float32, may lie: its logarithm
 FAR = 0.5  # beyond this, what is left of a loss after an update says nothing
-CHANCE = 0.02  # a match that so many others would reach by chance, or fewer, is believed
+CHANCE = 1e-3  # a match that so many others would reach by chance, or fewer, is believed
 NEIGHBOURS = 10
 
 
@@ -240,6 +240,7 @@ def _expected(tried: Mapping[tuple[str, int], tuple[float, int]]) -> Iterator[tu
     for rank, key in enumerate(keys, start=1):
         own = tried[key][0]
         others = ordered if ordered.size < 2 else np.delete(ordered, np.searchsorted(ordered, own))
-        nth = min(NEIGHBOURS, others.size) - 1
-        dense = (nth + 1) / others.size * own / max(others[nth], own, 1e-300)
-        yield float(rank * dense), key
+        nearer = int(np.searchsorted(others, own, side="right"))
+        nth = min(NEIGHBOURS, others.size)
+        dense = nearer if nearer >= nth else nth * own / others[nth - 1]
+        yield float(rank * dense / others.size), key

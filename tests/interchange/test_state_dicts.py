@@ -1,0 +1,281 @@
+"""State dicts of TransformerLens, read and written."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import tdw
+from tdw.errors import AlreadyExists, CheckpointNotFound, NotApplicable, NotImportable, SettingError, UnknownName
+from tests.interchange import elsewhere
+
+# The parameters and buffers of HookedTransformer in TransformerLens 2.18 (one layer, no normalisation), from its source.
+P, D, HEADS, D_HEAD, D_MLP = 7, 8, 2, 4, 12
+THEIRS = {
+    "embed.W_E": (P + 1, D),
+    "pos_embed.W_pos": (3, D),
+    "blocks.0.attn.W_Q": (HEADS, D, D_HEAD),
+    "blocks.0.attn.W_O": (HEADS, D_HEAD, D),
+    "blocks.0.attn.b_Q": (HEADS, D_HEAD),
+    "blocks.0.attn.b_O": (D,),
+    "blocks.0.attn.W_K": (HEADS, D, D_HEAD),
+    "blocks.0.attn.W_V": (HEADS, D, D_HEAD),
+    "blocks.0.attn.b_K": (HEADS, D_HEAD),
+    "blocks.0.attn.b_V": (HEADS, D_HEAD),
+    "blocks.0.attn.mask": (3, 3),
+    "blocks.0.attn.IGNORE": (),
+    "blocks.0.mlp.W_in": (D, D_MLP),
+    "blocks.0.mlp.b_in": (D_MLP,),
+    "blocks.0.mlp.W_out": (D_MLP, D),
+    "blocks.0.mlp.b_out": (D,),
+    "unembed.W_U": (D, P),
+    "unembed.b_U": (P,),
+}
+SMALL = {
+    "p": P,
+    "d_model": D,
+    "heads": HEADS,
+    "d_mlp": D_MLP,
+    "epochs": 20,
+    "train_fraction": 0.5,
+    "checkpoints": "0:20:5",
+}
+
+
+def ours(folder, **settings):
+    path = folder / "ours.tdw"
+    tdw.create(path, tdw.configure(**SMALL | settings))
+    tdw.train(path)
+    return path
+
+
+def read(path):
+    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("name", ["out.pt", "out.pth", "out.safetensors"])
+def test_what_is_written_is_all_that_theirs_has(tmp_path, name):
+    path = ours(tmp_path)
+    assert tdw.export_run(path, tmp_path / name) == [tmp_path / name]
+    state = read(tmp_path / name)
+    assert {key: tuple(tensor.shape) for key, tensor in state.items()} == THEIRS
+    assert state["blocks.0.attn.mask"].dtype is torch.bool
+    assert state["blocks.0.attn.mask"].tolist() == [[True, False, False], [True, True, False], [True, True, True]]
+    assert state["blocks.0.attn.IGNORE"].item() == -torch.inf
+    assert all(not tensor.any() for key, tensor in state.items() if ".b_" in key)
+    with tdw.open(path) as run:
+        assert np.array_equal(state["embed.W_E"].numpy(), run.weights(20)["embed.W_E"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"biases": "mlp"}, {"classes": "tokens"}, {"network": "two-token"}, {"activation": "gelu"}, {"d_head": 3}],
+)
+def test_there_and_back_is_the_same_bit_for_bit(tmp_path, settings):
+    path = ours(tmp_path, **settings)
+    folder = tmp_path / "all"
+    assert len(tdw.export_run(path, folder)) == 5
+    assert sorted(item.name for item in folder.iterdir()) == [
+        f"epoch-{epoch:05d}.safetensors" for epoch in range(0, 21, 5)
+    ]
+    imported = tdw.import_run(folder, tmp_path / "back.tdw")
+    with tdw.open(path) as there, tdw.open(tmp_path / "back.tdw") as back:
+        assert back.checkpoints == there.checkpoints
+        for name in ("p", "network", "d_model", "heads", "d_head", "d_mlp", "biases", "classes"):
+            assert getattr(back.config, name) == getattr(there.config, name), name
+        for epoch in there.checkpoints:
+            before, after = there.weights(epoch), back.weights(epoch)
+            assert before.keys() == after.keys()
+            assert all(before[name].tobytes() == after[name].tobytes() for name in before)
+        assert back.known_split is None
+        assert np.isnan(back.train_loss).all()
+    assert imported["split"] is None
+    assert {"lr", "data_seed", "model_seed"} <= set(imported["unknown"])
+    tdw.export_run(tmp_path / "back.tdw", tmp_path / "one.pt", epoch=10)
+    tdw.import_run(tmp_path / "one.pt", tmp_path / "one.tdw", epoch=10)
+    with tdw.open(path) as there, tdw.open(tmp_path / "one.tdw") as one:
+        assert one.checkpoints == [10]
+        assert all(array.tobytes() == one.weights(10)[name].tobytes() for name, array in there.weights(10).items())
+
+
+def test_a_single_file_says_no_epoch(tmp_path):
+    elsewhere.saved(elsewhere.lens().state(), tmp_path / "model.pt")
+    imported = tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw")
+    assert "epoch" in imported["unknown"]
+    assert any("does not say after how many updates" in sentence for sentence in imported["inferred"])
+    for name, epoch in (("epoch_300.pt", 300), ("5000.pt", 5000), ("model-checkpoint-40.pt", 40)):
+        elsewhere.saved(elsewhere.lens().state(), tmp_path / name)
+        imported = tdw.import_run(tmp_path / name, tmp_path / "run.tdw", overwrite=True)
+        with tdw.open(tmp_path / "run.tdw") as run:
+            assert run.checkpoints == [epoch]
+        assert "epoch" not in imported["unknown"]
+
+
+def test_a_split_that_is_asked_for_without_losses_is_believed(tmp_path):
+    elsewhere.saved(elsewhere.lens().state(), tmp_path / "model.pt")
+    imported = tdw.import_run(
+        tmp_path / "model.pt", tmp_path / "run.tdw", data_seed=598, train_fraction=0.3, split_rule="torch"
+    )
+    assert (imported["split"]["seed"], imported["split"]["error"]) == (598, None)
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert run.known_split.train.tolist() == tdw_split(598, 0.3)
+
+
+def tdw_split(seed, fraction, p=11):
+    torch.manual_seed(seed)
+    return torch.randperm(p * p)[: int(fraction * p * p)].tolist()
+
+
+def spoil(state, kind):
+    if kind == "attention bias":
+        state["blocks.0.attn.b_O"][0] = 0.1
+    elif kind == "unembedding bias":
+        state["unembed.b_U"][0] = 0.1
+    elif kind == "layernorm":
+        state["blocks.0.ln1.w"] = torch.ones(16)
+    elif kind == "final layernorm":
+        state["ln_final.w"] = torch.ones(16)
+    elif kind == "layers":
+        state |= {name.replace("blocks.0", "blocks.1"): tensor for name, tensor in state.items() if "blocks.0" in name}
+    elif kind == "gated":
+        state["blocks.0.mlp.W_gate"] = torch.ones(16, 24)
+    elif kind == "missing":
+        del state["blocks.0.attn.W_Q"]
+    elif kind == "half":
+        state["embed.W_E"] = state["embed.W_E"].half()
+    elif kind == "double":
+        state["embed.W_E"] = state["embed.W_E"].double()
+    elif kind == "whole numbers":
+        state["embed.W_E"] = state["embed.W_E"].long()
+    elif kind == "nan":
+        state["embed.W_E"][2, 2] = torch.nan
+    elif kind == "infinite":
+        state["unembed.W_U"][2, 2] = torch.inf
+    elif kind == "shape":
+        state["blocks.0.mlp.W_out"] = torch.zeros(23, 16)
+    elif kind == "rank":
+        state["embed.W_E"] = torch.zeros(12)
+    elif kind == "classes":
+        state["unembed.W_U"] = torch.zeros(16, 9)
+        state["unembed.b_U"] = torch.zeros(9)
+    elif kind == "positions":
+        state["pos_embed.W_pos"] = torch.zeros(7, 16)
+    elif kind == "mask":
+        state["blocks.0.attn.mask"][0, 2] = True
+    elif kind == "large":
+        state["embed.W_E"] = torch.zeros(1).expand(1 << 20, 1 << 20)
+    elif kind == "sparse":
+        state["embed.W_E"] = state["embed.W_E"].to_sparse()
+    elif kind == "other names":
+        state = {f"transformer.{name}.weight": tensor for name, tensor in state.items()}
+    return state
+
+
+REFUSED = {
+    "attention bias": r"blocks\.0\.attn\.b_O is a bias other than zero, which the networks of this program lack",
+    "unembedding bias": r"unembed\.b_U is a bias other than zero",
+    "layernorm": "looks like a transformer with LayerNorm",
+    "final layernorm": "looks like a transformer with LayerNorm",
+    "layers": "looks like a transformer of 2 layers",
+    "gated": r"with a tensor blocks\.0\.mlp\.W_gate that this program has no place for",
+    "missing": r"blocks\.0\.attn\.W_Q is missing among its weights",
+    "half": r"embed\.W_E is float16, and the weights of this program are float32",
+    "double": r"embed\.W_E is float64",
+    "whole numbers": r"embed\.W_E is int64",
+    "nan": r"embed\.W_E holds numbers that are not finite",
+    "infinite": r"unembed\.W_U holds numbers that are not finite",
+    "shape": r"blocks\.0\.mlp\.W_out has shape \(23, 16\)",
+    "rank": r"embed\.W_E has shape \(12,\), which no network of this program has",
+    "classes": "looks like a transformer for another task, with 3 positions, 12 tokens and 9 classes",
+    "positions": "looks like a transformer for another task, with 7 positions",
+    "mask": "its attention mask is not the causal one",
+    "large": "more than this program has room for",
+    "sparse": r"embed\.W_E is no plain tensor",
+    "other names": "looks like weights of another network",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_other_networks_are_refused(tmp_path, kind):
+    source = elsewhere.saved(spoil(elsewhere.lens().state(), kind), tmp_path / "theirs.pt")
+    with pytest.raises(NotImportable, match=REFUSED[kind]) as refused:
+        tdw.import_run(source, tmp_path / "run.tdw")
+    assert "\n" not in str(refused.value)
+    assert [item.name for item in tmp_path.iterdir()] == ["theirs.pt"]
+
+
+def test_a_folder_whose_files_do_not_go_together(tmp_path):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    elsewhere.saved(elsewhere.lens().state(), folder / "1.pt")
+    elsewhere.saved(elsewhere.lens(p=7).state(), folder / "2.pt")
+    with pytest.raises(NotImportable, match=r"2\.pt cannot be imported: its p is 7, and that of the others is 11"):
+        tdw.import_run(folder, tmp_path / "run.tdw")
+    elsewhere.saved(elsewhere.lens().state(), folder / "2.pt")
+    elsewhere.saved(elsewhere.lens().state(), folder / "again-2.pt")
+    with pytest.raises(NotImportable, match=r"both say that they are of epoch 2"):
+        tdw.import_run(folder, tmp_path / "run.tdw")
+    (folder / "again-2.pt").rename(folder / "last.pt")
+    with pytest.raises(NotImportable, match=r"the name of last\.pt says no epoch"):
+        tdw.import_run(folder, tmp_path / "run.tdw")
+    (folder / "last.pt").write_bytes((folder / "2.pt").read_bytes()[:-99])
+    (folder / "last.pt").rename(folder / "3.pt")
+    with pytest.raises(
+        NotImportable, match=r"3\.pt cannot be imported: it looks like a PyTorch file or zip archive that is cut off"
+    ):
+        tdw.import_run(folder, tmp_path / "run.tdw")
+    assert [item.name for item in tmp_path.iterdir()] == ["runs"]
+
+
+def test_biases_that_are_zero_at_first_are_kept_where_they_are_trained(tmp_path):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    state = elsewhere.lens().state()
+    elsewhere.saved(state, folder / "0.pt")
+    state["blocks.0.mlp.b_in"] += 0.25
+    save_file(state, folder / "100.safetensors")
+    tdw.import_run(folder, tmp_path / "run.tdw")
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert run.config.biases == "mlp"
+        assert not run.weights(0)["blocks.0.mlp.b_in"].any()
+        assert (run.weights(100)["blocks.0.mlp.b_in"] == 0.25).all()
+
+
+def test_hints_that_make_no_sense(tmp_path):
+    elsewhere.saved(elsewhere.lens().state(), tmp_path / "model.pt")
+    for hints, sentence in [
+        ({"p": 7}, r"--p 7 cannot be: the weights in model\.pt are of p = 11"),
+        ({"test_stride": 10}, r"--test-stride 10 makes no sense"),
+        ({"epoch": "soon"}, r"--epoch soon is not allowed: give a whole number between 0"),
+        ({"data_seed": 4}, "give --train-fraction as well"),
+        ({"train_fraction": 0.4}, "give --data-seed as well"),
+        (
+            {"split_rule": "numpy", "data_seed": 1, "train_fraction": 0.3},
+            "--split-rule numpy is not allowed: give one of python, torch",
+        ),
+        ({"task": "divide"}, "--task divide is not allowed"),
+    ]:
+        with pytest.raises(SettingError, match=sentence):
+            tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", **hints)
+    with pytest.raises(UnknownName, match="no hint is named 'seed'"):
+        tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", seed=1)
+    assert [item.name for item in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_refusals_of_an_export(tmp_path):
+    path = ours(tmp_path)
+    with pytest.raises(CheckpointNotFound, match="no checkpoint at epoch 7"):
+        tdw.export_run(path, tmp_path / "out.pt", epoch=7)
+    tdw.export_run(path, tmp_path / "out.pt")
+    before = (tmp_path / "out.pt").read_bytes()
+    with pytest.raises(AlreadyExists, match="was left as it is"):
+        tdw.export_run(path, tmp_path / "out.pt", epoch=0)
+    assert (tmp_path / "out.pt").read_bytes() == before
+    tdw.export_run(path, tmp_path / "out.pt", epoch=0, overwrite=True)
+    assert (tmp_path / "out.pt").read_bytes() != before
+    with pytest.raises(UnknownName, match="transformer-lens"):
+        tdw.export_run(path, tmp_path / "out", form="tensorflow")
+    (tmp_path / "hot").mkdir()
+    with pytest.raises(NotApplicable, match="TransformerLens has no such network"):
+        tdw.export_run(ours(tmp_path / "hot", network="one-hot"), tmp_path / "x.pt")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["hot", "ours.tdw", "out.pt"]

@@ -1,0 +1,121 @@
+"""Folders of an earlier workbench."""
+
+import json
+
+import numpy as np
+import pytest
+
+import tdw
+from tdw.errors import NotImportable
+from tests.interchange import elsewhere
+
+
+def test_a_whole_run(tmp_path):
+    states = elsewhere.workbench(tmp_path / "theirs")
+    metadata = json.loads((tmp_path / "theirs" / "metadata.json").read_text())
+    imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
+    assert imported["form"] == "a folder of an earlier workbench"
+    assert (imported["split"]["rule"], imported["contradicted"]) == ("listed in the file", [])
+    assert imported["split"]["error"] < 1e-4
+    assert {"lr", "weight_decay", "betas"} <= set(imported["unknown"])
+    assert not {"model_seed", "data_seed", "train_fraction", "p", "activation"} & set(imported["unknown"])
+    assert any("those of epoch e + 1 here" in sentence for sentence in imported["converted"])
+    assert any("that of epoch i + 1 here" in sentence for sentence in imported["converted"])
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert (run.config.p, run.config.data_seed, run.config.model_seed, run.config.train_fraction) == (
+            11,
+            598,
+            4,
+            0.5,
+        )
+        assert run.config.biases == "none"
+        assert run.checkpoints == [1, 11, 26, 60]
+        assert run.train_loss[:60].tolist() == metadata["train_losses"]
+        assert np.isnan(run.train_loss[60])
+        assert run.test_loss[1:61].tolist() == metadata["test_losses"]
+        assert np.isnan(run.test_loss[0])
+        for epoch in (1, 11, 26):
+            assert elsewhere.loss_here(run, epoch, run.split.train) == pytest.approx(run.train_loss[epoch], rel=1e-4)
+        for epoch in run.checkpoints:
+            assert elsewhere.loss_here(run, epoch, run.split.test) == pytest.approx(run.test_loss[epoch], rel=1e-4)
+            theirs = states[epoch - 1]
+            assert all(np.array_equal(array, theirs[name].numpy()) for name, array in run.weights(epoch).items())
+        assert run.known_split.train.tolist() == metadata["train_indices"]
+        assert run.verify() == []
+
+
+def test_the_last_weights_are_a_checkpoint_too(tmp_path):
+    states = elsewhere.workbench(tmp_path / "theirs", kept=(10, 20))
+    tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert run.checkpoints == [11, 21, 60]
+        assert np.array_equal(run.weights(60)["embed.W_E"], states["last"]["embed.W_E"].numpy())
+
+
+def test_test_losses_from_before_the_update_are_found_out(tmp_path):
+    elsewhere.workbench(tmp_path / "theirs", test_after=False)
+    imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
+    assert any("the losses are believed" in sentence for sentence in imported["contradicted"])
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert run.checkpoints == [1, 11, 26, 60]
+        assert elsewhere.loss_here(run, 11, run.split.test) == pytest.approx(run.test_loss[11], rel=1e-4)
+
+
+def test_a_run_that_was_broken_off_has_its_checkpoints_alone(tmp_path):
+    elsewhere.workbench(tmp_path / "theirs")
+    for name in ("config.json", "metadata.json", "modulo_addition_p11_seed4.safetensors"):
+        (tmp_path / "theirs" / name).unlink()
+    imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
+    assert imported["split"] is None
+    assert any("broken off" in sentence for sentence in imported["inferred"])
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert run.checkpoints == [1, 11, 26, 60]
+        assert run.known_split is None
+
+
+def changed(folder, name, **changes):
+    stored = json.loads((folder / name).read_text())
+    (folder / name).write_text(
+        json.dumps({key: value for key, value in (stored | changes).items() if value is not ...})
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "sentence"),
+    [
+        ("config.json", {"n_layers": 2}, "a transformer of 2 layers"),
+        ("config.json", {"normalization_type": "LN"}, r"with normalisation \(LN\)"),
+        ("config.json", {"act_fn": "silu"}, r"another activation \(silu\)"),
+        (
+            "metadata.json",
+            {"train_indices": [0, 1], "test_indices": [2]},
+            "lists 3 pairs, and with p = 11 there are 121",
+        ),
+        ("metadata.json", {"test_indices": list(range(121))}, "are no split .*twice"),
+        ("metadata.json", {"train_indices": [0, 500]}, "are no split"),
+        ("metadata.json", {"train_indices": "all"}, "its indices are no lists"),
+        ("metadata.json", {"train_losses": ["low", "lower"]}, "among its train_losses is 'low', not a number"),
+        ("metadata.json", {"test_losses": {"0": 1.0}}, "its test_losses are no list of numbers"),
+    ],
+)
+def test_what_is_refused(tmp_path, name, changes, sentence):
+    elsewhere.workbench(tmp_path / "theirs", epochs=5, kept=(1, 3))
+    changed(tmp_path / "theirs", name, **changes)
+    with pytest.raises(NotImportable, match=sentence):
+        tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
+    assert [item.name for item in tmp_path.iterdir()] == ["theirs"]
+
+
+def test_a_damaged_metadata(tmp_path):
+    elsewhere.workbench(tmp_path / "theirs", epochs=5, kept=(1, 3))
+    text = (tmp_path / "theirs" / "metadata.json").read_text()
+    for damaged in (text[:200], "[" * 100_000, "[1, 2]"):
+        (tmp_path / "theirs" / "metadata.json").write_text(damaged)
+        with pytest.raises(NotImportable, match=r"metadata\.json cannot be imported: it looks like"):
+            tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
+
+
+def test_a_config_that_contradicts_the_weights(tmp_path):
+    elsewhere.workbench(tmp_path / "theirs", extra={"prime": 13})
+    imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
+    assert any("says p 13, and the weights have 11" in sentence for sentence in imported["contradicted"])
