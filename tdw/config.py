@@ -158,7 +158,8 @@ class RunConfig(TaskConfig, ModelConfig, TrainingConfig):
         return {item.name: stored[item.name] for item in settings()} | {"betas": list(self.betas)}
 
 
-def settings() -> list[Setting]:
+@cache
+def settings() -> tuple[Setting, ...]:
     """Every setting, in the order in which help and form show them."""
     found = []
     for part, group in ((TaskConfig, "task"), (ModelConfig, "model"), (TrainingConfig, "training")):
@@ -166,7 +167,7 @@ def settings() -> list[Setting]:
         for item in fields(part):
             hint = typing.get_origin(hints[item.name]) or hints[item.name]
             found.append(Setting(item.name, hint, item.default, group=group, **item.metadata))
-    return found
+    return tuple(found)
 
 
 def configure(**flags: Any) -> RunConfig:
