@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -23,6 +22,7 @@ from tdw.weights import network_of
 
 NETWORKS = 8
 FIRST_SEED = 20_000
+DIGEST = 32  # bytes of the checksum that a kept file begins with
 
 QUANTITIES = (
     "neuron_share",
@@ -125,17 +125,16 @@ def cached(
     place = _place(config, quantities, networks)
     if place is not None:
         # No such file, or a damaged one: it is computed anew.
-        with contextlib.suppress(OSError, ValueError, EOFError):
-            stored = np.load(io.BytesIO(place.read_bytes()), allow_pickle=False)
-            if stored.shape == (networks, len(quantities)) and stored.dtype == np.float64:
-                return stored
+        with contextlib.suppress(OSError, ValueError):
+            content = place.read_bytes()
+            if content[:DIGEST] == hashlib.sha256(content[DIGEST:]).digest():
+                return np.frombuffer(content[DIGEST:], "<f8").reshape(networks, len(quantities))
     found = compute()
     if place is not None:
         # Without room for it the next run computes it again.
         with contextlib.suppress(OSError):
-            data = io.BytesIO()
-            np.save(data, found)
-            private.write_private(place, data.getvalue(), durable=False)
+            data = found.astype("<f8").tobytes()
+            private.write_private(place, hashlib.sha256(data).digest() + data, durable=False)
     return found
 
 
@@ -151,7 +150,7 @@ def _place(config: RunConfig, quantities: list[str], networks: int) -> Path | No
         folder = private.private_folder(private.state_folder() / "baselines")
     except AppError:  # nobody's private folder: the values are computed each time
         return None
-    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.band"
 
 
 _SIZES = {"task", "p", *ModelConfig.__dataclass_fields__} - {"model_seed"}

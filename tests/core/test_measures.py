@@ -1,34 +1,34 @@
 """The measures against planted truth and plain slow versions."""
 
+import json
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import MODULI, measure, of_neurons
 
 import tdw
-from tdw import fourier, panels
+from tdw import fourier, model, panels, tasks
 from tdw.analyses import ANALYSES, events, find, registry
 from tdw.analyses.neuron_clusters import UNASSIGNED
 from tdw.analyses.view import Curves, View, Whole
 from tdw.errors import UnknownName
 
-MODULI = [2, 3, 4, 5, 6, 7, 59, 113, 118]
-
-
-class Planted(View):
-    """A view whose neurons are given instead of computed."""
-
-    def __init__(self, neurons):
-        p = neurons.shape[0]
-        settings = {"p": p, "d_model": 4, "heads": 1, "d_mlp": neurons.shape[2], "train_fraction": 0.5}
-        super().__init__(tdw.configure(**settings), {})
-        self.activations = neurons.astype(np.float32)
-
-
-def measure(name, view):
-    return registry.evaluate(find(name), view, view.config)
+SETTINGS = [
+    {},
+    {"task": "subtract", "biases": "mlp", "classes": "tokens", "activation": "gelu"},
+    {"task": "multiply", "activation": "quadratic", "network": "two-token"},
+    {"task": "multiply", "p": 6},
+    {"task": "x2+xy+y2"},
+    {"task": "random", "network": "one-hot"},
+    {"network": "one-hot", "biases": "mlp", "activation": "quadratic"},
+    {"p": 2},
+    {"p": 6},
+    {"p": 3, "task": "multiply"},
+]
 
 
 def slow_shares(neuron):
@@ -76,7 +76,8 @@ def test_a_pure_wave_in_the_embedding_lights_its_own_bar(p):
             embedding = np.zeros((p + 1, 4), np.float32)
             embedding[:p, 2] = getattr(np, wave)(2 * np.pi * k * x / p)
             config = tdw.configure(p=p, d_model=4, heads=1, d_mlp=4, train_fraction=0.5)
-            found = measure("embedding_frequencies", View(config, {"embed.W_E": embedding}))
+            weights = {"embed.W_E": embedding, "pos_embed.W_pos": np.ones((3, 4), np.float32)}
+            found = measure("embedding_frequencies", View(config, weights))
             assert fourier.component_names(p)[found["norms"].argmax()] == f"{wave} {k}"
             assert found["norms"].max() == pytest.approx(np.linalg.norm(embedding), rel=1e-6)
             assert np.sort(found["norms"])[-2] < 1e-5
@@ -90,7 +91,7 @@ def test_planted_neurons_come_out_as_planted(p):
     frequencies = sorted({1, p // 2})
     neurons = [f(w * k * x) for k in frequencies for f, x in ((np.cos, a), (np.cos, b), (np.cos, a + b))]
     constant, dead = np.full((p, p), 3.0), np.zeros((p, p))
-    view = Planted(np.stack([*neurons, constant, dead], axis=-1))
+    view = of_neurons(np.stack([*neurons, constant, dead], axis=-1))
     share = measure("neuron_frequencies", view)["share"]
     summary = measure("neuron_summary", view)
     for index in range(len(neurons)):
@@ -113,7 +114,7 @@ def test_planted_neurons_come_out_as_planted(p):
 @given(st.sampled_from([2, 3, 4, 5, 6, 7, 12]), st.integers(0, 1000))
 def test_shares_equal_their_plain_definition(p, seed):
     neurons = np.random.default_rng(seed).normal(size=(p, p, 3)).clip(min=-0.5)
-    share = measure("neuron_frequencies", Planted(neurons))["share"]
+    share = measure("neuron_frequencies", of_neurons(neurons))["share"]
     for index in range(3):
         assert np.allclose(share[:, index], slow_shares(neurons[:, :, index]), atol=2e-6)
 
@@ -122,7 +123,7 @@ def test_a_neuron_between_two_frequencies_belongs_to_neither():
     a, _ = np.indices((11, 11))
     mixed = np.cos(2 * np.pi * a / 11) + np.cos(2 * np.pi * 2 * a / 11)
     mostly = mixed + 3 * np.cos(2 * np.pi * 2 * a / 11)
-    found = measure("neuron_clusters", Planted(np.stack([mixed, mostly], axis=-1)))
+    found = measure("neuron_clusters", of_neurons(np.stack([mixed, mostly], axis=-1)))
     assert found["frequency"].tolist() == [UNASSIGNED, 2]
     assert found["count"].tolist() == [0, 1, 0, 0, 0]
 
@@ -131,7 +132,7 @@ def test_a_small_neuron_lives_and_a_constant_one_with_rounding_is_dead():
     a, _ = np.indices((7, 7))
     small = 1e-4 * np.cos(2 * np.pi * a / 7)
     rounded = np.float32(1000) + np.random.default_rng(0).integers(0, 2, (7, 7)).astype(np.float32) * 1e-4
-    found = measure("neuron_summary", Planted(np.stack([small, rounded], axis=-1)))
+    found = measure("neuron_summary", of_neurons(np.stack([small, rounded], axis=-1)))
     assert found["dead"].tolist() == [0, 1]
     assert found["frequency"].tolist() == [1, -1]
 
@@ -139,29 +140,68 @@ def test_a_small_neuron_lives_and_a_constant_one_with_rounding_is_dead():
 def test_summaries_of_a_neuron():
     neuron = np.zeros((5, 5))
     neuron[0, :4] = 2.0
-    found = measure("neuron_summary", Planted(neuron[:, :, None]))
+    found = measure("neuron_summary", of_neurons(neuron[:, :, None]))
     assert found["mean"][0] == pytest.approx(8 / 25)
     assert found["maximum"][0] == 2
     assert found["variance"][0] == pytest.approx(neuron.var(), rel=1e-5)
     assert found["active_share"][0] == pytest.approx(4 / 25)
 
 
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())) or "usual")
 @pytest.mark.parametrize("item", ANALYSES.values(), ids=lambda item: item.name)
-def test_every_analysis_keeps_its_promises(item, tiny):
-    from tdw import closed_form, model  # noqa: F401
-
-    if item.per == "run":
-        curve = np.linspace(3, 0, 41)
-        subject = Whole(tiny, Curves(curve, curve, 1 - curve / 3, 1 - curve / 3))
-    else:
-        subject = View(tiny, {name: w.numpy() for name, w in model.initial_weights(tiny).items()})
-    first, again = (registry.evaluate(item, subject, tiny) for _ in range(2))
-    for name, spec in item.arrays.items():
-        assert first[name].shape == spec.shape(tiny)
-        assert first[name].dtype == np.dtype(spec.dtype)
-        assert np.array_equal(first[name], again[name])
+def test_every_analysis_keeps_its_promises(item, settings, tiny):
+    config = tdw.configure(**{**asdict(tiny), **settings})
     assert item.title
     assert item.compute.__doc__
+    if why := item.unfit(config):
+        assert why.endswith(".")
+        return
+    checkpoints = [0, 5]
+    weights = [
+        {name: w.numpy() for name, w in model.initial_weights(replace(config, model_seed=seed)).items()}
+        for seed in checkpoints
+    ]
+    key = np.ones((4, config.frequencies), np.uint8)
+    if item.per == "run":
+        curve = np.linspace(3, 0, 41)
+        views = [View(config, w, tasks.draw_split(config), key) for w in weights]
+        rows = {
+            f"{name}/{array}": np.stack([registry.evaluate(find(name), view, config)[array] for view in views])
+            for name in item.after
+            for array in find(name).arrays
+        }
+        curves = Curves(curve, curve, 1 - curve / 3, 1 - curve / 3)
+        subjects = [Whole(config, curves, checkpoints, rows.__getitem__, weights.__getitem__)] * 2
+    else:
+        subjects = [View(config, weights[0], tasks.draw_split(config), key) for _ in range(2)]
+    first, again = (registry.evaluate(item, subject, config) for subject in subjects)
+    assert set(first) == set(item.arrays)
+    for name, spec in item.arrays.items():
+        assert first[name].shape == spec.shape(config, len(checkpoints))
+        assert first[name].dtype == np.dtype(spec.dtype)
+        assert np.array_equal(first[name], again[name], equal_nan=first[name].dtype.kind == "f")
+    json.dumps(item.parameters)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())) or "usual")
+def test_the_loss_of_a_checkpoint_is_the_recorded_one(settings, tiny, tmp_path):
+    path = tmp_path / "run.tdw"
+    config = tdw.configure(**{**asdict(tiny), **settings, "classes": "answers"})
+    tdw.create(path, config)
+    tdw.train(path)
+    done = tdw.analyze(path)
+    assert set(done) == {item.name for item in ANALYSES.values() if not item.unfit(config)}
+    with tdw.open(path) as run:
+        for name in ("loss", "accuracy"):
+            stored = run.analysis(name)
+            at = stored.checkpoints
+            sides = getattr(run, f"train_{name}")[at], getattr(run, f"test_{name}")[at]
+            measured = stored.arrays[name]
+            assert measured[:, 1] == pytest.approx(sides[0], rel=1e-5)
+            seen = ~np.isnan(sides[1])
+            assert seen.any()
+            assert measured[seen, 2] == pytest.approx(sides[1][seen], rel=1e-5)
+        assert run.verify() == []
 
 
 def test_names_are_answered_with_the_nearest():
@@ -170,48 +210,3 @@ def test_names_are_answered_with_the_nearest():
     with pytest.raises(ValueError, match="two analyses are named 'events'"):
         registry.analysis(title="again", version=1, arrays={})(events.events)
     assert set(panels.PANELS) >= {"loss", "embedding_frequencies", "neuron_frequencies"}
-
-
-def found_events(train, test, accuracy=None):
-    accuracy = np.zeros(len(test)) if accuracy is None else accuracy
-    item = find("events")
-    curves = Curves(np.array(train, float), np.array(test, float), np.zeros(len(train)), np.array(accuracy, float))
-    config = tdw.configure(p=5, d_model=4, heads=1, d_mlp=4, train_fraction=0.5)
-    intervals = registry.evaluate(item, Whole(config, curves), config)["intervals"]
-    return {event.name: event for event in events.described(intervals, item.parameters["events"])}
-
-
-def test_events_are_intervals_between_recorded_epochs():
-    nan = math.nan
-    test = [4, nan, nan, 5, nan, nan, 0.9, nan, nan, 0.05]
-    found = found_events(
-        [4, 3, 2, 1, 0.05, 0.005, 1e-5, 1e-5, 1e-5, 1e-5], test, [0, nan, nan, 0, nan, nan, 0.5, nan, nan, 0.99]
-    )
-    assert found["memorised_0.1"].first == (3, 4)
-    assert found["memorised_0.01"].first == (4, 5)
-    assert found["memorised_0.0001"].first == (5, 6)
-    assert found["generalised_0.1"].first == (6, 9)
-    assert found["generalised_accuracy"].first == (6, 9)
-    assert found["peak"].first == (3, 3)
-    assert found["onset"].first == (3, 6)
-    assert found["rebound"].first is None
-
-
-def test_a_spike_separates_first_from_last():
-    train = [4, 0.05, 0.05, 2, 0.05, 0.05]
-    found = found_events(train, train)
-    assert found["memorised_0.1"].first == (0, 1)
-    assert found["memorised_0.1"].last == (3, 4)
-    assert found["rebound"].first == (2, 3)
-
-
-def test_nothing_is_invented():
-    never = found_events([4, 3, 2], [4, 5, 6])
-    assert all(never[name].first is None and never[name].last is None for name in never if name != "peak")
-    assert never["peak"].first == (2, 2)
-    at_once = found_events([0.01, 0.01], [0.05, 0.05])
-    assert at_once["generalised_0.1"].first == (0, 0)
-    empty = found_events([], [])
-    assert all(event.first is None for event in empty.values())
-    unevaluated = found_events([1, 1], [math.nan, math.nan])
-    assert unevaluated["peak"].first is None

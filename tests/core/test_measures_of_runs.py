@@ -1,0 +1,335 @@
+"""Measures of a whole run: events, and what becomes of frequencies, pairs and weights; and what they are judged by."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import SMALL, Planted, measure
+
+import tdw
+from tdw import model, private
+from tdw.analyses import baselines, events, find, registry, weight_trajectory
+from tdw.analyses.view import Curves, View, Whole
+from tdw.weights import shapes
+
+NAN = math.nan
+NO_CURVES = Curves(*(np.empty(0) for _ in range(4)))
+
+
+def of_run(name, config, checkpoints, *, results=None, weights=None):
+    whole = Whole(
+        config,
+        NO_CURVES,
+        checkpoints,
+        None if results is None else results.__getitem__,
+        None if weights is None else weights.__getitem__,
+    )
+    return registry.evaluate(find(name), whole, config)
+
+
+def of_curves(train, test, accuracy=None):
+    item = find("events")
+    accuracy = np.zeros(len(test)) if accuracy is None else accuracy
+    curves = Curves(np.array(train, float), np.array(test, float), np.zeros(len(train)), np.array(accuracy, float))
+    config = tdw.configure(**SMALL, p=5)
+    return registry.evaluate(item, Whole(config, curves), config)
+
+
+def found_events(train, test, accuracy=None):
+    found = of_curves(train, test, accuracy)
+    names = find("events").parameters["events"]
+    return {event.name: event for event in events.described(found["intervals"], found["held"], names)}
+
+
+def verdict(train, test):
+    found = of_curves(train, test)
+    return events.judged(found["grokking"], found["delay"], find("events").parameters["delay"])
+
+
+def every(stride, values):
+    """The values where a run that looks at the test pairs every `stride` epochs has them, NaN elsewhere."""
+    found = np.full(len(values), NAN)
+    found[::stride] = values[::stride]
+    return found
+
+
+def falling(length, at, *, high=4.0, low=1e-6):
+    """A loss that is high before an epoch and low from it on."""
+    return np.where(np.arange(length) < at, high, low)
+
+
+def test_events_are_intervals_between_recorded_epochs():
+    test = [4, NAN, NAN, 5, NAN, NAN, 0.9, NAN, NAN, 0.05]
+    found = found_events(
+        [4, 3, 2, 1, 0.05, 0.005, 1e-5, 1e-5, 1e-5, 1e-5], test, [0, NAN, NAN, 0, NAN, NAN, 0.5, NAN, NAN, 0.99]
+    )
+    assert found["memorised_0.1"].first == (3, 4)
+    assert found["memorised_0.01"].first == (4, 5)
+    assert found["memorised_0.0001"].first == (5, 6)
+    assert found["generalised_0.1"].first == (6, 9)
+    assert found["generalised_accuracy"].first == (6, 9)
+    assert found["peak"].first == (3, 3)
+    assert found["onset"].first == (3, 6)
+    assert found["rebound"].first is None
+
+
+def test_slingshots_separate_first_from_last():
+    train = falling(5000, 200)
+    test = falling(5000, 3000)
+    for spike in (900, 2500, 3600, 4400):
+        train[spike : spike + 7] = test[spike : spike + 7] = 2.0
+    found = found_events(train, every(10, test))
+    assert (found["memorised_0.1"].first, found["memorised_0.1"].last) == ((199, 200), (4406, 4407))
+    assert found["memorised_0.1"].held
+    assert (found["generalised_0.1"].first, found["generalised_0.1"].last) == ((2990, 3000), (4400, 4410))
+    assert (found["rebound"].first, found["rebound"].last) == ((3590, 3600), (4390, 4400))
+    assert not found["rebound"].held
+    assert found["peak"].first == (0, 0)
+    assert found["onset"].first == (2990, 3000)  # 2.0 is above a fifth of 4.0
+    assert verdict(train, every(10, test)) == ("yes", (2991 - 200, 3000 - 200), 500)
+
+
+def test_a_loss_that_rises_again_and_stays_is_not_held():
+    train = [4, 0.05, 0.05, 2, 2, 2]
+    found = found_events(train, train)
+    assert found["memorised_0.1"].first == found["memorised_0.1"].last == (0, 1)
+    assert not found["memorised_0.1"].held
+    assert found["rebound"].held
+    assert found["rebound"].first == (2, 3)
+
+
+def test_a_spike_between_two_looks_at_the_test_pairs_is_not_seen():
+    test = falling(100, 20)
+    test[33:37] = 9.0
+    found = found_events(test, every(10, test))
+    assert found["memorised_0.1"].last == (36, 37)
+    assert found["generalised_0.1"].first == found["generalised_0.1"].last == (10, 20)
+    assert found["peak"].first == (0, 0)
+    assert found["rebound"].first is None
+
+
+def test_nothing_is_invented():
+    never = found_events([4, 3, 2], [4, 5, 6])
+    assert all(never[name].first is None and never[name].last is None for name in never if name != "peak")
+    assert never["peak"].first == (2, 2)
+    assert not any(event.held for event in never.values())
+    at_once = found_events([0.01, 0.01], [0.05, 0.05])
+    assert at_once["generalised_0.1"].first == (0, 0)
+    assert at_once["generalised_0.1"].held
+    empty = found_events([], [])
+    assert all(event.first is None and not event.held for event in empty.values())
+    unevaluated = found_events([1, 1], [NAN, NAN])
+    assert unevaluated["peak"].first is None
+
+
+def test_what_is_called_grokking():
+    late, soon, never = falling(2000, 1500), falling(2000, 300), np.full(2000, 5.0)
+    train = falling(2000, 200)
+    assert verdict(train, late) == ("yes", (1300, 1300), 500)
+    assert verdict(train, soon) == ("no", (100, 100), 500)
+    assert verdict(train, train) == ("no", (0, 0), 500)
+    assert verdict(soon, train) == ("no", (0, 0), 500)  # generalised first: no delay
+    assert verdict(train, never) == ("unknown", None, 500)
+    assert verdict(never, never) == ("unknown", None, 500)
+    assert verdict([], []) == ("unknown", None, 500)
+    # Looked at every 400 epochs: the delay is between 1 + 800 - 200 and 1200 - 200, or, too coarsely, on both sides.
+    assert verdict(train, every(400, falling(2000, 900))) == ("yes", (601, 1000), 500)
+    assert verdict(train, every(400, falling(2000, 500))) == ("unknown", (201, 600), 500)
+    assert verdict(train, every(10, falling(2000, 699))) == ("unknown", (491, 500), 500)
+
+
+@given(st.lists(st.sampled_from([NAN, 0.05, 0.1, 0.2, 3.0]), max_size=30))
+def test_crossings_equal_a_plain_walk(values):
+    intervals, before, under = [], None, False
+    for epoch, value in enumerate(values):
+        if math.isnan(value):
+            continue
+        if value < 0.1 and not under:
+            intervals.append((epoch if before is None else before, epoch))
+        before, under = epoch, value < 0.1
+    event = found_events(values, values)["generalised_0.1"]
+    assert (event.first, event.last) == ((intervals[0], intervals[-1]) if intervals else (None, None))
+    assert event.held == (bool(intervals) and under)
+
+
+@pytest.mark.parametrize("p", [2, 5, 7])
+def test_a_pair_has_graduated_when_it_stays_right(p):
+    config = tdw.configure(**SMALL, p=p)
+    epochs = [0, 10, 25, 100, 400]
+    right = np.random.default_rng(p).random((5, p, p)) < 0.7
+    right[:, 0, 1] = True
+    right[:, 1, 0] = [True, True, True, True, False]
+    right[:, 1, 1] = [True, False, True, False, True]
+    rows = np.array([np.packbits(row) for row in right])
+    found = of_run("pair_graduation", config, epochs, results={"accuracy/correct": rows})["epoch"]
+    for a in range(p):
+        for b in range(p):
+            since = [e for index, e in enumerate(epochs) if right[index:, a, b].all()]
+            assert found[a, b] == (since[0] if since else -1)
+    assert (found[0, 1], found[1, 0], found[1, 1]) == (0, -1, 400)
+
+
+def test_the_lottery_of_frequencies():
+    config = tdw.configure(**SMALL, p=11)
+    count = np.array([[0, 0, 3, 0, 1], [0, 2, 4, 0, 0], [0, 1, 0, 0, 0], [0, 0, 5, 0, 1]])
+    found = of_run("frequency_lottery", config, [0, 10, 20, 50], results={"neuron_clusters/count": count})
+    assert found["first_held"].tolist() == [-1, 10, 0, -1, 0]
+    assert found["last_held"].tolist() == [-1, 20, 50, -1, 50]
+    assert found["came_and_went"].tolist() == [0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("network", ["transformer", "one-hot"])
+@pytest.mark.parametrize("room", [None, 40])
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_the_path_of_the_weights_is_that_of_a_plain_svd(network, room, count, monkeypatch):
+    if room:  # the weights go through in many stretches, read in several rounds
+        monkeypatch.setattr(weight_trajectory, "NUMBERS_AT_ONCE", room)
+        monkeypatch.setattr(weight_trajectory, "NUMBERS_READ_AT_ONCE", 5 * room)
+    config = tdw.configure(**SMALL | {"heads": 2}, p=5, network=network, biases="mlp")
+    random = np.random.default_rng(count)
+    weights = [{n: random.normal(size=s).astype(np.float32) for n, s in shapes(config).items()} for _ in range(count)]
+    epochs = [0, 3, 10, 11, 40, 100, 1000][:count]
+    found = of_run("weight_trajectory", config, epochs, weights=weights)
+    parts = {"all": "", "embedding": r"^(pos_)?embed", "attention": "attn", "mlp": "mlp"}
+    for index, group in enumerate(weight_trajectory.GROUPS):
+        names = [name for name in shapes(config) if re.search(parts[group], name)]
+        if not names:
+            assert np.isnan(found["position"][index]).all()
+            assert np.isnan(found["explained"][index]).all()
+            continue
+        theta = np.array([np.concatenate([w[name].ravel() for name in names]) for w in weights], dtype=np.float64)
+        centred = theta - theta.mean(axis=0)
+        u, s, _ = np.linalg.svd(centred, full_matrices=False)
+        for component in range(3):
+            if component < count - 1:
+                expected = u[:, component] * s[component] * (1 if u[-1, component] > 0 else -1)
+                assert found["position"][index][:, component] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+                share = s[component] ** 2 / (s**2).sum()
+                assert found["explained"][index][component] == pytest.approx(share, rel=1e-6)
+            else:
+                assert np.abs(found["position"][index][:, component]).max() < 1e-4
+                assert found["explained"][index][component] == pytest.approx(0, abs=1e-9)
+        if group == "all":
+            speed = [NAN, *np.linalg.norm(np.diff(theta, axis=0), axis=1) / np.diff(epochs)]
+            assert found["speed"] == pytest.approx(speed, rel=1e-9, nan_ok=True)
+
+
+def test_a_straight_path_is_one_component():
+    config = tdw.configure(**SMALL, p=5)
+    start = {name: w.numpy() for name, w in model.initial_weights(config).items()}
+    weights = [{name: w + np.float32(step) for name, w in start.items()} for step in (0, 1, 2, 4)]
+    found = of_run("weight_trajectory", config, [0, 1, 2, 4], weights=weights)
+    assert found["explained"][:, 0] == pytest.approx([1] * 4)
+    steps = np.diff(found["position"][0][:, 0])
+    assert steps == pytest.approx(steps[0] * np.array([1, 1, 2]), rel=1e-4)
+    assert found["speed"][1:] == pytest.approx([found["speed"][1]] * 3, rel=1e-5)
+
+
+CONTROLS = [
+    {"network": "transformer", "classes": "tokens"},
+    {"network": "two-token"},
+    {"network": "one-hot", "biases": "mlp"},
+]
+
+
+@pytest.mark.parametrize("settings", CONTROLS, ids=lambda settings: settings["network"])
+def test_the_control_is_the_same_network_under_other_names(settings):
+    config = tdw.configure(**SMALL, p=7, **settings)
+    view = Planted(config)
+    renamed = View(config, baselines.permuted(view.weights, config, 3))
+    random = np.random.RandomState(3)
+    operands, answers = random.permutation(7), random.permutation(7)
+    assert renamed.logits == pytest.approx(view.logits[operands][:, operands][:, :, answers], abs=1e-6)
+    assert (operands != np.arange(7)).any()
+    assert (answers != np.arange(7)).any()
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+def band_of(config, weights):
+    return of_run("baselines", config, [0, 5], weights=[weights, weights])
+
+
+def test_bands_say_what_chance_gives(state):
+    p = 23
+    config = tdw.configure(**SMALL | {"d_model": 8, "d_mlp": 16}, p=p)
+    weights = {name: w.numpy().copy() for name, w in model.initial_weights(config).items()}
+    weights["embed.W_E"][:p] = np.cos(2 * np.pi * 5 * np.arange(p) / p)[:, None]
+    found = band_of(config, weights)
+    rows = dict(zip(baselines.QUANTITIES, zip(found["random"], found["permuted"], strict=True), strict=True))
+    assert measure("sparsity", View(config, weights))["embedding_gini"] == pytest.approx(1 - 1 / 11, abs=1e-6)
+    for random, permuted in rows.values():
+        assert random[0] <= random[1] <= random[2]
+        assert permuted[0] <= permuted[1] <= permuted[2]
+    assert rows["embedding_gini"][0][2] < 0.5  # what was planted is far outside either band
+    assert rows["embedding_gini"][1][2] < 0.8
+    eight = [
+        Planted(tdw.configure(**SMALL | {"d_model": 8, "d_mlp": 16}, p=p, model_seed=baselines.FIRST_SEED + seed))
+        for seed in range(8)
+    ]
+    for name in ("embedding_gini", "unembedding_participation"):
+        values = [float(measure("sparsity", view)[name]) for view in eight]
+        assert rows[name][0] == pytest.approx([min(values), np.median(values), max(values)])
+    explained = [float(measure("logit_frequencies", view)["explained"]) for view in eight]
+    assert rows["explained"][0] == pytest.approx([min(explained), np.median(explained), max(explained)])
+    keys = [measure("key_frequencies", view)["key"].sum(axis=1) for view in eight]
+    assert rows["keys_embedding"][0][1] == np.median([row[3] for row in keys])
+    shares = [measure("neuron_summary", view) for view in eight]
+    means = [float(found["share"][found["dead"] == 0].mean()) for found in shares]
+    assert rows["neuron_share"][0] == pytest.approx([min(means), np.median(means), max(means)])
+
+
+def test_tasks_without_sums_have_no_variance_to_explain(state):
+    config = tdw.configure(**SMALL, p=7, task="x2+y2")
+    found = band_of(config, Planted(config).weights)
+    explained = baselines.QUANTITIES.index("explained")
+    assert np.isnan(found["random"][explained]).all()
+    assert not np.isnan(np.delete(found["random"], explained, axis=0)).any()
+
+
+def test_untrained_networks_are_measured_once_for_each_size(state, monkeypatch):
+    config = tdw.configure(**SMALL, p=5)
+    weights = Planted(config).weights
+    made = []
+    monkeypatch.setattr(
+        model, "initial_weights", lambda config, make=model.initial_weights: made.append(1) or make(config)
+    )
+    first = band_of(config, weights)
+    assert len(made) == 8
+    (kept,) = (state / "baselines").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    again = band_of(tdw.configure(**SMALL, p=5, epochs=7, data_seed=3, model_seed=8), weights)
+    assert len(made) == 8
+    assert np.array_equal(first["random"], again["random"])
+    whole = kept.read_bytes()
+    for damage in (b"", b"nonsense", whole[:-9], whole[:-1] + bytes([whole[-1] ^ 1])):
+        made.clear()
+        kept.write_bytes(damage)
+        assert np.array_equal(band_of(config, weights)["random"], first["random"])
+        assert len(made) == 8
+    band_of(tdw.configure(**SMALL, p=6), Planted(tdw.configure(**SMALL, p=6)).weights)
+    assert len(list((state / "baselines").iterdir())) == 2
+
+
+def test_a_user_without_a_private_folder_gets_bands_all_the_same(state, monkeypatch):
+    config = tdw.configure(**SMALL, p=5)
+    weights = Planted(config).weights
+    first = band_of(config, weights)
+    blocked = state.parent / "file"
+    blocked.write_bytes(b"")
+    monkeypatch.setenv("TDW_STATE_DIR", str(blocked))
+    assert np.array_equal(band_of(config, weights)["random"], first["random"])
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("TDW_STATE_DIR", str(state.parent / "other"))
+    monkeypatch.setattr(private, "write_private", full)
+    assert np.array_equal(band_of(config, weights)["random"], first["random"])
