@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdw.analyses import ANALYSES
-from tdw.analyses.runner import is_stale
+from tdw.analyses.runner import is_stale, unfit
 from tdw.app.library import Library
 from tdw.errors import AppError, NotAProject
 from tdw.run import Run
@@ -107,7 +107,9 @@ class OpenRun:
     def _analysed(self) -> dict[str, int]:
         """How many checkpoints every analysis has current results of, and how many there are."""
         stored = self.project.analyses()
-        per_checkpoint = [item for item in ANALYSES.values() if item.per == "checkpoint"]
+        per_checkpoint = [
+            item for item in ANALYSES.values() if item.per == "checkpoint" and not unfit(item, self.project)
+        ]
         rows = [
             stored[item.name].rows if item.name in stored and not is_stale(item, stored[item.name]) else 0
             for item in per_checkpoint
@@ -144,6 +146,7 @@ class OpenRun:
                     "activation": config.activation,
                 },
                 "events": [event._asdict() for event in project.events()],
+                "grokking": project.grokking()._asdict(),
                 "key_frequencies": None if keys is None else keys._asdict(),
                 "arrays": project.array_index(),
                 "panels": panels.describe(project),

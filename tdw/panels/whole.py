@@ -23,8 +23,7 @@ ABOUT = {
 @declared(group=GROUP, place=1, title="Events", kind="spans", analysis="events", required=False, weights=False)
 def events(_project: Project) -> Spec:
     """When the run memorised and generalised: first to last crossing, each between two recorded epochs; or not reached."""
-    verdict = {"grokking": "analysis/events/grokking", "delay": "analysis/events/delay"}
-    return parts.described(verdict=verdict, left=172, right=132)
+    return parts.described(left=172, right=132)
 
 
 @declared(group=GROUP, place=2, title="Against chance", kind="table", analysis="baselines")

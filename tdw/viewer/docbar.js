@@ -21,7 +21,7 @@
     const found = (prefix) => (manifest.events || []).find((event) => event.name.startsWith(prefix) && event.first);
     const memorised = found("memorised");
     const generalised = found("generalised");
-    const why = (event) => `${event.label}: first between epochs ${T.span(event.first)}${event.last ? `, for good ${T.span(event.last)}` : ""}`;
+    const why = (event) => `${event.label}: first between epochs ${T.span(event.first)}${event.last ? `, ${event.held ? "for good" : "last"} ${T.span(event.last)}` : ""}${event.held ? "" : "; not at the end"}`;
     if (memorised) chip("", `memorised ${T.span(memorised.first)}`, why(memorised));
     if (generalised) chip("tdw-good", `generalised ${T.span(generalised.first)}`, why(generalised));
     const keys = manifest.key_frequencies;

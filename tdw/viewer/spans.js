@@ -27,8 +27,8 @@
       card.reset.addEventListener("click", () => this.frame.setView(null));
       card.menuButton.hidden = true;
     }
-    depends({ epochs, planned_epochs: planned, state, events }) {
-      return JSON.stringify([epochs, planned, state, events]);
+    depends({ epochs, planned_epochs: planned, state, events, grokking }) {
+      return JSON.stringify([epochs, planned, state, events, grokking]);
     }
     update(spec, run) {
       this.spec = spec;
@@ -40,10 +40,11 @@
       this.frame.redraw();
     }
     /** An event: from its first to its last crossing; each is the interval between two recorded epochs. */
-    event({ label, first, last }) {
+    event({ name, label, first, last, held }) {
       if (!first) return { label, from: null, text: "not reached", lines: ["not reached"] };
       const lines = [`first ${T.span(first)}`];
       if (last && last[1] !== first[1]) lines.push(`last ${T.span(last)}`);
+      if (name !== "peak") lines.push(held ? "still so at the last epoch" : "no longer so at the last epoch");
       const colour = /train/.test(label) ? "train" : /test/.test(label) ? "test" : "accent";
       const text = T.span(first) + (last && last[1] !== first[1] ? ` … ${T.span(last)}` : "");
       return { label, from: first[1], to: (last ?? first)[1], marks: [first, last ?? first], colour, lines, text };
@@ -114,13 +115,11 @@
       const now = this.rows.filter((row) => row.from <= epoch && (!row.lost || row.to >= epoch)).length;
       return this.card.read(`${now} of ${this.rows.length} within their span · ${this.rows.filter((row) => row.lost).length || "none"} came and went`);
     }
-    /** Whether the run grokked: stored with the events, 1, 0, or -1 where that cannot be said. */
+    /** Whether the run is called grokking, and after how many epochs it generalised. */
     verdict() {
-      const [grokking, delay] = [this.spec.verdict.grokking, this.spec.verdict.delay].map((name) => this.run.array(name));
-      if (!grokking?.rows || !delay?.rows) return "";
-      const [least, most] = delay.data;
-      const late = least < 0 ? "" : ` (${T.span([least, most])} epochs between)`;
-      return { 1: `grokking${late}`, 0: `not grokking${late}` }[grokking.data[0]] ?? "whether it grokked cannot be said";
+      const { verdict, delay } = this.run.manifest.grokking;
+      const late = delay ? ` (${T.span(delay)} epochs between)` : "";
+      return { yes: `grokking${late}`, no: `not grokking${late}` }[verdict] ?? `grokking: cannot be said${late}`;
     }
     hover(x, y) {
       const row = this.rows[Math.round(y)];

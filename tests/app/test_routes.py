@@ -32,9 +32,17 @@ def test_the_manifest_says_what_there_is(window, base, tiny_run):
         assert manifest["epochs"] == len(run.epochs)
         assert manifest["state"] == "finished"
         assert manifest["settings"] == run.config.to_json()
-        assert manifest["parameters"] == {"p": 11, "heads": 2, "d_mlp": 16, "frequencies": 5}
+        assert manifest["parameters"] == {
+            "p": 11,
+            "heads": 2,
+            "d_mlp": 16,
+            "frequencies": 5,
+            "order": 11,
+            "network": "transformer",
+            "activation": "relu",
+        }
         assert manifest["arrays"] == run.array_index()
-        assert [panel["name"] for panel in manifest["panels"]] == [
+        assert [panel["name"] for panel in manifest["panels"] if panel["group"] == "Overview"] == [
             "loss",
             "embedding_frequencies",
             "neuron_activations",

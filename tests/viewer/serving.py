@@ -50,6 +50,7 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
             "activation": settings.activation,
         },
         "events": [event._asdict() for event in project.events()],
+        "grokking": project.grokking()._asdict(),
         "key_frequencies": _keys(project.key_frequencies()),
         "arrays": project.array_index(),
         "panels": panels.describe(project),

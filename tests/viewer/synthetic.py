@@ -15,7 +15,7 @@ import numpy as np
 
 from tdw import closed_form, config
 from tdw.analyses import ANALYSES, runner
-from tdw.analyses.events import Event
+from tdw.analyses.events import Event, Grokking
 from tdw.analyses.registry import evaluate
 from tdw.analyses.view import View
 from tdw.store import ArrayPlan
@@ -288,10 +288,13 @@ class Made:
         e = self.planned_epochs
         spike = (e // 3 + 7, e // 3 + 8)
         return [
-            Event("memorised_0.1", "train loss below 0.1", (e // 5 - 1, e // 5), spike),
-            Event("generalised_0.1", "test loss below 0.1", (e // 2 - 10, e // 2), (e // 2 - 10, e // 2)),
-            Event("rebound", "test loss above 0.1 again", None, None),
+            Event("memorised_0.1", "train loss below 0.1", (e // 5 - 1, e // 5), spike, True),
+            Event("generalised_0.1", "test loss below 0.1", (e // 2 - 10, e // 2), (e // 2 - 10, e // 2), True),
+            Event("rebound", "test loss above 0.1 again", None, None, False),
         ]
+
+    def grokking(self) -> Grokking:
+        return Grokking("no", (300, 309), 500) if self.reached else Grokking("unknown", None, 500)
 
     def key_frequencies(self) -> dict[str, Any] | None:
         return {"rule": "clusters", "frequencies": sorted(KEYS)} if self.reached else None
