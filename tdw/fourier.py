@@ -71,19 +71,25 @@ def frequency_energy(grid: Floats) -> Floats:
     with_constant = turned @ half[0]
     # Along b, the row of each wave of a meets the constant and the waves of its own frequency alone.
     waves = np.arange(1, p)
-    pairs = turned[np.stack([np.zeros_like(waves), (waves + 1) // 2 * 2 - 1, np.minimum((waves + 1) // 2 * 2, p - 1)], 1)]
+    pairs = turned[
+        np.stack([np.zeros_like(waves), (waves + 1) // 2 * 2 - 1, np.minimum((waves + 1) // 2 * 2, p - 1)], 1)
+    ]
     if p % 2 == 0:
         pairs[-1, 2] = 0  # cos p/2 has no sine beside it
     energy = np.square(with_constant[1:]) + np.einsum("ijn,ijn->in", *2 * [pairs @ half[1:]])
     return np.add.reduceat(energy, group_starts(p)[1:] - 1, axis=0)
 
 
-def frequency_shares(grid: Floats, still: float = 1e-12) -> Floats:
+def energy(grid: Floats) -> NDArray[np.float64]:
+    """Sum of the squares of functions of (a, b), (n,) from (p, p, n)."""
+    return np.einsum("abn,abn->an", grid, grid).sum(axis=0, dtype=np.float64)
+
+
+def frequency_shares(grid: Floats, total: NDArray[np.float64] | None = None, still: float = 1e-12) -> Floats:
     """Share of each frequency in the energy of functions of (a, b) whose mean was taken away, (K, n) from (p, p, n).
 
-    A function whose mean square is at most `still` has share 0 everywhere.
+    total: their energy, where it is known. A function whose mean square is at most `still` has share 0 everywhere.
     """
-    flat = grid.reshape(-1, grid.shape[-1])
-    total = np.einsum("ij,ij->j", flat, flat, dtype=np.float64)
-    moving = total > still * flat.shape[0]
+    total = energy(grid) if total is None else total
+    moving = total > still * grid.shape[0] * grid.shape[1]
     return np.where(moving, frequency_energy(grid) / np.where(moving, total, 1), 0).clip(0, 1)

@@ -19,6 +19,17 @@ def cross_entropy(logits: NDArray[np.floating[Any]], answers: NDArray[np.int64])
     >>> cross_entropy(np.array([[0.0, 0.0], [30.0, 0.0]]), np.array([0, 0]))
     array([6.93147181e-01, 9.35762297e-14])
     """
+    return cross_entropy_and_margin(logits, answers)[0]
+
+
+def cross_entropy_and_margin(
+    logits: NDArray[np.floating[Any]], answers: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cross-entropy of each pair, and its right logit less the largest wrong one, (pairs,) each. Overwrites the logits.
+
+    >>> cross_entropy_and_margin(np.array([[0.0, 3.0, 5.0]]), np.array([2]))[1]
+    array([2.])
+    """
     pairs = np.arange(len(logits))
     right = logits[pairs, answers].astype(np.float64)
     logits[pairs, answers] = -np.inf
@@ -26,7 +37,8 @@ def cross_entropy(logits: NDArray[np.floating[Any]], answers: NDArray[np.int64])
     logits -= wrong[:, None]
     np.exp(logits, out=logits)
     others = np.einsum("ij->i", logits)  # of hundreds of numbers in 0 … 1: its rounding is that of the exponentials
-    return np.logaddexp(0, wrong - right + np.log(others.astype(np.float64)))
+    margin = right - wrong
+    return np.logaddexp(0, np.log(others.astype(np.float64)) - margin), margin
 
 
 def means(losses: NDArray[np.floating[Any]], sides: NDArray[np.bool_] | None) -> NDArray[np.float64]:

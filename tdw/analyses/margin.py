@@ -18,8 +18,5 @@ SCALAR = ArraySpec("<f8", ())
 )
 def margin(view: View, *, quantile: float) -> Result:
     """Over all pairs, L_y − max_{c≠y} L_c: its minimum, 0.1 % quantile (linear between the two nearest) and mean."""
-    return {
-        "minimum": view.margins.min(),
-        "quantile": np.quantile(view.margins, quantile),
-        "mean": view.margins.mean(),
-    }
+    margins = view.answered[1]
+    return {"minimum": margins.min(), "quantile": np.quantile(margins, quantile), "mean": margins.mean()}

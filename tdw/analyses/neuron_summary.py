@@ -30,15 +30,16 @@ def neuron_summary(view: View) -> Result:
     frequency with its share of the variance (-1 and 0 where it is dead or the task has no frequencies), and whether it
     is dead.
     """
+    flat = view.activations.reshape(-1, view.config.d_mlp)
     frequency, share = np.full(view.config.d_mlp, NONE), np.zeros(view.config.d_mlp)
     if NEEDS["frequencies"](view.config) is None:
         share = view.share.max(axis=0)
         frequency = np.where(share > 0, view.share.argmax(axis=0) + 1, NONE)
     return {
         "mean": view.mean,
-        "maximum": view.activations.max(axis=(0, 1)),
+        "maximum": flat.max(axis=0),
         "variance": view.variance,
-        "active_share": np.count_nonzero(view.activations > 0, axis=(0, 1)) / view.config.p**2,
+        "active_share": np.count_nonzero(flat > 0, axis=0) / len(flat),
         "frequency": frequency,
         "share": share,
         "dead": view.dead,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdw import closed_form, fourier, tasks
-from tdw.analyses.cross_entropy import cross_entropy
+from tdw.analyses.cross_entropy import cross_entropy_and_margin
 from tdw.config import RunConfig
 from tdw.tasks import Split
 from tdw.weights import network_of
@@ -148,18 +148,9 @@ class View:
         return sides
 
     @cached_property
-    def pair_loss(self) -> NDArray[np.float64]:
-        """Cross-entropy of each pair, (p * p,)."""
-        return cross_entropy(self.logits.reshape(-1, self.config.p).copy(), self.answers)
-
-    @cached_property
-    def margins(self) -> NDArray[np.float64]:
-        """Right logit less the largest wrong one of each pair, (p * p,)."""
-        logits = self.logits.reshape(-1, self.config.p).copy()
-        pairs = np.arange(len(logits))
-        right = logits[pairs, self.answers].astype(np.float64)
-        logits[pairs, self.answers] = -np.inf
-        return right - logits.max(axis=1)
+    def answered(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Cross-entropy of each pair, and its right logit less the largest wrong one, (p * p,) each."""
+        return cross_entropy_and_margin(self.logits.reshape(-1, self.config.p).copy(), self.answers)
 
     @cached_property
     def embedding_norms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -271,8 +262,7 @@ class View:
     @cached_property
     def variance(self) -> NDArray[np.float64]:
         """Variance of the activation over the pairs, (neuron,)."""
-        flat = self.centred.reshape(-1, self.centred.shape[-1])
-        return np.einsum("ij,ij->j", flat, flat, dtype=np.float64) / flat.shape[0]
+        return fourier.energy(self.centred) / self.config.p**2
 
     @cached_property
     def dead(self) -> NDArray[np.bool_]:
@@ -282,4 +272,7 @@ class View:
     @cached_property
     def share(self) -> NDArray[np.float32]:
         """Share of each neuron's variance that lies in each frequency, (frequency, neuron); 0 for a dead neuron."""
-        return np.where(self.dead, 0, fourier.frequency_shares(self.centred_grid)).astype(np.float32)
+        as_it_is = self.config.task != "multiply"
+        total = self.variance * self.config.p**2 if as_it_is else fourier.energy(self.centred_grid)
+        share = fourier.frequency_shares(self.centred_grid, total)
+        return np.where(self.dead, 0, share).astype(np.float32)
