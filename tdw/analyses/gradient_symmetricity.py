@@ -13,7 +13,7 @@ from tdw.analyses.view import View
 @analysis(
     title="Gradient symmetricity",
     version=1,
-    needs=("attention",),
+    needs=("embedding",),
     arrays={"value": ArraySpec("<f8", (), gaps=True)},
     triples=100,
     seed=0,

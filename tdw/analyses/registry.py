@@ -107,6 +107,12 @@ def _attention(config: RunConfig) -> str | None:
     return "An MLP on one-hot pairs has no attention." if config.network == "one-hot" else None
 
 
+def _embedding(config: RunConfig) -> str | None:
+    if config.network == "one-hot":
+        return "An MLP on one-hot pairs has weights of its own for a and for b, and no embedding that both share."
+    return None
+
+
 def _one_hot(config: RunConfig) -> str | None:
     return None if config.network == "one-hot" else "It is about an MLP on one-hot pairs; this run is of a transformer."
 
@@ -121,6 +127,7 @@ NEEDS: Mapping[str, Callable[[RunConfig], str | None]] = {
     "frequencies": _frequencies,
     "sum": _sum,
     "attention": _attention,
+    "embedding": _embedding,
     "one_hot": _one_hot,
     "odd_sum": _odd_sum,
 }
