@@ -41,11 +41,12 @@
     }
     /** Show a state instead of the body: {title, text, progress, button, act}; null for none. Repeated calls with the same content do nothing. */
     show(state) {
-      const key = state ? JSON.stringify([state.title, state.text, state.progress, state.button]) : "";
+      const key = state ? JSON.stringify([state.title, state.text, state.progress, state.button, state.chosen]) : "";
       if (key === this.stateKey) return;
       this.stateKey = key;
       this.state.hidden = !state;
       this.section.classList.toggle("tdw-nothing", Boolean(state));
+      this.section.classList.toggle("tdw-nothing-chosen", Boolean(state?.chosen)); // the menu is the way out
       if (state) this.closeMenu();
       if (!state) return;
       const nodes = state.title ? [T.el("strong", null, state.title)] : [];
@@ -102,8 +103,13 @@
         event.preventDefault();
         event.stopPropagation();
       });
+      const many = menu.querySelectorAll("button").length > 9;
+      menu.classList.toggle("tdw-wide", many);
       this.section.append(menu);
       this.menu = menu;
+      // A menu taller than what is below it begins further up; the window's lower edge is nothing to scroll to.
+      const over = menu.getBoundingClientRect().bottom + 8 - innerHeight;
+      if (over > 0) menu.style.top = `${34 - over}px`;
       this.menuButton.setAttribute("aria-expanded", "true");
       (menu.querySelector('[aria-checked="true"]') || menu.querySelector("button"))?.focus();
     }

@@ -103,7 +103,7 @@
     }
     absence() {
       const nothing = this.points.length && this.points.every(([x]) => Number.isNaN(x));
-      return nothing ? { title: "Nothing to show", text: `This network has no weights of the group “${this.choices.name("group")}”: choose another in the menu.` } : null;
+      return nothing ? { title: "Nothing to show", text: `This network has no weights of the group “${this.choices.name("group")}”: choose another in the menu.`, chosen: true } : null;
     }
     near(x, y) {
       let best = null;

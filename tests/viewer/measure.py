@@ -47,7 +47,8 @@ SWEEP = """async (steps) => {
 
 def measure(browser: Any, project: Any, steps: int = STEPS) -> dict[str, dict[str, float]]:
     """Milliseconds of script per step (median, 95th percentile), from input to painted, between frames, and frames
-    dropped, with the neurons shown as thumbnails, one pinned and five pinned; `requests` made meanwhile.
+    dropped, with the neurons shown as thumbnails, one pinned and five pinned, and in every other view; `requests` made
+    meanwhile. `opening` is what opening the run asks for: requests and kilobytes.
     """
     served = Served(run=project)
     try:
@@ -55,7 +56,10 @@ def measure(browser: Any, project: Any, steps: int = STEPS) -> dict[str, dict[st
         page.goto(served.page("run"))
         page.wait_for_function("window.tdw !== undefined")
         page.evaluate("window.tdw.ready")
-        found = {}
+        page.wait_for_load_state("networkidle")
+        data = [path for path in served.requests if path.startswith("/runs/")]
+        sizes = [len(served.answer(path)[2]) / 1e3 for path in data]
+        found = {"opening": {"requests": len(data), "kB": sum(sizes), "manifest kB": sizes[0]}}
         for name, pins in [("thumbnails", []), ("one pinned", [0]), ("five pinned", [0, 1, 2, 3, 4])]:
             page.evaluate("pins => window.tdw.pin(...pins)", pins)
             if pins:
@@ -64,6 +68,12 @@ def measure(browser: Any, project: Any, steps: int = STEPS) -> dict[str, dict[st
             asked = len(served.requests)
             found[name] = page.evaluate(SWEEP, steps)
             found[name]["requests"] = len(served.requests) - asked
+        for group in page.get_by_role("tab").all_inner_texts()[1:]:
+            page.evaluate("group => window.tdw.choose(group)", group)
+            page.wait_for_load_state("networkidle")
+            asked = len(served.requests)
+            found[group] = page.evaluate(SWEEP, steps)
+            found[group]["requests"] = len(served.requests) - asked
         page.close()
         return found
     finally:
@@ -79,11 +89,11 @@ def main() -> None:
 
     from .synthetic import Made
 
-    project = tdw.open(sys.argv[1]) if len(sys.argv) > 1 else Made(p=59, d_model=64, d_mlp=256, checkpoints=20)
+    project = tdw.open(sys.argv[1]) if len(sys.argv) > 1 else Made(p=59, d_model=64, d_mlp=256, checkpoints=20, everything=True)
     with sync_playwright() as playwright:
         browser = chromium.launch(playwright)
         for name, row in measure(browser, project).items():
-            sys.stdout.write(f"{name:<12}" + "  ".join(f"{key} {value:.2f}" for key, value in row.items()) + "\n")
+            sys.stdout.write(f"{name:<14}" + "  ".join(f"{key} {value:.2f}" for key, value in row.items()) + "\n")
         browser.close()
 
 

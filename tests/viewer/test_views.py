@@ -1,0 +1,505 @@
+"""The views behind the first one: what they show equals what is stored, and nothing is fetched before it is looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tdw import closed_form, panels
+from tdw.panels import parts
+from tdw.panels.registry import GROUPS
+
+from .conftest import go, press, probe
+from .looking import assert_colour, plotly_range
+from .serving import Served
+from .synthetic import Made
+
+pytestmark = pytest.mark.browser
+
+Show = Callable[..., Any]
+
+
+@pytest.fixture
+def made() -> Made:
+    """A run of which everything is analysed that makes sense for it."""
+    return Made(everything=True)
+
+
+def choose(page: Any, group: str) -> None:
+    """Show a view and wait until it is painted."""
+    page.evaluate("group => window.tdw.choose(group)", group)
+    page.wait_for_function("window.tdw.painted === window.tdw.index && window.tdw.viewer.request === null")
+
+
+def asked(served: Served, since: int = 0) -> set[str]:
+    """Names of the arrays that were asked for."""
+    return {
+        path.split("/array/")[1].split("?")[0].replace("%2F", "/")
+        for path in served.requests[since:]
+        if "/array/" in path
+    }
+
+
+def named_by(made: Made, group: str) -> set[str]:
+    """The arrays that a view's panels name, and the epochs of the analyses they are of."""
+    names = {name for spec in panels.describe(made) if spec["group"] == group for name in spec["arrays"]}  # type: ignore[arg-type]
+    epochs = {f"analysis/{name.split('/')[1]}/epoch" for name in names if name.startswith("analysis/")}
+    return names | (epochs & set(made.array_index()))
+
+
+def menu(page: Any, card: str, option: str) -> None:
+    """Choose an option by name in a card's menu."""
+    page.get_by_role("button", name=f"{card}: options", exact=True).click()
+    page.get_by_role("menuitemradio", name=option, exact=True).click()
+    page.wait_for_function("window.tdw.viewer.request === null")
+
+
+def state_of(page: Any, title: str) -> str:
+    """The words of a card that has nothing to draw."""
+    text: str = (
+        page.locator(".tdw-card", has=page.get_by_role("heading", name=title, exact=True))
+        .locator(".tdw-state")
+        .inner_text()
+    )
+    return text
+
+
+# ---- tabs ------------------------------------------------------------------------------------------------------
+
+
+def test_tabs_are_chosen_by_mouse_and_keyboard(show: Show, served: Served) -> None:
+    served.runs["other"] = Made(p=7, checkpoints=4, everything=True)
+    page = show()
+    tabs = page.get_by_role("tab")
+    assert tabs.all_inner_texts() == list(GROUPS)
+    assert page.get_by_role("tablist").get_attribute("aria-label") == "Views"
+    assert page.get_by_role("tab", selected=True).all_inner_texts() == ["Overview"]
+    tabs.nth(1).click()
+    assert page.get_by_role("tab", selected=True).all_inner_texts() == ["Frequencies"]
+    assert page.get_by_role("tabpanel").get_attribute("aria-labelledby") == tabs.nth(1).get_attribute("id")
+    assert [tab.get_attribute("tabindex") for tab in tabs.all()].count("0") == 1
+    index = page.evaluate("window.tdw.index")
+    for key, group in [("ArrowRight", "Logits"), ("End", "Run"), ("ArrowRight", "Overview"), ("ArrowLeft", "Run")]:
+        page.keyboard.press(key)
+        assert page.evaluate("window.tdw.tab") == group
+        assert page.evaluate("document.activeElement.textContent") == group
+        assert page.evaluate("window.tdw.index") == index, "the arrows belong to the tabs while these have the focus"
+    page.evaluate("window.instance.open('/runs/other')")
+    assert page.evaluate("window.tdw.tab") == "Run"
+    assert page.locator(".tdw-card h3").all_inner_texts()[0] == "Events"
+    page.locator(".tdw-range").focus()
+    press(page, "ArrowLeft", 2)
+
+
+def test_every_view_fits_and_cuts_nothing(show: Show) -> None:
+    page = show()
+    for group in GROUPS:
+        choose(page, group)
+        assert page.evaluate("document.documentElement.scrollHeight") <= 800
+        outside = page.evaluate(
+            """() => [...document.querySelectorAll(".tdw-plot text, .tdw-overlay span, .tdw-table td, .tdw-table th")].filter((node) => {
+              const box = node.getBoundingClientRect(), card = node.closest(".tdw-card").getBoundingClientRect();
+              return node.textContent && box.width && !node.hidden && (box.left < card.left || box.right > card.right || box.bottom > card.bottom);
+            }).map((node) => node.textContent)"""
+        )
+        assert outside == [], group
+        covered = page.evaluate(
+            """() => [...document.querySelectorAll(".tdw-card")].flatMap((card) => {
+              const boxes = [...card.querySelectorAll(".tdw-line-label:not([hidden])")].map((node) => [node.textContent, node.getBoundingClientRect()]);
+              return boxes.flatMap(([a, x], i) => boxes.slice(0, i).filter(([, y]) => x.top + 1 < y.bottom - 1 && y.top + 1 < x.bottom - 1).map(([b]) => [a, b]));
+            })"""
+        )
+        assert covered == [], group
+
+
+# ---- laziness --------------------------------------------------------------------------------------------------
+
+
+def test_arrays_are_fetched_when_their_view_is_looked_at_and_once(show: Show, served: Served, made: Made) -> None:
+    page = show()
+    assert asked(served) == named_by(made, "Overview")
+    seen = asked(served)
+    for group in GROUPS[1:]:
+        before = len(served.requests)
+        choose(page, group)
+        assert asked(served, before) == named_by(made, group) - seen, group
+        seen |= named_by(made, group)
+    before = len(served.requests)
+    for group in GROUPS:
+        choose(page, group)
+    page.wait_for_load_state("networkidle")
+    assert [path for path in served.requests[before:] if "/array/" in path or "/manifest" in path] == []
+
+
+def test_moving_asks_for_nothing_in_any_view(show: Show, served: Served) -> None:
+    page = show()
+    for group in GROUPS:
+        choose(page, group)
+        page.wait_for_load_state("networkidle")
+        before = len(served.requests)
+        for index in (0, 5, 11, 3):
+            go(page, index)
+        assert served.requests[before:] == [], group
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------
+
+
+def lines_of(made: Made, name: str) -> list[tuple[str, np.ndarray]]:
+    """The lines of a curve panel as the figure's helpers read them: label, one number a checkpoint."""
+    spec = next(spec for spec in panels.describe(made) if spec["name"] == name)  # type: ignore[arg-type]
+    lines = [line for found in spec["quantities"][0]["lines"] for line in parts.expanded(found, spec)]
+    return [(line["label"], parts.values(made, line, spec)[1]) for line in lines]  # type: ignore[arg-type]
+
+
+def test_curves_over_checkpoints_are_the_stored_numbers_and_the_marker_is_in_step(show: Show, made: Made) -> None:
+    page = show()
+    seen = 0
+    for group in GROUPS[1:]:
+        choose(page, group)
+        curves = [
+            spec["name"]
+            for spec in panels.describe(made)  # type: ignore[arg-type]
+            if spec["group"] == group and spec["kind"] == "curve" and spec["state"]["status"] != "unfit"
+        ]
+        for index in (0, 4, 11):
+            go(page, index)
+            epoch = made.checkpoints[index]
+            for name in curves:
+                found = probe(page, name, epoch)
+                expected = lines_of(made, name)
+                assert found["labels"] == [label for label, _ in expected], name
+                for value, (label, numbers) in zip(found["values"], expected, strict=True):
+                    wanted = float(numbers[index])
+                    assert value == pytest.approx(wanted, nan_ok=True), (name, label)
+                assert found["marker"] == pytest.approx(found["x"], abs=0.01), name
+                seen += 1
+    assert seen == 3 * 14
+
+
+def test_tables_of_a_checkpoint_and_over_training_are_the_stored_numbers(show: Show, made: Made) -> None:
+    page = show()
+    series = made.series
+    over = {
+        "frequency_history": ("Frequencies", series("analysis/embedding_frequencies/frequency_norms")),
+        "logit_history": ("Logits", series("analysis/logit_frequencies/cosine")),
+        "excluded_history": ("Losses", series("analysis/excluded_loss/alone")),
+        "neuron_clusters": ("Neurons", series("analysis/neuron_clusters/count")),
+        "attention_frequency_history": ("Attention", series("analysis/attention/share")[:, :, 0]),
+    }
+    for name, (group, stored) in over.items():
+        choose(page, group)
+        for j in (0, 2, 4):
+            for index in (0, 5, 10):
+                found = probe(page, name, j, index)
+                value = float(stored[index, j])
+                assert found["value"] == pytest.approx(value, nan_ok=True), name
+                if name not in {"excluded_history"} and value >= 0:
+                    assert_colour(found["pixel"], value / found["top"])
+        go(page, 7)
+        at = probe(page, name, 0, 7)
+        assert at["marker"] == pytest.approx(at["x"], abs=0.01), name
+    here = {
+        "key_frequencies": ("Frequencies", series("analysis/key_frequencies/key")),
+        "logit_spectrum": ("Logits", series("analysis/logit_spectrum/norm")),
+        "attention": ("Attention", series("analysis/attention/mean")),
+        "attention_frequencies": ("Attention", series("analysis/attention/share").transpose(0, 2, 1)),
+    }
+    for name, (group, stored) in here.items():
+        choose(page, group)
+        for index in (0, 6, 11):
+            go(page, index)
+            for j, i in [(0, 0), (1, 2), (3, 1)]:
+                found = probe(page, name, j, i)
+                assert found["value"] == pytest.approx(float(stored[index, j, i])), name
+                if name in {"key_frequencies", "attention_frequencies"}:
+                    assert_colour(found["pixel"], found["value"] / found["top"])
+    assert plotly_range(page, "attention")["y"] == [3.5, -0.5], "head 0 stands at the top"
+
+
+def test_bars_of_every_frequency_are_the_stored_numbers(show: Show, made: Made) -> None:
+    page = show()
+    for group, name, array, of in [
+        ("Frequencies", "unembedding_frequencies", "unembedding_frequencies/norms", 11),
+        ("Logits", "logit_frequencies", "logit_frequencies/cosine", 5),
+        ("Losses", "excluded_loss", "excluded_loss/alone", 5),
+    ]:
+        choose(page, group)
+        for index in (1, 11):
+            go(page, index)
+            stored = made.series(f"analysis/{array}")[index]
+            for bar in range(of):
+                found = probe(page, name, bar)
+                assert found["value"] == pytest.approx(float(stored[bar]), nan_ok=True), name
+    reading = page.locator(".tdw-reading").nth(2).inner_text()
+    known = np.flatnonzero(~np.isnan(made.series("analysis/excluded_loss/alone")[11])) + 1
+    assert f"k = {', '.join(map(str, known))}" in reading
+    menu_free = page.get_by_role("button", name="Logit frequencies: options")
+    assert menu_free.count() == 0, "cards of other views are gone"
+
+
+def test_the_map_of_pairs_is_unpacked_and_follows_the_slider(show: Show, made: Made) -> None:
+    page = show()
+    choose(page, "Run")
+    graduated = made.series("analysis/pair_graduation/epoch")[0]
+    for a, b in [(0, 0), (3, 7), (10, 10)]:
+        assert probe(page, "pair_graduation", a, b)["value"] == graduated[a, b]
+    menu(page, "Pairs learnt", "Right at this checkpoint")
+    correct = made.series("analysis/accuracy/correct")
+    for index in (0, 6, 11):
+        go(page, index)
+        right = np.unpackbits(correct[index])[: 11 * 11].reshape(11, 11)
+        for a, b in [(0, 0), (3, 7), (10, 10), (5, 2)]:
+            found = probe(page, "pair_graduation", a, b)
+            assert found["value"] == right[a, b]
+            assert_colour(found["pixel"], right[a, b] / 2)
+        assert f"{right.sum()} of 121 pairs" in page.locator(".tdw-reading").nth(3).inner_text()
+
+
+def test_the_path_of_the_weights(show: Show, made: Made) -> None:
+    page = show()
+    choose(page, "Weights")
+    position = made.series("analysis/weight_trajectory/position")[0]
+    explained = made.series("analysis/weight_trajectory/explained")[0]
+    go(page, 5)
+    for index in (0, 5, 11):
+        assert probe(page, "weight_trajectory", index)["point"] == pytest.approx(position[0, index, :2].tolist())
+    assert probe(page, "weight_trajectory", 5)["pixel"][:3] == [0xD6, 0x33, 0x6C], "the mark is where the slider is"
+    assert probe(page, "weight_trajectory", 0)["pixel"][:3] == [0x2F, 0x5B, 0xEA], "behind it in colour"
+    assert probe(page, "weight_trajectory", 11)["pixel"][:3] == [0xC9, 0xCE, 0xD6], "what is to come is not"
+    menu(page, "Weight trajectory", "mlp")
+    menu(page, "Weight trajectory", "1 and 3")
+    found = probe(page, "weight_trajectory", 7)
+    assert found["point"] == pytest.approx(position[3, 7, [0, 2]].tolist())
+    assert found["shares"] == pytest.approx(explained[3, [0, 2]].tolist())
+
+
+def test_events_are_intervals_or_not_reached(show: Show, made: Made) -> None:
+    page = show()
+    choose(page, "Run")
+    rows = [probe(page, "events", i) for i in range(3)]
+    assert rows[0]["text"] == "219–220 … 373–374"
+    assert rows[1]["text"] == "540–550"
+    assert rows[2]["text"] == "not reached"
+    assert rows[2]["x"] is None
+    go(page, 3)
+    assert (
+        page.locator(".tdw-reading").first.inner_text()
+        == "1 of 3 reached by now · not grokking (300–309 epochs between)"
+    )
+    choose(page, "Neurons")
+    first, last = (made.series(f"analysis/frequency_lottery/{name}")[0] for name in ("first_held", "last_held"))
+    held = probe(page, "frequency_lottery", 0)
+    assert held["rows"] == (first >= 0).sum()
+    assert [held["from"], held["to"]] == [first[held["k"] - 1], last[held["k"] - 1]]
+
+
+def test_numbers_can_be_judged_against_chance(show: Show, made: Made) -> None:
+    page = show()
+    random, permuted = (made.series(f"analysis/baselines/{name}")[0] for name in ("random", "permuted"))
+    known = parts.names(made, "baselines", "quantities")  # type: ignore[arg-type]
+    choose(page, "Frequencies")
+    rows = [known.index(f"{matrix}_gini") for matrix in ("embedding", "unembedding")]
+    bands = probe(page, "sparsity", 0)["bands"]
+    assert [band["label"] for band in bands] == ["untrained", "permuted"]
+    for band, stored in zip(bands, (random, permuted), strict=True):
+        assert [band["low"], band["high"]] == pytest.approx([stored[rows, 0].min(), stored[rows, 2].max()])
+    choose(page, "Run")
+    for index in (0, 11):
+        go(page, index)
+        gini = made.series("analysis/sparsity/embedding_gini")[index]
+        row = probe(page, "baselines", known.index("embedding_gini"))
+        assert row["value"] == pytest.approx(gini)
+        assert row["bands"] == [pytest.approx(random[rows[0]].tolist()), pytest.approx(permuted[rows[0]].tolist())]
+        low, high = (stored[rows[0]] for stored in (random, permuted))
+        if gini > max(low[2], high[2]):
+            assert row["judged"] == "above both"
+        share = made.series("analysis/neuron_summary/share")[index]
+        dead = made.series("analysis/neuron_summary/dead")[index].astype(bool)
+        assert probe(page, "baselines", known.index("neuron_share"))["value"] == pytest.approx(share[~dead].mean())
+
+
+# ---- variants --------------------------------------------------------------------------------------------------
+
+
+def test_variants_are_chosen_by_name_and_stand_side_by_side(show: Show, made: Made) -> None:
+    page = show()
+    choose(page, "Losses")
+    loss = made.series("analysis/restricted_loss/loss")  # choice, rule, variant, side
+    go(page, 8)
+    found = probe(page, "restricted_loss", 800)
+    assert found["labels"] == ["sum_directions", "block_2x2", "block_3x3", "logit_fit"]
+    assert found["values"] == pytest.approx(loss[8, 0, 0, :, 2].tolist())
+    reading = page.locator(".tdw-reading").nth(1)
+    assert reading.inner_text().startswith("by logit_cosine · final keys · test · ")
+    menu(page, "Restricted loss", "clusters")
+    menu(page, "Restricted loss", "those of each checkpoint")
+    menu(page, "Restricted loss", "train pairs")
+    assert probe(page, "restricted_loss", 800)["values"] == pytest.approx(loss[8, 1, 2, :, 1].tolist())
+    assert reading.inner_text().startswith("by clusters · keys of each · train · ")
+    menu(page, "Restricted loss", "Key frequencies taken")
+    found = probe(page, "restricted_loss", 800)
+    assert found["labels"] == ["those of the last checkpoint", "those of each checkpoint"]
+    assert found["values"] == pytest.approx(loss[8, :, 2, 0, 1].tolist())
+    menu(page, "Losses compared", "logit_fit")
+    menu(page, "Losses compared", "embedding")
+    together = made.series("analysis/excluded_loss/together")
+    full = made.series("analysis/loss/loss")
+    assert probe(page, "progress_losses", 800)["values"] == pytest.approx(
+        [full[8, 2], loss[8, 0, 3, 3, 2], together[8, 0, 3]]
+    )
+    choose(page, "Frequencies")
+    menu(page, "Key frequencies", "Over training, by one rule")
+    menu(page, "Key frequencies", "neuron_map")
+    assert "by neuron_map" in page.locator(".tdw-reading").nth(2).inner_text()
+    keys = made.series("analysis/key_frequencies/key")
+    assert [probe(page, "key_frequencies", k, 3)["value"] for k in range(5)] == keys[3, 1].tolist()
+    choose(page, "Losses")
+    assert probe(page, "restricted_loss", 800)["labels"][0] == "those of the last checkpoint", "choices are kept"
+
+
+# ---- what does not fit -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "group", "title", "reason"),
+    [
+        ({}, "Algorithm", "Phase alignment", "about an MLP on one-hot pairs"),
+        ({"network": "one-hot"}, "Attention", "Attention", "An MLP on one-hot pairs has no attention."),
+        ({"task": "x2+y2"}, "Logits", "Logit frequencies", "no sum of the operands"),
+        ({"p": 2, "checkpoints": 2}, "Algorithm", "Distance irrelevance", "It needs an odd modulus; p is 2."),
+    ],
+)
+def test_a_panel_that_makes_no_sense_says_why(
+    show: Show, served: Served, settings: dict[str, Any], group: str, title: str, reason: str
+) -> None:
+    served.runs["made"] = Made(everything=True, **{"d_mlp": 12, "checkpoints": 3, **settings})
+    page = show()
+    choose(page, group)
+    assert reason in state_of(page, title)
+    card = page.locator(".tdw-card", has=page.get_by_role("heading", name=title, exact=True))
+    assert card.get_by_role("button").locator("visible=true").count() == 0, "there is nothing to press"
+    go(page, 0)
+
+
+def test_a_run_whose_split_nobody_knows_says_so_where_it_matters(show: Show, made: Made) -> None:
+    made.imported = {"source": "elsewhere"}
+    made._arrays["analysis/loss/loss"][:, 1:] = np.nan
+    made._arrays["analysis/restricted_loss/loss"][..., 1:] = np.nan
+    made._arrays["analysis/excluded_loss/alone"][:] = np.nan
+    page = show()
+    choose(page, "Losses")
+    assert "Nobody knows which pairs" in state_of(page, "Excluded loss")
+    assert "Nobody knows which pairs" in state_of(page, "Excluded loss over training")
+    go(page, 8)
+    loss = made.series("analysis/restricted_loss/loss")
+    assert probe(page, "restricted_loss", 800)["values"] == pytest.approx(loss[8, 0, 0, :, 0].tolist())
+    menu(page, "Restricted loss", "train pairs")
+    assert "Choose “all pairs” in the menu" in state_of(page, "Restricted loss")
+    menu(page, "Restricted loss", "all pairs")
+    choose(page, "Run")
+    assert probe(page, "checkpoint_loss", 800)["labels"] == ["all"]
+
+
+def test_a_run_of_losses_only_says_so_in_every_view(show: Show, made: Made) -> None:
+    made.kept, made.covered = 0, {}
+    page = show()
+    for group in GROUPS[1:]:
+        choose(page, group)
+        for card in page.locator(".tdw-card").all():
+            if card.locator("h3").inner_text() not in {"Events", "Phase alignment"}:
+                assert "Losses only" in card.inner_text(), group
+    assert probe(page, "events", 0)["text"] == "219–220 … 373–374"
+
+
+def test_not_analysed_yet_and_results_of_another_shape(show: Show, made: Made) -> None:
+    del made.covered["margin"]
+    made.old_version = {"restricted_loss", "sparsity"}
+    made._arrays["analysis/restricted_loss/loss"] = np.zeros((12, 5, 3))
+    page = show()
+    choose(page, "Algorithm")
+    assert state_of(page, "Margin").startswith("Not analysed yet")
+    choose(page, "Losses")
+    assert state_of(page, "Restricted loss").startswith("To be analysed again\n\nMade by version 0 of restricted_loss")
+    choose(page, "Frequencies")
+    assert page.locator(".tdw-flag:visible").all_inner_texts() == ["stale"]
+    assert probe(page, "sparsity", 0)["values"][0] is not None
+
+
+def test_names_from_a_file_are_shown_as_text(show: Show, made: Made) -> None:
+    evil = ["<img src=x onerror=alert(1)>", "\u202eevil", "a" * 300, "b"]
+    stored = made._stored("restricted_loss", 12)
+    stored.parameters["variants"] = evil
+    whole = made.analyses
+
+    made.analyses = lambda: whole() | {"restricted_loss": stored}  # type: ignore[method-assign]
+    page = show()
+    choose(page, "Losses")
+    labels = page.locator(".tdw-card").nth(1).locator(".tdw-line-label").all_text_contents()
+    assert labels[:2] == [evil[0], "‹U+202E›evil"]
+    assert page.locator(".tdw-viewer img").count() == 0
+    page.get_by_role("button", name="Losses compared: options").click()
+    assert "‹U+202E›evil" in page.locator(".tdw-menu").inner_text()
+    spec = next(spec for spec in panels.describe(made) if spec["name"] == "restricted_loss")  # type: ignore[arg-type]
+    assert json.loads(json.dumps(spec))["choices"]["variant"]["options"] == evil
+
+
+# ---- a run that grows ------------------------------------------------------------------------------------------
+
+
+def test_a_view_grows_with_its_run(show: Show, served: Served, made: Made) -> None:
+    everywhere = dict(made.covered)
+    made.recorded, made.kept = 501, 6
+    made.covered = {name: 6 for name in everywhere if f"analysis/{name}/epoch" in made._arrays and everywhere[name] > 1}
+    page = show()
+    choose(page, "Logits")
+    choose(page, "Neurons")
+    assert page.evaluate("window.tdw.painted") == 5
+    served.requests.clear()
+    made.recorded, made.kept = 801, 9
+    made.covered = dict.fromkeys(made.covered, 9)
+    served.changed()
+    page.wait_for_function("window.tdw.painted === 8")
+    count = made.series("analysis/neuron_clusters/count")
+    assert [probe(page, "neuron_clusters", k, 8)["value"] for k in range(5)] == count[8].tolist()
+    assert any("neuron_clusters/count" in path and "from=6" in path for path in served.requests)
+    assert not any("logit" in path for path in served.requests), "a view that is not looked at waits"
+    choose(page, "Logits")
+    assert any("logit_frequencies/cosine" in path and "from=6" in path for path in served.requests)
+    cosine = made.series("analysis/logit_frequencies/cosine")
+    assert probe(page, "logit_frequencies", 2)["value"] == pytest.approx(float(cosine[8, 2]))
+
+
+# ---- neurons of all networks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", ["transformer", "two-token", "one-hot"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "quadratic"])
+def test_maps_of_every_network_and_activation_are_exact(
+    show: Show, served: Served, network: str, activation: str
+) -> None:
+    made = served.runs["made"] = Made(p=7, d_mlp=12, checkpoints=3, network=network, activation=activation)
+    page = show()
+    for index in (2, 0):
+        go(page, index)
+        for neuron in (0, 5, 11):
+            expected = closed_form.neuron_map(made.weights[index], neuron, activation)
+            found = np.array(page.evaluate("n => window.tdw.panel('neuron_activations').map(n)", neuron))
+            np.testing.assert_allclose(found.reshape(7, 7), expected, rtol=2e-5, atol=2e-6)
+    if activation == "gelu":
+        maps = [closed_form.neuron_map(made.weights[0], neuron, activation) for neuron in range(12)]
+        neuron, a, b = (int(i) for i in np.unravel_index(np.argmin(maps), (12, 7, 7)))
+        lowest = float(maps[neuron][a, b])
+        assert lowest < -0.01, "a neuron must go below zero for this test to mean anything"
+        found = probe(page, "neuron_activations", neuron, a, b)
+        level = round(-lowest / found["largest"] * 255)
+        minus = page.evaluate(
+            "level => { const v = window.tdw.viewer.colours.minus[level]; return [v & 255, (v >> 8) & 255, (v >> 16) & 255]; }",
+            level,
+        )
+        assert found["pixel"][:3] == pytest.approx(minus, abs=3)
+        assert found["pixel"][0] > found["pixel"][2], "below zero is warm"
