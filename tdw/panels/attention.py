@@ -58,8 +58,8 @@ def attention_history(project: Project) -> Spec:
 
     return parts.described(
         choices={
-            "head": parts.choice("Head", heads(project)),
-            "token": parts.choice("Token", tokens(project), word="on "),
+            "head": parts.choice("Head", heads(project), many="Heads"),
+            "token": parts.choice("Token", tokens(project), word="on ", many="Tokens"),
         },
         compare=["head", "token"],
         quantities=[

@@ -135,8 +135,6 @@ def grid(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
     elif scale.get("signed"):
         top = np.nanmax(np.abs(values), initial=1e-300)
         how = {"colorscale": SIGNED, "zmin": -top, "zmax": top}
-    elif scale["type"] == "epochs":
-        how = {"colorscale": look.RAMP, "reversescale": True}
     if scale.get("top"):
         how["zmax"] = scale["top"]
     figure = go.Figure(go.Heatmap(z=values, x=x, y=named(view["y"], project), **how))

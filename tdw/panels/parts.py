@@ -44,28 +44,31 @@ def names(project: Project, analysis: str, parameter: str) -> list[str]:
 
 
 def choice(title: str, options: Iterable[str], chosen: int = 0, **said: Any) -> Choice:
-    """A choice; where the card says what is chosen, `word` stands before it, or `brief` has another name for it."""
+    """A choice. `many` is what its options are called together, where they may stand side by side; where the card says
+    what is chosen, `word` stands before it, or `brief` has another name for it.
+    """
     return {"title": title, "options": list(options), "chosen": chosen, **said}
 
 
 def rules(project: Project) -> Choice:
     """By which rule a frequency is a key one."""
-    return choice("Key frequencies by the rule", names(project, "key_frequencies", "rules"), word="by ")
+    return choice("Rule for key frequencies", names(project, "key_frequencies", "rules"), word="by ", many="Rules")
 
 
 def key_sets() -> Choice:
     """Whether the key frequencies are those of the last checkpoint or of each."""
-    return choice("Key frequencies taken", KEY_SETS, brief=["final keys", "keys of each"])
+    return choice("Key frequencies", KEY_SETS, brief=["final keys", "keys of each"], many="Key sets")
 
 
 def variants(project: Project) -> Choice:
     """How logits are restricted to key frequencies."""
-    return choice("Restricted loss by the variant", names(project, "restricted_loss", "variants"))
+    return choice("Variant of the restricted loss", names(project, "restricted_loss", "variants"), many="Variants")
 
 
 def sides(project: Project) -> Choice:
     """Over which pairs: the test pairs, where they are known."""
-    return choice("Over", SIDES, 0 if project.known_split is None else 2, brief=["all", "train", "test"])
+    chosen = 0 if project.known_split is None else 2
+    return choice("Over", SIDES, chosen, brief=["all", "train", "test"], many="Train and test pairs")
 
 
 def without_split(project: Project) -> dict[str, str]:

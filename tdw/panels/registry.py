@@ -153,6 +153,7 @@ def _misfits(project: Project) -> set[str]:
     from tdw.analyses import ANALYSES
 
     found = set()
+    config = project.config
     for name, stored in project.analyses().items():
         if name not in ANALYSES:
             continue
@@ -161,7 +162,7 @@ def _misfits(project: Project) -> set[str]:
         of = computed.get("checkpoints", 0) if isinstance(computed, dict) else 0
         for array, plan in stored.arrays.items():
             known = now.arrays.get(array)
-            if array != "epoch" and (known is None or tuple(plan.row_shape) != known.shape(project.config, of)):
+            if array != "epoch" and (known is None or tuple(plan.row_shape) != known.shape(config, of)):
                 found.add(f"analysis/{name}/{array}")
     return found
 

@@ -13,11 +13,19 @@ if TYPE_CHECKING:
 
 GROUP = "Run"
 RIGHT = 60  # margin in which names of lines stand
-ABOUT = {
-    "neuron_share": "mean over the living neurons of the share of their largest frequency",
-    "clustered": "share of the neurons that belong to a cluster",
-    "explained": "share of the logits' variance that cosines of a + b − c explain",
+ABOUT = {  # label and what is meant
+    "neuron_share": ("purity of neurons", "mean over the living neurons of the share of their largest frequency"),
+    "clustered": ("neurons in a cluster", "share of the neurons that belong to a cluster"),
+    "explained": ("logits explained", "share of the logits' variance that cosines of a + b − c explain"),
 }
+
+
+def about(name: str) -> tuple[str, str]:
+    """What a quantity of `baselines` is called, and what is meant."""
+    if name.startswith("keys_"):
+        rule = name.removeprefix("keys_")
+        return f"keys by {rule}", f"number of key frequencies by the rule {rule}"
+    return ABOUT.get(name, (name.replace("_", " "), f"{name.replace('_', ': ')}, of the norms per frequency"))
 
 
 @declared(group=GROUP, place=1, title="Events", kind="spans", analysis="events", required=False, weights=False)
@@ -52,7 +60,7 @@ def baselines(project: Project) -> Spec:
             {"label": parts.PERMUTED, "array": "analysis/baselines/permuted"},
         ],
         rows=[
-            {"label": name.replace("_", " ", 1), "about": ABOUT.get(name, name), "row": row, **lines[name]}
+            dict(zip(("label", "about"), about(name), strict=True)) | {"row": row, **lines[name]}
             for row, name in enumerate(known)
             if name in lines
         ],

@@ -51,7 +51,7 @@
         groups.push({
           group: "Side by side",
           value: this.kept.compare,
-          options: this.comparable.map((value) => ({ label: this.all[value].title, value })),
+          options: this.comparable.map((value) => ({ label: this.all[value].many, value })),
           choose: (value) => {
             this.kept.compare = value;
             changed();

@@ -101,18 +101,18 @@
     get tones() {
       const { type } = this.shown.scale;
       if (type === "epochs") {
-        // early is dark, never is nothing; by the order of checkpoints, which stand where much happens
+        // late is dark, never is of the other colour; by the order of checkpoints, which stand where much happens
         const { checkpoints } = this.run;
         const last = Math.max(1, T.nearest(checkpoints, this.top));
         const tone = T.tone(this.frame.colours, { type: "linear", top: 1 });
-        return (epoch) => (epoch < 0 ? 0 : tone(1 - (0.88 * T.nearest(checkpoints, epoch)) / last));
+        return (epoch) => tone(epoch < 0 ? -0.5 : 0.06 + (0.94 * T.nearest(checkpoints, epoch)) / last);
       }
       return T.tone(this.frame.colours, { type, top: this.top, bottom: this.top / 10 ** DECADES });
     }
     legend() {
       const { scale } = this.shown;
       this.scale.hidden = scale.type === "names" || Boolean(this.shown.bits);
-      this.bar.className = scale.signed ? "tdw-signed" : scale.type === "epochs" ? "tdw-reversed" : "";
+      this.bar.className = scale.signed ? "tdw-signed" : "";
       const ends = { log: [`≤ ${T.short(this.top / 10 ** DECADES)}`, T.short(this.top)], epochs: ["early", "late"] };
       const [low, high] = ends[scale.type] || [scale.signed ? `−${T.short(this.top)}` : "0", T.short(this.top)];
       T.setText(this.low, low);

@@ -89,7 +89,11 @@ def main() -> None:
 
     from .synthetic import Made
 
-    project = tdw.open(sys.argv[1]) if len(sys.argv) > 1 else Made(p=59, d_model=64, d_mlp=256, checkpoints=20, everything=True)
+    project = (
+        tdw.open(sys.argv[1])
+        if len(sys.argv) > 1
+        else Made(p=59, d_model=64, d_mlp=256, checkpoints=20, everything=True)
+    )
     with sync_playwright() as playwright:
         browser = chromium.launch(playwright)
         for name, row in measure(browser, project).items():

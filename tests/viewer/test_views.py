@@ -116,6 +116,23 @@ def test_every_view_fits_and_cuts_nothing(show: Show) -> None:
         assert covered == [], group
 
 
+def test_menus_lie_above_everything_and_within_the_window(show: Show) -> None:
+    page = show()
+    for group in GROUPS:
+        choose(page, group)
+        for button in page.locator(".tdw-menu-button:visible").all():
+            button.click()
+            hidden = page.evaluate(
+                """() => [...document.querySelectorAll(".tdw-menu-item")].filter((item) => {
+                  const box = item.getBoundingClientRect();
+                  const at = document.elementFromPoint((box.left + box.right) / 2, (box.top + box.bottom) / 2);
+                  return at !== item || box.right > innerWidth || box.left < 0;
+                }).map((item) => item.textContent)"""
+            )
+            assert hidden == [], (group, button.get_attribute("aria-label"))
+            page.keyboard.press("Escape")
+
+
 # ---- laziness --------------------------------------------------------------------------------------------------
 
 
@@ -198,7 +215,7 @@ def test_tables_of_a_checkpoint_and_over_training_are_the_stored_numbers(show: S
                 found = probe(page, name, j, index)
                 value = float(stored[index, j])
                 assert found["value"] == pytest.approx(value, nan_ok=True), name
-                if name not in {"excluded_history"} and value >= 0:
+                if name != "excluded_history" and value >= 0:
                     assert_colour(found["pixel"], value / found["top"])
         go(page, 7)
         at = probe(page, name, 0, 7)
@@ -341,7 +358,7 @@ def test_variants_are_chosen_by_name_and_stand_side_by_side(show: Show, made: Ma
     menu(page, "Restricted loss", "train pairs")
     assert probe(page, "restricted_loss", 800)["values"] == pytest.approx(loss[8, 1, 2, :, 1].tolist())
     assert reading.inner_text().startswith("by clusters · keys of each · train · ")
-    menu(page, "Restricted loss", "Key frequencies taken")
+    menu(page, "Restricted loss", "Key sets")
     found = probe(page, "restricted_loss", 800)
     assert found["labels"] == ["those of the last checkpoint", "those of each checkpoint"]
     assert found["values"] == pytest.approx(loss[8, :, 2, 0, 1].tolist())
