@@ -54,7 +54,9 @@ def about(project: Run) -> str:
     """One line about a run, for lists."""
     config = project.config
     size = project.size_bytes / 1e6
-    parts = [f"{config.task} mod {config.p}", f"{len(project.checkpoints)} checkpoints", f"{size:.0f} MB"]
+    unknown = (project.imported or {}).get("unknown", [])
+    learnt = "task not known" if "task" in unknown else config.task
+    parts = [learnt if "p" in unknown else f"{learnt} mod {config.p}", f"{len(project.checkpoints)} checkpoints", f"{size:.0f} MB"]
     if project.state != "finished":
         done = max(len(project.epochs) - 1, 0)
         parts[1:2] = [f"{done:,} of {project.planned_epochs:,} epochs".replace(",", "\u202f")]
@@ -76,6 +78,11 @@ class OpenRun:
         with self.lock:
             word, self._word = self._word, None
             return word
+
+    def say(self, word: str) -> None:
+        """Have this said at the next opening, once."""
+        with self.lock:
+            self._word = word
 
     def refresh(self) -> bool:
         """Take in what was committed since; True when something was. Raises NotAProject when the file has gone."""

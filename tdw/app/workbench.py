@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tdw.app import foreign
 from tdw.app.events import Hub, Message
 from tdw.app.jobs import Job, Jobs
 from tdw.app.library import Library
@@ -50,8 +51,15 @@ class Workbench:
         return {"type": "library", "entries": entries, "current": self.runs.current}
 
     def open(self, text: str) -> str:
-        """Open the file at the path someone typed; its key. Raises ProjectError."""
+        """Open the file at the path someone typed; its key. A run of another program is imported first, into a project
+        file beside it. Raises ProjectError.
+        """
         path = typed_path(text)
+        if foreign.is_foreign(path):
+            path, word = foreign.brought_in(path)
+            run = self.runs.open(path)
+            run.say(word)
+            return run.key
         if path.is_dir():
             raise NotAProject(f"{path} is a folder: give the path of a project file in it (NAME.tdw)")
         return self.runs.open(path).key

@@ -30,6 +30,7 @@ FRACTIONS = tuple(sorted({*(k / 100 for k in range(1, 100)), 1 / 3, 2 / 3}))
 EXACT = 2e-3  # how far the same loss, computed elsewhere in float32, may lie: its logarithm
 FAR = 0.5  # beyond this, what is left of a loss after an update says nothing
 CHANCE = 1e-3  # a match that so many others would reach by chance, or fewer, is believed
+NAMED = 0.05  # the same for a split that the source itself names
 NEIGHBOURS = 10
 
 
@@ -111,10 +112,18 @@ def stored_at(curve: Series | None, epoch: int) -> Stored | None:
         return Stored(float(curve[epoch]), EXACT, exact=True)
     if at.size < 2:
         return None
-    last, before = int(at[-1]), int(at[-2])
-    slope = float(np.log(curve[last] / curve[before])) / (last - before) * (epoch - last)
-    tolerance = max(EXACT, 2 * abs(slope))
-    return Stored(float(curve[last] * np.exp(slope)), tolerance, exact=False) if tolerance < FAR else None
+    last, step = int(at[-1]), int(at[-1] - at[-2])
+    ahead = (epoch - last) / step
+    logs = np.log(curve[at[-3:]])
+    slope = float(logs[-1] - logs[-2])
+    tolerance = 2 * abs(slope * ahead)
+    bend = 0.0
+    if at.size > 2 and at[-2] - at[-3] == step:  # then it shows how the slope changes, too
+        bend = float(logs[-1] - 2 * logs[-2] + logs[-3])
+        tolerance = max(2 * abs(bend), abs(slope) / 4) * ahead
+    tolerance = max(EXACT, tolerance)
+    value = float(np.exp(logs[-1] + (slope + bend * (ahead + 1) / 2) * ahead))
+    return Stored(value, tolerance, exact=False) if tolerance < FAR else None
 
 
 def judge(anchors: Sequence[Anchor], split: Split, rule: Rule | None, chance: float | None = None) -> Match:
@@ -174,17 +183,24 @@ def find(anchors: Sequence[Anchor], likely: str, named: Sequence[Rule] = (), *, 
     def attempt(rule: str, seed: int) -> None:
         if (rule, seed) not in tried:
             far = _distance(anchors, order(rule, seed, pairs), cuts)
-            tried[rule, seed] = (float(far.min()), int(far.argmin()))
+            # Of neighbouring shares that all do, the rounder one was meant.
+            fits = [at for at in range(len(cuts)) if far[at] <= 1] or [int(far.argmin())]
+            tried[rule, seed] = (float(far.min()), min(fits, key=lambda at: (_digits(fractions[at]), far[at])))
 
     def best() -> Match | None:
-        expected = list(_expected(tried))
-        right = min(expected, key=lambda item: item[0])
-        if right[0] > CHANCE or tried[right[1]][0] > 1:
+        believed = [
+            item
+            for item in _expected(tried)
+            if tried[item[1]][0] <= 1 and item[0] <= (NAMED if item[1] in by_name else CHANCE)
+        ]
+        if not believed:
             return None
+        right = min(believed, key=lambda item: item[0])
         name, seed = right[1]
         rule = Rule(name, seed, fractions[tried[right[1]][1]])
         return judge(anchors, draw(rule, pairs), rule, right[0])
 
+    by_name = {(rule.name, rule.seed) for rule in named}
     for rule in named:
         attempt(rule.name, rule.seed)
     rules = sorted(RULES, key=lambda name: name != likely)
@@ -198,6 +214,19 @@ def find(anchors: Sequence[Anchor], likely: str, named: Sequence[Rule] = (), *, 
                 attempt(name, seed)
         found = best()
     return found
+
+
+def _digits(share: float) -> int:
+    """How far a share is from a round one: 0 for tenths, 1 for twentieths, 2 for hundredths, 3 for others.
+
+    >>> [_digits(share) for share in (0.3, 0.35, 0.29, 1 / 3)]
+    [0, 1, 2, 2]
+    """
+    if abs(share * 3 - round(share * 3)) < 1e-9:
+        return 2
+    return next(
+        (level for level, parts in enumerate((10, 20, 100)) if abs(share * parts - round(share * parts)) < 1e-9), 3
+    )
 
 
 def _adds_up(anchors: Sequence[Anchor], share: float) -> bool:

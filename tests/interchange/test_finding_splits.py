@@ -82,7 +82,8 @@ def test_losses_between_two_measurements():
     assert splits.stored_at(curve, 1) == Stored(2.0, splits.EXACT, exact=True)
     assert splits.stored_at(np.array([1.0, 0.9, 0.81]), 4).value == pytest.approx(0.9**4)
     assert not splits.stored_at(np.array([1.0, 0.9, 0.81]), 3).exact
-    assert splits.stored_at(curve, 4) is None  # it halves with every update: nothing can be said of two more
+    assert splits.stored_at(np.array([4.0, 1.0, 2.0]), 3) is None  # up and down: nothing can be said of the next
+    assert splits.stored_at(np.array([4.0, 1.0]), 2) is None
     assert splits.stored_at(np.array([1.0]), 3) is None
     assert splits.stored_at(None, 3) is None
     assert splits.stored_at(np.array([np.nan, 0.0, -1.0]), 2) is None
