@@ -42,6 +42,7 @@ BAND = ArraySpec("<f8", (len(QUANTITIES), 3), gaps=True)
     version=1,
     per="run",
     needs=("frequencies",),
+    after=("neuron_clusters", "sparsity", "key_frequencies"),  # it goes by their definitions
     reads_weights=True,
     arrays={"random": BAND, "permuted": BAND},
     quantities=list(QUANTITIES),

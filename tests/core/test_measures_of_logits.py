@@ -114,6 +114,11 @@ def test_the_key_set_of_the_last_checkpoint_and_of_this_one_are_told_apart():
     assert excluded["together"][1, rule] == pytest.approx(math.log(11), rel=1e-4)
     assert excluded["together"][0, rule] == pytest.approx(excluded["alone"][4], rel=1e-6)
     assert excluded["alone"][1] == pytest.approx(measure("loss", alone)["loss"][1], rel=1e-4)
+    empty = of_logits(logits, config, split=view.split, keys=[5])
+    empty.weights = {
+        name: np.zeros_like(w) for name, w in view.weights.items()
+    }  # no key frequency by weights or neurons
+    assert (np.flatnonzero(~np.isnan(measure("excluded_loss", empty)["alone"])) + 1).tolist() == [2, 5]
     missing = Planted(config, view.split, logits=logits)
     with pytest.raises(LookupError, match="key frequencies of the last checkpoint"):
         measure("restricted_loss", missing)
@@ -255,6 +260,9 @@ def test_logits_without_differences_are_no_frequency_and_no_error():
     assert measure("loss", view)["loss"][0] == pytest.approx(math.log(6))
     assert not measure("key_frequencies", view)["key"][RULES.index("logit_cosine")].any()
     assert np.abs(measure("restricted_loss", view)["loss"][:, :, :, 0] - math.log(6)).max() < 1e-6
-    assert np.isnan(
-        measure("distance_irrelevance", of_logits(np.zeros((5, 5, 5)), tdw.configure(**SMALL, p=5)))["value"]
-    )
+    # What differs by no more than rounding has the form of a template by accident at most.
+    rounded = of_logits(1000 + cosine_sum(config, {2: 1e-4}), config)
+    assert np.ptp(rounded.logits) > 0
+    assert not measure("logit_frequencies", rounded)["cosine"].any()
+    odd = tdw.configure(**SMALL, p=5)
+    assert np.isnan(measure("distance_irrelevance", of_logits(np.zeros((5, 5, 5)), odd))["value"])

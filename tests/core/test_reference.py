@@ -83,7 +83,22 @@ def test_arrays_from_given_weights(folder, epoch):
     assert close(activations, arrays[f"epoch{epoch}/neuron_activations"])
     to_a, to_b = closed_form.attention_pattern(closed_form.attention_scores(weights))
     pattern = np.stack([to_a, to_b, 1 - to_a - to_b], axis=-1).transpose(1, 2, 0, 3).reshape(29 * 29, 4, 3)
-    assert close(pattern, arrays[f"epoch{epoch}/attention_pattern"])
+    theirs = arrays[f"epoch{epoch}/attention_pattern"]
+    assert close(pattern, theirs)
+    attention = result("attention", weights)
+    assert close(attention["mean"], theirs.mean(axis=0))
+    assert close(attention["variance"], theirs.var(axis=0), 1e-3)
+
+
+@pytest.mark.parametrize("epoch", [0, 100, 2500])
+def test_losses_of_given_weights_are_those_recorded(folder, epoch):
+    figures, arrays = folder
+    config = tdw.configure(**CONFIG)
+    view = View(config, weights_of(arrays, epoch), tasks.draw_split(config))
+    assert close(view.logits.reshape(29 * 29, 29), arrays[f"epoch{epoch}/logits"])
+    for name in ("loss", "accuracy"):
+        theirs = [figures[f"{side}_{name}"][epoch] for side in ("train", "test")]
+        assert registry.evaluate(ANALYSES[name], view, config)[name][1:] == pytest.approx(theirs, rel=1e-4)
 
 
 def test_seeds_mean_what_they_mean_in_transformerlens(folder):
