@@ -19,7 +19,7 @@ RIGHT = 96  # margin in which names of lines stand
 def frequency_history(_project: Project) -> Spec:
     """Norm of each frequency in the embedding, or in the neuron-to-logit map, at every checkpoint."""
 
-    def view(title: str, analysis: str, quantity: str) -> Spec:
+    def view(title: str, analysis: str) -> Spec:
         return {
             "title": title,
             "array": f"analysis/{analysis}/frequency_norms",
@@ -27,15 +27,16 @@ def frequency_history(_project: Project) -> Spec:
             "y": "frequency",
             "x": "checkpoint",
             "scale": {"type": "linear"},
-            "quantity": quantity,
+            "heading": f"{title} over training",
+            "quantity": "",
             "of": "norm",
             "tell": "largest",
         }
 
     return parts.described(
         views=[
-            view("Embedding", "embedding_frequencies", "embedding"),
-            view("Unembedding", "unembedding_frequencies", "unembedding"),
+            view("Embedding", "embedding_frequencies"),
+            view("Unembedding", "unembedding_frequencies"),
         ],
         right=RIGHT,
     )
@@ -74,7 +75,8 @@ def key_frequencies(project: Project) -> Spec:
                 "axes": ["y", "x"],
                 "y": rules["options"],
                 "x": "frequency",
-                "quantity": "by every rule",
+                "quantity": "",
+                "down": True,
                 "tell": "agreed",
                 "choices": [],
             },

@@ -64,7 +64,8 @@ def logit_history(_project: Project) -> Spec:
             "y": "frequency",
             "x": "checkpoint",
             "scale": {"type": "linear", "signed": True},
-            "quantity": of,
+            "heading": f"{title} over training",
+            "quantity": "",
             "of": of,
             "tell": "largest",
         }

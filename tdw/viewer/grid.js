@@ -49,6 +49,7 @@
       this.analysis = shown.array.split("/")[1];
       const array = run.array(shown.array);
       this.values = array?.rows ? array : null;
+      if (shown.heading) T.setText(this.card.title, shown.heading);
       this.marker.hidden = !this.over;
       if (this.values) {
         const { from, step } = this.choices.place(array, shown.axes);

@@ -1,13 +1,15 @@
 """The README's pictures: `python -m tests.viewer.picture FILE.tdw [EPOCH]` opens the file in the real app, pins a neuron of
-each of three clusters, and writes `assets/page-light.png` and `assets/page-dark.png`.
+each of three clusters, and writes `assets/page-light.png` and `assets/page-dark.png`. With `--views FOLDER` it takes
+pictures of every view instead, and writes them there.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,35 +30,64 @@ def typical(path: Path) -> list[int]:
     return [int(np.argmax(np.where(frequency == k, share, 0))) for k in largest]
 
 
+def shown(page: Any, address: str, epoch: int) -> None:
+    """Open the window and go to the checkpoint nearest to an epoch."""
+    page.goto(address)
+    page.wait_for_function("window.tdw !== undefined && window.tdw.painted >= 0")
+    page.evaluate("window.tdw.ready")
+    page.evaluate(
+        """epoch => { const all = window.tdw.viewer.run.checkpoints;
+        window.tdw.show(all.indexOf(all.reduce((a, b) => (Math.abs(b - epoch) < Math.abs(a - epoch) ? b : a)))); }""",
+        epoch,
+    )
+
+
+def drawn(page: Any) -> None:
+    """Wait until everything has come and is painted."""
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function("window.tdw.painted === window.tdw.index && window.tdw.viewer.request === null")
+
+
+def overview(page: Any, path: Path, theme: str) -> None:
+    """The picture of the first view, three neurons pinned."""
+    page.evaluate("pins => window.tdw.pin(...pins)", typical(path))
+    page.evaluate("window.tdw.panel('neuron_activations').setStage('pinned')")
+    drawn(page)
+    ASSETS.mkdir(exist_ok=True)
+    page.screenshot(path=ASSETS / f"page-{theme}.png")
+
+
+def views(page: Any, folder: Path, theme: str) -> None:
+    """A picture of every view."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for group in page.get_by_role("tab").all_inner_texts():
+        page.evaluate("group => window.tdw.choose(group)", group)
+        drawn(page)
+        page.screenshot(path=folder / f"{group.lower()}-{theme}.png")
+
+
 def main() -> None:
-    """Take both pictures."""
+    """Take the pictures."""
     from playwright.sync_api import sync_playwright
 
-    source = Path(sys.argv[1])
-    epoch = int(sys.argv[2]) if len(sys.argv) > 2 else 600
+    parser = argparse.ArgumentParser(prog="python -m tests.viewer.picture")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("epoch", type=int, nargs="?", default=600)
+    parser.add_argument("--views", type=Path, metavar="FOLDER")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         path = Path(home, "runs", "grok-p59.tdw")
         path.parent.mkdir()
-        shutil.copy(source, path)
+        shutil.copy(given.file, path)
         window = start_window(Path(home, "state"), str(path), HOME=home)
         browser = chromium.launch(playwright)
         for theme in ("light", "dark"):
             page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=theme)
-            page.goto(window.address)
-            page.wait_for_function("window.tdw !== undefined && window.tdw.painted >= 0")
-            page.evaluate("window.tdw.ready")
-            page.evaluate("pins => window.tdw.pin(...pins)", typical(path))
-            page.evaluate("window.tdw.panel('neuron_activations').setStage('pinned')")
-            page.evaluate(
-                """epoch => { const all = window.tdw.viewer.run.checkpoints;
-                window.tdw.show(all.indexOf(all.reduce((a, b) => (Math.abs(b - epoch) < Math.abs(a - epoch) ? b : a)))); }""",
-                epoch,
-            )
-            page.wait_for_load_state("networkidle")
-            page.wait_for_function("window.tdw.painted === window.tdw.index && window.tdw.viewer.request === null")
-            page.wait_for_function("tdw.panel('neuron_activations').figures.every((map) => map.drawn === tdw.index)")
-            ASSETS.mkdir(exist_ok=True)
-            page.screenshot(path=ASSETS / f"page-{theme}.png")
+            shown(page, window.address, given.epoch)
+            if given.views:
+                views(page, given.views, theme)
+            else:
+                overview(page, path, theme)
             page.close()
         browser.close()
         window.stop()
