@@ -120,7 +120,7 @@ def stored_at(curve: Series | None, epoch: int) -> Stored | None:
     bend = 0.0
     if at.size > 2 and at[-2] - at[-3] == step:  # then it shows how the slope changes, too
         bend = float(logs[-1] - 2 * logs[-2] + logs[-3])
-        tolerance = max(2 * abs(bend), abs(slope) / 4) * ahead
+        tolerance = max(4 * abs(bend), abs(slope) / 2) * ahead
     tolerance = max(EXACT, tolerance)
     value = float(np.exp(logs[-1] + (slope + bend * (ahead + 1) / 2) * ahead))
     return Stored(value, tolerance, exact=False) if tolerance < FAR else None
