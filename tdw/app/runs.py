@@ -56,7 +56,11 @@ def about(project: Run) -> str:
     size = project.size_bytes / 1e6
     unknown = (project.imported or {}).get("unknown", [])
     learnt = "task not known" if "task" in unknown else config.task
-    parts = [learnt if "p" in unknown else f"{learnt} mod {config.p}", f"{len(project.checkpoints)} checkpoints", f"{size:.0f} MB"]
+    parts = [
+        learnt if "p" in unknown else f"{learnt} mod {config.p}",
+        f"{len(project.checkpoints)} checkpoints",
+        f"{size:.0f} MB",
+    ]
     if project.state != "finished":
         done = max(len(project.epochs) - 1, 0)
         parts[1:2] = [f"{done:,} of {project.planned_epochs:,} epochs".replace(",", "\u202f")]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tdw.project import Project
 
 GROUP = "Losses"
+NO_KEYS = "No frequency is a key one by any rule at any checkpoint."
 RIGHT = 108  # margin in which names of lines stand
 RESTRICTED, TOGETHER, ALONE = (
     "analysis/restricted_loss/loss",
@@ -71,8 +72,7 @@ def excluded_loss(_project: Project) -> Spec:
         "reference": {"array": "analysis/loss/loss", "at": 1, "label": "full"},
         "gap": "no key frequency by any rule",
     }
-    without = "No frequency is a key one by any rule at any checkpoint."
-    return parts.described(views=[view], without=without)
+    return parts.described(views=[view], without=NO_KEYS)
 
 
 @declared(group=GROUP, place=4, title="Excluded loss over training", kind="grid", analysis="excluded_loss", split=True)
@@ -88,4 +88,4 @@ def excluded_history(_project: Project) -> Spec:
         "quantity": "train loss without it",
         "of": "loss without it",
     }
-    return parts.described(views=[view], right=RIGHT)
+    return parts.described(views=[view], without=NO_KEYS, right=RIGHT)

@@ -85,9 +85,11 @@ def neuron_share(project: Project) -> Spec:
 @declared(group=GROUP, place=4, title="Neurons counted", kind="curve", analysis="neuron_summary")
 def neuron_summary(project: Project) -> Spec:
     """How many neurons are dead, and how many belong to a cluster."""
+    from tdw.analyses.registry import find
+
     counted = {"axes": ["*"], "reduce": "sum"}
     lines = [counted | {"array": DEAD, "label": "dead", "colour": "series-6"}]
-    if project.config.frequencies:
+    if not find("neuron_clusters").unfit(project.config):
         lines.append(counted | {"array": COUNT, "label": "in a cluster", "colour": "series-0"})
     neurons = project.config.d_mlp
     quantity = {

@@ -18,8 +18,8 @@
     return v.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
   };
 
-  /** Three digits, without zeros at the end. */
-  T.brief = (v) => String(Number(v.toPrecision(3)));
+  /** Three digits, without zeros at the end; fewer where they would be many places behind the point. */
+  T.brief = (v) => (v !== 0 && Math.abs(v) < 1e-3 ? T.short(v) : String(Number(v.toPrecision(3))));
 
   /** All the digits a float32 has, for tooltips. */
   T.exact = (v) => {

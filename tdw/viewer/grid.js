@@ -106,7 +106,7 @@
         const { checkpoints } = this.run;
         const last = Math.max(1, T.nearest(checkpoints, this.top));
         const tone = T.tone(this.frame.colours, { type: "linear", top: 1 });
-        return (epoch) => tone(epoch < 0 ? -0.5 : 0.06 + (0.94 * T.nearest(checkpoints, epoch)) / last);
+        return (epoch) => tone(epoch < 0 ? -0.3 : 0.06 + (0.94 * T.nearest(checkpoints, epoch)) / last);
       }
       return T.tone(this.frame.colours, { type, top: this.top, bottom: this.top / 10 ** DECADES });
     }
@@ -278,6 +278,10 @@
       let best = 0;
       for (let j = 1; j < this.y.count; j++) if (this.valueAt(row, j, 0) > this.valueAt(row, best, 0)) best = j;
       return [`largest k = ${this.y.short(best)}: ${T.short(this.valueAt(row, best, 0))}`];
+    }
+    absence() {
+      const nothing = this.values && this.spec.without && this.values.data.every(Number.isNaN);
+      return nothing ? { title: "Nothing to show", text: this.spec.without } : null;
     }
     checkpointAt(x) {
       return this.kept.even ? T.clamp(Math.round(x), 0, this.run.checkpoints.length - 1) : T.nearest(this.run.checkpoints, x);

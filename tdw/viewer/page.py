@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-STYLES = ("tokens.css", "viewer.css", "tabs.css", "menu.css", "panels.css")
+STYLES = ("tokens.css", "viewer.css", "bars.css", "tabs.css", "menu.css", "panels.css")
 SCRIPTS = (
     "format.js",
     "colour.js",

@@ -10,18 +10,15 @@
     const { run, count, job } = view;
     const { manifest } = run;
     const training = job?.kind === "train";
-    if (spec.state.status === "unfit") return { title: "Not for this run", text: spec.state.reason };
     if (!manifest.epochs && !manifest.checkpoints.length) {
       return training
         ? { title: "Training has started", text: "The first epochs arrive in a moment." }
         : { title: "Not trained yet", text: "This run has settings and no epochs so far: start it in the side bar." };
     }
     if (!spec.weights) return null;
-    if (!count) {
-      return training
-        ? { title: "No checkpoint yet", text: "This panel appears with the first one." }
-        : { title: "Losses only", text: "This run has kept no checkpoint, so there are no weights to look at." };
-    }
+    if (!count && !training) return { title: "Losses only", text: "This run has kept no checkpoint, so there are no weights to look at." };
+    if (spec.state.status === "unfit") return { title: "Not for this run", text: spec.state.reason };
+    if (!count) return { title: "No checkpoint yet", text: "This panel appears with the first one." };
     const act = () => view.act("analyze");
     const analysing = job?.kind === "analyze";
     const rows = run.rowsOf.get(spec.analysis);

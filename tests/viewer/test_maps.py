@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tdw import closed_form
+
 from .conftest import go, press, probe
 from .looking import assert_colour, drag, overlay, plotly_range
 from .serving import Served
@@ -127,6 +129,34 @@ def test_hovering_a_map_tells_the_exact_value(show: Show, made: Made) -> None:
     value = float(tip.inner_text().split("activation ")[1])
     assert "a = 3, b = 7" in tip.inner_text()
     assert value == pytest.approx(brute_force(made.weights[-1], 4)[3, 7], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("network", ["transformer", "two-token", "one-hot"])
+def test_maps_of_every_network_and_activation_are_exact(show: Show, served: Served, network: str) -> None:
+    page = show()
+    for activation in ("relu", "gelu", "quadratic"):
+        made = Made(p=7, d_mlp=12, checkpoints=3, network=network, activation=activation)
+        served.runs[activation] = made
+        page.evaluate("run => window.instance.open(`/runs/${run}`)", activation)
+        for index in (2, 0):
+            go(page, index)
+            for neuron in (0, 5, 11):
+                expected = closed_form.neuron_map(made.weights[index], neuron, activation)
+                found = np.array(page.evaluate("n => window.tdw.panel('neuron_activations').map(n)", neuron))
+                np.testing.assert_allclose(found.reshape(7, 7), expected, rtol=2e-5, atol=2e-6)
+        if activation == "gelu":
+            maps = [closed_form.neuron_map(made.weights[0], neuron, activation) for neuron in range(12)]
+            neuron, a, b = (int(i) for i in np.unravel_index(np.argmin(maps), (12, 7, 7)))
+            lowest = float(maps[neuron][a, b])
+            assert lowest < -0.01, "a neuron must go below zero for this test to mean anything"
+            drawn = probe(page, "neuron_activations", neuron, a, b)
+            level = round(-lowest / drawn["largest"] * 255)
+            minus = page.evaluate(
+                "level => { const v = window.tdw.viewer.colours.minus[level]; return [v & 255, (v >> 8) & 255, (v >> 16) & 255]; }",
+                level,
+            )
+            assert drawn["pixel"][:3] == pytest.approx(minus, abs=3)
+            assert drawn["pixel"][0] > drawn["pixel"][2], "below zero is warm"
 
 
 # ---- clusters --------------------------------------------------------------------------------------------------
