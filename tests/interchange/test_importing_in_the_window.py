@@ -1,0 +1,87 @@
+"""Opening another program's run in the window makes a project file of it."""
+
+import os
+import sys
+
+import pytest
+
+import tdw
+from tdw.app import foreign
+from tests.interchange import elsewhere
+
+
+@pytest.fixture
+def source(tmp_path):
+    return elsewhere.saved(elsewhere.nanda().final(), tmp_path / "theirs.pth")
+
+
+def test_a_file_becomes_a_project_beside_it(window, source, tmp_path):
+    status, answer = window.do("open", path=str(source))
+    assert status == 200, answer
+    assert answer["path"] == str(tmp_path / "theirs.tdw")
+    assert answer["word"].startswith(
+        "Imported from theirs.pth, a file of Nanda's grokking code; 60 of 121 pairs trained on, seed 3"
+    )
+    assert answer["word"].endswith("not known: model_seed.")
+    with tdw.open(tmp_path / "theirs.tdw") as run:
+        assert run.checkpoints == [120]
+    status, again = window.do("open", path=str(source))
+    assert (again["path"], again["word"]) == (answer["path"], "It was imported from theirs.pth before.")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["theirs.pth", "theirs.tdw"]
+
+
+def test_nothing_is_overwritten(window, source, tmp_path):
+    (tmp_path / "theirs.tdw").write_text("mine")
+    _, answer = window.do("open", path=str(source))
+    assert answer["path"] == str(tmp_path / "theirs-2.tdw")
+    assert (tmp_path / "theirs.tdw").read_text() == "mine"
+    before = source.stat().st_mtime
+    os.utime(source, (before + 10_000, before + 10_000))  # it was trained on meanwhile: another run by the same name
+    _, answer = window.do("open", path=str(source))
+    assert answer["path"] == str(tmp_path / "theirs-3.tdw")
+
+
+def test_a_folder_is_imported(window, tmp_path):
+    elsewhere.workbench(tmp_path / "grok", epochs=30, kept=(5, 20))
+    status, answer = window.do("open", path=str(tmp_path / "grok"))
+    assert status == 200, answer
+    assert answer["path"] == str(tmp_path / "grok.tdw")
+    assert "a folder of an earlier workbench" in answer["word"]
+
+
+def test_a_refusal_is_a_sentence(window, tmp_path):
+    (tmp_path / "page.pth").write_text("<!doctype html><html>")
+    (tmp_path / "-f.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "empty").mkdir()
+    for name, sentence in [
+        ("page.pth", "a web page (HTML)"),
+        ("-f.pth", "a Git-LFS pointer"),
+        ("empty", "is a folder"),
+    ]:
+        status, answer = window.do("open", path=str(tmp_path / name))
+        assert status in {404, 409}
+        assert sentence in answer["error"]
+        assert "\n" not in answer["error"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["-f.pth", "empty", "page.pth"]
+
+
+def test_a_project_file_by_another_name_is_opened_as_what_it_is(window, source, tmp_path):
+    tdw.import_run(source, tmp_path / "run.tdw")
+    (tmp_path / "run.tdw").rename(tmp_path / "run.pt")
+    status, answer = window.do("open", path=str(tmp_path / "run.pt"))
+    assert (status, answer["path"]) == (200, str(tmp_path / "run.pt"))
+
+
+def test_a_process_that_falls_over_is_a_refusal(source, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(tdw.TdwError, match=r"the process that read it ended with status 1\. Nothing was written"):
+        foreign.brought_in(source)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    with pytest.raises(tdw.TdwError, match=r"could not be started \(No such file"):
+        foreign.brought_in(source)
+
+
+def test_the_command_line_opens_them_too(open_window, source, tmp_path):
+    running = open_window(source)
+    assert b"theirs" in running.get("/now")
+    assert (tmp_path / "theirs.tdw").exists()
