@@ -244,3 +244,16 @@ def test_key_frequencies_come_with_the_rule_that_found_them(tmp_path):
         stored = run.series("analysis/key_frequencies/key")[-1]
         assert (np.flatnonzero(stored[rules.index("clusters")]) + 1).tolist() == [2, 4]
         assert run.analysis("neuron_clusters").arrays["count"][0].tolist() == [0, 3, 0, 16, 1]
+
+
+def test_events_and_verdict_are_the_same_before_and_after_they_are_stored(tiny_run):
+    def told():
+        with tdw.open(tiny_run) as run:
+            return run.events(), run.grokking(), run.info()["grokking"]
+
+    before = told()
+    assert before[1] == ("unknown", None, 500)
+    assert before[2] == {"verdict": "unknown", "delay": None, "wanted": 500}
+    assert {event.name for event in before[0]} >= {"memorised_0.1", "generalised_0.1", "peak", "onset", "rebound"}
+    tdw.analyze(tiny_run, only="events")
+    assert told() == before
