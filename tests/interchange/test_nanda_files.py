@@ -364,7 +364,7 @@ def test_a_public_file(foreign):
     assert (imported["split"]["seed"], imported["split"]["train"], imported["split"]["test"]) == (
         split["seed"], split["n_train"], split["n_test"],
     )  # fmt: skip
-    assert imported["split"]["error"] < 1e-4
+    assert imported["split"]["error"] < 2e-5
     assert imported["split"]["chance"] < 1e-4
     with tdw.open(path) as run:
         assert run.config.train_fraction == split["frac"]
@@ -389,6 +389,31 @@ def test_a_public_file_goes_on(foreign, tmp_path):
         # The recorded losses fell by 2.9e-4 an update, and go on doing so.
         falls = np.diff(np.log(run.train_loss[[4998, 4999, 5001, 5002, 5003]])) / [1, 2, 1, 1]
         assert np.allclose(falls, falls[0], rtol=0.05)
+
+
+def test_a_public_file_is_measured_as_others_measured_it(foreign, tmp_path):
+    path, _, figures = foreign
+    copy = tmp_path / "copy.tdw"
+    copy.write_bytes(path.read_bytes())
+    named = ("loss", "restricted_loss", "excluded_loss", "distance_irrelevance", "margin")
+    tdw.analyze(copy, only=[*named, "key_frequencies"])
+    with tdw.open(copy) as run:
+        found = {
+            name: {key: rows[0] for key, rows in run.analysis(name).arrays.items()}
+            for name in (*named, "key_frequencies")
+        }
+    assert (np.flatnonzero(found["key_frequencies"]["key"][0]) + 1).tolist() == figures["key_freqs_cos_sim_gt_0.005"]
+    assert found["loss"]["loss"][1:] == pytest.approx(
+        [figures["loss_train_114way"], figures["loss_test_114way"]], rel=1e-3
+    )
+    variants = list(figures["mask_variants"].values())[:3]
+    for at, theirs in enumerate(variants):
+        measured = found["restricted_loss"]["loss"][0, 0, at]
+        assert measured == pytest.approx([theirs[f"restricted_{side}"] for side in ("all", "train", "test")], rel=1e-3)
+    assert found["excluded_loss"]["together"][0, 0] == pytest.approx(variants[0]["excluded_train"], rel=1e-4)
+    assert found["distance_irrelevance"]["value"] == pytest.approx(figures["distance_irrelevance"], abs=1e-5)
+    assert found["margin"]["minimum"] == pytest.approx(figures["margin_min_mean_max"][0], rel=1e-4)
+    assert found["margin"]["mean"] == pytest.approx(figures["margin_min_mean_max"][1], rel=1e-4)
 
 
 def test_what_is_no_such_file(tmp_path):
