@@ -1,6 +1,7 @@
 """A run in its file: created, trained, interrupted, resumed, extended, analysed, read."""
 
 import os
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -257,3 +258,32 @@ def test_events_and_verdict_are_the_same_before_and_after_they_are_stored(tiny_r
     assert {event.name for event in before[0]} >= {"memorised_0.1", "generalised_0.1", "peak", "onset", "rebound"}
     tdw.analyze(tiny_run, only="events")
     assert told() == before
+
+
+def test_a_run_analysed_on_the_way_ends_with_the_results_of_one_analysed_at_its_end(tiny, tmp_path):
+    def results(path):
+        with tdw.open(path) as run:
+            return {
+                f"{name}/{array}": values
+                for name in run.analyses()
+                for array, values in run.analysis(name).arrays.items()
+            }
+
+    quick = replace(tiny, lr=0.05)
+    asked = iter([False] * 11 + [True])
+    paths = [tmp_path / name for name in ("stopped.tdw", "whole.tdw")]
+    for path in paths:
+        tdw.create(path, quick)
+    tdw.train(paths[0], stop=lambda: next(asked))
+    tdw.analyze(paths[0], only=["excluded_loss", "pair_graduation"])
+    early = results(paths[0])
+    tdw.analyze(paths[0])
+    for path in paths:
+        tdw.train(path)
+        tdw.analyze(path)
+    on_the_way, at_the_end = (results(path) for path in paths)
+    assert set(on_the_way) == set(at_the_end)
+    for name, values in at_the_end.items():
+        assert np.array_equal(on_the_way[name], values, equal_nan=values.dtype.kind == "f"), name
+    # The key frequencies of what was the last checkpoint then are others, so its rows were computed anew.
+    assert not np.array_equal(early["excluded_loss/final_key"][-1], at_the_end["excluded_loss/final_key"][-1])
