@@ -178,14 +178,18 @@ def find(anchors: Sequence[Anchor], likely: str, named: Sequence[Rule] = (), *, 
     if not fractions:
         return None
     cuts = np.array([int(share * pairs) for share in fractions])
+    meant = {rule.fraction for rule in named}
     tried: dict[tuple[str, int], tuple[float, int]] = {}  # how far from the losses, at the best of the cuts
 
     def attempt(rule: str, seed: int) -> None:
         if (rule, seed) not in tried:
             far = _distance(anchors, order(rule, seed, pairs), cuts)
-            # Of neighbouring shares that all do, the rounder one was meant.
+            # Of neighbouring shares that all do, the one that is named was meant, or the rounder one.
             fits = [at for at in range(len(cuts)) if far[at] <= 1] or [int(far.argmin())]
-            tried[rule, seed] = (float(far.min()), min(fits, key=lambda at: (_digits(fractions[at]), far[at])))
+            tried[rule, seed] = (
+                float(far.min()),
+                min(fits, key=lambda at: (fractions[at] not in meant, _digits(fractions[at]), far[at])),
+            )
 
     def best() -> Match | None:
         believed = [

@@ -87,3 +87,15 @@ def test_losses_between_two_measurements():
     assert splits.stored_at(np.array([1.0]), 3) is None
     assert splits.stored_at(None, 3) is None
     assert splits.stored_at(np.array([np.nan, 0.0, -1.0]), 2) is None
+
+
+def test_of_neighbouring_shares_that_all_do_the_rounder_one_was_meant():
+    losses = np.random.RandomState(3).exponential(size=PAIRS)
+    drawn = python_order(1)
+    cut = int(0.8 * PAIRS)
+    losses[drawn[:cut]] *= 0.7
+    given = anchor(losses, drawn[:cut], drawn[cut:], off=0.02, tolerance=0.06)
+    near = splits._distance([given], drawn, np.array([int(share / 100 * PAIRS) for share in range(70, 90)]))
+    assert int(near.argmin()) + 70 == 84
+    assert splits.find([given], "python").rule == Rule("python", 1, 0.8)
+    assert splits.find([given], "python", [Rule("python", 1, 0.84)]).rule == Rule("python", 1, 0.84)

@@ -234,11 +234,13 @@ def test_biases_that_are_zero_at_first_are_kept_where_they_are_trained(tmp_path)
     elsewhere.saved(state, folder / "0.pt")
     state["blocks.0.mlp.b_in"] += 0.25
     save_file(state, folder / "100.safetensors")
+    elsewhere.saved(elsewhere.lens().state(), folder / "200.pt")
     tdw.import_run(folder, tmp_path / "run.tdw")
     with tdw.open(tmp_path / "run.tdw") as run:
         assert run.config.biases == "mlp"
         assert not run.weights(0)["blocks.0.mlp.b_in"].any()
         assert (run.weights(100)["blocks.0.mlp.b_in"] == 0.25).all()
+        assert not run.weights(200)["blocks.0.mlp.b_in"].any()
 
 
 def test_hints_that_make_no_sense(tmp_path):

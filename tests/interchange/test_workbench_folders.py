@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import tdw
 from tdw.errors import NotImportable
@@ -119,3 +120,30 @@ def test_a_config_that_contradicts_the_weights(tmp_path):
     elsewhere.workbench(tmp_path / "theirs", extra={"prime": 13})
     imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
     assert any("says p 13, and the weights have 11" in sentence for sentence in imported["contradicted"])
+
+
+def test_the_file_of_the_demonstration_that_it_grew_from(tmp_path):
+    """TransformerLens' demonstration of grokking stores the same in one file."""
+    states = elsewhere.workbench(tmp_path / "theirs")
+    metadata = json.loads((tmp_path / "theirs" / "metadata.json").read_text())
+    theirs = {
+        "model": states["last"],
+        "checkpoints": [states[epoch] for epoch in (0, 10, 25)],
+        "checkpoint_epochs": [0, 10, 25],
+        "train_losses": metadata["train_losses"],
+        "test_losses": metadata["test_losses"],
+    }
+    listed = {name: torch.tensor(metadata[name]) for name in ("train_indices", "test_indices")}
+    for given in (theirs | listed, theirs):
+        source = elsewhere.saved(given, tmp_path / "grokking_demo.pth")
+        imported = tdw.import_run(source, tmp_path / "run.tdw", overwrite=True)
+        assert imported["form"] == "a file of TransformerLens' grokking demonstration"
+        assert imported["split"]["error"] < 1e-4
+        assert imported["contradicted"] == []
+        with tdw.open(tmp_path / "run.tdw") as run:
+            assert run.checkpoints == [1, 11, 26, 60]
+            assert run.known_split.train.tolist() == metadata["train_indices"]
+            assert run.test_loss[1:].tolist() == metadata["test_losses"]
+            assert run.config.biases == "none"
+            assert elsewhere.loss_here(run, 60, run.split.test) == pytest.approx(run.test_loss[60], rel=1e-4)
+    assert imported["split"]["seed"] == 598
