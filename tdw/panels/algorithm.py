@@ -56,5 +56,17 @@ def margin(project: Project) -> Spec:
 @declared(group=GROUP, place=4, title="Phase alignment", kind="curve", analysis="phase_alignment")
 def phase_alignment(_project: Project) -> Spec:
     """Mean |sin(ψ − φ_a − φ_b)| over the living neurons: 0 where output phases follow from input phases."""
-    chance = {"label": "by chance", "value": 2 / math.pi}
-    return single("Phase alignment", "phase_alignment/misalignment", "mean", range=[0, 1], bands=[chance])
+    stored = "analysis/phase_alignment"
+    lines = [
+        {"array": f"{stored}/misalignment", "label": "mean", "colour": "series-0"},
+        {"array": f"{stored}/neuron", "axes": ["*"], "reduce": "median", "label": "median", "colour": "series-1"},
+    ]
+    quantity = {
+        "title": "Phase alignment",
+        "unit": "|sin(ψ − φ_a − φ_b)|",
+        "scale": "linear",
+        "range": [0, 1],
+        "lines": lines,
+        "bands": [{"label": "by chance", "value": 2 / math.pi}],
+    }
+    return parts.described(quantities=[quantity], right=RIGHT)

@@ -3,7 +3,7 @@
 A line is {array, axes, label, colour} and more:
     array   the stored array; `losses/…` and `accuracy/…` have a row per epoch, those of an analysis one per checkpoint
     axes    for each axis after the rows: a number (that place), the name of a choice, or "*" (all of it, see reduce)
-    reduce  "sum", "mean" or "median" of what "*" leaves open, without those that the array `unless` marks
+    reduce  "sum", "mean" or "median" of what "*" leaves open, without NaN and those that the array `unless` marks
     over    what that is divided by
     whole   the array is of the run as a whole and its one row runs over the checkpoints
 A view of a table has `axes` with "y" and "x" for those that are drawn; its x is "checkpoint" where it shows training.
@@ -146,11 +146,9 @@ def values(project: Project, line: Line, spec: Mapping[str, Any]) -> tuple[Array
     found = stored[:, *places(line.get("axes", ()), spec, line.get("picks"))]
     if "reduce" in line:
         leave = project.series(line["unless"]).astype(bool) if "unless" in line else np.zeros(found.shape, bool)
-        found = found[: len(leave)]
-        found = np.array(
-            [_REDUCED[line["reduce"]](row[~np.asarray(out, bool)]) for row, out in zip(found, leave, strict=True)]
-        )
-        found = found / line.get("over", 1)
+        leave = leave[: len(found)] | np.isnan(found[: len(leave)])
+        rows = zip(found, leave, strict=False)  # the shorter of the two: analyses may cover different checkpoints
+        found = np.array([_REDUCED[line["reduce"]](row[~out]) for row, out in rows]) / line.get("over", 1)
     return epochs[: len(found)], found
 
 

@@ -48,7 +48,8 @@
     return Array.from({ length: rows }, (_, row) => {
       const values = [];
       for (let i = 0; i < count; i++) {
-        if (!leave || (row < leave.rows && !leave.data[row * count + i])) values.push(data[row * stride + from + i * step["*"]]);
+        const value = data[row * stride + from + i * step["*"]];
+        if (!Number.isNaN(value) && (!leave || (row < leave.rows && !leave.data[row * count + i]))) values.push(value);
       }
       return REDUCE[line.reduce](values) / (line.over ?? 1);
     });

@@ -31,7 +31,7 @@
     } else card.warn("");
     if (!spec.required) return null;
     if (row >= 0) return panel.absence?.(index) ?? null;
-    if (view.isLoading) return {};
+    if (view.isLoading) return view.isLost ? { title: "Not loaded", text: "The server does not answer. This view is filled when it does." } : {};
     const share = `${covered} of ${count} checkpoints are done.`;
     if (analysing) return { title: "Analysing", text: share, progress: covered / count };
     if (training) return { title: "Not analysed yet", text: "Training is writing this file: analyse it when training has ended or was stopped." };

@@ -218,10 +218,7 @@
       return this.ready;
     }
     async filled(generation) {
-      if (this.isLoading) {
-        await this.refresh();
-        this.isLoading = this.run?.lacks() ?? false;
-      }
+      if (this.isLoading) await this.refresh();
       await Promise.all(this.panels.map(({ panel }) => panel.loading));
       if (generation === this.generation) this.paint();
     }
@@ -266,6 +263,7 @@
         return;
       }
       if (generation !== this.generation) return;
+      this.isLoading = run.lacks();
       this.lost(false);
       // Whoever stands at the newest checkpoint by now stays with the newest; everyone else stays where they are.
       if (this.index >= Math.min(newest, this.count)) this.index = this.count - 1;
@@ -327,6 +325,7 @@
       if (this.isLost === isLost) return;
       this.isLost = isLost;
       this.describe();
+      this.repaint();
       clearInterval(this.knocking);
       // An EventSource tries again by itself; without one, or when it has given up, knock now and then.
       if (isLost) this.knocking = setInterval(() => this.refresh(), 3000);

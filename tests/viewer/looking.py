@@ -55,3 +55,26 @@ def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> Non
     page.mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=4)
     page.mouse.move(*end, steps=4)
     page.mouse.up()
+
+
+def choose(page: Any, group: str) -> None:
+    """Show a view and wait until it is painted."""
+    page.evaluate("group => window.tdw.choose(group)", group)
+    page.wait_for_function("window.tdw.painted === window.tdw.index && window.tdw.viewer.request === null")
+
+
+def menu(page: Any, card: str, option: str) -> None:
+    """Choose an option by name in a card's menu."""
+    page.get_by_role("button", name=f"{card}: options", exact=True).click()
+    page.get_by_role("menuitemradio", name=option, exact=True).click()
+    page.wait_for_function("window.tdw.viewer.request === null")
+
+
+def state_of(page: Any, title: str) -> str:
+    """The words of a card that has nothing to draw."""
+    text: str = (
+        page.locator(".tdw-card", has=page.get_by_role("heading", name=title, exact=True))
+        .locator(".tdw-state")
+        .inner_text()
+    )
+    return text

@@ -6,13 +6,14 @@ import json
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tdw import panels
 from tdw.analyses import ANALYSES
-from tdw.errors import CheckpointNotFound, ProjectError, UnknownName
+from tdw.errors import CheckpointNotFound, NotApplicable, ProjectError, UnknownName
 from tdw.panels.registry import GROUPS
 from tdw.viewer import page
 
@@ -77,6 +78,55 @@ def test_figures_carry_the_stored_numbers(run: Made) -> None:
     neurons = panels.figure(run, "neuron_activations", 300)  # type: ignore[arg-type]
     shown = [int(title.text.split()[1]) for title in neurons.layout.annotations]
     np.testing.assert_allclose(neurons.data[0].z, run.neuron_map(300, shown[0]))
+
+
+def test_figures_of_declared_panels_carry_the_stored_numbers(run: Made, one_hot: Made) -> None:
+    def drawn(name: str) -> Any:
+        return panels.figure(run, name, 200).data  # type: ignore[arg-type]
+
+    loss = run.series("analysis/restricted_loss/loss")
+    variants = drawn("restricted_loss")
+    assert [line.name for line in variants] == ["sum_directions", "block_2x2", "block_3x3", "logit_fit"]
+    for i, line in enumerate(variants):
+        np.testing.assert_array_equal(line.y, loss[:, 0, 0, i, 2])
+        np.testing.assert_array_equal(line.x, run.checkpoints)
+    full, restricted, excluded = drawn("progress_losses")
+    np.testing.assert_array_equal(full.y, run.series("analysis/loss/loss")[:, 2])
+    np.testing.assert_array_equal(restricted.y, loss[:, 0, 0, 0, 2])
+    np.testing.assert_array_equal(excluded.y, run.series("analysis/excluded_loss/together")[:, 0, 0])
+    np.testing.assert_array_equal(drawn("weight_speed")[0].y, run.series("analysis/weight_trajectory/speed")[0])
+    mean, median = drawn("neuron_share")
+    share, dead = (run.series(f"analysis/neuron_summary/{name}")[2] for name in ("share", "dead"))
+    assert (mean.y[2], median.y[2]) == pytest.approx((share[dead == 0].mean(), np.median(share[dead == 0])))
+    np.testing.assert_array_equal(
+        drawn("unembedding_frequencies")[0].y, run.series("analysis/unembedding_frequencies/norms")[2]
+    )
+    np.testing.assert_array_equal(drawn("attention")[0].z, run.series("analysis/attention/mean")[2])
+    shares = drawn("attention_frequencies")[0]
+    np.testing.assert_array_equal(shares.z, run.series("analysis/attention/share")[2].T)
+    assert list(shares.y) == ["head 0", "head 1", "head 2", "head 3"]
+    lottery = drawn("neuron_clusters")[0]
+    np.testing.assert_array_equal(lottery.z, run.series("analysis/neuron_clusters/count").T)
+    spectrum = run.series("analysis/logit_spectrum/norm")[2]
+    np.testing.assert_allclose(
+        drawn("logit_spectrum")[0].z, np.log10(np.maximum(spectrum, spectrum.max() / 1e4)), rtol=1e-6
+    )
+    graduated = run.series("analysis/pair_graduation/epoch")[0]
+    np.testing.assert_array_equal(drawn("pair_graduation")[0].z, np.where(graduated < 0, np.nan, graduated))
+    path, here = drawn("weight_trajectory")
+    position = run.series("analysis/weight_trajectory/position")[0, 0]
+    np.testing.assert_array_equal(path.x, position[:, 0])
+    assert (here.x[0], here.y[0]) == tuple(position[2, :2])
+    names = [line.y[0] for line in drawn("events")]
+    assert names == ["train loss below 0.1", "test loss below 0.1", "test loss above 0.1 again: not reached"]
+    cells = drawn("baselines")[0].cells.values
+    gini = run.series("analysis/sparsity/embedding_gini")[2]
+    assert dict(zip(cells[0], cells[1], strict=True))["embedding gini"] == f"{gini:.4g}"
+    with pytest.raises(NotApplicable, match="no run for phase_alignment: It is about an MLP on one-hot pairs"):
+        drawn("phase_alignment")
+    lines = panels.figure(one_hot, "phase_alignment", 200).data  # type: ignore[arg-type]
+    of_neurons = one_hot.series("analysis/phase_alignment/neuron")[2]
+    assert lines[1].y[2] == pytest.approx(np.nanmedian(of_neurons))
 
 
 def test_figures_say_of_which_run_they_are() -> None:

@@ -1,0 +1,159 @@
+"""What the views say of runs that a panel is not for, of what is not there yet, and of what comes while one looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tdw import panels
+from tdw.panels.registry import GROUPS
+
+from .conftest import go, probe
+from .looking import choose, menu, state_of
+from .serving import Served
+from .synthetic import Made
+
+pytestmark = pytest.mark.browser
+
+Show = Callable[..., Any]
+
+
+@pytest.fixture
+def made() -> Made:
+    """A run of which everything is analysed that makes sense for it."""
+    return Made(everything=True)
+
+
+# ---- what does not fit -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "group", "title", "reason"),
+    [
+        ({}, "Algorithm", "Phase alignment", "about an MLP on one-hot pairs"),
+        ({"network": "one-hot"}, "Attention", "Attention", "An MLP on one-hot pairs has no attention."),
+        ({"task": "x2+y2"}, "Logits", "Logit frequencies", "no sum of the operands"),
+        ({"p": 2, "checkpoints": 2}, "Algorithm", "Distance irrelevance", "It needs an odd modulus; p is 2."),
+    ],
+)
+def test_a_panel_that_makes_no_sense_says_why(
+    show: Show, served: Served, settings: dict[str, Any], group: str, title: str, reason: str
+) -> None:
+    served.runs["made"] = Made(everything=True, **{"d_mlp": 12, "checkpoints": 3, **settings})
+    page = show()
+    choose(page, group)
+    assert reason in state_of(page, title)
+    card = page.locator(".tdw-card", has=page.get_by_role("heading", name=title, exact=True))
+    assert card.get_by_role("button").locator("visible=true").count() == 0, "there is nothing to press"
+    go(page, 0)
+
+
+def test_a_run_whose_split_nobody_knows_says_so_where_it_matters(show: Show, made: Made) -> None:
+    made.imported = {"source": "elsewhere"}
+    made._arrays["analysis/loss/loss"][:, 1:] = np.nan
+    made._arrays["analysis/restricted_loss/loss"][..., 1:] = np.nan
+    made._arrays["analysis/excluded_loss/alone"][:] = np.nan
+    page = show()
+    choose(page, "Losses")
+    assert "Nobody knows which pairs" in state_of(page, "Excluded loss")
+    assert "Nobody knows which pairs" in state_of(page, "Excluded loss over training")
+    go(page, 8)
+    loss = made.series("analysis/restricted_loss/loss")
+    assert probe(page, "restricted_loss", 800)["values"] == pytest.approx(loss[8, 0, 0, :, 0].tolist())
+    menu(page, "Restricted loss", "train pairs")
+    assert "Choose “all pairs” in the menu" in state_of(page, "Restricted loss")
+    menu(page, "Restricted loss", "all pairs")
+    choose(page, "Run")
+    assert probe(page, "checkpoint_loss", 800)["labels"] == ["all"]
+
+
+def test_a_run_of_losses_only_says_so_in_every_view(show: Show, made: Made) -> None:
+    made.kept, made.covered = 0, {}
+    page = show()
+    for group in GROUPS[1:]:
+        choose(page, group)
+        for card in page.locator(".tdw-card").all():
+            if card.locator("h3").inner_text() != "Events":
+                assert "Losses only" in card.inner_text(), group
+    assert probe(page, "events", 0)["text"] == "219–220 … 373–374"
+
+
+def test_not_analysed_yet_and_results_of_another_shape(show: Show, made: Made) -> None:
+    del made.covered["margin"]
+    made.old_version = {"restricted_loss", "sparsity"}
+    made._arrays["analysis/restricted_loss/loss"] = np.zeros((12, 5, 3))
+    page = show()
+    choose(page, "Algorithm")
+    assert state_of(page, "Margin").startswith("Not analysed yet")
+    choose(page, "Losses")
+    assert state_of(page, "Restricted loss").startswith("To be analysed again\n\nMade by version 0 of restricted_loss")
+    choose(page, "Frequencies")
+    assert page.locator(".tdw-flag:visible").all_inner_texts() == ["stale"]
+    assert probe(page, "sparsity", 0)["values"][0] is not None
+
+
+def test_names_from_a_file_are_shown_as_text(show: Show, made: Made) -> None:
+    evil = ["<img src=x onerror=alert(1)>", "\u202eevil", "a" * 300, "b"]
+    stored = made._stored("restricted_loss", 12)
+    stored.parameters["variants"] = evil
+    whole = made.analyses
+
+    made.analyses = lambda: whole() | {"restricted_loss": stored}  # type: ignore[method-assign]
+    page = show()
+    choose(page, "Losses")
+    labels = page.locator(".tdw-card").nth(1).locator(".tdw-line-label").all_text_contents()
+    assert labels[:2] == [evil[0], "‹U+202E›evil"]
+    assert page.locator(".tdw-viewer img").count() == 0
+    page.get_by_role("button", name="Losses compared: options").click()
+    assert "‹U+202E›evil" in page.locator(".tdw-menu").inner_text()
+    spec = next(spec for spec in panels.describe(made) if spec["name"] == "restricted_loss")  # type: ignore[arg-type]
+    assert json.loads(json.dumps(spec))["choices"]["variant"]["options"] == evil
+
+
+def test_a_view_chosen_while_the_server_is_lost_is_filled_when_it_is_back(page: Any, made: Made) -> None:
+    server = Served(made=made)
+    port = server.server.server_address[1]
+    page.goto(server.page())
+    page.evaluate("window.tdw.ready")
+    server.close()
+    page.wait_for_function("document.querySelector('.tdw-doc').textContent.includes('server lost')", timeout=15000)
+    choose(page, "Algorithm")
+    assert state_of(page, "Margin").startswith("Not loaded")
+    again = Served(port=port, made=made)
+    try:
+        page.wait_for_function("window.tdw.probe('margin', 0).values?.[0] !== undefined", timeout=15000)
+        page.wait_for_function("document.querySelector('.tdw-state:not([hidden])')?.textContent.includes('one-hot')")
+        least = made.series("analysis/margin/minimum")
+        assert probe(page, "margin", 1100)["values"][2] == pytest.approx(float(least[11]))
+    finally:
+        again.close()
+
+
+# ---- a run that grows ------------------------------------------------------------------------------------------
+
+
+def test_a_view_grows_with_its_run(show: Show, served: Served, made: Made) -> None:
+    everywhere = dict(made.covered)
+    made.recorded, made.kept = 501, 6
+    made.covered = {name: 6 for name in everywhere if f"analysis/{name}/epoch" in made._arrays and everywhere[name] > 1}
+    page = show()
+    choose(page, "Logits")
+    choose(page, "Neurons")
+    assert page.evaluate("window.tdw.painted") == 5
+    served.requests.clear()
+    made.recorded, made.kept = 801, 9
+    made.covered = dict.fromkeys(made.covered, 9)
+    served.changed()
+    page.wait_for_function("window.tdw.painted === 8")
+    count = made.series("analysis/neuron_clusters/count")
+    assert [probe(page, "neuron_clusters", k, 8)["value"] for k in range(5)] == count[8].tolist()
+    assert any("neuron_clusters/count" in path and "from=6" in path for path in served.requests)
+    assert not any("logit" in path for path in served.requests), "a view that is not looked at waits"
+    choose(page, "Logits")
+    assert any("logit_frequencies/cosine" in path and "from=6" in path for path in served.requests)
+    cosine = made.series("analysis/logit_frequencies/cosine")
+    assert probe(page, "logit_frequencies", 2)["value"] == pytest.approx(float(cosine[8, 2]))
