@@ -97,5 +97,5 @@ def test_of_neighbouring_shares_that_all_do_the_rounder_one_was_meant():
     given = anchor(losses, drawn[:cut], drawn[cut:], off=0.02, tolerance=0.06)
     near = splits._distance([given], drawn, np.array([int(share / 100 * PAIRS) for share in range(70, 90)]))
     assert int(near.argmin()) + 70 == 84
-    assert splits.find([given], "python").rule == Rule("python", 1, 0.8)
+    assert splits.find([given], "python", [Rule("python", 1, 0.5)]).rule == Rule("python", 1, 0.8)
     assert splits.find([given], "python", [Rule("python", 1, 0.84)]).rule == Rule("python", 1, 0.84)
