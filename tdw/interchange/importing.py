@@ -276,6 +276,8 @@ def _label_single(found: Foreign, known: dict[str, Any], source: Path) -> None:
         found.inferred.append(
             "the file does not say after how many updates its weights are: they stand at epoch 1; --epoch says better"
         )
+        # Not at 0, which would say that they are untrained.
+        found.pieces = [Piece(1 - found.late, found.pieces[0].load, found.pieces[0].what)]
 
 
 def _infer_task(found: Foreign, settings: dict[str, Any], weights: Arrays) -> None:
