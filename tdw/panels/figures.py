@@ -35,7 +35,7 @@ def named(axis: Any, project: Project) -> list[str]:
     """What stands along an axis of a description."""
     config = project.config
     if isinstance(axis, list):
-        return axis
+        return [look.literal(name) for name in axis]
     if axis == "component":
         return fourier.component_names(config.order)
     sizes = {"frequency": config.frequencies, "operand": config.p, "head": config.heads}
@@ -70,7 +70,7 @@ def curve(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
             continue
         x, y = parts.values(project, line, spec)
         how = {"color": colour(line["colour"]), "width": 1.5}
-        figure.add_scatter(x=x, y=y, name=line["label"] or quantity["title"], mode="lines", line=how)
+        figure.add_scatter(x=x, y=y, name=look.literal(line["label"] or quantity["title"]), mode="lines", line=how)
     for band in quantity.get("bands", ()):
         if "value" in band:
             low = high = band["value"]
@@ -200,7 +200,7 @@ def table(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
 
     columns: list[list[str]] = [[], [], *([] for _ in spec["bands"])]
     for row in spec["rows"]:
-        columns[0].append(row["label"])
+        columns[0].append(look.literal(row["label"]))
         known = dict(zip(*parts.values(project, row, spec), strict=True)) if stored(project, row["array"]) else {}
         columns[1].append(f"{known.get(epoch, np.nan):.4g}")
         for column, band in zip(columns[2:], spec["bands"], strict=True):

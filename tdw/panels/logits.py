@@ -56,7 +56,7 @@ def logit_frequencies(project: Project) -> Spec:
 def logit_history(_project: Project) -> Spec:
     """Similarity or coefficient of each frequency at every checkpoint."""
 
-    def view(title: str, array: str, of: str) -> Spec:
+    def view(title: str, heading: str, array: str, of: str) -> Spec:
         return {
             "title": title,
             "array": f"analysis/logit_frequencies/{array}",
@@ -64,14 +64,17 @@ def logit_history(_project: Project) -> Spec:
             "y": "frequency",
             "x": "checkpoint",
             "scale": {"type": "linear", "signed": True},
-            "heading": f"{title} over training",
+            "heading": heading,
             "quantity": "",
             "of": of,
             "tell": "largest",
         }
 
     return parts.described(
-        views=[view("Cosine similarity", "cosine", "similarity"), view("Coefficient", "coefficient", "coefficient")],
+        views=[
+            view("Cosine similarity", "Similarity over training", "cosine", "similarity"),
+            view("Coefficient", "Coefficients over training", "coefficient", "coefficient"),
+        ],
         right=RIGHT,
     )
 

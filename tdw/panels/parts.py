@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tdw.text import cut
+
 if TYPE_CHECKING:
     from tdw.project import Project
 
@@ -27,6 +29,7 @@ Array = NDArray[Any]
 
 SIDES = ("all pairs", "train pairs", "test pairs")
 KEY_SETS = ("those of the last checkpoint", "those of each checkpoint")
+LONGEST = 32  # letters of a name that a file gives
 UNTRAINED, PERMUTED = "untrained", "permuted"
 
 
@@ -38,8 +41,9 @@ def names(project: Project, analysis: str, parameter: str) -> list[str]:
     stored = project.analyses().get(analysis)
     used = None if stored is None else stored.parameters.get(parameter)
     # What a file from elsewhere calls its names may be anything.
-    if isinstance(used, list) and len(used) == len(now) and all(isinstance(name, str) for name in used):
-        return used
+    if isinstance(used, list) and all(isinstance(name, str) for name in used):
+        used = [cut(name, LONGEST) for name in used]
+        return used if len(set(used)) == len(used) == len(now) else now
     return now
 
 

@@ -94,6 +94,9 @@
       return code === 0x7f ? "\u2421" : `‹U+${code.toString(16).toUpperCase().padStart(4, "0")}›`;
     });
 
+  /** Text as Plotly shows it as it stands: Plotly reads tags and entities in text. */
+  T.literal = (text) => T.visible(text).replace(/[&<>]/g, (char) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[char]);
+
   // Attributes that people read.
   const READ = new Set(["title", "aria-label", "placeholder", "alt"]);
 

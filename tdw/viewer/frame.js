@@ -87,7 +87,7 @@
         range: [...range],
         autorange: false,
         tickvals: ticks.values,
-        ticktext: ticks.text,
+        ticktext: ticks.text.map(T.literal),
         ticklabelstandoff: 4,
         gridcolor: colours.line,
         gridwidth: 1,

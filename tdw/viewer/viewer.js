@@ -82,7 +82,7 @@
     }
     panel(name) {
       const found = this.panels.find((entry) => entry.spec.name === name);
-      if (!found) throw new Error(`no panel is named ${name}: there are ${this.panels.map((entry) => entry.spec.name).join(", ")}`);
+      if (!found) throw new Error(`no panel of this view is named ${name}: there are ${this.panels.map((entry) => entry.spec.name).join(", ")}`);
       return found.panel;
     }
     get count() {

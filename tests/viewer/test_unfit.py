@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -97,21 +96,27 @@ def test_not_analysed_yet_and_results_of_another_shape(show: Show, made: Made) -
 
 
 def test_names_from_a_file_are_shown_as_text(show: Show, made: Made) -> None:
-    evil = ["<img src=x onerror=alert(1)>", "\u202eevil", "a" * 300, "b"]
-    stored = made._stored("restricted_loss", 12)
-    stored.parameters["variants"] = evil
-    whole = made.analyses
-
-    made.analyses = lambda: whole() | {"restricted_loss": stored}  # type: ignore[method-assign]
+    evil = ["<img src=x onerror=alert(1)>", "\u202eevil", "a" * 300, "<a href='https://x.org'>b</a>"]
+    found = made.analyses()
+    found["restricted_loss"].parameters["variants"] = evil
+    found["key_frequencies"].parameters["rules"] = evil
+    made.analyses = lambda: found  # type: ignore[method-assign]
+    shown = [evil[0], "‹U+202E›evil", "a" * 31 + "…", evil[3]]
     page = show()
     choose(page, "Losses")
     labels = page.locator(".tdw-card").nth(1).locator(".tdw-line-label").all_text_contents()
-    assert labels[:2] == [evil[0], "‹U+202E›evil"]
-    assert page.locator(".tdw-viewer img").count() == 0
+    assert labels == shown
     page.get_by_role("button", name="Losses compared: options").click()
     assert "‹U+202E›evil" in page.locator(".tdw-menu").inner_text()
-    spec = next(spec for spec in panels.describe(made) if spec["name"] == "restricted_loss")  # type: ignore[arg-type]
-    assert json.loads(json.dumps(spec))["choices"]["variant"]["options"] == evil
+    choose(page, "Frequencies")
+    ticks = page.locator(".tdw-card").nth(2).locator(".ytick text").all_text_contents()
+    assert ticks == shown
+    assert page.locator(".tdw-viewer img, .tdw-viewer a").count() == 0
+    heat = panels.figure(made, "key_frequencies", 1100).data[0]  # type: ignore[arg-type]
+    assert heat.y[3] == "&lt;a href='https://x.org'&gt;b&lt;/a&gt;"
+    found["key_frequencies"].parameters["rules"] = ["same"] * 4
+    spec = next(spec for spec in panels.describe(made) if spec["name"] == "key_frequencies")  # type: ignore[arg-type]
+    assert spec["choices"]["rule"]["options"][0] == "logit_cosine", "names that tell nothing apart are not used"
 
 
 def test_a_view_chosen_while_the_server_is_lost_is_filled_when_it_is_back(page: Any, made: Made) -> None:
