@@ -21,18 +21,18 @@ from tdw.errors import AlreadyExists, CannotWrite, NotImportable, SettingError, 
 from tdw.interchange import optimizer, splits, state_dicts, workbench
 from tdw.interchange.foreign import RULES, Foreign, Piece, Rule
 from tdw.interchange.layouts import MLP_BIASES, Kind, read, transposed, without_zero_biases
-from tdw.interchange.splits import Anchor, Match, pair_losses, stored_at
+from tdw.interchange.matching import matched, placed
+from tdw.interchange.splits import Match, pair_losses
 from tdw.project import ProjectWriter
 from tdw.schedule import text_of
 from tdw.segment import Arrays, Segment, Series, State
 from tdw.store.beside import built_beside
-from tdw.tasks import Split, answers, check_split
+from tdw.tasks import Split, answers
 from tdw.text import cut, visible
 
 HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch")
 LEARNABLE = ("add", "subtract", "multiply", "x2+y2", "x2+xy+y2")
 STRIDES = (10, 100, 5, 50, 20, 25, 1000, 500, 200, 250, 2)  # of test losses, likely ones first
-ANCHORS = 5
 DETERMINED = ("task", "p", "network", "d_model", "heads", "d_mlp", "activation", "biases", "classes")
 OF_TRAINING = ("model_seed", "data_seed", "train_fraction", "lr", "weight_decay", "betas", "warmup")
 MOST_EPOCHS = 10_000_000
@@ -59,6 +59,8 @@ def find(source: Path) -> Foreign:
     try:
         if not source.is_dir():
             return state_dicts.read_file(source)
+        if source.name == "checkpoints" and workbench.is_one(source.parent):
+            source = source.parent  # the run that these checkpoints are of says more about them
         return workbench.read(source) if workbench.is_one(source) else state_dicts.read_folder(source)
     except OSError as error:
         raise NotImportable(f"{source} cannot be imported: it cannot be read ({error.strerror}).") from error
@@ -136,13 +138,14 @@ def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
     kind, last = _examined(found)
     settings = _settled(found, kind, known, source)
     strides = _strides(found, known, source)
-    _label_single(found, known, source)
+    unsaid = _label_single(found, known, source)
     if "p" in settings and last is not None:
         _infer_task(found, settings, last)
-    late, stride, match = _matched(found, settings, strides, known, source)
+    (late, late_test, stride), match = matched(found, settings, strides, known, str(source))
+    found.late_test = late_test
     pieces = [((piece.label or 0) + late, piece) for piece in found.pieces]
-    epochs = _length(found, pieces, stride)
-    series = (_placed(found.train, 1, 0, epochs), _placed(found.test, stride, found.late_test, epochs))
+    epochs = _length(found, pieces, stride, source)
+    series = (placed(found.train, 1, 0, epochs), placed(found.test, stride, found.late_test, epochs))
     _tell_conversion(found, late, stride, match)
 
     settings["evaluate_every"] = stride
@@ -152,7 +155,7 @@ def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
         if rule is not None:
             settings["data_seed"] = rule.seed
     unknown = [name for name in (*DETERMINED, *OF_TRAINING) if name not in settings]
-    if found.pieces and found.pieces[-1].label is None:
+    if unsaid:
         unknown.append("epoch")
     try:
         run = config.configure(**settings, epochs=epochs, checkpoints=text_of(epoch for epoch, _ in pieces))
@@ -165,6 +168,8 @@ def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
         state = optimizer.state_of(found, found.pieces[-1].load(), last, pieces[-1][0])
         if isinstance(state, State) and match is None:
             state = "nobody knows which pairs were trained on"
+        if isinstance(state, State) and not {"lr", "weight_decay", "betas"} <= set(settings):
+            state = "settings of its training are not known"
     imported = {
         "source": cut(source.resolve().name or str(source), 200),
         "form": found.form,
@@ -185,7 +190,13 @@ def _examined(found: Foreign) -> tuple[Kind, Arrays | None]:
     kind: Kind = {}
     arrays: Arrays | None = None
     biased = False
+    labels: set[int | None] = set()
     for piece in found.pieces:
+        if piece.label in labels:
+            raise NotImportable(
+                f"{piece.what} cannot be imported: another checkpoint is of epoch {piece.label} as well."
+            )
+        labels.add(piece.label)
         raw = piece.load()
         arrays, this = read(raw, piece.what)
         biased |= transposed(raw) or any(np.any(arrays[name]) for name in MLP_BIASES if name in arrays)
@@ -207,6 +218,14 @@ def _examined(found: Foreign) -> tuple[Kind, Arrays | None]:
 def _settled(found: Foreign, kind: Kind, known: dict[str, Any], source: Path) -> dict[str, Any]:
     """The settings that source and hints say, sizes of the weights before all others. Raises NotImportable, SettingError."""
     settings = dict(found.settings) | optimizer.settings_of(found)
+    allowed = {item.name: item for item in config.settings()}
+    for name in OF_TRAINING:
+        try:
+            if name in settings:
+                config.value_of(allowed[name], settings[name])
+        except SettingError as error:
+            found.contradicted.append(f"{name} there is none that this program allows ({error})")
+            del settings[name]
     for name, said in found.claims.items():
         if name in kind and kind[name] != said:
             found.contradicted.append(
@@ -261,8 +280,8 @@ def _strides(found: Foreign, known: dict[str, Any], source: Path) -> list[int]:
     return fits[:3]
 
 
-def _label_single(found: Foreign, known: dict[str, Any], source: Path) -> None:
-    """Gives the only weights of a file their epoch. Raises SettingError."""
+def _label_single(found: Foreign, known: dict[str, Any], source: Path) -> bool:
+    """Gives the only weights of a file their epoch; whether nobody said it. Raises SettingError."""
     asked = known.get("epoch")
     single = len(found.pieces) == 1 and found.train is None and found.optimizer is None
     if asked is not None:
@@ -278,6 +297,8 @@ def _label_single(found: Foreign, known: dict[str, Any], source: Path) -> None:
         )
         # Not at 0, which would say that they are untrained.
         found.pieces = [Piece(1 - found.late, found.pieces[0].load, found.pieces[0].what)]
+        return True
+    return False
 
 
 def _infer_task(found: Foreign, settings: dict[str, Any], weights: Arrays) -> None:
@@ -309,189 +330,14 @@ def _infer_task(found: Foreign, settings: dict[str, Any], weights: Arrays) -> No
             found.inferred.append(f"activation {act}: {rights[task, act] / p**2:.1%} of all answers are right with it")
 
 
-def _matched(
-    found: Foreign, settings: dict[str, Any], strides: list[int], known: dict[str, Any], source: Path
-) -> tuple[int, int, Match | None]:
-    """By how much epochs are later here than there, the distance of test losses, and the split, so far as they show.
-
-    Where the losses say that labels mean something else than is usual for the form, they are believed.
-    """
-    if "p" not in settings:
-        return found.late, strides[0], None
-    p = settings["p"]
-    listed = found.pairs
-    if listed is not None:
-        try:
-            listed = check_split(listed.train, listed.test, p)
-        except SettingError as error:
-            raise NotImportable(
-                f"{source} cannot be imported: the pairs that it lists are no split ({error})."
-            ) from error
-        if len(listed.train) + len(listed.test) != p * p:
-            raise NotImportable(
-                f"{source} cannot be imported: it lists {len(listed.train) + len(listed.test)} pairs, and with p = {p} there are {p * p}."
-            )
-        if "data_seed" in known:
-            raise SettingError(
-                "data_seed", f"--data-seed makes no sense: {source.name} lists the pairs that were trained on"
-            )
-    named = _named(found, known)
-    chosen = _chosen(found)
-    if not chosen or (found.train is None and found.test is None):
-        trusted = None if listed is None else Match(listed, None, None, True, None, ())
-        if trusted is None and "data_seed" in known:
-            trusted = Match(splits.draw(named[0], p * p), named[0], None, True, None, ())
-            found.inferred.append(
-                "the split is the one that was asked for; there are no losses and weights to hold it against"
-            )
-        return found.late, strides[0], trusted
-    task = TaskConfig(task=settings.get("task", "add"), p=p)
-    biased = settings["biases"] == "mlp"
-    losses = []
-    for piece in chosen:
-        arrays, _ = read(piece.load(), piece.what)
-        losses.append(
-            pair_losses(arrays if biased else without_zero_biases(arrays), settings.get("activation", "relu"), [task])[
-                1
-            ][0]
-        )
-
-    several = len(found.pieces) > 1
-    lates = [found.late, 1 - found.late] if several and found.late in {0, 1} else [found.late]
-    tests = [found.late_test, 1 - found.late_test] if several or found.late_test else [0]
-    best: tuple[float, int, int, int, Match] | None = None
-    for late in lates:
-        for late_test in tests:
-            for stride in strides:
-                usual = (late, late_test, stride) == (lates[0], tests[0], strides[0])
-                anchors = _anchors(found, chosen, losses, late, late_test, stride)
-                if not any(anchor.sides for anchor in anchors):
-                    continue
-                match: Match | None
-                if listed is not None:
-                    match = splits.judge(anchors, listed, None)
-                elif "data_seed" in known:
-                    match = min(
-                        (splits.judge(anchors, splits.draw(rule, p * p), rule) for rule in named),
-                        key=lambda one: one.error or 0.0,
-                    )
-                else:
-                    match = splits.find(anchors, found.likely_rule, named, thorough=usual)
-                if match is not None and match.error is not None and (best is None or match.error < best[0] / 3):
-                    best = (match.error, late, late_test, stride, match)
-                if (
-                    match is not None
-                    and match.within
-                    and usual
-                    and match.error is not None
-                    and match.error < splits.EXACT / 10
-                ):
-                    break  # as good as it gets
-            else:
-                continue
-            break
-        else:
-            continue
-        break
-    if best is None:
-        found.inferred.append(
-            "which pairs were trained on is not known: no split that is looked for goes with the stored losses"
-        )
-        return found.late, strides[0], None
-    off, late, late_test, stride, match = best
-    if (late, late_test) != (found.late, found.late_test) and match.within:
-        found.contradicted.append(
-            "the losses say that labels of checkpoints or test losses mean another update there than is usual for this form: the losses are believed"
-        )
-        found.late_test = late_test
-    else:
-        late = found.late
-    _tell_match(found, match, known)
-    if listed is None and "data_seed" in known and not match.within:
-        raise SettingError(
-            "data_seed",
-            f"--data-seed {known['data_seed']} with --train-fraction {known['train_fraction']:g} is not the split of {source.name}: the losses of its "
-            f"weights are {np.expm1(off):.2g} times off from the stored ones",
-        )
-    return late, stride, match
-
-
-def _named(found: Foreign, known: dict[str, Any]) -> list[Rule]:
-    """The splits that hints or the source name."""
-    if "data_seed" not in known:
-        return found.rules
-    names = (
-        [known["split_rule"]] if "split_rule" in known else sorted(RULES, key=lambda name: name != found.likely_rule)
-    )
-    return [Rule(name, known["data_seed"], known["train_fraction"]) for name in names]
-
-
-def _chosen(found: Foreign) -> list[Piece]:
-    """A few checkpoints by which a split is known: where train and test loss differ most, and the first and the last."""
-    pieces = [piece for piece in found.pieces if piece.label is not None]
-    if len(pieces) <= ANCHORS:
-        return pieces
-
-    def apart(piece: Piece) -> float:
-        # Roughly, whatever the labels mean exactly: neighbouring epochs are alike.
-        sides = []
-        for curve in (found.train, found.test):
-            if curve is None or found.train is None:
-                return 0.0
-            at = int((piece.label or 0) * len(curve) / len(found.train))
-            sides.append(float(curve[at]) if at < len(curve) else np.nan)
-        gap = abs(np.log(sides[0] / sides[1])) if min(sides) > 0 else 0.0
-        return float(gap) if np.isfinite(gap) else 0.0
-
-    order = sorted(range(len(pieces)), key=lambda index: -apart(pieces[index]))[: ANCHORS - 2]
-    return [pieces[index] for index in sorted({0, len(pieces) - 1, *order})]
-
-
-def _anchors(
-    found: Foreign, chosen: Sequence[Piece], losses: Sequence[Series], late: int, late_test: int, stride: int
-) -> list[Anchor]:
-    """The chosen checkpoints with what is stored of them; losses of the very epoch where there are any, else what the
-    last ones before it lead to.
-    """
-    anchors = []
-    for piece, of_pairs in zip(chosen, losses, strict=True):
-        epoch = (piece.label or 0) + late
-        length = max(epoch + 1, 2)
-        test = _placed(
-            found.test,
-            stride,
-            late_test,
-            max(length, (len(found.test) - 1) * stride + late_test + 1 if found.test is not None else 0),
-        )
-        stored = {
-            "train": stored_at(found.train, epoch),
-            "test": stored_at(test if found.test is not None else None, epoch),
-        }
-        anchors.append(Anchor(epoch, of_pairs, {side: item for side, item in stored.items() if item is not None}))
-    exact = [
-        Anchor(one.epoch, one.losses, {side: item for side, item in one.sides.items() if item.exact}) for one in anchors
-    ]
-    return exact if any(one.sides for one in exact) else anchors
-
-
-def _placed(curve: Series | None, stride: int, late: int, epochs: int) -> Series:
-    """Losses at their epochs, (epochs + 1,); NaN where none was recorded."""
-    out = np.full(epochs + 1, np.nan)
-    if curve is not None:
-        at = np.arange(len(curve)) * stride + late
-        inside = at <= epochs
-        out[at[inside]] = curve[inside]
-    return out
-
-
-def _length(found: Foreign, pieces: Sequence[tuple[int, Piece]], stride: int) -> int:
+def _length(found: Foreign, pieces: Sequence[tuple[int, Piece]], stride: int, source: Path) -> int:
     """The last epoch of the run: of its losses or of its weights."""
     train = 0 if found.train is None else len(found.train) - 1
     test = 0 if found.test is None else (len(found.test) - 1) * stride + found.late_test
     last = max(1, train, test, pieces[-1][0] if pieces else 0)
     if last > MOST_EPOCHS:
         raise NotImportable(
-            f"it cannot be imported: it says that it has {last} epochs, and a run here has at most {MOST_EPOCHS}."
+            f"{source} cannot be imported: it says that it has {last} epochs, and a run here has at most {MOST_EPOCHS}."
         )
     return last
 
@@ -519,31 +365,6 @@ def _tell_conversion(found: Foreign, late: int, stride: int, match: Match | None
     if match is not None and match.anchors and found.train is not None and len(found.pieces) == 1:
         found.converted.append(
             "the losses of the last weights themselves were not recorded there, and are left open here"
-        )
-
-
-def _tell_match(found: Foreign, match: Match, known: dict[str, Any]) -> None:
-    at = f"at {len(match.anchors)} checkpoint{'s' if len(match.anchors) > 1 else ''}"
-    off = f"within {np.expm1(match.error or 0):.2g} of the stored losses {at}"
-    if match.rule is None:
-        if match.within:
-            found.inferred.append(f"the split is listed there, and its losses are {off}")
-        else:
-            found.contradicted.append(
-                f"the split is listed there, but with it the losses of the weights are only {off}"
-            )
-        return
-    shown = f"seed {match.rule.seed}, share {match.rule.fraction:g}"
-    if match.chance is not None:
-        found.inferred.append(
-            f"the split is drawn by {RULES[match.rule.name]}: {shown}; its losses are {off}, as by chance {match.chance:.1g} others would be"
-        )
-    else:
-        found.inferred.append(f"the split is the one that was asked for ({shown}); its losses are {off}")
-    named = _named(found, known)
-    if named and match.rule not in named:
-        found.contradicted.append(
-            f"the source names seed {named[0].seed} and share {named[0].fraction:g}; the losses go with {shown}"
         )
 
 

@@ -184,7 +184,7 @@ def test_a_split_that_nobody_would_guess_is_not_known(tmp_path):
 
 def test_a_split_is_told_by_hints_and_held_against_the_losses(tmp_path):
     trainer = elsewhere.nanda(seed=987_654_321)
-    with pytest.raises(SettingError, match=r"--data-seed 5 with --train-fraction 0.5 is not the split of theirs.pth"):
+    with pytest.raises(SettingError, match=r"--data-seed 5 with --train-fraction 0.5 is not the split of .*theirs.pth"):
         brought(trainer.final(), tmp_path, data_seed=5, train_fraction=0.5)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["theirs.pth"]
     imported, run = brought(trainer.final(), tmp_path, data_seed="987654321", train_fraction="0.5")
@@ -346,6 +346,16 @@ def test_an_optimizer_that_training_cannot_go_on_with(trainer, tmp_path, kind, s
     assert not imported["resumable"]
     assert sentence in imported["why_not"]
     assert run.checkpoints == [120]
+    run.close()
+
+
+def test_a_learning_rate_that_is_none(trainer, tmp_path):
+    theirs = trainer.final()
+    theirs["optimizer"]["param_groups"][0] |= {"initial_lr": 0.0, "lr": 0.0}
+    imported, run = brought(theirs, tmp_path)
+    assert "lr" in imported["unknown"]
+    assert any("none that this program allows (--lr 0" in sentence for sentence in imported["contradicted"])
+    assert imported["why_not"] == "settings of its training are not known"
     run.close()
 
 

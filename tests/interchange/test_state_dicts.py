@@ -103,6 +103,8 @@ def test_a_single_file_says_no_epoch(tmp_path):
     imported = tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw")
     assert "epoch" in imported["unknown"]
     assert any("does not say after how many updates" in sentence for sentence in imported["inferred"])
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert run.checkpoints == [1]
     for name, epoch in (("epoch_300.pt", 300), ("5000.pt", 5000), ("model-checkpoint-40.pt", 40)):
         elsewhere.saved(elsewhere.lens().state(), tmp_path / name)
         imported = tdw.import_run(tmp_path / name, tmp_path / "run.tdw", overwrite=True)

@@ -147,3 +147,15 @@ def test_the_file_of_the_demonstration_that_it_grew_from(tmp_path):
             assert run.config.biases == "none"
             assert elsewhere.loss_here(run, 60, run.split.test) == pytest.approx(run.test_loss[60], rel=1e-4)
     assert imported["split"]["seed"] == 598
+
+
+def test_the_folder_of_its_checkpoints_stands_for_the_run(tmp_path):
+    elsewhere.workbench(tmp_path / "theirs", epochs=8, kept=(1, 5))
+    imported = tdw.import_run(tmp_path / "theirs" / "checkpoints", tmp_path / "run.tdw")
+    assert imported["form"] == "a folder of an earlier workbench"
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert run.checkpoints == [2, 6, 8]
+    again = tmp_path / "theirs" / "checkpoints" / "checkpoint_epoch_5.safetensors"
+    again.write_bytes((tmp_path / "theirs" / "checkpoints" / "checkpoint_epoch_00005.safetensors").read_bytes())
+    with pytest.raises(NotImportable, match="another checkpoint is of epoch 5 as well"):
+        tdw.import_run(tmp_path / "theirs", tmp_path / "twice.tdw")
