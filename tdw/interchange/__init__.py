@@ -8,6 +8,7 @@ state_dicts.py     state dicts of TransformerLens, one or a folder of them
 workbench.py       folders of an earlier workbench
 optimizer.py       a stored AdamW: its settings, and the state that training goes on from
 splits.py          which pairs were trained on, by the losses
+matching.py        what labels of epochs mean, and which split goes with the losses
 importing.py       import_run: all of it together, into a project file
 exporting.py       export_run: state dicts of TransformerLens
 
