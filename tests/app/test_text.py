@@ -233,7 +233,8 @@ def test_the_page_and_the_terminal_have_one_rule(page, window):
 
 
 def test_an_exported_figure_shows_text_as_text(page, hostile, tmp_path):
-    for panel in panels.PANELS.keys() - {"phase_alignment"}:  # which is for another network
+    one_of_each_kind = {item.kind: name for name, item in reversed(panels.PANELS.items()) if name != "phase_alignment"}
+    for panel in one_of_each_kind.values():
         with tdw.open(hostile) as run:
             figure = run.figure(panel, epoch=120)
         assert hostile_text.unshown(json.dumps(figure.to_plotly_json(), default=str, ensure_ascii=False)) == []
