@@ -40,7 +40,8 @@ def weight_speed(_project: Project) -> Spec:
     """Distance that all weights move per epoch, since the checkpoint before."""
     line = {"array": "analysis/weight_trajectory/speed", "whole": True, "label": "‖Δθ‖", "colour": "series-0"}
     quantity = {"title": "Weight speed", "unit": "per epoch", "scale": "log", "lines": [line]}
-    return parts.described(quantities=[quantity], right=RIGHT)
+    without = "Speed is measured from one checkpoint to the next; this run has kept only one."
+    return parts.described(quantities=[quantity], without=without, right=RIGHT)
 
 
 @declared(group=GROUP, place=3, title="Weight norms", kind="curve", analysis="weight_norms")

@@ -248,7 +248,7 @@
     /** Nothing was measured at any checkpoint. */
     absence() {
       const nothing = this.lines.every(({ ys }) => ys.every(Number.isNaN));
-      return nothing && this.spec.without ? { title: "Not known", text: this.spec.without, chosen: true } : null;
+      return nothing && this.spec.without ? { title: "Nothing to show", text: this.spec.without, chosen: true } : null;
     }
     hover(x) {
       const { manifest, checkpoints } = this.run;

@@ -200,6 +200,7 @@
       const last = this.values.rows - 1;
       const low = new Int32Array(pixels);
       const high = new Int32Array(pixels);
+      const reach = (2 * (x1 - x0)) / pixels; // so that one checkpoint alone can be seen
       const at = (x) => (this.kept.even ? Math.round(x) : T.nearest(checkpoints, x));
       for (let i = 0; i < pixels; i++) {
         const [from, to] = [x0 + ((x1 - x0) * i) / pixels, x0 + ((x1 - x0) * (i + 1)) / pixels];
@@ -207,8 +208,8 @@
         const beyond = at(to);
         low[i] = T.clamp(first, 0, last);
         high[i] = Math.max(low[i] + 1, Math.min(beyond, last));
-        // beyond the last checkpoint there is nothing
-        if (!this.kept.even && from > checkpoints[last] && last >= 0 && from > checkpoints[last] + (x1 - x0) / pixels) high[i] = low[i];
+        // before the first checkpoint and after the last nothing is known
+        if (!this.kept.even && (to < checkpoints[0] - reach || from > checkpoints[last] + reach)) high[i] = low[i];
       }
       return { low, high };
     }

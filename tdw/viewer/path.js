@@ -102,6 +102,7 @@
       return this.card.read(`${this.choices.words(["group"])[0]} · ${(100 * together).toFixed(0)} % of the variance in this plane`);
     }
     absence() {
+      if (this.points.length === 1) return { title: "One point only", text: "A path needs two checkpoints; this run has kept one." };
       const nothing = this.points.length && this.points.every(([x]) => Number.isNaN(x));
       return nothing ? { title: "Nothing to show", text: `This network has no weights of the group “${this.choices.name("group")}”: choose another in the menu.`, chosen: true } : null;
     }

@@ -81,6 +81,38 @@ def test_a_run_of_losses_only_says_so_in_every_view(show: Show, made: Made) -> N
     assert probe(page, "events", 0)["text"] == "219–220 … 373–374"
 
 
+def test_nothing_is_filled_in_where_no_checkpoint_was_kept(show: Show, made: Made) -> None:
+    later = [500 + 40 * i for i in range(12)]
+    made._epochs = later
+    for name in made._arrays:
+        if name.endswith("/epoch") and "graduation" not in name:
+            made._arrays[name][:] = later
+    page = show()
+    choose(page, "Frequencies")
+    painted = page.evaluate(
+        """epochs => { const { frame } = window.tdw.panel("frequency_history");
+        return epochs.map((epoch) => frame.context.getImageData(Math.round(frame.px(epoch) * frame.ratio), 20, 1, 1).data[3]); }""",
+        [20, 250, 470, 500, 510, 700, 940, 970, 1080],
+    )
+    assert painted == [0, 0, 0, 255, 255, 255, 255, 0, 0]
+
+
+def test_one_checkpoint_is_neither_path_nor_speed(show: Show, made: Made) -> None:
+    made.kept = 1
+    whole = {name for name, rows in made.covered.items() if rows == 1}
+    made.covered = dict.fromkeys(made.covered, 1)
+    made._arrays["analysis/weight_trajectory/position"] = np.zeros((1, 4, 1, 3), np.float32)
+    made._arrays["analysis/weight_trajectory/speed"] = np.full((1, 1), np.nan)
+    assert "weight_trajectory" in whole
+    page = show()
+    choose(page, "Weights")
+    assert state_of(page, "Weight trajectory").startswith("One point only")
+    assert "only one" in state_of(page, "Weight speed")
+    assert probe(page, "weight_norms", 0)["values"][0] == pytest.approx(
+        float(made.series("analysis/weight_norms/total")[0])
+    )
+
+
 def test_not_analysed_yet_and_results_of_another_shape(show: Show, made: Made) -> None:
     del made.covered["margin"]
     made.old_version = {"restricted_loss", "sparsity"}
