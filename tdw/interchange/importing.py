@@ -22,6 +22,7 @@ from tdw.interchange import optimizer, splits, state_dicts, workbench
 from tdw.interchange.foreign import RULES, Foreign, Piece, Rule
 from tdw.interchange.layouts import MLP_BIASES, Kind, read, transposed, without_zero_biases
 from tdw.interchange.matching import matched, placed
+from tdw.interchange.nanda import STRIDES
 from tdw.interchange.splits import Match, pair_losses
 from tdw.project import ProjectWriter
 from tdw.schedule import text_of
@@ -32,7 +33,6 @@ from tdw.text import cut, visible
 
 HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch")
 LEARNABLE = ("add", "subtract", "multiply", "x2+y2", "x2+xy+y2")
-STRIDES = (10, 100, 5, 50, 20, 25, 1000, 500, 200, 250, 2)  # of test losses, likely ones first
 DETERMINED = ("task", "p", "network", "d_model", "heads", "d_mlp", "activation", "biases", "classes")
 OF_TRAINING = ("model_seed", "data_seed", "train_fraction", "lr", "weight_decay", "betas", "warmup")
 MOST_EPOCHS = 10_000_000

@@ -40,6 +40,7 @@ CLAIMS = {
     "d_mlp": "d_mlp",
 }
 MOST_EPOCHS = 10_000_000
+STRIDES = (10, 100, 5, 50, 20, 25, 1000, 500, 200, 250, 2)  # epochs between two losses, likely ones first
 
 
 def read(loaded: Any, path: Path) -> Foreign | None:
@@ -118,6 +119,12 @@ def _add_last(found: Foreign, model: Raw, loaded: Mapping[str, Any], what: str) 
     losses = None if "train_losses" not in loaded or found.train is None else len(found.train)
     said = whole(loaded["epoch"], "epoch", what) if "epoch" in loaded else None
     steps = updates(found.optimizer)
+    if losses and found.train is not None and (apart := _apart(losses, steps, said)) is not None:
+        every, losses = apart
+        spread = np.full(losses, np.nan)
+        spread[::every] = found.train
+        found.train = spread
+        found.converted.append(f"train losses there are of every {every}th epoch, beginning with epoch 0")
     if steps is not None:
         after = steps
         found.inferred.append(f"the weights are those after {after} updates, which the optimizer counted")
@@ -142,6 +149,18 @@ def _add_last(found: Foreign, model: Raw, loaded: Mapping[str, Any], what: str) 
     if after - 1 not in {piece.label for piece in found.pieces}:
         found.pieces.append(Piece(after - 1, lambda: model, what))
         found.pieces.sort(key=lambda piece: -1 if piece.label is None else piece.label)
+
+
+def _apart(losses: int, steps: int | None, said: int | None) -> tuple[int, int] | None:
+    """How many epochs lie between two train losses, and how many epochs there were, where that is more than there are
+    losses and an even distance fits.
+    """
+    for total in (steps, None if said is None else said + 1, said):
+        if total is not None and total > losses:
+            for every in STRIDES:
+                if -(-total // every) == losses:
+                    return every, total
+    return None
 
 
 def updates(optimizer: Mapping[str, Any] | None) -> int | None:

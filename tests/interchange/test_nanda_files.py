@@ -123,6 +123,19 @@ def test_test_losses_of_every_tenth_epoch(trainer, tmp_path):
     run.close()
 
 
+def test_train_losses_of_every_tenth_epoch_too(trainer, tmp_path):
+    theirs = trainer.final()
+    for name in ("train_losses", "test_losses"):
+        theirs[name] = theirs[name][::10]
+    imported, run = brought(theirs, tmp_path)
+    assert (run.checkpoints, len(run.train_loss)) == ([120], 121)
+    for curve, whole in ((run.train_loss, trainer.train_losses), (run.test_loss, trainer.test_losses)):
+        assert np.flatnonzero(~np.isnan(curve)).tolist() == list(range(0, 120, 10))
+        assert curve[:120:10].tolist() == whole[::10]
+    assert "train losses there are of every 10th epoch, beginning with epoch 0" in imported["converted"]
+    run.close()
+
+
 def test_a_stride_that_is_no_usual_one_is_told_by_a_hint(trainer, tmp_path):
     theirs = elsewhere.many(trainer) | {"test_losses": trainer.test_losses[::7]}
     _, run = brought(theirs, tmp_path, test_stride=7)
