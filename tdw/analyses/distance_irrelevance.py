@@ -17,8 +17,9 @@ from tdw.analyses.view import View
 def distance_irrelevance(view: View) -> Result:
     """With o[s, d] = L[a, b, a+b] at s = a+b, d = a−b (mod p, p odd): mean_d std_s o[:, d] / std(o).
 
-    Near 0 where the right logit depends on the distance d alone, 1 where it does not depend on it. NaN where the right
-    logit is the same for all pairs. After Zhong et al., "The Clock and the Pizza" (2023), section 4.2, whose q it is.
+    Near 0 where the right logit depends on the distance d alone, as in a pizza, whose logits are those of a clock times
+    |cos(w_k(a−b)/2)|; near 1 where it does not depend on it, as in a clock. NaN where the right logit is the same for
+    all pairs. After Zhong et al., "The Clock and the Pizza" (2023), whose measure it is.
     """
     p = view.config.p
     a, b = np.indices((p, p))

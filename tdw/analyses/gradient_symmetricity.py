@@ -23,7 +23,7 @@ def gradient_symmetricity(view: View, *, triples: int, seed: int) -> Result:
 
     E_a and E_b are the embeddings as they enter at the two places, so that those of a = b are two, not one. A triple
     with a gradient of zero has no cosine and is left out; NaN where all are.
-    After Zhong et al., "The Clock and the Pizza" (2023), section 4.2.
+    After Zhong et al., "The Clock and the Pizza" (2023).
     """
     a, b, c = np.random.RandomState(seed).randint(0, view.config.p, (3, triples))
     gradients = logit_gradients(view.weights, view.config.activation, a, b, c)
