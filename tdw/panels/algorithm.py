@@ -25,8 +25,8 @@ def single(title: str, array: str, label: str, **more: object) -> Spec:
 
 @declared(group=GROUP, place=1, title="Distance irrelevance", kind="curve", analysis="distance_irrelevance")
 def distance_irrelevance(_project: Project) -> Spec:
-    """How much the right logit depends on a + b alone rather than on a − b: low for a clock, high for a pizza."""
-    return single("Distance irrelevance", "distance_irrelevance/value", "", range=[0, 1], unit="clock 0 … 1 pizza")
+    """How much the right logit depends on a + b alone rather than on a − b: low for a pizza, high for a clock."""
+    return single("Distance irrelevance", "distance_irrelevance/value", "", range=[0, 1], unit="pizza 0 … 1 clock")
 
 
 @declared(group=GROUP, place=2, title="Gradient symmetricity", kind="curve", analysis="gradient_symmetricity")
