@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tdw
+from tdw import model
 from tdw.errors import AlreadyExists, CheckpointNotFound, NotApplicable, NotImportable, SettingError, UnknownName
 from tests.interchange import elsewhere
 
@@ -283,3 +284,23 @@ def test_refusals_of_an_export(tmp_path):
     with pytest.raises(NotApplicable, match="TransformerLens has no such network"):
         tdw.export_run(ours(tmp_path / "hot", network="one-hot"), tmp_path / "x.pt")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["hot", "ours.tdw", "out.pt"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of what TransformerLens brings along
+def test_theirs_loads_it_with_nothing_missing_and_answers_alike(tmp_path):
+    theirs = pytest.importorskip("transformer_lens", reason="TransformerLens is not installed", exc_type=ImportError)
+    path = ours(tmp_path)
+    tdw.export_run(path, tmp_path / "out.pt")
+    sizes = {"d_model": D, "n_heads": HEADS, "d_head": D_HEAD, "d_mlp": D_MLP, "d_vocab": P + 1, "d_vocab_out": P}
+    network = theirs.HookedTransformer(
+        theirs.HookedTransformerConfig(
+            n_layers=1, n_ctx=3, act_fn="relu", normalization_type=None, device="cpu", **sizes
+        )
+    )
+    network.load_state_dict(torch.load(tmp_path / "out.pt", weights_only=True), strict=True)
+    index = torch.arange(P * P)
+    a, b = index // P, index % P
+    with tdw.open(path) as run:
+        weights = {name: torch.from_numpy(array) for name, array in run.weights(20).items()}
+    answered = network(torch.stack([a, b, torch.full_like(a, P)], 1))[:, -1]
+    assert torch.allclose(answered, model.plain_forward(weights, a, b, "relu"), atol=1e-6)
