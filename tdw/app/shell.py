@@ -131,7 +131,10 @@ def window(workbench: Workbench) -> gr.Blocks:
                 new = gr.Button("New run", variant="primary", size="sm", elem_id="tdw-new-button")
                 with gr.Row(elem_id="tdw-open"):
                     path = gr.Textbox(
-                        show_label=False, container=False, placeholder="Path of a .tdw file, .pth, …", elem_id="tdw-path"
+                        show_label=False,
+                        container=False,
+                        placeholder="Path of a .tdw file, .pth, …",
+                        elem_id="tdw-path",
                     )
                     opens = gr.Button("Open", size="sm", elem_id="tdw-open-button")
                 _drawn("lists")
