@@ -234,7 +234,8 @@ def info_command(arguments: argparse.Namespace) -> None:
 
 def note_command(arguments: argparse.Namespace) -> None:
     """Write a title, tags or a remark into a project file, or print what is noted. Empty text ("") takes one away."""
-    from tdw.project import Project, ProjectWriter
+    from tdw.project import Project
+    from tdw.project_writer import ProjectWriter
 
     given = (arguments.title, arguments.tag, arguments.remark)
     if given == (None, None, None):

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from tdw import model, schedule, tasks, training
 from tdw.config import RunConfig, configure, settings, value_of
 from tdw.errors import Drift, NotApplicable, SettingError
-from tdw.project import ProjectWriter, place
+from tdw.project import place
+from tdw.project_writer import ProjectWriter
 
 # What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
 CHANGEABLE = ("epochs", "checkpoints", "device", "threads")

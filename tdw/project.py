@@ -6,12 +6,11 @@ analyses, and the closed form of any neuron. `ProjectWriter` is the only way in 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +24,6 @@ from tdw import blobs, closed_form, config, consistent, notes, store
 from tdw.config import RunConfig
 from tdw.errors import (
     AnalysisNotFound,
-    CannotWrite,
     CheckpointNotFound,
     Damaged,
     Drift,
@@ -354,7 +352,7 @@ class Project:
         many `epochs` there is one.
         """
         start, again = segment.epochs.start, self._again(segment)
-        now = {name: values[:again] for name, values in _series(segment).items()}
+        now = {name: values[:again] for name, values in series_of(segment).items()}
         stored = {name: self._store.read(name, start, start + again) for name in SERIES}
         gaps = self.recovered is not None or self.imported is not None  # what is not there says nothing
         differs = {name: _differs(stored[name], now[name], sparse=gaps or name.endswith("/test")) for name in SERIES}
@@ -407,115 +405,6 @@ class Project:
         return f"<{type(self).__name__} {self.path.name}: {self.state}, {len(self.checkpoints)} checkpoints>"
 
 
-class ProjectWriter(Project):
-    """A run's file, open for writing: one process at a time."""
-
-    _store: store.Writer
-
-    @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """Open for writing. Raises OpenElsewhere where another process does, beside what `Project.open` raises."""
-        return cls(store.open_writer(Path(path), check=consistent.check))
-
-    @classmethod
-    def create(
-        cls,
-        path: str | Path,
-        settings: RunConfig,
-        plan: Sequence[int],
-        split: Split,
-        state: State,
-        environment: Mapping[str, Any],
-        *,
-        overwrite: bool = False,
-    ) -> Self:
-        """A new file with room for everything the settings plan, holding the split and the initial state.
-
-        Raises AlreadyExists, and CannotWrite where the folder is missing or closed or the space does not suffice; then
-        nothing is left behind.
-        """
-        described = {
-            "id": str(uuid.uuid4()),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "settings": settings.to_json(),
-            "plan": list(plan),
-            "environments": [{"from_epoch": 0, **environment}],
-        }
-        resume = blobs.pack_state(state)
-        writer = store.create(
-            Path(path),
-            config=described,
-            split_train=split.train,
-            split_test=split.test,
-            epochs=settings.epochs,
-            checkpoint_capacity=len(plan),
-            blob_nbytes=len(blobs.pack(state.weights, state.epoch)),
-            resume_nbytes=len(resume),
-            resume=resume,
-            resume_epoch=state.epoch,
-            overwrite=overwrite,
-        )
-        return cls(writer)
-
-    def append(self, segment: Segment) -> None:
-        """Store a stretch of training; what it holds is safe when this returns.
-
-        Epochs that were recorded before stay as they are: `drift` says whether they came out the same.
-        """
-        again = self._again(segment)
-        state = segment.state
-        checkpoint = None
-        if segment.keep and state.epoch not in self.checkpoints:
-            checkpoint = (state.epoch, blobs.pack(state.weights, state.epoch))
-        self._store.append(
-            losses={name: values[again:] for name, values in _series(segment).items()},
-            checkpoint=checkpoint,
-            resume=(state.epoch, blobs.pack_state(state)) if state.exp_avg else None,
-        )
-
-    def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Mapping[str, Any]]) -> None:
-        """Change the plan: more epochs or checkpoints, another device, another environment from here on."""
-        described = self._store.config | {
-            "settings": settings.to_json(),
-            "plan": list(plan),
-            "environments": [dict(item) for item in environments],
-        }
-        if described != self._store.config:
-            with _left_as_it_was():
-                self._store.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
-
-    def set_notes(self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None) -> None:
-        """Change the notes: None leaves one as it is, empty text takes it away. Raises SettingError, CannotWrite."""
-        before = self._store.notes()
-        after = notes.changed(before, title, tags, remark)
-        if after != before:
-            with _left_as_it_was():
-                self._store.set_notes(after)
-
-    def plan_analyses(self, plans: Sequence[store.AnalysisPlan], remove: Sequence[str] = ()) -> None:
-        """Make room for results; rows of the same analysis under the same version and parameters stay."""
-        with _left_as_it_was():
-            self._store.plan_analyses(list(plans), remove)
-
-    def give_way(self, other: Path) -> None:
-        """Put another file, whole and closed, in the place of this one in one step, and close this one."""
-        with _left_as_it_was():
-            self._store.give_way(other)
-
-    def append_rows(self, rows: dict[str, dict[str, NDArray[Any]]]) -> None:
-        """Store rows of results: analysis -> array -> rows. Safe when this returns."""
-        self._store.append_rows(rows)
-
-
-@contextlib.contextmanager
-def _left_as_it_was() -> Iterator[None]:
-    """Say, where a file could not be made anew with other contents, what has become of it."""
-    try:
-        yield
-    except CannotWrite as error:
-        raise CannotWrite(f"{error} What was stored before is as it was.") from error
-
-
 def place(environment: Mapping[str, Any]) -> dict[str, Any]:
     """What an environment says of machine and software, without from when on and how it went."""
     return {name: value for name, value in environment.items() if name not in {"from_epoch", "drift"}}
@@ -527,7 +416,7 @@ def _is_environment(item: object) -> bool:
     )
 
 
-def _series(segment: Segment) -> dict[str, Series]:
+def series_of(segment: Segment) -> dict[str, Series]:
     """The four series of a stretch of training, under their names in the file."""
     values = (segment.train_loss, segment.test_loss, segment.train_accuracy, segment.test_accuracy)
     return dict(zip(SERIES, values, strict=True))

@@ -26,7 +26,8 @@ from tdw.analyses import ANALYSES, runner
 from tdw.config import RunConfig, configure, settings
 from tdw.errors import CheckpointNotFound, Damaged, NotApplicable, NotRepeatable, SettingError, TdwError
 from tdw.job import Progress
-from tdw.project import SERIES, Project, ProjectWriter
+from tdw.project import SERIES, Project
+from tdw.project_writer import ProjectWriter
 from tdw.segment import Segment, State
 from tdw.store.beside import built_beside
 from tdw.tasks import Split

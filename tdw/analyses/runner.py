@@ -17,7 +17,8 @@ from tdw.analyses.registry import ANALYSES, Analysis, evaluate, find
 from tdw.analyses.view import Curves, View, Whole
 from tdw.config import RunConfig
 from tdw.errors import NotApplicable
-from tdw.project import Project, ProjectWriter
+from tdw.project import Project
+from tdw.project_writer import ProjectWriter
 
 CHECKPOINTS_A_COMMIT = 8
 BOOKKEEPING = ("per", "computed")  # stored among the parameters of a run's analysis, and none of its own

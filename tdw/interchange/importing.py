@@ -24,7 +24,7 @@ from tdw.interchange.layouts import MLP_BIASES, Kind, read, transposed, without_
 from tdw.interchange.matching import matched, placed
 from tdw.interchange.nanda import STRIDES
 from tdw.interchange.splits import Match, pair_losses
-from tdw.project import ProjectWriter
+from tdw.project_writer import ProjectWriter
 from tdw.schedule import text_of
 from tdw.segment import Arrays, Segment, Series, State
 from tdw.store.beside import built_beside

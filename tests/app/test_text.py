@@ -13,7 +13,7 @@ import pytest
 
 import tdw
 from tdw import panels, store
-from tdw.project import ProjectWriter
+from tdw.project_writer import ProjectWriter
 from tdw.text import visible
 from tests import hostile_text
 from tests.app.test_window import OPENED, enter, fill, open_form, painted, reason

@@ -16,7 +16,8 @@ import tdw
 from tdw import blobs, store
 from tdw.analyses import ANALYSES
 from tdw.errors import Damaged, NotAProject
-from tdw.project import Project, ProjectWriter
+from tdw.project import Project
+from tdw.project_writer import ProjectWriter
 from tdw.weights import shapes
 
 P, EPOCHS = 5, 12

@@ -15,7 +15,8 @@ import pytest
 import tdw
 from tdw import cli, notes, store
 from tdw.errors import OpenElsewhere, SettingError
-from tdw.project import Project, ProjectWriter
+from tdw.project import Project
+from tdw.project_writer import ProjectWriter
 from tdw.text import json_text, visible
 from tests import hostile_text
 

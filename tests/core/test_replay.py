@@ -19,7 +19,7 @@ from tdw.errors import (
     SettingError,
     UnknownName,
 )
-from tdw.project import ProjectWriter
+from tdw.project_writer import ProjectWriter
 
 SERIES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 

@@ -14,7 +14,7 @@ import torch
 import tdw
 from tdw import cli, store, training
 from tdw.errors import Damaged, Drift
-from tdw.project import ProjectWriter
+from tdw.project_writer import ProjectWriter
 from tdw.store import LOSSES
 
 SERIES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")

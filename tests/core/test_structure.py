@@ -29,6 +29,7 @@ FLOW = [
     {"training", "store"},
     {"consistent"},
     {"project"},
+    {"project_writer"},
     {"analyses", "job"},
     {"interchange", "replay"},
     {"demo"},

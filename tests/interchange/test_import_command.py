@@ -9,7 +9,8 @@ import torch
 import tdw
 from tdw import cli
 from tdw.errors import NotAProject
-from tdw.project import Project, ProjectWriter
+from tdw.project import Project
+from tdw.project_writer import ProjectWriter
 from tests.interchange import elsewhere
 
 

@@ -23,7 +23,8 @@ from typing import Any
 from tdw import blobs, cli, configure, model, progress, schedule, store, tasks, training
 from tdw.analyses import runner
 from tdw.job import Progress
-from tdw.project import ProjectWriter, _series
+from tdw.project import series_of
+from tdw.project_writer import ProjectWriter
 from tdw.segment import Segment
 from tdw.store import build, writer
 
@@ -75,7 +76,7 @@ def training_progress(_name: str) -> Iterator[Callable[[Progress], None]]:
         (segment,) = latest
         assert segment.epochs[-1] == at.epoch
         kept = blobs.pack(segment.state.weights, at.epoch) if segment.keep else None
-        sums = {name: zlib.crc32(values.tobytes()) for name, values in _series(segment).items()}
+        sums = {name: zlib.crc32(values.tobytes()) for name, values in series_of(segment).items()}
         blob = None if kept is None else zlib.crc32(kept)
         say("stored", first=segment.epochs[0], last=at.epoch, checkpoints=at.checkpoints, sums=sums, blob=blob)
 
