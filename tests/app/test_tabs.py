@@ -7,6 +7,8 @@ import os
 import shutil
 import socket
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -225,7 +227,8 @@ def test_a_tab_closed_while_its_run_is_analysed_loses_nothing(page, open_window,
     page.close()
     assert store.locked_by(file)
     with tdw.open(file) as run:
-        assert any(name not in run.analyses() or run.analyses()[name].rows < 121 for name in ANALYSES)
+        fitting = [name for name, item in ANALYSES.items() if item.unfit(run.config) is None]
+        assert any(name not in run.analyses() or run.analyses()[name].rows < 121 for name in fitting)
     until(lambda: not store.locked_by(file))
     assert list((window.state / "jobs").glob("*.json")) != []  # nobody has looked since
 
@@ -235,12 +238,13 @@ def test_a_tab_closed_while_its_run_is_analysed_loses_nothing(page, open_window,
     tab.locator(f"{OPENED}[data-state='']:not(:has(.tdw-action:text('Analyse'):visible))").wait_for()
     assert "analysed" not in tab.inner_text("#tdw-viewer").lower()
     assert list((window.state / "jobs").glob("*.json")) == []
-    tdw.analyze(shutil.copy(broad, own / "again.tdw"))
+    command = [sys.executable, "-m", "tdw", "analyze", shutil.copy(broad, own / "again.tdw")]
+    subprocess.run(command, check=True, capture_output=True)
     with tdw.open(file) as run, tdw.open(own / "again.tdw") as again:
-        assert set(run.analyses()) == set(again.analyses()) == set(ANALYSES)
-        for name in ANALYSES:
+        assert set(run.analyses()) == set(again.analyses()) == set(fitting)
+        for name in fitting:
             for one, two in zip(run.analysis(name).arrays.values(), again.analysis(name).arrays.values(), strict=True):
-                assert np.array_equal(one, two)
+                assert np.array_equal(one, two, equal_nan=one.dtype.kind == "f"), name
 
 
 @pytest.mark.browser

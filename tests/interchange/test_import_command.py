@@ -176,7 +176,9 @@ def test_many_checkpoints_take_no_more_memory_than_a_few(tmp_path):
         size = source.stat().st_size
         source.unlink()
     assert size > 65e6
-    assert peaks[300] - peaks[4] < 20_000  # kB of its own; pages of the mapped file are the system's to drop
+    # Kilobytes of its own; pages of the mapped file are the system's to drop. All in memory would be 70 000 more, and what
+    # allocators keep has been up to 32 000.
+    assert peaks[300] - peaks[4] < 50_000
     with tdw.open(tmp_path / "300.tdw") as run:
         assert len(run.checkpoints) == 300
         assert np.array_equal(run.weights(200)["embed.W_E"], (state["embed.W_E"] + 199).numpy())
