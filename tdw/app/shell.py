@@ -133,7 +133,7 @@ def window(workbench: Workbench) -> gr.Blocks:
                     path = gr.Textbox(
                         show_label=False,
                         container=False,
-                        placeholder="Path of a .tdw file, .pth, …",
+                        placeholder="Path (.tdw, .pth, …)",
                         elem_id="tdw-path",
                     )
                     opens = gr.Button("Open", size="sm", elem_id="tdw-open-button")

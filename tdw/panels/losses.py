@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 GROUP = "Losses"
 NO_KEYS = "No frequency is a key one by any rule at any checkpoint."
-RIGHT = 108  # margin in which names of lines stand
+RIGHT = 112  # margin in which names of lines stand
 RESTRICTED, TOGETHER, ALONE = (
     "analysis/restricted_loss/loss",
     "analysis/excluded_loss/together",
@@ -26,7 +26,7 @@ def progress_losses(project: Project) -> Spec:
     lines = [
         {"array": "analysis/loss/loss", "axes": ["side"], "label": "full", "colour": "series-6"},
         {"array": RESTRICTED, "axes": ["keys", "rule", "variant", "side"], "label": "restricted", "colour": "series-0"},
-        {"array": TOGETHER, "axes": ["keys", "rule"], "label": "excluded", "colour": "series-1"},
+        {"array": TOGETHER, "axes": ["keys", "rule"], "label": "excluded, train", "colour": "series-1"},
     ]
     return parts.described(
         choices={
