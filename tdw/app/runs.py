@@ -53,12 +53,12 @@ def typed_path(text: str) -> Path:
 def about(project: Run) -> str:
     """One line about a run, for lists."""
     config = project.config
-    size = project.size_bytes / 1e6
+    size, kept = project.size_bytes / 1e6, len(project.checkpoints)
     unknown = (project.imported or {}).get("unknown", [])
     learnt = "task not known" if "task" in unknown else config.task
     parts = [
         learnt if "p" in unknown else f"{learnt} mod {config.p}",
-        f"{len(project.checkpoints)} checkpoints",
+        f"{kept} checkpoint{'s' if kept != 1 else ''}",
         f"{size:.0f} MB",
     ]
     if project.state != "finished":
