@@ -141,7 +141,8 @@ def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
     unsaid = _label_single(found, known, source)
     if "p" in settings and last is not None:
         _infer_task(found, settings, last)
-    (late, late_test, stride), match = matched(found, settings, strides, known, str(source))
+    earlier = None if last is None else _one_update_earlier(found, settings, last)
+    (late, late_test, stride), match = matched(found, settings, strides, known, str(source), earlier)
     found.late_test = late_test
     pieces = [((piece.label or 0) + late, piece) for piece in found.pieces]
     epochs = _length(found, pieces, stride, source)
@@ -183,6 +184,20 @@ def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
     }
     split = match.split if match is not None else _any_split(run)
     return _Plan(run, split, pieces, series, state if isinstance(state, State) else None, imported)
+
+
+def _one_update_earlier(found: Foreign, settings: dict[str, Any], last: Arrays) -> Piece | None:
+    """The last weights before their last update, where the optimizer tells; else None."""
+    piece = found.pieces[-1]
+    if piece.label is None or not {"lr", "weight_decay", "betas"} <= set(settings):
+        return None
+    if piece.label - 1 in {other.label for other in found.pieces} or piece.label + found.late < 1:
+        return None
+    state = optimizer.state_of(found, piece.load(), last, piece.label + found.late)
+    if not isinstance(state, State):
+        return None
+    weights = optimizer.undone(state, settings)
+    return Piece(piece.label - 1, lambda: weights, f"{piece.what} before its last update")
 
 
 def _examined(found: Foreign) -> tuple[Kind, Arrays | None]:

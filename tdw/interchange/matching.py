@@ -32,10 +32,16 @@ class Reading(NamedTuple):
 
 
 def matched(
-    found: Foreign, settings: dict[str, Any], strides: Sequence[int], known: dict[str, Any], source: str
+    found: Foreign,
+    settings: dict[str, Any],
+    strides: Sequence[int],
+    known: dict[str, Any],
+    source: str,
+    earlier: Piece | None,
 ) -> tuple[Reading, Match | None]:
     """How labels are to be read, and the split, so far as they show; None where nobody knows it.
 
+    earlier: the last weights before their last update, where that is known: losses are stored of these very weights.
     Where the losses say that labels mean something else than is usual for the form, they are believed.
     """
     usual = Reading(found.late, found.late_test, strides[0])
@@ -44,6 +50,8 @@ def matched(
     p = settings["p"]
     listed = _listed(found, p, known, source)
     chosen = _chosen(found)
+    if earlier is not None:
+        chosen = [*chosen, earlier]
     if not chosen or (found.train is None and found.test is None):
         return usual, _trusted(found, listed, p, known)
     losses = _losses(chosen, settings)

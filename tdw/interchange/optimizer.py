@@ -86,6 +86,22 @@ def state_of(found: Foreign, raw: Raw, weights: Arrays, epoch: int) -> State | s
     return State(epoch, weights, *parts)
 
 
+def undone(state: State, settings: Mapping[str, Any]) -> Arrays:
+    """The weights before the last update, which AdamW's moments after it tell: to within the rounding of float32.
+
+    AdamW makes of a weight w: (1 - lr * decay) * w - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).
+    """
+    done, (beta1, beta2) = state.epoch, settings["betas"]
+    warmup = settings.get("warmup", 0)
+    lr = settings["lr"] * (min((done - 1) / warmup, 1) if warmup else 1)
+    earlier: Arrays = {}
+    for name, after in state.weights.items():
+        m, v = (part[name].astype(np.float64) for part in (state.exp_avg, state.exp_avg_sq))
+        step = lr * m / (1 - beta1**done) / (np.sqrt(v / (1 - beta2**done)) + EPS)
+        earlier[name] = ((after + step) / (1 - lr * settings["weight_decay"])).astype(np.float32)
+    return earlier
+
+
 def _tensor(value: Any, beside: Any) -> Any:
     """A moment, held against the weight it is of."""
     if not hasattr(value, "shape") or tuple(value.shape) != tuple(beside.shape):
