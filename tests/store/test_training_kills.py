@@ -25,6 +25,7 @@ from workshop import START, Held, Outcome, Whole, Workshop, analyze, look, new, 
 
 import tdw
 from tdw import cli, store
+from tdw.analyses import ANALYSES
 from tdw.store import LOSSES, Reader
 
 # Where a kill has to fall: what was under way, and how many of each 20 kills must have fallen there.
@@ -84,7 +85,8 @@ def check(path: Path, outcome: Outcome, whole: Whole, before: Held | None, asked
     changing = "structure" in outcome.under_way
     assert found.planned in ({least.planned, asked} if changing else {least.planned}), outcome.under_way
     for name, rows in least.rows.items():
-        assert found.rows[name] >= rows, name
+        # What is measured by the key frequencies of the last checkpoint begins anew when those are others.
+        assert found.rows[name] >= rows or ANALYSES[name].final_keys, name
     return found
 
 
