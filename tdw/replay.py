@@ -11,6 +11,7 @@ other run's own `branched`, if it was a branch itself.
 
 from __future__ import annotations
 
+import heapq
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -71,12 +72,7 @@ def branch(
             raise CheckpointNotFound(source.path, at, source.checkpoints)
         split = _split(source, "a branch")
         after = _branched(source, at, changes)
-        if fresh_optimizer:
-            weights = source.weights(at)
-            zeros = {name: np.zeros_like(array) for name, array in weights.items()}
-            state = State(at, weights, zeros, {name: array.copy() for name, array in zeros.items()})
-        else:
-            state = _state_at(source, at, split, progress, stop)
+        state = _beginning(source, at) if fresh_optimizer else _state_at(source, at, split, progress, stop)
         ahead = [epoch for epoch in schedule.parse(after.checkpoints, after.epochs) if epoch > at]
         described = {
             "id": str(uuid.uuid4()),
@@ -130,13 +126,13 @@ def densify(
         part = project.path.with_name(f"{project.path.name}.part")
         part.unlink(missing_ok=True)
         try:
-            again = replayed(project, proof, split, wanted, progress, stop)
-            blobs_of = (
+            again = replayed(project, proof, split, wanted, progress, stop, since=wanted[0])
+            added = (
                 (at.state.epoch, blobs.pack(at.state.weights, at.state.epoch))
                 for at in again
-                if at.state.epoch in wanted or at.state.epoch in stored
+                if at.state.epoch in wanted
             )
-            _write(part, described, project, split, project.resume_state(), past=recorded, early=blobs_of)
+            _write(part, described, project, split, project.resume_state(), past=recorded, added=added)
             project.give_way(part)
         finally:
             part.unlink(missing_ok=True)
@@ -152,23 +148,25 @@ def replayed(
     keep: Iterable[int] = (),
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    *,
+    since: int,
 ) -> Iterator[Segment]:
-    """Train a run again up to an epoch, comparing all that is stored. Yields a segment at each epoch of `keep` and each
-    stored checkpoint, and others between. Raises NotRepeatable, Stopped.
+    """Train a run again up to an epoch, comparing all that is stored, from the last beginning of an optimizer that is not
+    later than `since`. Yields a segment at each epoch of `keep` and each stored checkpoint, and others between.
+    Raises NotRepeatable, Stopped.
     """
-    stages = _stages(source, until)
+    stages = _stages(source, until, since)
     first = stages[0].first
     if first not in source.checkpoints:
         raise NotRepeatable(
             f"{source.path.name} cannot be repeated: it has no checkpoint at epoch {first}, where its training began."
         )
-    weights = source.weights(first)
-    zeros = {name: np.zeros_like(array) for name, array in weights.items()}
-    state = State(first, weights, zeros, {name: array.copy() for name, array in zeros.items()})
+    state = _beginning(source, first)
     kept = sorted({*keep, *source.checkpoints})
     began, optimizer_from, reached = time.monotonic(), first, -1
     for stage in stages:
-        optimizer_from = stage.first if stage.fresh else optimizer_from
+        if stage.fresh:
+            state, optimizer_from = _beginning(source, stage.first), stage.first
         now = replace(stage.settings, epochs=stage.last)
         for segment in training.train(now, state, split, kept, optimizer_from=optimizer_from, stop=stop):
             _compare(source, segment)
@@ -183,6 +181,13 @@ def replayed(
             reached = state.epoch
             if state.epoch < stage.last and stop is not None and stop():
                 raise Stopped(f"{source.path.name}: stopped at epoch {state.epoch} of {until}; nothing was changed.")
+
+
+def _beginning(source: Project, epoch: int) -> State:
+    """The state in which an optimizer begins with the weights of a checkpoint: moments zero."""
+    weights = source.weights(epoch)
+    zeros = {name: np.zeros_like(array) for name, array in weights.items()}
+    return State(epoch, weights, zeros, {name: array.copy() for name, array in zeros.items()})
 
 
 def _compare(source: Project, segment: Segment) -> None:
@@ -205,8 +210,10 @@ def _compare(source: Project, segment: Segment) -> None:
             )
 
 
-def _stages(source: Project, until: int) -> list[Stage]:
-    """The stretches of equal settings up to an epoch, the earliest first."""
+def _stages(source: Project, until: int, since: int) -> list[Stage]:
+    """The stretches of equal settings up to an epoch, the earliest first: from where an optimizer began, not later than
+    `since`.
+    """
     found: list[Stage] = []
     now, branched, fresh_at = source.config, source.branched, source.optimizer_from
     while True:
@@ -214,7 +221,7 @@ def _stages(source: Project, until: int) -> list[Stage]:
         if branched is None or until > at:
             fresh = branched is None or fresh_at == at
             found.append(Stage(now, at, until, fresh))
-            if fresh:
+            if branched is None or (fresh and at <= since):
                 return found[::-1]
             until = at
         assert branched is not None, "a run that began by itself was fresh then"
@@ -248,7 +255,7 @@ def _state_at(
             "not known. Branch with --fresh-optimizer, which needs the weights alone."
         )
     state = None
-    for segment in replayed(source, at, split, (), progress, stop):
+    for segment in replayed(source, at, split, (), progress, stop, since=at):
         state = segment.state
     assert state is not None
     return state
@@ -285,9 +292,9 @@ def _write(
     state: State,
     *,
     past: int,
-    early: Iterable[tuple[int, bytes]] = (),
+    added: Iterable[tuple[int, bytes]] = (),
 ) -> None:
-    """A new file with the past of another one up to an epoch; `early` gives its first checkpoints anew."""
+    """A new file with the past of another one up to an epoch, and `added` checkpoints between its own, in order."""
     resume = blobs.pack_state(state)
     with store.create(
         part,
@@ -302,12 +309,9 @@ def _write(
         overwrite=True,
     ) as writer:
         writer.append(losses={name: source.series(name, 0, past + 1) for name in SERIES})
-        last = -1
-        for last, blob in early:
-            writer.append(losses={}, checkpoint=(last, blob))
-        for epoch in source.checkpoints:
-            if last < epoch <= past:
-                writer.append(losses={}, checkpoint=(epoch, blobs.pack(source.weights(epoch), epoch)))
+        own = ((epoch, None) for epoch in source.checkpoints if epoch <= past)
+        for epoch, blob in heapq.merge(own, added, key=lambda item: item[0]):
+            writer.append(losses={}, checkpoint=(epoch, blob or blobs.pack(source.weights(epoch), epoch)))
         writer.append(losses={}, resume=(state.epoch, resume))
         if any(source.notes.values()):
             writer.set_notes(source.notes)

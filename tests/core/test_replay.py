@@ -189,6 +189,20 @@ def test_added_checkpoints_are_those_that_would_have_been(tiny, tiny_run, tmp_pa
     assert same_weights(contents(tiny_run)[1][45], contents(longer)[1][45])
 
 
+def test_a_branch_with_a_fresh_optimizer_is_densified_on_both_sides_of_its_beginning(tiny_run, tmp_path):
+    new = tmp_path / "branch.tdw"
+    tdw.branch(tiny_run, new, 20, fresh_optimizer=True, lr=5e-4)
+    tdw.train(new)
+    before = contents(new)[1]
+    tdw.densify(tiny_run, "7")
+    assert tdw.densify(new, "22") == [22]  # repeated from 20 alone
+    assert tdw.densify(new, "7, 33") == [7, 33]  # and from 0, under the settings of its origin
+    after = contents(new)[1]
+    assert sorted(after) == sorted({*before, 7, 22, 33})
+    assert all(same_weights(after[epoch], before[epoch]) for epoch in before)
+    assert same_weights(after[7], contents(tiny_run)[1][7])
+
+
 def test_the_past_of_an_unfinished_run_is_densified_up_to_where_it_is(tiny, tmp_path):
     path = tmp_path / "unfinished.tdw"
     tdw.create(path, tdw.configure(**{**tiny.to_json(), "checkpoints": ""}))
