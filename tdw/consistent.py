@@ -40,13 +40,40 @@ def _description(described: Mapping[str, Any]) -> str | None:
     if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
         return "it has no settings"
     try:
-        config.from_json(settings)
+        epochs = config.from_json(settings).epochs
     except (SettingError, UnknownName) as error:
         return f"its settings are none of this program's ({error})"
     plan = described.get("plan")
     if not isinstance(plan, list) or not all(type(epoch) is int for epoch in plan):
         return "it does not say which checkpoints were planned"
-    return None if described.get("imported") is None else _imported(described["imported"])
+    began = described.get("optimizer_from", 0)
+    if type(began) is not int or not 0 <= began <= epochs:
+        return "it does not say in which epoch its optimizer began"
+    wrong = None if described.get("branched") is None else _branched(described["branched"])
+    return wrong or (None if described.get("imported") is None else _imported(described["imported"]))
+
+
+def _branched(branched: Any) -> str | None:
+    """What is wrong with what is said of the run that this one branched off, and of those before it."""
+    wrong = "what it says of the run that it branched off is not in the form that this program writes"
+    while branched is not None:
+        match branched:
+            case {
+                "from": str(),
+                "file": str(),
+                "at": int(at),
+                "settings": dict(before),
+                "optimizer_from": int(began),
+                "branched": dict() | None as further,
+            } if 0 <= began <= at:
+                branched = further
+            case _:
+                return wrong
+        try:
+            config.from_json(before)
+        except (SettingError, UnknownName, TypeError):
+            return wrong
+    return None
 
 
 def _imported(imported: Any) -> str | None:

@@ -106,7 +106,8 @@ class Run(Project):
         there = stored.get(item.name)
         if there is not None and there.rows and not runner.is_stale(item, there):
             rule = DEFAULT_RULE if registry.NEEDS["sum"](self.config) is None else "clusters"
-            return KeyFrequencies(rule, _listed(runner.final_key(self)[item.parameters["rules"].index(rule)]))
+            last = self.series(f"analysis/{item.name}/key", there.rows - 1, there.rows)[0]
+            return KeyFrequencies(rule, _listed(last[item.parameters["rules"].index(rule)]))
         shares = stored.get("neuron_frequencies")
         if shares is None or not shares.rows:
             return None
@@ -115,7 +116,7 @@ class Run(Project):
 
     def key_frequencies(self) -> list[int] | None:
         """The frequencies of `keys`, or None."""
-        return None if self.keys is None else self.keys.frequencies
+        return None if (keys := self.keys) is None else keys.frequencies
 
     def info(self) -> dict[str, Any]:
         """What `tdw info --json` prints: plain values only."""
@@ -132,7 +133,7 @@ class Run(Project):
             **{name: _last(getattr(self, name)) for name in _LAST_VALUES},
             "analyses": {name: self._described(name) for name in self.analyses()},
             "events": [event._asdict() for event in self.events()],
-            "key_frequencies": None if self.keys is None else self.keys._asdict(),
+            "key_frequencies": None if (keys := self.keys) is None else keys._asdict(),
             "grokking": self.grokking()._asdict(),
             "config": self.config.to_json(),
             "environments": self.environments,

@@ -196,11 +196,11 @@ def _compute(
     of_checkpoints = [item for item in due if item.per == "checkpoint"]
     names = tuple(item.name for item in due)
     epochs = project.checkpoints
-    settings = project.config
+    settings, split = project.config, project.known_split
     waiting: dict[str, dict[str, list[np.ndarray[Any, Any]]]] = {}
     rows = {item.name: project.analyses()[item.name].rows for item in of_checkpoints}
     for index in range(min(rows.values(), default=len(epochs)), len(epochs)):
-        view = View(settings, project.weights_at(index), project.known_split, keys)
+        view = View(settings, project.weights_at(index), split, keys)
         for item in of_checkpoints:
             if rows[item.name] <= index:
                 try:
