@@ -46,15 +46,15 @@ def _description(described: Mapping[str, Any]) -> str | None:
     plan = described.get("plan")
     if not isinstance(plan, list) or not all(type(epoch) is int for epoch in plan):
         return "it does not say which checkpoints were planned"
-    began = described.get("optimizer_from", 0)
-    if type(began) is not int or not 0 <= began <= epochs:
-        return "it does not say in which epoch its optimizer began"
-    wrong = None if described.get("branched") is None else _branched(described["branched"])
+    wrong = _branched(described.get("optimizer_from", 0), described.get("branched"), epochs)
     return wrong or (None if described.get("imported") is None else _imported(described["imported"]))
 
 
-def _branched(branched: Any) -> str | None:
-    """What is wrong with what is said of the run that this one branched off, and of those before it."""
+def _branched(began: Any, branched: Any, epochs: int) -> str | None:
+    """What is wrong with what is said of the run that this one branched off, and of those before it.
+
+    began: the epoch in which the optimizer is said to have begun, of a run of so many epochs.
+    """
     wrong = "what it says of the run that it branched off is not in the form that this program writes"
     while branched is not None:
         match branched:
@@ -63,17 +63,19 @@ def _branched(branched: Any) -> str | None:
                 "file": str(),
                 "at": int(at),
                 "settings": dict(before),
-                "optimizer_from": int(began),
+                "optimizer_from": began_before,
                 "branched": dict() | None as further,
-            } if 0 <= began <= at:
-                branched = further
+            } if type(at) is type(began) is int and 0 <= began <= at <= epochs:
+                began, branched = began_before, further
             case _:
                 return wrong
         try:
-            config.from_json(before)
+            epochs = config.from_json(before).epochs
         except (SettingError, UnknownName, TypeError):
             return wrong
-    return None
+        if at > epochs:
+            return wrong
+    return None if type(began) is int and began == 0 else "it says that its optimizer began in an epoch where none could"
 
 
 def _imported(imported: Any) -> str | None:

@@ -64,7 +64,8 @@ def branch(
     """Make the file of a run that has the past of another one up to the checkpoint `at`, and other settings after it.
 
     AdamW goes on as if nothing had happened, so a branch without changes repeats its origin; with `fresh_optimizer` it
-    begins anew from the weights alone, with its warm-up. `train` then trains the branch. The origin is only read.
+    begins anew from the weights alone, with its warm-up. What is not changed is as the origin's settings have it, also
+    where `at` lies in what the origin itself branched off. `train` then trains the branch. The origin is only read.
     Raises CheckpointNotFound, SettingError, NotRepeatable, AlreadyExists, CannotWrite, and what opening a file raises.
     """
     with Project.open(path) as source, built_beside(Path(new)) as part:
@@ -80,7 +81,7 @@ def branch(
             "settings": after.to_json(),
             "plan": [*(epoch for epoch in source.checkpoints if epoch <= at), *ahead],
             "environments": [item for item in source.environments if item["from_epoch"] <= at],
-            "optimizer_from": at if fresh_optimizer else min(source.optimizer_from, at),
+            "optimizer_from": at if fresh_optimizer else _optimizer_from(source, at),
             "branched": {
                 "from": source.id,
                 "file": source.path.name,
@@ -239,6 +240,14 @@ def _at(source: Project, branched: Mapping[str, Any] | None) -> int:
     raise Damaged(f"{source.path} does not say how it branched off: its description was not written by this program.")
 
 
+def _optimizer_from(source: Project, epoch: int) -> int:
+    """The epoch in which the AdamW began whose moments the run carried at `epoch`, in the run or in one before it."""
+    began, branched = source.optimizer_from, source.branched
+    while branched is not None and epoch < _at(source, branched):
+        began, branched = int(branched["optimizer_from"]), branched["branched"]
+    return began
+
+
 def _state_at(
     source: Project,
     at: int,
@@ -254,6 +263,8 @@ def _state_at(
             f"{source.path.name} was trained by another program and cannot be repeated: what AdamW carried at epoch {at} is "
             "not known. Branch with --fresh-optimizer, which needs the weights alone."
         )
+    if _optimizer_from(source, at) == at:
+        return _beginning(source, at)
     state = None
     for segment in replayed(source, at, split, (), progress, stop, since=at):
         state = segment.state

@@ -125,6 +125,14 @@ def test_a_sound_file_from_elsewhere_is_opened_trained_and_analysed(sent):
         assert run.analysis("neuron_frequencies").checkpoints == run.checkpoints
 
 
+@pytest.mark.parametrize("began", [0, 4, 8])
+def test_a_branch_of_a_branch_is_none_of_them(sent, began):
+    made = Sent()
+    _branch(began=began)(made)
+    with tdw.open(sent(made)) as run:
+        assert (run.optimizer_from, run.branched["at"], run.branched["branched"]["at"]) == (began, 8, 4)
+
+
 def _config(**changes: Any) -> Callable[[Sent], None]:
     return lambda made: setattr(made, "config", described() | changes)
 
@@ -152,6 +160,19 @@ def _results(name: str, change: Callable[[dict[str, np.ndarray]], Any]) -> Calla
     return add
 
 
+def _branch(**changes: Any) -> Callable[[Sent], None]:
+    """A run that branched off another one at epoch 8, which had branched off a third one at 4, with a new optimizer."""
+    first = {"from": "c", "file": "c.tdw", "at": 4, "settings": described()["settings"], "optimizer_from": 0}
+    first["branched"] = None
+    second = {"from": "b", "file": "b.tdw", "at": 8, "settings": described()["settings"], "optimizer_from": 4}
+    second["branched"] = first | {name[6:]: value for name, value in changes.items() if name.startswith("first_")}
+    second |= {name[7:]: value for name, value in changes.items() if name.startswith("second_")}
+    return _config(optimizer_from=changes.get("began", 8), branched=second)
+
+
+BRANCH = "what it says of the run that it branched off is not in the form"
+OPTIMIZER = "its optimizer began in an epoch where none could"
+
 REFUSED: dict[str, tuple[Callable[[Sent], Any], str]] = {
     "no id": (_config(id=None), "it has no id of a run"),
     "an endless id": (_config(id="x" * 5000), "it has no id of a run"),
@@ -165,6 +186,26 @@ REFUSED: dict[str, tuple[Callable[[Sent], Any], str]] = {
     "more epochs": (_settings(epochs=10**6), r"room for 12 epochs, and its settings plan 1000000"),
     "a plan in words": (_config(plan=["0"]), "it does not say which checkpoints were planned"),
     "no plan": (_config(plan=None), "it does not say which checkpoints were planned"),
+    "an optimizer that began by itself": (_config(optimizer_from=4), OPTIMIZER),
+    "an optimizer that began in words": (_config(optimizer_from="4"), OPTIMIZER),
+    "an optimizer that began with yes": (_config(optimizer_from=False), OPTIMIZER),
+    "a branch in words": (_config(branched="b.tdw"), BRANCH),
+    "a branch of nothing": (_config(branched={}), BRANCH),
+    "a branch of a list": (_branch(first_branched=[]), BRANCH),
+    "a branch later than its epochs": (_branch(second_at=13), BRANCH),
+    "a branch later than its origin's epochs": (
+        _branch(second_settings=described(epochs=7, checkpoints="0:7")["settings"]),
+        BRANCH,
+    ),
+    "a branch before the beginning": (_branch(second_at=-1), BRANCH),
+    "a branch at yes": (_branch(second_at=True), BRANCH),
+    "a branch with an unknown setting": (_branch(first_settings={"evil": 1}), BRANCH),
+    "a branch with a setting in words": (_branch(first_settings=described(p="five")["settings"]), BRANCH),
+    "a branch with an impossible schedule": (_branch(first_settings=described(epochs=7)["settings"]), BRANCH),
+    "an optimizer later than the branch": (_branch(began=9), BRANCH),
+    "an optimizer before all": (_branch(began=-1), BRANCH),
+    "an optimizer later than the first branch": (_branch(second_optimizer_from=5), BRANCH),
+    "an optimizer that began by itself in the past": (_branch(first_optimizer_from=2), OPTIMIZER),
     "pairs that do not exist": (_of(split=(np.arange(15), np.arange(16, 26))), "its split is none .*holds 25"),
     "negative pairs": (_of(split=(np.arange(-1, 15), np.arange(15, 24))), "its split is none .*holds -1"),
     "a pair twice": (_of(split=(np.arange(15), np.arange(14, 24))), "its split is none .*pair 14 twice"),

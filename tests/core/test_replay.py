@@ -33,6 +33,13 @@ def same_weights(one, other):
     return all(np.array_equal(one[name], other[name]) for name in one)
 
 
+def assert_same_run(one, other):
+    for name in SERIES:
+        assert np.array_equal(one[0][name], other[0][name], equal_nan=True), name
+    assert one[1].keys() == other[1].keys()
+    assert [epoch for epoch in one[1] if not same_weights(one[1][epoch], other[1][epoch])] == []
+
+
 @pytest.mark.parametrize("at", [0, 15, 40])
 def test_a_branch_without_changes_repeats_its_origin(tiny, tiny_run, tmp_path, at):
     new = tmp_path / "branch.tdw"
@@ -116,7 +123,7 @@ def test_a_fresh_optimizer_begins_anew_with_its_warm_up(tiny_run, tmp_path):
 
 
 def test_branches_of_branches_are_repeated_under_the_settings_of_each(tiny_run, tmp_path):
-    first, second, third = (tmp_path / f"{name}.tdw" for name in ("first", "second", "third"))
+    first, second, third, fourth = (tmp_path / f"{name}.tdw" for name in ("first", "second", "third", "fourth"))
     tdw.branch(tiny_run, first, 10, weight_decay=0)
     tdw.train(first)
     tdw.branch(first, second, 25, lr=5e-4, fresh_optimizer=True)
@@ -124,9 +131,32 @@ def test_branches_of_branches_are_repeated_under_the_settings_of_each(tiny_run, 
     tdw.branch(second, third, 35)  # repeated from epoch 25 on, where an optimizer began anew
     tdw.train(third)
     assert same_weights(contents(third)[1][40], contents(second)[1][40])
-    tdw.branch(second, tmp_path / "fourth.tdw", 20)  # repeated from 0, with other weight decay after 10
-    with tdw.open(tmp_path / "fourth.tdw") as run:
-        assert same_weights(run.resume_state().weights, contents(first)[1][20])
+    tdw.branch(second, fourth, 25)  # AdamW begins there, as in its origin
+    tdw.train(fourth)
+    assert_same_run(contents(fourth), contents(second))
+
+
+def test_a_branch_before_its_origin_began_goes_on_with_what_adamw_carried_there(tiny_run, tmp_path):
+    first, second, third, fourth = (tmp_path / f"{name}.tdw" for name in ("first", "second", "third", "fourth"))
+    tdw.branch(tiny_run, first, 10, weight_decay=0)
+    tdw.train(first)
+    tdw.branch(first, second, 25, lr=5e-4, fresh_optimizer=True)
+    tdw.train(second)
+    tdw.branch(second, third, 20)  # repeated from 0, with other weight decay after 10
+    with tdw.open(third) as run:
+        state, split, settings = run.resume_state(), run.split, run.config
+        assert run.optimizer_from == 0
+    assert same_weights(state.weights, contents(first)[1][20])
+    assert settings.lr == 5e-4
+    tdw.train(third)
+    moments = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
+    expected = plain_continuation(settings, state.weights, moments, split, 20, 40, updates=20)
+    assert np.allclose(contents(third)[0]["train_loss"][20:], expected, rtol=2e-4)
+    assert tdw.densify(third, "7, 13, 22, 37") == [7, 13, 22, 37]
+    tdw.branch(first, fourth, 20, lr=5e-4)
+    tdw.train(fourth)
+    tdw.densify(fourth, "7, 13, 22, 37")
+    assert_same_run(contents(third), contents(fourth))
 
 
 def test_what_does_not_come_out_again_is_not_branched_off(tiny_run, tmp_path, monkeypatch):

@@ -247,6 +247,27 @@ def test_key_frequencies_come_with_the_rule_that_found_them(tmp_path):
         assert run.analysis("neuron_clusters").arrays["count"][0].tolist() == [0, 3, 0, 16, 1]
 
 
+def test_key_frequencies_of_a_run_that_went_on_are_those_of_the_last_analysed_checkpoint(tiny, tmp_path, monkeypatch):
+    """To be looked at, nothing is computed, also where the newest checkpoints have no results yet."""
+    path = tmp_path / "on.tdw"
+    tdw.create(path, tiny)
+    asked = iter([False] * 21 + [True])
+    tdw.train(path, stop=lambda: next(asked))
+    tdw.analyze(path, ["key_frequencies", "neuron_frequencies"])
+    with tdw.open(path) as run:
+        before = run.keys
+        assert run.checkpoints[-1] == 20
+        stored = run.series("analysis/key_frequencies/key")
+        rules = run.analyses()["key_frequencies"].parameters["rules"]
+        row = (np.flatnonzero(stored[-1, rules.index("logit_cosine")]) + 1).tolist()
+    assert before == ("logit_cosine", row)
+    tdw.train(path)
+    monkeypatch.setattr("tdw.analyses.view.View.__init__", lambda *_, **__: pytest.fail("a checkpoint was measured"))
+    with tdw.open(path) as run:
+        assert run.checkpoints[-1] == 40
+        assert run.keys == before
+
+
 def test_events_and_verdict_are_the_same_before_and_after_they_are_stored(tiny_run):
     def told():
         with tdw.open(tiny_run) as run:
