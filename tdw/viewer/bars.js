@@ -4,26 +4,15 @@
   "use strict";
   T.kinds ??= {};
 
-  T.kinds.bars = class {
+  T.kinds.bars = class extends T.Framed {
     constructor(card, view, kept) {
-      this.card = card;
-      this.view = view;
-      this.kept = Object.assign(kept, { chosen: 0, ...kept });
-      this.threshold = null;
-      this.frame = new T.Frame(card.body, view.tooltip, {
+      super(card, view, kept, { chosen: 0 }, {
         margin: { l: 34, r: 40, t: 8, b: 22 }, // the right margin holds the threshold's value, so that it covers no bar
         layer: "over",
         zoom: "x",
-        full: () => this.full,
-        axes: (range, width, height) => this.axes(range, width, height),
-        traces: () => [{ type: "scatter", x: [], y: [], hoverinfo: "skip" }],
         painted: () => this.placeThreshold(),
-        hover: (x) => this.hover(x),
-        onZoom: (zoomed) => {
-          card.reset.hidden = !zoomed;
-          view.repaint();
-        },
       });
+      this.threshold = null;
       this.handle = T.el("div", "tdw-threshold", null, {
         role: "slider",
         tabindex: "0",
@@ -33,17 +22,15 @@
       this.handle.append(T.el("i"), (this.handleText = T.el("span")));
       this.frame.overlay.append(this.handle);
       this.dragging();
-      card.reset.addEventListener("click", () => this.frame.setView(null));
       this.reference = T.el("div", "tdw-reference");
       this.reference.append((this.referenceText = T.el("span")));
       this.frame.overlay.append(this.reference);
-      card.items = () => this.menu();
     }
     /** The view that is shown, with the names of its bars: labels, and the frequency each is of (0: the constant). */
     get shape() {
       return this.shown;
     }
-    choose() {
+    reshape() {
       const shape = this.spec.views[this.kept.chosen] || this.spec.views[0];
       const { count, name } = T.axis(shape.axis, this.run.manifest.parameters);
       const labels = Array.from({ length: count }, (_, i) => name(i));
@@ -58,7 +45,7 @@
     update(spec, run) {
       this.spec = spec;
       this.run = run;
-      this.choose();
+      this.reshape();
       const shape = this.shape;
       const array = run.array(shape.array);
       this.values = array?.rows ? array : null;
@@ -286,12 +273,8 @@
           value: this.kept.chosen,
           options: this.spec.views.map((shape, value) => ({ label: shape.title, value })),
           choose: (value) => {
-            this.kept.chosen = value;
             this.threshold = null;
-            this.frame.view = null;
-            this.card.reset.hidden = true;
-            this.update(this.spec, this.run);
-            this.view.repaint();
+            this.choose({ chosen: value });
           },
         });
       }
@@ -317,15 +300,6 @@
       let top = canvas.height;
       while (top > 0 && column[4 * (top - 1) + 3] > 0) top--;
       return { value, pixel: [...pixel], height: (canvas.height - top) / ratio, expected: this.frame.inner.height - this.frame.py(this.height(value)) };
-    }
-    resize() {
-      this.frame.resize();
-    }
-    theme(colours) {
-      this.frame.theme(colours);
-    }
-    close() {
-      this.frame.close();
     }
   };
 })((window.TdwViewer = window.TdwViewer || {}));

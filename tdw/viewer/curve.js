@@ -63,30 +63,21 @@
       line: { width: 0 },
     }));
 
-  T.kinds.curve = class {
+  T.kinds.curve = class extends T.Framed {
     constructor(card, view, kept) {
-      this.card = card;
-      this.view = view;
-      this.kept = Object.assign(kept, { scale: null, chosen: 0, ...kept }); // scale: "log" or "linear"; null: what the quantity prefers
-      this.choices = new T.Choices(kept);
-      this.frame = new T.Frame(card.body, view.tooltip, {
+      // scale: "log" or "linear"; null: what the quantity prefers
+      super(card, view, kept, { scale: null, chosen: 0 }, {
         margin: { l: T.LEFT, r: 38, t: 6, b: 22 }, // the right margin holds the lines' names
         layer: null,
-        full: () => this.full,
-        axes: (range, width, height) => this.axes(range, width, height),
         traces: () => this.traces(),
         painted: () => this.placeLabels(),
-        hover: (x) => this.hover(x),
         click: (x) => this.jump(x),
         doubleClick: () => this.before !== undefined && view.show(this.before),
-        onZoom: (zoomed) => (card.reset.hidden = !zoomed),
       });
-      this.marker = T.el("div", "tdw-marker");
-      this.frame.overlay.append(this.marker);
+      this.choices = new T.Choices(kept);
+      this.addMarker();
       this.dots = [];
       this.labels = [];
-      card.reset.addEventListener("click", () => this.frame.setView(null));
-      card.items = () => this.menu();
     }
     get quantity() {
       return this.spec.quantities[this.kept.chosen] || this.spec.quantities[0];
@@ -274,30 +265,23 @@
       this.view.show(near);
     }
     menu() {
-      const choose = (change) => {
-        Object.assign(this.kept, change);
-        this.frame.view = null;
-        this.card.reset.hidden = true;
-        this.update(this.spec, this.run);
-        this.view.repaint();
-      };
       const groups = [];
       if (this.spec.quantities.length > 1) {
         groups.push({
           group: "Show",
           value: this.kept.chosen,
           options: this.spec.quantities.map((quantity, value) => ({ label: quantity.title, value })),
-          choose: (value) => choose({ chosen: value, scale: null }),
+          choose: (value) => this.choose({ chosen: value, scale: null }),
         });
       }
-      groups.push(...this.choices.menu(() => choose({})), {
+      groups.push(...this.choices.menu(() => this.choose()), {
         group: "Scale",
         value: this.log ? "log" : "linear",
         options: [
           { label: "Logarithmic", value: "log" },
           { label: "Linear", value: "linear" },
         ],
-        choose: (value) => choose({ scale: value }),
+        choose: (value) => this.choose({ scale: value }),
       });
       return groups;
     }
@@ -312,15 +296,6 @@
         range: this.frame.range,
         per: this.per,
       };
-    }
-    resize() {
-      this.frame.resize();
-    }
-    theme(colours) {
-      this.frame.theme(colours);
-    }
-    close() {
-      this.frame.close();
     }
   };
 })((window.TdwViewer = window.TdwViewer || {}));

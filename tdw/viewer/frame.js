@@ -118,7 +118,7 @@
         this.ready = true;
         this.plot.on("plotly_relayout", (change) => this.relayout(change));
       }
-      this.painted();
+      this.painted?.();
     }
     relayout(change) {
       const bound = (axis, old, limit) => {

@@ -5,34 +5,20 @@
   T.kinds ??= {};
   const DECADES = 4; // a log scale shows as many below its largest number
 
-  T.kinds.grid = class {
+  T.kinds.grid = class extends T.Framed {
     constructor(card, view, kept) {
-      this.card = card;
-      this.view = view;
-      this.kept = Object.assign(kept, { chosen: 0, even: false, ...kept });
-      this.choices = new T.Choices(kept);
-      this.frame = new T.Frame(card.body, view.tooltip, {
+      super(card, view, kept, { chosen: 0, even: false }, {
         margin: { l: T.LEFT, r: 8, t: 8, b: 20 },
         layer: "under",
-        full: () => this.full,
-        axes: (range, width, height) => this.axes(range, width, height),
-        traces: () => [{ type: "scatter", x: [], y: [], hoverinfo: "skip" }],
         painted: () => (this.stands = null),
-        hover: (x, y) => this.hover(x, y),
         click: (x) => this.over && view.show(this.checkpointAt(x)),
-        onZoom: (zoomed) => {
-          card.reset.hidden = !zoomed;
-          view.repaint();
-        },
       });
+      this.choices = new T.Choices(kept);
       this.heat = new T.Heat();
-      this.marker = T.el("div", "tdw-marker");
-      this.frame.overlay.append(this.marker);
+      this.addMarker();
       this.scale = T.el("span", "tdw-scale");
       this.scale.append((this.low = T.el("span")), (this.bar = T.el("i")), (this.high = T.el("span")));
       card.tools.append(this.scale);
-      card.reset.addEventListener("click", () => this.frame.setView(null));
-      card.items = () => this.menu();
     }
     depends({ epochs, planned_epochs: planned, state, events }) {
       return JSON.stringify([epochs, planned, state, events]);
@@ -313,26 +299,17 @@
       return `${of} ${T.exact(value)}`;
     }
     menu() {
-      const again = () => {
-        this.frame.view = null;
-        this.card.reset.hidden = true;
-        this.update(this.spec, this.run);
-        this.view.repaint();
-      };
       const groups = [];
       if (this.spec.views.length > 1) {
         groups.push({
           group: "Show",
           value: this.kept.chosen,
           options: this.spec.views.map(({ title }, value) => ({ label: title, value })),
-          choose: (value) => {
-            this.kept.chosen = value;
-            again();
-          },
+          choose: (value) => this.choose({ chosen: value }),
         });
       }
       const used = this.shown.axes.filter((axis) => this.choices.all[axis]);
-      groups.push(...this.choices.menu(again).filter(({ group }) => used.some((name) => this.choices.all[name].title === group)));
+      groups.push(...this.choices.menu(() => this.choose()).filter(({ group }) => used.some((name) => this.choices.all[name].title === group)));
       if (this.over) {
         groups.push({
           group: "Checkpoints",
@@ -341,10 +318,7 @@
             { label: "At their epochs", value: false },
             { label: "Evenly spaced", value: true },
           ],
-          choose: (value) => {
-            this.kept.even = value;
-            again();
-          },
+          choose: (value) => this.choose({ even: value }),
         });
       }
       return groups;
@@ -363,12 +337,6 @@
       if (this.shown?.square) this.squared(this.spec.left ?? T.LEFT, 8, true);
       this.stands = null;
       this.frame.resize();
-    }
-    theme(colours) {
-      this.frame.theme(colours);
-    }
-    close() {
-      this.frame.close();
     }
   };
 })((window.TdwViewer = window.TdwViewer || {}));

@@ -3,32 +3,19 @@
   "use strict";
   T.kinds ??= {};
 
-  T.kinds.image = class {
+  T.kinds.image = class extends T.Framed {
     constructor(card, view, kept) {
-      this.card = card;
-      this.view = view;
-      this.kept = Object.assign(kept, { sort: "cluster", ...kept });
-      this.frame = new T.Frame(card.body, view.tooltip, {
+      super(card, view, kept, { sort: "cluster" }, {
         margin: { l: 30, r: 4, t: 8, b: 20 },
         layer: "under",
-        full: () => this.full,
-        axes: (range, width, height) => this.axes(range, width, height),
-        traces: () => [{ type: "scatter", x: [], y: [], hoverinfo: "skip" }],
         painted: () => this.placePins(),
-        hover: (x, y) => this.hover(x, y),
         click: (x) => this.pick(x),
-        onZoom: (zoomed) => {
-          card.reset.hidden = !zoomed;
-          view.repaint();
-        },
       });
       this.heat = new T.Heat();
       this.pins = [];
       const scale = (this.scale = T.el("span", "tdw-scale"));
       scale.append(T.el("span", null, "0"), T.el("i"), T.el("span", null, "1"));
       card.tools.append(scale);
-      card.reset.addEventListener("click", () => this.frame.setView(null));
-      card.items = () => this.menu();
     }
     update(spec, run) {
       this.spec = spec;
@@ -179,11 +166,7 @@
             { label: "Final cluster", value: "cluster" },
             { label: "Index", value: "index" },
           ],
-          choose: (value) => {
-            this.kept.sort = value;
-            this.update(this.spec, this.run);
-            this.view.repaint();
-          },
+          choose: (value) => this.choose({ sort: value }),
         },
       ];
     }
@@ -198,15 +181,6 @@
         pooled: this.pooled,
         range: this.frame.range,
       };
-    }
-    resize() {
-      this.frame.resize();
-    }
-    theme(colours) {
-      this.frame.theme(colours);
-    }
-    close() {
-      this.frame.close();
     }
   };
 })((window.TdwViewer = window.TdwViewer || {}));

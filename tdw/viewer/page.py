@@ -23,6 +23,7 @@ SCRIPTS = (
     "neuron.js",
     "tooltip.js",
     "frame.js",
+    "framed.js",
     "card.js",
     "choices.js",
     "heat.js",

@@ -3,30 +3,17 @@
   "use strict";
   T.kinds ??= {};
 
-  T.kinds.path = class {
+  T.kinds.path = class extends T.Framed {
     constructor(card, view, kept) {
-      this.card = card;
-      this.view = view;
-      this.choices = new T.Choices(kept);
-      this.frame = new T.Frame(card.body, view.tooltip, {
+      super(card, view, kept, {}, {
         margin: { l: T.LEFT, r: 16, t: 8, b: 34 },
         layer: "over",
-        full: () => this.full,
-        axes: (range, width, height) => this.axes(range, width, height),
-        traces: () => [{ type: "scatter", x: [], y: [], hoverinfo: "skip" }],
-        painted: () => {},
-        hover: (x, y) => this.hover(x, y),
         click: (x, y) => this.jump(x, y),
-        onZoom: (zoomed) => {
-          card.reset.hidden = !zoomed;
-          view.repaint();
-        },
       });
+      this.choices = new T.Choices(kept);
       this.across = T.el("span", "tdw-axis-name");
       this.upward = T.el("span", "tdw-axis-name tdw-upward");
       card.body.append(this.across, this.upward);
-      card.reset.addEventListener("click", () => this.frame.setView(null));
-      card.items = () => this.menu();
     }
     update(spec, run) {
       this.spec = spec;
@@ -125,12 +112,7 @@
       if (found) this.view.show(found.i);
     }
     menu() {
-      return this.choices.menu(() => {
-        this.frame.view = null;
-        this.card.reset.hidden = true;
-        this.update(this.spec, this.run);
-        this.view.repaint();
-      });
+      return this.choices.menu(() => this.choose());
     }
     /** For tests: a checkpoint's point, where it is painted, and the pixel there. */
     probe(i) {
@@ -142,12 +124,6 @@
       this.frame.measure();
       this.fit();
       this.frame.redraw();
-    }
-    theme(colours) {
-      this.frame.theme(colours);
-    }
-    close() {
-      this.frame.close();
     }
   };
 })((window.TdwViewer = window.TdwViewer || {}));

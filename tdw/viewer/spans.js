@@ -4,27 +4,17 @@
   "use strict";
   T.kinds ??= {};
 
-  T.kinds.spans = class {
+  T.kinds.spans = class extends T.Framed {
     constructor(card, view, kept) {
-      this.card = card;
-      this.view = view;
-      this.kept = kept;
-      this.frame = new T.Frame(card.body, view.tooltip, {
+      super(card, view, kept, {}, {
         margin: { l: T.LEFT, r: 64, t: 4, b: 22 },
         layer: "over",
         zoom: "x",
-        full: () => this.full,
-        axes: (range, width, height) => this.axes(range, width, height),
-        traces: () => [{ type: "scatter", x: [], y: [], hoverinfo: "skip" }],
         painted: () => this.paint(),
-        hover: (x, y) => this.hover(x, y),
         click: (x) => view.count && view.show(T.nearest(this.run.checkpoints, x)),
-        onZoom: (zoomed) => (card.reset.hidden = !zoomed),
       });
-      this.marker = T.el("div", "tdw-marker");
-      this.frame.overlay.append(this.marker);
+      this.addMarker();
       this.texts = [];
-      card.reset.addEventListener("click", () => this.frame.setView(null));
       card.menuButton.hidden = true;
     }
     depends({ epochs, planned_epochs: planned, state, events, grokking }) {
@@ -130,15 +120,6 @@
       const row = this.rows[i];
       const known = row && row.from !== null;
       return { ...row, rows: this.rows.length, x: known ? [this.frame.px(row.from), this.frame.px(row.to)] : null, marker: new DOMMatrix(this.marker.style.transform).e };
-    }
-    resize() {
-      this.frame.resize();
-    }
-    theme(colours) {
-      this.frame.theme(colours);
-    }
-    close() {
-      this.frame.close();
     }
   };
 })((window.TdwViewer = window.TdwViewer || {}));
