@@ -89,9 +89,26 @@ def attention_frequencies(_project: Project) -> Spec:
 
 @declared(group=GROUP, place=4, title="Attention frequencies over training", kind="grid", analysis="attention")
 def attention_frequency_history(project: Project) -> Spec:
-    """The same for one head at every checkpoint."""
-    view = {
-        "title": "Share of variance",
+    """The same for one head at every checkpoint; or the weight of all heads on one token, and how much it varies."""
+
+    def of_heads(title: str, array: str, top: float | None) -> Spec:
+        return {
+            "title": f"{title} of each head",
+            "heading": f"{title} over training",
+            "array": array,
+            "axes": ["y", "token"],
+            "y": "head",
+            "x": "checkpoint",
+            "scale": {"type": "linear"} | ({"top": top} if top else {}),
+            "quantity": f"{title.lower()} over all pairs",
+            "of": title.lower(),
+            "tell": "largest",
+            "down": True,
+        }
+
+    frequencies = {
+        "title": "Frequencies of one head",
+        "heading": "Attention frequencies over training",
         "array": SHARE,
         "axes": ["y", "head"],
         "y": "frequency",
@@ -101,4 +118,16 @@ def attention_frequency_history(project: Project) -> Spec:
         "of": "share",
         "tell": "largest",
     }
-    return parts.described(choices={"head": parts.choice("Head", heads(project))}, views=[view], right=RIGHT)
+    return parts.described(
+        choices={
+            "head": parts.choice("Head", heads(project)),
+            "token": parts.choice("Token", tokens(project), word="on "),
+        },
+        views=[
+            frequencies,
+            of_heads("Mean attention", MEAN, 1),
+            of_heads("Variance of attention", VARIANCE, None),
+        ],
+        right=RIGHT,
+        left=52,
+    )

@@ -214,6 +214,26 @@ def test_tables_of_a_checkpoint_and_over_training_are_the_stored_numbers(show: S
     assert plotly_range(page, "attention")["y"] == [3.5, -0.5], "head 0 stands at the top"
 
 
+def test_the_weight_of_every_head_over_training(show: Show, made: Made) -> None:
+    page = show()
+    choose(page, "Attention")
+    go(page, 7)
+    for title, array in [("Mean attention", "mean"), ("Variance of attention", "variance")]:
+        menu(page, "Attention frequencies over training", f"{title} of each head")
+        stored = made.series(f"analysis/attention/{array}")
+        menu(page, "Attention frequencies over training", "b")
+        assert page.get_by_role("heading", name=f"{title} over training").count() == 1
+        for head in (0, 3):
+            for index in (0, 5, 10):
+                found = probe(page, "attention_frequency_history", head, index)
+                assert found["value"] == pytest.approx(float(stored[index, head, 1]))
+                assert_colour(found["pixel"], found["value"] / found["top"])
+        found = probe(page, "attention_frequency_history", 0, 7)
+        assert found["marker"] == pytest.approx(found["x"], abs=0.01)
+        assert found["top"] == (1 if array == "mean" else pytest.approx(stored[:, :, 1].max()))
+        menu(page, "Attention frequencies over training", "Frequencies of one head")
+
+
 def test_bars_of_every_frequency_are_the_stored_numbers(show: Show, made: Made) -> None:
     page = show()
     for group, name, array, of in [
