@@ -75,7 +75,9 @@ def _branched(began: Any, branched: Any, epochs: int) -> str | None:
             return wrong
         if at > epochs:
             return wrong
-    return None if type(began) is int and began == 0 else "it says that its optimizer began in an epoch where none could"
+    return (
+        None if type(began) is int and began == 0 else "it says that its optimizer began in an epoch where none could"
+    )
 
 
 def _imported(imported: Any) -> str | None:
