@@ -83,7 +83,8 @@ class Run(Project):
         """
         found = self._events()
         names = registry.find("events").parameters["events"]
-        return event_analysis.described(found["intervals"], found["held"], names)
+        recorded = {name for name in _LAST_VALUES if not np.isnan(getattr(self, name)).all()}
+        return event_analysis.described(found["intervals"], found["held"], names, recorded)
 
     def grokking(self) -> Grokking:
         """Whether the test loss followed the train loss only after a long delay, and how many epochs lay between."""

@@ -54,7 +54,7 @@ def learnt(run: Run) -> list[str]:
     def line(verb: str, name: str) -> str:
         event = found[name]
         if event.first is None:
-            return f"{verb}: not reached ({event.label})"
+            return f"{verb}: {event.missing} ({event.label})"
         return f"{verb}: at epoch {between(event.first)} ({event.label})"
 
     lines = [line("memorised", events.MEMORISED), line("generalised", events.GENERALISED)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,8 @@ Crossed = tuple[NDArray[np.int64], bool]  # intervals of the first and last cros
 
 class Event(NamedTuple):
     """One event of a run. Each crossing is (last recorded epoch before it, first after it), or None: not reached. held:
-    whether the condition is still met where the recording ends; only then is the last crossing one for good.
+    whether the condition is still met where the recording ends; only then is the last crossing one for good. recorded:
+    whether what it is about was ever recorded; without, nobody knows whether it was reached.
     """
 
     name: str
@@ -26,6 +28,12 @@ class Event(NamedTuple):
     first: tuple[int, int] | None
     last: tuple[int, int] | None
     held: bool
+    recorded: bool
+
+    @property
+    def missing(self) -> str:
+        """Why there is no crossing, in words; for an event without one."""
+        return "not reached" if self.recorded else "not recorded"
 
 
 class Grokking(NamedTuple):
@@ -49,6 +57,12 @@ LABELS = {
     "peak": "test loss at its highest",
     "onset": "test loss 80 % below its peak",
     "rebound": "test loss above 0.1 again",
+}
+SERIES = dict.fromkeys(LABELS, "test_loss") | {
+    "memorised_0.1": "train_loss",
+    "memorised_0.01": "train_loss",
+    "memorised_0.0001": "train_loss",
+    "generalised_accuracy": "test_accuracy",
 }
 MEMORISED, GENERALISED = "memorised_0.1", "generalised_0.1"  # what is meant where only one of each is shown
 
@@ -151,14 +165,16 @@ def crossings(at: NDArray[np.int64], values: Series, *, below: float) -> NDArray
     return np.array([[at[max(i - 1, 0)], at[i]] for i in (entered[0], entered[-1])])
 
 
-def described(intervals: NDArray[np.int64], held: NDArray[np.uint8], names: list[str]) -> list[Event]:
-    """The stored intervals as events with their labels."""
+def described(
+    intervals: NDArray[np.int64], held: NDArray[np.uint8], names: list[str], recorded: Collection[str]
+) -> list[Event]:
+    """The stored intervals as events with their labels; recorded: the series of SERIES that hold any number."""
 
     def interval(pair: NDArray[np.int64]) -> tuple[int, int] | None:
         return None if pair[1] == NOT_REACHED else (int(pair[0]), int(pair[1]))
 
     return [
-        Event(name, LABELS.get(name, name), interval(row[0]), interval(row[1]), bool(still))
+        Event(name, LABELS[name], interval(row[0]), interval(row[1]), bool(still), SERIES[name] in recorded)
         for name, row, still in zip(names, intervals, held, strict=True)
     ]
 

@@ -154,19 +154,20 @@ def spans(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
     """Stretches of epochs below each other, with the epoch marked."""
     import plotly.graph_objects as go
 
-    rows: list[tuple[str, int | None, int | None]] = []
+    rows: list[tuple[str, int, int] | tuple[str, None, None]] = []
     if "first" in spec:
         first, last = (row_of(project, spec[name], epoch) for name in ("first", "last"))
         rows += [(f"k {k + 1}", int(first[k]), int(last[k])) for k in np.argsort(first) if first[k] >= 0]
     else:
         for event in cast("Run", project).events():
-            done = event.last or event.first
-            rows.append((event.label, event.first and event.first[1], done and done[1]))
+            if event.first is None:
+                rows.append((f"{event.label}: {event.missing}", None, None))
+            else:
+                rows.append((event.label, event.first[1], (event.last or event.first)[1]))
     figure = go.Figure()
     for label, start, end in rows:
-        name = label if start is not None else f"{label}: not reached"
         figure.add_scatter(
-            x=[start, end], y=[name, name], mode="lines+markers", line={"color": look.ACCENT, "width": 4}
+            x=[start, end], y=[label, label], mode="lines+markers", line={"color": look.ACCENT, "width": 4}
         )
     figure.add_vline(x=epoch, line={"color": look.MARK, "width": 1.5})
     figure = look.styled(figure, project, f"{title}, epoch {epoch} marked", xaxis_title="epoch", showlegend=False)

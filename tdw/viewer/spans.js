@@ -30,8 +30,9 @@
       this.frame.redraw();
     }
     /** An event: from its first to its last crossing; each is the interval between two recorded epochs. */
-    event({ name, label, first, last, held }) {
-      if (!first) return { label, from: null, text: "not reached", lines: ["not reached"] };
+    event({ name, label, first, last, held, recorded }) {
+      const missing = recorded ? "not reached" : "not recorded";
+      if (!first) return { label, from: null, text: missing, lines: [missing] };
       const lines = [`first ${T.span(first)}`];
       if (last && last[1] !== first[1]) lines.push(`last ${T.span(last)}`);
       if (name !== "peak") lines.push(held ? "still so at the last epoch" : "no longer so at the last epoch");

@@ -41,7 +41,10 @@ def of_curves(train, test, accuracy=None):
 def found_events(train, test, accuracy=None):
     found = of_curves(train, test, accuracy)
     names = find("events").parameters["events"]
-    return {event.name: event for event in events.described(found["intervals"], found["held"], names)}
+    return {
+        event.name: event
+        for event in events.described(found["intervals"], found["held"], names, events.SERIES.values())
+    }
 
 
 def verdict(train, test):

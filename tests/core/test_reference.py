@@ -251,7 +251,10 @@ def test_events_of_the_foreign_losses(foreign):
     nothing = np.full(len(test), np.nan)
     found = registry.evaluate(item, Whole(foreign.config, Curves(train, test, nothing, nothing)), foreign.config)
     by_name = {
-        event.name: event for event in events.described(found["intervals"], found["held"], item.parameters["events"])
+        event.name: event
+        for event in events.described(
+            found["intervals"], found["held"], item.parameters["events"], events.SERIES.values()
+        )
     }
     assert by_name["peak"].first == (curve["test_peak_epoch"],) * 2
     assert by_name["onset"].first[1] == curve["onset_80pct_drop_epoch"]

@@ -288,9 +288,10 @@ class Made:
         e = self.planned_epochs
         spike = (e // 3 + 7, e // 3 + 8)
         return [
-            Event("memorised_0.1", "train loss below 0.1", (e // 5 - 1, e // 5), spike, True),
-            Event("generalised_0.1", "test loss below 0.1", (e // 2 - 10, e // 2), (e // 2 - 10, e // 2), True),
-            Event("rebound", "test loss above 0.1 again", None, None, False),
+            Event("memorised_0.1", "train loss below 0.1", (e // 5 - 1, e // 5), spike, True, True),
+            Event("generalised_0.1", "test loss below 0.1", (e // 2 - 10, e // 2), (e // 2 - 10, e // 2), True, True),
+            Event("rebound", "test loss above 0.1 again", None, None, False, True),
+            Event("generalised_accuracy", "test accuracy at least 0.99", None, None, False, False),
         ]
 
     def grokking(self) -> Grokking:

@@ -118,7 +118,12 @@ def test_figures_of_declared_panels_carry_the_stored_numbers(run: Made, one_hot:
     np.testing.assert_array_equal(path.x, position[:, 0])
     assert (here.x[0], here.y[0]) == tuple(position[2, :2])
     names = [line.y[0] for line in drawn("events")]
-    assert names == ["train loss below 0.1", "test loss below 0.1", "test loss above 0.1 again: not reached"]
+    assert names == [
+        "train loss below 0.1",
+        "test loss below 0.1",
+        "test loss above 0.1 again: not reached",
+        "test accuracy at least 0.99: not recorded",
+    ]
     cells = drawn("baselines")[0].cells.values
     gini = run.series("analysis/sparsity/embedding_gini")[2]
     assert dict(zip(cells[0], cells[1], strict=True))["embedding gini"] == f"{gini:.4g}"

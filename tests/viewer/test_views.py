@@ -291,18 +291,18 @@ def test_the_path_of_the_weights(show: Show, made: Made) -> None:
     assert found["shares"] == pytest.approx(explained[3, [0, 2]].tolist())
 
 
-def test_events_are_intervals_or_not_reached(show: Show, made: Made) -> None:
+def test_events_are_intervals_or_not_reached_or_not_recorded(show: Show, made: Made) -> None:
     page = show()
     choose(page, "Run")
-    rows = [probe(page, "events", i) for i in range(3)]
+    rows = [probe(page, "events", i) for i in range(4)]
     assert rows[0]["text"] == "219–220 … 373–374"
     assert rows[1]["text"] == "540–550"
-    assert rows[2]["text"] == "not reached"
-    assert rows[2]["x"] is None
+    assert [row["text"] for row in rows[2:]] == ["not reached", "not recorded"]
+    assert [row["x"] for row in rows[2:]] == [None, None]
     go(page, 3)
     assert (
         page.locator(".tdw-reading").first.inner_text()
-        == "1 of 3 reached by now · not grokking (300–309 epochs between)"
+        == "1 of 4 reached by now · not grokking (300–309 epochs between)"
     )
     choose(page, "Neurons")
     first, last = (made.series(f"analysis/frequency_lottery/{name}")[0] for name in ("first_held", "last_held"))
