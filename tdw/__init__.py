@@ -26,6 +26,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from tdw.analyses.runner import analyze
+    from tdw.comparison import compare
     from tdw.config import RunConfig, configure
     from tdw.errors import TdwError
     from tdw.interchange.exporting import export_run
@@ -45,6 +46,7 @@ _WHERE = {
     "TdwError": "tdw.errors",
     "analyze": "tdw.analyses.runner",
     "branch": "tdw.replay",
+    "compare": "tdw.comparison",
     "configure": "tdw.config",
     "create": "tdw.job",
     "densify": "tdw.replay",
@@ -61,6 +63,7 @@ __all__ = [
     "TdwError",
     "analyze",
     "branch",
+    "compare",
     "configure",
     "create",
     "densify",

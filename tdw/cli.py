@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -109,6 +110,10 @@ def parser() -> Parser:
 
     sub = add("info", info_command)
     _add_file(sub, "project file")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+
+    sub = add("compare", compare_command)
+    sub.add_argument("files", nargs="+", type=Path, metavar="FILE", help="project files, two or more")
     sub.add_argument("--json", action="store_true", help="as JSON")
 
     sub = add("note", note_command)
@@ -230,6 +235,17 @@ def info_command(arguments: argparse.Namespace) -> None:
             say(*json_text(information, indent=2).split("\n"))
         else:
             say(*told.described(run, information))
+
+
+def compare_command(arguments: argparse.Namespace) -> None:
+    """Set runs side by side: settings, events, curves, weights. The first is the one that the others are held against."""
+    from tdw.comparison import compare
+
+    comparison = compare(*arguments.files)
+    if arguments.json:
+        say(*json_text(asdict(comparison), indent=2).split("\n"))
+    else:
+        say(*told.compared(comparison))
 
 
 def note_command(arguments: argparse.Namespace) -> None:

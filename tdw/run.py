@@ -83,7 +83,7 @@ class Run(Project):
         """
         found = self._events()
         names = registry.find("events").parameters["events"]
-        recorded = {name for name in _LAST_VALUES if not np.isnan(getattr(self, name)).all()}
+        recorded = {name for name in CURVES if not np.isnan(getattr(self, name)).all()}
         return event_analysis.described(found["intervals"], found["held"], names, recorded)
 
     def grokking(self) -> Grokking:
@@ -131,7 +131,7 @@ class Run(Project):
             "planned_epochs": self.planned_epochs,
             "checkpoints": self.checkpoints,
             "planned_checkpoints": len(self.planned_checkpoints),
-            **{name: _last(getattr(self, name)) for name in _LAST_VALUES},
+            **{name: _last(getattr(self, name)) for name in CURVES},
             "analyses": {name: self._described(name) for name in self.analyses()},
             "events": [event._asdict() for event in self.events()],
             "key_frequencies": None if (keys := self.keys) is None else keys._asdict(),
@@ -157,7 +157,7 @@ class Run(Project):
         }
 
 
-_LAST_VALUES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
 def _last(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:

@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdw import config
+from tdw.text import cut, visible
 
 if TYPE_CHECKING:
+    from tdw.comparison import Against, Comparison
     from tdw.run import Run
+
+
+COLUMN = 40  # characters of a column at most; `tdw compare --json` has whole texts
 
 
 def plan(settings: config.RunConfig) -> str:
@@ -171,3 +176,43 @@ def described(run: Run, information: dict[str, Any]) -> list[str]:
         lines += learnt(run)
     lines += _drifted(information["drift"])
     return [*lines, f"results: {results or 'none; `tdw analyze` makes them'}"]
+
+
+def compared(comparison: Comparison) -> list[str]:
+    """Runs side by side in columns, and what of the others is as in the first."""
+    names = [Path(path).name for path in comparison.paths]
+    if len(set(names)) < len(names):
+        names = comparison.paths
+    rows = [("", names), *comparison.different.items(), ("", [""] * len(names)), *comparison.facts.items()]
+    cells = [[visible(cut(cell, COLUMN)) for cell in (name, *texts)] for name, texts in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    same = ", ".join(f"{name} {text}" for name, text in comparison.same.items())
+    lines += ["", f"the same: {same}" if same else "no setting is the same"]
+    for name, against in zip(names[1:], comparison.against, strict=True):
+        lines += [f"{name} against {names[0]}:", *(f"  {line}" for line in _against(against))]
+    return lines
+
+
+def _against(against: Against) -> list[str]:
+    lines = []
+    for curve in against.curves:
+        said = f"{curve.name.replace('_', ' ')}: "
+        if not curve.epochs:
+            said += "no epoch is recorded in both"
+        elif curve.differs is None:
+            said += f"equal bit for bit at all {curve.epochs} epochs recorded in both"
+        else:
+            said += f"differs from epoch {curve.differs} on, at most by {curve.largest:.4g} at epoch {curve.at}"
+        lines.append(said)
+    weights = against.weights
+    if weights is None:
+        lines.append("weights: of other shapes")
+    elif weights.last is None:
+        lines.append("weights: no checkpoint is in both")
+    elif weights.differs is None:
+        lines.append(f"weights: equal bit for bit at all {weights.checkpoints} checkpoints that both have")
+    else:
+        apart = "" if weights.distance is None else f"; at epoch {weights.last} the distance is {weights.distance:.4g}"
+        lines.append(f"weights: differ from checkpoint {weights.differs} on{apart} times the norm of the first")
+    return lines
