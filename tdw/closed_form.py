@@ -102,7 +102,7 @@ def attention_scores(weights: Weights) -> Array:
     if scores is None:
         return np.zeros((0,), np.float32)
     axes = (2, 0, 1) if network_of(weights) == "two-token" else (0, 2, 1)
-    return np.ascontiguousarray(scores.transpose(axes), dtype=np.float32)
+    return np.ascontiguousarray(scores.transpose(axes))
 
 
 def attention_pattern(scores: Array) -> tuple[Array, Array]:
@@ -122,7 +122,7 @@ def patterns(weights: Weights) -> tuple[Array, Array]:
     if network == "two-token":
         with np.errstate(over="ignore"):  # exp(-t) of a score far below is infinite, and the weight 0
             to_a = 1 / (1 + np.exp(-scores))
-        always = np.ones((1, *scores.shape[1:]), np.float32)
+        always = np.ones((1, *scores.shape[1:]), scores.dtype)
         return np.concatenate([to_a, always]), np.concatenate([1 - to_a, always])
     p = weights["mlp.W_in"].shape[0] // 2
     return np.ones((1, p, p), np.float32), np.ones((1, p, p), np.float32)
@@ -186,18 +186,25 @@ def erf(x: Array) -> Array:
     return np.copysign(1 - series * np.exp(-x * x), x)
 
 
+def neuron_to_logit(weights: Weights) -> Array:
+    """What each neuron adds to each output class, (n, outputs)."""
+    if network_of(weights) == "one-hot":
+        return weights["mlp.W_out"]
+    return weights["blocks.0.mlp.W_out"] @ weights["unembed.W_U"]
+
+
 def logits(weights: Weights, neurons: Array) -> Array:
     """Logits over the output classes, (a, b, outputs), from the activations of all neurons, (a, b, n)."""
     p = neurons.shape[0]
     flat = neurons.reshape(p * p, -1)
     if network_of(weights) == "one-hot":
-        out = flat @ weights["mlp.W_out"] + weights.get("mlp.b_out", np.float32(0))
+        out = flat @ neuron_to_logit(weights) + weights.get("mlp.b_out", np.float32(0))
         return out.reshape(p, p, -1)
     unembed = weights["unembed.W_U"]
     _, moved, base = parts(weights, unembed)
     to_a, to_b = patterns(weights)
     bias = weights.get("blocks.0.mlp.b_out")
-    out = (flat @ (weights["blocks.0.mlp.W_out"] @ unembed)).reshape(p, p, -1)
+    out = (flat @ neuron_to_logit(weights)).reshape(p, p, -1)
     out += to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)
     out += (to_b.transpose(2, 1, 0) @ moved[1].transpose(1, 0, 2)).transpose(1, 0, 2)
     out += base if bias is None else base + bias @ unembed

@@ -15,6 +15,7 @@
     │   ├── NotApplicable     an analysis or an act that makes no sense for this run
     │   ├── NotImportable     a file or folder of another program that cannot become a run
     │   ├── NotRepeatable     what a run has done cannot be repeated exactly here
+    │   ├── OutOfRange        numbers of a network, or results, that float32 cannot hold
     │   └── Drift             a resumed run does not repeat what it had recorded
     ├── UnknownName           no task, analysis or panel has that name
     └── AppError              the local server cannot do what was asked
@@ -114,6 +115,10 @@ class NotImportable(ProjectError):
 
 class NotRepeatable(ProjectError):
     """What a run has done cannot be repeated exactly, or came out otherwise here."""
+
+
+class OutOfRange(ProjectError):
+    """Numbers of a network, or results measured of it, have outgrown what float32 holds."""
 
 
 class Drift(ProjectError):

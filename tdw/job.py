@@ -73,7 +73,8 @@ def train(
     allow_drift: go on even where the epoch that is measured again does not come out as it was stored; what is stored
               stays as it is, and `environments` records the difference and both environments for ever
     changes:  settings that may still change: epochs (more of them), checkpoints, device, threads
-    Raises SettingError for any other change, OpenElsewhere, Drift, CannotWrite, and what opening a file raises.
+    Raises SettingError for any other change, OpenElsewhere, Drift, OutOfRange where a loss is no number, CannotWrite, and
+    what opening a file raises.
     """
     with ProjectWriter.open(path) as project:
         config, plan = revised(project, changes)
@@ -94,6 +95,7 @@ def train(
             found = project.drift(segment)
             if found and not allow_drift:
                 raise Drift(project.path, found, place(earlier[-1]), here)
+            training.check_numbers(config, segment)
             if found:
                 drift = found if drift is None else {**drift, "epochs": drift["epochs"] + found["epochs"]}
             if found or segment.epochs.start == state.epoch:  # not before: a run that is refused stays as it was

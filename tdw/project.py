@@ -216,7 +216,9 @@ class Project:
         return [int(epoch) for epoch in self._store.checkpoint_epochs()]
 
     def weights(self, epoch: int) -> Arrays:
-        """The weights at a checkpoint, float32 arrays under TransformerLens' names. Raises CheckpointNotFound."""
+        """The weights at a checkpoint, float32 arrays under TransformerLens' names, in the order of
+        `tdw.weights.shapes`. Raises CheckpointNotFound.
+        """
         stored = self.checkpoints
         if epoch not in stored:
             raise CheckpointNotFound(self.path, epoch, stored)
@@ -226,7 +228,7 @@ class Project:
         """The weights of the index-th checkpoint. Raises Damaged."""
         found = blobs.unpack(self._store.checkpoint(index))
         self._check_weights(found, f"checkpoint {index}")
-        return found
+        return {name: found[name] for name in shapes(self.config)}  # safetensors gives them in any order
 
     def _check_weights(self, arrays: Arrays, what: str) -> None:
         if (differs := mismatch(arrays, self.config)) is not None:
@@ -383,6 +385,11 @@ class Project:
         state = blobs.unpack_state(epoch, blob)
         for part in (state.weights, state.exp_avg, state.exp_avg_sq):
             self._check_weights(part, "the state that training resumes from")
+        if wrong := [name for name, array in state.exp_avg_sq.items() if not (array >= 0).all()]:
+            raise Damaged(
+                f"{self.path}: the state that training resumes from was never AdamW's: a mean of squares of {wrong[0]} is "
+                "negative or no number. Ask for another copy of the file."
+            )
         return state
 
     def verify(self) -> list[str]:

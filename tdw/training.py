@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tdw import tasks
 from tdw.config import RunConfig
-from tdw.errors import SettingError
+from tdw.errors import OutOfRange, SettingError
 from tdw.factored import Pairs, Tables, tables
 from tdw.model import Weights
 from tdw.segment import Arrays, Segment, State
@@ -61,7 +61,7 @@ def train(
     while True:
         last = epoch == config.epochs
         rows.append([step.measure_train()])
-        evaluate = epoch in keep or last or epoch % config.evaluate_every == 0
+        evaluate = epoch in keep or _is_evaluated(config, epoch)
         rows[-1].append(step.measure_test() if evaluate else unknown)
         stopped = stop is not None and stop()
         if last or stopped or epoch in keep or time.monotonic() >= due:
@@ -74,6 +74,27 @@ def train(
             return
         step.update(epoch - optimizer_from)
         epoch += 1
+
+
+def _is_evaluated(config: RunConfig, epoch: int) -> bool:
+    return epoch == config.epochs or epoch % config.evaluate_every == 0
+
+
+def check_numbers(config: RunConfig, segment: Segment) -> None:
+    """Raise OutOfRange where a loss that was measured is no number: nothing is learnt from there on, and what is no number
+    means "not measured" in a file.
+    """
+    train = ~np.isfinite(segment.train_loss)
+    measured = [
+        (segment.keep and epoch == segment.state.epoch) or _is_evaluated(config, epoch) for epoch in segment.epochs
+    ]
+    test = ~np.isfinite(segment.test_loss) & measured
+    if wrong := np.flatnonzero(train | test).tolist():
+        side = "train" if train[wrong[0]] else "test"
+        raise OutOfRange(
+            f"the {side} loss of epoch {segment.epochs[wrong[0]]} is no number: the network's numbers have outgrown "
+            "float32. What was recorded before stays; a run with a lower --lr or --weight-decay may go on."
+        )
 
 
 class _Step:

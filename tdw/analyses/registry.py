@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tdw.analyses.view import View, Whole
 from tdw.config import RunConfig, is_prime
-from tdw.errors import UnknownName
+from tdw.errors import OutOfRange, UnknownName
 from tdw.weights import shapes
 
 Result = Mapping[str, NDArray[Any] | np.generic]
@@ -171,18 +171,26 @@ def find(name: str) -> Analysis:
 
 
 def evaluate(item: Analysis, subject: View | Whole, config: RunConfig) -> dict[str, NDArray[Any]]:
-    """Run one analysis and hold its result to what it declared: names, shapes, types, numbers that are finite."""
+    """Run one analysis and hold its result to what it declared: names, shapes, types, numbers that are finite.
+
+    Raises OutOfRange where a number is too large for the type that it was declared with.
+    """
     result = item.compute(subject, **item.parameters)
     checkpoints = len(subject.checkpoints) if isinstance(subject, Whole) else 0
     checked = {}
     for name, spec in item.arrays.items():
-        array = np.ascontiguousarray(result[name], dtype=spec.dtype).reshape(np.shape(result[name]))
+        given = np.asarray(result[name])
+        with np.errstate(over="ignore"):  # said below, in words
+            array = np.ascontiguousarray(given, dtype=spec.dtype).reshape(given.shape)
         if array.shape != spec.shape(config, checkpoints):
             raise ValueError(
                 f"{item.name}/{name} came out as {array.shape}, declared as {spec.shape(config, checkpoints)}"
             )
         wrong = np.isinf(array) if spec.gaps else ~np.isfinite(array)
         if array.dtype.kind == "f" and wrong.any():
+            if np.isfinite(given[wrong]).all():
+                most = np.abs(given[wrong]).max()
+                raise OutOfRange(f"{item.name}/{name} reaches {most:.3g}, and {array.dtype} holds no such number")
             raise ValueError(f"{item.name}/{name} holds numbers that are not finite")
         checked[name] = array
     return checked

@@ -16,9 +16,10 @@ from tdw import store
 from tdw.analyses.registry import ANALYSES, Analysis, evaluate, find
 from tdw.analyses.view import Curves, View, Whole
 from tdw.config import RunConfig
-from tdw.errors import NotApplicable
+from tdw.errors import NotApplicable, OutOfRange
 from tdw.project import Project
 from tdw.project_writer import ProjectWriter
+from tdw.segment import Arrays
 
 CHECKPOINTS_A_COMMIT = 8
 BOOKKEEPING = ("per", "computed")  # stored among the parameters of a run's analysis, and none of its own
@@ -46,7 +47,8 @@ def analyze(
     Results that are there and current are left alone, unless `force`. What an analysis is computed from is computed
     first; what makes no sense for this run is left out, or refused where it was named. Memory does not grow with the
     number of checkpoints; what is stored stays when this is interrupted. Returns the names of the analyses that were
-    computed. Raises UnknownName, NotApplicable, OpenElsewhere and what opening a file raises.
+    computed. Raises UnknownName, NotApplicable, OpenElsewhere and what opening a file raises; and OutOfRange, after all
+    else is stored, where results are larger than what they are stored in, or weights are no numbers.
     """
     named = [find(name) for name in ([only] if isinstance(only, str) else only or ())]
     with ProjectWriter.open(path) as project:
@@ -55,12 +57,20 @@ def analyze(
                 raise NotApplicable(project.path, item.name, why)
         wanted = with_sources(named) if named else [item for item in ordered() if not unfit(item, project)]
         done: list[str] = []
+        beyond: dict[str, str] = {}
         for per in ("checkpoint", "run"):
             group = [item for item in wanted if item.per == per]
             due = [item for item in group if (force and (item in named or not named)) or not is_current(item, project)]
+            due = (
+                [item for item in due if all(is_current(find(name), project) for name in item.sources)]
+                if beyond
+                else due
+            )
             if due:
-                _compute(project, due, force=force, progress=progress)
-            done += [item.name for item in due]
+                beyond |= _compute(project, due, force=force, progress=progress)
+            done += [item.name for item in due if item.name not in beyond]
+        if beyond:
+            raise OutOfRange(f"{project.path}: {'; '.join(dict.fromkeys(beyond.values()))}. All else is stored.")
         return done
 
 
@@ -116,7 +126,7 @@ def final_key(project: Project) -> NDArray[np.uint8]:
     stored = project.analyses().get(item.name)
     if stored is not None and _same(item, stored) and stored.rows == last:
         return project.series(f"analysis/{item.name}/key", last - 1, last)[0]
-    return evaluate(item, View(project.config, project.weights_at(last - 1)), project.config)["key"]
+    return evaluate(item, View(project.config, _weights(project, last - 1)), project.config)["key"]
 
 
 def is_stale(item: Analysis, stored: store.StoredAnalysis) -> bool:
@@ -158,16 +168,49 @@ def whole(project: Project) -> Whole:
         Curves(project.train_loss, project.test_loss, project.train_accuracy, project.test_accuracy),
         project.checkpoints,
         lambda name: project.series(f"analysis/{name}"),
-        project.weights_at,
+        lambda index: _weights(project, index),
     )
+
+
+def _weights(project: Project, index: int) -> Arrays:
+    """The weights of the index-th checkpoint. Raises OutOfRange where one of them is no number."""
+    found = project.weights_at(index)
+    if wrong := [name for name, array in found.items() if not np.isfinite(array).all()]:
+        raise OutOfRange(
+            f"at epoch {project.checkpoints[index]} {wrong[0]} holds what is no number, so nothing can be measured there"
+        )
+    return found
 
 
 def _compute(
     project: ProjectWriter, due: list[Analysis], *, force: bool, progress: Callable[[Progress], None] | None
-) -> None:
-    started = time.monotonic()
+) -> dict[str, str]:
+    """Compute and store these. Returns what could not be measured or stored, by name, with the reason in words."""
+    beyond: dict[str, str] = {}
+    keys = None
+    if any(item.final_keys for item in due):
+        try:
+            keys = final_key(project)
+        except OutOfRange as error:
+            beyond |= {item.name: str(error) for item in due if item.final_keys}
+    of_the_run: dict[str, dict[str, NDArray[Any]]] = {}
+    for item in due:
+        if item.per == "run":
+            try:
+                of_the_run[item.name] = evaluate(item, whole(project), project.config)
+            except OutOfRange as error:
+                beyond[item.name] = str(error)
+    due = [item for item in due if item.name not in beyond]
+    _make_room(project, due, keys, force=force)
+    for name, result in of_the_run.items():
+        project.append_rows({name: {array: values[None] for array, values in result.items()}})
+    of_checkpoints = [item for item in due if item.per == "checkpoint"]
+    return beyond | (_compute_checkpoints(project, of_checkpoints, keys, progress) if of_checkpoints else {})
+
+
+def _make_room(project: ProjectWriter, due: list[Analysis], keys: NDArray[np.uint8] | None, *, force: bool) -> None:
+    """Room in the file for all rows of these, without those that must be computed anew."""
     stored = project.analyses()
-    keys = final_key(project) if any(item.final_keys for item in due) else None
     # A plan equal to the stored one keeps its rows, so what must be computed anew is removed in the same change.
     old = {
         item.name
@@ -188,23 +231,33 @@ def _compute(
     if missing:
         project.plan_analyses(missing, remove=sorted(old))
 
-    for item in due:
-        if item.per == "run":
-            result = evaluate(item, whole(project), project.config)
-            project.append_rows({item.name: {name: array[None] for name, array in result.items()}})
 
-    of_checkpoints = [item for item in due if item.per == "checkpoint"]
+def _compute_checkpoints(
+    project: ProjectWriter,
+    due: list[Analysis],
+    keys: NDArray[np.uint8] | None,
+    progress: Callable[[Progress], None] | None,
+) -> dict[str, str]:
+    """The rows that are missing, each checkpoint's at once. Where one cannot be had, those of that analysis end there."""
+    started = time.monotonic()
     names = tuple(item.name for item in due)
     epochs = project.checkpoints
     settings, split = project.config, project.known_split
+    beyond: dict[str, str] = {}
     waiting: dict[str, dict[str, list[np.ndarray[Any, Any]]]] = {}
-    rows = {item.name: project.analyses()[item.name].rows for item in of_checkpoints}
-    for index in range(min(rows.values(), default=len(epochs)), len(epochs)):
-        view = View(settings, project.weights_at(index), split, keys)
-        for item in of_checkpoints:
-            if rows[item.name] <= index:
+    rows = {item.name: project.analyses()[item.name].rows for item in due}
+    for index in range(min(rows.values()), len(epochs)):
+        try:
+            view = View(settings, _weights(project, index), split, keys)
+        except OutOfRange as error:
+            beyond |= {name: str(error) for name in names if name not in beyond}
+        for item in due:
+            if rows[item.name] <= index and item.name not in beyond:
                 try:
                     result = evaluate(item, view, settings)
+                except OutOfRange as error:
+                    beyond[item.name] = f"at epoch {epochs[index]} {error}"
+                    continue
                 except Exception as error:
                     error.add_note(f"while computing {item.name} at epoch {epochs[index]} of {project.path}")
                     raise
@@ -219,3 +272,4 @@ def _compute(
             waiting = {}
             if progress:
                 progress(Progress(names, done, len(epochs), time.monotonic() - started))
+    return beyond

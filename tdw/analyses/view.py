@@ -25,6 +25,8 @@ from tdw.weights import network_of
 # same mean, or less than this in absolute terms. It then has no frequency.
 DEAD_VARIANCE = 1e-12
 DEAD_VARIANCE_OF_MEAN_SQUARE = 1e-10
+# Beyond this, and below one divided by it, squares and their sums leave what float32 holds.
+MODERATE = 2.0**50
 ROUNDING = 1e-6  # logits that differ by less than this of their size are equal but for rounding
 
 
@@ -82,6 +84,17 @@ class View:
         self.split = split
         self.final_key = final_key
 
+    def held(self, compute: Callable[[closed_form.Weights], NDArray[Any]]) -> NDArray[Any]:
+        """What `compute` makes of the weights: as they are, in float32; in float64 where the result is so large or small
+        (a run whose learning rate was too high, say) that float32 could not hold its squares.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = compute(self.weights)
+        peak = max(found.max(), -found.min())
+        if peak == 0 or 1 / MODERATE <= peak <= MODERATE:  # neither holds where there is a NaN
+            return found
+        return compute({name: array.astype(np.float64) for name, array in self.weights.items()})
+
     @cached_property
     def elements(self) -> NDArray[np.int64]:
         """The operands in the order of the task's group, (order,)."""
@@ -114,26 +127,23 @@ class View:
         return self.in_order(rows, 1)
 
     @cached_property
-    def neuron_to_logit(self) -> NDArray[np.float32]:
+    def neuron_to_logit(self) -> NDArray[np.floating]:
         """W_L, what each neuron adds to each answer, answers in the order of the group, (order, neuron)."""
-        if network_of(self.weights) == "one-hot":
-            matrix = self.weights["mlp.W_out"]
-        else:
-            matrix = self.weights["blocks.0.mlp.W_out"] @ self.weights["unembed.W_U"]
-        return self.in_order(matrix[:, : self.config.p].T, 1)
+        return self.in_order(self.held(closed_form.neuron_to_logit)[:, : self.config.p].T, 1)
 
     @cached_property
-    def activations(self) -> NDArray[np.float32]:
+    def activations(self) -> NDArray[np.floating]:
         """Every neuron on every pair after its activation function, (a, b, neuron), in natural order."""
-        return closed_form.activations(self.weights, self.config.activation)
+        return self.held(lambda weights: closed_form.activations(weights, self.config.activation))
 
     @cached_property
-    def logits(self) -> NDArray[np.float32]:
+    def logits(self) -> NDArray[np.floating]:
         """Logits over the p answers, without the class '=', (a, b, c), in natural order."""
-        return np.ascontiguousarray(closed_form.logits(self.weights, self.activations)[:, :, : self.config.p])
+        found = self.held(lambda weights: closed_form.logits(weights, self.activations))
+        return np.ascontiguousarray(found[:, :, : self.config.p])
 
     @cached_property
-    def logit_grid(self) -> NDArray[np.float32]:
+    def logit_grid(self) -> NDArray[np.floating]:
         """The logits in the order of the group, (order, order, order)."""
         return np.ascontiguousarray(self.in_order(self.logits, 3))
 
@@ -165,12 +175,12 @@ class View:
         return norms, fourier.frequency_norms(norms)
 
     @cached_property
-    def spectrum(self) -> NDArray[np.float32]:
+    def spectrum(self) -> NDArray[np.floating]:
         """(F ⊗ F) L: the logit of each answer in products of Fourier components of a and of b, (component, component,
         c), everything in the order of the group.
         """
         order = self.config.order
-        turn = fourier.basis(order).astype(np.float32)
+        turn = fourier.basis(order).astype(self.logit_grid.dtype)
         half = (turn @ self.logit_grid.reshape(order, -1)).reshape(order, order, order)
         return turn @ half
 
@@ -233,13 +243,14 @@ class View:
         return np.zeros(self.config.frequencies) if alike else self.template_coefficients / norm
 
     @cached_property
-    def attention(self) -> NDArray[np.float32]:
+    def attention(self) -> NDArray[np.floating]:
         """How much the last token of each pair attends to each token, (token, head, a, b)."""
-        heads = self.config.heads
-        to_a, to_b = (side[:heads] for side in closed_form.patterns(self.weights))
-        if network_of(self.weights) == "two-token":
-            return np.stack([to_a, to_b])
-        return np.stack([to_a, to_b, 1 - to_a - to_b])
+
+        def of(weights: closed_form.Weights) -> NDArray[Any]:
+            to_a, to_b = (side[: self.config.heads] for side in closed_form.patterns(weights))
+            return np.stack([to_a, to_b] if network_of(weights) == "two-token" else [to_a, to_b, 1 - to_a - to_b])
+
+        return self.held(of)
 
     @cached_property
     def mean(self) -> NDArray[np.float64]:
@@ -247,17 +258,17 @@ class View:
         return self.activations.mean(axis=(0, 1), dtype=np.float64)
 
     @cached_property
-    def centred(self) -> NDArray[np.float32]:
+    def centred(self) -> NDArray[np.floating]:
         """Activations less their mean, (a, b, neuron)."""
-        return self.activations - self.mean.astype(np.float32)
+        return self.activations - self.mean.astype(self.activations.dtype)
 
     @cached_property
-    def centred_grid(self) -> NDArray[np.float32]:
+    def centred_grid(self) -> NDArray[np.floating]:
         """Activations in the order of the group, less their mean there, (order, order, neuron)."""
         if self.config.task != "multiply":
             return self.centred
         grid = self.in_order(self.activations, 2)
-        return grid - grid.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+        return grid - grid.mean(axis=(0, 1), dtype=np.float64).astype(grid.dtype)
 
     @cached_property
     def variance(self) -> NDArray[np.float64]:

@@ -49,7 +49,8 @@ def weights(epoch: int, **other: Any) -> dict[str, np.ndarray]:
 
 
 def state(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {prefix + name: array for prefix in ("", "exp_avg.", "exp_avg_sq.") for name, array in arrays.items()}
+    moments = {f"exp_avg.{name}": array for name, array in arrays.items()}
+    return arrays | moments | {f"exp_avg_sq.{name}": array**2 for name, array in arrays.items()}
 
 
 class Sent:
@@ -313,3 +314,17 @@ def test_a_first_opening_is_said_once_on_the_command_line(sent):
     )
     assert second.stderr == ""
     assert second.stdout == first.stdout
+
+
+def test_training_goes_on_from_no_state_that_adamw_never_leaves(sent):
+    made = Sent()
+
+    def resumes(epoch: int) -> dict[str, np.ndarray]:
+        found = state(weights(epoch))
+        found["exp_avg_sq.unembed.W_U"] = -found["exp_avg_sq.unembed.W_U"]
+        return found
+
+    made.resumes = resumes
+    path = sent(made)
+    with pytest.raises(Damaged, match=r"was never AdamW's: a mean of squares of unembed\.W_U is negative"):
+        tdw.train(path, epochs=20, allow_drift=True)

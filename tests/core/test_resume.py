@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ import torch
 
 import tdw
 from tdw import cli, store, training
-from tdw.errors import Damaged, Drift
+from tdw.errors import Damaged, Drift, OutOfRange
 from tdw.project_writer import ProjectWriter
 from tdw.store import LOSSES
 
@@ -252,19 +253,37 @@ def test_all_epochs_that_are_computed_again_are_compared(stopped, tiny_run):
         assert run.checkpoints == list(range(0, 41, 5))
 
 
-def test_a_loss_that_is_no_number_is_a_difference_unless_it_was_none_before(stopped, tiny, altered, tmp_path):
+def test_a_loss_that_is_no_number_is_a_difference(stopped, altered):
     altered(float("nan"))
     with pytest.raises(Drift, match=r"losses/train at epoch 10 was stored as [\d.]+, and recomputed as no number in"):
         tdw.train(stopped)
-    tdw.train(stopped, allow_drift=True)
-    with tdw.open(stopped) as run:
-        assert run.environments[-1]["drift"]["recomputed"] is None
+    before = stopped.read_bytes()
+    with pytest.raises(OutOfRange, match="the train loss of epoch 10 is no number"):
+        tdw.train(stopped, allow_drift=True)  # nothing can be learnt from there on
+    assert stopped.read_bytes() == before
     altered(1)
+    with store.open_writer(stopped) as writer:  # as if epochs 11 and 12 had been recorded before, without a loss
+        writer.append(losses={name: np.full(2, np.nan) for name in LOSSES})
+    with pytest.raises(Drift, match=r"losses/train at epoch 11 was stored as no number, and recomputed as [\d.]+"):
+        tdw.train(stopped)
+
+
+def test_training_that_leaves_float32_ends_with_what_was_recorded_before(tiny, tmp_path, capsys):
     path = tmp_path / "diverged.tdw"
     tdw.create(path, replace(tiny, lr=9.9, weight_decay=1000.0))
-    train_until(path, 30)
-    assert np.isnan(contents(path)[0]["train_loss"][30])
-    assert tdw.train(path) is True
+    assert cli.main(["train", str(path)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        r"tdw: the train loss of epoch \d+ is no number: .* a lower --lr or --weight-decay may go on\.", said
+    )
+    epoch = int(re.search(r"epoch (\d+)", said)[1])
+    with tdw.open(path) as run:
+        assert 0 < len(run.epochs) <= epoch
+        assert np.isfinite(run.train_loss).all()
+        assert run.checkpoints == list(range(0, len(run.epochs), 5))
+        assert run.verify() == []
+    assert cli.main(["train", str(path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == said
 
 
 def test_settings_that_do_not_say_where_are_refused(stopped):

@@ -39,6 +39,7 @@ FLOW = [
     {"viewer"},
     {"app"},
     {"progress", "told"},
+    {"comparison"},
     {"cli"},
     {"__main__"},
 ]
