@@ -18,8 +18,15 @@
     return v.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
   };
 
+  /** With a power of ten, so many digits, and no zero at their end: 1.72e6. */
+  const scientific = (v, digits) =>
+    v === 0 ? "0" : Number(v.toPrecision(digits)).toExponential().replace("e+", "e").replace(/^-/, "−");
+
   /** Three digits, without zeros at the end; fewer where they would be many places behind the point. */
-  T.brief = (v) => (v !== 0 && Math.abs(v) < 1e-3 ? T.short(v) : String(Number(v.toPrecision(3))));
+  T.brief = (v) => {
+    const size = Math.abs(v);
+    return size >= 1e5 ? scientific(v, 3) : v !== 0 && size < 1e-3 ? T.short(v) : String(Number(v.toPrecision(3)));
+  };
 
   /** All the digits a float32 has, for tooltips. */
   T.exact = (v) => {
@@ -57,7 +64,9 @@
     const values = [];
     for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) values.push(i * step);
     const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-    const text = values.map((v) => (Math.abs(v) >= 1000 ? T.integer(v) : v.toFixed(digits)));
+    const size = Math.max(Math.abs(low), Math.abs(high));
+    const short = digits <= 4 && size < 1e5; // what is longer finds no room beside the axis
+    const text = values.map((v) => (whole || short ? (Math.abs(v) >= 1000 ? T.integer(v) : v.toFixed(digits)) : scientific(v, 9)));
     return { values, text };
   };
 

@@ -170,6 +170,25 @@ def test_a_view_chosen_while_the_server_is_lost_is_filled_when_it_is_back(page: 
         again.close()
 
 
+@pytest.mark.parametrize("factor", [1e6, 1e-7, 1e25], ids="{:g}".format)
+def test_numbers_of_any_size_find_room_beside_their_axis(show: Show, made: Made, factor: float) -> None:
+    made._arrays["analysis/unembedding_frequencies/norms"] = (
+        made.series("analysis/unembedding_frequencies/norms") * factor
+    )
+    page = show()
+    choose(page, "Frequencies")
+    card = page.locator(".tdw-card").nth(1)
+    assert "Unembedding frequencies" in card.inner_text()
+    left = card.bounding_box()["x"]
+    ticks = [tick for tick in card.locator(".ytick text").all() if tick.text_content() != "0"]
+    assert len(ticks) >= 2
+    values = [float(tick.text_content()) for tick in ticks]
+    most = float(made.series("analysis/unembedding_frequencies/norms")[-1].max())
+    assert most / 10 < max(values) <= 2 * most
+    assert len(set(values)) == len(values)
+    assert min(tick.bounding_box()["x"] for tick in ticks) > left
+
+
 # ---- a run that grows ------------------------------------------------------------------------------------------
 
 
