@@ -157,7 +157,7 @@ class UnknownName(TdwError):
     def __init__(self, what: str, given: str, known: Iterable[str]):
         known = list(known)
         close = difflib.get_close_matches(given, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}."
         super().__init__(f"no {what} is named {cut(given)!r}: {hint}")
 
 

@@ -68,14 +68,16 @@ class Run(Project):
                     return f"its results of {name} are of other epochs than its checkpoints"
         return None
 
-    def figure(self, name: str, epoch: int | None = None) -> Figure:
+    def figure(self, name: str, epoch: int | None = None, **picks: str) -> Figure:
         """A panel as a Plotly figure with the viewer's own numbers, at a checkpoint (default: the last).
 
+        picks: choices in the panel's menus, as in `figure("restricted_loss", rule="clusters", side="train")`; "view" is
+            which of several views, "compare" what stands side by side. A wrong one is refused with those there are.
         Raises UnknownName, CheckpointNotFound or AnalysisNotFound.
         """
         from tdw import panels
 
-        return panels.figure(self, name, epoch)
+        return panels.figure(self, name, epoch, **picks)
 
     def events(self) -> list[Event]:
         """When the run memorised and generalised, as intervals. Stored ones where they are current, else from the

@@ -93,7 +93,7 @@ def check_numbers(config: RunConfig, segment: Segment) -> None:
         side = "train" if train[wrong[0]] else "test"
         raise OutOfRange(
             f"the {side} loss of epoch {segment.epochs[wrong[0]]} is no number: the network's numbers have outgrown "
-            "float32. What was recorded before stays; a run with a lower --lr or --weight-decay may go on."
+            "float32. What was recorded before stays; begin a run with a lower --lr or --weight-decay."
         )
 
 

@@ -1,6 +1,6 @@
 """Panels that are declared by a description, as plain Plotly figures: one function a kind, with the viewer's own numbers.
 
-What the viewer's menus offer is as it first stands there.
+What the viewer's menus offer is as it stands first in the description, see `parts.chosen`.
 """
 
 from __future__ import annotations

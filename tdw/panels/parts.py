@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tdw.errors import TdwError, UnknownName
 from tdw.text import cut
 
 if TYPE_CHECKING:
@@ -114,6 +115,54 @@ def arrays(*found: Any) -> list[str]:
 def described(**spec: Any) -> dict[str, Any]:
     """A description with all the arrays it names."""
     return {**spec, "arrays": arrays(spec)}
+
+
+def chosen(spec: Mapping[str, Any], picks: Mapping[str, str]) -> dict[str, Any]:
+    """A description after these choices in its menus, each by the name of the choice and that of the option; "view" is
+    which of several views or quantities, "compare" what stands side by side ("none" for nothing). What is chosen is no
+    longer compared. Raises UnknownName.
+    """
+    found = dict(spec)
+    menus, compared = spec.get("choices", {}), spec.get("compare", [])
+    shown = "views" if "views" in spec else "quantities"
+    titles = [view["title"] for view in spec.get(shown, ())]
+    known = [*menus, *(["view"] if len(titles) > 1 else []), *(["compare"] if compared else [])]
+    for name in picks:
+        if name not in known:
+            raise UnknownName("choice of this panel", name, known)
+
+    def place(name: str, *names: list[str]) -> int:
+        for options in names:
+            if picks[name] in options:
+                return options.index(picks[name])
+        raise UnknownName(f"option of {name!r}", picks[name], names[0])
+
+    found["choices"] = {
+        name: {**menu, "chosen": place(name, menu["options"], menu.get("brief", []))} if name in picks else menu
+        for name, menu in menus.items()
+    }
+    if "view" in picks:
+        first = spec[shown][place("view", titles)]
+        found[shown] = [first, *(view for view in spec[shown] if view is not first)]
+    if "compare" in picks:
+        found["compare"] = [*compared, None][place("compare", [*compared, "none"]) :][:1]
+        if picks["compare"] in picks:
+            raise TdwError(f"{picks['compare']} is chosen and compared at once: leave out one of both.")
+    elif compared and compared[0] in picks:
+        found["compare"] = []
+    return found
+
+
+def said(spec: Mapping[str, Any]) -> list[str]:
+    """What is chosen where it matters for what is drawn, as the card says it."""
+    drawn = [*spec.get("views", ())[:1], *(line for q in spec.get("quantities", ())[:1] for line in q["lines"])]
+    used = {axis for one in drawn for axis in one.get("axes", ())} if drawn else set(spec.get("choices", ()))
+    beside = (spec.get("compare") or [None])[0]
+    return [
+        f"{menu.get('word', '')}{menu.get('brief', menu['options'])[menu['chosen']]}"
+        for name, menu in spec.get("choices", {}).items()
+        if name in used and name != beside
+    ]
 
 
 def expanded(line: Line, spec: Mapping[str, Any]) -> list[Line]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ UNKNOWN_SPLIT = "Nobody knows which pairs this run was trained on."
 class Panel:
     """One panel. `kind` is the part of the viewer that draws it (curve, bars, grid, …); `analysis` the one whose
     checkpoints it covers, without which it has nothing to show if `required`. `spec(project)` adds what the kind needs
-    to know, among it `arrays`: every array it reads. `figure(project, epoch)` is the panel on its own.
+    to know, among it `arrays`: every array it reads. `figure(project, epoch, picks)` is the panel on its own, after the
+    choices `picks` in its menus.
 
     group: the view it stands in · place: there, from 1 · weights: whether it shows what was measured of checkpoints
     split: whether it makes sense only where the train pairs are known
@@ -43,7 +44,7 @@ class Panel:
     weights: bool
     split: bool
     spec: Callable[[Project], Spec]
-    figure: Callable[[Project, int], go.Figure]
+    figure: Callable[[Project, int, Mapping[str, str]], go.Figure]
 
 
 PANELS: dict[str, Panel] = {}
@@ -65,7 +66,12 @@ def panel(
     """Register the decorated function, which draws the figure, under its own name."""
 
     def register(draw: Figure) -> Figure:
-        _add(Panel(group, place, draw.__name__, title, kind, analysis, required, weights, False, spec, draw), draw)
+        def figure(project: Project, epoch: int, picks: Mapping[str, str]) -> go.Figure:
+            for name in picks:
+                raise UnknownName("choice of this panel", name, ())
+            return draw(project, epoch)
+
+        _add(Panel(group, place, draw.__name__, title, kind, analysis, required, weights, False, spec, figure), draw)
         return draw
 
     return register
@@ -85,10 +91,13 @@ def declared(
     """Register the decorated function, which describes a panel, under its own name; its kind draws the figure."""
 
     def register(spec: Describe) -> Describe:
-        def draw(project: Project, epoch: int) -> go.Figure:
-            from tdw.panels import figures
+        def draw(project: Project, epoch: int, picks: Mapping[str, str]) -> go.Figure:
+            from tdw.panels import figures, look, parts
 
-            return figures.DRAW[kind](project, spec(project), title, epoch)
+            found = parts.chosen(spec(project), picks)
+            heading = found["views"][0].get("heading", title) if "views" in found else title
+            said = look.literal(" · ".join(parts.said(found)))
+            return figures.DRAW[kind](project, found, f"{heading} ({said})" if said else heading, epoch)
 
         _add(Panel(group, place, spec.__name__, title, kind, analysis, required, weights, split, spec, draw), spec)
         return spec
@@ -167,9 +176,10 @@ def _misfits(project: Project) -> set[str]:
     return found
 
 
-def figure(project: Project, name: str, epoch: int | None = None) -> go.Figure:
+def figure(project: Project, name: str, epoch: int | None = None, **picks: str) -> go.Figure:
     """A panel at a checkpoint (the last one for None) as a Plotly figure, from the arrays the viewer draws.
 
+    picks: choices in the panel's menus, such as rule="clusters", see `parts.chosen`
     Raises UnknownName, CheckpointNotFound, and AnalysisNotFound or ProjectError where it is not analysed.
     """
     item = find(name)
@@ -180,7 +190,7 @@ def figure(project: Project, name: str, epoch: int | None = None) -> go.Figure:
         raise CheckpointNotFound(project.path, epoch, stored)
     if why := unfit(project, item):
         raise NotApplicable(project.path, item.name, why)
-    return item.figure(project, epoch)
+    return item.figure(project, epoch, picks)
 
 
 def state(project: Project, item: Panel) -> dict[str, str]:

@@ -274,7 +274,7 @@ def test_training_that_leaves_float32_ends_with_what_was_recorded_before(tiny, t
     assert cli.main(["train", str(path)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(
-        r"tdw: the train loss of epoch \d+ is no number: .* a lower --lr or --weight-decay may go on\.", said
+        r"tdw: the train loss of epoch \d+ is no number: .* begin a run with a lower --lr or --weight-decay\.", said
     )
     epoch = int(re.search(r"epoch (\d+)", said)[1])
     with tdw.open(path) as run:

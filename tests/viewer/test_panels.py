@@ -13,7 +13,7 @@ import pytest
 
 from tdw import panels
 from tdw.analyses import ANALYSES
-from tdw.errors import CheckpointNotFound, NotApplicable, ProjectError, UnknownName
+from tdw.errors import CheckpointNotFound, NotApplicable, ProjectError, TdwError, UnknownName
 from tdw.panels.registry import GROUPS
 from tdw.viewer import page
 
@@ -78,6 +78,67 @@ def test_figures_carry_the_stored_numbers(run: Made) -> None:
     neurons = panels.figure(run, "neuron_activations", 300)  # type: ignore[arg-type]
     shown = [int(title.text.split()[1]) for title in neurons.layout.annotations]
     np.testing.assert_allclose(neurons.data[0].z, run.neuron_map(300, shown[0]))
+
+
+def test_figures_of_what_is_chosen_in_the_menus(run: Made) -> None:
+    def drawn(name: str, **picks: str) -> Any:
+        return panels.figure(run, name, 200, **picks)  # type: ignore[arg-type]
+
+    loss = run.series("analysis/restricted_loss/loss")  # keys, rule, variant, side
+    by_clusters = drawn("restricted_loss", rule="clusters", side="train", keys="keys of each")
+    for i, line in enumerate(by_clusters.data):
+        np.testing.assert_array_equal(line.y, loss[:, 1, 2, i, 1])
+    assert "(by clusters · keys of each · train)" in by_clusters.layout.title.text
+    (alone,) = drawn("restricted_loss", variant="block_3x3").data
+    np.testing.assert_array_equal(alone.y, loss[:, 0, 0, 2, 2])
+    rules = drawn("restricted_loss", compare="rule", variant="block_2x2", side="test pairs").data
+    assert [line.name for line in rules] == ["logit_cosine", "neuron_map", "clusters", "embedding"]
+    for i, line in enumerate(rules):
+        np.testing.assert_array_equal(line.y, loss[:, 0, i, 1, 2])
+    assert len(drawn("restricted_loss", compare="none").data) == 1
+    heads = drawn("attention_frequency_history", view="Variance of attention of each head", token="=")
+    np.testing.assert_array_equal(heads.data[0].z, run.series("analysis/attention/variance")[:, :, 2].T)
+    assert "Variance of attention over training (on =)" in heads.layout.title.text
+    path = drawn("weight_trajectory", plane="2 and 3").data[0]
+    position = run.series("analysis/weight_trajectory/position")[0, 0]
+    np.testing.assert_array_equal(path.y, position[:, 2])
+
+
+def test_whatever_a_menu_offers_can_be_drawn(run: Made, one_hot: Made) -> None:
+    drawn = set()
+    for made in (run, one_hot):
+        for spec in panels.describe(made):  # type: ignore[arg-type]
+            if spec["state"]["status"] != "ready" or spec["group"] == "Overview":  # those have a figure of their own
+                continue
+            views = spec.get("views", spec.get("quantities", []))
+            found = [{name: option} for name, menu in spec.get("choices", {}).items() for option in menu["options"]]
+            found += [{"view": view["title"]} for view in views if len(views) > 1 and "array" in view]
+            for picks in found:
+                panels.figure(made, spec["name"], 200, **picks)  # type: ignore[arg-type]
+                drawn.add((spec["name"], *picks))
+    assert {("restricted_loss", "rule"), ("weight_trajectory", "group"), ("attention", "view")} < drawn
+    assert len(drawn) > 15
+
+
+def test_what_no_menu_offers_is_refused_with_what_it_does(run: Made) -> None:
+    for name, picks, sentence in (
+        ("loss", {"rule": "clusters"}, "no choice of this panel is named 'rule': there are none"),
+        ("restricted_loss", {"rul": "clusters"}, "no choice of this panel is named 'rul': did you mean 'rule'"),
+        (
+            "restricted_loss",
+            {"rule": "best"},
+            "no option of 'rule' is named 'best': there are logit_cosine, neuron_map",
+        ),
+        (
+            "restricted_loss",
+            {"compare": "token"},
+            "no option of 'compare' is named 'token': there are variant, rule, keys",
+        ),
+        ("restricted_loss", {"compare": "rule", "rule": "clusters"}, "rule is chosen and compared at once"),
+        ("attention", {"view": "x"}, "no option of 'view' is named 'x': there are Mean, Variance"),
+    ):
+        with pytest.raises(TdwError, match=sentence):
+            panels.figure(run, name, 200, **picks)  # type: ignore[arg-type]
 
 
 def test_figures_of_declared_panels_carry_the_stored_numbers(run: Made, one_hot: Made) -> None:

@@ -146,6 +146,8 @@ def test_names_from_a_file_are_shown_as_text(show: Show, made: Made) -> None:
     assert page.locator(".tdw-viewer img, .tdw-viewer a").count() == 0
     heat = panels.figure(made, "key_frequencies", 1100).data[0]  # type: ignore[arg-type]
     assert heat.y[3] == "&lt;a href='https://x.org'&gt;b&lt;/a&gt;"
+    title = panels.figure(made, "restricted_loss", 1100, rule=evil[0]).layout.title.text  # type: ignore[arg-type]
+    assert "(by &lt;img src=x onerror=alert(1)&gt; · " in title
     found["key_frequencies"].parameters["rules"] = ["same"] * 4
     spec = next(spec for spec in panels.describe(made) if spec["name"] == "key_frequencies")  # type: ignore[arg-type]
     assert spec["choices"]["rule"]["options"][0] == "logit_cosine", "names that tell nothing apart are not used"
