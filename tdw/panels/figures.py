@@ -119,7 +119,11 @@ def grid(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
         table = project.series(view["array"])[:, *index].T
         x: list[Any] = project.series(f"analysis/{view['array'].split('/')[1]}/epoch").tolist()
     else:
-        table = row_of(project, view["array"], epoch)[index]
+        row = row_of(project, view["array"], epoch)
+        if view.get("bits"):
+            sides = [len(named(view[axis], project)) for axis in "yx"]
+            row = np.unpackbits(row, count=sides[0] * sides[1]).reshape(sides)
+        table = row[index]
         if view["axes"].index("x") < view["axes"].index("y"):
             table = table.T
         x = named(view["x"], project)

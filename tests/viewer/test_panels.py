@@ -99,6 +99,8 @@ def test_figures_of_what_is_chosen_in_the_menus(run: Made) -> None:
     heads = drawn("attention_frequency_history", view="Variance of attention of each head", token="=")
     np.testing.assert_array_equal(heads.data[0].z, run.series("analysis/attention/variance")[:, :, 2].T)
     assert "Variance of attention over training (on =)" in heads.layout.title.text
+    right = np.unpackbits(run.series("analysis/accuracy/correct")[2])[:49].reshape(7, 7)
+    np.testing.assert_array_equal(drawn("pair_graduation", view="Right at this checkpoint").data[0].z, right)
     path = drawn("weight_trajectory", plane="2 and 3").data[0]
     position = run.series("analysis/weight_trajectory/position")[0, 0]
     np.testing.assert_array_equal(path.y, position[:, 2])
