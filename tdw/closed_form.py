@@ -181,9 +181,10 @@ def activate(pre: Array, activation: str) -> Array:
 
 def erf(x: Array) -> Array:
     """The error function, within 1.5e-7: formula 7.1.26 of Abramowitz and Stegun, which the viewer uses too."""
-    t = 1 / (1 + 0.3275911 * np.abs(x))
+    size = np.minimum(np.abs(x), 9)  # from 6 on it is 1, and the squares of large numbers leave float32
+    t = 1 / (1 + 0.3275911 * size)
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    return np.copysign(1 - series * np.exp(-x * x), x)
+    return np.copysign(1 - series * np.exp(-size * size), x)
 
 
 def neuron_to_logit(weights: Weights) -> Array:

@@ -1,5 +1,6 @@
 """Numbers at the ends of what float32 holds: measured as they are where they can be, and said where they cannot."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from planted import measure, random_split
 
 import tdw
-from tdw import cli, model, training
+from tdw import cli, closed_form, model, training
 from tdw.analyses import find, registry
 from tdw.analyses.registry import ArraySpec
 from tdw.analyses.view import View
@@ -199,3 +200,11 @@ def test_what_was_recorded_before_a_loss_was_no_number_stays(tiny_run, monkeypat
         assert run.verify() == []
     monkeypatch.undo()
     assert tdw.train(tiny_run)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_error_function_takes_numbers_of_any_size():
+    x = np.array([0, 1e-30, 0.3, 1, 3, 5.99, 6.01, 9, 20, 1e30, np.inf], dtype=np.float32)
+    expected = [math.erf(number) for number in x]
+    np.testing.assert_allclose(closed_form.erf(x), expected, atol=2e-7)
+    np.testing.assert_allclose(closed_form.erf(-x), -np.array(expected), atol=2e-7)
