@@ -128,11 +128,7 @@ def densify(
         part.unlink(missing_ok=True)
         try:
             again = replayed(project, proof, split, wanted, progress, stop, since=wanted[0])
-            added = (
-                (at.state.epoch, blobs.pack(at.state.weights, at.state.epoch))
-                for at in again
-                if at.state.epoch in wanted
-            )
+            added = (segment for segment in again if segment.state.epoch in wanted)
             _write(part, described, project, split, project.resume_state(), past=recorded, added=added)
             project.give_way(part)
         finally:
@@ -303,9 +299,11 @@ def _write(
     state: State,
     *,
     past: int,
-    added: Iterable[tuple[int, bytes]] = (),
+    added: Iterable[Segment] = (),
 ) -> None:
-    """A new file with the past of another one up to an epoch, and `added` checkpoints between its own, in order."""
+    """A new file with the past of another one up to an epoch, and between its own checkpoints those at which the `added`
+    segments end, with the test loss that belongs to a checkpoint.
+    """
     resume = blobs.pack_state(state)
     with store.create(
         part,
@@ -319,11 +317,21 @@ def _write(
         resume=None,
         overwrite=True,
     ) as writer:
-        writer.append(losses={name: source.series(name, 0, past + 1) for name in SERIES})
         own = ((epoch, None) for epoch in source.checkpoints if epoch <= past)
-        for epoch, blob in heapq.merge(own, added, key=lambda item: item[0]):
-            writer.append(losses={}, checkpoint=(epoch, blob or blobs.pack(source.weights(epoch), epoch)))
-        writer.append(losses={}, resume=(state.epoch, resume))
+        others = ((segment.state.epoch, segment) for segment in added)
+        start = 0
+        for epoch, segment in heapq.merge(own, others, key=lambda item: item[0]):
+            losses = {name: source.series(name, start, epoch + 1) for name in SERIES}
+            weights = source.weights(epoch) if segment is None else segment.state.weights
+            if segment is not None:
+                losses["losses/test"][-1], losses["accuracy/test"][-1] = (
+                    segment.test_loss[-1],
+                    segment.test_accuracy[-1],
+                )
+            writer.append(losses=losses, checkpoint=(epoch, blobs.pack(weights, epoch)))
+            start = epoch + 1
+        rest = {name: source.series(name, start, past + 1) for name in SERIES}
+        writer.append(losses=rest, resume=(state.epoch, resume))
         if any(source.notes.values()):
             writer.set_notes(source.notes)
     with store.open_reader(part) as reader:

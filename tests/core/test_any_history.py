@@ -1,0 +1,138 @@
+"""Runs that are stopped, extended, branched and densified in any order hold what plain training from the start gives."""
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tdw
+from tdw import model, tasks, training
+from tdw.config import RunConfig
+from tdw.segment import State
+
+HOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """From epoch `at` on, a run is trained with these settings; `fresh`: AdamW begins anew there."""
+
+    config: RunConfig
+    at: int
+    fresh: bool
+
+
+def plainly(stages, until):
+    """Weights, train and test loss of every epoch, trained from the start and kept in memory."""
+    config = stages[0].config
+    split, state = tasks.draw_split(config), training.start(model.initial_weights(config))
+    found, began = {}, 0
+    for stage, following in itertools.zip_longest(stages, stages[1:]):
+        last = until if following is None else following.at
+        if stage.fresh:
+            began = stage.at
+            zeros = [{name: np.zeros_like(array) for name, array in state.weights.items()} for _ in range(2)]
+            state = State(stage.at, state.weights, *zeros)
+        every = list(range(last + 1))
+        for segment in training.train(replace(stage.config, epochs=last), state, split, every, optimizer_from=began):
+            state = segment.state
+            found[state.epoch] = state.weights, segment.train_loss[-1], segment.test_loss[-1]
+    return found
+
+
+def assert_as_trained_plainly(path, stages):
+    with tdw.open(path) as run:
+        assert run.verify() == []
+        until = len(run.epochs) - 1
+        expected = plainly(stages, until) if until >= 0 else {}
+        assert run.checkpoints == [epoch for epoch in run.planned_checkpoints if epoch <= until]
+        for epoch in range(until + 1):
+            weights, train, test = expected[epoch]
+            assert run.train_loss[epoch] == train, epoch
+            measured = run.test_loss[epoch]
+            assert measured == test or (math.isnan(measured) and epoch not in run.checkpoints), epoch
+            if epoch in run.checkpoints:
+                assert all(np.array_equal(array, weights[name]) for name, array in run.weights(epoch).items()), epoch
+
+
+class History:
+    """Runs, what was done to them, and by which stages each could be trained plainly."""
+
+    def __init__(self, folder, draw):
+        self.folder, self.draw, self.runs = folder, draw, {}
+        for left in folder.glob("*.tdw"):  # by the example before
+            left.unlink()
+        sizes = {"p": 7, "d_model": 4, "heads": 1, "d_mlp": 4, "train_fraction": 0.5, "threads": 1}
+        first = tdw.configure(
+            **sizes,
+            epochs=12,
+            evaluate_every=3,
+            checkpoints=self.one("", "0:12:3", "2,5", "1"),
+            model_seed=draw(st.integers(0, 99)),
+            warmup=self.one(0, 4),
+        )
+        tdw.create(self.new(), first)
+        self.runs[self.new()] = [Stage(first, 0, False)]
+
+    def one(self, *values):
+        return self.draw(st.sampled_from(values))
+
+    def new(self):
+        return self.folder / f"run-{len(self.runs)}.tdw"
+
+    def step(self):
+        path = self.one(*self.runs)
+        with tdw.open(path) as run:
+            config, checkpoints, reached = run.config, run.checkpoints, max(len(run.epochs) - 1, 0)
+        what = self.one("stop", "extend", "densify", "branch", "branch", "analyse")
+        if what == "stop":
+            answers = itertools.chain([False] * self.draw(st.integers(1, 5)), itertools.repeat(True))
+            tdw.train(path, stop=lambda: next(answers))
+        elif what == "extend":
+            more = config.epochs + self.draw(st.integers(1, 4))
+            plan = self.one({}, {"checkpoints": f"0:{more}:4"})
+            tdw.train(path, epochs=more, **plan)
+        elif what == "densify" and checkpoints:
+            tdw.densify(path, ",".join(str(self.draw(st.integers(0, reached))) for _ in range(2)))
+        elif what == "branch" and checkpoints:
+            self.branch(path, self.one(*checkpoints))
+        elif what == "analyse":
+            tdw.analyze(path, only=["loss", "pair_graduation"] if checkpoints else ["events"])
+        assert_as_trained_plainly(path, self.runs[path])
+
+    def branch(self, path, at):
+        fresh = self.one(True, False, False)
+        epochs = at + self.draw(st.integers(1, 7))
+        changes = self.one({}, {"weight_decay": 0}, {"weight_decay": 2, "lr": 1e-2}, {"lr": 3e-3})
+        changes |= self.one({}, {"checkpoints": f"0:{epochs}:2"}, {"checkpoints": ""})
+        new = self.new()
+        tdw.branch(path, new, at, fresh_optimizer=fresh, epochs=epochs, **changes)
+        with tdw.open(new) as run:
+            self.runs[new] = [stage for stage in self.runs[path] if stage.at <= at] + [Stage(run.config, at, fresh)]
+        assert_as_trained_plainly(new, self.runs[new])
+
+
+def goes_on(folder, data):
+    history = History(folder, data.draw)
+    for _ in range(data.draw(st.integers(2, 8))):
+        history.step()
+    for path, stages in history.runs.items():
+        tdw.train(path)
+        assert_as_trained_plainly(path, stages)
+
+
+@settings(max_examples=15, derandomize=True, **HOW)
+@given(data=st.data())
+def test_a_history(tmp_path, data):
+    goes_on(tmp_path, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, **HOW)
+@given(data=st.data())
+def test_hundreds_of_histories(tmp_path, data):
+    goes_on(tmp_path, data)
