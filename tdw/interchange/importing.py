@@ -36,6 +36,7 @@ LEARNABLE = ("add", "subtract", "multiply", "x2+y2", "x2+xy+y2")
 DETERMINED = ("task", "p", "network", "d_model", "heads", "d_mlp", "activation", "biases", "classes")
 OF_TRAINING = ("model_seed", "data_seed", "train_fraction", "lr", "weight_decay", "betas", "warmup")
 MOST_EPOCHS = 10_000_000
+ROUNDING = 1e-6  # by which a cross-entropy of 0 may come out below it
 
 
 def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False, **hints: Any) -> dict[str, Any]:
@@ -135,6 +136,7 @@ class _Plan:
 
 def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
     """Everything that can be said of a run. Raises NotImportable, SettingError."""
+    _check_losses(found, source)
     kind, last = _examined(found)
     settings = _settled(found, kind, known, source)
     strides = _strides(found, known, source)
@@ -263,6 +265,28 @@ def _settled(found: Foreign, kind: Kind, known: dict[str, Any], source: Path) ->
             )
         settings[name] = known[name]
     return settings
+
+
+def _check_losses(found: Foreign, source: Path) -> None:
+    """Leaves out what can be no loss. Raises NotImportable where nothing is left, or the losses are of another kind."""
+    for side in ("train", "test"):
+        losses: Series | None = getattr(found, side)
+        if losses is None:
+            continue
+        if (negative := losses[losses < -ROUNDING]).size:
+            raise NotImportable(
+                f"{source} cannot be imported: among its {side} losses is {negative[0]:g}, and a cross-entropy is never "
+                "negative."
+            )
+        if infinite := int(np.isinf(losses).sum()):
+            found.converted.append(
+                f"{infinite} {side} loss{'es' if infinite > 1 else ''} there {'are' if infinite > 1 else 'is'} infinite, and left open here"
+            )
+            losses[np.isinf(losses)] = np.nan
+        if np.isnan(losses).all():
+            setattr(found, side, None)
+    if found.train is None and found.test is None and not found.pieces:
+        raise NotImportable(f"{source} cannot be imported: it holds neither weights nor a loss that is a number.")
 
 
 def _strides(found: Foreign, known: dict[str, Any], source: Path) -> list[int]:

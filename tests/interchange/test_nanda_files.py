@@ -1,6 +1,7 @@
 """Files of Nanda's grokking code: what is read, what is inferred, what is said of it."""
 
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -289,6 +290,44 @@ def test_losses_alone(trainer, tmp_path):
     assert run.config.p == 11
     assert {"p", "task"} & set(imported["unknown"]) == set()
     run.close()
+
+
+def test_losses_that_are_infinite_are_left_open(tmp_path):
+    theirs = {"train_losses": [2.0, -1e-8, math.inf], "test_losses": [2.0, math.nan, math.inf]}
+    imported, run = brought(theirs, tmp_path)
+    assert imported["converted"][:2] == [
+        "1 train loss there is infinite, and left open here",
+        "1 test loss there is infinite, and left open here",
+    ]
+    assert run.train_loss[:2].tolist() == [2.0, -1e-8]
+    assert run.test_loss[0] == 2
+    assert np.isnan([*run.train_loss[2:], *run.test_loss[1:]]).all()
+    run.close()
+    (tmp_path / "one").mkdir()
+    _, run = brought({"train_losses": [2.0, 1.0], "test_losses": [math.nan, math.inf]}, tmp_path / "one")
+    assert {event.missing for event in run.events() if event.name.startswith("generalised")} == {"not recorded"}
+    run.close()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "sentence"),
+    [
+        ({"train_losses": [], "test_losses": []}, "it holds neither weights nor a loss that is a number"),
+        (
+            {"train_losses": [math.inf], "test_losses": [math.nan]},
+            "it holds neither weights nor a loss that is a number",
+        ),
+        (
+            {"train_losses": [1.0, -0.5], "test_losses": [1.0, 1.0]},
+            "among its train losses is -0.5, and a cross-entropy",
+        ),
+        ({"train_losses": [1.0, 0.5], "test_losses": [1.0, -3]}, "among its test losses is -3, and a cross-entropy"),
+    ],
+)
+def test_losses_that_are_none_are_refused(tmp_path, theirs, sentence):
+    with pytest.raises(NotImportable, match=sentence):
+        brought(theirs, tmp_path)
+    assert not list(tmp_path.glob("*.tdw"))
 
 
 def test_a_folder_as_that_code_writes_it_while_it_trains(trainer, tmp_path):
