@@ -45,7 +45,7 @@ class Weights:
     checkpoints: how many those are
     differs: the first of them with different weights; None where all are the same, bit for bit
     last: the last of them; None where there is none
-    distance: |θ - θ'| / |θ| at `last`, over all weights, with the Euclidean norm. Neurons and heads are not matched:
+    distance: |θ - θ'| / |θ| at `last`, over all weights, with the Euclidean norm; None where all of θ are 0. Neurons and heads are not matched:
         networks that differ by an exchange of neurons are far from each other.
     """
 

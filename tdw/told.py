@@ -213,6 +213,8 @@ def _against(against: Against) -> list[str]:
     elif weights.differs is None:
         lines.append(f"weights: equal bit for bit at all {weights.checkpoints} checkpoints that both have")
     else:
-        apart = "" if weights.distance is None else f"; at epoch {weights.last} the distance is {weights.distance:.4g}"
-        lines.append(f"weights: differ from checkpoint {weights.differs} on{apart} times the norm of the first")
+        line = f"weights: differ from checkpoint {weights.differs} on"
+        if weights.distance is not None:
+            line += f"; at epoch {weights.last} the distance is {weights.distance:.4g} times the norm of the first"
+        lines.append(line)
     return lines

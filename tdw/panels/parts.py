@@ -145,7 +145,8 @@ def chosen(spec: Mapping[str, Any], picks: Mapping[str, str]) -> dict[str, Any]:
         first = spec[shown][place("view", titles)]
         found[shown] = [first, *(view for view in spec[shown] if view is not first)]
     if "compare" in picks:
-        found["compare"] = [*compared, None][place("compare", [*compared, "none"]) :][:1]
+        place("compare", [*compared, "none"])
+        found["compare"] = [] if picks["compare"] == "none" else [picks["compare"]]
         if picks["compare"] in picks:
             raise TdwError(f"{picks['compare']} is chosen and compared at once: leave out one of both.")
     elif compared and compared[0] in picks:

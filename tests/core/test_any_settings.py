@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 import tdw
@@ -44,12 +44,10 @@ def runs(draw):
     try:
         return tdw.configure(**given, threads=1)
     except SettingError:
-        return None  # a network without a class for '=', a split with an empty side: refused in words
+        reject()  # a network without a class for '=', a checkpoint after the end, a split with an empty side
 
 
 def goes_through(path, found):
-    if found is None:
-        return
     path.unlink(missing_ok=True)
     tdw.create(path, found)
     with warnings.catch_warnings():
@@ -69,7 +67,7 @@ def goes_through(path, found):
         assert tdw.compare(path, path).different == {}
 
 
-@settings(max_examples=50, derandomize=True, **HOW)
+@settings(max_examples=40, derandomize=True, **HOW)
 @given(found=runs())
 def test_a_run_of_any_settings(tmp_path, found):
     goes_through(tmp_path / "run.tdw", found)

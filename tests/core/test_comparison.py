@@ -1,7 +1,7 @@
 """Runs side by side: what differs is found, what is equal is said to be, and what nobody knows is not made up."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -115,6 +115,16 @@ def test_what_an_imported_run_does_not_say_is_not_known(tiny_run, tmp_path):
     assert [(curve.epochs, curve.differs, curve.largest) for curve in accuracies] == [(0, None, None)] * 2
     # Nobody knows whether two runs agree in what neither says.
     assert "lr" not in tdw.compare(tmp_path / "losses.tdw", tmp_path / "losses.tdw").same
+
+
+def test_weights_that_are_all_zero_are_no_measure_of_a_distance(tiny, tiny_run, tmp_path):
+    path = tmp_path / "zero.tdw"
+    zero = {name: np.zeros(shape, np.float32) for name, shape in weights.shapes(tiny).items()}
+    tdw.create(path, replace(tiny, epochs=1, checkpoints=""), weights=zero)
+    tdw.train(path, stop=lambda: True)
+    (against,) = tdw.compare(path, tiny_run).against
+    assert asdict(against.weights) == {"checkpoints": 1, "differs": 0, "last": 0, "distance": None}
+    assert "  weights: differ from checkpoint 0 on" in told.compared(tdw.compare(path, tiny_run))
 
 
 def test_a_comparison_needs_two_runs(tiny_run, tmp_path):
