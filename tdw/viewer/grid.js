@@ -264,7 +264,7 @@
     leading(row) {
       let best = 0;
       for (let j = 1; j < this.y.count; j++) if (this.valueAt(row, j, 0) > this.valueAt(row, best, 0)) best = j;
-      return [`largest k = ${this.y.short(best)}: ${T.short(this.valueAt(row, best, 0))}`];
+      return [`largest ${this.y.named ? "" : "k = "}${this.y.short(best)}: ${T.short(this.valueAt(row, best, 0))}`];
     }
     absence() {
       const nothing = this.values && this.spec.without && this.values.data.every(Number.isNaN);

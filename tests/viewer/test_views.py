@@ -223,6 +223,8 @@ def test_the_weight_of_every_head_over_training(show: Show, made: Made) -> None:
         stored = made.series(f"analysis/attention/{array}")
         menu(page, "Attention frequencies over training", "b")
         assert page.get_by_role("heading", name=f"{title} over training").count() == 1
+        best = stored[7, :, 1].argmax()
+        assert page.locator(".tdw-reading").nth(3).inner_text().startswith(f"largest head {best}: ")
         for head in (0, 3):
             for index in (0, 5, 10):
                 found = probe(page, "attention_frequency_history", head, index)
