@@ -10,6 +10,7 @@
     │   ├── OpenElsewhere     another process is writing to it
     │   ├── AlreadyExists     a file is in the way and may not be replaced
     │   ├── CannotWrite       the disk is full, the folder missing or closed to us
+    │   │   └── Overwritten   another program wrote to the file while it was open for writing here
     │   ├── CheckpointNotFound
     │   ├── AnalysisNotFound  known, but not stored in this file
     │   ├── NotApplicable     an analysis or an act that makes no sense for this run
@@ -78,6 +79,10 @@ class AlreadyExists(ProjectError):
 
 class CannotWrite(ProjectError):
     """The operating system refused a write: full disk, missing folder, no permission."""
+
+
+class Overwritten(CannotWrite):
+    """Another program overwrote, replaced or deleted the file while it was open for writing here."""
 
 
 class CheckpointNotFound(ProjectError):

@@ -318,11 +318,12 @@ class Project:
         split: Split,
         imported: Mapping[str, Any],
         *,
-        overwrite: bool = False,
+        known_as: Path | None = None,
     ) -> Self:
         """A new file for a run of another program, with room for its epochs and checkpoints and nothing to resume from yet.
 
-        imported: where it is from and what was concluded, see `tdw.interchange`. Raises AlreadyExists and CannotWrite.
+        imported: where it is from and what was concluded, see `tdw.interchange`. known_as: what errors call the file.
+        Raises AlreadyExists and CannotWrite.
         """
         described = {
             "id": str(uuid.uuid4()),
@@ -343,7 +344,7 @@ class Project:
             blob_nbytes=len(blobs.pack(zeros, 0)),
             resume_nbytes=len(blobs.pack_state(State(0, zeros, zeros, zeros))),
             resume=None,
-            overwrite=overwrite,
+            known_as=known_as,
         )
         return cls(writer)
 

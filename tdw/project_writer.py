@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,7 @@ class ProjectWriter(Project):
     """A run's file, open for writing: one process at a time."""
 
     _store: store.Writer
+    _reached: State | None = None  # by the training that goes on; not stored yet as the state to resume from
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -70,20 +72,33 @@ class ProjectWriter(Project):
         return cls(writer)
 
     def append(self, segment: Segment) -> None:
-        """Store a stretch of training; what it holds is safe when this returns.
+        """Store a stretch of training; the curves and the checkpoint in it are safe when this returns.
 
-        Epochs that were recorded before stay as they are: `drift` says whether they came out the same.
+        The state to resume from is stored now and then, and at the end (`close`): training that was killed between repeats
+        the epochs from there on. Epochs that were recorded before stay as they are: `drift` says whether they came out the
+        same.
         """
         again = self._again(segment)
         state = segment.state
         checkpoint = None
         if segment.keep and state.epoch not in self.checkpoints:
             checkpoint = (state.epoch, blobs.pack(state.weights, state.epoch))
-        self._store.append(
-            losses={name: values[again:] for name, values in series_of(segment).items()},
-            checkpoint=checkpoint,
-            resume=(state.epoch, blobs.pack_state(state)) if state.exp_avg else None,
-        )
+        resume = None
+        if state.exp_avg:
+            self._reached = state
+            if self._store.resume_due:
+                resume = (state.epoch, blobs.pack_state(state))
+        losses = {name: values[again:] for name, values in series_of(segment).items()}
+        self._store.append(losses=losses, checkpoint=checkpoint, resume=resume)
+
+    def close(self) -> None:
+        """Store the state that training has reached, if any, and let go of the file."""
+        state, self._reached = self._reached, None
+        try:
+            if state is not None and self._store.is_open:
+                self._store.append(losses={}, resume=(state.epoch, blobs.pack_state(state)), final=True)
+        finally:
+            super().close()
 
     def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Mapping[str, Any]]) -> None:
         """Change the plan: more epochs or checkpoints, another device, another environment from here on."""
@@ -108,6 +123,13 @@ class ProjectWriter(Project):
         """Make room for results; rows of the same analysis under the same version and parameters stay."""
         with _left_as_it_was():
             self._store.plan_analyses(list(plans), remove)
+
+    def room_beside(self) -> AbstractContextManager[Path]:
+        """A path at which to build the file that will take the place of this one; nothing of it is left behind.
+
+        Raises CannotWrite.
+        """
+        return self._store.room_beside()
 
     def give_way(self, other: Path) -> None:
         """Put another file, whole and closed, in the place of this one in one step, and close this one."""

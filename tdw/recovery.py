@@ -6,6 +6,7 @@ draws); `tdw.store.salvage` judges the rest by checksums.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -53,7 +54,7 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
         found = _survey(path, keep_open=True)
         assert found.wreck is not None
         try:
-            _write(found, part)
+            _write(found, part, new)
             with store.open_reader(part) as reader:
                 consistent.check(reader)
         finally:
@@ -79,7 +80,7 @@ def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:
     return found
 
 
-def _write(found: salvage.Salvage, path: Path) -> None:
+def _write(found: salvage.Salvage, path: Path, known_as: Path) -> None:
     """A new file of the sound parts."""
     epochs = found.layout.extents["losses/train"].shape[0] - 1
     kept = {name: (plan, _of_checkpoints(found, name, rows)) for name, (plan, rows) in found.analyses.items()}
@@ -94,7 +95,7 @@ def _write(found: salvage.Salvage, path: Path) -> None:
         blob_nbytes=found.layout.blob_nbytes,
         resume_nbytes=found.layout.resume_nbytes,
         resume=None,
-        overwrite=True,
+        known_as=known_as,
     ) as writer:
         writer.append(losses=found.losses)
         for epoch, row in found.checkpoints:
@@ -151,7 +152,7 @@ def _plans(described: salvage.Config) -> Iterator[FilePlan]:
     by_name = [
         replace(item, arrays=dict(sorted(item.arrays.items()))) for item in sorted(every, key=lambda item: item.name)
     ]
-    for analyses in ([], every, by_name):
+    for analyses, finished in itertools.product(([], every, by_name), (False, True)):
         yield FilePlan(
             config=canonical(described),
             notes=canonical({}),
@@ -162,4 +163,5 @@ def _plans(described: salvage.Config) -> Iterator[FilePlan]:
             blob_nbytes=len(blobs.pack(zeros, 0)),
             resume_nbytes=len(blobs.pack_state(State(0, zeros, zeros, zeros))),
             analyses=tuple(analyses),
+            finished=finished,
         )

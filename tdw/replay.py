@@ -93,7 +93,7 @@ def branch(
         }
         if source.imported is not None:
             described["imported"] = source.imported
-        _write(part, described, source, split, state, past=at)
+        _write(part, Path(new), described, source, split, state, past=at)
 
 
 def densify(
@@ -124,17 +124,14 @@ def densify(
             )
         analysed = [name for name, item in ANALYSES.items() if name in project.analyses()]
         described = project.described | {"plan": sorted({*project.planned_checkpoints, *wanted})}
-        part = project.path.with_name(f"{project.path.name}.part")
-        part.unlink(missing_ok=True)
-        try:
+        with project.room_beside() as part:
             again = replayed(project, proof, split, wanted, progress, stop, since=wanted[0])
             added = (segment for segment in again if segment.state.epoch in wanted)
-            _write(part, described, project, split, project.resume_state(), past=recorded, added=added)
+            _write(part, project.path, described, project, split, project.resume_state(), past=recorded, added=added)
             project.give_way(part)
-        finally:
-            part.unlink(missing_ok=True)
+        there = project.path
     if analysed:
-        runner.analyze(path, analysed)
+        runner.analyze(there, analysed)
     return wanted
 
 
@@ -253,7 +250,9 @@ def _state_at(
 ) -> State:
     """The full state at a checkpoint: as stored, where training could go on from there, or found again."""
     if source.resumes_from == at:
-        return source.resume_state()
+        stored = source.resume_state()
+        if stored.epoch == at:  # in a copy of a run that was being trained, it may be an earlier one
+            return stored
     if source.imported is not None:
         raise NotRepeatable(
             f"{source.path.name} was trained by another program and cannot be repeated: what AdamW carried at epoch {at} is "
@@ -293,6 +292,7 @@ def _branched(source: Project, at: int, changes: Mapping[str, Any]) -> RunConfig
 
 def _write(
     part: Path,
+    known_as: Path,
     described: Mapping[str, Any],
     source: Project,
     split: Split,
@@ -315,7 +315,7 @@ def _write(
         blob_nbytes=len(blobs.pack(state.weights, state.epoch)),
         resume_nbytes=len(resume),
         resume=None,
-        overwrite=True,
+        known_as=known_as,
     ) as writer:
         own = ((epoch, None) for epoch in source.checkpoints if epoch <= past)
         others = ((segment.state.epoch, segment) for segment in added)

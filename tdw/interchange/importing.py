@@ -459,7 +459,7 @@ def _write(plan: _Plan, path: Path, *, overwrite: bool) -> None:
     epochs = [epoch for epoch, _ in plan.pieces]
     with (
         built_beside(path, overwrite=overwrite) as part,
-        ProjectWriter.create_imported(part, plan.settings, epochs, plan.split, plan.imported, overwrite=True) as writer,
+        ProjectWriter.create_imported(part, plan.settings, epochs, plan.split, plan.imported, known_as=path) as writer,
     ):
         for segment in _segments(plan):
             writer.append(segment)

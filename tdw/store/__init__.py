@@ -1,14 +1,18 @@
 """The project file: one run, one HDF5 file, written so that nothing that was reported as saved is ever lost.
 
-layout.py    where everything lies: format 1.0
-slots.py     the commit record
-validate.py  is this a project file? nothing in it is believed before
-state.py     one open file, and the commit record that holds for it
-reader.py    Reader: what counts, compared with its checksums
-writer.py    Writer: commits, structural changes
-build.py     a whole new file, in the old one's place in one step
-lock.py      one writer at a time
-osfile.py    the few places where operating systems differ
+layout.py       where everything lies: format 1.1
+slots.py        the commit record
+validate.py     is this a project file? nothing in it is believed before
+state.py        one open file, and the commit record that holds for it
+reader.py       Reader: what counts, compared with its checksums
+writer.py       Writer: commits
+fence.py        is the file as its writer left it?
+restructure.py  another structure for what a file holds
+creating.py     making, copying and opening files
+build.py        a whole new file, put in its place in one step
+temporary.py    where it is built
+lock.py         one writer at a time
+osfile.py       the few places where operating systems differ
 """
 
 import os
@@ -16,11 +20,12 @@ import os
 # HDF5 loads every plug-in of a folder when a file names an unknown filter; read once, at the import of h5py.
 os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 
+from tdw.store.creating import copy, create, open_writer
 from tdw.store.layout import FORMAT_VERSION, LOSSES, AnalysisPlan, ArrayPlan
-from tdw.store.lock import locked_by
+from tdw.store.lock import holder_of, locked_by
 from tdw.store.reader import Reader, StoredAnalysis, open_reader
 from tdw.store.slots import Commit
-from tdw.store.writer import Writer, create, open_writer
+from tdw.store.writer import Writer
 
 __all__ = [
     "FORMAT_VERSION",
@@ -31,7 +36,9 @@ __all__ = [
     "Reader",
     "StoredAnalysis",
     "Writer",
+    "copy",
     "create",
+    "holder_of",
     "locked_by",
     "open_reader",
     "open_writer",

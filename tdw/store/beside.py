@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tdw.errors import AlreadyExists, CannotWrite, OpenElsewhere
-from tdw.store.lock import locked_by
+from tdw.errors import AlreadyExists, OpenElsewhere
+from tdw.store import osfile
+from tdw.store.build import explained
+from tdw.store.creating import name_locked, refuse_existing
 from tdw.store.osfile import SYSTEM
+from tdw.store.state import real_path
+from tdw.store.temporary import room_for
 
 
 @contextlib.contextmanager
 def built_beside(new: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A name beside `new` under which to build a file; `new` is its name when the block ends without an error.
+    """A path beside `new` at which to build a file; `new` is its name when the block ends without an error.
 
     Never in the place of a file that is there, even of one that appeared meanwhile, unless it may be replaced; and not
-    of one that another process writes to. Nothing is left after an error. Raises AlreadyExists, OpenElsewhere, CannotWrite.
+    of one that another process writes to, or is building. Nothing is left after an error.
+    Raises AlreadyExists, OpenElsewhere, CannotWrite.
     """
-    if os.path.lexists(new) and not overwrite:
-        raise AlreadyExists(f"{new} is there already and was left as it is: give the name of a file that is not.")
-    part = new.with_name(f"{new.name}.part")
+    real = real_path(new)
+    refuse_existing(new, real, overwrite=overwrite)
+    with explained(new), name_locked(new, real) as lock, room_for(real) as beside:
+        try:
+            refuse_existing(new, real, overwrite=overwrite)
+            yield beside
+            if overwrite and real.exists():
+                _take_place(new, real, beside)
+            else:
+                SYSTEM.name(beside, real)
+            SYSTEM.sync_folder(real.parent)
+        except FileExistsError:
+            raise AlreadyExists(f"{new} is there already and was left as it is: give another name.") from None
+        finally:
+            lock.release()
+
+
+def _take_place(new: Path, real: Path, beside: Path) -> None:
+    old, fd = osfile.open_to_read(real), osfile.open_to_read(beside)
     try:
-        yield part
-        if overwrite:
-            if new.exists() and locked_by(new) is not None:
-                raise OpenElsewhere(f"{new} is being written to by another process: wait, or give another name.")
-            part.replace(new)
-        else:
-            _name(part, new)
-        SYSTEM.sync_folder(new.absolute().parent)
-    except OSError as error:
-        raise CannotWrite(f"{new} cannot be written: {error.strerror}.") from error
+        if osfile.is_locked_for_writing(old):
+            raise OpenElsewhere(f"{new} is being written to by another process: wait, or give another name.")
+        osfile.keep_attributes(old, fd)
+        SYSTEM.replace(beside, real)
     finally:
-        part.unlink(missing_ok=True)
-
-
-def _name(part: Path, new: Path) -> None:
-    try:
-        os.link(part, new)  # unlike a rename, never over a file that appeared meanwhile
-    except FileExistsError:
-        raise AlreadyExists(f"{new} is there already and was left as it is: give another name.") from None
-    except OSError:  # a file system without links
-        part.replace(new)
+        SYSTEM.close(old)
+        SYSTEM.close(fd)

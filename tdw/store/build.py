@@ -1,33 +1,40 @@
-"""Building a whole project file beside the old one, and putting it in its place in one step."""
+"""Building a whole project file beside its place, and putting it there in one step."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdw.errors import CannotWrite, OpenElsewhere
+from tdw.errors import AlreadyExists, CannotWrite, OpenElsewhere
 from tdw.store import osfile
-from tdw.store.layout import FilePlan
+from tdw.store.layout import BLOCK_CRCS, LOSSES, FilePlan, Layout
+from tdw.store.lock import Lock
 from tdw.store.osfile import System, write_all
-from tdw.store.slots import Record
+from tdw.store.slots import BLOCK, Record
 from tdw.store.state import State, compare, keep_in_mind
 from tdw.store.structure import layout_of
+from tdw.store.temporary import room_for
 
 if TYPE_CHECKING:
     from tdw.store.skeleton import Skeleton
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def temporary(path: Path) -> Path:
-    """Where a new file is built: NAME.tdw.tmp."""
-    return path.with_name(path.name + ".tmp")
+@dataclass(frozen=True)
+class Filled:
+    """What was written into a new file: its record, but for the seal, and the bytes of the last blocks, by array."""
+
+    record: Record
+    tails: Mapping[str, bytes]
 
 
 @contextlib.contextmanager
@@ -46,6 +53,12 @@ def _explanation(path: Path, error: OSError, needed: int | None) -> str:
         need = "" if needed is None else f" {needed / 1e6:,.1f} MB are needed"
         have = "" if free is None else f"{',' if need else ''} {free / 1e6:,.1f} MB are free"
         return f"{path} cannot be written, the disk is full:{need}{have}. Free some space, or keep fewer checkpoints."
+    if error.errno == errno.EFBIG:
+        need = "" if needed is None else f" of {needed / 1e6:,.1f} MB"
+        return (
+            f"{path} cannot be written: a file{need} is larger than this process, or this file system, may make one. Raise "
+            "the limit (`ulimit -f`), choose another disk, or keep fewer checkpoints."
+        )
     if error.errno == errno.ENOENT:
         return f"{path} cannot be written: the folder {folder} does not exist. Make it, or choose another one."
     if error.errno == errno.ENOTDIR:
@@ -63,65 +76,107 @@ def build(
     path: Path,
     plan: FilePlan,
     skeleton: Skeleton,
-    fill: Callable[[int], Record],
+    fill: Callable[[int], Filled],
     system: System,
+    lock: Lock,
     renamed: list[bool],
-    close_old: Callable[[], None] | None = None,
+    *,
+    known_as: Path,
+    replaced: int | None,
 ) -> State:
-    """Build a file beside `path`, complete and durable, and rename it over. Leaves nothing when it fails before that.
+    """Build a file beside `path`, complete and durable, and give it its name. Leaves nothing when it fails before that.
 
-    fill: writes what the new file takes from elsewhere and returns its record, but for the seal.
+    fill: writes what the new file takes from elsewhere, and says what.
+    lock: the one on the name, which locks the new file as well before others can see it
     renamed: gets an entry before the rename is tried, from when on the outcome is not known.
-    close_old: closes the file that is there now, for systems that rename over no open file.
+    known_as: the path as it was given, for errors
+    replaced: the open file in whose place it is put, and whose permissions it gets; None where there may be no file of
+              that name (AlreadyExists where there is one by now).
     """
     from tdw.store.walk import walk  # HDF5 is loaded where a file is made, and not to read one
 
-    layout, beside = skeleton.layout, temporary(path)
-    with contextlib.suppress(FileNotFoundError):
-        system.unlink(beside)  # of a process that was killed; the lock is ours
-    fd = system.open_new(beside)
-    try:
-        system.allocate(fd, layout.size)
-        for offset, sector in skeleton.metadata.items():
-            write_all(system, fd, sector[: layout.size - offset], offset)
-        sealed = {"config": plan.config, "notes": plan.notes}
-        sealed |= {"split/train": _bytes(plan.split_train, "<i8"), "split/test": _bytes(plan.split_test, "<i8")}
-        for name, data in sealed.items():
-            write_all(system, fd, data, layout.extents[name].offset)
-        for name, value in skeleton.fills.items():
-            extent = layout.extents[name]
-            write_all(system, fd, np.full(extent.shape, value, extent.dtype).tobytes(), extent.offset)
-        record = fill(fd)
-        record = replace(record, seal=State(fd, path, 0, 0, layout, record, 0, alike=True).seal())
-        for slot, one in enumerate((record, record.next(clean=True))):
-            write_all(system, fd, one.encode(), layout.slot_offset(slot))
-        # A file that would not open must not take the place of one that does. It was written here, so it is walked here.
-        structure = walk(fd, path, layout.size)
-        state = compare(fd, path, layout_of(structure, path))
-        for name in layout.growing:
-            state.check(name)
-        if not system.lock_shared(fd):
-            raise OpenElsewhere(f"{beside} is being written to by another program: close it there.")
-        keep_in_mind(state, structure)  # readers must not take it for a stranger's from the instant it has its name
-        system.fsync(fd)
-        renamed.append(True)
-        if not system.replaces_open_files:
-            system.close(fd)
-            fd = -1
-            if close_old is not None:
-                close_old()
-        system.replace(beside, path)
-        if fd < 0:
-            state.fd = fd = system.open_existing(path)
-        system.sync_folder(path.parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            if fd >= 0:
+    layout = skeleton.layout
+    with explained(known_as, layout.size), room_for(path) as beside:
+        fd = system.open_new(beside)
+        try:
+            system.allocate(fd, layout.size)
+            for offset, sector in skeleton.metadata.items():
+                write_all(system, fd, sector[: layout.size - offset], offset)
+            sealed = {"config": plan.config, "notes": plan.notes}
+            sealed |= {"split/train": _bytes(plan.split_train, "<i8"), "split/test": _bytes(plan.split_test, "<i8")}
+            for name, data in sealed.items():
+                write_all(system, fd, data, layout.extents[name].offset)
+            for name, value in skeleton.fills.items():
+                extent = layout.extents[name]
+                write_all(system, fd, np.full(extent.shape, value, extent.dtype).tobytes(), extent.offset)
+            _write_records(fd, path, layout, fill(fd), system)
+            # A file that would not open must not take the place of one that does. It was written here, so it is walked
+            # here.
+            structure = walk(fd, path, layout.size)
+            state = compare(fd, path, layout_of(structure, path))
+            for name in layout.growing:
+                state.check(name)
+            if not system.lock_shared(fd):
+                raise OpenElsewhere(f"{beside} is being written to by another program: close it there.")
+            lock.hold(fd, beside)
+            if replaced is not None:
+                osfile.keep_attributes(replaced, fd)
+            keep_in_mind(state, structure)  # readers must not take it for a stranger's from the instant it has its name
+            system.fsync(fd)
+            described = os.fstat(fd)
+            renamed.append(True)
+            if not system.replaces_open_files:
                 system.close(fd)
-        with contextlib.suppress(OSError):
-            system.unlink(beside)
-        raise
+                fd = -1
+                if replaced is not None:
+                    system.close(replaced)
+            if replaced is not None:
+                system.replace(beside, path)
+            else:
+                _name(beside, path, known_as, system, renamed)
+            if fd < 0 or replaced is None:
+                # Opened by its name, it can be found again when it is moved; the name it was made under is gone.
+                made, state.fd = fd, system.open_existing(path)
+                fd = state.fd
+                if made >= 0:
+                    system.close(made)
+                if not osfile.same_file(os.fstat(fd), described) or not system.lock_shared(fd):
+                    raise OpenElsewhere(f"{known_as} was replaced by another program just now: open it again.")
+            system.sync_folder(path.parent)
+            lock.keep(newest=True)
+        except BaseException:
+            lock.keep(newest=False)
+            with contextlib.suppress(OSError):
+                if fd >= 0:
+                    system.close(fd)
+            raise
     return state
+
+
+def _name(beside: Path, path: Path, known_as: Path, system: System, renamed: list[bool]) -> None:
+    try:
+        system.name(beside, path)
+    except FileExistsError:
+        renamed.clear()
+        raise AlreadyExists(
+            f"{known_as} is there already and was left as it is: choose another name, or --force to replace it."
+        ) from None
+
+
+def _write_records(fd: int, path: Path, layout: Layout, filled: Filled, system: System) -> None:
+    """Put both commit records into a new file, with all that goes with them."""
+    record = filled.record
+    state = State(fd, path, 0, 0, layout, record, 0, alike=True)
+    for i, name in enumerate(LOSSES):
+        whole = state.committed(name) // BLOCK
+        crcs = [zlib.crc32(state.read(layout.extents[name].offset + at * BLOCK, BLOCK)) for at in range(whole)]
+        extent = layout.extents[BLOCK_CRCS]
+        write_all(system, fd, np.array(crcs, "<u4").tobytes(), extent.offset + i * extent.row_nbytes)
+    record = replace(record, seal=state.seal())
+    for slot, one in enumerate((record, record.next(clean=True))):
+        for name, tail in filled.tails.items():
+            write_all(system, fd, tail, layout.tails_offset(slot) + layout.growing.index(name) * BLOCK)
+        write_all(system, fd, one.encode(), layout.slot_offset(slot))
 
 
 def _bytes(values: np.ndarray, kind: str) -> bytes:

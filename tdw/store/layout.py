@@ -1,19 +1,30 @@
-"""Where everything lies in a project file: format 1.0.
+"""Where everything lies in a project file: format 1.1, which is written, and 1.0, which is read.
 
 The layout is planned: every shape is known before the first byte, so HDF5 is asked once for the metadata (`skeleton.py`)
-and never again writes to the file.
+and never again writes to the file. The order in the file is that of this table, after HDF5's metadata:
 
-    dataset                                         what it holds
-    commit                                          (2,) records, see slots.py; attribute arrays: growing ones in order
-    config, notes                                   u1 (n,) JSON
-    losses/train, losses/test                       f8 (epochs + 1,); NaN where not evaluated
-    accuracy/train, accuracy/test                   f8 (epochs + 1,)
-    split/train, split/test                         i8 (n,) pair (a, b) at a·p + b
-    checkpoints/epoch                               i8 (capacity,); −1 where free
-    checkpoints/crc32                               u4 (capacity,) of the blob
-    checkpoints/safetensors                         u1 (capacity, nbytes rounded up); attribute nbytes of the group
-    resume/slots                                    u1 (2, nbytes rounded up)
-    analysis/NAME/ARRAY                             (capacity, …); attributes version, parameters (JSON) of the group
+    dataset                     what it holds
+    config, notes               u1 (n,) JSON
+    split/train, split/test     i8 (n,) pair (a, b) at a·p + b
+    resume/slots                u1 (2, width) states of the optimizer, written in turn; not in a finished run
+    commit                      (2,) records, see slots.py; attribute arrays: growing ones in order
+    tails                       u1 (2, arrays, 4096) copies of the partly filled last blocks, a row for each record
+    resume/last                 u1 (1, width) the state at the end, or where training was stopped
+    block_crc32                 u4 (4, blocks) of each full block of 4096 bytes of the four curves
+    losses/train, losses/test   f8 (epochs + 1,); NaN where not evaluated
+    accuracy/train, /test       f8 (epochs + 1,)
+    checkpoints/epoch           i8 (capacity,); −1 where free
+    checkpoints/crc32           u4 (capacity,) of the blob
+    analysis/NAME/ARRAY         (capacity, …); attributes version, parameters (JSON) of the group
+    checkpoints/safetensors     u1 (capacity, nbytes rounded up); attribute nbytes of the group
+
+A row of resume states is `nbytes` rounded up (attribute of the group), and a block that says what it holds. The order
+makes the file one that can be copied slowly, from front to back, while it is written: what a commit record counts lies
+behind it and is never overwritten; the two `resume/slots` lie before it, so a copy holds none that is newer than its record,
+and each is left alone long enough (`Writer.resume_due`) that one of them is copied whole.
+
+Format 1.0 has `resume/slots` (2, nbytes rounded up) alone, records that hold the tails, and no `block_crc32`. A file of
+it is built anew in the present format before anything is written to it.
 """
 
 from __future__ import annotations
@@ -26,13 +37,17 @@ from typing import Any
 
 import numpy as np
 
-from tdw.store.slots import BLOCK
+from tdw.store.slots import BLOCK, WITH_TAILS, Version
 
 FORMAT = b"tdw"
-FORMAT_VERSION = (1, 0)
+FORMAT_VERSION = (1, 1)
 LOSSES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
 CHECKPOINTS = ("checkpoints/epoch", "checkpoints/crc32")
 SEALED = ("config", "notes", "split/train", "split/test")
+RESUME = ("resume/slots", "resume/last")  # a state's slot in the records: 0 and 1, and 2
+TAILS, BLOCK_CRCS = "tails", "block_crc32"
+#: Arrays that are written to and whose rows are not counted by the commit records.
+CHANGING = ("commit", TAILS, BLOCK_CRCS, *RESUME, "checkpoints/safetensors")
 DTYPES = ("<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 JSON_LIMIT = 4 << 20
@@ -80,6 +95,7 @@ class FilePlan:
     blob_nbytes: int
     resume_nbytes: int
     analyses: tuple[AnalysisPlan, ...] = ()
+    finished: bool = False  # no more training: without the two slots for states on the way
 
     def check(self) -> None:
         """Refuse what cannot be laid out; ValueError, since no user's input comes here unchecked."""
@@ -142,7 +158,7 @@ class Layout:
     """The whole of a file's structure; the same whether planned here or read from a file."""
 
     size: int
-    version: tuple[int, int]
+    version: Version
     extents: dict[str, Extent]
     growing: tuple[str, ...]
     blob_nbytes: int
@@ -154,6 +170,33 @@ class Layout:
         commit = self.extents["commit"]
         return commit.offset + slot * commit.row_nbytes
 
+    @property
+    def current(self) -> bool:
+        """Whether the file can be written to as it is; one of an earlier format is built anew first."""
+        return self.version > WITH_TAILS
+
+    def tails_offset(self, slot: int) -> int:
+        """Where the copies of the last blocks lie that belong to a commit record (format 1.1)."""
+        tails = self.extents[TAILS]
+        return tails.offset + slot * tails.row_nbytes
+
+    def resume_places(self) -> list[int]:
+        """Offsets of the slots for states, by their number in the records; −1 for one that this file does not have."""
+        found = []
+        for name, count in zip(RESUME, (2, 1), strict=True):
+            extent = self.extents.get(name)
+            found += [-1 if extent is None else extent.offset + i * extent.row_nbytes for i in range(count)]
+        return found
+
+    def trailer_offset(self, slot: int) -> int:
+        """Where a slot for a state says what it holds (format 1.1)."""
+        return self.resume_places()[slot] + self.resume_width - BLOCK
+
+    @property
+    def resume_width(self) -> int:
+        """Bytes of a slot for a state, its trailer included."""
+        return next(self.extents[name].row_nbytes for name in RESUME if name in self.extents)
+
     def row_bytes(self) -> list[int]:
         """Bytes per row of every growing array, in the file's order."""
         return [self.extents[name].row_nbytes for name in self.growing]
@@ -164,7 +207,7 @@ class Layout:
         The rest of the last sector of an array that is written to is none of them: a power cut may garble all of it.
         """
         changing = sorted(
-            (self.extents[name] for name in ("commit", *self.growing, "checkpoints/safetensors", "resume/slots")),
+            (self.extents[name] for name in {*CHANGING, *self.growing} & set(self.extents)),
             key=lambda extent: extent.offset,
         )
         at = 0

@@ -1,28 +1,37 @@
-"""One writer at a time: a lock on a file beside the project, which carries the writer's process id.
+"""One writer at a time: a lock on the project file itself, and one on its name.
 
-The lock belongs to an open descriptor (flock), so it dies with a killed process and survives the renames of the project
-file. The sidecar is removed when the writer closes, while the lock is still held; whoever opened that removed file
-meanwhile notices that the name means another file, and starts again. One left by a killed process says nothing.
+The lock on the file follows it wherever it is moved or linked: it lies on the open file, not on a name. The lock on the
+name is a file beside it, `NAME.tdw.lock`, which says who holds it; it lets one process at a time make a file where there
+is none, and stands for the other one where the system has no lock on files that suits. Both belong to open files
+(descriptions, not descriptors), so they die with a killed process, and survive whatever else the process opens and closes.
+
+The file beside is removed when the writer closes, while the lock is still held; whoever opened that removed file
+meanwhile notices that the name means another file, and starts again. One left by a killed process says nothing. One that
+was not made here is never written to or removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import time
 import weakref
 from pathlib import Path
 
-from tdw.errors import OpenElsewhere
+from tdw.errors import CannotWrite, OpenElsewhere
 from tdw.store import osfile
+from tdw.store.holder import Holder
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-#: `locked_by` holds the lock for microseconds when it looks; a writer that meets it must not take it for a writer.
+#: `holder_of` holds the lock for microseconds when it looks; a writer that meets it must not take it for a writer.
 PATIENCE = 0.2
+MOST_SAID = 4096  # bytes of a lock's text that are looked at
 
 
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()
@@ -39,7 +48,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def sidecar(path: Path) -> Path:
-    """The lock's file: NAME.tdw.lock."""
+    """The file of the lock on a name: NAME.tdw.lock."""
     return path.with_name(path.name + ".lock")
 
 
@@ -50,102 +59,208 @@ def _try_lock(fd: int, *, shared: bool = False) -> bool:
         else:
             import msvcrt
 
-            os.lseek(fd, 1 << 20, os.SEEK_SET)  # beyond the process id, which others must be able to read
+            os.lseek(fd, 1 << 20, os.SEEK_SET)  # beyond the text, which others must be able to read
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
     except (BlockingIOError, PermissionError):
         return False
     return True
 
 
-def _names(path: Path, fd: int) -> bool:
-    try:
-        there, here = path.stat(), os.fstat(fd)
-    except FileNotFoundError:
+class _NameLock:
+    """The lock on one name, once `acquire` has said yes."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._sidecar = sidecar(path)
+        self._fd = -1
+        self._ours = False  # whether the file beside was made by this program, now or before
+
+    def acquire(self, *, empty: bool) -> bool:
+        """Take it, if no other process has it. Raises CannotWrite where something else is in the way; OSError.
+
+        empty: take a file without text, too. Another process may be making it just now; or it is somebody's own.
+        """
+        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            fd, made = os.open(self._sidecar, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+        except FileExistsError:
+            try:
+                fd, made = os.open(self._sidecar, flags), False
+            except FileNotFoundError:
+                return False  # removed just now: whoever had it has left
+            except OSError as error:
+                if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK}:
+                    raise self._in_the_way() from error
+                raise
+        self._fd = osfile.beyond_standard(fd)
+        if made:
+            self._say()  # before it is locked: from the first moment it can be told from others' files
+        try:
+            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                raise self._in_the_way()
+            if _try_lock(self._fd) and osfile.names(self._sidecar, self._fd):
+                text = osfile.read_some(self._fd, MOST_SAID, 0)
+                self._ours = made or _is_ours(text)
+                if text and not self._ours:
+                    raise self._in_the_way()
+                if self._ours:
+                    self._say()
+                if self._ours or empty:
+                    return True
+        except BaseException:
+            self.drop()
+            raise
+        self.drop()
         return False
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def _say(self) -> None:
+        # The lock is held whether or not it can say by whom: a full disk must not stop a planned run.
+        with contextlib.suppress(OSError):
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, Holder.current().encode())
+
+    def _in_the_way(self) -> CannotWrite:
+        return CannotWrite(
+            f"{self.path} cannot be written to: {self._sidecar} is in the way. It is not a lock file of tdw, and was left as "
+            "it is. Move or rename it, and try again."
+        )
+
+    def drop(self) -> None:
+        """Close the file beside, leaving it where it is."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def release(self) -> None:
+        """Let the next one in and leave nothing behind that was made here."""
+        if self._fd < 0:
+            return
+        if fcntl is None:  # Windows removes no open file
+            self.drop()
+        if self._ours:
+            # Windows: it may be open in the hands of the next writer, who will remove it.
+            with contextlib.suppress(FileNotFoundError) if fcntl is not None else contextlib.suppress(OSError):
+                if fcntl is None or osfile.names(self._sidecar, self._fd):
+                    self._sidecar.unlink()
+        self.drop()
 
 
-def _pid_in(fd: int) -> int | None:
-    text = osfile.read_some(fd, 20, 0).strip()
-    return int(text) if text.isdigit() else None
+def _is_ours(text: bytes) -> bool:
+    """Whether a lock file's text is this program's; the first versions wrote a process number alone."""
+    return Holder.decode(text) is not None or (text.strip().isdigit() and len(text) <= 20)
 
 
 class Lock:
-    """The right to write to a project file; taken at once or refused with OpenElsewhere.
+    """The right to write to a project file; the one on its name is taken at once or refused with OpenElsewhere.
 
-    Raises OSError where the sidecar cannot be made (missing folder, no permission).
+    Raises CannotWrite where something else is in the place of the file beside, OSError where that cannot be made (missing
+    folder, no permission).
     """
 
     def __init__(self, path: Path):
-        self._path = sidecar(path)
-        self._fd = -1
-        deadline = time.monotonic() + PATIENCE
-        while not self._acquired():
-            if time.monotonic() > deadline:
-                pid = locked_by(path)
-                who = f"process {pid}" if pid is not None else "another process"
-                raise OpenElsewhere(
-                    f"{path} is being written to by {who}: wait until it is done, or stop it. "
-                    "Reading is possible meanwhile."
-                )
-            time.sleep(0.005)
+        self._name = self._on_name(path)
+        self._files: list[int] = []
+        self._forked = self._released = False
         _held.add(self)
 
-    def _acquired(self) -> bool:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-        self._fd = os.open(self._path, flags, 0o666)
-        if _try_lock(self._fd) and _names(self._path, self._fd):
-            # The lock is held whether or not it can say by whom: a full disk must not stop a planned run.
-            with contextlib.suppress(OSError):
-                os.lseek(self._fd, 0, os.SEEK_SET)
-                os.ftruncate(self._fd, 0)
-                os.write(self._fd, str(os.getpid()).encode())
-            return True
-        os.close(self._fd)
-        self._fd = -1
-        return False
+    @staticmethod
+    def _on_name(path: Path) -> _NameLock:
+        deadline = time.monotonic() + PATIENCE / 2
+        found = _NameLock(path)
+        while not found.acquire(empty=time.monotonic() > deadline):
+            if time.monotonic() > deadline + PATIENCE / 2:
+                holder = holder_of(path)
+                raise _open_elsewhere(path, None if holder is None else holder.pid)
+            time.sleep(0.005)
+        return found
+
+    def hold(self, fd: int, path: Path) -> None:
+        """Lock an open file for writing as well. Raises OpenElsewhere where another process has it, by whatever name."""
+        again = osfile.reopened(fd, path)
+        deadline = time.monotonic() + PATIENCE
+        while osfile.lock_for_writing(again) is False:
+            if time.monotonic() > deadline:
+                os.close(again)
+                raise _open_elsewhere(path, None)
+            time.sleep(0.005)
+        self._files.append(again)
+
+    def keep(self, *, newest: bool) -> None:
+        """Of the files that are locked, keep the one that was locked last, or the one that was locked first."""
+        kept = self._files[-1:] if newest else self._files[:1]
+        for fd in self._files:
+            if fd not in kept:
+                os.close(fd)
+        self._files = kept
+
+    def follow(self, path: Path) -> None:
+        """Take the lock on another name in the place of the one on the present name: the file was moved.
+
+        Where that name is locked (another process tries to open the file there, and is refused), or no file can be made
+        beside it, the lock on the file itself has to do.
+        """
+        with contextlib.suppress(OpenElsewhere, CannotWrite, OSError):
+            new = self._on_name(path)
+            self._name.release()
+            self._name = new
 
     @property
     def mine(self) -> bool:
         """Whether this process holds it: not so in a fork of the one that does."""
-        return self._fd >= 0
+        return not self._forked
 
     def inherited(self) -> None:
         """In a forked process: close what was inherited, which leaves the lock with the other one alone."""
-        os.close(self._fd)
-        self._fd = -1
+        self._name.drop()
+        self._let_go_of_files()
+        self._forked = True
         _held.discard(self)
+
+    def _let_go_of_files(self) -> None:
+        for fd in self._files:
+            os.close(fd)
+        self._files = []
 
     def release(self) -> None:
         """Let the next writer in and leave nothing behind."""
-        if not self.mine:
+        if self._forked or self._released:
             return
+        self._released = True
         _held.discard(self)
-        if fcntl is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
-            os.close(self._fd)
-        else:
-            os.close(self._fd)
-            with contextlib.suppress(OSError):  # open in the hands of the next writer, who will remove it
-                self._path.unlink()
+        self._let_go_of_files()
+        self._name.release()
+
+
+def _open_elsewhere(path: Path, pid: int | None) -> OpenElsewhere:
+    who = f"process {pid}" if pid is not None else "another process"
+    return OpenElsewhere(
+        f"{path} is being written to by {who}: wait until it is done, or stop it. Reading is possible meanwhile."
+    )
+
+
+def holder_of(path: Path | str) -> Holder | None:
+    """The process that writes to a project file now, as far as the lock on its name tells; None when none does."""
+    beside = sidecar(Path(os.path.realpath(path)))
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    for _ in range(20):
+        try:
+            fd = osfile.beyond_standard(os.open(beside, flags))
+        except OSError:
+            return None
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode) or _try_lock(fd, shared=True):
+                return None
+            holder = Holder.decode(osfile.read_some(fd, MOST_SAID, 0))
+        finally:
+            os.close(fd)
+        if holder is not None:
+            return holder
+        time.sleep(0.002)  # taken a moment ago, the text is not written yet
+    return None
 
 
 def locked_by(path: Path | str) -> int | None:
     """Process id of whoever writes to a project file now; None when nobody does."""
-    beside = sidecar(Path(os.path.realpath(path)))
-    for _ in range(20):
-        try:
-            fd = os.open(beside, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
-        except OSError:
-            return None
-        try:
-            if _try_lock(fd, shared=True):
-                return None
-            pid = _pid_in(fd)
-        finally:
-            os.close(fd)
-        if pid is not None:
-            return pid
-        time.sleep(0.002)  # taken a moment ago, the number is not written yet
-    return None
+    holder = holder_of(path)
+    return None if holder is None else holder.pid

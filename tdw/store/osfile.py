@@ -9,6 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
+import struct
+import sys
 import threading
 import time
 from pathlib import Path
@@ -26,6 +29,9 @@ _CLOSED_TO_CHILDREN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0
 # A link put in the place of a file, or a named pipe that would block for ever, is opened as neither.
 _CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _seek_lock = threading.Lock()
+#: Where a file is locked for the one that writes to it: one byte far behind the end of any file, so that nothing that
+#: reads the file, or locks it as a whole in the other way (flock, as HDF5 does), meets it.
+_LOCKED_BYTE = 1 << 62
 
 
 class System:
@@ -36,11 +42,12 @@ class System:
 
     def open_existing(self, path: Path) -> int:
         """Open for reading and writing."""
-        return os.open(path, os.O_RDWR | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL)
+        return beyond_standard(os.open(path, os.O_RDWR | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL))
 
     def open_new(self, path: Path) -> int:
         """Make a file that was not there."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL
+        return beyond_standard(os.open(path, flags, 0o666))
 
     def close(self, fd: int) -> None:
         """Close a descriptor."""
@@ -107,9 +114,21 @@ class System:
                 time.sleep(wait)  # Windows: somebody reads the file; readers come and go
         source.replace(target)
 
-    def unlink(self, path: Path) -> None:
-        """Remove a name."""
-        path.unlink()
+    def name(self, source: Path, target: Path) -> None:
+        """Give a file that was made its name, unless another one has it by now (FileExistsError)."""
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno not in NO_SUCH_OPERATION | {errno.EPERM}:
+                raise
+            # A file system without links: nothing there renames and refuses in one step.
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+            self.replace(source, target)
+        else:
+            source.unlink()
 
     def sync_folder(self, folder: Path) -> None:
         """Return when the names in a folder are on the disk (Windows: nothing to call)."""
@@ -168,7 +187,128 @@ def copy_all(system: System, source: int, source_offset: int, target: int, targe
 
 def open_to_read(path: Path) -> int:
     """A descriptor for reading; never blocks, never follows a last link."""
-    return os.open(path, os.O_RDONLY | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL)
+    return beyond_standard(os.open(path, os.O_RDONLY | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL))
+
+
+def beyond_standard(fd: int) -> int:
+    """The same open file under a descriptor that is none of the three that programs print to.
+
+    In a process whose standard streams were closed at its start, the next file that is opened becomes one of them, and
+    whatever prints then writes into it.
+    """
+    if fd > 2 or fcntl is None:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
+def lock_for_writing(fd: int) -> bool | None:
+    """Lock a file for the one that writes to it, whatever its name: False where another one does, None where the system
+    knows no lock that would neither keep readers out nor be lost when another descriptor of the file is closed.
+
+    The lock belongs to the open file, so it is gone when the last descriptor of it is closed, by whatever end of the process.
+    """
+    if not hasattr(fcntl, "F_OFD_SETLK"):
+        return None
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_byte(fcntl.F_WRLCK))
+    except OSError as error:
+        if error.errno in {errno.EAGAIN, errno.EACCES}:
+            return False
+        if error.errno in NO_SUCH_OPERATION | {errno.ENOLCK}:
+            return None
+        raise
+    return True
+
+
+def is_locked_for_writing(fd: int) -> bool:
+    """Whether another open file has that lock."""
+    if not hasattr(fcntl, "F_OFD_GETLK"):
+        return False
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _whole_byte(fcntl.F_RDLCK))
+    except OSError:
+        return False
+    return int(struct.unpack(_FLOCK, answer)[0]) != fcntl.F_UNLCK
+
+
+_FLOCK = "hhqqi4x"  # struct flock of 64-bit systems: type, whence, start, length, process
+
+
+def _whole_byte(kind: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, _LOCKED_BYTE, 1, 0)
+
+
+def reopened(fd: int, path: Path) -> int:
+    """Another descriptor for writing of an open file, with locks of its own. Raises OSError where it is not to be found."""
+    there = Path(f"/proc/self/fd/{fd}")
+    again = beyond_standard(os.open(there if there.exists() else path, os.O_RDWR | _BINARY | _CLOSED_TO_CHILDREN))
+    if not same_file(os.fstat(again), os.fstat(fd)):
+        os.close(again)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return again
+
+
+def same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two descriptions are of one file."""
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def names(path: Path, fd: int) -> bool:
+    """Whether a path is a name of an open file now."""
+    try:
+        return same_file(path.stat(), os.fstat(fd))
+    except OSError:
+        return False
+
+
+def where_is(fd: int, was: Path) -> Path | None:
+    """A path by which an open file can be found now; None where it has none, or the system does not tell.
+
+    was: where it was. Another name that it has in the same folder (a hard link) is found too.
+    """
+    found: Path | None = None
+    with contextlib.suppress(OSError, ValueError):
+        if sys.platform == "darwin":
+            found = Path(os.fsdecode(fcntl.fcntl(fd, 50, bytes(1024)).rstrip(b"\0")))  # F_GETPATH
+        elif Path("/proc/self/fd").exists():
+            found = Path(f"/proc/self/fd/{fd}").readlink()
+    if found is not None and names(found, fd):
+        return found
+    inode = os.fstat(fd).st_ino
+    with contextlib.suppress(OSError), os.scandir(was.parent) as entries:
+        for entry in entries:
+            if entry.inode() == inode and names(Path(entry.path), fd):
+                return Path(entry.path)
+    return None
+
+
+def keep_attributes(old: int, new: int) -> None:
+    """Give a file that takes the place of another one its permissions, its owner and group, and its extended attributes
+    (access lists are among them) where the system lets us.
+
+    Where the group cannot be kept, the new one may do no more than everybody may.
+    """
+    if os.name == "nt":
+        return
+    was = os.fstat(old)
+    mode = stat.S_IMODE(was.st_mode)
+    if os.fstat(new).st_uid != was.st_uid:
+        with contextlib.suppress(OSError):  # root's alone to give
+            os.fchown(new, was.st_uid, -1)
+    if os.fstat(new).st_gid != was.st_gid:
+        try:
+            os.fchown(new, -1, was.st_gid)
+        except OSError:
+            mode = (mode & ~0o2070) | ((mode & 0o007) << 3)
+    os.fchmod(new, mode)
+    if hasattr(os, "listxattr"):
+        with contextlib.suppress(OSError):  # a file system without them
+            for attribute in os.listxattr(old):
+                with contextlib.suppress(OSError):  # one that only the system may set
+                    os.setxattr(new, attribute, os.getxattr(old, attribute))
 
 
 def read_some(fd: int, count: int, offset: int) -> bytes:

@@ -79,6 +79,11 @@ class Reader:
             self._closed = True
             os.close(self._state.fd)
 
+    @property
+    def state(self) -> State:
+        """The open file and the record that holds, for what else in the store works on it."""
+        return self._open_state()
+
     def _open_state(self) -> State:
         if self._closed:
             raise ValueError(f"{self.path} was closed by this program")
@@ -175,7 +180,7 @@ class Reader:
                 return False
             if not credible(record, state.layout):
                 raise state.damaged("its commit record claims what the file has no room for")
-            state.record, state.slot, state.alike = record, slot, say_the_same(records)
+            state.adopt(record, slot, alike=say_the_same(records))
             for name in (*LOSSES, *CHECKPOINTS):
                 state.check(name)
             return True
@@ -239,11 +244,11 @@ class Reader:
                 state = self._open_state()
                 if state.record.resume_slot < 0:
                     raise ProjectError(f"{self.path} holds no state that training could go on from.")
-                try:
-                    return state.record.resume_epoch, bytes(state.resume())
-                except Damaged:
-                    if not self.refresh():  # else the writer went on and used the place again
-                        raise
+                named = state.named_resume()
+                if named is None and self.refresh():  # the writer went on and used the place again
+                    continue
+                epoch, data = named or state.resume()
+                return epoch, bytes(data)
             raise ProjectError(f"{self.path} changes faster than it can be read: try again.")
 
     def analyses(self) -> dict[str, StoredAnalysis]:
@@ -289,6 +294,13 @@ class Reader:
             except Damaged:
                 found.append("the state that training resumes from does not match its checksum")
             return found
+
+    def require_sound(self, why: str) -> None:
+        """Raise Damaged where `verify` finds anything."""
+        with self._lock:
+            wrong = self.verify()
+            if wrong:
+                raise self._state.damaged(f"{wrong[0]}, and {why}")
 
     def _lost_a_slot(self) -> bool:
         """Whether a record is damaged in a file that was closed well; one being written just now is not."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from tdw.errors import Damaged, NewerFormat, ProjectError
 from tdw.store import known, osfile
-from tdw.store.layout import CHECKPOINTS, FORMAT_VERSION, LOSSES, AnalysisPlan, FilePlan, Layout
+from tdw.store.layout import BLOCK_CRCS, CHECKPOINTS, FORMAT_VERSION, LOSSES, AnalysisPlan, FilePlan, Layout
 from tdw.store.slots import BLOCK, Record
 from tdw.store.state import State, credible, read_slots
 from tdw.store.strangers import examined
@@ -60,6 +60,16 @@ class Wreck(State):
                 except OSError:
                     piece[:] = bytes(len(piece))
         return data
+
+    def tail_copy(self, name: str) -> bytes:
+        """The copy of a last block that matches its checksum, whichever commit record it was made for."""
+        copy = b""
+        for slot in (0, 1):
+            self.slot = slot
+            copy = super().tail_copy(name)
+            if zlib.crc32(copy) == self.record.tail_crc32[self.index(name)]:
+                break
+        return copy
 
 
 @dataclass
@@ -108,7 +118,7 @@ def _nothing(layout: Layout) -> Record:
         seal=0,
         rows=none,
         crc32=none,
-        tails=tuple(b"" for _ in none),
+        tail_crc32=none,
     )
 
 
@@ -274,15 +284,38 @@ class _Survey:
 
     def _losses(self, name: str, n_epochs: int) -> np.ndarray:
         rows = self._rows(name)
-        kept = np.full(n_epochs, np.nan)
+        kept, proven = np.full(n_epochs, np.nan), np.zeros(n_epochs, bool)
         if rows is not None:
-            kept[: len(rows)] = rows[:n_epochs]
-        missing = n_epochs - (0 if rows is None else len(rows))
-        if missing:
+            kept[: len(rows)], proven[: len(rows)] = rows[:n_epochs], True
+        if not proven.all():
+            for start, values in self._blocks(name):
+                kept[start : start + len(values)] = values[: n_epochs - start]
+                proven[start : start + len(values)] = True
+        missing = np.flatnonzero(~proven)
+        if len(missing):
             self._damage.append(
-                f"the bytes of {name!r} do not match their checksum: {missing:,} of its {n_epochs:,} values are lost"
+                f"the bytes of {name!r} do not match their checksum: {len(missing):,} of its {n_epochs:,} values are lost"
+                + (f", of epochs {missing[0]:,} to {missing[-1]:,}" if len(missing) < n_epochs else "")
             )
         return kept
+
+    def _blocks(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, rows) of the blocks of a curve that match checksums of their own (format 1.1)."""
+        if not self._layout.current or not self._records:
+            return
+        at = Wreck(self._wreck.fd, self._wreck.path, 0, 0, self._layout, self._records[0], 0, alike=True)
+        extent, table = self._layout.extents[name], self._layout.extents[BLOCK_CRCS]
+        committed = at.committed(name)
+        crcs = np.frombuffer(at.read(table.offset + LOSSES.index(name) * table.row_nbytes, table.row_nbytes), "<u4")
+        for number in range(committed // BLOCK):
+            block = at.read(extent.offset + number * BLOCK, BLOCK)
+            if number < len(crcs) and zlib.crc32(block) == crcs[number]:
+                yield number * BLOCK // extent.row_nbytes, np.frombuffer(block, extent.dtype)
+        start = committed - committed % BLOCK
+        for last in (at.read(extent.offset + start, committed - start), at.tail_copy(name)):
+            if last and zlib.crc32(last) == at.record.tail_crc32[at.index(name)]:
+                yield start // extent.row_nbytes, np.frombuffer(last, extent.dtype)
+                break
 
     def _column(self, name: str) -> np.ndarray | None:
         """A column of the checkpoints' table where it is proven."""
@@ -322,17 +355,18 @@ class _Survey:
                 continue
             at = Wreck(self._wreck.fd, self._wreck.path, 0, 0, self._layout, record, 0, alike=True)
             try:
-                data = at.resume()
+                epoch, data = at.resume()
             except Damaged:
                 wanted = True
                 continue
             if check_safetensors(memoryview(data)) is None:
-                if wanted:
+                if wanted or epoch != record.resume_epoch:
                     self._damage.append(
-                        "the state that training resumes from does not match its checksum; the one before it, of epoch "
-                        f"{record.resume_epoch}, does"
+                        "the state that training resumes from does not match its checksum; an earlier one, of epoch "
+                        f"{epoch}, does"
                     )
-                return record.resume_epoch, bytes(data)
+                return epoch, bytes(data)
+            wanted = True
         if wanted or not self._records:
             self._damage.append(
                 "the state that training resumes from does not match its checksum: the run cannot be trained on"

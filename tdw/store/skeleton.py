@@ -16,10 +16,12 @@ import numpy as np
 from h5py import h5d, h5g, h5p, h5s, h5t
 
 from tdw.store.layout import (
+    BLOCK_CRCS,
     CHECKPOINTS,
     FORMAT,
     FORMAT_VERSION,
     LOSSES,
+    TAILS,
     Extent,
     FilePlan,
     Layout,
@@ -83,6 +85,12 @@ class _Sketch(io.RawIOBase):
         return len(view)
 
 
+def _growing(plan: FilePlan) -> tuple[str, ...]:
+    """The growing arrays, in the order of the commit records."""
+    results = (f"analysis/{analysis.name}/{name}" for analysis in plan.analyses for name in analysis.arrays)
+    return (*LOSSES, *CHECKPOINTS, *sorted(results))
+
+
 def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | None]]:
     """Every dataset but `commit`: name -> (dtype, shape, value where nothing is written yet)."""
     nan = float("nan")
@@ -92,6 +100,13 @@ def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | Non
         "split/train": ("<i8", (len(plan.split_train),), None),
         "split/test": ("<i8", (len(plan.split_test),), None),
     }
+    width = round_up(max(plan.resume_nbytes, 1)) + BLOCK
+    if not plan.finished:
+        shapes["resume/slots"] = ("|u1", (2, width), None)
+    growing = _growing(plan)
+    shapes[TAILS] = ("|u1", (2, len(growing), BLOCK), None)
+    shapes["resume/last"] = ("|u1", (1, width), None)
+    shapes[BLOCK_CRCS] = ("<u4", (len(LOSSES), max(1, 8 * (plan.epochs + 1) // BLOCK)), None)
     shapes |= dict.fromkeys(LOSSES, ("<f8", (plan.epochs + 1,), nan))
     shapes["checkpoints/epoch"] = ("<i8", (plan.checkpoint_capacity,), -1)
     shapes["checkpoints/crc32"] = ("<u4", (plan.checkpoint_capacity,), None)
@@ -100,7 +115,6 @@ def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | Non
         for analysis in plan.analyses
         for name, array in analysis.arrays.items()
     }
-    shapes["resume/slots"] = ("|u1", (2, round_up(max(plan.resume_nbytes, 1))), None)
     shapes["checkpoints/safetensors"] = ("|u1", (plan.checkpoint_capacity, round_up(plan.blob_nbytes)), None)
     return shapes
 
@@ -146,7 +160,7 @@ def plan_file(plan: FilePlan) -> Skeleton:
     """Lay out a file; nothing is written to any disk."""
     plan.check()
     shapes = _shapes(plan)
-    growing = (*LOSSES, *CHECKPOINTS, *sorted(name for name in shapes if name.startswith("analysis/")))
+    growing = _growing(plan)
     sketch = _Sketch()
     extents: dict[str, Extent] = {}
     with h5py.File(
@@ -158,7 +172,7 @@ def plan_file(plan: FilePlan) -> Skeleton:
         alignment_interval=BLOCK,
     ) as file:
         for name, (kind, shape, fill) in shapes.items():
-            if name == "resume/slots":  # the large arrays come last
+            if name == TAILS:  # behind the slots for states, before all that is counted: see layout.py
                 dtype = slot_dtype(len(growing))
                 extents["commit"] = Extent(_create(file, "commit", dtype, (2,), None), dtype, (2,))
             extents[name] = Extent(_create(file, name, np.dtype(kind), shape, fill), np.dtype(kind), shape)

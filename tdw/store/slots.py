@@ -1,9 +1,14 @@
 """The commit record: what counts in a project file, in two slots written in turn.
 
 A record carries a checksum of itself, so a slot that was being written when the power went is known to be none, and
-the other one holds. For every growing array it has the number of rows that count, the CRC-32 of their bytes, and a copy
-of the last block of 4096 bytes where that is only partly filled: the next rows go into the same sector, and a sector
-torn while they are written would take its committed neighbours with it.
+the other one holds. For every growing array it has the number of rows that count, the CRC-32 of their bytes, and the
+CRC-32 of the last block of 4096 bytes where that is only partly filled: the next rows go into the same sector, and a
+sector torn while they are written would take its committed neighbors with it. So a copy of that block is kept: in
+format 1.1 in `tails`, a row for each slot, and in format 1.0 in the record itself. Whatever is read has to match the
+array's checksum, with the copy or without it; the copies need none of their own.
+
+The record of 1.1 is small (a block of 4096 bytes up to 250 arrays), so that a program that copies the file slowly from
+front to back, while it is written, finds one of the two whole.
 """
 
 from __future__ import annotations
@@ -15,6 +20,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 BLOCK = 4096
+Version = tuple[int, int]
+#: The last format whose records hold copies of the last blocks themselves.
+WITH_TAILS: Version = (1, 0)
 
 _HEADER: tuple[tuple[str, str], ...] = (
     ("sequence", "<u8"),
@@ -47,7 +55,10 @@ class Commit:
 
 @dataclass(frozen=True)
 class Record:
-    """A commit record; rows, crc32 and tails have one entry per growing array, in the file's order."""
+    """A commit record; rows, crc32, tail_crc32 and tails have one entry per growing array, in the file's order.
+
+    tails: copies of the partly filled last blocks; None where they lie elsewhere in the file (format 1.1).
+    """
 
     sequence: int
     clean: bool
@@ -60,24 +71,23 @@ class Record:
     seal: int
     rows: tuple[int, ...]
     crc32: tuple[int, ...]
-    tails: tuple[bytes, ...]
+    tail_crc32: tuple[int, ...]
+    tails: tuple[bytes, ...] | None = None
 
     def encode(self) -> bytes:
-        """The slot's bytes."""
+        """The slot's bytes, in the format that is written now."""
         slot = np.zeros((), slot_dtype(len(self.rows)))
-        for field in ("rows", "crc32", *(name for name, _ in _HEADER)):
+        for field in ("rows", "crc32", "tail_crc32", *(name for name, _ in _HEADER)):
             slot[field] = getattr(self, field)
-        for i, tail in enumerate(self.tails):
-            slot["tails"][i, : len(tail)] = np.frombuffer(tail, "u1")
         slot["record_crc32"] = zlib.crc32(slot.tobytes())
         return slot.tobytes()
 
     def next(self, **changes: object) -> Record:
-        """The record that follows this one."""
+        """The record after this one."""
         return replace(self, sequence=self.sequence + 1, **changes)  # type: ignore[arg-type]
 
     def public(self, names: Sequence[str]) -> Commit:
-        """The part a reader is told."""
+        """What the record says, for readers; names: the growing arrays in the file's order."""
         return Commit(
             self.sequence,
             self.clean,
@@ -88,10 +98,16 @@ class Record:
         )
 
 
-def slot_dtype(n_arrays: int) -> np.dtype[np.void]:
-    """The record of a file with that many growing arrays; a multiple of 4096 bytes, so that slots share no sector."""
+def slot_dtype(n_arrays: int, version: Version | None = None) -> np.dtype[np.void]:
+    """The record of a file with that many growing arrays; a multiple of 4096 bytes, so that slots share no sector.
+
+    version: of the format; None is the one that is written now.
+    """
+    with_tails = version is not None and version <= WITH_TAILS
     fields: list[tuple[str, str, tuple[int, ...]]] = [(name, kind, ()) for name, kind in _HEADER]
     fields += [("record_crc32", "<u4", ()), ("rows", "<i8", (n_arrays,)), ("crc32", "<u4", (n_arrays,))]
+    if not with_tails:
+        fields.append(("tail_crc32", "<u4", (n_arrays,)))
     names, formats, offsets, at = [], [], [], 0
     for name, kind, shape in fields:
         item = np.dtype((kind, shape))
@@ -100,15 +116,17 @@ def slot_dtype(n_arrays: int) -> np.dtype[np.void]:
         offsets.append(at)
         at += item.itemsize
     at = -(-at // BLOCK) * BLOCK
-    names.append("tails")
-    formats.append(np.dtype(("|u1", (n_arrays, BLOCK))))
-    offsets.append(at)
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": at + n_arrays * BLOCK})
+    if with_tails:
+        names.append("tails")
+        formats.append(np.dtype(("|u1", (n_arrays, BLOCK))))
+        offsets.append(at)
+        at += n_arrays * BLOCK
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": at})
 
 
-def decode(raw: bytes, row_bytes: Sequence[int]) -> Record | None:
+def decode(raw: bytes, row_bytes: Sequence[int], version: Version) -> Record | None:
     """The record in a slot's bytes, given the bytes per row of every growing array; None when the slot holds none."""
-    dtype = slot_dtype(len(row_bytes))
+    dtype = slot_dtype(len(row_bytes), version)
     if len(raw) != dtype.itemsize:
         return None
     slot = np.frombuffer(bytearray(raw), dtype)[0]
@@ -119,13 +137,59 @@ def decode(raw: bytes, row_bytes: Sequence[int]) -> Record | None:
     header = {name: int(slot[name]) for name, _ in _HEADER}
     rows = tuple(int(n) for n in slot["rows"])
     # Forged counts are refused by the caller, who knows the capacities; here they must only not lead anywhere.
-    tails = tuple(
-        slot["tails"][i, : max(0, n) * size % BLOCK].tobytes()
-        for i, (n, size) in enumerate(zip(rows, row_bytes, strict=True))
-    )
+    tails = None
+    if "tails" in (dtype.names or ()):
+        tails = tuple(
+            slot["tails"][i, : tail_length(n, size)].tobytes()
+            for i, (n, size) in enumerate(zip(rows, row_bytes, strict=True))
+        )
+        tail_crc32 = tuple(zlib.crc32(tail) for tail in tails)
+    else:
+        tail_crc32 = tuple(int(c) for c in slot["tail_crc32"])
     return Record(
         **{**header, "clean": bool(header["clean"])},  # type: ignore[arg-type]
         rows=rows,
         crc32=tuple(int(c) for c in slot["crc32"]),
+        tail_crc32=tail_crc32,
         tails=tails,
     )
+
+
+def tail_length(rows: int, row_nbytes: int) -> int:
+    """Bytes of a growing array that lie in a last block that is only partly filled."""
+    return max(0, rows) * row_nbytes % BLOCK
+
+
+_TRAILER = np.dtype([("epoch", "<i8"), ("nbytes", "<i8"), ("crc32", "<u4"), ("trailer_crc32", "<u4")])
+
+
+@dataclass(frozen=True)
+class ResumeSlot:
+    """What a slot for a state to resume from says of itself, at the start of its row's last block (format 1.1).
+
+    A program that copies the file while it is written may find a slot that is newer, or older, than the commit record
+    knows; by this it is still known for what it is.
+    """
+
+    epoch: int
+    nbytes: int
+    crc32: int
+
+    def encode(self) -> bytes:
+        """The trailer's bytes."""
+        trailer = np.zeros((), _TRAILER)
+        trailer["epoch"], trailer["nbytes"], trailer["crc32"] = self.epoch, self.nbytes, self.crc32
+        trailer["trailer_crc32"] = zlib.crc32(trailer.tobytes())
+        return trailer.tobytes()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> ResumeSlot | None:
+        """The trailer in these bytes; None when they hold none."""
+        if len(raw) < _TRAILER.itemsize:
+            return None
+        trailer = np.frombuffer(bytearray(raw[: _TRAILER.itemsize]), _TRAILER)[0]
+        stored = int(trailer["trailer_crc32"])
+        trailer["trailer_crc32"] = 0
+        if zlib.crc32(trailer.tobytes()) != stored:
+            return None
+        return cls(int(trailer["epoch"]), int(trailer["nbytes"]), int(trailer["crc32"]))

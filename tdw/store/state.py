@@ -15,7 +15,7 @@ from tdw.errors import Damaged, NotAProject, ProjectError
 from tdw.store import osfile
 from tdw.store.known import recall, remember
 from tdw.store.layout import CHECKPOINTS, LOSSES, Layout
-from tdw.store.slots import BLOCK, Record, decode
+from tdw.store.slots import BLOCK, Record, ResumeSlot, decode
 from tdw.store.strangers import examined
 from tdw.store.structure import Structure, layout_of
 from tdw.store.validate import check_superblock, parse_json
@@ -42,6 +42,8 @@ class State:
     alike: bool  # the other slot says the same
     # array -> (bytes, CRC-32 of them) that have been compared with a record
     checked: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # array -> its last block, where the disk has something else and the copy is what its checksum is of (format 1.1)
+    torn: dict[str, bytes] = field(default_factory=dict)
     made: bool = True  # its structure was written here; else it was adopted after a look, and is not written to
     unfamiliar: bool = False  # this user had never seen the run before
 
@@ -70,31 +72,63 @@ class State:
             raise self.damaged("it was cut off")
         return data
 
+    def adopt(self, record: Record, slot: int, *, alike: bool) -> None:
+        """Let a newer record hold."""
+        self.record, self.slot, self.alike = record, slot, alike
+        self.torn.clear()
+
     def read_array(self, name: str, start: int, end: int) -> bytearray:
-        """Bytes [start, end) of the committed part of a growing array; the last block from the record's copy."""
+        """Bytes [start, end) of the committed part of a growing array; a torn last block from its copy."""
         data = self.read(self.layout.extents[name].offset + start, end - start)
+        tail = self.torn.get(name) if self.record.tails is None else self.record.tails[self.index(name)]
         committed = self.committed(name)
         first = committed - committed % BLOCK
-        if end > first:
-            tail = self.record.tails[self.index(name)]
+        if tail is not None and end > first:
             begin = max(start, first)
             data[begin - start : end - start] = tail[begin - first : end - first]
         return data
 
+    def tail_of(self, name: str) -> bytes:
+        """The committed bytes in the partly filled last block of a growing array."""
+        committed = self.committed(name)
+        return bytes(self.read_array(name, committed - committed % BLOCK, committed))
+
+    def tail_copy(self, name: str) -> bytes:
+        """The copy of that block that goes with the commit record; whether it is whole, a checksum tells."""
+        if self.record.tails is not None:
+            return self.record.tails[self.index(name)]
+        offset = self.layout.tails_offset(self.slot) + self.index(name) * BLOCK
+        return bytes(self.read(offset, self.committed(name) % BLOCK))
+
     def tail_is_whole(self, name: str) -> bool:
-        """Whether the partly filled last block of a growing array is what its copy in the record says."""
-        tail = self.record.tails[self.index(name)]
-        return bytes(self.read(self.layout.extents[name].offset + self.committed(name) - len(tail), len(tail))) == tail
+        """Whether the disk has that block as it was committed."""
+        committed = self.committed(name)
+        first = committed - committed % BLOCK
+        there = self.read(self.layout.extents[name].offset + first, committed - first)
+        return zlib.crc32(there) == self.record.tail_crc32[self.index(name)]
 
     def check(self, name: str) -> None:
-        """Compare the committed bytes of a growing array with their checksum, those that were not compared before."""
-        committed = self.committed(name)
-        done, crc = self.checked.get(name, (0, 0))
+        """Compare the committed bytes of a growing array with their checksum, those that were not compared before.
+
+        Raises Damaged, where the copy of the last block does not mend it either.
+        """
+        committed, expected = self.committed(name), self.record.crc32[self.index(name)]
+        if self._sum(name, committed) != expected:
+            if self.record.tails is None and name not in self.torn:
+                copy = self.tail_copy(name)
+                if zlib.crc32(copy) == self.record.tail_crc32[self.index(name)]:
+                    self.torn[name] = copy
+            if self._sum(name, committed, anew=True) != expected:
+                self.torn.pop(name, None)
+                raise self.damaged(f"the bytes of {name!r} do not match their checksum")
+        self.checked[name] = (committed, expected)
+
+    def _sum(self, name: str, committed: int, *, anew: bool = False) -> int:
+        """CRC-32 of the committed bytes, going on from those that were compared before; anew: from the start."""
+        done, crc = (0, 0) if anew else self.checked.get(name, (0, 0))
         for start in range(done, committed, CHUNK):
             crc = zlib.crc32(self.read_array(name, start, min(start + CHUNK, committed)), crc)
-        if crc != self.record.crc32[self.index(name)]:
-            raise self.damaged(f"the bytes of {name!r} do not match their checksum")
-        self.checked[name] = (committed, crc)
+        return crc
 
     def seal(self) -> int:
         """CRC-32 of all bytes that never change."""
@@ -109,23 +143,60 @@ class State:
         extent = self.layout.extents[name]
         return bytes(self.read(extent.offset, extent.nbytes))
 
-    def resume(self) -> bytearray:
-        """The valid resume state, compared with its checksum (Damaged)."""
-        extent = self.layout.extents["resume/slots"]
-        data = self.read(extent.offset + self.record.resume_slot * extent.row_nbytes, self.record.resume_nbytes)
-        if zlib.crc32(data) != self.record.resume_crc32:
-            raise self.damaged("the state that training resumes from does not match its checksum")
-        return data
+    def named_resume(self) -> tuple[int, bytearray] | None:
+        """(epoch, safetensors file) of the state that the record names; None where its checksum does not match."""
+        record = self.record
+        data = self._state_in(
+            record.resume_slot, ResumeSlot(record.resume_epoch, record.resume_nbytes, record.resume_crc32)
+        )
+        return None if data is None else (record.resume_epoch, data)
+
+    def resume(self) -> tuple[int, bytearray]:
+        """(epoch, safetensors file) of the state to resume from: the one that the record names.
+
+        In a file that was copied while it was trained that one can be missing. Then it is the newest of the others:
+        training repeats the epochs from there on, and compares them. Raises Damaged when there is none.
+        """
+        named = self.named_resume()
+        if named is not None:
+            return named
+        for slot, other in sorted(self.resume_slots(), key=lambda item: -item[1].epoch):
+            data = self._state_in(slot, other)
+            if data is not None:
+                return other.epoch, data
+        raise self.damaged("the state that training resumes from does not match its checksum")
+
+    def resume_slots(self) -> list[tuple[int, ResumeSlot]]:
+        """(number, what it says of itself) of every slot with a state of an epoch that is recorded (format 1.1)."""
+        if not self.layout.current:
+            return []
+        found = []
+        for slot, place in enumerate(self.layout.resume_places()):
+            if place < 0:
+                continue
+            about = ResumeSlot.decode(bytes(self.read(self.layout.trailer_offset(slot), BLOCK)))
+            if about is not None and self.is_possible(about):
+                found.append((slot, about))
+        return found
+
+    def is_possible(self, about: ResumeSlot) -> bool:
+        """Whether a state may be where it says it is; a forged one must not lead outside its slot."""
+        return 0 <= about.epoch < max(self.record.n_epochs, 1) and 0 < about.nbytes <= self.layout.resume_nbytes
+
+    def _state_in(self, slot: int, about: ResumeSlot) -> bytearray | None:
+        data = self.read(self.layout.resume_places()[slot], about.nbytes)
+        return data if zlib.crc32(data) == about.crc32 else None
 
 
 def credible(record: Record, layout: Layout) -> bool:
     """Whether the numbers of a record fit the file; a forged one must not lead outside its arrays."""
     rows = dict(zip(layout.growing, record.rows, strict=True))
+    slots = [slot for slot, place in enumerate(layout.resume_places()) if place >= 0]
     return (
         all(0 <= n <= layout.extents[name].shape[0] for name, n in rows.items())
         and all(rows[name] == record.n_epochs for name in LOSSES)
         and all(rows[name] == record.n_checkpoints for name in CHECKPOINTS)
-        and record.resume_slot in {-1, 0, 1}
+        and record.resume_slot in {-1, *slots}
         and (record.resume_slot < 0) == (record.resume_epoch < 0)
         and 0 <= record.resume_nbytes <= layout.resume_nbytes
         and all(
@@ -142,7 +213,7 @@ def read_slots(fd: int, layout: Layout) -> list[Record | None]:
     for slot in (0, 1):
         data = bytearray(size)
         osfile.read_into(fd, memoryview(data), layout.slot_offset(slot))
-        record = decode(bytes(data), layout.row_bytes())
+        record = decode(bytes(data), layout.row_bytes(), layout.version)
         found.append(record)
     return found
 

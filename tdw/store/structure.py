@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import NewerFormat, NotAProject
+from tdw.errors import NewerFormat, NotAProject, ProjectError
 from tdw.store.layout import (
     ATTRIBUTE_LIMIT,
+    BLOCK_CRCS,
+    CHANGING,
     CHECKPOINTS,
     DTYPES,
     FORMAT,
@@ -25,13 +27,15 @@ from tdw.store.layout import (
     JSON_LIMIT,
     LOSSES,
     NAME,
+    RESUME,
     SEALED,
+    TAILS,
     AnalysisPlan,
     ArrayPlan,
     Extent,
     Layout,
 )
-from tdw.store.slots import BLOCK, slot_dtype
+from tdw.store.slots import BLOCK, WITH_TAILS, Version, slot_dtype
 from tdw.store.validate import parse_json
 
 MAX_DEPTH = 4
@@ -98,12 +102,17 @@ def _array(item: Any) -> tuple[int, str, tuple[int, ...]]:
     raise ValueError(f"no array: {item!r}")
 
 
-def refusal(path: Path, what: str) -> NotAProject:
-    """The error for a file that HDF5 reads, and this program never wrote."""
+def refusal(path: Path, what: str, version: Version | None = None) -> ProjectError:
+    """The error for a file that HDF5 reads, and this program never wrote: by its version, a later one did."""
+    if version is not None and version > FORMAT_VERSION:
+        return NewerFormat(
+            f"{path} was made by a newer version of tdw (format {version[0]}.{version[1]}), and this one cannot read it "
+            f"({what}). Upgrade with `pip install -U tdw`; the file was not touched."
+        )
     return NotAProject(f"{path} was refused: {what}. No project file looks like that; nothing in it was read.")
 
 
-def check_version(path: Path, attributes: dict[str, Any]) -> tuple[int, int]:
+def check_version(path: Path, attributes: dict[str, Any]) -> Version:
     """The format's version from the root's attributes, looked at first: a newer format may differ in all the rest."""
     if attributes.get("format") != FORMAT:
         raise NotAProject(f"{path} is an HDF5 file of some other program, no project file. `tdw new FILE` makes one.")
@@ -133,12 +142,13 @@ class _Reading:
         self._size, self._path = structure.size, path
         self._attributes, self._arrays = structure.attributes, structure.arrays
         self._extents: dict[str, Extent] = {}
+        self._version: Version | None = None
 
-    def _refuse(self, what: str) -> NotAProject:
-        return refusal(self._path, what)
+    def _refuse(self, what: str) -> ProjectError:
+        return refusal(self._path, what, self._version)
 
     def layout(self) -> Layout:
-        version = check_version(self._path, self._attributes.get("", {}))
+        version = self._version = check_version(self._path, self._attributes.get("", {}))
         if len(self._arrays) > MAX_OBJECTS:
             raise self._refuse(f"it holds more than {MAX_OBJECTS} objects")
         for path, (offset, kind, shape) in self._arrays.items():
@@ -185,14 +195,14 @@ class _Reading:
             raise self._refuse(f"the attribute 'nbytes' of {group!r} is not a size that fits")
         return value
 
-    def _assemble(self, version: tuple[int, int]) -> Layout:
+    def _assemble(self, version: Version) -> Layout:
         losses = [self._get(name, "<f8").shape for name in LOSSES]
         blobs = self._get("checkpoints/safetensors", "|u1", 2)
-        resume = self._get("resume/slots", "|u1", 2)
+        resume = self._resume(version)
         capacities = [self._get("checkpoints/epoch", "<i8").shape[0], self._get("checkpoints/crc32", "<u4").shape[0]]
         if len(set(losses)) != 1:
             raise self._refuse("its four loss arrays differ in length")
-        if {*capacities, blobs.shape[0]} != {blobs.shape[0]} or resume.shape[0] != 2:
+        if {*capacities, blobs.shape[0]} != {blobs.shape[0]}:
             raise self._refuse("its checkpoint arrays differ in length")
         for name in ("config", "notes"):
             if self._get(name, "|u1").nbytes > JSON_LIMIT:
@@ -200,32 +210,56 @@ class _Reading:
         for name in ("split/train", "split/test"):
             self._get(name, "<i8")
         analyses = self._analyses()
-        growing = self._growing(analyses, exact=version == FORMAT_VERSION)
-        commit, dtype = self._extents[COMMIT], slot_dtype(len(growing))
+        growing = self._growing(analyses, version)
+        commit, dtype = self._extents[COMMIT], slot_dtype(len(growing), version)
         if commit.shape != (2,) or commit.dtype.itemsize != dtype.itemsize:
             raise self._refuse("its commit records have another form")
         self._extents[COMMIT] = Extent(commit.offset, dtype, (2,))
+        if version > WITH_TAILS:
+            if self._get(TAILS, "|u1", 3).shape != (2, len(growing), BLOCK):
+                raise self._refuse("its copies of last blocks have another form")
+            if self._get(BLOCK_CRCS, "<u4", 2).shape != (len(LOSSES), max(1, 8 * losses[0][0] // BLOCK)):
+                raise self._refuse("its checksums of blocks have another form")
         return Layout(
             size=self._size,
             version=version,
             extents=self._extents,
             growing=growing,
             blob_nbytes=self._nbytes("checkpoints", blobs.shape[1]),
-            resume_nbytes=self._nbytes("resume", resume.shape[1]),
+            resume_nbytes=self._nbytes("resume", resume.shape[1] - (BLOCK if version > WITH_TAILS else 0)),
             analyses=analyses,
         )
 
-    def _growing(self, analyses: dict[str, AnalysisPlan], *, exact: bool) -> tuple[str, ...]:
-        """Names of the growing arrays in the order of the commit records; exact: no others than this version knows."""
+    def _resume(self, version: Version) -> Extent:
+        """The slots for states, one of the arrays for all of them."""
+        if version <= WITH_TAILS:
+            resume = self._get("resume/slots", "|u1", 2)
+            if resume.shape[0] != 2:
+                raise self._refuse("it has other than two states to resume from")
+            return resume
+        last = self._get("resume/last", "|u1", 2)
+        shapes = {name: self._get(name, "|u1", 2).shape for name in RESUME if name in self._extents}
+        expected = {name: (rows, last.shape[1]) for name, rows in zip(RESUME, (2, 1), strict=True) if name in shapes}
+        if shapes != expected or last.shape[1] % BLOCK or last.shape[1] < 2 * BLOCK:
+            raise self._refuse("its states to resume from have another form")
+        return last
+
+    def _growing(self, analyses: dict[str, AnalysisPlan], version: Version) -> tuple[str, ...]:
+        """Names of the growing arrays in the order of the commit records; none else, unless the format is a newer one."""
         arrays = self._attributes.get(COMMIT, {}).get("arrays")
         if not isinstance(arrays, bytes) or COMMIT not in self._extents:
             raise self._refuse("it has no commit records")
         growing = tuple(arrays.decode("ascii", "replace").split("\n"))
-        fixed = {*SEALED, COMMIT, "checkpoints/safetensors", "resume/slots"}
+        fixed = {*SEALED, "checkpoints/safetensors", COMMIT, "resume/slots"}
+        if version > WITH_TAILS:
+            fixed |= set(CHANGING)
+            if "resume/slots" not in self._extents:  # a finished run needs none
+                fixed.discard("resume/slots")
         results = {f"analysis/{analysis.name}/{name}" for analysis in analyses.values() for name in analysis.arrays}
         expected = {*LOSSES, *CHECKPOINTS, *results}
         if len(set(growing)) != len(growing) or not expected <= set(growing) <= set(self._extents):
             raise self._refuse("its commit records are about other arrays than it holds")
+        exact = version <= FORMAT_VERSION
         if exact and (set(growing) != expected or set(self._extents) != expected | fixed):
             extra = sorted({*self._extents, *growing} - expected - fixed)
             raise self._refuse(f"it holds {extra[0]!r}" if extra else "its commit records are about other arrays")

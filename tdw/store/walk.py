@@ -18,7 +18,7 @@ from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
 from tdw.errors import Damaged
 from tdw.store import osfile
 from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, NAME, Layout
-from tdw.store.slots import slot_dtype
+from tdw.store.slots import Version, slot_dtype
 from tdw.store.structure import COMMIT, MAX_DEPTH, MAX_OBJECTS, Structure, check_version, layout_of, refusal
 from tdw.store.validate import TRY_A_COPY, check_superblock, short
 
@@ -82,15 +82,17 @@ class _Walk:
         self._seen: set[int] = set()
         self._attributes: dict[str, dict[str, Any]] = {}
         self._arrays: dict[str, tuple[int, str, tuple[int, ...]]] = {}
+        self._version: Version | None = None
 
     def _refuse(self, what: str) -> Exception:
-        return refusal(self._path, what)
+        return refusal(self._path, what, self._version)
 
     def structure(self) -> Structure:
         """Walk, and return what was found."""
         root = h5g.open(self._file.id, b"/")
         self._attributes[""] = self._read_attributes(root, "the file")
-        check_version(self._path, self._attributes[""])  # before anything else: a newer format may look different
+        # Before anything else: a newer format may look different.
+        self._version = check_version(self._path, self._attributes[""])
         self._seen.add(h5o.get_info(root).addr)
         self._walk_group(root, "", 1)
         return Structure(self._size, self._attributes, self._arrays)
@@ -191,7 +193,7 @@ class _Walk:
         if not isinstance(arrays, bytes):
             raise self._refuse("it has no commit records")
         count = arrays.count(b"\n") + 1
-        if count > MAX_OBJECTS or not kind == h5t.py_create(slot_dtype(count)):
+        if count > MAX_OBJECTS or not kind == h5t.py_create(slot_dtype(count, self._version)):
             raise self._refuse("its commit records are about other arrays than it holds, or have another form")
 
 

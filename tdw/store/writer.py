@@ -1,38 +1,42 @@
 """Writing a project file so that a kill, a power cut or a full disk at any instant loses nothing that was reported.
 
-A commit: write the data in place, wait for the disk, write the commit record into the other slot, wait for the disk,
-return. What changes the structure (more epochs, an analysis, a note) builds a new file beside the old one and renames
-it over. After any failed write the writer is dead: what the disk holds is known again only after opening it anew.
+A commit: see that the file is as it was left, write the data in place, wait for the disk, write the commit record into the
+other slot, wait for the disk, return. What changes the structure (more epochs, an analysis, a note) builds a new file
+beside the old one and renames it over. After any failed write the writer is dead: what the disk holds is known again only
+after opening it anew.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tdw.errors import AlreadyExists, CannotWrite, NewerFormat, OpenElsewhere
-from tdw.store.build import build, explained, temporary
-from tdw.store.layout import (
-    FORMAT_VERSION,
-    LOSSES,
-    AnalysisPlan,
-    FilePlan,
-    Layout,
-    canonical,
-)
+from tdw.errors import CannotWrite, Overwritten
+from tdw.store import osfile
+from tdw.store.build import explained
+from tdw.store.fence import Fence
+from tdw.store.layout import BLOCK_CRCS, LOSSES, AnalysisPlan, FilePlan, canonical
 from tdw.store.lock import Lock
-from tdw.store.osfile import SYSTEM, System, copy_all, write_all
-from tdw.store.reader import Reader, open_reader
-from tdw.store.slots import BLOCK, Record
-from tdw.store.state import State, load, real_path
+from tdw.store.osfile import System, write_all
+from tdw.store.reader import Reader
+from tdw.store.restructure import plan_of, restructured
+from tdw.store.slots import BLOCK, Record, ResumeSlot
+from tdw.store.state import State
+from tdw.store.temporary import room_for
 from tdw.store.validate import check_safetensors
+
+#: The slowest copying, in bytes per second, that finds a whole state to resume from in a file that is trained meanwhile;
+#: and what a program that copies may read in one go before it waits.
+SLOWEST_COPY, AT_ONCE = 0.5e6, 1 << 20
+LAST = 2  # the slot for the state at the end of training
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,17 @@ class Writer(Reader):
         super().__init__(path, state)
         self._writing, self._system = lock, system
         self._dead: str | None = None
+        self._watch()
+        self._resume_written = time.monotonic()
+
+    def _watch(self) -> None:
+        """Learn what a file that was opened or built just now holds."""
+        state = self._state
+        self._fence = Fence(state)
+        self._tails = [state.tail_of(name) for name in state.layout.growing]
+        # What is known to be in the two rows of copies; nothing, before the first record is written.
+        self._copies: list[list[bytes] | None] = [None, None]
+        self._slots = dict(state.resume_slots())
 
     # Committing
 
@@ -59,11 +74,13 @@ class Writer(Reader):
         losses: Mapping[str, np.ndarray],
         checkpoint: tuple[int, bytes] | None = None,
         resume: tuple[int, bytes] | None = None,
+        final: bool = False,
     ) -> None:
         """Store the next epochs' losses, and a checkpoint and the resume state if given; durable on return.
 
         losses: the four arrays `losses/train`, `losses/test`, `accuracy/train`, `accuracy/test`, alike in length (0 is
         allowed), from epoch `n_epochs` on. A checkpoint's epoch must be recorded by then, and later than the last.
+        final: the resume state is that of the end of this training, and has a place of its own; see `resume_due`.
 
         Raises CannotWrite; ValueError for what has no room or no order.
         """
@@ -73,6 +90,15 @@ class Writer(Reader):
             self._check_append(losses, rows, checkpoint, resume)
             changes: dict[str, Any] = {}
             pieces: list[_Piece] = []
+            if resume is not None:
+                slot, about = self._free_slot(final=final), ResumeSlot(resume[0], len(resume[1]), zlib.crc32(resume[1]))
+                state = self._state  # it may be another file now, with more slots
+                pieces.append(_Piece(state.layout.resume_places()[slot], resume[1]))
+                pieces.append(_Piece(state.layout.trailer_offset(slot), about.encode()))
+                changes |= {"resume_epoch": about.epoch, "resume_slot": slot}
+                changes |= {"resume_nbytes": about.nbytes, "resume_crc32": about.crc32}
+                self._slots[slot] = about
+                self._resume_written = time.monotonic()
             if checkpoint is not None:
                 epoch, blob = checkpoint
                 extent, at = state.layout.extents["checkpoints/safetensors"], state.record.n_checkpoints
@@ -80,15 +106,30 @@ class Writer(Reader):
                 rows["checkpoints/epoch"] = np.array([epoch], "<i8")
                 rows["checkpoints/crc32"] = np.array([zlib.crc32(blob)], "<u4")
                 changes["n_checkpoints"] = at + 1
-            if resume is not None:
-                epoch, blob = resume
-                extent, slot = state.layout.extents["resume/slots"], int(state.record.resume_slot == 0)
-                pieces.append(_Piece(extent.offset + slot * extent.row_nbytes, blob))
-                changes |= {"resume_epoch": epoch, "resume_slot": slot}
-                changes |= {"resume_nbytes": len(blob), "resume_crc32": zlib.crc32(blob)}
             changes["n_epochs"] = state.record.n_epochs + len(rows[LOSSES[0]])
             if pieces or changes["n_epochs"] > state.record.n_epochs:
                 self._commit(pieces, rows, changes)
+
+    @property
+    def resume_due(self) -> bool:
+        """Whether a state on the way may be stored again without harm to those who copy the file meanwhile.
+
+        The two slots for such states are written in turn. While one is written, a slow copy has to find the other one as
+        it was, from its start to its end: so they are left alone for as long as it takes to copy both of them.
+        """
+        both = 2 * self._state.layout.resume_width
+        return time.monotonic() - self._resume_written >= 1.25 * (both + AT_ONCE) / SLOWEST_COPY
+
+    def _free_slot(self, *, final: bool) -> int:
+        """Where the next state goes: never over the one that the record names."""
+        named = self._state.record.resume_slot
+        if final and named != LAST:
+            return LAST
+        if self._state.layout.resume_places()[0] < 0:  # a finished run, which has the last place alone
+            self._restructure(replace(plan_of(self), finished=False))
+            named = self._state.record.resume_slot
+        free = [slot for slot in (0, 1) if slot != named]
+        return min(free, key=lambda slot: self._slots[slot].epoch if slot in self._slots else -1)
 
     def _check_append(
         self,
@@ -114,22 +155,12 @@ class Writer(Reader):
                 raise ValueError(f"a checkpoint at epoch {epoch} must be after {last} and before {recorded}")
             if self.n_checkpoints >= self.checkpoint_capacity:
                 raise ValueError(f"there is room for {self.checkpoint_capacity} checkpoints, and all are there")
-            self._check_blob(blob, exactly=self.blob_nbytes)
+            check_blob(blob, exactly=self.blob_nbytes)
         if resume is not None:
             epoch, blob = resume
             if not 0 <= epoch <= max(0, recorded - 1):
                 raise ValueError(f"a resume state at epoch {epoch} is beyond the last recorded one, {recorded - 1}")
-            self._check_blob(blob, at_most=self.resume_nbytes)
-
-    @staticmethod
-    def _check_blob(blob: bytes, *, exactly: int | None = None, at_most: int | None = None) -> None:
-        if exactly is not None and len(blob) != exactly:
-            raise ValueError(f"a checkpoint of {len(blob)} bytes was given, {exactly} are planned")
-        if at_most is not None and len(blob) > at_most:
-            raise ValueError(f"a resume state of {len(blob)} bytes was given, at most {at_most} are planned")
-        problem = check_safetensors(memoryview(blob))
-        if problem:
-            raise ValueError(f"the bytes given are no safetensors file: {problem}")
+            check_blob(blob, at_most=self.resume_nbytes)
 
     def append_rows(self, rows: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Store the next rows of analyses, in one commit: analysis -> array -> (n, *row shape); durable on return.
@@ -164,8 +195,9 @@ class Writer(Reader):
     def _commit(self, pieces: list[_Piece], rows: Mapping[str, np.ndarray], changes: dict[str, Any]) -> None:
         """Write pieces and rows, then the record that makes them count; on return they are durable."""
         state, system = self._state, self._system
+        self._follow()
         self._take_back_clean()
-        counts, crcs, tails = list(state.record.rows), list(state.record.crc32), list(state.record.tails)
+        counts, crcs, tails = list(state.record.rows), list(state.record.crc32), list(self._tails)
         for name, value in rows.items():
             i, extent, data = state.index(name), state.layout.extents[name], value.tobytes()
             at = counts[i] * extent.row_nbytes
@@ -174,19 +206,42 @@ class Writer(Reader):
             crcs[i] = zlib.crc32(data, crcs[i])
             whole = tails[i] + data
             tails[i] = whole[len(whole) - len(whole) % BLOCK :]
-        record = state.record.next(clean=False, rows=tuple(counts), crc32=tuple(crcs), tails=tuple(tails), **changes)
+            if name in LOSSES and len(whole) >= BLOCK:
+                pieces.append(self._block_crcs(name, at // BLOCK, whole))
+        summed = tuple(zlib.crc32(tail) for tail in tails)
+        record = state.record.next(clean=False, rows=tuple(counts), crc32=tuple(crcs), tail_crc32=summed, **changes)
         with self._fatal():
-            if not os.fstat(state.fd).st_nlink:
-                raise CannotWrite(f"{self.path} was deleted while it was written to: what follows would be lost.")
+            self._fence.check(state, self.path)
             for piece in pieces:
                 write_all(system, state.fd, piece.data, piece.offset)
             system.datasync(state.fd)
-            slot = 1 - state.slot
-            write_all(system, state.fd, record.encode(), state.layout.slot_offset(slot))
-            system.datasync(state.fd)
-            state.record, state.slot, state.alike = record, slot, False
+            self._fence.wrote(state)
+            self._write_record(record, 1 - state.slot, tails)
         for i, name in enumerate(state.layout.growing):
             state.checked[name] = (counts[i] * state.layout.extents[name].row_nbytes, crcs[i])
+
+    def _block_crcs(self, name: str, first: int, data: bytes) -> _Piece:
+        """The checksums of the blocks of a curve that become full with these bytes; first: number of the first one."""
+        extent = self._state.layout.extents[BLOCK_CRCS]
+        crcs = [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data) - len(data) % BLOCK, BLOCK)]
+        offset = extent.offset + LOSSES.index(name) * extent.row_nbytes + 4 * first
+        return _Piece(offset, np.array(crcs, "<u4").tobytes())
+
+    def _write_record(self, record: Record, slot: int, tails: list[bytes]) -> None:
+        """Make a record hold, with the copies of the last blocks that go with it; durable on return."""
+        state, system = self._state, self._system
+        encoded, there = record.encode(), self._copies[slot]
+        self._copies[slot] = None
+        self._fence.check(state, self.path)
+        for i, tail in enumerate(tails):
+            if tail and (there is None or there[i] != tail):
+                write_all(system, state.fd, tail, state.layout.tails_offset(slot) + i * BLOCK)
+        write_all(system, state.fd, encoded, state.layout.slot_offset(slot))
+        system.datasync(state.fd)
+        self._fence.wrote(state, slot, encoded)
+        self._copies[slot], self._tails = list(tails), tails
+        alike = record == replace(state.record, sequence=record.sequence, clean=record.clean)
+        state.adopt(record, slot, alike=alike)
 
     def _take_back_clean(self) -> None:
         """Before the first commit after an orderly close: say that work goes on.
@@ -198,11 +253,28 @@ class Writer(Reader):
         if not state.record.clean:
             return
         slot = state.slot if state.alike else 1 - state.slot
-        record = state.record.next(clean=False)
         with self._fatal():
-            write_all(self._system, state.fd, record.encode(), state.layout.slot_offset(slot))
-            self._system.datasync(state.fd)
-        state.record, state.slot, state.alike = record, slot, True
+            self._write_record(state.record.next(clean=False), slot, list(self._tails))
+
+    def _follow(self) -> None:
+        """Go where the file was moved to. Raises Overwritten where it was deleted, or another one has its place."""
+        state = self._state
+        if osfile.names(self._real, state.fd):
+            return
+        there = osfile.where_is(state.fd, self._real)
+        if there is not None:
+            self._writing.follow(there)
+            self._real = self.path = there
+            return
+        if os.path.lexists(self._real):
+            what = "was replaced by another file while it was written to here. The other one was left as it is"
+        elif os.fstat(state.fd).st_nlink:
+            what = "was moved while it was written to, and this system does not tell where to: open it there"
+        else:
+            what = "was deleted while it was written to: what follows would be lost"
+        error = Overwritten(f"{self.path} {what}.")
+        self._die(error)
+        raise error
 
     @contextlib.contextmanager
     def _fatal(self) -> Iterator[None]:
@@ -211,9 +283,12 @@ class Writer(Reader):
             with explained(self.path):
                 yield
         except BaseException as error:
-            self._dead = str(error) or type(error).__name__
-            self._let_go()
+            self._die(error)
             raise
+
+    def _die(self, error: BaseException) -> None:
+        self._dead = str(error) or type(error).__name__
+        self._let_go()
 
     def _alive(self) -> State:
         if self._dead is not None:
@@ -230,20 +305,6 @@ class Writer(Reader):
 
     # Changing the structure
 
-    def _plan(self) -> FilePlan:
-        layout = self._state.layout
-        return FilePlan(
-            config=canonical(self._config),
-            notes=canonical(self._notes),
-            split_train=self.read("split/train"),
-            split_test=self.read("split/test"),
-            epochs=self.planned_epochs,
-            checkpoint_capacity=self.checkpoint_capacity,
-            blob_nbytes=layout.blob_nbytes,
-            resume_nbytes=layout.resume_nbytes,
-            analyses=tuple(layout.analyses.values()),
-        )
-
     def extend(self, *, config: Mapping[str, Any], epochs: int, checkpoint_capacity: int) -> None:
         """Make room for more epochs and checkpoints, and store a new config; analyses and notes stay.
 
@@ -256,7 +317,8 @@ class Writer(Reader):
                     f"{self.n_epochs} loss entries and {self.n_checkpoints} checkpoints are stored already"
                 )
             changes = {"config": canonical(config), "epochs": epochs, "checkpoint_capacity": checkpoint_capacity}
-            self._restructure(replace(self._plan(), **changes))  # type: ignore[arg-type]
+            finished = self.n_epochs > epochs
+            self._restructure(replace(plan_of(self), finished=finished, **changes))  # type: ignore[arg-type]
 
     def plan_analyses(self, plans: Sequence[AnalysisPlan], remove: Sequence[str] = ()) -> None:
         """Make room for analyses, in one change: those of the same name are replaced, others stay; `remove` goes.
@@ -266,7 +328,7 @@ class Writer(Reader):
         Raises CannotWrite, the old file being what it was.
         """
         with self._lock:
-            plan, before = replace(self._plan(), analyses=()), self._alive().layout.analyses
+            plan, before = replace(plan_of(self), analyses=()), self._alive().layout.analyses
             kept = {name: item for name, item in before.items() if name not in remove}
             new = {**kept, **{item.name: item for item in plans}}
             if new != before or kept != before:
@@ -276,7 +338,7 @@ class Writer(Reader):
         """Store new notes instead of the old ones. Raises CannotWrite, the old file being what it was."""
         with self._lock:
             self._alive()
-            self._restructure(replace(self._plan(), notes=canonical(notes)))
+            self._restructure(replace(plan_of(self), notes=canonical(notes)))
 
     def rebuild(self) -> None:
         """Put a fresh file in the place of one that was made elsewhere, with all it holds, after comparing every byte.
@@ -285,12 +347,16 @@ class Writer(Reader):
         """
         with self._lock:
             self._alive()
-            wrong = self.verify()
-            if wrong:
-                raise self._state.damaged(
-                    f"{wrong[0]}, and a file that was made elsewhere is taken over whole or not at all"
-                )
-            self._restructure(self._plan())
+            self.require_sound(
+                "a file that was made elsewhere, or is of an earlier format, is taken over whole or not at all"
+            )
+            self._restructure(plan_of(self))
+
+    @contextlib.contextmanager
+    def room_beside(self) -> Iterator[Path]:
+        """A path at which to build the file that will take the place of this one. Raises CannotWrite."""
+        with explained(self.path), room_for(self._real) as part:
+            yield part
 
     def give_way(self, other: Path) -> None:
         """Put another file, whole and closed, in the place of this one in one step. Nothing can be written here then.
@@ -298,59 +364,50 @@ class Writer(Reader):
         Raises CannotWrite, this file being what it was.
         """
         with self._lock:
-            self._alive()
+            state = self._alive()
             with explained(self.path):
-                self._still_there()
+                self._follow()
+                self._fence.check(state, self.path)
+                fd = osfile.open_to_read(other)
+                try:
+                    osfile.keep_attributes(state.fd, fd)
+                finally:
+                    os.close(fd)
                 if not self._system.replaces_open_files:
                     self._let_go()
                 self._system.replace(other, self._real)
-                self._system.sync_folder(self._real.parent)
-            self._let_go()
-
-    def _still_there(self) -> None:
-        """Refuse to put a new file in the place of one that is not ours."""
-        try:
-            there = self._real.stat()
-        except FileNotFoundError:
-            there = None
-        if there is None or (there.st_dev, there.st_ino) != (self._state.device, self._state.inode):
-            raise CannotWrite(
-                f"{self.path} was moved, deleted or replaced while it was open: open it again, or where it is now."
-            )
+                try:
+                    self._system.sync_folder(self._real.parent)
+                finally:
+                    self._let_go()
 
     def _restructure(self, plan: FilePlan, anew: Collection[str] = ()) -> None:
         """Build the file that a plan asks for out of this one, and put it in its place. anew: analyses without rows."""
-        from tdw.store.skeleton import plan_file
-
         old = self._state
-        skeleton = plan_file(plan)
-        kept = _kept(old.layout, skeleton.layout, old.record, anew)
-
-        def fill(fd: int) -> Record:
-            for name, count in kept.items():
-                source, target = old.layout.extents[name], skeleton.layout.extents[name]
-                copy_all(self._system, old.fd, source.offset, fd, target.offset, count)
-                if not old.made and name in old.layout.growing:  # else it was mended when it was opened
-                    tail = old.record.tails[old.index(name)]
-                    write_all(self._system, fd, tail, target.offset + count - len(tail))
-            return _carried(old, skeleton.layout, kept)
-
         renamed: list[bool] = []
         try:
-            with explained(self.path, skeleton.layout.size):
-                self._still_there()
-                new = build(self._real, plan, skeleton, fill, self._system, renamed, lambda: self._system.close(old.fd))
+            with explained(self.path):
+                self._follow()
+                self._fence.check(old, self.path)
+                new = restructured(
+                    old, self._real, plan, anew, self._system, self._writing, renamed, known_as=self.path
+                )
         except BaseException as error:
             if renamed:  # which of the two files a power cut would leave is not known: no more writing to either
-                self._dead = str(error) or type(error).__name__
-                self._let_go()
+                self._die(error)
             raise
         new.path = self.path
         self._adopt(new)
         if self._system.replaces_open_files:
             os.close(old.fd)
+        self._watch()
 
     # The end
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file takes more: not after `close`, a failed write, or in a fork."""
+        return not self._closed and self._dead is None and self._writing.mine
 
     def close(self) -> None:
         """Say in the file that all is well, and let the next writer in. After a failed write: only the latter."""
@@ -360,18 +417,17 @@ class Writer(Reader):
             if not self._writing.mine:  # a fork: the file is not its to finish
                 self._let_go()
                 return
+            self._follow()
             state = self._state
             if self.n_epochs > self.planned_epochs and 0 < self.n_checkpoints < self.checkpoint_capacity:
                 # A finished run has its last checkpoint at [-1]. No room to do that now: it has to wait.
                 with contextlib.suppress(CannotWrite):
-                    self._restructure(replace(self._plan(), checkpoint_capacity=self.n_checkpoints))
+                    self._restructure(replace(plan_of(self), checkpoint_capacity=self.n_checkpoints))
                 state = self._state
             if not self._closed and not (state.record.clean and state.alike):
                 # Both slots then say the same, so rot in one of them does not bring back the past.
-                record = state.record.next(clean=True)
                 with self._fatal():
-                    write_all(self._system, state.fd, record.encode(), state.layout.slot_offset(1 - state.slot))
-                    self._system.datasync(state.fd)
+                    self._write_record(state.record.next(clean=True), 1 - state.slot, list(self._tails))
             self._let_go()
 
     def _let_go(self) -> None:
@@ -391,182 +447,12 @@ class Writer(Reader):
         return False
 
 
-def _kept(old: Layout, new: Layout, record: Record, anew: Collection[str]) -> dict[str, int]:
-    """Bytes to copy into the new file, per dataset."""
-    kept: dict[str, int] = {}
-    for name, rows in zip(old.growing, record.rows, strict=True):
-        analysis = name.split("/")[1] if name.startswith("analysis/") else None
-        if analysis is not None:
-            plan = new.analyses.get(analysis)
-            if plan is None or analysis in anew or not plan.continues(old.analyses[analysis]):
-                continue
-            if rows > plan.capacity:
-                raise ValueError(f"{rows} rows of {analysis!r} are stored, {plan.capacity} would have room")
-        kept[name] = rows * old.extents[name].row_nbytes
-    kept["checkpoints/safetensors"] = record.n_checkpoints * old.extents["checkpoints/safetensors"].row_nbytes
-    if record.resume_slot >= 0:
-        kept["resume/slots"] = old.extents["resume/slots"].nbytes
-    return {name: count for name, count in kept.items() if count}
-
-
-def _carried(old: State, layout: Layout, kept: Mapping[str, int]) -> Record:
-    """The old record in the order of the new file's arrays."""
-    where = {name: i for i, name in enumerate(old.layout.growing) if name in kept}
-    picked = [where.get(name) for name in layout.growing]
-    record = old.record
-    return record.next(
-        clean=False,
-        rows=tuple(0 if i is None else record.rows[i] for i in picked),
-        crc32=tuple(0 if i is None else record.crc32[i] for i in picked),
-        tails=tuple(b"" if i is None else record.tails[i] for i in picked),
-    )
-
-
-def create(
-    path: Path | str,
-    *,
-    config: Mapping[str, Any],
-    split_train: np.ndarray,
-    split_test: np.ndarray,
-    epochs: int,
-    checkpoint_capacity: int,
-    blob_nbytes: int,
-    resume_nbytes: int,
-    resume: bytes | None,
-    resume_epoch: int = 0,
-    overwrite: bool = False,
-    system: System = SYSTEM,
-) -> Writer:
-    """Make a project file with room for all that is planned, and open it for writing.
-
-    epochs: the last epoch; losses have epochs + 1 entries. blob_nbytes: size of every checkpoint. resume_nbytes: the
-    largest resume state; resume: the first one, at resume_epoch, or None for a run that was trained elsewhere. The file is there complete, or not at all.
-
-    Raises AlreadyExists unless overwrite, OpenElsewhere, CannotWrite.
-    """
-    from tdw.store.skeleton import plan_file
-
-    given, real = Path(path), real_path(path)
-    plan = FilePlan(
-        config=canonical(config),
-        notes=canonical({}),
-        split_train=np.asarray(split_train),
-        split_test=np.asarray(split_test),
-        epochs=epochs,
-        checkpoint_capacity=checkpoint_capacity,
-        blob_nbytes=blob_nbytes,
-        resume_nbytes=resume_nbytes,
-    )
-    skeleton = plan_file(plan)
-    if resume is not None:
-        Writer._check_blob(resume, at_most=resume_nbytes)
-    _refuse_existing(given, real, overwrite=overwrite)
-
-    def fill(fd: int) -> Record:
-        write_all(system, fd, resume or b"", skeleton.layout.extents["resume/slots"].offset)
-        none = tuple(0 for _ in skeleton.layout.growing)
-        return Record(
-            sequence=1,
-            clean=False,
-            n_epochs=0,
-            n_checkpoints=0,
-            resume_epoch=-1 if resume is None else resume_epoch,
-            resume_slot=-1 if resume is None else 0,
-            resume_nbytes=len(resume or b""),
-            resume_crc32=zlib.crc32(resume or b""),
-            seal=0,
-            rows=none,
-            crc32=none,
-            tails=tuple(b"" for _ in none),
-        )
-
-    with explained(given, skeleton.layout.size):
-        lock = Lock(real)
-        renamed: list[bool] = []
-        try:
-            _refuse_existing(given, real, overwrite=overwrite)  # somebody may have been quicker
-            state = build(real, plan, skeleton, fill, system, renamed)
-            state.path = given
-        except BaseException:
-            lock.release()
-            raise
-    return Writer(given, state, lock, system)
-
-
-def _refuse_existing(given: Path, real: Path, *, overwrite: bool) -> None:
-    if real.is_dir():
-        raise CannotWrite(f"{given} cannot be written: it is a folder. Give the name of a file in it.")
-    if not overwrite and os.path.lexists(real):
-        raise AlreadyExists(
-            f"{given} is there already and was left as it is: choose another name, or --force to replace it."
-        )
-
-
-def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = None, system: System = SYSTEM) -> Writer:
-    """Open a project file to write to it; more is checked than for reading.
-
-    One that was not made on this computer is rebuilt as a fresh file first, once `check` has let it pass: what a stranger
-    laid out is never written to.
-
-    Raises OpenElsewhere, NotAProject, NewerFormat, Damaged, CannotWrite.
-    """
-    given, real = Path(path), real_path(path)
-    if not os.path.isfile(real):  # noqa: PTH113 – a name that is too long is no file, and no OSError
-        open_reader(given).close()  # says what is there instead
-    with explained(given):
-        lock = Lock(real)
-        try:
-            fd = system.open_existing(real)
-            try:
-                with contextlib.suppress(FileNotFoundError):
-                    system.unlink(temporary(real))  # of a process that was killed
-                writer = Writer(given, _ready(fd, given, real, system), lock, system)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    system.close(fd)
-                raise
-        except BaseException:
-            lock.release()
-            raise
-        if not writer.made_here:
-            try:
-                if check is not None:
-                    check(writer)
-                writer.rebuild()
-            except BaseException:
-                writer.abandon()
-                raise
-        return writer
-
-
-def _ready(fd: int, given: Path, real: Path, system: System) -> State:
-    """Validate a file that is to be written to, and mend blocks that a power cut tore."""
-    if not system.lock_shared(fd):
-        raise OpenElsewhere(f"{given} is open for writing in another program (h5py?): close it there.")
-    state = load(fd, given)
-    there = real.stat()
-    if (there.st_dev, there.st_ino) != (state.device, state.inode):
-        raise OpenElsewhere(f"{given} was replaced by another file just now: open it again.")
-    if state.layout.version > FORMAT_VERSION:
-        raise NewerFormat(
-            f"{given} was made by a newer version of tdw and can only be read by this one. "
-            "Upgrade with `pip install -U tdw`."
-        )
-    torn = False
-    for name in state.layout.growing:
-        state.check(name)
-        torn |= state.made and _mend_tail(state, name, system)
-    if torn:
-        system.datasync(fd)
-    if state.record.resume_slot >= 0:
-        state.resume()
-    return state
-
-
-def _mend_tail(state: State, name: str, system: System) -> bool:
-    """Put the committed part of a growing array's last block back from its copy, where the disk has something else."""
-    if state.tail_is_whole(name):
-        return False
-    tail = state.record.tails[state.index(name)]
-    write_all(system, state.fd, tail, state.layout.extents[name].offset + state.committed(name) - len(tail))
-    return True
+def check_blob(blob: bytes, *, exactly: int | None = None, at_most: int | None = None) -> None:
+    """Refuse what cannot be stored as a checkpoint or a resume state (ValueError)."""
+    if exactly is not None and len(blob) != exactly:
+        raise ValueError(f"a checkpoint of {len(blob)} bytes was given, {exactly} are planned")
+    if at_most is not None and len(blob) > at_most:
+        raise ValueError(f"a resume state of {len(blob)} bytes was given, at most {at_most} are planned")
+    problem = check_safetensors(memoryview(blob))
+    if problem:
+        raise ValueError(f"the bytes given are no safetensors file: {problem}")

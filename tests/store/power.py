@@ -69,10 +69,10 @@ class Recorder(System):
         self._inodes[target.name] = self._inodes.pop(source.name)
         self.log.append(("rename", source.name, target.name))
 
-    def unlink(self, path: Path) -> None:
-        super().unlink(path)
-        self._inodes.pop(path.name)
-        self.log.append(("unlink", path.name))
+    def name(self, source: Path, target: Path) -> None:
+        super().name(source, target)
+        self._inodes[target.name] = self._inodes.pop(source.name)
+        self.log.append(("rename", source.name, target.name))
 
     def sync_folder(self, folder: Path) -> None:
         super().sync_folder(folder)
@@ -119,7 +119,7 @@ class Cut:
                 self.files[number].pending.append((offset, data))
             case ("sync", number, _):
                 self.files[number].settle()
-            case ("rename" | "unlink", *_):
+            case ("rename", *_):
                 self.pending_names.append(entry)
             case ("sync folder",):
                 self._settle_names(self.names, self.pending_names)
@@ -136,8 +136,6 @@ class Cut:
                 case ("rename", source, target):
                     if source in names:
                         names[target] = names.pop(source)
-                case ("unlink", name):
-                    names.pop(name, None)
 
     def states(self, choose: random.Random, random_states: int) -> Iterator[tuple[str, dict[str, bytes]]]:
         """What may be found after the power is back: (in words, name -> bytes), the telling ones first."""

@@ -66,7 +66,7 @@ def test_a_file_that_was_put_there_meanwhile_is_left_alone(two: tuple[Path, Path
     writer = store.open_writer(old)
     other = shutil.copy(old, tmp_path / "other.tdw")
     Path(other).replace(old)
-    with pytest.raises(CannotWrite, match="was moved, deleted or replaced"):
+    with pytest.raises(CannotWrite, match="was replaced by another file"):
         writer.give_way(part)
     writer.close()
     assert part.exists()

@@ -21,6 +21,7 @@ from forgery import layout_of, move_array
 from tdw import store
 from tdw.errors import Damaged, NotAProject
 from tdw.store import state as state_module
+from tdw.store.slots import BLOCK
 from tdw.store.walk import read_layout
 
 
@@ -250,15 +251,15 @@ def test_bogus_safetensors_with_right_checksums_are_refused(tmp_path, name):
         file.seek(layout.extents["checkpoints/safetensors"].offset)
         file.write(blob)
     with store.open_reader(path) as reader:
-        crcs = reader.read("checkpoints/crc32").copy()
-        tails = list(reader._state.record.tails)
+        crcs, record = reader.read("checkpoints/crc32").copy(), reader.state.record
     crcs[0] = zlib.crc32(blob)
     index = layout.growing.index("checkpoints/crc32")
-    tails[index] = crcs.tobytes()
-    with store.open_reader(path) as reader:
-        sums = list(reader._state.record.crc32)
-    sums[index] = zlib.crc32(crcs.tobytes())
-    forge(path, tails=tuple(tails), crc32=tuple(sums))
+    with path.open("r+b") as file:
+        file.seek(layout.extents["checkpoints/crc32"].offset)
+        file.write(crcs.tobytes())
+    sums, tails = list(record.crc32), list(record.tail_crc32)
+    sums[index] = tails[index] = zlib.crc32(crcs.tobytes())
+    forge(path, tail_crc32=tuple(tails), crc32=tuple(sums))
     with store.open_reader(path) as reader:
         with pytest.raises(Damaged, match=f"checkpoint 0 is no safetensors file: .*({sentence})"):
             reader.checkpoint(0)
@@ -339,7 +340,8 @@ def forge(path: Path, **changes: object) -> None:
         {"rows": (601,) * 4 + (4, 4) + (-1,) * 3 + (50,) * 3},
         {"rows": (601,) * 4 + (4, 4) + (2, 3, 2) + (50,) * 3},
         {"rows": (1 << 62,) * 4 + (4, 4) + (2,) * 3 + (50,) * 3, "n_epochs": 1 << 62},
-        {"resume_slot": 2},
+        {"resume_slot": 3},
+        {"resume_slot": 0},  # of a finished run, which has the last one alone
         {"resume_slot": -1},
         {"resume_nbytes": 1 << 40},
         {"resume_nbytes": -1},
@@ -358,9 +360,15 @@ def test_forged_commit_records_lead_nowhere(tmp_path, changes):
 def test_forged_tail_copies_do_not_pass(tmp_path):
     """A copy that differs from what was committed does not match the checksum, and is written nowhere."""
     path = store_runs.finished(tmp_path / "run.tdw")
+    layout = layout_of(path)
     with store.open_reader(path) as reader:
-        record = reader._state.record
-    forge(path, tails=(bytes(len(record.tails[0])), *record.tails[1:]))
+        record = reader.state.record
+    length = 601 * 8 % BLOCK
+    forge(path, tail_crc32=(zlib.crc32(bytes(length)), *record.tail_crc32[1:]))
+    with path.open("r+b") as file:  # both copies of the last block, and the block itself
+        for place in (layout.tails_offset(0), layout.tails_offset(1), layout.extents["losses/train"].end - 8 - length):
+            file.seek(place)
+            file.write(bytes(length))
     data = path.read_bytes()
     for open_it in (store.open_reader, store.open_writer):
         with pytest.raises(Damaged, match="'losses/train' do not match their checksum"):

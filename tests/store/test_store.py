@@ -16,6 +16,7 @@ import store_runs
 from store_runs import blob, check_exact, losses, plan, rows, step
 
 from tdw import store
+from tdw.errors import CannotWrite, Overwritten
 from tdw.store import AnalysisPlan, ArrayPlan
 from tdw.store.layout import BLOCK, FilePlan
 from tdw.store.osfile import System
@@ -183,20 +184,56 @@ def test_a_deleted_file_takes_no_more_commits(tmp_path):
         step(writer, 5)
 
 
-def test_a_moved_file_takes_commits_but_nothing_is_put_in_its_old_place(tmp_path):
-    path = tmp_path / "run.tdw"
+def test_a_moved_file_is_followed(tmp_path):
+    path, moved = tmp_path / "run.tdw", tmp_path / "elsewhere" / "moved.tdw"
+    moved.parent.mkdir()
     with store_runs.create(path) as writer:
-        path.rename(tmp_path / "moved.tdw")
+        path.rename(moved)
         step(writer, 5)
-        with pytest.raises(
-            store.writer.CannotWrite, match=r"run\.tdw was moved, deleted or replaced while it was open"
-        ):
-            writer.set_notes({"title": "x"})
+        assert writer.path == moved
+        assert store.locked_by(moved) == os.getpid()
+        assert store.locked_by(path) is None
+        writer.set_notes({"title": "in its new place"})
+        moved.rename(path)
+        writer.set_notes({"title": "and back"})
         step(writer, 5)
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["moved.tdw"]
-    with store.open_reader(tmp_path / "moved.tdw") as reader:
-        assert reader.n_epochs == 10
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["elsewhere", "run.tdw"]
+    assert list(moved.parent.iterdir()) == []
+    with store.open_reader(path) as reader:
+        assert (reader.n_epochs, reader.notes()) == (10, {"title": "and back"})
         check_exact(reader)
+
+
+def test_a_file_that_keeps_another_name_is_followed_to_it(tmp_path):
+    path, other = tmp_path / "run.tdw", tmp_path / "other.tdw"
+    with store_runs.create(path) as writer:
+        other.hardlink_to(path)
+        path.unlink()
+        step(writer, 5)
+        assert writer.path == other
+    with store.open_reader(other) as reader:
+        assert reader.n_epochs == 5
+
+
+@pytest.mark.parametrize("put", [True, False])
+def test_a_file_that_was_replaced_or_deleted_takes_nothing_more(tmp_path, put):
+    path = tmp_path / "run.tdw"
+    other = store_runs.finished(tmp_path / "other.tdw")
+    was = other.read_bytes()
+    writer = store_runs.create(path)
+    step(writer, 5)
+    if put:
+        other.replace(path)
+    else:
+        path.unlink()
+    what = "was replaced by another file .* left as it is" if put else "was deleted while it was written to"
+    with pytest.raises(Overwritten, match=rf"run\.tdw {what}"):
+        step(writer, 5)
+    with pytest.raises(CannotWrite, match="takes nothing more"):
+        writer.set_notes({})
+    writer.close()
+    assert (path.read_bytes() == was) if put else not path.exists()
+    assert store.locked_by(path) is None
 
 
 def test_links_are_followed_once_and_survive_a_structural_change(tmp_path):
@@ -278,14 +315,14 @@ def test_no_array_shares_a_sector_and_the_plan_is_what_is_read(tmp_path, capacit
 
 
 def test_a_record_is_read_back_and_one_changed_bit_is_noticed():
-    record = Record(7, False, 513, 2, 512, 1, 99, 0xFFFFFFFF, 5, (513, 2), (1, 0xFFFFFFFF), (b"12345678", b"\0" * 8))
+    record = Record(7, False, 513, 2, 512, 1, 99, 0xFFFFFFFF, 5, (513, 2), (1, 0xFFFFFFFF), (2, 0xFFFFFFFE))
     raw = record.encode()
-    assert len(raw) % BLOCK == 0
-    assert decode(raw, [8, 4]) == record
+    assert len(raw) == BLOCK
+    assert decode(raw, [8, 4], store.FORMAT_VERSION) == record
     for bit in range(0, len(raw) * 8, 131):
         changed = bytearray(raw)
         changed[bit // 8] ^= 1 << bit % 8
-        assert decode(bytes(changed), [8, 4]) is None
+        assert decode(bytes(changed), [8, 4], store.FORMAT_VERSION) is None
 
 
 def test_a_rotten_record_in_a_closed_file_is_reported_and_loses_nothing(tmp_path):
@@ -294,7 +331,7 @@ def test_a_rotten_record_in_a_closed_file_is_reported_and_loses_nothing(tmp_path
         with store.open_reader(path) as reader:
             offset = reader._state.layout.slot_offset(slot)
         with path.open("r+b") as file:
-            file.seek(offset + 5000)
+            file.seek(offset + 500)
             file.write(b"rot")
         with store.open_reader(path) as reader:
             check_exact(reader)
