@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tdw.analyses.runner import analyze
     from tdw.comparison import compare
     from tdw.config import RunConfig, configure
+    from tdw.copying import copy
     from tdw.errors import TdwError
     from tdw.interchange.exporting import export_run
     from tdw.interchange.importing import import_run
@@ -48,6 +49,7 @@ _WHERE = {
     "branch": "tdw.replay",
     "compare": "tdw.comparison",
     "configure": "tdw.config",
+    "copy": "tdw.copying",
     "create": "tdw.job",
     "densify": "tdw.replay",
     "export_run": "tdw.interchange.exporting",
@@ -65,6 +67,7 @@ __all__ = [
     "branch",
     "compare",
     "configure",
+    "copy",
     "create",
     "densify",
     "export_run",

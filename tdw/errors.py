@@ -82,7 +82,15 @@ class CannotWrite(ProjectError):
 
 
 class Overwritten(CannotWrite):
-    """Another program overwrote, replaced or deleted the file while it was open for writing here."""
+    """Another program overwrote, replaced or deleted the file while it was open for writing here.
+
+    Attributes:
+        in_place: whether the bytes of the open file were changed, so that what it held is gone
+    """
+
+    def __init__(self, message: str, *, in_place: bool = False):
+        super().__init__(message)
+        self.in_place = in_place
 
 
 class CheckpointNotFound(ProjectError):

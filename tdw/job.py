@@ -17,6 +17,7 @@ from tdw.config import RunConfig, configure, settings, value_of
 from tdw.errors import Drift, NotApplicable, SettingError
 from tdw.project import place
 from tdw.project_writer import ProjectWriter
+from tdw.rescue import Rescue
 
 # What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
 CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
@@ -64,6 +65,7 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     allow_drift: bool = False,
+    moved: Callable[[Path], None] | None = None,
     **changes: Any,
 ) -> bool:
     """Finish or resume the run in this file; whether it is finished now.
@@ -72,14 +74,18 @@ def train(
     stop:     asked after every epoch; when it says yes, what is done is stored and training ends
     allow_drift: go on even where the epoch that is measured again does not come out as it was stored; what is stored
               stays as it is, and `environments` records the difference and both environments for ever
+    moved:    called with the file's new path, at the end, where it was moved or renamed meanwhile: training follows it
     changes:  settings that may still change: epochs (more of them), checkpoints, device, threads
-    Raises SettingError for any other change, OpenElsewhere, Drift, OutOfRange where a loss is no number, CannotWrite, and
-    what opening a file raises.
+    Raises SettingError for any other change, OpenElsewhere, Drift, OutOfRange where a loss is no number, CannotWrite,
+    Overwritten where another program changed the file (what can be saved is then in a new file beside it, which the error
+    names), and what opening a file raises.
     """
-    with ProjectWriter.open(path) as project:
+    project = ProjectWriter.open(path)
+    opened_as = project.path
+    with Rescue(project) as rescue, project:
         config, plan = revised(project, changes)
-        environments = project.environments
-        if len(project.epochs) > config.epochs:
+        environments, recorded = project.environments, len(project.epochs)
+        if recorded > config.epochs:
             project.describe(config, plan, environments)
             return True
         state, here = project.resume_state(), training.environment(config)
@@ -87,7 +93,10 @@ def train(
         if split is None:
             why = "nobody knows which of the pairs it was trained on. Import it again with the rule of its split."
             raise NotApplicable(project.path, "training", why)
-        earlier = _earlier(environments, state.epoch, recorded=len(project.epochs))
+        rescue.begin(state)
+        # What was recorded beyond the state is computed again and compared, and stays as it is: from its end on it is new.
+        since = max(state.epoch, recorded - 1)
+        earlier = _earlier(environments, since, recorded=recorded)
         drift: dict[str, Any] | None = None
         started, first, test_loss = time.monotonic(), state.epoch, np.nan
         steps = training.train(config, state, split, plan, optimizer_from=project.optimizer_from, stop=stop)
@@ -98,8 +107,9 @@ def train(
             training.check_numbers(config, segment)
             if found:
                 drift = found if drift is None else {**drift, "epochs": drift["epochs"] + found["epochs"]}
+            rescue.add(segment)
             if found or segment.epochs.start == state.epoch:  # not before: a run that is refused stays as it was
-                project.describe(config, plan, _with_present(earlier, state.epoch, here, drift))
+                project.describe(config, plan, _with_present(earlier, since, here, drift))
             project.append(segment)
             reached = segment.epochs[-1]
             evaluated = segment.test_loss[~np.isnan(segment.test_loss)]
@@ -109,7 +119,10 @@ def train(
                 left = (config.epochs - reached) / speed if speed else float("inf")
                 checkpoints = len(project.checkpoints)
                 progress(Progress(reached, config.epochs, checkpoints, segment.train_loss[-1], test_loss, speed, left))
-        return project.state == "finished"
+        finished = project.state == "finished"
+    if moved is not None and project.path != opened_as:
+        moved(project.path)
+    return finished
 
 
 def _earlier(environments: Sequence[dict[str, Any]], epoch: int, *, recorded: int) -> list[dict[str, Any]]:

@@ -397,6 +397,13 @@ class Project:
         """Check every byte that counts; what is damaged, in sentences."""
         return self._store.verify()
 
+    def copy_to(self, new: Path) -> None:
+        """Make a file that holds what this one holds as of its newest commit.
+
+        Raises AlreadyExists, CannotWrite, and Damaged where a byte does not match its checksum.
+        """
+        store.copy(self._store, new)
+
     def close(self) -> None:
         """Let go of the file."""
         self._store.close()

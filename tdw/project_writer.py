@@ -81,7 +81,7 @@ class ProjectWriter(Project):
         again = self._again(segment)
         state = segment.state
         checkpoint = None
-        if segment.keep and state.epoch not in self.checkpoints:
+        if segment.keep and state.epoch > max(self.checkpoints, default=-1):  # else it was stored before
             checkpoint = (state.epoch, blobs.pack(state.weights, state.epoch))
         resume = None
         if state.exp_avg:
@@ -110,6 +110,10 @@ class ProjectWriter(Project):
         if described != self._store.config:
             with _left_as_it_was():
                 self._store.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
+
+    def raw_notes(self) -> dict[str, Any]:
+        """All that is noted, also what this version does not know."""
+        return self._store.notes()
 
     def set_notes(self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None) -> None:
         """Change the notes: None leaves one as it is, empty text takes it away. Raises SettingError, CannotWrite."""

@@ -8,7 +8,9 @@ reader.py       Reader: what counts, compared with its checksums
 writer.py       Writer: commits
 fence.py        is the file as its writer left it?
 restructure.py  another structure for what a file holds
-creating.py     making, copying and opening files
+creating.py     making files, and opening them to write
+copying.py      a copy as of one commit
+claim.py        a name for a new file
 build.py        a whole new file, put in its place in one step
 temporary.py    where it is built
 lock.py         one writer at a time
@@ -20,7 +22,8 @@ import os
 # HDF5 loads every plug-in of a folder when a file names an unknown filter; read once, at the import of h5py.
 os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 
-from tdw.store.creating import copy, create, open_writer
+from tdw.store.copying import copy
+from tdw.store.creating import create, open_writer
 from tdw.store.layout import FORMAT_VERSION, LOSSES, AnalysisPlan, ArrayPlan
 from tdw.store.lock import holder_of, locked_by
 from tdw.store.reader import Reader, StoredAnalysis, open_reader

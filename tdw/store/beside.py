@@ -9,7 +9,7 @@ from pathlib import Path
 from tdw.errors import AlreadyExists, OpenElsewhere
 from tdw.store import osfile
 from tdw.store.build import explained
-from tdw.store.creating import name_locked, refuse_existing
+from tdw.store.claim import name_locked, refuse_existing
 from tdw.store.osfile import SYSTEM
 from tdw.store.state import real_path
 from tdw.store.temporary import room_for

@@ -1,4 +1,4 @@
-"""Making a project file, copying one, and opening one to write to it."""
+"""Making a project file, and opening one to write to it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import AlreadyExists, CannotWrite, NewerFormat, OpenElsewhere
+from tdw.errors import NewerFormat, OpenElsewhere
 from tdw.store import osfile
 from tdw.store.build import Filled, build, explained
+from tdw.store.claim import name_locked, refuse_existing
 from tdw.store.layout import FORMAT_VERSION, FilePlan, canonical
-from tdw.store.lock import Lock
 from tdw.store.osfile import SYSTEM, System, write_all
 from tdw.store.reader import Reader, open_reader
-from tdw.store.restructure import plan_of, restructured
 from tdw.store.slots import Record, ResumeSlot
 from tdw.store.state import State, load, real_path
-from tdw.store.temporary import sweep
 from tdw.store.writer import Writer, check_blob
-
-
-@contextlib.contextmanager
-def name_locked(given: Path, real: Path) -> Iterator[Lock]:
-    """The lock on a name, with what killed processes left of building a file there removed; let go after an error."""
-    with explained(given):
-        lock = Lock(real)
-    try:
-        sweep(real)
-        yield lock
-    except BaseException:
-        lock.release()
-        raise
 
 
 def create(
@@ -123,30 +108,6 @@ def _replaced(given: Path, real: Path, overwrite: bool) -> Iterator[int | None]:
         yield fd
     finally:
         os.close(fd)
-
-
-def refuse_existing(given: Path, real: Path, *, overwrite: bool) -> None:
-    """Raise AlreadyExists for a name that is taken, unless it may be, and CannotWrite for a folder."""
-    if real.is_dir():
-        raise CannotWrite(f"{given} cannot be written: it is a folder. Give the name of a file in it.")
-    if not overwrite and os.path.lexists(real):
-        raise AlreadyExists(
-            f"{given} is there already and was left as it is: choose another name, or --force to replace it."
-        )
-
-
-def copy(reader: Reader, path: Path | str) -> None:
-    """Make a file that holds what an open one holds as of now, also while another process writes to that one.
-
-    Every byte is compared with its checksum. Raises Damaged where one does not match; AlreadyExists, CannotWrite.
-    """
-    given, real = Path(path), real_path(path)
-    refuse_existing(given, real, overwrite=False)
-    reader.require_sound("a copy is made of a sound file")
-    with explained(given), name_locked(given, real) as lock:
-        state = restructured(reader.state, real, plan_of(reader), (), SYSTEM, lock, [], known_as=given, replaces=False)
-    state.path = given
-    Writer(given, state, lock, SYSTEM).close()
 
 
 def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = None, system: System = SYSTEM) -> Writer:

@@ -59,5 +59,6 @@ class Fence:
     def _overwritten(path: Path, what: str) -> Overwritten:
         return Overwritten(
             f"{path} was overwritten by another program while it was open for writing here: {what}. "
-            "Nothing more was written to it."
+            "Nothing more was written to it.",
+            in_place=True,
         )

@@ -75,8 +75,10 @@ def restructured(
         about = ResumeSlot(epoch, len(data), zlib.crc32(data))
         write_all(system, fd, data, layout.resume_places()[slot])
         write_all(system, fd, about.encode(), layout.trailer_offset(slot))
-        changes = {"resume_nbytes": about.nbytes, "resume_crc32": about.crc32}
-        return Filled(replace(carried, resume_slot=slot, resume_epoch=epoch, **changes), tails)
+        named = replace(
+            carried, resume_slot=slot, resume_epoch=epoch, resume_nbytes=about.nbytes, resume_crc32=about.crc32
+        )
+        return Filled(named, tails)
 
     return build(
         path, plan, skeleton, fill, system, lock, renamed, known_as=known_as, replaced=old.fd if replaces else None

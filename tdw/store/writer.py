@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import CannotWrite, Overwritten
+from tdw.errors import CannotWrite, Overwritten, ProjectError
 from tdw.store import osfile
 from tdw.store.build import explained
+from tdw.store.claim import unused_name
+from tdw.store.copying import copy
 from tdw.store.fence import Fence
 from tdw.store.layout import BLOCK_CRCS, LOSSES, AnalysisPlan, FilePlan, canonical
 from tdw.store.lock import Lock
@@ -267,14 +269,26 @@ class Writer(Reader):
             self._real = self.path = there
             return
         if os.path.lexists(self._real):
-            what = "was replaced by another file while it was written to here. The other one was left as it is"
+            what = (
+                f"was replaced by another file while it was written to here, which was left as it is. {self._saved()}"
+            )
         elif os.fstat(state.fd).st_nlink:
-            what = "was moved while it was written to, and this system does not tell where to: open it there"
+            what = "was moved while it was written to, and this system does not tell where to: open it there."
         else:
-            what = "was deleted while it was written to: what follows would be lost"
-        error = Overwritten(f"{self.path} {what}.")
+            what = "was deleted while it was written to: what follows would be lost."
+        error = Overwritten(f"{self.path} {what}")
         self._die(error)
         raise error
+
+    def _saved(self) -> str:
+        """Copy what the open file holds, which has no name any more, to a new file beside; a sentence about it."""
+        new = unused_name(self._real, "rescued")
+        try:
+            self._fence.check(self._state, self.path)
+            copy(self, new)
+        except ProjectError as error:
+            return f"What was stored here could not be saved elsewhere: {error}"
+        return f"What was stored here is in {new}."
 
     @contextlib.contextmanager
     def _fatal(self) -> Iterator[None]:
