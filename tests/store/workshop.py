@@ -57,8 +57,8 @@ class Outcome:
 class Workshop:
     """Does `tdw` commands in processes of their own; see trained.py."""
 
-    def __init__(self) -> None:
-        one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    def __init__(self, broken: str = "") -> None:
+        one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TDW_TEST_BROKEN": broken}
         self.process = subprocess.Popen(
             [sys.executable, str(TRAINED)],
             stdin=subprocess.PIPE,
@@ -80,12 +80,30 @@ class Workshop:
         self.process.stdin.flush()
 
     def word(self) -> dict[str, Any]:
+        said = self.any_word()
+        assert said["word"] != "failed", said.get("why")
+        return said
+
+    def any_word(self) -> dict[str, Any]:
+        """The next word, also that the commands failed."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, "trained.py has ended"
-        said = json.loads(line)
-        assert said["word"] != "failed", said.get("why")
-        return said
+        return json.loads(line)
+
+    def to_the_end(self) -> list[dict[str, Any]]:
+        """All words of the child until it has ended by itself or been killed; the last one says how."""
+        self._tell("")
+        words = []
+        while (said := self.any_word())["word"] != "ended":
+            words.append(said)
+        return words
+
+    def attempt(self, *commands: list[str]) -> str | None:
+        """Do commands; what the command line said when one of them failed."""
+        self.begin(*commands)
+        failed = [word for word in self.to_the_end() if word["word"] == "failed"]
+        return failed[0]["said"] if failed else None
 
     def rest(self, words: list[dict[str, Any]] | None = None) -> Outcome:
         """Wait for the end of the child; what it says meanwhile is added to the words."""
