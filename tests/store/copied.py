@@ -32,7 +32,7 @@ def work(path: Path, what: str) -> None:
         for epochs in range(STEP, LONG, STEP):
             tdw.train(path, epochs=epochs, checkpoints=f"0:{epochs}:{STEP}", progress=started)
     else:
-        make(path, 20 * STEP)
+        make(path, 8 * STEP)
         tdw.train(path)
         started(None)
         while True:

@@ -78,7 +78,8 @@ def made(
 ) -> tuple[list[Path], list[str]]:
     """Copies of a run that is worked on, and what is wrong with which."""
     source, stop, choose = folder / "run.tdw", threading.Event(), random.Random(seed)
-    plan = [(slowest * (100 / slowest) ** choose.random() ** 2, choose.choice(PIECES)) for _ in range(count)]
+    faster = 0 if broken else np.log(100 / slowest)  # what is broken shows in the slowest ones
+    plan = [(slowest * np.exp(faster * choose.random() ** 2), choose.choice(PIECES)) for _ in range(count)]
     problems, copies = [], []
 
     def one(number: int) -> None:
