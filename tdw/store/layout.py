@@ -30,8 +30,9 @@ it is built anew in the present format before anything is written to it.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,6 +110,36 @@ class FilePlan:
             check_analysis(plan)
         if len({plan.name for plan in self.analyses}) != len(self.analyses):
             raise ValueError("two analyses have the same name")
+        pairs = len(self.split_train) + len(self.split_test)
+        problem = too_large(self.analyses, pairs, self.blob_nbytes, self.checkpoint_capacity, self.epochs)
+        if problem is not None:
+            raise ValueError(problem)
+
+
+def too_large(
+    analyses: Iterable[AnalysisPlan], pairs: int, blob_nbytes: int, checkpoints: int, epochs: int
+) -> str | None:
+    """Why results are larger than those of such a run can be, or None.
+
+    An array that nothing was ever written to takes no space on a disk, so a small file can declare results of any size;
+    whatever reads or rewrites them would then need it. The largest results that are known have eight times the bytes of
+    a checkpoint and its pairs; 64 times are allowed, in each row and on average.
+    """
+    one = 64 * (8 * pairs + blob_nbytes)
+    rows = max(checkpoints, epochs + 1, BLOCK)
+    total = 0
+    for plan in analyses:
+        for name, array in plan.arrays.items():
+            row = np.dtype(array.dtype).itemsize * math.prod(array.row_shape)
+            if plan.capacity > rows or row > one + (1 << 20):
+                return (
+                    f"'analysis/{plan.name}/{name}' declares {plan.capacity:,} rows of {row:,} bytes; results of such a run "
+                    f"have at most {rows:,} of {one + (1 << 20):,}"
+                )
+            total += plan.capacity * row
+    if total > one * checkpoints + (64 << 20):
+        return f"its results declare {total:,} bytes; those of such a run have at most {one * checkpoints + (64 << 20):,}"
+    return None
 
 
 def check_analysis(plan: AnalysisPlan) -> None:

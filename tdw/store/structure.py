@@ -34,6 +34,7 @@ from tdw.store.layout import (
     ArrayPlan,
     Extent,
     Layout,
+    too_large,
 )
 from tdw.store.slots import BLOCK, WITH_TAILS, Version, slot_dtype
 from tdw.store.validate import parse_json
@@ -210,6 +211,9 @@ class _Reading:
         for name in ("split/train", "split/test"):
             self._get(name, "<i8")
         analyses = self._analyses()
+        pairs = sum(self._extents[name].shape[0] for name in ("split/train", "split/test"))
+        if large := too_large(analyses.values(), pairs, blobs.shape[1], blobs.shape[0], losses[0][0] - 1):
+            raise self._refuse(large)
         growing = self._growing(analyses, version)
         commit, dtype = self._extents[COMMIT], slot_dtype(len(growing), version)
         if commit.shape != (2,) or commit.dtype.itemsize != dtype.itemsize:

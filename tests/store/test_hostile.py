@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import struct
@@ -20,7 +21,10 @@ from forgery import layout_of, move_array
 
 from tdw import store
 from tdw.errors import Damaged, NotAProject
+from tdw.store import layout as layout_module
 from tdw.store import state as state_module
+from tdw.store import structure as structure_module
+from tdw.store.osfile import System
 from tdw.store.slots import BLOCK
 from tdw.store.walk import read_layout
 
@@ -391,3 +395,35 @@ def test_settings_that_are_no_json_object_are_refused(tmp_path, text):
     reseal(path)
     with pytest.raises(Damaged, match=r"run\.tdw: notes cannot be read"):
         store.open_reader(path)
+
+
+class Sparse(System):
+    """Gives files their size without taking the space for it."""
+
+    def allocate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+
+@pytest.mark.parametrize("shape", [(3, 1 << 29), (1 << 30, 1), (100, 1 << 20)])
+def test_results_larger_than_those_of_such_a_run_are_refused_before_anything_is_read(tmp_path, monkeypatch, shape):
+    """An array that nothing was written to takes no space: a small file of gigabytes, each of which would be read."""
+    path = tmp_path / "run.tdw"
+    rows, width = shape
+    plan = store.AnalysisPlan("of_a_later_version", 1, {}, {"values": store.ArrayPlan("|u1", (width,))}, rows)
+    with (
+        monkeypatch.context() as patched,
+        store_runs.create(path, Sparse(), epochs=20, checkpoint_capacity=2) as writer,
+    ):
+        for module in (layout_module, structure_module):
+            patched.setattr(module, "too_large", lambda *_: None)
+        writer.plan_analyses([plan])
+    assert path.stat().st_blocks * 512 < 4 << 20, "it takes no space"
+    what = r"results declare [\d,]+ bytes" if width == 1 << 20 else r"declares [\d,]+ rows of [\d,]+ bytes"
+    for open_it in (store.open_reader, store.open_writer):
+        with pytest.raises(NotAProject, match=f"{what}.* of such a run have at most"):
+            open_it(path)
+    with (
+        store_runs.create(tmp_path / "own.tdw") as writer,
+        pytest.raises(ValueError, match="of such a run have at most"),
+    ):
+        writer.plan_analyses([plan])
