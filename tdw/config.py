@@ -304,8 +304,9 @@ def estimate(config: RunConfig) -> Estimate:
         weights = (2 * p + 4) * d + 4 * d * heads * config.d_head + 2 * d * neurons
     count = len(schedule.parse(config.checkpoints, config.epochs))
     blob, resume = (_in_blocks(4 * parts * weights + 500 * (1 + parts)) for parts in (1, 3))
-    stored = count * blob + 2 * resume + 32 * (config.epochs + 1) + 8 * p * p + FILE_OVERHEAD
-    results = 4 * count * (p * p + 2 * p + (p // 2) * (neurons + 12) + 6 * neurons)
+    resume += 4096  # three of these while it is trained, one when it is finished and analyzed
+    stored = count * blob + 3 * resume + 32 * (config.epochs + 1) + 8 * p * p + FILE_OVERHEAD
+    results = 4 * count * (p * p + 2 * p + (p // 2) * (neurons + 12) + 6 * neurons) + RESULTS_OVERHEAD - 2 * resume
 
     pairs, test = config.train_pairs, (p * p - config.train_pairs) / config.evaluate_every
     answers = p + (-p) % 64
@@ -328,7 +329,8 @@ def _in_blocks(size: int) -> int:
     return size + (-size) % 4096
 
 
-FILE_OVERHEAD = 300_000  # bytes of commit records and metadata
+FILE_OVERHEAD = 250_000  # bytes of commit records and metadata
+RESULTS_OVERHEAD = 1_500_000  # bytes of those of all analyses
 EFFICIENCY = 0.5
 SECONDS_AN_EPOCH = 2e-3
 

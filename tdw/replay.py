@@ -31,6 +31,7 @@ from tdw.project import SERIES, Project
 from tdw.project_writer import ProjectWriter
 from tdw.segment import Segment, State
 from tdw.store.beside import built_beside
+from tdw.store.layout import canonical
 from tdw.tasks import Split
 
 # What may differ between a branch and its origin: how it is trained from there on, not what the network is or learns.
@@ -65,19 +66,18 @@ def branch(
 
     AdamW goes on as if nothing had happened, so a branch without changes repeats its origin; with `fresh_optimizer` it
     begins anew from the weights alone, with its warm-up. What is not changed is as the origin's settings have it, also
-    where `at` lies in what the origin itself branched off. `train` then trains the branch. The origin is only read.
+    where `at` lies in what the origin itself branched off. `train` then trains the branch. The origin is only read. Where
+    `new` is this very branch already, and nothing was trained yet, it is left as it is.
     Raises CheckpointNotFound, SettingError, NotRepeatable, AlreadyExists, CannotWrite, and what opening a file raises.
     """
-    with Project.open(path) as source, built_beside(Path(new)) as part:
+    new = Path(new)
+    with Project.open(path) as source:
         if at not in source.checkpoints:
             raise CheckpointNotFound(source.path, at, source.checkpoints)
         split = _split(source, "a branch")
         after = _branched(source, at, changes)
-        state = _beginning(source, at) if fresh_optimizer else _state_at(source, at, split, progress, stop)
         ahead = [epoch for epoch in schedule.parse(after.checkpoints, after.epochs) if epoch > at]
         described = {
-            "id": str(uuid.uuid4()),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "settings": after.to_json(),
             "plan": [*(epoch for epoch in source.checkpoints if epoch <= at), *ahead],
             "environments": [item for item in source.environments if item["from_epoch"] <= at],
@@ -93,7 +93,26 @@ def branch(
         }
         if source.imported is not None:
             described["imported"] = source.imported
-        _write(part, Path(new), described, source, split, state, past=at)
+        if _is_there(new, described, at):
+            return
+        with built_beside(new) as part:
+            state = _beginning(source, at) if fresh_optimizer else _state_at(source, at, split, progress, stop)
+            described |= {"id": str(uuid.uuid4()), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+            _write(part, new, described, source, split, state, past=at)
+
+
+def _is_there(new: Path, described: Mapping[str, Any], at: int) -> bool:
+    """Whether a file is the branch that is asked for, made before by a process that was killed as it ended."""
+    if not new.is_file():
+        return False
+    try:
+        with Project.open(new) as there:
+            same = {
+                name: value for name, value in there.described.items() if name not in {"id", "created"}
+            } == described
+            return same and len(there.epochs) == at + 1
+    except TdwError:
+        return False  # whatever it is, it is in the way
 
 
 def densify(

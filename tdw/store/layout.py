@@ -138,7 +138,9 @@ def too_large(
                 )
             total += plan.capacity * row
     if total > one * checkpoints + (64 << 20):
-        return f"its results declare {total:,} bytes; those of such a run have at most {one * checkpoints + (64 << 20):,}"
+        return (
+            f"its results declare {total:,} bytes; those of such a run have at most {one * checkpoints + (64 << 20):,}"
+        )
     return None
 
 

@@ -243,6 +243,22 @@ def test_the_past_of_an_unfinished_run_is_densified_up_to_where_it_is(tiny, tmp_
         assert (run.checkpoints, run.state) == ([0, 12, 21, 40], "finished")
 
 
+def test_a_branch_that_was_made_before_is_left_as_it_is(tiny_run, tmp_path):
+    """A process that was killed as it ended had made it; the same command then goes on to the next one."""
+    new = tmp_path / "branch.tdw"
+    tdw.branch(tiny_run, new, 15, lr=0.01)
+    made = new.read_bytes()
+    tdw.branch(tiny_run, new, 15, lr=0.01)
+    assert new.read_bytes() == made
+    for changes in ({"at": 20, "lr": 0.01}, {"at": 15, "lr": 0.02}, {"at": 15, "lr": 0.01, "fresh_optimizer": True}):
+        with pytest.raises(AlreadyExists):
+            tdw.branch(tiny_run, new, **changes)
+    asked = iter(range(100))
+    tdw.train(new, stop=lambda: next(asked) > 5)
+    with pytest.raises(AlreadyExists):
+        tdw.branch(tiny_run, new, 15, lr=0.01)
+
+
 def test_stopping_changes_nothing(tiny_run, tmp_path):
     before = tiny_run.read_bytes()
     asked = iter([False] * 5 + [True] * 5)
