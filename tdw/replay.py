@@ -31,7 +31,6 @@ from tdw.project import SERIES, Project
 from tdw.project_writer import ProjectWriter
 from tdw.segment import Segment, State
 from tdw.store.beside import built_beside
-from tdw.store.layout import canonical
 from tdw.tasks import Split
 
 # What may differ between a branch and its origin: how it is trained from there on, not what the network is or learns.
