@@ -38,6 +38,7 @@ from tdw.store.validate import check_safetensors
 #: The slowest copying, in bytes per second, that finds a whole state to resume from in a file that is trained meanwhile;
 #: and what a program that copies may read in one go before it waits.
 SLOWEST_COPY, AT_ONCE = 0.5e6, 1 << 20
+WORTH_SAVING = 1 << 20  # bytes for which a finished run is built anew
 LAST = 2  # the slot for the state at the end of training
 
 
@@ -433,16 +434,23 @@ class Writer(Reader):
                 return
             self._follow()
             state = self._state
-            if self.n_epochs > self.planned_epochs and 0 < self.n_checkpoints < self.checkpoint_capacity:
-                # A finished run has its last checkpoint at [-1]. No room to do that now: it has to wait.
+            if self.n_epochs > self.planned_epochs and self._has_room_to_spare():
+                # A finished run has its last checkpoint at [-1], and states on the way no more. No disk space to do that
+                # now: it has to wait.
                 with contextlib.suppress(CannotWrite):
-                    self._restructure(replace(plan_of(self), checkpoint_capacity=self.n_checkpoints))
+                    self._restructure(replace(plan_of(self), checkpoint_capacity=max(self.n_checkpoints, 1)))
                 state = self._state
             if not self._closed and not (state.record.clean and state.alike):
                 # Both slots then say the same, so rot in one of them does not bring back the past.
                 with self._fatal():
                     self._write_record(state.record.next(clean=True), 1 - state.slot, list(self._tails))
             self._let_go()
+
+    def _has_room_to_spare(self) -> bool:
+        """Whether a finished run is worth building anew without what it has no more use for."""
+        layout = self._state.layout
+        states = 2 * layout.resume_width if "resume/slots" in layout.extents else 0
+        return states > WORTH_SAVING or 0 < self.n_checkpoints < self.checkpoint_capacity
 
     def _let_go(self) -> None:
         if not self._closed:
