@@ -179,11 +179,15 @@ class Lock:
         """Lock an open file for writing as well. Raises OpenElsewhere where another process has it, by whatever name."""
         again = osfile.reopened(fd, path)
         deadline = time.monotonic() + PATIENCE
-        while osfile.lock_for_writing(again) is False:
+        while (locked := osfile.lock_for_writing(again)) is False:
             if time.monotonic() > deadline:
                 os.close(again)
                 raise _open_elsewhere(path, None)
             time.sleep(0.005)
+        if locked and not osfile.leaves_readers_in(again):
+            # Readers come first: what the lock would prevent, `fence.py` finds.
+            os.close(again)
+            again = osfile.reopened(fd, path)
         self._files.append(again)
 
     def keep(self, *, newest: bool) -> None:

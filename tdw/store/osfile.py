@@ -223,6 +223,25 @@ def lock_for_writing(fd: int) -> bool | None:
     return True
 
 
+def leaves_readers_in(fd: int) -> bool:
+    """Whether a lock for writing keeps out none of the programs that lock a file as a whole to read it, as HDF5 does.
+
+    Some network file systems make one kind of lock of both.
+    """
+    if fcntl is None:
+        return True
+    other = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | _CLOSED_TO_CHILDREN)
+    try:
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # no such locks there
+    finally:
+        os.close(other)
+    return True
+
+
 def is_locked_for_writing(fd: int) -> bool:
     """Whether another open file has that lock."""
     if not hasattr(fcntl, "F_OFD_GETLK"):

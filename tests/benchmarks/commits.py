@@ -66,7 +66,9 @@ def measured(checkout: Path, folder: Path) -> dict[str, float]:
     """Median seconds of each act in a fresh process, on the files of one folder."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(checkout), "TDW_STATE_DIR": str(folder / "state")}
-    out = subprocess.check_output([sys.executable, "-c", MEASURE, str(folder)], text=True, env=environment, cwd=checkout)
+    out = subprocess.check_output(
+        [sys.executable, "-c", MEASURE, str(folder)], text=True, env=environment, cwd=checkout
+    )
     return json.loads(out)
 
 

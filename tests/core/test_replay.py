@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,6 +259,22 @@ def test_a_branch_that_was_made_before_is_left_as_it_is(tiny_run, tmp_path):
     tdw.train(new, stop=lambda: next(asked) > 5)
     with pytest.raises(AlreadyExists):
         tdw.branch(tiny_run, new, 15, lr=0.01)
+
+
+def test_a_run_behind_a_link_to_another_disk_is_densified_there(tiny_run, tmp_path):
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        path, link = Path(folder) / "run.tdw", tmp_path / "link.tdw"
+        shutil.copy(tiny_run, path)
+        link.symlink_to(path)
+        assert tdw.densify(link, "0:12:3") == [3, 6, 9, 12]
+        assert link.is_symlink()
+        assert [item.name for item in Path(folder).iterdir()] == ["run.tdw"]
+        with tdw.open(link) as run:
+            assert run.checkpoints[:6] == [0, 3, 5, 6, 9, 10]
+    assert [item.name for item in tmp_path.iterdir()] == ["link.tdw"]
 
 
 def test_stopping_changes_nothing(tiny_run, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import store_runs
 
 from tdw import store
 from tdw.errors import OpenElsewhere
-from tdw.store import lock
+from tdw.store import lock, osfile
 
 TORTURED = Path(__file__).with_name("tortured.py")
 HOLD = "import sys, time; from tdw import store; w = store.open_writer(sys.argv[1]); print('open', flush=True); time.sleep(60)"
@@ -74,6 +75,23 @@ def test_other_programs_read_with_h5py_but_do_not_write_meanwhile(tmp_path):
         ),
     ):
         store.open_writer(path)
+
+
+def test_where_both_kinds_of_locks_are_one_readers_are_not_kept_out(tmp_path, monkeypatch):
+    """As on some network file systems: the lock for writing is given up there."""
+
+    def as_a_whole(fd: int) -> bool:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+
+    path = store_runs.finished(tmp_path / "run.tdw")
+    monkeypatch.setattr(osfile, "lock_for_writing", as_a_whole)
+    with store.open_writer(path) as writer:
+        writer.set_notes({"title": "noted"})
+        with h5py.File(path, "r") as file:
+            assert file.attrs["format"] == b"tdw"
+        with pytest.raises(OpenElsewhere):
+            store.open_writer(path)
 
 
 FORK = """
