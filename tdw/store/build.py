@@ -116,9 +116,9 @@ def build(
             state = compare(fd, path, layout_of(structure, path))
             for name in layout.growing:
                 state.check(name)
+            lock.hold(fd, beside)  # before the other one: on some file systems they are one kind
             if not system.lock_shared(fd):
                 raise OpenElsewhere(f"{beside} is being written to by another program: close it there.")
-            lock.hold(fd, beside)
             if replaced is not None:
                 osfile.keep_attributes(replaced, fd)
             keep_in_mind(state, structure)  # readers must not take it for a stranger's from the instant it has its name

@@ -262,7 +262,8 @@ def test_a_branch_that_was_made_before_is_left_as_it_is(tiny_run, tmp_path):
 
 
 def test_a_run_behind_a_link_to_another_disk_is_densified_there(tiny_run, tmp_path):
-    other = Path("/dev/shm")
+    other, tmp_path = Path("/dev/shm"), tmp_path / "here"
+    tmp_path.mkdir()
     if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system")
     with tempfile.TemporaryDirectory(dir=other) as folder:
