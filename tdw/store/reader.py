@@ -11,7 +11,8 @@ import os
 import threading
 import time
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,9 +21,13 @@ import numpy as np
 
 from tdw.errors import Damaged, ProjectError
 from tdw.store.layout import CHECKPOINTS, LOSSES, ArrayPlan
-from tdw.store.slots import Commit
+from tdw.store.slots import Commit, Record
 from tdw.store.state import State, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
 from tdw.store.validate import check_safetensors, parse_json
+
+#: Nanoseconds. A file that was changed so little ago may be changed once more with the same time: the coarsest clocks of
+#: file systems tick every two seconds.
+JUST_NOW = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,20 @@ class Reader:
 
     Attributes:
         path: as it was given.
+        accept: asked of a file that is opened anew, before anything is read of it; raises what refuses it.
+        generation: how often a file was opened anew by `refresh`, the bytes at the path being others.
     """
+
+    accept: Callable[[Reader], None] | None = None
+    generation = 0
 
     def __init__(self, path: Path, state: State):
         self.path = path
         self._real = real_path(path)
+        self._name = Path(os.path.abspath(path))  # noqa: PTH100 - with its links: they may lead elsewhere later
+        self._times: tuple[int, int] | None = (
+            None  # of the file, when what is in `checked` was compared; None: not known
+        )
         self._lock = threading.RLock()
         self._state = state
         self._adopt(state)
@@ -116,9 +130,15 @@ class Reader:
 
     @property
     def revision(self) -> str:
-        """Changes whenever anything that counts changes."""
-        state = self._state
-        return f"{state.inode:x}-{state.record.sequence}-{state.record.seal:08x}"
+        """Changes whenever anything that counts changes, also where a copy has the same number of commits."""
+        state, record = self._state, self._state.record
+        content = (record.rows, record.crc32, record.resume_epoch, record.resume_crc32)
+        return f"{state.inode:x}-{record.sequence}-{record.seal:08x}-{zlib.crc32(repr(content).encode()):08x}"
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the file has no name any more; one that was moved has another one."""
+        return os.fstat(self._open_state().fd).st_nlink == 0
 
     @property
     def format_version(self) -> tuple[int, int]:
@@ -156,39 +176,72 @@ class Reader:
         return self._state.layout.resume_nbytes
 
     def refresh(self) -> bool:
-        """See what was committed since; True when anything did. A path that is gone or unreadable changes nothing."""
+        """See what became of the file since; True when anything did. A path where nothing is changes nothing.
+
+        What its writer committed is taken in. Anything else (another file at the path, other bytes in this one) is opened
+        anew, and examined as if it had never been seen. While that fails, every call raises what `open_reader` would; what
+        is read meanwhile is compared with its checksum again, and the call that finds the file whole goes on with it.
+        """
         with self._lock:
             state = self._open_state()
             try:
-                there = self._real.stat()
+                there = self._name.stat()
             except OSError:
                 return False
-            if (there.st_dev, there.st_ino) != (state.device, state.inode):
-                return self._reopen()
-            records = read_slots(state.fd, state.layout)
-            slot = newest(records)
-            if slot is None:
-                return False
-            record = records[slot]
-            assert record is not None
-            if record.sequence <= state.record.sequence:
-                return False
-            if not credible(record, state.layout):
-                raise state.damaged("its commit record claims what the file has no room for")
-            state.record, state.slot, state.alike = record, slot, say_the_same(records)
-            for name in (*LOSSES, *CHECKPOINTS):
-                state.check(name)
-            return True
+            times = (there.st_mtime_ns, there.st_ctime_ns)
+            fresh = self._continued(there, touched=times != self._times)
+            if fresh is None:
+                self._times = None
+                state.checked.clear()
+                self._reopen()
+                return True
+            self._times = times if time.time_ns() - max(times) > JUST_NOW else None
+            changed = fresh.record != state.record
+            self._state = fresh
+            return changed
 
-    def _reopen(self) -> bool:
-        old, new = self._state, open_state(self._real, self.path)
+    def _continued(self, there: os.stat_result, *, touched: bool) -> State | None:
+        """The state by what is committed now; None where that is no continuation of what was there."""
+        state = self._state
+        if (there.st_dev, there.st_ino, there.st_size) != (state.device, state.inode, state.layout.size):
+            return None
+        records = read_slots(state.fd, state.layout)
+        slot = newest(records)
+        record = None if slot is None else records[slot]
+        if slot is None or record is None or not _follows(record, state.record) or not credible(record, state.layout):
+            return None
+        checked = {} if touched else dict(state.checked)
+        fresh = replace(state, record=record, slot=slot, alike=say_the_same(records), checked=checked)
         try:
-            self._adopt(new)
+            if touched and fresh.seal() != record.seal:
+                return None
+            for name in (*LOSSES, *CHECKPOINTS):
+                fresh.check(name)
+        except Damaged:
+            return None
+        return fresh
+
+    def _reopen(self) -> None:
+        """Go on with what is at the path now. Where that is refused, all stays as it was."""
+        real = real_path(self._name)
+        state = open_state(real, self.path)
+        try:
+            found = Reader(self.path, state)
         except BaseException:
-            os.close(new.fd)
+            os.close(state.fd)
             raise
+        try:
+            if self.accept is not None:
+                self.accept(found)
+        except BaseException:
+            found.close()
+            raise
+        old = self._state
+        self._adopt(state)
+        found._closed = True  # the descriptor is ours now
+        self._real = real
+        self.generation += 1
         os.close(old.fd)
-        return True
 
     def names(self) -> list[str]:
         """Names of all arrays that `read` knows."""
@@ -313,6 +366,15 @@ class Reader:
             if problem:
                 found.append(f"checkpoint {i} (epoch {epoch}): {problem}")
         return found
+
+
+def _follows(record: Record, before: Record) -> bool:
+    """Whether a record may be a later one of the same file: nothing in it is less, and the same number says the same."""
+    if record.seal != before.seal or record.sequence < before.sequence:
+        return False
+    if record.sequence == before.sequence:
+        return record == before
+    return all(now >= then for now, then in zip(record.rows, before.rows, strict=True))
 
 
 def open_reader(path: Path | str) -> Reader:
