@@ -6,6 +6,7 @@ server started again, means the same file by it. Few files are held open at a ti
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -127,7 +128,7 @@ class OpenRun:
             try:
                 changed = self._run.refresh()
             except TdwError as error:
-                raise self._lose(_unreadable(self.path, error), there) from error
+                raise self._lose(_unreadable(error), there) from error
             if self._run.generation != self._generation:
                 self._generation = self._run.generation
                 self._word = self._run.first_word or self._word
@@ -167,7 +168,7 @@ class OpenRun:
         try:
             run = Run.open(self.path)
         except TdwError as error:
-            self._lose(_unreadable(self.path, error), there)
+            self._lose(_unreadable(error), there)
             self._next = time.monotonic() + PATIENCE * (time.monotonic() - begun)
             return
         self._run, self._why, self._generation = run, None, 0
@@ -287,12 +288,13 @@ class Runs:
         self.current: str | None = None  # what a new tab shows: the run opened last
 
     def open(self, path: Path, *, remember: bool = True) -> OpenRun:
-        """Open `path`, or find it open, and put it first in the library. Raises ProjectError."""
+        """Open `path`, or find it open, and put it first in the library. Raises ProjectError for a file that never was."""
         run = self._held(path)
-        run.refresh(asked=remember)
         if remember:
             self.current = run.key
-            self.library.remember(path, run.progress()["about"])
+            with contextlib.suppress(TdwError):  # it cannot be read now: its page says so, and goes on when it can be
+                run.refresh(asked=True)
+                self.library.remember(path, run.progress()["about"])
         return run
 
     def get(self, key: str) -> OpenRun:
@@ -364,9 +366,9 @@ def _missing(path: Path, error: OSError, *, moved: bool, deleted: bool) -> TdwEr
     return NotAProject(f"{path} is not there any more: it was {how}. {back} and this page goes on, or {elsewhere}")
 
 
-def _unreadable(path: Path, error: TdwError) -> TdwError:
+def _unreadable(error: TdwError) -> TdwError:
     return ProjectError(
-        f"{path.name} has changed and cannot be read at the moment. If it is being copied or replaced, this page goes on "
+        "the file has changed and cannot be read at the moment. If it is being copied or replaced, this page goes on "
         f"when that is done. What is wrong with it now: {error}"
     )
 

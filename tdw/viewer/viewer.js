@@ -366,6 +366,7 @@
     troubled(sentence) {
       if (this.trouble === sentence) return;
       this.trouble = sentence;
+      this.notice.say(""); // what it became is past
       this.describe();
     }
     lost(isLost) {
