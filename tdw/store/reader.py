@@ -1,8 +1,8 @@
 """Reading a project file, also while another process writes to it.
 
 What counts is read from the commit record; a reader sees the file as of one record until `refresh`. Bytes that count
-are never overwritten, so they can be read at any time later; but for the resume state, which is read again when it goes
-on. Everything returned has been compared with its checksum.
+are never overwritten by the file's writer, so they can be read at any time later; but for the resume state, which is read
+again when it goes on. Everything returned has been compared with its checksum, and is so again once the file was touched.
 """
 
 from __future__ import annotations

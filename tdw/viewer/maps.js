@@ -269,6 +269,7 @@
         },
         (error) => {
           if (this.tables !== tables || error.name === "AbortError") return;
+          if (this.refusal !== error.message) this.view.soon(); // it may have been asked while the file was being changed
           this.refusal = error.message; // frames that stay empty would not say so
           this.view.repaint();
           if (!(error instanceof T.Refused)) this.view.failed(error);

@@ -173,8 +173,8 @@
           }
         };
         await Promise.all(this.wanted(manifest).map(get));
-        // What was asked for may be gone because the file was changed meanwhile.
-        if (refused.size && tries < 4 && (await this.source.manifest()).revision !== manifest.revision) continue;
+        // What was asked for may be gone because the file was being changed: what is refused twice over in one that stays is.
+        if (refused.size && (tries < 2 || (tries < 4 && (await this.source.manifest()).revision !== manifest.revision))) continue;
         // From here on nothing waits: the panels never see a manifest without its arrays.
         Object.assign(this, { manifest, arrays, refused });
         this.mapRows();

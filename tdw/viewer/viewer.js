@@ -362,9 +362,11 @@
       else if (error instanceof T.Refused) this.troubled(error.message);
       else throw error;
     }
-    /** The file cannot be read now. What was loaded stays, and the news tell when it can be. */
+    /** The file cannot be read now. What was loaded stays; the news tell when it can be, or it is found by asking, ever more rarely. */
     troubled(sentence) {
-      if (this.trouble === sentence) return;
+      clearTimeout(this.asking);
+      this.patience = this.trouble ? Math.min(2 * this.patience, 60e3) : 2e3;
+      this.asking = setTimeout(() => this.trouble && this.refresh(), this.patience);
       this.trouble = sentence;
       this.notice.say(""); // what it became is past
       this.describe();
@@ -478,6 +480,7 @@
       document.removeEventListener("keydown", this.onKey);
       clearInterval(this.knocking);
       clearTimeout(this.waiting);
+      clearTimeout(this.asking);
       if (this.events) {
         this.events.removeEventListener("message", this.onMessage);
         this.events.removeEventListener("error", this.onError);
