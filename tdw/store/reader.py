@@ -53,14 +53,17 @@ class Reader:
 
     accept: Callable[[Reader], None] | None = None
     generation = 0
+    _watchful = False  # whether others may write to the file
+    _sealed = False  # the split was compared since the file was touched
 
     def __init__(self, path: Path, state: State):
         self.path = path
         self._real = real_path(path)
         self._name = Path(os.path.abspath(path))  # noqa: PTH100 - with its links: they may lead elsewhere later
-        self._times: tuple[int, int] | None = (
-            None  # of the file, when what is in `checked` was compared; None: not known
-        )
+        # The file's times when it was last looked at, and when what is in `checked` was compared; None where it may have
+        # been written to since and have kept them.
+        self._times: tuple[int, int] | None = None
+        self._read_times: tuple[int, int] | None = None
         self._lock = threading.RLock()
         self._state = state
         self._adopt(state)
@@ -188,14 +191,14 @@ class Reader:
                 there = self._name.stat()
             except OSError:
                 return False
-            times = (there.st_mtime_ns, there.st_ctime_ns)
+            times = _times(there)
             fresh = self._continued(there, touched=times != self._times)
             if fresh is None:
                 self._times = None
                 state.checked.clear()
                 self._reopen()
                 return True
-            self._times = times if time.time_ns() - max(times) > JUST_NOW else None
+            self._times = _settled(times)
             changed = fresh.record != state.record
             self._state = fresh
             return changed
@@ -210,11 +213,15 @@ class Reader:
         record = None if slot is None else records[slot]
         if slot is None or record is None or not _follows(record, state.record) or not credible(record, state.layout):
             return None
-        checked = {} if touched else dict(state.checked)
-        fresh = replace(state, record=record, slot=slot, alike=say_the_same(records), checked=checked)
+        if touched:
+            state.checked.clear()
         try:
-            if touched and fresh.seal() != record.seal:
+            if touched and state.seal() != record.seal:
                 return None
+            # What was committed before must still be there, and what came since must be on top of it.
+            for name in (*LOSSES, *CHECKPOINTS):
+                state.check(name)
+            fresh = replace(state, record=record, slot=slot, alike=say_the_same(records), checked=dict(state.checked))
             for name in (*LOSSES, *CHECKPOINTS):
                 fresh.check(name)
         except Damaged:
@@ -240,6 +247,7 @@ class Reader:
         self._adopt(state)
         found._closed = True  # the descriptor is ours now
         self._real = real
+        self._read_times = None
         self.generation += 1
         os.close(old.fd)
 
@@ -255,7 +263,12 @@ class Reader:
         with self._lock:
             state = self._open_state()
             extent = state.layout.extents[name]
+            if self._watchful:
+                self._distrust(state)
             if name in {"split/train", "split/test"}:
+                if self._watchful and not self._sealed and state.seal() != state.record.seal:
+                    raise state.damaged("its structure, settings or split do not match their checksum")
+                self._sealed = True
                 begin, end, _ = slice(start, stop).indices(extent.shape[0])
                 data = state.read(extent.offset + begin * extent.row_nbytes, max(0, end - begin) * extent.row_nbytes)
             elif name in state.layout.growing:
@@ -265,6 +278,14 @@ class Reader:
             else:
                 raise KeyError(name)
             return np.frombuffer(data, extent.dtype).reshape(max(0, end - begin), *extent.shape[1:])
+
+    def _distrust(self, state: State) -> None:
+        """Compare all bytes again if the file may have been written to since they were compared."""
+        times = _times(os.fstat(state.fd))
+        if times != self._read_times:
+            state.checked.clear()
+            self._sealed = False
+            self._read_times = _settled(times)
 
     def checkpoint_epochs(self) -> np.ndarray:
         """Epochs of the stored checkpoints, increasing."""
@@ -368,6 +389,15 @@ class Reader:
         return found
 
 
+def _times(status: os.stat_result) -> tuple[int, int]:
+    return (status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _settled(times: tuple[int, int]) -> tuple[int, int] | None:
+    """The times of a file, or None where it may be written to once more and keep them."""
+    return times if time.time_ns() - max(times) > JUST_NOW else None
+
+
 def _follows(record: Record, before: Record) -> bool:
     """Whether a record may be a later one of the same file: nothing in it is less, and the same number says the same."""
     if record.seal != before.seal or record.sequence < before.sequence:
@@ -385,7 +415,9 @@ def open_reader(path: Path | str) -> Reader:
     given, real = Path(path), real_path(path)
     state = open_state(real, given)
     try:
-        return Reader(given, state)
+        reader = Reader(given, state)
     except BaseException:
         os.close(state.fd)
         raise
+    reader._watchful = True
+    return reader

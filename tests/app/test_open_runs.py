@@ -62,7 +62,7 @@ def test_rows_keep_their_name_while_they_are_only_added_to_and_get_another_when_
 
     other = tmp_path / "other.tdw"  # the same settings, otherwise initialised, and not analysed
     with tdw.open(path) as run:
-        tdw.create(other, tdw.configure(**{**run.config.to_json(), "seed": 5}))
+        tdw.create(other, tdw.configure(**{**run.config.to_json(), "model_seed": 5}))
     tdw.train(other)
     shutil.copyfile(other, path)
     after = contents(held)

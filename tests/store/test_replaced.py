@@ -158,6 +158,30 @@ def test_whatever_comes_in_place_of_an_open_file_is_seen(family, tmp_path, way, 
         assert reader.refresh()
 
 
+def test_a_copy_that_went_on_from_other_values_is_not_taken_for_more_of_the_same(family, tmp_path):
+    """Every number in its record is higher, and the structure is the same; only the rows tell."""
+    path, other = tmp_path / "run.tdw", tmp_path / "other.tdw"
+    for place in (path, other):
+        shutil.copy(family["older"], place)
+    grown(path, 100)
+    with store.open_writer(other) as writer:
+        drifted = {name: values * 2 for name, values in store_runs.losses(300, 500).items()}
+        writer.append(losses=drifted)
+    grown(other, 100)
+    with store.open_reader(path) as reader:
+        before = reader.commit
+        assert not reader.refresh()
+        shutil.copyfile(other, path)
+        assert reader.refresh()
+        assert reader.commit.sequence > before.sequence
+        assert all(now >= then for now, then in zip(reader.commit.rows.values(), before.rows.values(), strict=True))
+        assert reader.generation == 1
+    with store.open_reader(path) as reader, store.open_writer(path) as writer:  # and this is more of the same
+        step(writer, 10)
+        assert reader.refresh()
+        assert reader.generation == 0
+
+
 def look(reader: store.Reader, name: str) -> np.ndarray:
     reader.refresh()
     return reader.read(name)
@@ -181,6 +205,26 @@ def test_bytes_that_were_compared_before_are_compared_again_when_the_file_was_to
                 file.seek(at)
                 file.write(byte)
             assert np.array_equal(look(reader, name), before)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_bytes_that_were_written_over_are_not_read_before_a_look_either(tmp_path, monkeypatch, old):
+    path = store_runs.finished(tmp_path / "run.tdw")
+    if old:
+        monkeypatch.setattr("tdw.store.reader.JUST_NOW", -1)
+    with store.open_reader(path) as reader:
+        sound = path.read_bytes()
+        for name in ("losses/train", "analysis/summary/share", "split/test"):
+            before = reader.read(name)
+            assert np.array_equal(reader.read(name), before)
+            with path.open("r+b") as file:
+                file.seek(reader._state.layout.extents[name].offset)
+                file.write(b"\x01\x02\x03")
+            for _ in range(2):
+                with pytest.raises(Damaged, match=r"do not match their checksum"):
+                    reader.read(name)
+            path.write_bytes(sound)
+            assert np.array_equal(reader.read(name), before)
 
 
 def test_a_split_that_was_written_over_is_not_read(tmp_path):
