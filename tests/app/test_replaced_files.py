@@ -22,6 +22,12 @@ GONE_ON = "window.tdw && tdw.count > 0 && tdw.painted === tdw.index && tdw.index
 DRAWN = "(tdw.panel('neuron_activations').slots.find((slot) => slot.neuron === 0) || {}).drawn === tdw.index"
 
 
+@pytest.fixture
+def window(open_window: Any) -> Any:
+    """A window of its own: it goes on waiting for the files that are gone when a test is over."""
+    return open_window()
+
+
 def show(page: Any, window: Any, path: Path) -> None:
     status, answer = window.do("open", path=str(path))
     assert status == 200, answer
@@ -267,8 +273,8 @@ def test_results_that_are_damaged_are_said_in_their_card_alone(page, window, tmp
     with page.expect_request("**/manifest"):
         button.click()
     shown.locator(".tdw-state", has_text="Asking again").wait_for()
-    page.unroute("**/manifest")
     held[0].continue_()
+    page.unroute("**/manifest")
     refused.wait_for()
     flip(path, at)
     button.click()
