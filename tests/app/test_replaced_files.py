@@ -89,9 +89,10 @@ def same_as(page: Any, path: Path) -> None:
         assert page.evaluate("tdw.panel('neuron_activations').p") == run.config.p
         curve = page.evaluate("[...tdw.viewer.run.array('losses/train').data]")
         assert np.array_equal(curve, run.train_loss)
-        exact = run.neuron_map(run.checkpoints[index], 0)
-        found = np.array(page.evaluate("tdw.panel('neuron_activations').map(0)")).reshape(exact.shape)
-        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+        for neuron in range(run.config.d_mlp):  # some are dead
+            exact = run.neuron_map(run.checkpoints[index], neuron)
+            found = page.evaluate(f"tdw.panel('neuron_activations').map({neuron})")
+            np.testing.assert_allclose(np.reshape(found, exact.shape), exact, rtol=1e-5, atol=1e-5)
         assert page.evaluate("tdw.panel('neuron_activations').slots.filter((s) => s.visible && s.waiting).length") == 0
         assert page.evaluate("Number(document.querySelector('.tdw-range').max)") == max(run.planned_epochs, 1)
 
@@ -153,6 +154,21 @@ def test_rows_that_were_sent_are_asked_for_again_only_when_they_are_others(page,
         at = reader._state.layout.extents["losses/train"].offset + 8 * 7
     forged_loss(drifted, at)
     shutil.copyfile(drifted, path)
+    page.wait_for_selector(f"{NOTICE} >> text=was replaced by another copy of this run")
+    same_as(page, path)
+
+
+def test_other_weights_at_the_same_checkpoints_are_drawn(page, window, tmp_path, others):
+    """A copy of the run that went on elsewhere, as far, and came to something else."""
+    path, other = (Path(shutil.copy(others["early"], tmp_path / f"{name}.tdw")) for name in ("one", "other"))
+    for place, weights in ((path, 0), (other, 2)):
+        with store.open_writer(place) as writer:
+            epoch = writer.n_epochs + 4
+            losses = {name: writer.read(name)[:5] for name in store.LOSSES}
+            writer.append(losses=losses, checkpoint=(epoch, bytes(writer.checkpoint(weights))))
+    show(page, window, path)
+    same_as(page, path)
+    shutil.copyfile(other, path)
     page.wait_for_selector(f"{NOTICE} >> text=was replaced by another copy of this run")
     same_as(page, path)
 
