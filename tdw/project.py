@@ -62,12 +62,18 @@ class Project:
         """Open a project file. Raises NotAProject, NewerFormat or Damaged."""
         reader = store.open_reader(Path(path))
         try:
-            if not reader.made_here:
-                consistent.check(reader)
+            cls._accept(reader)
+            reader.accept = cls._accept  # whatever comes to the same path later
             return cls(reader)
         except BaseException:
             reader.close()
             raise
+
+    @classmethod
+    def _accept(cls, reader: store.Reader) -> None:
+        """Refuse a file from elsewhere whose parts contradict each other. Raises NotAProject, Damaged."""
+        if not reader.made_here:
+            consistent.check(reader)
 
     @property
     def path(self) -> Path:
@@ -168,6 +174,21 @@ class Project:
     def revision(self) -> str:
         """Differs whenever anything stored differs."""
         return self._store.revision
+
+    @property
+    def generation(self) -> int:
+        """How often `refresh` found other content at the path than what its writer had added, and opened it anew."""
+        return self._store.generation
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the file that is read has no name any more, and is gone once it is closed."""
+        return self._store.deleted
+
+    @property
+    def checkpoint_checksums(self) -> NDArray[np.uint32]:
+        """CRC-32 of each checkpoint as it is stored."""
+        return self._store.read("checkpoints/crc32")
 
     @property
     def size_bytes(self) -> int:
@@ -306,7 +327,9 @@ class Project:
         return found
 
     def refresh(self) -> bool:
-        """Look again at what is stored; whether anything changed."""
+        """Look again at what is stored; whether anything changed. Raises what `open` does while what is there now cannot
+        be read; it can be looked at again later.
+        """
         return self._store.refresh()
 
     @classmethod

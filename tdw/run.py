@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw import consistent
+from tdw import consistent, store
 from tdw.analyses import events as event_analysis
 from tdw.analyses import registry, runner
 from tdw.analyses.events import Event, Grokking
@@ -36,16 +36,10 @@ class Run(Project):
     """A run, open for reading: settings, curves, checkpoints, results, events and figures."""
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """Open a run for reading. Raises NotAProject, NewerFormat or Damaged."""
-        run = super().open(path)
-        try:
-            if (problem := run._unfit_results()) is not None:
-                raise consistent.refusal(run.path, problem)
-        except BaseException:
-            run.close()
-            raise
-        return run
+    def _accept(cls, reader: store.Reader) -> None:
+        super()._accept(reader)
+        if (problem := cls(reader)._unfit_results()) is not None:
+            raise consistent.refusal(reader.path, problem)
 
     def _unfit_results(self) -> str | None:
         """What stored results that count as current have of shapes or epochs that are not this run's, in words."""

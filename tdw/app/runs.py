@@ -6,8 +6,11 @@ server started again, means the same file by it. Few files are held open at a ti
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,13 +21,16 @@ from numpy.typing import NDArray
 
 from tdw.analyses import ANALYSES
 from tdw.analyses.runner import is_stale, unfit
+from tdw.app.contents import Contents
 from tdw.app.library import Library
-from tdw.errors import AppError, NotAProject
+from tdw.errors import AppError, NotAProject, ProjectError, TdwError
 from tdw.run import Run
 
 Array = NDArray[Any]
 
 HELD = 6  # files held open at a time, those with a job not counted
+YOUNG = 2.0  # seconds, the coarsest clock of a file system
+PATIENCE = 4  # times as long as it took to find a file unreadable is waited before it is looked at again
 
 
 def key_of(path: Path) -> str:
@@ -68,14 +74,33 @@ def about(project: Run) -> str:
 
 
 class OpenRun:
-    """One opened project file. Every method takes the lock, so threads take turns."""
+    """One opened project file. Every method takes the lock, so threads take turns.
+
+    The file may go, come back, be written over or be another one: it is looked at again by `refresh` and before every
+    answer. While it cannot be read all of them raise why.
+    """
 
     def __init__(self, path: Path):
         self.path = path
         self.key = key_of(path)
         self.lock = threading.RLock()
-        self.project = Run.open(path)
-        self._word = self.project.first_word
+        self._run: Run | None = Run.open(path)
+        self._why: TdwError | None = None  # it cannot be read
+        self._word = self._run.first_word
+        self._contents = Contents()
+        self._generation = 0
+        self.moved = False  # the file is not at its path, but has another name
+        self._gone = False  # nothing is at its path
+        self._refused_as: tuple[int, ...] | None = None  # what the file was like when it was refused
+        self._next = 0.0
+
+    @property
+    def project(self) -> Run:
+        """The run. Raises why it cannot be read at the moment."""
+        if self._run is None:
+            assert self._why is not None
+            raise self._why.with_traceback(None)
+        return self._run
 
     def first_word(self) -> str | None:
         """What is to be said at the first opening of a run from elsewhere: once, then never again."""
@@ -88,12 +113,67 @@ class OpenRun:
         with self.lock:
             self._word = word
 
-    def refresh(self) -> bool:
-        """Take in what was committed since; True when something was. Raises NotAProject when the file has gone."""
+    def refresh(self, *, asked: bool = False) -> bool:
+        """Take in what became of the file since; True when anything did. Raises ProjectError while it cannot be read.
+
+        asked: someone waits for the answer, so that a file that was refused is looked at again in any case. Else that is
+        done when it has changed, and not all the time: examining a file of somebody else takes a process of its own.
+        """
         with self.lock:
-            if not self.path.exists():
-                raise NotAProject(f"{self.path} is not there any more: put it back, or open another file")
-            return self.project.refresh()
+            there = self._there()
+            if self._run is None:
+                if asked or self._worth_a_look(there):
+                    self._come_back(there)
+                return self.project is not None
+            try:
+                changed = self._run.refresh()
+            except TdwError as error:
+                raise self._lose(_unreadable(error), there) from error
+            if self._run.generation != self._generation:
+                self._generation = self._run.generation
+                self._word = self._run.first_word or self._word
+                self._contents.settle(self._run)
+            return changed
+
+    def _there(self) -> os.stat_result:
+        """The file as the system describes it. Raises NotAProject where there is none."""
+        try:
+            there = self.path.stat()
+        except OSError as error:
+            if self._run is not None or not self._gone:
+                self.moved = self._run is not None and not self._run.deleted
+                self._gone = True
+                self._lose(_missing(self.path, error, moved=self.moved, deleted=self._run is not None), None)
+            assert self._why is not None
+            raise self._why.with_traceback(None) from error
+        self._gone = self.moved = False
+        return there
+
+    def _lose(self, why: TdwError, there: os.stat_result | None) -> TdwError:
+        """The file cannot be read: of it nothing is kept but what pages were sent. Returns why."""
+        self._why = why
+        # Bytes may still be written with the same time on them: a file that is so young is looked at again in any case.
+        young = there is None or time.time() - max(there.st_mtime, there.st_ctime) < YOUNG
+        self._refused_as = None if there is None or young else _marks(there)
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+        return why
+
+    def _worth_a_look(self, there: os.stat_result) -> bool:
+        return _marks(there) != self._refused_as and time.monotonic() >= self._next
+
+    def _come_back(self, there: os.stat_result) -> None:
+        begun = time.monotonic()
+        try:
+            run = Run.open(self.path)
+        except TdwError as error:
+            self._lose(_unreadable(error), there)
+            self._next = time.monotonic() + PATIENCE * (time.monotonic() - begun)
+            return
+        self._run, self._why, self._generation = run, None, 0
+        self._word = run.first_word or self._word
+        self._contents.settle(run)
 
     def progress(self) -> dict[str, Any]:
         """Where the run stands: what the events route sends, and what a job's progress is read from."""
@@ -132,6 +212,7 @@ class OpenRun:
         from tdw import panels
 
         with self.lock:
+            self.refresh(asked=True)
             project = self.project
             config = project.config
             keys = project.keys
@@ -160,29 +241,39 @@ class OpenRun:
                 "grokking": project.grokking()._asdict(),
                 "key_frequencies": None if keys is None else keys._asdict(),
                 "arrays": project.array_index(),
+                "contents": self._contents.names(project),
                 "panels": panels.describe(project),
             }
 
     def array(self, name: str, start: int) -> Array:
         """The committed rows of an array from `start` on, little-endian. Raises UnknownName."""
         with self.lock:
+            self.refresh()
             rows = self.project.series(name, start)
+            self._contents.sent(name, start, rows)
             return np.ascontiguousarray(rows, dtype=self.project.array_index()[name]["dtype"])
 
     def neurons(self, ids: Iterable[int], start: int = 0) -> Array:
         """Float32 (checkpoint, neuron, 1 + 2 routes p): the closed form of the chosen neurons' maps. Raises SettingError."""
         with self.lock:
-            return np.ascontiguousarray(self.project.neuron_tables(list(ids), start), dtype="<f4")
+            self.refresh()
+            tables = self.project.neuron_tables(list(ids), start)
+            self._contents.sent_weights(self.project)
+            return np.ascontiguousarray(tables, dtype="<f4")
 
     def scores(self, start: int = 0) -> Array:
         """Float32 (checkpoint, …): the scores that all neurons share, see `Project.attention_scores`."""
         with self.lock:
-            return np.ascontiguousarray(self.project.attention_scores(start), dtype="<f4")
+            self.refresh()
+            scores = self.project.attention_scores(start)
+            self._contents.sent_weights(self.project)
+            return np.ascontiguousarray(scores, dtype="<f4")
 
     def close(self) -> None:
         """Let go of the file."""
         with self.lock:
-            self.project.close()
+            if self._run is not None:
+                self._run.close()
 
 
 class Runs:
@@ -197,11 +288,13 @@ class Runs:
         self.current: str | None = None  # what a new tab shows: the run opened last
 
     def open(self, path: Path, *, remember: bool = True) -> OpenRun:
-        """Open `path`, or find it open, and put it first in the library. Raises ProjectError."""
+        """Open `path`, or find it open, and put it first in the library. Raises ProjectError for a file that never was."""
         run = self._held(path)
         if remember:
             self.current = run.key
-            self.library.remember(path, run.progress()["about"])
+            with contextlib.suppress(TdwError):  # it cannot be read now: its page says so, and goes on when it can be
+                run.refresh(asked=True)
+                self.library.remember(path, run.progress()["about"])
         return run
 
     def get(self, key: str) -> OpenRun:
@@ -231,17 +324,12 @@ class Runs:
         with self._lock:
             return list(self._open.values())
 
-    def drop(self, run: OpenRun) -> None:
-        """Close a run whose file has gone or gone bad; it opens anew when asked for."""
-        with self._lock:
-            if self._open.get(run.key) is run:
-                del self._open[run.key]
-        run.close()
-
     def close(self) -> None:
         """Let go of every file."""
-        for run in self.held():
-            self.drop(run)
+        with self._lock:
+            held, self._open = list(self._open.values()), OrderedDict()
+        for run in held:
+            run.close()
 
     def _held(self, path: Path) -> OpenRun:
         key = key_of(path)
@@ -256,6 +344,33 @@ class Runs:
         for old in excess:
             old.close()
         return run
+
+
+def _marks(there: os.stat_result) -> tuple[int, ...]:
+    """What differs when a file does."""
+    return (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
+
+
+def _missing(path: Path, error: OSError, *, moved: bool, deleted: bool) -> TdwError:
+    """moved: it has another name now; deleted: else it is known to have none."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        return ProjectError(
+            f"{path} cannot be reached: {error.strerror}. This page goes on as soon as it can be; or open another file"
+        )
+    how = "moved or renamed" if moved else "deleted" if deleted else "moved, renamed or deleted"
+    back, elsewhere = (
+        ("Put a copy in its place", "open another file")
+        if how == "deleted"
+        else ("Put it back", "open it where it is now")
+    )
+    return NotAProject(f"{path} is not there any more: it was {how}. {back} and this page goes on, or {elsewhere}")
+
+
+def _unreadable(error: TdwError) -> TdwError:
+    return ProjectError(
+        "the file has changed and cannot be read at the moment. If it is being copied or replaced, this page goes on "
+        f"when that is done. What is wrong with it now: {error}"
+    )
 
 
 def _last(values: Any) -> float | None:

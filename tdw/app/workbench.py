@@ -31,9 +31,10 @@ class Workbench:
             try:
                 run.refresh()
                 message |= run.progress()
-            except TdwError as error:
-                message |= {"state": "lost", "error": str(error)}
-                self.runs.drop(run)
+            except TdwError as error:  # it is looked at again next time: it may come back, or another in its place
+                training = run.moved and message["job"] is not None and message["job"]["kind"] == "train"
+                more = ". Training goes on in the file, under the name that it has now" if training else ""
+                message |= {"state": "lost", "error": f"{error}{more}"}
             news[f"run {run.key}"] = message
         return news
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -123,7 +122,6 @@ def build(
                 osfile.keep_attributes(replaced, fd)
             keep_in_mind(state, structure)  # readers must not take it for a stranger's from the instant it has its name
             system.fsync(fd)
-            described = os.fstat(fd)
             renamed.append(True)
             if not system.replaces_open_files:
                 system.close(fd)
@@ -134,14 +132,8 @@ def build(
                 system.replace(beside, path)
             else:
                 _name(beside, path, known_as, system, renamed)
-            if fd < 0 or replaced is None:
-                # Opened by its name, it can be found again when it is moved; the name it was made under is gone.
-                made, state.fd = fd, system.open_existing(path)
-                fd = state.fd
-                if made >= 0:
-                    system.close(made)
-                if not osfile.same_file(os.fstat(fd), described) or not system.lock_shared(fd):
-                    raise OpenElsewhere(f"{known_as} was replaced by another program just now: open it again.")
+            if fd < 0:
+                state.fd = fd = system.open_existing(path)
             system.sync_folder(path.parent)
             lock.keep(newest=True)
         except BaseException:

@@ -82,7 +82,7 @@ class _NameLock:
         """
         flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            fd, made = os.open(self._sidecar, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+            fd, made = self._make(flags), True
         except FileExistsError:
             try:
                 fd, made = os.open(self._sidecar, flags), False
@@ -112,6 +112,22 @@ class _NameLock:
             raise
         self.drop()
         return False
+
+    def _make(self, flags: int) -> int:
+        """Make the file beside, with its text from the first moment on where the system lets us: then a process that is
+        killed leaves none that could be somebody's own. Raises FileExistsError.
+        """
+        if hasattr(os, "O_TMPFILE"):
+            with contextlib.suppress(OSError):  # a file system without files that have no name
+                fd = os.open(self._sidecar.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+                try:
+                    os.write(fd, Holder.current().encode())
+                    os.link(f"/proc/self/fd/{fd}", self._sidecar, follow_symlinks=True)
+                except OSError:
+                    os.close(fd)
+                else:
+                    return fd
+        return os.open(self._sidecar, flags | os.O_CREAT | os.O_EXCL, 0o666)
 
     def _say(self) -> None:
         # The lock is held whether or not it can say by whom: a full disk must not stop a planned run.

@@ -1,8 +1,8 @@
 """Reading a project file, also while another process writes to it.
 
 What counts is read from the commit record; a reader sees the file as of one record until `refresh`. Bytes that count
-are never overwritten, so they can be read at any time later; but for the resume state, which is read again when it goes
-on. Everything returned has been compared with its checksum.
+are never overwritten by the file's writer, so they can be read at any time later; but for the resume state, which is read
+again when it goes on. Everything returned has been compared with its checksum, and is so again once the file was touched.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import os
 import threading
 import time
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,9 +21,13 @@ import numpy as np
 
 from tdw.errors import Damaged, ProjectError
 from tdw.store.layout import CHECKPOINTS, LOSSES, ArrayPlan
-from tdw.store.slots import Commit
+from tdw.store.slots import Commit, Record
 from tdw.store.state import State, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
 from tdw.store.validate import check_safetensors, parse_json
+
+#: Nanoseconds. A file that was changed so little ago may be changed once more with the same time: the coarsest clocks of
+#: file systems tick every two seconds.
+JUST_NOW = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,23 @@ class Reader:
 
     Attributes:
         path: as it was given.
+        accept: asked of a file that is opened anew, before anything is read of it; raises what refuses it.
+        generation: how often a file was opened anew by `refresh`, the bytes at the path being others.
     """
+
+    accept: Callable[[Reader], None] | None = None
+    generation = 0
+    _watchful = False  # whether others may write to the file
+    _sealed = False  # the split was compared since the file was touched
 
     def __init__(self, path: Path, state: State):
         self.path = path
         self._real = real_path(path)
+        self._name = Path(os.path.abspath(path))  # noqa: PTH100 - with its links: they may lead elsewhere later
+        # The file's times when it was last looked at, and when what is in `checked` was compared; None where it may have
+        # been written to since and have kept them.
+        self._times: tuple[int, int] | None = None
+        self._read_times: tuple[int, int] | None = None
         self._lock = threading.RLock()
         self._state = state
         self._adopt(state)
@@ -121,9 +138,15 @@ class Reader:
 
     @property
     def revision(self) -> str:
-        """Changes whenever anything that counts changes."""
-        state = self._state
-        return f"{state.inode:x}-{state.record.sequence}-{state.record.seal:08x}"
+        """Changes whenever anything that counts changes, also where a copy has the same number of commits."""
+        state, record = self._state, self._state.record
+        content = (record.rows, record.crc32, record.resume_epoch, record.resume_crc32)
+        return f"{state.inode:x}-{record.sequence}-{record.seal:08x}-{zlib.crc32(repr(content).encode()):08x}"
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the file has no name any more; one that was moved has another one."""
+        return os.fstat(self._open_state().fd).st_nlink == 0
 
     @property
     def format_version(self) -> tuple[int, int]:
@@ -161,39 +184,79 @@ class Reader:
         return self._state.layout.resume_nbytes
 
     def refresh(self) -> bool:
-        """See what was committed since; True when anything did. A path that is gone or unreadable changes nothing."""
+        """See what became of the file since; True when anything did. A path where nothing is changes nothing.
+
+        What its writer committed is taken in. Anything else (another file at the path, other bytes in this one) is opened
+        anew, and examined as if it had never been seen. While that fails, every call raises what `open_reader` would; what
+        is read meanwhile is compared with its checksum again, and the call that finds the file whole goes on with it.
+        """
         with self._lock:
             state = self._open_state()
             try:
-                there = self._real.stat()
+                there = self._name.stat()
             except OSError:
                 return False
-            if (there.st_dev, there.st_ino) != (state.device, state.inode):
-                return self._reopen()
-            records = read_slots(state.fd, state.layout)
-            slot = newest(records)
-            if slot is None:
-                return False
-            record = records[slot]
-            assert record is not None
-            if record.sequence <= state.record.sequence:
-                return False
-            if not credible(record, state.layout):
-                raise state.damaged("its commit record claims what the file has no room for")
-            state.adopt(record, slot, alike=say_the_same(records))
+            times = _times(there)
+            fresh = self._continued(there, touched=times != self._times)
+            if fresh is None:
+                self._times = None
+                state.checked.clear()
+                self._reopen()
+                return True
+            self._times = _settled(times)
+            changed = fresh.record != state.record
+            self._state = fresh
+            return changed
+
+    def _continued(self, there: os.stat_result, *, touched: bool) -> State | None:
+        """The state by what is committed now; None where that is no continuation of what was there."""
+        state = self._state
+        if (there.st_dev, there.st_ino, there.st_size) != (state.device, state.inode, state.layout.size):
+            return None
+        records = read_slots(state.fd, state.layout)
+        slot = newest(records)
+        record = None if slot is None else records[slot]
+        if slot is None or record is None or not _follows(record, state.record) or not credible(record, state.layout):
+            return None
+        if touched:
+            state.checked.clear()
+        try:
+            if touched and state.seal() != record.seal:
+                return None
+            # What was committed before must still be there, and what came since must be on top of it.
             for name in (*LOSSES, *CHECKPOINTS):
                 state.check(name)
-            return True
+            fresh = replace(state, checked=dict(state.checked), torn=dict(state.torn))
+            if record != state.record:
+                fresh.adopt(record, slot, alike=say_the_same(records))
+            for name in (*LOSSES, *CHECKPOINTS):
+                fresh.check(name)
+        except Damaged:
+            return None
+        return fresh
 
-    def _reopen(self) -> bool:
-        old, new = self._state, open_state(self._real, self.path)
+    def _reopen(self) -> None:
+        """Go on with what is at the path now. Where that is refused, all stays as it was."""
+        real = real_path(self._name)
+        state = open_state(real, self.path)
         try:
-            self._adopt(new)
+            found = Reader(self.path, state)
         except BaseException:
-            os.close(new.fd)
+            os.close(state.fd)
             raise
+        try:
+            if self.accept is not None:
+                self.accept(found)
+        except BaseException:
+            found.close()
+            raise
+        old = self._state
+        self._adopt(state)
+        found._closed = True  # the descriptor is ours now
+        self._real = real
+        self._read_times = None
+        self.generation += 1
         os.close(old.fd)
-        return True
 
     def names(self) -> list[str]:
         """Names of all arrays that `read` knows."""
@@ -207,7 +270,12 @@ class Reader:
         with self._lock:
             state = self._open_state()
             extent = state.layout.extents[name]
+            if self._watchful:
+                self._distrust(state)
             if name in {"split/train", "split/test"}:
+                if self._watchful and not self._sealed and state.seal() != state.record.seal:
+                    raise state.damaged("its structure, settings or split do not match their checksum")
+                self._sealed = True
                 begin, end, _ = slice(start, stop).indices(extent.shape[0])
                 data = state.read(extent.offset + begin * extent.row_nbytes, max(0, end - begin) * extent.row_nbytes)
             elif name in state.layout.growing:
@@ -217,6 +285,14 @@ class Reader:
             else:
                 raise KeyError(name)
             return np.frombuffer(data, extent.dtype).reshape(max(0, end - begin), *extent.shape[1:])
+
+    def _distrust(self, state: State) -> None:
+        """Compare all bytes again if the file may have been written to since they were compared."""
+        times = _times(os.fstat(state.fd))
+        if times != self._read_times:
+            state.checked.clear()
+            self._sealed = False
+            self._read_times = _settled(times)
 
     def checkpoint_epochs(self) -> np.ndarray:
         """Epochs of the stored checkpoints, increasing."""
@@ -327,6 +403,24 @@ class Reader:
         return found
 
 
+def _times(status: os.stat_result) -> tuple[int, int]:
+    return (status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _settled(times: tuple[int, int]) -> tuple[int, int] | None:
+    """The times of a file, or None where it may be written to once more and keep them."""
+    return times if time.time_ns() - max(times) > JUST_NOW else None
+
+
+def _follows(record: Record, before: Record) -> bool:
+    """Whether a record may be a later one of the same file: nothing in it is less, and the same number says the same."""
+    if record.seal != before.seal or record.sequence < before.sequence:
+        return False
+    if record.sequence == before.sequence:
+        return record == before
+    return all(now >= then for now, then in zip(record.rows, before.rows, strict=True))
+
+
 def open_reader(path: Path | str) -> Reader:
     """Open a project file to read it; it may be written to meanwhile.
 
@@ -335,7 +429,9 @@ def open_reader(path: Path | str) -> Reader:
     given, real = Path(path), real_path(path)
     state = open_state(real, given)
     try:
-        return Reader(given, state)
+        reader = Reader(given, state)
     except BaseException:
         os.close(state.fd)
         raise
+    reader._watchful = True
+    return reader

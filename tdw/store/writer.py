@@ -259,27 +259,38 @@ class Writer(Reader):
         with self._fatal():
             self._write_record(state.record.next(clean=False), slot, list(self._tails))
 
-    def _follow(self) -> None:
-        """Go where the file was moved to. Raises Overwritten where it was deleted, or another one has its place."""
+    def _follow(self) -> bool:
+        """Go where the file was moved to; whether it is known where that is, which not every system tells.
+
+        Raises Overwritten where the file was deleted, or another one has its place.
+        """
         state = self._state
         if osfile.names(self._real, state.fd):
-            return
+            return True
         there = osfile.where_is(state.fd, self._real)
         if there is not None:
             self._writing.follow(there)
             self._real = self.path = there
-            return
+            return True
         if os.path.lexists(self._real):
             what = (
                 f"was replaced by another file while it was written to here, which was left as it is. {self._saved()}"
             )
         elif os.fstat(state.fd).st_nlink:
-            what = "was moved while it was written to, and this system does not tell where to: open it there."
+            return False
         else:
             what = "was deleted while it was written to: what follows would be lost."
         error = Overwritten(f"{self.path} {what}")
         self._die(error)
         raise error
+
+    def _found(self) -> Path:
+        """Where the file is, so that another one can be put in its place. Raises CannotWrite, Overwritten."""
+        if not self._follow():
+            raise CannotWrite(
+                f"{self.path} was moved while it was open, and the system does not tell where to: open it where it is now."
+            )
+        return self._real
 
     def _saved(self) -> str:
         """Copy what the open file holds, which has no name any more, to a new file beside; a sentence about it."""
@@ -381,7 +392,7 @@ class Writer(Reader):
         with self._lock:
             state = self._alive()
             with explained(self.path):
-                self._follow()
+                real = self._found()
                 self._fence.check(state, self.path)
                 fd = osfile.open_to_read(other)
                 try:
@@ -390,9 +401,9 @@ class Writer(Reader):
                     os.close(fd)
                 if not self._system.replaces_open_files:
                     self._let_go()
-                self._system.replace(other, self._real)
+                self._system.replace(other, real)
                 try:
-                    self._system.sync_folder(self._real.parent)
+                    self._system.sync_folder(real.parent)
                 finally:
                     self._let_go()
 
@@ -402,11 +413,9 @@ class Writer(Reader):
         renamed: list[bool] = []
         try:
             with explained(self.path):
-                self._follow()
+                real = self._found()
                 self._fence.check(old, self.path)
-                new = restructured(
-                    old, self._real, plan, anew, self._system, self._writing, renamed, known_as=self.path
-                )
+                new = restructured(old, real, plan, anew, self._system, self._writing, renamed, known_as=self.path)
         except BaseException as error:
             if renamed:  # which of the two files a power cut would leave is not known: no more writing to either
                 self._die(error)

@@ -3,8 +3,11 @@
   "use strict";
   const TAGS = 3; // in the document bar; the others are told on hover
 
-  /** The bar's nodes for a run's manifest, the job on it (or null), and whether the server is lost. */
-  T.docBar = (manifest, job, isLost) => {
+  /**
+   * The bar's nodes for a run's manifest. The rest of what there is to say: job, the one on it, or null; isLost, the server
+   * does not answer; trouble, why the file cannot be read now; again, what pressing that does.
+   */
+  T.docBar = (manifest, { job, isLost, trouble, again }) => {
     const { title, tags, remark } = manifest;
     const noted = [title, tags.length ? `tags: ${tags.join(", ")}` : "", remark].filter(Boolean).join("\n\n");
     const nodes = [T.el("b", "tdw-file", manifest.file, { title: [manifest.file, noted].filter(Boolean).join("\n\n") })];
@@ -37,7 +40,11 @@
     const recorded = Math.max(0, manifest.epochs - 1);
     const status = T.el("span", "tdw-status", null, { role: "status" });
     if (isLost) status.append(T.el("span", "tdw-chip tdw-warn", "server lost: what is loaded can still be explored; trying again"));
-    else if (job) {
+    else if (trouble) {
+      const chip = T.el("button", "tdw-chip tdw-warn", "file cannot be read now: what is loaded can still be explored", { type: "button", title: `${trouble}\n\nPress to try again.` });
+      chip.addEventListener("click", again);
+      status.append(chip);
+    } else if (job) {
       const train = job.kind === "train";
       const words = [train ? `training ${T.integer(recorded)} / ${T.integer(manifest.planned_epochs)}` : `analysing ${job.done ?? 0} / ${job.total ?? "?"}`];
       if (train && job.epochs_per_second) words.push(`${T.short(job.epochs_per_second)} epochs/s`);

@@ -67,16 +67,17 @@
       this.measure();
     }
     /** New checkpoints mean new tables. */
-    depends({ checkpoints }) {
-      return checkpoints.length;
+    depends({ checkpoints, contents }) {
+      return `${checkpoints.length} ${contents?.weights}`;
     }
     update(spec, run) {
       const first = this.run !== run;
       this.spec = spec;
       this.run = run;
       const { p, d_mlp: count } = run.manifest.parameters;
-      if (first || !this.tables) {
+      if (first || this.tables.content !== run.manifest.contents?.weights) {
         this.tables = new T.Tables(run);
+        this.refusal = null;
         this.attention = null;
         this.scratch = new Float32Array(p * p);
         this.order = Uint32Array.from({ length: count }, (_, n) => n);
@@ -256,17 +257,33 @@
       if (!this.run?.checkpoints.length) return Promise.resolve();
       const wanted = this.shownNeurons();
       if (!wanted.length) return Promise.resolve();
-      const { run } = this;
-      const promise = this.tables.need(wanted).then(
+      const { tables } = this;
+      const promise = tables.need(wanted).then(
         (fresh) => {
-          if (!fresh || this.run !== run) return;
+          if (this.tables !== tables) return;
+          const again = fresh || this.refusal;
+          this.refusal = null;
+          if (!again) return;
           this.drawnAt = -1;
           this.view.repaint();
         },
-        (error) => this.view.failed(error),
+        (error) => {
+          if (this.tables !== tables || error.name === "AbortError") return;
+          if (this.refusal !== error.message) this.view.soon(); // it may have been asked while the file was being changed
+          this.refusal = error.message; // frames that stay empty would not say so
+          this.view.repaint();
+          if (!(error instanceof T.Refused)) this.view.failed(error);
+        },
       );
       this.loading = promise;
       return promise;
+    }
+    /** Why nothing of this checkpoint can be drawn: the server's sentence, or null. */
+    refusedAt(index) {
+      if (!this.refusal || index < 0) return null;
+      const tables = this.shownNeurons().map((neuron) => this.tables.kept.get(neuron));
+      const some = this.tables.scoresOffset(index) >= 0 && tables.some((table) => table && this.tables.offset(table, index) >= 0);
+      return some ? null : this.refusal;
     }
     attentionAt(index) {
       const offset = this.tables.scoresOffset(index);

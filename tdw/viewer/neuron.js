@@ -171,7 +171,8 @@
       this.largestOf = new Map();
       this.scores = null;
       this.scoresPending = null;
-      const { parameters } = run.manifest;
+      const { parameters, contents } = run.manifest;
+      this.content = contents?.weights; // of what they are computed from; with another one they are of no use
       this.shape = { ...T.routes(parameters), p: parameters.p, heads: parameters.heads, activation: parameters.activation };
       this.width = 1 + 2 * this.shape.routes * parameters.p;
     }
@@ -195,13 +196,22 @@
       if (!size) return 0;
       return this.scores && index >= 0 && (index + 1) * size <= this.scores.length ? index * size : -1;
     }
+    /** The numbers of an answer of so many a checkpoint, from checkpoint `from` on. Less than what there is draws nothing. */
+    whole(bytes, size, from) {
+      const rows = bytes.byteLength / (4 * size);
+      const missing = this.run.checkpoints.length - from;
+      if (!Number.isInteger(rows) || rows < missing) {
+        throw new T.Refused(`The server sent ${Math.floor(rows)} of ${missing} checkpoints: the file has changed since the page last looked.`);
+      }
+      return new Float32Array(bytes);
+    }
     needScores() {
       const size = this.shape.scores;
       if (!size || (this.scores && this.scores.length >= this.run.checkpoints.length * size)) return null;
       const had = this.scores || new Float32Array(0);
       this.scoresPending ??= this.run.source
         .scores(had.length / size)
-        .then((bytes) => (this.scores = T.appended(had, new Float32Array(bytes))))
+        .then((bytes) => (this.scores = T.appended(had, this.whole(bytes, size, had.length / size))))
         .finally(() => (this.scoresPending = null));
       return this.scoresPending;
     }
@@ -232,7 +242,7 @@
     async fetch(neurons, from) {
       try {
         const before = new Map(neurons.map((n) => [n, this.kept.get(n)?.subarray(0, from * this.width) ?? new Float32Array(0)]));
-        const all = new Float32Array(await this.run.source.neurons(neurons, from));
+        const all = this.whole(await this.run.source.neurons(neurons, from), neurons.length * this.width, from);
         const rows = Math.floor(all.length / (neurons.length * this.width));
         neurons.forEach((neuron, i) => {
           const table = new Float32Array(rows * this.width);

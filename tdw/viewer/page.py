@@ -22,6 +22,7 @@ SCRIPTS = (
     "source.js",
     "neuron.js",
     "tooltip.js",
+    "notice.js",
     "frame.js",
     "framed.js",
     "card.js",

@@ -88,6 +88,28 @@
     return all;
   };
 
+  /** Whether two manifests are of different runs, so that nothing of the one is of use for the other. */
+  const isAnother = (before, now) => before.id !== now.id || JSON.stringify(before.parameters) !== JSON.stringify(now.parameters);
+
+  /** Whether rows that were sent of an array are others by now; contents are named "ORIGIN.TIMES RENEWED" by the server. */
+  const isRenewed = (before, now, name) => {
+    const [was, is] = [before.contents?.[name], now.contents?.[name]];
+    return was !== undefined && is !== undefined && was !== is && was.split(".")[0] === is.split(".")[0];
+  };
+
+  /** What became of a run's file between two manifests, in a sentence; "" where the run only went on. */
+  T.replacement = (before, now) => {
+    const file = now.file;
+    if (isAnother(before, now)) return `${file} was replaced by another run. This is the new one.`;
+    const epochs = (manifest) => T.integer(Math.max(0, manifest.epochs - 1));
+    if (now.epochs < before.epochs) return `${file} was replaced by a copy that ends at epoch ${epochs(now)}, not ${epochs(before)}. This is the copy.`;
+    const others = before.checkpoints.some((epoch, i) => epoch !== now.checkpoints[i]);
+    if (others) return `${file} has other checkpoints now: ${now.checkpoints.length}, not ${before.checkpoints.length}. These are the new ones.`;
+    const curves = ["losses/train", "losses/test", "accuracy/train", "accuracy/test"];
+    if ([...curves, "weights"].some((name) => isRenewed(before, now, name))) return `${file} was replaced by another copy of this run. This is the new one.`;
+    return "";
+  };
+
   /** What the page knows of a run: the manifest and the arrays its panels name, kept up to date as rows are appended. */
   T.Run = class {
     /** wanted(manifest): names of the arrays that are drawn now; no others are fetched. */
@@ -95,7 +117,9 @@
       this.source = source;
       this.wanted = wanted;
       this.manifest = null;
+      this.another = false; // the file holds another run now: this one does not go on
       this.arrays = new Map(); // name -> {data, shape, stride, rows, version}
+      this.refused = new Map(); // name of an array that was not sent -> the server's sentence
       this.rowsOf = new Map(); // analysis -> Int32Array: row of each checkpoint, -1 where there is none
       this.busy = null;
       this.again = false;
@@ -130,33 +154,58 @@
       return this.busy;
     }
     async round() {
-      const manifest = await this.source.manifest();
-      const arrays = new Map([...this.arrays].filter(([name]) => manifest.arrays[name]));
-      await Promise.all(this.wanted(manifest).map(async (name) => arrays.set(name, await this.fetchArray(name, manifest.arrays[name]))));
-      // From here on nothing waits: the panels never see a manifest without its arrays.
-      this.manifest = manifest;
-      this.arrays = arrays;
-      this.mapRows();
+      for (let tries = 1; ; tries++) {
+        const manifest = await this.source.manifest();
+        if (this.manifest && isAnother(this.manifest, manifest)) {
+          this.another = true;
+          return;
+        }
+        const arrays = new Map([...this.arrays].filter(([name]) => manifest.arrays[name]));
+        const refused = new Map();
+        const get = async (name) => {
+          try {
+            arrays.set(name, await this.fetchArray(name, manifest));
+          } catch (error) {
+            // One array that cannot be had does not take the others with it.
+            if (!(error instanceof T.Refused)) throw error;
+            arrays.delete(name);
+            refused.set(name, error.message);
+          }
+        };
+        await Promise.all(this.wanted(manifest).map(get));
+        // What was asked for may be gone because the file was being changed: what is refused twice over in one that stays is.
+        if (refused.size && (tries < 2 || (tries < 4 && (await this.source.manifest()).revision !== manifest.revision))) continue;
+        // From here on nothing waits: the panels never see a manifest without its arrays.
+        Object.assign(this, { manifest, arrays, refused });
+        this.mapRows();
+        return;
+      }
     }
-    async fetchArray(name, entry) {
+    /** Names what an array's rows are: rows that are added leave it as it is. */
+    version(name, manifest) {
+      return `${manifest.arrays[name].version}-${manifest.contents?.[name] ?? ""}`;
+    }
+    async fetchArray(name, manifest) {
+      const entry = manifest.arrays[name];
+      const version = this.version(name, manifest);
       const rows = entry.shape.length ? entry.shape[0] : 1;
       const stride = entry.shape.slice(1).reduce((a, b) => a * b, 1);
       const old = this.arrays.get(name);
-      const same = old && old.version === entry.version && old.stride === stride;
+      const same = old && old.version === version && old.stride === stride;
       if (same && old.rows === rows) return old;
       const keep = same && old.rows < rows ? old.rows : 0;
-      const fresh = rows > keep ? typed(await this.source.array(name, entry.version, keep), entry.dtype) : typed(new ArrayBuffer(0), entry.dtype);
+      const fresh = rows > keep ? typed(await this.source.array(name, version, keep), entry.dtype) : typed(new ArrayBuffer(0), entry.dtype);
       let data = keep ? T.appended(old.data.subarray(0, keep * stride), fresh) : fresh;
       // A row committed between manifest and array may come along: it is cut off until a manifest announces it.
       if (data.length > rows * stride) data = data.subarray(0, rows * stride);
       const complete = stride ? Math.floor(data.length / stride) : 0;
-      return { data, shape: [complete, ...entry.shape.slice(1)], stride, rows: complete, version: entry.version };
+      return { data, shape: [complete, ...entry.shape.slice(1)], stride, rows: complete, version };
     }
     /** Whether what is drawn now has not all come yet. */
     lacks() {
       return this.wanted(this.manifest).some((name) => {
         const [entry, array] = [this.manifest.arrays[name], this.arrays.get(name)];
-        return !array || array.version !== entry.version || array.rows !== (entry.shape.length ? entry.shape[0] : 1);
+        return !array || array.version !== this.version(name, this.manifest) || array.rows !== (entry.shape.length ? entry.shape[0] : 1);
       });
     }
     mapRows() {

@@ -2,6 +2,16 @@
 (function (T) {
   "use strict";
 
+  /** The server's sentence about the first array of a panel that it did not send; undefined where it sent all. */
+  T.refusedFor = ({ refused }, { arrays, analysis }) => {
+    if (!refused.size) return undefined;
+    return refused.get([...arrays, `analysis/${analysis}/epoch`].find((name) => refused.has(name)));
+  };
+
+  /** What a card says whose data were refused. */
+  const notLoaded = (view, text) =>
+    view.isAsking ? { title: "Not loaded", text: "Asking again …" } : { title: "Not loaded", text, button: "Try again", act: () => view.again() };
+
   /**
    * The state of a panel's card at checkpoint `index`: {title, text, progress, button, act}, or null where there is
    * something to draw. Also sets the card's flag (stale, partly analysed).
@@ -15,6 +25,8 @@
         ? { title: "Training has started", text: "The first epochs arrive in a moment." }
         : { title: "Not trained yet", text: "This run has settings and no epochs so far: start it in the side bar." };
     }
+    const refused = T.refusedFor(run, spec);
+    if (refused && !spec.summary) return notLoaded(view, refused);
     if (!spec.weights) return null;
     if (!count && !training) return { title: "Losses only", text: "This run has kept no checkpoint, so there are no weights to look at." };
     if (spec.state.status === "unfit") return { title: "Not for this run", text: spec.state.reason };
@@ -25,10 +37,14 @@
     const covered = rows ? rows.reduce((sum, row) => sum + (row >= 0), 0) : 0;
     const row = run.row(spec.analysis, index);
     const { status, reason } = spec.state;
-    if (status === "stale" && covered) card.warn("stale", `${reason} Press to analyse again.`, analysing || training ? null : act);
+    const again = view.isAsking ? null : () => view.again();
+    if (refused) card.warn("not loaded", `${refused} Press to try again.`, again);
+    else if (status === "stale" && covered) card.warn("stale", `${reason} Press to analyse again.`, analysing || training ? null : act);
     else if (covered && covered < count && !training) {
       card.warn(`${covered} of ${count}`, `Analysed at ${covered} of ${count} checkpoints. Press to analyse the rest.`, analysing ? null : act);
     } else card.warn("");
+    const missing = panel.refusedAt?.(index);
+    if (missing) return notLoaded(view, missing);
     if (!spec.required) return null;
     if (row >= 0) return panel.absence?.(index) ?? null;
     if (view.isLoading) return view.isLost ? { title: "Not loaded", text: "The server does not answer. This view is filled when it does." } : {};

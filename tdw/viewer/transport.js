@@ -74,6 +74,7 @@
       const recorded = Math.max(0, manifest.epochs - 1);
       this.end = Math.max(1, manifest.state === "finished" ? recorded : Math.max(recorded, manifest.planned_epochs), this.checkpoints.at(-1) ?? 0);
       this.recorded = recorded;
+      this.spoken = null;
       this.range.max = String(this.end);
       const nothing = !this.checkpoints.length;
       for (const node of [this.range, this.play, this.epoch]) node.disabled = nothing;

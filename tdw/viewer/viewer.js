@@ -24,7 +24,8 @@
       main.append(this.cards);
       this.tabs = new T.Tabs(this.cards, (group) => this.choose(group));
       this.toast = T.el("div", "tdw-toast", null, { role: "status" });
-      this.root.append(this.doc, this.slot, this.tabs.list, main, this.toast);
+      this.notice = new T.Notice();
+      this.root.append(this.doc, this.slot, this.tabs.list, main, this.notice.node, this.toast);
       element.replaceChildren(this.root);
       this.tooltip = new T.Tooltip(this.root);
       this.colours = T.palette(this.root);
@@ -112,15 +113,16 @@
         this.run = null;
         if (!(error instanceof T.Refused || error instanceof T.Unreachable)) throw error;
         this.retry = error instanceof T.Unreachable ? base : null;
-        return this.blank(error instanceof T.Unreachable ? "The server does not answer" : "This file cannot be shown", error.message);
+        const title = error instanceof T.Unreachable ? "The server does not answer" : "This file cannot be shown";
+        return this.blank(title, error.message, () => this.open(base));
       } finally {
         clearTimeout(patience);
       }
       if (generation !== this.generation) return undefined;
       this.build();
       this.assemble();
-      const place = this.places.get(base);
-      this.pins = place?.pins || [];
+      const place = this.places.get(base); // the file may be another one by now
+      this.pins = (place?.pins || []).filter((neuron) => neuron < run.manifest.parameters.d_mlp);
       this.index = place ? Math.min(place.index, this.count - 1) : this.count - 1;
       this.update();
       await Promise.all(this.panels.map(({ panel }) => panel.loading));
@@ -137,6 +139,9 @@
       this.run?.close();
       this.run = null;
       this.retry = null;
+      this.trouble = null;
+      this.described = null;
+      this.notice.say("");
       this.index = this.painted = -1;
       this.pins = [];
       this.tooltip.hide();
@@ -144,10 +149,15 @@
       this.cards.replaceChildren();
       this.doc.replaceChildren();
     }
-    blank(title, text) {
+    blank(title, text, again) {
       const box = T.el("div", "tdw-blank");
       box.append(T.el("strong", null, title));
       if (text) box.append(T.el("p", null, text));
+      if (again) {
+        const button = T.el("button", "tdw-button tdw-primary", "Try again", { type: "button" });
+        button.addEventListener("click", again);
+        box.append(button);
+      }
       this.slot.replaceChildren();
       this.doc.replaceChildren();
       this.cards.replaceChildren(box);
@@ -250,24 +260,54 @@
     }
     async refresh() {
       const { run, generation } = this;
-      if (!run) return;
+      if (!run?.manifest) return;
+      const before = run.manifest;
       const newest = this.count - 1;
       try {
         await run.refresh();
-        this.refusals = 0;
       } catch (error) {
-        // An analysis that is being replaced may be gone between manifest and array: that passes.
-        this.refusals = error instanceof T.Refused ? (this.refusals || 0) + 1 : 0;
-        if (this.refusals && this.refusals < 4) this.soon();
-        else this.failed(error);
+        if (generation === this.generation) this.failed(error);
         return;
       }
       if (generation !== this.generation) return;
       this.isLoading = run.lacks();
+      this.trouble = null;
       this.lost(false);
+      if (run.another) {
+        this.restart();
+        return;
+      }
+      const became = T.replacement(before, run.manifest);
+      if (became) this.notice.say(became);
       // Whoever stands at the newest checkpoint by now stays with the newest; everyone else stays where they are.
       if (this.index >= Math.min(newest, this.count)) this.index = this.count - 1;
       this.update();
+      for (const { panel } of this.panels) if (panel.refusal) panel.fetch();
+    }
+    /** The file holds another run: everything is built anew, in the same view. */
+    async restart() {
+      const before = this.run.manifest;
+      const stays = this.index < this.count - 1; // who stood at the newest checkpoint is at that of the new run
+      const opened = this.open(this.base);
+      if (!stays) this.places.delete(this.base);
+      const { generation } = this;
+      await opened;
+      if (generation === this.generation && this.run?.manifest) this.notice.say(T.replacement(before, this.run.manifest));
+    }
+    /** Ask once more for what was refused. */
+    async again() {
+      if (this.isAsking) return;
+      this.isAsking = true;
+      this.describe();
+      this.repaint();
+      try {
+        await this.refresh();
+        await Promise.all(this.panels.map(({ panel }) => panel.loading));
+      } finally {
+        this.isAsking = false;
+        this.describe();
+        this.repaint();
+      }
     }
     // ---- news from the server -----------------------------------------------------------------------------------------
     listen() {
@@ -276,7 +316,8 @@
         const news = JSON.parse(event.data);
         if (news.type === "run" && news.key === this.runKey) {
           if (news.job !== undefined) this.setJob(news.job);
-          if (this.run?.manifest && news.revision !== this.run.manifest.revision) this.soon();
+          if (news.state === "lost") this.troubled(news.error);
+          else if (this.run?.manifest && (this.trouble || news.revision !== this.run.manifest.revision)) this.soon();
           else if (!this.run && this.base !== null) this.open(this.base);
         } else if (news.type === "jobs") {
           this.jobs = news.jobs;
@@ -318,8 +359,17 @@
     failed(error) {
       if (error.name === "AbortError") return;
       if (error instanceof T.Unreachable) this.lost(true);
-      else if (error instanceof T.Refused) this.say(error.message);
+      else if (error instanceof T.Refused) this.troubled(error.message);
       else throw error;
+    }
+    /** The file cannot be read now. What was loaded stays; the news tell when it can be, or it is found by asking, ever more rarely. */
+    troubled(sentence) {
+      clearTimeout(this.asking);
+      this.patience = this.trouble ? Math.min(2 * this.patience, 60e3) : 2e3;
+      this.asking = setTimeout(() => this.trouble && this.refresh(), this.patience);
+      this.trouble = sentence;
+      this.notice.say(""); // what it became is past
+      this.describe();
     }
     lost(isLost) {
       if (this.isLost === isLost) return;
@@ -332,7 +382,8 @@
     }
     describe() {
       if (!this.run?.manifest) return;
-      const nodes = T.docBar(this.run.manifest, this.job, this.isLost);
+      const { job, isLost, trouble } = this;
+      const nodes = T.docBar(this.run.manifest, { job, isLost, trouble, again: () => this.again() });
       const key = nodes.map((node) => node.outerHTML).join("");
       if (key === this.described) return;
       this.described = key;
@@ -429,6 +480,7 @@
       document.removeEventListener("keydown", this.onKey);
       clearInterval(this.knocking);
       clearTimeout(this.waiting);
+      clearTimeout(this.asking);
       if (this.events) {
         this.events.removeEventListener("message", this.onMessage);
         this.events.removeEventListener("error", this.onError);

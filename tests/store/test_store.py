@@ -17,7 +17,7 @@ from store_runs import blob, check_exact, losses, plan, rows, step
 
 from tdw import store
 from tdw.errors import CannotWrite, Overwritten
-from tdw.store import AnalysisPlan, ArrayPlan
+from tdw.store import AnalysisPlan, ArrayPlan, osfile
 from tdw.store.layout import BLOCK, FilePlan
 from tdw.store.osfile import System
 from tdw.store.skeleton import plan_file
@@ -187,7 +187,8 @@ def test_a_deleted_file_takes_no_more_commits(tmp_path):
 def test_a_moved_file_is_followed(tmp_path):
     path, moved = tmp_path / "run.tdw", tmp_path / "elsewhere" / "moved.tdw"
     moved.parent.mkdir()
-    with store_runs.create(path) as writer:
+    store_runs.create(path).close()
+    with store.open_writer(path) as writer:
         path.rename(moved)
         step(writer, 5)
         assert writer.path == moved
@@ -213,6 +214,20 @@ def test_a_file_that_keeps_another_name_is_followed_to_it(tmp_path):
         assert writer.path == other
     with store.open_reader(other) as reader:
         assert reader.n_epochs == 5
+
+
+def test_where_the_system_does_not_tell_where_a_file_is_training_goes_on(tmp_path, monkeypatch):
+    path, moved = tmp_path / "run.tdw", tmp_path / "moved.tdw"
+    monkeypatch.setattr(osfile, "where_is", lambda *_: None)
+    with store_runs.create(path) as writer:
+        path.rename(moved)
+        step(writer, 5)
+        with pytest.raises(CannotWrite, match=r"run\.tdw was moved while it was open, and the system does not tell where"):
+            writer.set_notes({"title": "x"})
+        step(writer, 5)
+    assert [item.name for item in tmp_path.iterdir()] == ["moved.tdw"]
+    with store.open_reader(moved) as reader:
+        assert reader.n_epochs == 10
 
 
 @pytest.mark.parametrize("put", [True, False])
