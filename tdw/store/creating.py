@@ -91,7 +91,7 @@ def create(
     with explained(given, layout.size), name_locked(given, real) as lock, _replaced(given, real, overwrite) as replaced:
         state = build(real, plan, skeleton, fill, system, lock, [], known_as=given, replaced=replaced)
         state.path = given
-    return Writer(given, state, lock, system)
+    return Writer(given, real, state, lock, system)
 
 
 @contextlib.contextmanager
@@ -126,7 +126,7 @@ def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = No
         try:
             lock.hold(fd, given)
             state = _ready(fd, given, real, system)
-            writer = Writer(given, state, lock, system)
+            writer = Writer(given, real, state, lock, system)
         except BaseException:
             with contextlib.suppress(OSError):
                 system.close(fd)

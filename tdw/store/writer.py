@@ -53,8 +53,9 @@ class _Piece:
 class Writer(Reader):
     """An open project file, and the right to write to it; see `create` and `open_writer`."""
 
-    def __init__(self, path: Path, state: State, lock: Lock, system: System):
+    def __init__(self, path: Path, real: Path, state: State, lock: Lock, system: System):
         super().__init__(path, state)
+        self._real = real  # while it is built, a file is not where errors say that it is
         self._writing, self._system = lock, system
         self._dead: str | None = None
         self._watch()
