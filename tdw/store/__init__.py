@@ -8,6 +8,7 @@ reader.py    Reader: what counts, compared with its checksums
 writer.py    Writer: commits, structural changes
 build.py     a whole new file, in the old one's place in one step
 lock.py      one writer at a time
+holder.py    which process that is
 osfile.py    the few places where operating systems differ
 """
 
@@ -16,8 +17,9 @@ import os
 # HDF5 loads every plug-in of a folder when a file names an unknown filter; read once, at the import of h5py.
 os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 
+from tdw.store.holder import Holder
 from tdw.store.layout import FORMAT_VERSION, LOSSES, AnalysisPlan, ArrayPlan
-from tdw.store.lock import locked_by
+from tdw.store.lock import holder_of, locked_by
 from tdw.store.reader import Reader, StoredAnalysis, open_reader
 from tdw.store.slots import Commit
 from tdw.store.writer import Writer, create, open_writer
@@ -28,10 +30,12 @@ __all__ = [
     "AnalysisPlan",
     "ArrayPlan",
     "Commit",
+    "Holder",
     "Reader",
     "StoredAnalysis",
     "Writer",
     "create",
+    "holder_of",
     "locked_by",
     "open_reader",
     "open_writer",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tdw.errors import OpenElsewhere
 from tdw.store import osfile
+from tdw.store.holder import LIMIT, Holder
 
 try:
     import fcntl
@@ -50,7 +51,7 @@ def _try_lock(fd: int, *, shared: bool = False) -> bool:
         else:
             import msvcrt
 
-            os.lseek(fd, 1 << 20, os.SEEK_SET)  # beyond the process id, which others must be able to read
+            os.lseek(fd, 1 << 20, os.SEEK_SET)  # beyond the holder's text, which others must be able to read
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
     except (BlockingIOError, PermissionError):
         return False
@@ -65,9 +66,8 @@ def _names(path: Path, fd: int) -> bool:
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
-def _pid_in(fd: int) -> int | None:
-    text = osfile.read_some(fd, 20, 0).strip()
-    return int(text) if text.isdigit() else None
+def _holder_in(fd: int) -> Holder | None:
+    return Holder.decode(osfile.read_some(fd, LIMIT + 1, 0))
 
 
 class Lock:
@@ -99,7 +99,7 @@ class Lock:
             with contextlib.suppress(OSError):
                 os.lseek(self._fd, 0, os.SEEK_SET)
                 os.ftruncate(self._fd, 0)
-                os.write(self._fd, str(os.getpid()).encode())
+                os.write(self._fd, Holder.current().encode())
             return True
         os.close(self._fd)
         self._fd = -1
@@ -132,7 +132,15 @@ class Lock:
 
 
 def locked_by(path: Path | str) -> int | None:
-    """Process id of whoever writes to a project file now; None when nobody does."""
+    """Process id of whoever writes to a project file now, which means a process of this computer only as `holder_of`
+    says; None when nobody does.
+    """
+    holder = holder_of(path)
+    return holder.pid if holder is not None else None
+
+
+def holder_of(path: Path | str) -> Holder | None:
+    """Whoever writes to a project file now; None when nobody does, or the lock does not say who."""
     beside = sidecar(Path(os.path.realpath(path)))
     for _ in range(20):
         try:
@@ -142,10 +150,10 @@ def locked_by(path: Path | str) -> int | None:
         try:
             if _try_lock(fd, shared=True):
                 return None
-            pid = _pid_in(fd)
+            holder = _holder_in(fd)
         finally:
             os.close(fd)
-        if pid is not None:
-            return pid
-        time.sleep(0.002)  # taken a moment ago, the number is not written yet
+        if holder is not None:
+            return holder
+        time.sleep(0.002)  # taken a moment ago, its text is not written yet
     return None
