@@ -27,7 +27,7 @@ import tdw
 from tdw import store
 from tdw.app import records, worker
 from tdw.app.records import ACTIVE, Kind, Record, State
-from tdw.app.runs import OpenRun, Runs, key_of
+from tdw.app.runs import Runs, key_of
 from tdw.errors import AppError, TdwError
 from tdw.private import private_folder, read_private, set_aside, sweep, without_fail, write_private
 from tdw.store import Holder
@@ -217,25 +217,24 @@ class Jobs:
             alive = alive or (time.time() - job.started < STARTUP and _may_live(job.holder))
         if holder == job.holder and job.state == "starting":
             job.state = "running"
-        run = self._run(job)
-        if run is not None:
-            self._measure(job, run)
+        progress = self._progress(job.path)
+        if progress is not None:
+            self._measure(job, progress)
         if not alive:
             self._end(job, code)
 
-    def _run(self, job: Job) -> OpenRun | None:
-        """The job's file, once it is there."""
-        if not os.path.exists(job.path):  # noqa: PTH110 - a stored path may be one that `Path.exists` raises for
+    def _progress(self, path: Path) -> dict[str, Any] | None:
+        """How far the run in a file is, once it is there."""
+        if not os.path.exists(path):  # noqa: PTH110 - a stored path may be one that `Path.exists` raises for
             return None
         try:
-            run = self.runs.open(job.path, remember=False)
-            run.refresh()
+            with self.runs.at(path) as run:
+                run.refresh()
+                return run.progress()
         except (TdwError, OSError):
             return None  # being made, or refused: the job itself says why when it ends
-        return run
 
-    def _measure(self, job: Job, run: OpenRun) -> None:
-        progress = run.progress()
+    def _measure(self, job: Job, progress: dict[str, Any]) -> None:
         job.train_loss, job.test_loss = progress["train_loss"], progress["test_loss"]
         if job.guessed is not None:
             self._watch(job, progress)
@@ -294,17 +293,16 @@ class Jobs:
         return True
 
     def _is_done(self, job: Job) -> bool:
-        run = self._run(job)
-        if run is None:
+        progress = self._progress(job.path)
+        if progress is None:
             return False
-        progress = run.progress()
         analysed = progress["analysed"]
         return progress["state"] == "finished" if job.kind == "train" else analysed["done"] == analysed["total"] > 0
 
     def _keep_description(self, job: Job) -> None:
-        run = self._run(job)
-        if run is not None:
-            self.runs.library.describe(job.path, run.progress()["about"])
+        progress = self._progress(job.path)
+        if progress is not None:
+            self.runs.library.describe(job.path, progress["about"])
 
     def _at_work(self, path: Path, but: Holder | None = None) -> Job | None:
         """The job that somebody else has on a file: whoever holds it, or is about to."""
@@ -332,7 +330,7 @@ class Jobs:
             if holder is None or (known is not None and holder == known.holder):
                 continue
             job = self._at_work(path)
-            if job is not None and self._run(job) is not None:
+            if job is not None and self._progress(path) is not None:
                 self._jobs[job.key] = job
 
     def _stored(self, key: str = "") -> Iterator[Job]:

@@ -6,24 +6,30 @@ server started again, means the same file by it. Few files are held open at a ti
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tdw import closed_form
 from tdw.analyses import ANALYSES
 from tdw.analyses.runner import is_stale, unfit
 from tdw.app.library import Library
-from tdw.errors import AppError, NotAProject
+from tdw.app.rows import Rows
+from tdw.errors import AppError, NotAProject, SettingError, UnknownName
 from tdw.run import Run
 
 Array = NDArray[Any]
 
+MOST_NEURONS = 1024  # whose tables one answer brings; the page asks for those in view
 HELD = 6  # files held open at a time, those with a job not counted
 
 
@@ -68,14 +74,31 @@ def about(project: Run) -> str:
 
 
 class OpenRun:
-    """One opened project file. Every method takes the lock, so threads take turns."""
+    """One opened project file. Every method takes the lock, so threads take turns.
+
+    It stays open while somebody holds it, also when it was closed meanwhile.
+    """
 
     def __init__(self, path: Path):
         self.path = path
         self.key = key_of(path)
         self.lock = threading.RLock()
         self.project = Run.open(path)
+        self.closed = False
+        self._holders = 0
         self._word = self.project.first_word
+
+    def hold(self) -> None:
+        """Keep it open until `release`."""
+        with self.lock:
+            self._holders += 1
+
+    def release(self) -> None:
+        """Let it be closed."""
+        with self.lock:
+            self._holders -= 1
+            if self.closed and not self._holders:
+                self.project.close()
 
     def first_word(self) -> str | None:
         """What is to be said at the first opening of a run from elsewhere: once, then never again."""
@@ -91,7 +114,7 @@ class OpenRun:
     def refresh(self) -> bool:
         """Take in what was committed since; True when something was. Raises NotAProject when the file has gone."""
         with self.lock:
-            if not self.path.exists():
+            if not os.path.exists(self.path):  # noqa: PTH110 - says no where `Path.exists` raises
                 raise NotAProject(f"{self.path} is not there any more: put it back, or open another file")
             return self.project.refresh()
 
@@ -163,26 +186,76 @@ class OpenRun:
                 "panels": panels.describe(project),
             }
 
-    def array(self, name: str, start: int) -> Array:
-        """The committed rows of an array from `start` on, little-endian. Raises UnknownName."""
+    def array(self, name: str, start: int) -> Rows:
+        """The committed rows of an array from `start` on, little-endian. Raises UnknownName, AppError for too much."""
         with self.lock:
-            rows = self.project.series(name, start)
-            return np.ascontiguousarray(rows, dtype=self.project.array_index()[name]["dtype"])
+            index = self.project.array_index()
+            if name not in index:
+                raise UnknownName("stored array", name, index)
+            entry = index[name]
+            rows, *shape = entry["shape"]
+            dtype = np.dtype(entry["dtype"])
+            same = self._unchanged(name)
 
-    def neurons(self, ids: Iterable[int], start: int = 0) -> Array:
-        """Float32 (checkpoint, neuron, 1 + 2 routes p): the closed form of the chosen neurons' maps. Raises SettingError."""
-        with self.lock:
-            return np.ascontiguousarray(self.project.neuron_tables(list(ids), start), dtype="<f4")
+        def read(begin: int, end: int) -> Array:
+            with self.lock:
+                same()
+                return np.ascontiguousarray(self.project.series(name, begin, end), dtype=dtype)
 
-    def scores(self, start: int = 0) -> Array:
-        """Float32 (checkpoint, …): the scores that all neurons share, see `Project.attention_scores`."""
+        return Rows(name, min(start, rows), rows, math.prod(shape) * dtype.itemsize, read)
+
+    def neurons(self, ids: Sequence[int], start: int = 0) -> Rows:
+        """Float32 (checkpoint, neuron, 1 + 2 routes p): the closed form of the chosen neurons' maps. Raises AppError,
+        SettingError.
+        """
         with self.lock:
-            return np.ascontiguousarray(self.project.attention_scores(start), dtype="<f4")
+            config, kept = self.project.config, len(self.project.checkpoints)
+        if len(ids) > MOST_NEURONS or len(set(ids)) < len(ids):
+            raise AppError(f"ids names {len(ids)} neurons: give up to {MOST_NEURONS}, each once")
+        for neuron in ids:
+            if not 0 <= neuron < config.d_mlp:
+                raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {config.d_mlp - 1}")
+        width = 1 + 2 * closed_form.routes(config) * config.p
+        read = self._of_checkpoints(lambda weights: closed_form.neuron_tables(weights, ids))
+        return Rows("what these neurons' maps are made of", min(start, kept), kept, len(ids) * width * 4, read)
+
+    def scores(self, start: int = 0) -> Rows:
+        """Float32 (checkpoint, …): the scores that all neurons share, see `Project.attention_scores`. Raises AppError."""
+        with self.lock:
+            config, kept = self.project.config, len(self.project.checkpoints)
+        width = math.prod(closed_form.score_shape(config))
+        read = self._of_checkpoints(closed_form.attention_scores)
+        return Rows("the attention scores", min(start, kept), kept, width * 4, read)
+
+    def _of_checkpoints(self, measure: Callable[[closed_form.Weights], Array]) -> Callable[[int, int], Array]:
+        """What reads a measure of checkpoints begin to end."""
+        same = self._unchanged()
+
+        def read(begin: int, end: int) -> Array:
+            with self.lock:
+                same()
+                found = [measure(self.project.weights_at(row)) for row in range(begin, end)]
+            return np.ascontiguousarray(found, dtype="<f4")
+
+        return read
+
+    def _unchanged(self, name: str = "checkpoints/epoch") -> Callable[[], None]:
+        """What raises AppError once an array has other content than now: the file was exchanged, or computed again."""
+        with self.lock:
+            version = self.project.array_index()[name]["version"]
+
+        def check() -> None:
+            if self.project.array_index().get(name, {}).get("version") != version:
+                raise AppError(f"{self.path.name} changed while it was being read: reload the page")
+
+        return check
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, as soon as nobody holds it."""
         with self.lock:
-            self.project.close()
+            self.closed = True
+            if not self._holders:
+                self.project.close()
 
 
 class Runs:
@@ -196,17 +269,29 @@ class Runs:
         self.pinned: Callable[[str], bool] = lambda _key: False  # set by the jobs: files with one stay open
         self.current: str | None = None  # what a new tab shows: the run opened last
 
-    def open(self, path: Path, *, remember: bool = True) -> OpenRun:
+    def open(self, path: Path) -> OpenRun:
         """Open `path`, or find it open, and put it first in the library. Raises ProjectError."""
-        run = self._held(path)
-        if remember:
+        with self.at(path) as run:
             self.current = run.key
             self.library.remember(path, run.progress()["about"])
         return run
 
-    def get(self, key: str) -> OpenRun:
-        """The run of `key`, opened again where needed. Raises AppError for a key nobody was given."""
-        return self._held(self.path(key))
+    @contextlib.contextmanager
+    def using(self, key: str) -> Iterator[OpenRun]:
+        """The run of `key`, opened again where needed, and open as long as the block lasts. Raises AppError for a key
+        nobody was given.
+        """
+        with self.at(self.path(key)) as run:
+            yield run
+
+    @contextlib.contextmanager
+    def at(self, path: Path) -> Iterator[OpenRun]:
+        """The run in a file, likewise. Raises ProjectError."""
+        run = self._held(path, hold=True)
+        try:
+            yield run
+        finally:
+            run.release()
 
     def path(self, key: str) -> Path:
         """The file behind `key`."""
@@ -226,10 +311,18 @@ class Runs:
             self.current = key
         return key
 
-    def held(self) -> list[OpenRun]:
-        """The runs open at the moment."""
+    @contextlib.contextmanager
+    def held(self) -> Iterator[list[OpenRun]]:
+        """The runs open at the moment, and open as long as the block lasts."""
         with self._lock:
-            return list(self._open.values())
+            runs = list(self._open.values())
+            for run in runs:
+                run.hold()
+        try:
+            yield runs
+        finally:
+            for run in runs:
+                run.release()
 
     def drop(self, run: OpenRun) -> None:
         """Close a run whose file has gone or gone bad; it opens anew when asked for."""
@@ -240,16 +333,19 @@ class Runs:
 
     def close(self) -> None:
         """Let go of every file."""
-        for run in self.held():
-            self.drop(run)
+        with self.held() as runs:
+            for run in runs:
+                self.drop(run)
 
-    def _held(self, path: Path) -> OpenRun:
+    def _held(self, path: Path, *, hold: bool = False) -> OpenRun:
         key = key_of(path)
         with self._lock:
             run = self._open.get(key)
             if run is None:
                 run = self._open[key] = OpenRun(path)
                 self._paths[key] = path
+            if hold:
+                run.hold()
             self._open.move_to_end(key)
             spare = [k for k in self._open if k != key and not self.pinned(k)]
             excess = [self._open.pop(k) for k in spare[: max(len(self._open) - HELD, 0)]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,20 +23,26 @@ class Workbench:
         self.runs = Runs(self.library)
         self.jobs = Jobs(self.runs)
         self.hub = Hub(self.look)
+        self.id = secrets.token_hex(8)  # no secret: pages tell by it that another server took this one's place
 
     def look(self) -> dict[str, Message]:
         """All news by topic: what `/now` answers and `/events` compares."""
         jobs = self.jobs.poll()
-        news: dict[str, Message] = {"jobs": {"type": "jobs", "jobs": jobs}, "library": self._library()}
-        for run in self.runs.held():
-            message: Message = {"type": "run", "key": run.key, "job": self.jobs.of(run.key), "error": None}
-            try:
-                run.refresh()
-                message |= run.progress()
-            except TdwError as error:
-                message |= {"state": "lost", "error": str(error)}
-                self.runs.drop(run)
-            news[f"run {run.key}"] = message
+        news: dict[str, Message] = {
+            "server": {"type": "server", "id": self.id},
+            "jobs": {"type": "jobs", "jobs": jobs},
+            "library": self._library(),
+        }
+        with self.runs.held() as runs:
+            for run in runs:
+                message: Message = {"type": "run", "key": run.key, "job": self.jobs.of(run.key), "error": None}
+                try:
+                    run.refresh()
+                    message |= run.progress()
+                except (TdwError, OSError) as error:
+                    message |= {"state": "lost", "error": said(error)}
+                    self.runs.drop(run)
+                news[f"run {run.key}"] = message
         return news
 
     def _library(self) -> Message:
@@ -44,7 +52,7 @@ class Workbench:
                 "path": entry.path,
                 "name": Path(entry.path).stem,
                 "about": entry.about,
-                "there": Path(entry.path).exists(),
+                "there": os.path.exists(entry.path),  # noqa: PTH110 - says no where `Path.exists` raises
             }
             for entry in self.library.entries()
         ]
@@ -75,3 +83,12 @@ class Workbench:
         """End the news and let go of the files. Jobs go on."""
         self.hub.close()
         self.runs.close()
+
+
+def said(error: Exception) -> str:
+    """An error as a sentence: what the system calls it, where it is one of the system's."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{os.fsdecode(error.filename)} " if isinstance(error.filename, str | bytes) else "this file "
+    why = (error.strerror or str(error) or type(error).__name__).rstrip(".")
+    return f"{where}cannot be read: the system says {why.lower()!r}. Check the disk, and who may read it"
