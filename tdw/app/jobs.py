@@ -51,6 +51,7 @@ class Job:
     state: State = "starting"
     process: subprocess.Popen[bytes] | None = None  # None for a job found again
     record: Path | None = None  # None for one that no window started
+    held: bool = False  # whether it has had its file's lock: from then on the lock tells whether it lives
     error: str | None = None
     done: int = 0
     total: int = 0
@@ -213,10 +214,11 @@ class Jobs:
         code = job.process.poll() if job.process is not None else None
         holder = store.holder_of(job.path)
         alive = code is None if job.process is not None else holder == job.holder
-        if job.process is None and job.state in {"starting", "stopping"}:
-            alive = alive or (time.time() - job.started < STARTUP and _may_live(job.holder))
-        if holder == job.holder and job.state == "starting":
-            job.state = "running"
+        if holder == job.holder:
+            job.held = True
+            job.state = "running" if job.state == "starting" else job.state
+        elif job.process is None and not job.held:
+            alive = time.time() - job.started < STARTUP and _may_live(job.holder)
         progress = self._progress(job.path)
         if progress is not None:
             self._measure(job, progress)
@@ -317,7 +319,7 @@ class Jobs:
             return None
         told = holder.kind in {"train", "analyze"}
         kind = cast(Kind, holder.kind) if told else "train"
-        return Job(path, kind, holder, time.time(), state="running", guessed=None if told else {})
+        return Job(path, kind, holder, time.time(), state="running", held=True, guessed=None if told else {})
 
     def _search(self) -> None:
         """Find jobs on known files that this server did not start."""
@@ -347,6 +349,7 @@ class Jobs:
                 continue
             job = Job(stored.path, stored.kind, stored.holder, stored.started, stored.state, record=place)
             job.error = stored.error
+            job.held = job.state == "running"
             yield job
 
     def _record(self, job: Job) -> None:
