@@ -108,7 +108,7 @@ class Guard:
         elif _headers(scope, b"sec-fetch-mode") in ([], ["navigate"]):
             await _answer(send, refusal.status, _page(refusal))
         else:  # a script of ours shows the sentence
-            said = json.dumps({"error": f"{refusal.reason} {ADVICE[refusal.status]}"}).encode("ascii")
+            said = json.dumps({"error": f"{refusal.reason} {ADVICE[refusal.status].replace('`', '')}"}).encode("ascii")
             await _answer(send, refusal.status, said, kind=b"application/json")
 
     async def _admit(self, scope: Scope, send: Send, given: str) -> Refusal | None:

@@ -134,7 +134,8 @@ const tdwShell = (() => {
     } catch {
       return { error: "the server does not answer: start it again with tdw" };
     }
-    if (answer.ok || [401, 404, 409, 413, 422, 507].includes(answer.status)) return answer.json();
+    if (answer.status === 401) return { error: "this browser lost its access: what to do is said below" };
+    if (answer.ok || [404, 409, 413, 422, 507].includes(answer.status)) return answer.json();
     return { error: `the server could not do this (status ${answer.status}); its terminal says why` };
   }
 
