@@ -7,6 +7,7 @@ import gc
 import html
 import logging
 import os
+import re
 import socket
 import sys
 import threading
@@ -38,7 +39,9 @@ log = logging.getLogger("tdw.store.server")  # the command line prints what `tdw
 # The routes of Gradio that the window uses: its page, its scripts, and the calls of the form. Whatever else it brings
 # (uploads, files, proxies, queues, API pages) is closed.
 GRADIO = frozenset({"/", "/theme.css", "/favicon.ico", "/gradio_api/run/predict"})
-GRADIO_FILES = ("/assets/", "/static/")
+GRADIO_FILES = re.compile(
+    r"/(assets|static)/[\w.@~+/-]{1,200}", re.ASCII
+)  # others it asks the file system for, and fails
 
 
 def build(workbench: Workbench) -> tuple[FastAPI, gr.Blocks]:
@@ -84,7 +87,7 @@ class OnlyUsed:
 
     def _used(self, path: str) -> bool:
         first = "/" + path.split("/")[1]
-        return first in self.ours or path in GRADIO or path.startswith(GRADIO_FILES)
+        return first in self.ours or path in GRADIO or GRADIO_FILES.fullmatch(path) is not None
 
 
 OURS = frozenset({"/runs", "/now", "/events", "/do"})
