@@ -212,7 +212,8 @@ class Jobs:
     def _look(self, job: Job) -> None:
         """Bring one job up to date."""
         code = job.process.poll() if job.process is not None else None
-        holder = store.holder_of(job.path)
+        # While it makes its file it holds the lock of a name that nothing has yet: pages could not open it.
+        holder = store.holder_of(job.path) if os.path.exists(job.path) else None  # noqa: PTH110 - a stored path
         alive = code is None if job.process is not None else holder == job.holder
         if holder == job.holder:
             job.held = True
