@@ -51,6 +51,7 @@ class Job:
     state: State = "starting"
     process: subprocess.Popen[bytes] | None = None  # None for a job found again
     record: Path | None = None  # None for one that no window started
+    was_done: bool = False  # whether there was nothing left to do when it was started
     held: bool = False  # whether it has had its file's lock: from then on the lock tells whether it lives
     error: str | None = None
     done: int = 0
@@ -69,6 +70,10 @@ class Job:
     def log(self) -> Path | None:
         """Where its output goes."""
         return self.record.with_suffix(".log") if self.record is not None else None
+
+    def does(self, kind: Kind) -> bool:
+        """Whether it is known to be work of this kind."""
+        return self.kind == kind and self.guessed is None
 
     @property
     def active(self) -> bool:
@@ -140,12 +145,13 @@ class Jobs:
                 doing = "trained" if job.kind == "train" else "analysed"
                 raise AppError(f"{path.name} is being {doing} already: wait until it is done, or stop it")
             started_elsewhere = self._at_work(path)
-            if started_elsewhere is not None and not arguments and started_elsewhere.kind == kind:
+            if started_elsewhere is not None and not arguments and started_elsewhere.does(kind):
                 self._jobs[started_elsewhere.key] = started_elsewhere
                 return started_elsewhere
             record = self.folder / f"{key_of(path)}-{secrets.token_hex(4)}.json"
             process = _spawn([kind, str(path), *arguments], record)
             job = Job(path, kind, Holder.of(process.pid, kind), time.time(), process=process, record=record)
+            job.was_done = self._is_done(job)
             if before := self._jobs.pop(job.key, None):
                 self._remove(before)
             self._jobs[job.key] = job
@@ -287,7 +293,8 @@ class Jobs:
         done by now.
         """
         winner = self._at_work(job.path, but=job.holder)
-        if winner is None and not self._is_done(job):
+        winner = winner if winner is not None and winner.does(job.kind) else None
+        if winner is None and (job.was_done or not self._is_done(job)):
             return False
         self._jobs.pop(job.key, None)
         self._remove(job)
