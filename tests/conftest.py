@@ -7,12 +7,13 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,41 @@ class Answer:
 class Window:
     """A running app, and the way to ask it anything a browser would not let one ask."""
 
-    address: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     state: Path
+    said: str = ""  # what it printed so far
     port: int = field(init=False)
-    token: str = field(init=False)
+    _cookie: str = ""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.address)
-        assert parts.port is not None
-        self.port = parts.port
-        self.token = parse_qs(parts.query)["token"][0]
+        while "/?token=" not in self.said or not self.said.endswith("\n"):
+            assert self.process.stdout is not None
+            piece = os.read(self.process.stdout.fileno(), 65536)
+            if not piece:
+                self.process.stdout.close()
+                raise AssertionError(f"the app ended with status {self.process.wait()} and announced no address")
+            self.said += piece.decode()
+        port = urlsplit(self.address).port
+        assert port is not None
+        self.port = port
+
+    @property
+    def address(self) -> str:
+        """The address that lets a browser in, once: the last one that was printed. A next one is printed before the
+        answer to a request with the one before.
+        """
+        assert self.process.stdout is not None
+        while select.select([self.process.stdout], [], [], 0)[0]:
+            piece = os.read(self.process.stdout.fileno(), 65536)
+            if not piece:
+                break
+            self.said += piece.decode()
+        return next(word for word in reversed(self.said.split()) if "/?token=" in word)
+
+    @property
+    def token(self) -> str:
+        """What that address carries."""
+        return parse_qs(urlsplit(self.address).query)["token"][0]
 
     @property
     def host(self) -> str:
@@ -65,8 +90,10 @@ class Window:
 
     @property
     def cookie(self) -> str:
-        """The cookie the browser is given for the token."""
-        return self.ask(f"/?token={self.token}").headers["set-cookie"].split(";")[0]
+        """The cookie that a browser is given for the token; asked for once."""
+        if not self._cookie:
+            self._cookie = self.ask(f"/?token={self.token}").headers["set-cookie"].split(";")[0]
+        return self._cookie
 
     def ask(
         self, path: str, method: str = "GET", *, host: str | None = None, body: bytes = b"", **headers: str
@@ -115,25 +142,36 @@ class Window:
 
 
 def start_window(
-    state: Path, *arguments: str, umask: int = -1, errors: Any = None, cwd: Path | None = None, **environment: str
+    state: Path,
+    *arguments: str,
+    umask: int = -1,
+    errors: Any = None,
+    cwd: Path | None = None,
+    through: Sequence[str] = (),
+    **environment: str,
 ) -> Window:
-    """Start `tdw open` in a process of its own, with its private state under `state`."""
+    """Start `tdw open` in a process of its own, with its private state under `state`. through: the command that starts
+    it, where that is not the system alone.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", "tdw", "open", *([] if "BROWSER" in environment else ["--no-browser"]), *arguments],
+        [
+            *through,
+            sys.executable,
+            "-m",
+            "tdw",
+            "open",
+            *([] if "BROWSER" in environment else ["--no-browser"]),
+            *arguments,
+        ],
         env={**os.environ, "TDW_STATE_DIR": str(state), **environment},
         stdout=subprocess.PIPE,
         stderr=errors,
-        text=True,
+        bufsize=0,
         start_new_session=True,
         umask=umask,
         cwd=cwd,
     )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "http://127.0.0.1:" in line:
-            return Window(line[line.index("http://") :].split()[0], process, state)
-    process.stdout.close()
-    raise AssertionError(f"the app ended with status {process.wait()} and announced no address")
+    return Window(process, state)
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,8 @@ def brought_in(source: Path) -> tuple[Path, str]:
         target = _target(source)
         if target.exists():
             return target, f"It was imported from {source.name} before."
+        part = target.with_name(f"{target.name}.part")
+        theirs = os.path.lexists(part)  # a file of that name that was there before is none that the import left
         command = [sys.executable, "-m", "tdw", "import", "--", str(source), str(target)]
         try:
             done = subprocess.run(
@@ -57,7 +59,8 @@ def brought_in(source: Path) -> tuple[Path, str]:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            target.with_name(f"{target.name}.part").unlink(missing_ok=True)
+            if not theirs:
+                part.unlink(missing_ok=True)
             raise NotImportable(f"{source} cannot be imported: reading it takes more than {PATIENCE:.0f} s.") from error
         except OSError as error:
             raise AppError(f"the process that imports {source.name} could not be started ({error.strerror})") from error
@@ -69,7 +72,8 @@ def brought_in(source: Path) -> tuple[Path, str]:
     if done.returncode == 2 and said:
         raise NotImportable(said[-1].removeprefix("tdw: "))
     if done.returncode or not said:
-        target.with_name(f"{target.name}.part").unlink(missing_ok=True)
+        if not theirs:
+            part.unlink(missing_ok=True)
         raise NotImportable(
             f"{source} cannot be imported: the process that read it ended with status {done.returncode}. Nothing was written."
         )

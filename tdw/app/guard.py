@@ -7,18 +7,26 @@ In order, each request must pass:
     Host            exactly 127.0.0.1:PORT or localhost:PORT     else 421   (a name rebound to us is not us)
     Origin          absent, or this very server                  else 403
     Sec-Fetch-Site  absent, same-origin or none                  else 403   (no page elsewhere reads or triggers)
-    ?token=         the one announced at start                   -> cookie, and 303 to the address without it
-    cookie          the same token                               else 401
+    ?token=         the one of the address announced last        -> cookie, and 303 to the address without it
+    cookie          this server's secret                         else 401
+    address         a path of this server                        else 400   (OPTIONS *, and what a proxy is asked)
 
+The token is good for one exchange (see tickets.py); with the cookie, an address that was used is the way in all the same.
 The cookie is HttpOnly and SameSite=Strict, named after the port because cookies are shared between the ports of a host.
 Nothing but HTTP is answered: a WebSocket's handshake is a request like any other, and no connection comes of it. Every
 answer carries the headers of `policy.py`.
+
+What passes is handed on with the few headers that the application has a use for. Others say where a request came from
+before some proxy, or what it is to be taken for (X-Forwarded-Host, Forwarded, X-HTTP-Method-Override, …); there is no
+proxy here, and the application's libraries would believe them. The cookie stays here as well.
 """
 
 from __future__ import annotations
 
-import hmac
+import asyncio
 import html
+import json
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
@@ -26,20 +34,20 @@ from urllib.parse import parse_qsl, urlencode
 from tdw.app import policy
 from tdw.app.peers import Peers
 from tdw.app.policy import Message, Send
+from tdw.app.tickets import Tickets, host
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-
-def address(port: int, token: str) -> str:
-    """Where the browser is sent first."""
-    return f"http://{_host('127.0.0.1', port)}/?token={token}"
-
-
-def _host(name: str, port: int) -> str:
-    """As browsers write it: http's own port is left out."""
-    return name if port == 80 else f"{name}:{port}"
+PASSED = frozenset(
+    (
+        *(b"host", b"origin", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"cache-control"),
+        *(b"content-type", b"content-length", b"transfer-encoding", b"last-event-id"),
+        *(b"range", b"if-range", b"if-none-match", b"if-modified-since"),
+    )
+)
+ANNOUNCING = 1.0  # seconds that an answer waits for the terminal to take the next address
 
 
 class Refusal(NamedTuple):
@@ -55,7 +63,7 @@ class Guard:
     Args:
         app: what is guarded
         port: the port the server listens on, part of the allowed hosts and of the cookie's name
-        token: what the announced address carries
+        tickets: what lets a browser in
         peers: who may be at the other end
         welcomed: called when a browser has come in from another page, which is the one on disk
     """
@@ -65,16 +73,16 @@ class Guard:
         app: App,
         *,
         port: int,
-        token: str,
+        tickets: Tickets,
         peers: Peers,
         welcomed: Callable[[], None],
     ):
         self.app = app
         self.peers = peers
-        self.token = token
+        self.tickets = tickets
         self.welcomed = welcomed
         self.cookie = f"tdw-{port}"
-        self.hosts = frozenset({_host("127.0.0.1", port), _host("localhost", port)})
+        self.hosts = frozenset({host("127.0.0.1", port), host("localhost", port)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass it on. What is no request of HTTP is not answered."""
@@ -85,20 +93,42 @@ class Guard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = _token_in(scope)
-        if given is not None and scope["method"] in {"GET", "HEAD"}:
-            # The browser is sent here by a page on disk, which counts as another site; the token is what lets it in.
-            refusal = self._foreign(scope, navigation=True)
-            if refusal is None and not self._same(given):
-                refusal = Refusal(401, "The token in this address is not the one this server was started with.")
+        coming_in = given is not None and scope["method"] == "GET"
+        # The browser is sent here by a page on disk, which counts as another site; the token is what lets it in.
+        refusal = self._foreign(scope, navigation=coming_in) or (None if coming_in else self._unknown(scope))
+        if refusal is None and (not scope["path"].startswith("/") or scope["method"] == "CONNECT"):
+            refusal = Refusal(400, "This is not an address of this server.")  # OPTIONS *, what a proxy is asked
+        if refusal is None and coming_in:
+            refusal = await self._admit(scope, send, str(given))
             if refusal is None:
-                await self._welcome(scope, send)
                 return
-        else:
-            refusal = self._foreign(scope) or self._unknown(scope)
         if refusal is None:
-            await self.app(scope, receive, send)
-        else:
+            passed = [(name, value) for name, value in scope["headers"] if name.lower() in PASSED]
+            await self.app({**scope, "headers": passed}, receive, send)
+        elif _headers(scope, b"sec-fetch-mode") in ([], ["navigate"]):
             await _answer(send, refusal.status, _page(refusal))
+        else:  # a script of ours shows the sentence
+            said = json.dumps({"error": f"{refusal.reason} {ADVICE[refusal.status].replace('`', '')}"}).encode("ascii")
+            await _answer(send, refusal.status, said, kind=b"application/json")
+
+    async def _admit(self, scope: Scope, send: Send, given: str) -> Refusal | None:
+        """Answer a request with a token, if it is the one that works, or if there is a better reason to let it in."""
+        if self._unknown(scope) is None:
+            await self._welcome(scope, send, [])
+        elif self.tickets.redeem(given):
+            cookie = f"{self.cookie}={self.tickets.cookie}; HttpOnly; SameSite=Strict; Path=/"
+            # Before the answer, so that whoever has it can find the next address; but no terminal may hold it up.
+            announcing = asyncio.get_running_loop().run_in_executor(None, self.tickets.announce)
+            await asyncio.wait({announcing}, timeout=ANNOUNCING)
+            await self._welcome(scope, send, [(b"set-cookie", cookie.encode())])
+        elif not self.tickets.was_used(given):
+            return Refusal(401, "The token in this address is not one of this server's.")
+        elif _from_elsewhere(scope):
+            # A Strict cookie is held back from what another page, or a mail, leads to; the browser may well have it.
+            await self._welcome(scope, send, [])
+        else:
+            return Refusal(401, "This address has been used: it lets one browser in, once.")
+        return None
 
     def _foreign(self, scope: Scope, *, navigation: bool = False) -> Refusal | None:
         """Why the request does not come from this server's own pages, if so."""
@@ -123,26 +153,23 @@ class Guard:
         for line in _headers(scope, b"cookie"):
             for pair in line.split(";"):
                 name, _, value = pair.strip().partition("=")
-                if name == self.cookie and self._same(value):
+                if name == self.cookie and self.tickets.is_cookie(value):
                     return None
-        return Refusal(401, "This server is private to whoever started it.")
+        return Refusal(401, "This browser has no access to this server, or lost it.")
 
-    def _same(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self.token.encode())
-
-    async def _welcome(self, scope: Scope, send: Send) -> None:
-        """Keep the token as a cookie and go to the same address without it."""
+    async def _welcome(self, scope: Scope, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
+        """Go to the same address without the token."""
         rest = [(name, value) for name, value in _query(scope) if name != "token"]
         # One leading slash: two would make the address another host.
         clean = "/" + scope.get("raw_path", scope["path"].encode()).decode("latin-1").lstrip("/\\")
         clean += "?" + urlencode(rest) if rest else ""
-        cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
-        headers = [(b"set-cookie", cookie.encode()), (b"cache-control", b"no-store")]
-        if all(site in {"same-origin", "none"} for site in _headers(scope, b"sec-fetch-site")):
+        headers = [*extra, (b"cache-control", b"no-store")]
+        if not _from_elsewhere(scope):
             await _answer(send, 303, b"", [*headers, (b"location", clean.encode("latin-1"))])
             return
         # A Strict cookie is held back along a redirect that another page began, so this page begins a new one.
-        self.welcomed()
+        if extra:
+            self.welcomed()
         hop = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={html.escape(clean)}">'
         await _answer(send, 200, hop.encode(), headers)
 
@@ -159,20 +186,34 @@ def _token_in(scope: Scope) -> str | None:
     return next((value for name, value in _query(scope) if name == "token"), None)
 
 
-async def _answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-    about = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+def _from_elsewhere(scope: Scope) -> bool:
+    return not all(site in {"same-origin", "none"} for site in _headers(scope, b"sec-fetch-site"))
+
+
+async def _answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: list[tuple[bytes, bytes]] | None = None,
+    kind: bytes = b"text/html; charset=utf-8",
+) -> None:
+    about = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     extra = headers if headers is not None else [(b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": [*about, *extra]})
     await send({"type": "http.response.body", "body": body})
 
 
+ADVICE = {
+    400: "Use the address that tdw printed.",
+    401: "Open the newest address that tdw printed in its terminal: each works once, and a new one is printed when one was "
+    "used. Without that terminal, `tdw open` gives another; jobs go on meanwhile.",
+    403: "Open the address that tdw printed in a tab of its own.",
+    421: "Use the address that tdw printed when it started.",
+}
+
+
 def _page(refusal: Refusal) -> bytes:
-    advice = {
-        401: "Open the address that <code>tdw</code> printed when it started: it begins with "
-        "<code>http://127.0.0.1:</code> and ends in a token that opens this page.",
-        403: "Open the address that <code>tdw</code> printed in a tab of its own.",
-        421: "Use the address that <code>tdw</code> printed when it started.",
-    }[refusal.status]
+    advice = re.sub("`(.*?)`", r"<code>\1</code>", html.escape(ADVICE[refusal.status]))
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Training Dynamics Workbench</title>
 <meta name="color-scheme" content="light dark">
 <style>body{{font:15px/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto;padding:0 1.5rem}}

@@ -2,35 +2,40 @@
 
 What a job has done is read from its project file, and whether it still runs from that file's lock, so a server that
 starts later finds it again. Beside that there is one small record per job in the private state folder (what was
-started, when, its log), from which a failed job's sentence is taken.
+started, when, its log), from which a failed job's sentence is taken; other servers of this user read it as well.
+
+A job is a process, and a process is a `Holder`: its number alone may be another's by now, or of another computer.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import tdw
 from tdw import store
-from tdw.app.runs import OpenRun, Runs, key_of
+from tdw.app import records, worker
+from tdw.app.records import ACTIVE, Kind, Record, State
+from tdw.app.runs import Runs, key_of
 from tdw.errors import AppError, TdwError
-from tdw.private import private_folder, sweep, write_private
+from tdw.private import private_folder, read_private, set_aside, sweep, without_fail, write_private
+from tdw.store import Holder
 
-Kind = Literal["train", "analyze"]
-State = Literal["starting", "running", "stopping", "finished", "stopped", "failed"]
-ACTIVE: tuple[State, ...] = ("starting", "running", "stopping")
 STARTUP = 120.0  # seconds a process may take before it holds its file
 STOPPED = 130  # the exit status after Ctrl-C
+REFUSED = 2  # the exit status after a sentence
+LOG_TAIL = 64 << 10  # bytes of a log that are read
 SPEED_WINDOW = 8.0  # seconds over which the speed is measured
 SEARCH_EVERY = 3.0  # seconds between looks for jobs that were started elsewhere
 
@@ -41,11 +46,13 @@ class Job:
 
     path: Path
     kind: Kind
-    pid: int
+    holder: Holder
     started: float  # Unix seconds
     state: State = "starting"
     process: subprocess.Popen[bytes] | None = None  # None for a job found again
-    log: Path | None = None
+    record: Path | None = None  # None for one that no window started
+    was_done: bool = False  # whether there was nothing left to do when it was started
+    held: bool = False  # whether it has had its file's lock: from then on the lock tells whether it lives
     error: str | None = None
     done: int = 0
     total: int = 0
@@ -58,6 +65,15 @@ class Job:
     def key(self) -> str:
         """What pages know its file by."""
         return key_of(self.path)
+
+    @property
+    def log(self) -> Path | None:
+        """Where its output goes."""
+        return self.record.with_suffix(".log") if self.record is not None else None
+
+    def does(self, kind: Kind) -> bool:
+        """Whether it is known to be work of this kind."""
+        return self.kind == kind and self.guessed is None
 
     @property
     def active(self) -> bool:
@@ -101,7 +117,7 @@ class Job:
 
 
 class Jobs:
-    """Every job the window knows of: started here, started by an earlier server, or from a terminal."""
+    """Every job the window knows of: started here, started by another server, or from a terminal."""
 
     def __init__(self, runs: Runs):
         self.runs = runs
@@ -110,46 +126,76 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._searched = 0.0
         runs.pinned = self._pinned
-        records = sorted(self.folder.glob("*.json"))
-        sweep(self.folder, (log for log in self.folder.glob("*.log") if log.with_suffix(".json") not in records))
-        for record in records:
-            self._find_again(record)
+        known = {place.stem for place in records.listed(self.folder)}
+        others = (*records.listed(self.folder, ".log"), *records.listed(self.folder, ".stop"))
+        sweep(self.folder, (file for file in others if file.stem not in known))
+        for job in self._stored():
+            before = self._jobs.get(job.key)
+            if before is None or (job.active, job.started) > (before.active, before.started):
+                self._jobs[job.key] = job
 
     def start(self, kind: Kind, path: Path, arguments: Sequence[str] = ()) -> Job:
-        """Start `tdw KIND PATH ARGUMENTS…`. Raises AppError when a job is at work on the file."""
+        """Start `tdw KIND PATH ARGUMENTS…`, unless another server did a moment ago: then that job is the answer. Raises
+        AppError when a job is at work on the file, or the process cannot be started.
+        """
         with self._lock:
             self.poll()
             job = self._jobs.get(key_of(path))
             if job is not None and job.active:
                 doing = "trained" if job.kind == "train" else "analysed"
                 raise AppError(f"{path.name} is being {doing} already: wait until it is done, or stop it")
-            log = self.folder / f"{key_of(path)}.log"
-            command = [sys.executable, "-m", "tdw", kind, str(path), *arguments]
-            process = _spawn(command, log)
-            job = Job(path, kind, process.pid, time.time(), process=process, log=log)
+            started_elsewhere = self._at_work(path)
+            if started_elsewhere is not None and not arguments and started_elsewhere.does(kind):
+                self._jobs[started_elsewhere.key] = started_elsewhere
+                return started_elsewhere
+            record = self.folder / f"{key_of(path)}-{secrets.token_hex(4)}.json"
+            process = _spawn([kind, str(path), *arguments], record)
+            job = Job(path, kind, Holder.of(process.pid, kind), time.time(), process=process, record=record)
+            job.was_done = self._is_done(job)
+            if before := self._jobs.pop(job.key, None):
+                self._remove(before)
             self._jobs[job.key] = job
             self._record(job)
             return job
 
     def stop(self, key: str) -> None:
-        """Ask the job on `key` to commit what is done and end. Raises AppError when there is none."""
+        """Ask the job on `key` to commit what is done and end. Raises AppError when there is none, or it cannot be asked."""
         with self._lock:
             job = self._jobs.get(key)
             if job is None or not job.active:
                 raise AppError("nothing runs on this file: there is nothing to stop")
-            if job.process is None and store.locked_by(job.path) != job.pid:
-                return  # ended meanwhile: its number may be another program's by now
+            if job.process is None and job.state != "starting" and store.holder_of(job.path) != job.holder:
+                return  # ended meanwhile, and its number may be another program's by now: the next look says how
+            self._ask_to_stop(job)
             job.state = "stopping"
             self._record(job)
-            if job.process is not None and job.process.poll() is not None:
-                return
-            os.kill(job.pid, _interrupt())
+
+    def _ask_to_stop(self, job: Job) -> None:
+        if job.process is not None:
+            if job.process.poll() is None:  # our child, which keeps its number until it is waited for
+                job.process.send_signal(_interrupt())
+        elif sys.platform != "win32" and job.holder.send(signal.SIGINT):
+            pass
+        elif job.record is not None:  # in another container, or not to be told from others: it looks for this file
+            try:
+                write_private(job.record.with_suffix(".stop"), job.holder.encode())
+            except OSError as error:
+                raise AppError(
+                    f"{job.path.name} could not be asked to stop ({error.strerror}): make room first"
+                ) from error
+        else:
+            where = f"on {job.holder.host.split()[0]}" if job.holder.is_elsewhere and job.holder.host else "elsewhere"
+            raise AppError(
+                f"{job.path.name} is written to by process {job.holder.pid} {where}, which this window did not start and "
+                "cannot tell from others: stop it there, with Ctrl-C"
+            )
 
     def dismiss(self, key: str) -> None:
         """Drop a job that has ended, with its record and log."""
         with self._lock:
             job = self._jobs.get(key)
             if job is not None and not job.active:
+                self._jobs.pop(job.key)
                 self._remove(job)
 
     def of(self, key: str) -> dict[str, Any] | None:
@@ -172,31 +218,32 @@ class Jobs:
     def _look(self, job: Job) -> None:
         """Bring one job up to date."""
         code = job.process.poll() if job.process is not None else None
-        holder = store.locked_by(job.path) if job.path.exists() else None
-        alive = code is None if job.process is not None else holder == job.pid
-        if job.process is None and job.state == "starting":
-            alive = alive or (time.time() - job.started < STARTUP and _exists(job.pid))
-        if holder == job.pid and job.state == "starting":
-            job.state = "running"
-        run = self._run(job)
-        if run is not None:
-            self._measure(job, run)
+        # While it makes its file it holds the lock of a name that nothing has yet: pages could not open it.
+        holder = store.holder_of(job.path) if os.path.exists(job.path) else None  # noqa: PTH110 - a stored path
+        alive = code is None if job.process is not None else holder == job.holder
+        if holder == job.holder:
+            job.held = True
+            job.state = "running" if job.state == "starting" else job.state
+        elif job.process is None and not job.held:
+            alive = time.time() - job.started < STARTUP and _may_live(job.holder)
+        progress = self._progress(job.path)
+        if progress is not None:
+            self._measure(job, progress)
         if not alive:
             self._end(job, code)
 
-    def _run(self, job: Job) -> OpenRun | None:
-        """The job's file, once it is there."""
-        if not job.path.exists():
+    def _progress(self, path: Path) -> dict[str, Any] | None:
+        """How far the run in a file is, once it is there."""
+        if not os.path.exists(path):  # noqa: PTH110 - a stored path may be one that `Path.exists` raises for
             return None
         try:
-            run = self.runs.open(job.path, remember=False)
-            run.refresh()
-        except TdwError:
+            with self.runs.at(path) as run:
+                run.refresh()
+                return run.progress()
+        except (TdwError, OSError):
             return None  # being made, or refused: the job itself says why when it ends
-        return run
 
-    def _measure(self, job: Job, run: OpenRun) -> None:
-        progress = run.progress()
+    def _measure(self, job: Job, progress: dict[str, Any]) -> None:
         job.train_loss, job.test_loss = progress["train_loss"], progress["test_loss"]
         if job.guessed is not None:
             self._watch(job, progress)
@@ -220,6 +267,8 @@ class Jobs:
 
     def _end(self, job: Job, code: int | None) -> None:
         """Say how a job ended: by its exit status where we are its parent, else by what it left."""
+        if code == REFUSED and self._give_way(job):
+            return
         sentence = _sentence(job.log)
         unseen = code is None  # it is nobody's child here, or ended while no server was there
         if sentence is None and unseen and _broke_off(job.path):
@@ -235,80 +284,124 @@ class Jobs:
         if job.state == "failed":
             self._record(job)
         else:
+            self._jobs.pop(job.key, None)
             self._remove(job)
         self._keep_description(job)
 
+    def _give_way(self, job: Job) -> bool:
+        """Whether a job that was refused lost a race against the same work, which is shown in its place; or that work is
+        done by now.
+        """
+        winner = self._at_work(job.path, but=job.holder)
+        winner = winner if winner is not None and winner.does(job.kind) else None
+        if winner is None and (job.was_done or not self._is_done(job)):
+            return False
+        self._jobs.pop(job.key, None)
+        self._remove(job)
+        if winner is not None:
+            self._jobs[winner.key] = winner
+        return True
+
+    def _is_done(self, job: Job) -> bool:
+        progress = self._progress(job.path)
+        if progress is None:
+            return False
+        analysed = progress["analysed"]
+        return progress["state"] == "finished" if job.kind == "train" else analysed["done"] == analysed["total"] > 0
+
     def _keep_description(self, job: Job) -> None:
-        run = self._run(job)
-        if run is not None:
-            self.runs.library.describe(job.path, run.progress()["about"])
+        progress = self._progress(job.path)
+        if progress is not None:
+            self.runs.library.describe(job.path, progress["about"])
+
+    def _at_work(self, path: Path, but: Holder | None = None) -> Job | None:
+        """The job that somebody else has on a file: whoever holds it, or is about to."""
+        holder = store.holder_of(path)
+        for job in self._stored(key_of(path)):
+            if job.holder in {but, Holder.current()}:
+                continue
+            young = time.time() - job.started < STARTUP
+            if job.holder == holder or (job.active and young and _may_live(job.holder)):
+                return job
+        if holder is None or holder in {but, Holder.current()}:
+            return None
+        told = holder.kind in {"train", "analyze"}
+        kind = cast(Kind, holder.kind) if told else "train"
+        return Job(path, kind, holder, time.time(), state="running", held=True, guessed=None if told else {})
 
     def _search(self) -> None:
         """Find jobs on known files that this server did not start."""
         for entry in self.runs.library.entries():
             path = Path(entry.path)
             known = self._jobs.get(key_of(path))
-            if (known is not None and known.active) or not path.exists():
+            if known is not None and known.active:
                 continue
-            pid = store.locked_by(path)
-            if pid is None or pid == os.getpid():
+            holder = store.holder_of(path)
+            if holder is None or (known is not None and holder == known.holder):
                 continue
-            job = Job(path, "train", pid, time.time(), state="running", guessed={})
-            run = self._run(job)
-            if run is not None:
+            job = self._at_work(path)
+            if job is not None and self._progress(path) is not None:
                 self._jobs[job.key] = job
 
-    def _find_again(self, record: Path) -> None:
-        """Take up a job that an earlier server started."""
-        try:
-            stored = json.loads(record.read_bytes())
-            job = Job(Path(stored["path"]), stored["kind"], stored["pid"], stored["started"], state=stored["state"])
-            job.error = stored["error"]
-        except (OSError, ValueError, KeyError, TypeError):
-            record.unlink(missing_ok=True)  # cut off or not ours; the file's lock still tells of a live job
-            return
-        job.log = record.with_suffix(".log")
-        self._jobs[job.key] = job
+    def _stored(self, key: str = "") -> Iterator[Job]:
+        """The jobs that servers of this user have recorded, on one file or on all."""
+        for place in records.listed(self.folder):
+            if not place.name.startswith(key):
+                continue
+            try:
+                stored = records.read(place)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError):
+                without_fail(place.name, partial(set_aside, place))
+                continue
+            job = Job(stored.path, stored.kind, stored.holder, stored.started, stored.state, record=place)
+            job.error = stored.error
+            job.held = job.state == "running"
+            yield job
 
     def _record(self, job: Job) -> None:
-        stored = {
-            "path": str(job.path),
-            "kind": job.kind,
-            "pid": job.pid,
-            "started": job.started,
-            "state": job.state,
-            "error": job.error,
-        }
-        write_private(self.folder / f"{job.key}.json", json.dumps(stored).encode())
+        if job.record is None:
+            return
+        record = Record(job.path, job.kind, job.holder, job.started, job.state, job.error)
+        without_fail("the record of a job", partial(write_private, job.record, record.encode()))
 
     def _remove(self, job: Job) -> None:
-        self._jobs.pop(job.key, None)
-        for suffix in (".json", ".log"):
-            (self.folder / f"{job.key}{suffix}").unlink(missing_ok=True)
+        if job.record is None:
+            return
+        for suffix in (".json", ".log", ".stop"):
+            file = job.record.with_suffix(suffix)
+            without_fail(file.name, partial(file.unlink, missing_ok=True))
 
     def _pinned(self, key: str) -> bool:
         job = self._jobs.get(key)
         return job is not None and job.active
 
 
-def _spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], record: Path) -> subprocess.Popen[bytes]:
     """Start a process that no terminal or server takes down with it, its output going to a private file."""
-    log.unlink(missing_ok=True)
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP  # else Ctrl-Break, which stops it, would reach this server too
-    # `-m` looks for modules in the folder it starts in: ours, not whichever the user stands in.
-    home = Path(tdw.__file__).parents[1]
-    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=home,
-            start_new_session=sys.platform != "win32",
-            creationflags=flags,
-        )
+    try:
+        log = os.open(record.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(log, "wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", worker.__name__, "tdw", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, worker.VARIABLE: str(record.with_suffix(".stop"))},
+                # `-m` looks for modules in the folder it starts in: ours, not whichever the user stands in.
+                cwd=Path(tdw.__file__).parents[1],
+                start_new_session=sys.platform != "win32",
+                creationflags=flags,
+            )
+    except OSError as error:
+        why = error.strerror or error
+        raise AppError(
+            f"the process could not be started ({why}); its log would be {record.with_suffix('.log')}"
+        ) from error
 
 
 def _interrupt() -> int:
@@ -320,9 +413,13 @@ def _interrupt() -> int:
 
 def _sentence(log: Path | None) -> str | None:
     """The last thing the command line said to its user, without its name before it."""
-    if log is None or not log.exists():
+    if log is None:
         return None
-    lines = log.read_text("utf-8", "replace").splitlines()
+    try:
+        text = read_private(log, LOG_TAIL, tail=True)
+    except OSError:
+        return None  # gone, or something else by its name
+    lines = text.decode("utf-8", "replace").splitlines()
     said = [line.removeprefix("tdw: ") for line in lines if line.startswith("tdw: ")]
     return said[-1] if said else None
 
@@ -338,15 +435,18 @@ def _broke_off(path: Path) -> bool:
     try:
         with store.open_reader(path) as reader:
             return not reader.commit.clean
-    except TdwError:
+    except (TdwError, OSError):
         return True  # there is none, or it cannot be read: that is not how a job ends
 
 
-def _exists(pid: int) -> bool:
-    if sys.platform == "win32":
+def _may_live(holder: Holder) -> bool:
+    """Whether a process may be alive, as far as can be told from here."""
+    if holder.is_elsewhere or sys.platform == "win32":
         return True  # the lock tells within STARTUP seconds
+    if holder.started:
+        return holder.is_alive_here()
     try:
-        os.kill(pid, 0)
+        os.kill(holder.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

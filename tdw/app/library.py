@@ -5,15 +5,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import filelock
-
-from tdw.private import state_folder, sweep, write_private
+from tdw.app.records import is_number, is_path
+from tdw.private import (
+    Unusable,
+    parsed,
+    read_private,
+    set_aside,
+    state_folder,
+    sweep,
+    taking_turns,
+    without_fail,
+    write_private,
+)
 
 KEPT = 50  # files remembered; older ones drop off the list
+LIMIT = 4 << 20  # bytes the list may have
+DOORS = "tdw-open-"  # begins the names of the pages on disk that lead into a server
 
 
 @dataclass(frozen=True)
@@ -24,27 +36,42 @@ class Entry:
     about: str
     opened: float
 
+    @classmethod
+    def of(cls, stored: Any) -> Entry | None:
+        """The entry of a stored item; None for one that is none."""
+        if not isinstance(stored, dict) or set(stored) != {"path", "about", "opened"}:
+            return None
+        path, about, opened = stored["path"], stored["about"], stored["opened"]
+        if not is_path(path) or not isinstance(about, str) or not is_number(opened):
+            return None
+        return cls(path, about, float(opened))
+
 
 class Library:
-    """The list of known project files, newest first. Several servers may share it."""
+    """The list of known project files, newest first. Several servers may share it.
+
+    It is a convenience: where it cannot be kept, or another program broke it, a note says so and work goes on.
+    """
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder or state_folder()
-        sweep(self.folder, self.folder.glob("open-*.html"))
+        sweep(self.folder, self.folder.glob(f"{DOORS}*.html"))
         self._file = self.folder / "library.json"
-        self._lock = filelock.FileLock(self.folder / "library.lock", mode=0o600)
 
     def entries(self) -> list[Entry]:
         """Every remembered file, last opened first, whether it is still there or not."""
         try:
-            stored = json.loads(self._file.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return []  # none yet, or not ours: a list of names is not worth refusing to start for
-        names = {item.name for item in fields(Entry)}
-        items = stored.get("files") if isinstance(stored, dict) else None
-        if not isinstance(items, list):
+            stored = parsed(read_private(self._file, LIMIT))
+        except FileNotFoundError:
             return []
-        return [Entry(**item) for item in items if isinstance(item, dict) and set(item) == names]
+        except (Unusable, IsADirectoryError):
+            without_fail(self._file.name, partial(set_aside, self._file))
+            return []
+        except (OSError, ValueError):
+            return []  # not ours: a list of names is not worth refusing to start for
+        items = stored.get("files") if isinstance(stored, dict) else None
+        found = map(Entry.of, items[: 2 * KEPT]) if isinstance(items, list) else ()
+        return [entry for entry in found if entry is not None]
 
     def remember(self, path: Path, about: str) -> None:
         """Put `path` first in the list, with one line about it."""
@@ -60,6 +87,9 @@ class Library:
         self._change(lambda old: [item for item in old if item.path != str(path)])
 
     def _change(self, change: Callable[[list[Entry]], list[Entry]]) -> None:
-        with self._lock:
-            stored: dict[str, Any] = {"files": [asdict(item) for item in change(self.entries())[:KEPT]]}
-            write_private(self._file, json.dumps(stored, indent=1).encode())
+        def kept() -> None:
+            with taking_turns(self.folder / "library.lock"):
+                stored: dict[str, Any] = {"files": [asdict(item) for item in change(self.entries())[:KEPT]]}
+                write_private(self._file, json.dumps(stored, indent=1).encode())
+
+        without_fail("the list of known files", kept)

@@ -9,7 +9,8 @@
     GET  /assets/NAME?v=HASH                scripts and styles, immutable
     POST /do/open {path} · /do/forget {path} · /do/train|analyze|stop|dismiss {key}
 
-A refusal is `{"error": sentence}` with status 404 (there is no such thing) or 409 (not possible now).
+A refusal is `{"error": sentence}` with status 404 (there is no such thing), 409 (not possible now), 413 or 422 (nothing
+the window sends looks like that) or 507 (too little memory).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import BaseModel, StrictStr
 
-from tdw.app.runs import Array
-from tdw.app.workbench import Workbench
+from tdw.app import rows
+from tdw.app.workbench import Workbench, said
 from tdw.errors import AppError, NotAProject, SettingError, TdwError, UnknownName
 from tdw.viewer import page
 
@@ -59,6 +60,8 @@ class OfRun(BaseModel):
 def add(application: FastAPI, workbench: Workbench) -> dict[str, str]:
     """Put every route of our own into the application; the addresses of scripts and styles by name."""
     application.add_exception_handler(TdwError, _refused)
+    application.add_exception_handler(OSError, _refused_by_the_system)
+    application.add_exception_handler(MemoryError, _too_large)
     application.add_exception_handler(RequestValidationError, _malformed)
     application.include_router(_data(workbench))
     application.include_router(_commands(workbench))
@@ -71,6 +74,16 @@ def _refused(_request: Request, error: Exception) -> Response:
     return JSONAnswer({"error": str(error)}, status_code=404 if missing else 409)
 
 
+def _refused_by_the_system(_request: Request, error: Exception) -> Response:
+    """A disk that cannot be read, a folder closed to us, no descriptor left."""
+    return JSONAnswer({"error": said(error)}, status_code=409)
+
+
+def _too_large(_request: Request, _error: Exception) -> Response:
+    sentence = "this machine has too little memory for this answer: close other runs or programs, and try again"
+    return JSONAnswer({"error": sentence}, status_code=507)
+
+
 def _malformed(_request: Request, _error: Exception) -> Response:
     return JSONAnswer({"error": "this request is not one the window makes: give what its route names"}, status_code=422)
 
@@ -81,19 +94,21 @@ def _data(workbench: Workbench) -> APIRouter:
 
     @router.get("/runs/{key}/manifest")
     def manifest(key: str) -> Response:
-        return JSONAnswer(runs.get(key).manifest() | {"job": workbench.jobs.of(key)}, headers=FRESH)
+        with runs.using(key) as run:
+            return JSONAnswer(run.manifest() | {"job": workbench.jobs.of(key)}, headers=FRESH)
 
     @router.get("/runs/{key}/array/{name:path}")
     def array(key: str, name: str, request: Request) -> Response:
-        return _raw(runs.get(key).array(name, _from(request)))
+        return rows.answer(runs.using(key), lambda run: run.array(name, _from(request)), FRESH)
 
     @router.get("/runs/{key}/neurons")
     def neurons(key: str, request: Request, ids: str = "") -> Response:
-        return _raw(runs.get(key).neurons([_whole(part, "ids") for part in ids.split(",")], _from(request)))
+        named = [_whole(part, "ids") for part in ids.split(",")]
+        return rows.answer(runs.using(key), lambda run: run.neurons(named, _from(request)), FRESH)
 
     @router.get("/runs/{key}/scores")
     def scores(key: str, request: Request) -> Response:
-        return _raw(runs.get(key).scores(_from(request)))
+        return rows.answer(runs.using(key), lambda run: run.scores(_from(request)), FRESH)
 
     @router.get("/now")
     def now() -> Response:
@@ -117,7 +132,8 @@ def _commands(workbench: Workbench) -> APIRouter:
     @router.post("/open")
     def open_file(given: AtPath) -> Response:
         key = workbench.open(given.path)
-        word = runs.get(key).first_word()
+        with runs.using(key) as run:
+            word = run.first_word()
         return done(key, path=str(runs.path(key)), **({} if word is None else {"word": word}))
 
     @router.post("/forget")
@@ -178,10 +194,6 @@ def _asset(path: Path, media_type: str) -> Callable[[], Response]:
         return FileResponse(path, media_type=media_type, headers=IMMUTABLE)
 
     return asset
-
-
-def _raw(data: Array) -> Response:
-    return Response(data.tobytes(), media_type="application/octet-stream", headers=FRESH)
 
 
 def _from(request: Request) -> int:

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tdw import closed_form
 from tdw.analyses import ANALYSES
 from tdw.analyses.runner import is_stale, unfit
 from tdw.app.contents import Contents
 from tdw.app.library import Library
-from tdw.errors import AppError, NotAProject, ProjectError, TdwError
+from tdw.app.rows import Rows
+from tdw.errors import AppError, NotAProject, ProjectError, SettingError, TdwError, UnknownName
 from tdw.run import Run
 
 Array = NDArray[Any]
 
+MOST_NEURONS = 1024  # whose tables one answer brings; the page asks for those in view
 HELD = 6  # files held open at a time, those with a job not counted
 YOUNG = 2.0  # seconds, the coarsest clock of a file system
 PATIENCE = 4  # times as long as it took to find a file unreadable is waited before it is looked at again
@@ -78,6 +82,7 @@ class OpenRun:
 
     The file may go, come back, be written over or be another one: it is looked at again by `refresh` and before every
     answer. While it cannot be read all of them raise why.
+    It stays open while somebody holds it, also when it was closed meanwhile.
     """
 
     def __init__(self, path: Path):
@@ -93,6 +98,8 @@ class OpenRun:
         self._gone = False  # nothing is at its path
         self._refused_as: tuple[int, ...] | None = None  # what the file was like when it was refused
         self._next = 0.0
+        self.closed = False
+        self._holders = 0
 
     @property
     def project(self) -> Run:
@@ -101,6 +108,18 @@ class OpenRun:
             assert self._why is not None
             raise self._why.with_traceback(None)
         return self._run
+
+    def hold(self) -> None:
+        """Keep it open until `release`."""
+        with self.lock:
+            self._holders += 1
+
+    def release(self) -> None:
+        """Let it be closed."""
+        with self.lock:
+            self._holders -= 1
+            if self.closed and not self._holders:
+                self._let_go()
 
     def first_word(self) -> str | None:
         """What is to be said at the first opening of a run from elsewhere: once, then never again."""
@@ -127,7 +146,7 @@ class OpenRun:
                 return self.project is not None
             try:
                 changed = self._run.refresh()
-            except TdwError as error:
+            except (TdwError, OSError) as error:
                 raise self._lose(_unreadable(error), there) from error
             if self._run.generation != self._generation:
                 self._generation = self._run.generation
@@ -167,7 +186,7 @@ class OpenRun:
         begun = time.monotonic()
         try:
             run = Run.open(self.path)
-        except TdwError as error:
+        except (TdwError, OSError) as error:
             self._lose(_unreadable(error), there)
             self._next = time.monotonic() + PATIENCE * (time.monotonic() - begun)
             return
@@ -245,35 +264,87 @@ class OpenRun:
                 "panels": panels.describe(project),
             }
 
-    def array(self, name: str, start: int) -> Array:
-        """The committed rows of an array from `start` on, little-endian. Raises UnknownName."""
+    def array(self, name: str, start: int) -> Rows:
+        """The committed rows of an array from `start` on, little-endian. Raises UnknownName, AppError for too much."""
         with self.lock:
             self.refresh()
-            rows = self.project.series(name, start)
-            self._contents.sent(name, start, rows)
-            return np.ascontiguousarray(rows, dtype=self.project.array_index()[name]["dtype"])
+            index = self.project.array_index()
+            if name not in index:
+                raise UnknownName("stored array", name, index)
+            entry = index[name]
+            rows, *shape = entry["shape"]
+            dtype = np.dtype(entry["dtype"])
+            same = self._unchanged(name)
 
-    def neurons(self, ids: Iterable[int], start: int = 0) -> Array:
-        """Float32 (checkpoint, neuron, 1 + 2 routes p): the closed form of the chosen neurons' maps. Raises SettingError."""
-        with self.lock:
-            self.refresh()
-            tables = self.project.neuron_tables(list(ids), start)
-            self._contents.sent_weights(self.project)
-            return np.ascontiguousarray(tables, dtype="<f4")
+        def read(begin: int, end: int) -> Array:
+            with self.lock:
+                same()
+                found = self.project.series(name, begin, end)
+                self._contents.sent(name, begin, found)
+                return np.ascontiguousarray(found, dtype=dtype)
 
-    def scores(self, start: int = 0) -> Array:
-        """Float32 (checkpoint, …): the scores that all neurons share, see `Project.attention_scores`."""
+        return Rows(name, min(start, rows), rows, math.prod(shape) * dtype.itemsize, read)
+
+    def neurons(self, ids: Sequence[int], start: int = 0) -> Rows:
+        """Float32 (checkpoint, neuron, 1 + 2 routes p): the closed form of the chosen neurons' maps. Raises AppError,
+        SettingError.
+        """
         with self.lock:
             self.refresh()
-            scores = self.project.attention_scores(start)
-            self._contents.sent_weights(self.project)
-            return np.ascontiguousarray(scores, dtype="<f4")
+            config, kept = self.project.config, len(self.project.checkpoints)
+        if len(ids) > MOST_NEURONS or len(set(ids)) < len(ids):
+            raise AppError(f"ids names {len(ids)} neurons: give up to {MOST_NEURONS}, each once")
+        for neuron in ids:
+            if not 0 <= neuron < config.d_mlp:
+                raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {config.d_mlp - 1}")
+        width = 1 + 2 * closed_form.routes(config) * config.p
+        read = self._of_checkpoints(lambda weights: closed_form.neuron_tables(weights, ids))
+        return Rows("what these neurons' maps are made of", min(start, kept), kept, len(ids) * width * 4, read)
+
+    def scores(self, start: int = 0) -> Rows:
+        """Float32 (checkpoint, …): the scores that all neurons share, see `Project.attention_scores`. Raises AppError."""
+        with self.lock:
+            self.refresh()
+            config, kept = self.project.config, len(self.project.checkpoints)
+        width = math.prod(closed_form.score_shape(config))
+        read = self._of_checkpoints(closed_form.attention_scores)
+        return Rows("the attention scores", min(start, kept), kept, width * 4, read)
+
+    def _of_checkpoints(self, measure: Callable[[closed_form.Weights], Array]) -> Callable[[int, int], Array]:
+        """What reads a measure of checkpoints begin to end."""
+        same = self._unchanged()
+
+        def read(begin: int, end: int) -> Array:
+            with self.lock:
+                same()
+                found = [measure(self.project.weights_at(row)) for row in range(begin, end)]
+                self._contents.sent_weights(self.project)
+            return np.ascontiguousarray(found, dtype="<f4")
+
+        return read
+
+    def _unchanged(self, name: str = "checkpoints/epoch") -> Callable[[], None]:
+        """What raises AppError once an array has other content than now: the file was exchanged, or computed again."""
+        with self.lock:
+            generation, version = self.project.generation, self.project.array_index()[name]["version"]
+
+        def check() -> None:
+            now = self.project.array_index().get(name, {}).get("version")
+            if (self.project.generation, now) != (generation, version):
+                raise AppError(f"{self.path.name} changed while it was being read: reload the page")
+
+        return check
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, as soon as nobody holds it."""
         with self.lock:
-            if self._run is not None:
-                self._run.close()
+            self.closed = True
+            if not self._holders:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._run is not None:
+            self._run.close()
 
 
 class Runs:
@@ -287,19 +358,31 @@ class Runs:
         self.pinned: Callable[[str], bool] = lambda _key: False  # set by the jobs: files with one stay open
         self.current: str | None = None  # what a new tab shows: the run opened last
 
-    def open(self, path: Path, *, remember: bool = True) -> OpenRun:
+    def open(self, path: Path) -> OpenRun:
         """Open `path`, or find it open, and put it first in the library. Raises ProjectError for a file that never was."""
-        run = self._held(path)
-        if remember:
+        with self.at(path) as run:
             self.current = run.key
             with contextlib.suppress(TdwError):  # it cannot be read now: its page says so, and goes on when it can be
                 run.refresh(asked=True)
                 self.library.remember(path, run.progress()["about"])
         return run
 
-    def get(self, key: str) -> OpenRun:
-        """The run of `key`, opened again where needed. Raises AppError for a key nobody was given."""
-        return self._held(self.path(key))
+    @contextlib.contextmanager
+    def using(self, key: str) -> Iterator[OpenRun]:
+        """The run of `key`, opened again where needed, and open as long as the block lasts. Raises AppError for a key
+        nobody was given.
+        """
+        with self.at(self.path(key)) as run:
+            yield run
+
+    @contextlib.contextmanager
+    def at(self, path: Path) -> Iterator[OpenRun]:
+        """The run in a file, likewise. Raises ProjectError."""
+        run = self._held(path, hold=True)
+        try:
+            yield run
+        finally:
+            run.release()
 
     def path(self, key: str) -> Path:
         """The file behind `key`."""
@@ -319,10 +402,18 @@ class Runs:
             self.current = key
         return key
 
-    def held(self) -> list[OpenRun]:
-        """The runs open at the moment."""
+    @contextlib.contextmanager
+    def held(self) -> Iterator[list[OpenRun]]:
+        """The runs open at the moment, and open as long as the block lasts."""
         with self._lock:
-            return list(self._open.values())
+            runs = list(self._open.values())
+            for run in runs:
+                run.hold()
+        try:
+            yield runs
+        finally:
+            for run in runs:
+                run.release()
 
     def close(self) -> None:
         """Let go of every file."""
@@ -331,13 +422,15 @@ class Runs:
         for run in held:
             run.close()
 
-    def _held(self, path: Path) -> OpenRun:
+    def _held(self, path: Path, *, hold: bool = False) -> OpenRun:
         key = key_of(path)
         with self._lock:
             run = self._open.get(key)
             if run is None:
                 run = self._open[key] = OpenRun(path)
                 self._paths[key] = path
+            if hold:
+                run.hold()
             self._open.move_to_end(key)
             spare = [k for k in self._open if k != key and not self.pinned(k)]
             excess = [self._open.pop(k) for k in spare[: max(len(self._open) - HELD, 0)]]
@@ -366,11 +459,20 @@ def _missing(path: Path, error: OSError, *, moved: bool, deleted: bool) -> TdwEr
     return NotAProject(f"{path} is not there any more: it was {how}. {back} and this page goes on, or {elsewhere}")
 
 
-def _unreadable(error: TdwError) -> TdwError:
+def _unreadable(error: Exception) -> TdwError:
     return ProjectError(
         "the file has changed and cannot be read at the moment. If it is being copied or replaced, this page goes on "
-        f"when that is done. What is wrong with it now: {error}"
+        f"when that is done. What is wrong with it now: {said(error)}"
     )
+
+
+def said(error: Exception) -> str:
+    """An error as a sentence: what the system calls it, where it is one of the system's."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{os.fsdecode(error.filename)} " if isinstance(error.filename, str | bytes) else "this file "
+    why = (error.strerror or str(error) or type(error).__name__).rstrip(".")
+    return f"{where}cannot be read: the system says {why.lower()!r}. Check the disk, and who may read it"
 
 
 def _last(values: Any) -> float | None:

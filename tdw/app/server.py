@@ -7,36 +7,45 @@ import gc
 import html
 import logging
 import os
-import secrets
+import re
 import socket
 import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdw.app.guard import App, Guard, Receive, Scope, address
+from tdw.app.bounds import Bounded
+from tdw.app.formcalls import FormCalls
+from tdw.app.guard import App, Guard, Receive, Scope
+from tdw.app.library import DOORS
 from tdw.app.peers import Peers
 from tdw.app.policy import Send
+from tdw.app.tickets import Tickets
 from tdw.app.workbench import Workbench
 from tdw.errors import AppError
-from tdw.private import private_folder, write_private
+from tdw.private import private_folder, without_fail, write_private
 from tdw.text import visible
 
 if TYPE_CHECKING:
+    import gradio as gr
     from fastapi import FastAPI
 
 HOST = "127.0.0.1"
+log = logging.getLogger("tdw.store.server")  # the command line prints what `tdw.store` has to say
 
 # The routes of Gradio that the window uses: its page, its scripts, and the calls of the form. Whatever else it brings
 # (uploads, files, proxies, queues, API pages) is closed.
 GRADIO = frozenset({"/", "/theme.css", "/favicon.ico", "/gradio_api/run/predict"})
-GRADIO_FILES = ("/assets/", "/static/")
+GRADIO_FILES = re.compile(
+    r"/(assets|static)/[\w.@~+/-]{1,200}", re.ASCII
+)  # others it asks the file system for, and fails
 
 
-def build(workbench: Workbench) -> FastAPI:
-    """The whole application but for the guard: our routes, and Gradio at `/`."""
+def build(workbench: Workbench) -> tuple[FastAPI, gr.Blocks]:
+    """The whole application but for the layers around it: our routes, and Gradio at `/`; and Gradio's part."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported: no look-up of outside hosts
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(private_folder(workbench.library.folder / "gradio"))
@@ -47,10 +56,18 @@ def build(workbench: Workbench) -> FastAPI:
         from tdw.app import routes, shell
 
         application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        shell.mount(application, workbench, routes.add(application, workbench))
+        blocks = shell.mount(application, workbench, routes.add(application, workbench))
     finally:
         os.umask(before)
-    return application
+    return application, blocks
+
+
+def layered(workbench: Workbench) -> App:
+    """The application in its layers, from the outside: what is used, how much of it, and what the form may ask."""
+    application, blocks = build(workbench)
+    from tdw.app import shell
+
+    return OnlyUsed(Bounded(FormCalls(application, *shell.calls(blocks))), OURS)
 
 
 class OnlyUsed:
@@ -70,7 +87,7 @@ class OnlyUsed:
 
     def _used(self, path: str) -> bool:
         first = "/" + path.split("/")[1]
-        return first in self.ours or path in GRADIO or path.startswith(GRADIO_FILES)
+        return first in self.ours or path in GRADIO or GRADIO_FILES.fullmatch(path) is not None
 
 
 OURS = frozenset({"/runs", "/now", "/events", "/do"})
@@ -79,7 +96,7 @@ OURS = frozenset({"/runs", "/now", "/events", "/do"})
 def serve(path: Path | None, port: int | None, open_browser: bool, announce: Callable[[str], None]) -> None:
     """Serve the window until Ctrl-C, showing `path` first. Jobs started from it go on after it has ended.
 
-    `announce` gets the address with its token, once. Raises ProjectError when `path` cannot be opened, AppError when
+    `announce` gets the address that lets a browser in, and the next one when it was used. Raises ProjectError when `path` cannot be opened, AppError when
     `port` cannot be used.
     """
     workbench = Workbench()
@@ -87,31 +104,34 @@ def serve(path: Path | None, port: int | None, open_browser: bool, announce: Cal
         workbench.open(str(path))
     with contextlib.closing(workbench), _listening(port) as listener:
         number = listener.getsockname()[1]
-        token = secrets.token_urlsafe(32)
-        announce(address(number, token))
-        with _way_in(workbench.library.folder, address(number, token), number, open_browser) as close_it:
+        tickets = Tickets(number, announce)
+        announce(tickets.address)
+        with _way_in(workbench.library.folder, tickets.address, number, open_browser) as close_it:
             # Importing Gradio takes seconds; the browser starts meanwhile, and its first request waits on the socket.
-            application = OnlyUsed(build(workbench), OURS)
-            _log_plainly(token)
-            guard = Guard(application, port=number, token=token, peers=Peers(listener), welcomed=close_it)
+            application = layered(workbench)
+            _log_plainly(tickets)
+            guard = Guard(application, port=number, tickets=tickets, peers=Peers(listener), welcomed=close_it)
             _run(guard, listener, workbench)
 
 
 class _Plain(logging.Formatter):
-    """Records as text that no terminal obeys, without the token."""
+    """Records as text that no terminal obeys, without what lets a browser in."""
 
-    def __init__(self, token: str):
+    def __init__(self, tickets: Tickets):
         super().__init__("%(levelname)s: %(message)s")
-        self.token = token
+        self.tickets = tickets
 
     def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record), lines=True).replace(self.token, "(the token)")
+        text = visible(super().format(record), lines=True)
+        for secret in self.tickets.secrets:
+            text = text.replace(secret, "(a secret)")
+        return text
 
 
-def _log_plainly(token: str) -> None:
+def _log_plainly(tickets: Tickets) -> None:
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(_Plain(token))
+    handler.setFormatter(_Plain(tickets))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
@@ -131,6 +151,8 @@ def _run(application: App, listener: socket.socket, workbench: Workbench) -> Non
         access_log=False,
         ws="none",  # there is no WebSocket here; a handshake is a request like any other
         server_header=False,
+        proxy_headers=False,  # whoever sends X-Forwarded-For would be taken for someone else
+        http="h11",  # the one parser that bounds what it keeps of a head
         timeout_graceful_shutdown=2,
         lifespan="on",
     )
@@ -172,16 +194,23 @@ def _way_in(folder: Path, address: str, port: int, open_browser: bool) -> Iterat
     if not open_browser:
         yield lambda: None
         return
-    page = folder / f"open-{port}.html"
+    page = folder / f"{DOORS}{port}.html"
     target = html.escape(address)
     text = (
         f'<!doctype html><meta charset="utf-8"><title>tdw</title><meta http-equiv="refresh" content="0;url={target}">'
     )
-    write_private(page, text.encode())
+    try:
+        write_private(page, text.encode())
+    except OSError as error:
+        log.warning(
+            "no browser was opened, because %s cannot be written (%s): open the address above", page, error.strerror
+        )
+        yield lambda: None
+        return
     threading.Thread(target=_open_browser, args=(page.as_uri(),), daemon=True).start()
 
     def close_it() -> None:
-        page.unlink(missing_ok=True)
+        without_fail(page.name, partial(page.unlink, missing_ok=True))
 
     try:
         yield close_it

@@ -7,7 +7,9 @@
 
 const tdwShell = (() => {
   const known = { jobs: [], library: [], runs: new Map() };
-  const shown = { key: null, mounted: null, refused: null, started: false, online: true };
+  // line: "open", "lost" (the server does not answer), "locked" (it does, but not to this browser), "other" (another
+  // server has taken the place of the one that this page is from)
+  const shown = { key: null, mounted: null, refused: null, started: false, line: "open", server: null };
   const said = new Map(); // key -> what the last command on it was refused with
   const words = new Map(); // key -> what is said once, at the first opening of a run from elsewhere
   const paths = new Map(); // key -> path
@@ -27,11 +29,53 @@ const tdwShell = (() => {
     if (message.type === "jobs") known.jobs = message.jobs;
     else if (message.type === "library") known.library = message.entries;
     else if (message.type === "run") known.runs.set(message.key, message);
-    else if (message.type === "line") shown.online = message.online;
-    if (message.type === "line") news.dispatchEvent(new Event(message.online ? "open" : "error"));
-    else news.deliver(message);
+    else if (message.type === "server") {
+      shown.server ??= message.id;
+      if (message.id !== shown.server) shown.line = "other";
+    } else if (message.type === "line" && shown.line !== "other") {
+      shown.line = message.line;
+      if (shown.line === "locked") mend();
+    }
+    if (message.type === "line") news.dispatchEvent(new Event(message.line === "open" ? "open" : "error"));
+    else if (message.type !== "server") news.deliver(message);
     draw();
   }
+
+  const AGAIN = 2000; // milliseconds until a server that refused is asked again
+  let noticed = () => {}; // tells every tab of what this one found out about the line
+
+  /** Whether the server answers this browser: "open", "locked" or "lost". */
+  async function reached() {
+    try {
+      return (await plain("/now")).status === 401 ? "locked" : "open";
+    } catch {
+      return "lost";
+    }
+  }
+
+  /** All news as of now; none where the server refuses or does not answer, which the line tells of. */
+  async function now() {
+    try {
+      const answer = await window.fetch("/now");
+      return answer.ok ? await answer.json() : [];
+    } catch {
+      return [];
+    }
+  }
+
+  /** Ask until this browser has access again: a stream that was open all the time says nothing of it. */
+  function mend() {
+    clearTimeout(parts.mending);
+    parts.mending = setTimeout(async () => hear({ type: "line", line: await reached() }), AGAIN);
+  }
+
+  // Whatever is asked from this page, by the viewer and by Gradio too, tells when the cookie is gone.
+  const plain = window.fetch;
+  window.fetch = async (...given) => {
+    const answer = await plain(...given);
+    if (answer.status === 401 && new URL(answer.url).origin === location.origin) noticed("locked");
+    return answer;
+  };
 
   async function listen() {
     const channel = new BroadcastChannel("tdw-news");
@@ -46,16 +90,25 @@ const tdwShell = (() => {
       take(message);
       channel.postMessage(message);
     };
+    // An EventSource gives up for good when it is refused: then the server is asked why, again and again, and whoever
+    // opens a new address in another tab is back here as well.
     const follow = () =>
       new Promise(() => {
-        const source = new EventSource("/events");
-        source.onmessage = (event) => tell(JSON.parse(event.data));
-        source.onopen = () => tell({ type: "line", online: true });
-        source.onerror = () => tell({ type: "line", online: false });
+        const connect = () => {
+          const source = new EventSource("/events");
+          source.onmessage = (event) => tell(JSON.parse(event.data));
+          source.onopen = () => tell({ type: "line", line: "open" });
+          source.onerror = async () => {
+            const refused = source.readyState === EventSource.CLOSED;
+            tell({ type: "line", line: refused ? await reached() : "lost" });
+            if (refused) setTimeout(connect, AGAIN);
+          };
+        };
+        connect();
       });
+    noticed = (line) => tell({ type: "line", line });
     navigator.locks.request("tdw-news", follow);
-    const answer = await fetch("/now");
-    for (const message of await answer.json()) {
+    for (const message of await now()) {
       if (!heard.has(topic(message))) hear(message);
       if (message.type === "library" && !shown.started) {
         shown.started = true;
@@ -81,7 +134,8 @@ const tdwShell = (() => {
     } catch {
       return { error: "the server does not answer: start it again with tdw" };
     }
-    if (answer.ok || answer.status === 404 || answer.status === 409) return answer.json();
+    if (answer.status === 401) return { error: "this browser lost its access: what to do is said below" };
+    if (answer.ok || [404, 409, 413, 422, 507].includes(answer.status)) return answer.json();
     return { error: `the server could not do this (status ${answer.status}); its terminal says why` };
   }
 
@@ -170,8 +224,16 @@ const tdwShell = (() => {
     drawState();
   }
 
+  const LINES = {
+    lost: "The server does not answer. Jobs go on without it; start it again with tdw.",
+    locked:
+      "This browser lost its access: its cookie is gone, or tdw was restarted. Open the newest address that tdw printed " +
+      "in its terminal; without that terminal, tdw open gives another. Jobs go on meanwhile.",
+    other: "tdw was restarted since this page was loaded.",
+  };
+
   function drawState() {
-    const { key, refused, online } = shown;
+    const { key, refused, line } = shown;
     const job = jobOf(key);
     const run = known.runs.get(key);
     let state = null;
@@ -186,11 +248,13 @@ const tdwShell = (() => {
     }
     parts.state.replaceChildren();
     parts.state.dataset.kind = state ? state.kind : "";
-    parts.offline.hidden = online;
+    parts.offline.hidden = line === "open";
+    text(parts.offlineText, LINES[line] || "");
+    parts.reload.hidden = line !== "other";
     const name = jobOf(key)?.name || known.library.find((entry) => entry.key === key)?.name;
     const title = `${name ? `${visible(name)} – ` : ""}Training Dynamics Workbench`;
     if (document.title !== title) document.title = title;
-    document.documentElement.dataset.tdwLine = online ? "open" : "lost";
+    document.documentElement.dataset.tdwLine = line;
     if (state) {
       const card = make("div", "tdw-message", make("h2", "", state.title), make("p", "", state.text));
       if (state.path) card.append(make("p", "tdw-place", state.path));
@@ -413,7 +477,9 @@ const tdwShell = (() => {
       parts.sections[name] = { root, list };
       return root;
     });
-    parts.offline = make("p", "tdw-offline", "The server does not answer. Jobs go on without it; start it again with tdw.");
+    parts.offlineText = make("span");
+    parts.reload = action("Reload", () => location.reload());
+    parts.offline = make("p", "tdw-offline", parts.offlineText, " ", parts.reload);
     parts.offline.setAttribute("role", "status");
     parts.offline.hidden = true;
     element.append(parts.refusal, make("div", "tdw-scroll", ...drawn), parts.offline, themes());

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from tdw.app import form
+from tdw.app.formcalls import Field
 from tdw.config import RunConfig, Setting, configure, estimate
 from tdw.errors import TdwError
 from tdw.text import visible
@@ -33,11 +34,12 @@ IDLE = 1.0  # seconds between looks at Gradio's queue, which nothing here uses; 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def mount(application: FastAPI, workbench: Workbench, assets: dict[str, str]) -> None:
-    """Put the window at `/` of the application. `assets` are the addresses of scripts and styles by name."""
+def mount(application: FastAPI, workbench: Workbench, assets: dict[str, str]) -> gr.Blocks:
+    """Put the window at `/` of the application; the window. `assets` are the addresses of scripts and styles by name."""
+    blocks = window(workbench)
     gr.mount_gradio_app(
         application,
-        window(workbench),
+        blocks,
         path="/",
         footer_links=[],
         run_history=False,
@@ -50,6 +52,26 @@ def mount(application: FastAPI, workbench: Workbench, assets: dict[str, str]) ->
         head=_head(assets),
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )
+    return blocks
+
+
+def calls(blocks: gr.Blocks) -> tuple[dict[int, list[Field]], frozenset[int]]:
+    """What the page may ask of Gradio: the fields of each call by its number, and what may cause a call."""
+    asked = {number: one for number, one in blocks.fns.items() if one.fn is not None}
+    triggers = {source for one in asked.values() for source, _ in one.targets if source is not None}
+    return {number: [_field(item) for item in one.inputs] for number, one in asked.items()}, frozenset(triggers)
+
+
+def _field(item: Any) -> Field:
+    """What a component of the form may send."""
+    match item:
+        case gr.Slider():
+            return Field(least=float(item.minimum), most=float(item.maximum))
+        case gr.Dropdown():
+            return Field(choices=tuple(str(value) for _, value in item.choices))
+        case gr.Textbox():
+            return Field()
+    raise TypeError(f"the form has a {type(item).__name__}: say here what it may send")
 
 
 def _head(assets: dict[str, str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from tdw.app import foreign
 from tdw.app.events import Hub, Message
 from tdw.app.jobs import Job, Jobs
 from tdw.app.library import Library
-from tdw.app.runs import Runs, key_of, typed_path
+from tdw.app.runs import Runs, key_of, said, typed_path
 from tdw.errors import NotAProject, TdwError
 
 
@@ -21,21 +23,30 @@ class Workbench:
         self.runs = Runs(self.library)
         self.jobs = Jobs(self.runs)
         self.hub = Hub(self.look)
+        self.id = secrets.token_hex(8)  # no secret: pages tell by it that another server took this one's place
 
     def look(self) -> dict[str, Message]:
         """All news by topic: what `/now` answers and `/events` compares."""
         jobs = self.jobs.poll()
-        news: dict[str, Message] = {"jobs": {"type": "jobs", "jobs": jobs}, "library": self._library()}
-        for run in self.runs.held():
-            message: Message = {"type": "run", "key": run.key, "job": self.jobs.of(run.key), "error": None}
-            try:
-                run.refresh()
-                message |= run.progress()
-            except TdwError as error:  # it is looked at again next time: it may come back, or another in its place
-                training = run.moved and message["job"] is not None and message["job"]["kind"] == "train"
-                more = ". Training goes on in the file, under the name that it has now" if training else ""
-                message |= {"state": "lost", "error": f"{error}{more}"}
-            news[f"run {run.key}"] = message
+        news: dict[str, Message] = {
+            "server": {"type": "server", "id": self.id},
+            "jobs": {"type": "jobs", "jobs": jobs},
+            "library": self._library(),
+        }
+        with self.runs.held() as runs:
+            for run in runs:
+                message: Message = {"type": "run", "key": run.key, "job": self.jobs.of(run.key), "error": None}
+                try:
+                    run.refresh()
+                    message |= run.progress()
+                except (
+                    TdwError,
+                    OSError,
+                ) as error:  # looked at again next time: it may come back, or another in its place
+                    training = run.moved and message["job"] is not None and message["job"]["kind"] == "train"
+                    more = ". Training goes on in the file, under the name that it has now" if training else ""
+                    message |= {"state": "lost", "error": f"{said(error)}{more}"}
+                news[f"run {run.key}"] = message
         return news
 
     def _library(self) -> Message:
@@ -45,7 +56,7 @@ class Workbench:
                 "path": entry.path,
                 "name": Path(entry.path).stem,
                 "about": entry.about,
-                "there": Path(entry.path).exists(),
+                "there": os.path.exists(entry.path),  # noqa: PTH110 - says no where `Path.exists` raises
             }
             for entry in self.library.entries()
         ]

@@ -14,6 +14,7 @@ claim.py        a name for a new file
 build.py        a whole new file, put in its place in one step
 temporary.py    where it is built
 lock.py         one writer at a time
+holder.py       which process that is
 osfile.py       the few places where operating systems differ
 """
 
@@ -24,6 +25,7 @@ os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 
 from tdw.store.copying import copy
 from tdw.store.creating import create, open_writer
+from tdw.store.holder import Holder
 from tdw.store.layout import FORMAT_VERSION, LOSSES, AnalysisPlan, ArrayPlan
 from tdw.store.lock import holder_of, locked_by
 from tdw.store.reader import Reader, StoredAnalysis, open_reader
@@ -36,6 +38,7 @@ __all__ = [
     "AnalysisPlan",
     "ArrayPlan",
     "Commit",
+    "Holder",
     "Reader",
     "StoredAnalysis",
     "Writer",

@@ -16,18 +16,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tdw.errors import AppError, ProjectError
-from tdw.private import private_folder, state_folder, write_private
+from tdw.private import parsed, private_folder, read_private, state_folder, write_private
 from tdw.store import osfile
 from tdw.store.layout import Layout
 from tdw.store.slots import BLOCK
 from tdw.store.structure import Structure, layout_of
 
 CHUNK = 8 << 20
+LARGEST = 8 << 20  # bytes that one of these files may have; structures have some kilobytes
 MOST = {"files": 4000, "structures": 1000, "runs": 4000}
 
 
@@ -53,10 +55,13 @@ def recall(fd: int, path: Path, size: int) -> Known | None:
     try:
         folder = state_folder() / "known"
         for entry in sorted((folder / "structures").glob(f"{_start(fd, size)}-*.json")):
-            layout = layout_of(Structure.decode(entry.read_bytes()), path)
+            structure = _structure(entry)
+            if structure is None:
+                continue
+            layout = layout_of(structure, path)
             about = folder / "files" / sealed_sha256(fd, layout)
-            if layout.size == size and about.is_file():
-                stored = json.loads(about.read_bytes())
+            if layout.size == size and about.exists():
+                stored = parsed(read_private(about, LARGEST))
                 if stored["structure"] == entry.stem:  # two structures may call the same ranges sealed
                     return Known(layout, made=stored["made"] is True)
     # What is remembered saves a look, no more: where it cannot be read the file counts as one never seen.
@@ -85,7 +90,7 @@ def remember(fd: int, layout: Layout, structure: Structure, config: bytes, *, ru
             (folder / "files" / sealed_sha256(fd, layout), json.dumps(about).encode()),
             (known, b""),
         ):
-            if made or not place.exists():
+            if made or not _is_file(place):
                 write_private(place, data, durable=False)
                 _forget_oldest(place.parent)
         return new
@@ -96,15 +101,31 @@ def remember(fd: int, layout: Layout, structure: Structure, config: bytes, *, ru
 def structures() -> Iterator[Structure]:
     """Every structure that is remembered."""
     for _, path in sorted(_remembered("structures"), reverse=True):
-        with contextlib.suppress(OSError, ValueError):  # forgotten meanwhile, or not whole: one guess less
-            yield Structure.decode(path.read_bytes())
+        structure = _structure(path)
+        if structure is not None:
+            yield structure
 
 
 def configs() -> Iterator[bytes]:
     """The settings of every file that is remembered, as they were stored."""
     for _, path in sorted(_remembered("files"), reverse=True):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            yield json.loads(path.read_bytes())["config"].encode("ascii")
+            yield parsed(read_private(path, LARGEST))["config"].encode("ascii")
+
+
+def _structure(path: Path) -> Structure | None:
+    """A structure that is remembered; None where the file was forgotten meanwhile, or is not one: one guess less."""
+    try:
+        return Structure.decode(read_private(path, LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _remembered(name: str) -> list[tuple[float, Path]]:
@@ -122,11 +143,11 @@ def _forget_oldest(folder: Path) -> None:
     most = MOST[folder.name]
     if sum(1 for _ in folder.iterdir()) > most:
         for _, path in sorted(_aged(folder))[: most // 10]:
-            with contextlib.suppress(FileNotFoundError):  # somebody else forgets as well
+            with contextlib.suppress(OSError):  # somebody else forgets as well, or it is a folder
                 path.unlink()
 
 
 def _aged(folder: Path) -> Iterator[tuple[float, Path]]:
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            yield path.stat().st_mtime, path
+            yield path.lstat().st_mtime, path

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tdw.errors import CannotWrite, OpenElsewhere
 from tdw.store import osfile
-from tdw.store.holder import Holder
+from tdw.store.holder import LIMIT, MAGIC, Holder
 
 try:
     import fcntl
@@ -31,7 +31,6 @@ except ImportError:  # Windows
 
 #: `holder_of` holds the lock for microseconds when it looks; a writer that meets it must not take it for a writer.
 PATIENCE = 0.2
-MOST_SAID = 4096  # bytes of a lock's text that are looked at
 
 
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()
@@ -99,7 +98,7 @@ class _NameLock:
             if not stat.S_ISREG(os.fstat(self._fd).st_mode):
                 raise self._in_the_way()
             if _try_lock(self._fd) and osfile.names(self._sidecar, self._fd):
-                text = osfile.read_some(self._fd, MOST_SAID, 0)
+                text = osfile.read_some(self._fd, LIMIT + 1, 0)
                 self._ours = made or _is_ours(text)
                 if text and not self._ours:
                     raise self._in_the_way()
@@ -164,7 +163,7 @@ class _NameLock:
 
 def _is_ours(text: bytes) -> bool:
     """Whether a lock file's text is this program's; the first versions wrote a process number alone."""
-    return Holder.decode(text) is not None or (text.strip().isdigit() and len(text) <= 20)
+    return text.startswith(MAGIC) or (text.strip().isdigit() and len(text) <= 20)
 
 
 class Lock:
@@ -271,7 +270,7 @@ def holder_of(path: Path | str) -> Holder | None:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode) or _try_lock(fd, shared=True):
                 return None
-            holder = Holder.decode(osfile.read_some(fd, MOST_SAID, 0))
+            holder = Holder.decode(osfile.read_some(fd, LIMIT + 1, 0))
         finally:
             os.close(fd)
         if holder is not None:
@@ -281,6 +280,8 @@ def holder_of(path: Path | str) -> Holder | None:
 
 
 def locked_by(path: Path | str) -> int | None:
-    """Process id of whoever writes to a project file now; None when nobody does."""
+    """Process id of whoever writes to a project file now, which means a process of this computer only as `holder_of`
+    says; None when none does.
+    """
     holder = holder_of(path)
     return None if holder is None else holder.pid

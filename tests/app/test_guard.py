@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
 import socket
 
 import pytest
+
+from tdw.app import guard
+from tdw.app.tickets import Tickets
+from tests import loops
 
 pytest.importorskip("gradio")
 
@@ -33,13 +38,66 @@ def test_without_the_token_a_page_says_what_to_do(window):
     answer = window.ask("/")
     assert answer.status == 401
     assert "text/html" in answer.headers["content-type"]
-    assert b"Open the address that <code>tdw</code> printed" in answer.body
+    assert b"Open the newest address that tdw printed" in answer.body
+    assert b"<code>tdw open</code> gives another" in answer.body
+    assert window.ask("/", Sec_Fetch_Mode="navigate").body == answer.body
 
 
-@pytest.mark.parametrize("token", ["", "x", "ä", "%00", "%ff"])
-def test_a_wrong_token_is_refused_even_beside_the_right_cookie(window, token):
-    assert window.ask(f"/?token={token.encode('latin-1').decode('latin-1')}".replace("ä", "%C3%A4")).status == 401
-    assert window.ask("/?token=wrong", Cookie=window.cookie).status == 401
+def test_a_script_of_a_page_is_told_in_a_way_it_can_show(window):
+    answer = window.ask("/now", Sec_Fetch_Mode="cors", Sec_Fetch_Site="same-origin")
+    assert (answer.status, answer.headers["content-type"]) == (401, "application/json")
+    assert "lost it. Open the newest address that tdw printed" in json.loads(answer.body)["error"]
+
+
+@pytest.mark.parametrize("token", ["", "x", "%C3%A4", "%00", "%ff"])
+def test_a_wrong_token_lets_nobody_in_and_keeps_nobody_out(window, token):
+    refused = window.ask(f"/?token={token}")
+    assert refused.status == 401
+    assert "set-cookie" not in refused.headers
+    known = window.ask(f"/?token={token}", Cookie=window.cookie)
+    assert (known.status, known.headers["location"]) == (303, "/")
+    assert "set-cookie" not in known.headers
+
+
+def test_the_address_lets_one_browser_in_and_the_next_one_is_printed(window):
+    first, token = window.address, window.token
+    answer = window.ask(f"/?token={token}")
+    assert answer.status == 303
+    secret = answer.headers["set-cookie"].split(";")[0].partition("=")[2]
+    assert secret not in {"", token}
+    # It stays behind in a history, and is worth nothing there.
+    again = window.ask(f"/?token={token}")
+    assert again.status == 401
+    assert b"This address has been used" in again.body
+    assert "set-cookie" not in again.headers
+    assert window.ask("/now", Cookie=f"tdw-{window.port}={token}").status == 401
+    # The browser that has the cookie may click it as often as it likes.
+    known = window.ask(f"/?token={token}&view=new", Cookie=f"tdw-{window.port}={secret}")
+    assert (known.status, known.headers["location"]) == (303, "/?view=new")
+    assert "set-cookie" not in known.headers
+    # Whatever else the address is tried for, it is spent by a browser that opens it alone.
+    assert window.address != first
+    second = window.token
+    assert window.ask(f"/?token={second}", "HEAD").status == 401
+    assert window.ask(f"/?token={second}", "POST").status == 401
+    assert window.ask(f"/?token={second}", host="evil.example").status == 421
+    assert window.ask(f"/?token={second}", Origin="http://evil.example").status == 403
+    assert window.ask(f"/?token={second}", Cookie=window.cookie).status == 303
+    assert window.token == second
+    assert window.ask(f"/?token={second}").status == 303
+    assert window.token != second
+
+
+def test_a_used_address_that_another_page_leads_to_opens_where_the_cookie_is(window):
+    """The browser holds a Strict cookie back on the way from elsewhere, so it is sent on to ask once more from here."""
+    token = window.token
+    assert window.ask(f"/?token={token}").status == 303
+    hop = window.ask(f"/?token={token}", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
+    assert hop.status == 200
+    assert b'content="0;url=/"' in hop.body
+    assert "set-cookie" not in hop.headers
+    never = window.ask("/?token=never", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
+    assert never.status == 401
 
 
 @pytest.mark.parametrize(
@@ -229,10 +287,11 @@ def test_nothing_is_uploaded_by_anybody(window, path):
     ],
 )
 def test_the_token_counts_nowhere_but_in_its_cookie(window, headers):
-    fill = {"token": window.token, "port": window.port, "other": window.port + 1}
-    sent = {name: value.format(**fill) for name, value in headers.items()}
-    assert window.ask("/now", **sent).status == 401
-    assert window.ask("/do/open", "POST", body=b'{"path": "x"}', **JSON, **sent).status == 401
+    for secret in (window.token, window.cookie.partition("=")[2]):
+        fill = {"token": secret, "port": window.port, "other": window.port + 1}
+        sent = {name: value.format(**fill) for name, value in headers.items()}
+        assert window.ask("/now", **sent).status == 401
+        assert window.ask("/do/open", "POST", body=b'{"path": "x"}', **JSON, **sent).status == 401
 
 
 def test_a_token_in_the_body_or_of_a_command_is_none(window):
@@ -284,3 +343,87 @@ def test_an_address_in_the_request_itself_is_no_way_round(window, line):
     with socket.create_connection(("127.0.0.1", window.port)) as stream:
         stream.sendall(f"{line}\r\nHost: {window.host}\r\n\r\n".encode())
         assert stream.recv(4096).split()[1] == b"401"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["OPTIONS * HTTP/1.1", "CONNECT evil.example:443 HTTP/1.1", "CONNECT /now HTTP/1.1", "GET now HTTP/1.1", "GET * HTTP/1.1",
+     "OPTIONS *?token=x HTTP/1.1", "GET *?token={token} HTTP/1.1", "GET ?token={token} HTTP/1.1", "TRACE * HTTP/1.1"],
+)  # fmt: skip
+def test_what_is_no_address_of_a_server_is_refused_with_a_sentence(window, line):
+    line = line.format(token=window.token)
+    for cookie, statuses in ((f"Cookie: {window.cookie}\r\n", {b"400"}), ("", {b"400", b"401"})):
+        with socket.create_connection(("127.0.0.1", window.port)) as stream:
+            stream.sendall(f"{line}\r\nHost: {window.host}\r\nConnection: close\r\n{cookie}\r\n".encode())
+            answer = b"".join(iter(lambda: stream.recv(65536), b""))
+            assert answer.split()[1] in statuses
+            assert b"This is not an address of this server." in answer or not cookie
+            assert b"set-cookie" not in answer.lower()
+
+
+# Headers by which proxies say where a request came from, and what it is to be taken for.
+FORWARDED = {
+    "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "1",
+    "X-Forwarded-Prefix": "/evil", "X-Forwarded-Server": "evil.example", "X-Forwarded-Scheme": "https", "X-Forwarded": "127.0.0.1",
+    "Forwarded": "for=127.0.0.1;host=evil.example;proto=https", "Forwarded-For": "127.0.0.1", "Via": "1.1 evil.example",
+    "X-Real-IP": "127.0.0.1", "True-Client-IP": "127.0.0.1", "CF-Connecting-IP": "127.0.0.1", "X-Client-IP": "127.0.0.1",
+    "X-Cluster-Client-IP": "127.0.0.1", "Fastly-Client-IP": "127.0.0.1", "X-Originating-IP": "127.0.0.1",
+    "X-Remote-IP": "127.0.0.1", "X-Remote-Addr": "127.0.0.1", "X-Remote-User": "root", "Client-IP": "127.0.0.1",
+    "X-Host": "evil.example", "X-HTTP-Host-Override": "evil.example", "X-Original-Host": "evil.example",
+    "X-Original-URL": "/now", "X-Rewrite-URL": "/now", "X-Original-Method": "DELETE", "X-HTTP-Method-Override": "DELETE",
+    "X-HTTP-Method": "DELETE", "X-Method-Override": "DELETE", "X-URL-Scheme": "https", "Front-End-Https": "on",
+    "X-Script-Name": "/evil", "X-ProxyUser-Ip": "127.0.0.1", "Proxy": "http://evil.example", "X-Envoy-External-Address": "127.0.0.1",
+    "X-Gradio-User": "evil", "X-Gradio-Server": "http://evil.example", "X-Direct-Url": "http://evil.example",
+    "HF-Space": "evil", "Authorization": "Bearer evil", "Upgrade-Insecure-Requests": "1", "Base-Url": "http://evil.example",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/", "/now", "/assets/early.js", "/nothing"])
+def test_nothing_that_a_proxy_could_say_changes_an_answer(window, path):
+    usual = window.ask(path, Cookie=window.cookie)
+    for sent in [FORWARDED, *({name: value} for name, value in FORWARDED.items())]:
+        answer = window.ask(path, Cookie=window.cookie, **sent)
+        assert (answer.status, answer.headers.get("location")) == (usual.status, None), sent
+        assert b"evil" not in answer.body, sent
+        assert "evil" not in str(answer.headers), sent
+    assert window.ask(path, **FORWARDED).status == 401
+    assert window.ask("/do/stop", "POST", body=b'{"key": "x"}', **JSON, **FORWARDED, Cookie=window.cookie).status == 404
+
+
+def test_the_application_is_handed_neither_cookie_nor_unknown_headers():
+    handed = {}
+
+    async def application(scope, receive, send):
+        handed.update(scope)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    class Everyone:
+        def is_stranger(self, _client):
+            return False
+
+    tickets = Tickets(1, print)
+    guarded = guard.Guard(application, port=1, tickets=tickets, peers=Everyone(), welcomed=lambda: None)
+    sent = {
+        "Host": "127.0.0.1:1",
+        "Cookie": f"tdw-1={tickets.cookie}",
+        "Accept": "*/*",
+        "Range": "bytes=0-1",
+        **FORWARDED,
+    }
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/now",
+        "query_string": b"",
+        "client": ("127.0.0.1", 2),
+        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+    }
+    answers = []
+
+    async def send(message):
+        answers.append(message)
+
+    loops.run(guarded(scope, None, send))
+    assert answers[0]["status"] == 204
+    assert {name for name, _ in handed["headers"]} == {b"Host", b"Accept", b"Range"}

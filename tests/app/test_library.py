@@ -49,12 +49,6 @@ def test_only_the_owner_can_read_it(library, tmp_path):
     assert {mode(path) for path in library.folder.iterdir()} == {0o600}
 
 
-def test_a_folder_that_was_open_to_others_is_closed(tmp_path, monkeypatch):
-    (tmp_path / "state").mkdir(mode=0o777)
-    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
-    assert mode(state_folder()) == 0o700
-
-
 def test_a_folder_that_cannot_be_used_is_named(tmp_path, monkeypatch):
     (tmp_path / "state").write_text("a file")
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))

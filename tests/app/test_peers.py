@@ -64,6 +64,28 @@ def test_another_user_is_refused_even_with_the_cookie_or_the_token(window, famil
     assert window.ask("/now", Cookie=window.cookie).status == 200
 
 
+# Every header by which a proxy says who is at the other end. A server that believes them takes anybody for the owner.
+FORWARDING = (
+    "X-Forwarded-For: 127.0.0.1", "X-Forwarded-For: 127.0.0.1, 127.0.0.1", "X-Forwarded-For: ", "X-Forwarded-Proto: http",
+    "X-Forwarded-Host: 127.0.0.1", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /", "X-Forwarded: 127.0.0.1",
+    "Forwarded: for=127.0.0.1", 'Forwarded: for="[::1]";by=127.0.0.1;host=127.0.0.1;proto=http', "Forwarded-For: 127.0.0.1",
+    "X-Real-IP: 127.0.0.1", "True-Client-IP: 127.0.0.1", "CF-Connecting-IP: 127.0.0.1", "X-Client-IP: 127.0.0.1",
+    "X-Cluster-Client-IP: 127.0.0.1", "Fastly-Client-IP: 127.0.0.1", "X-Remote-Addr: 127.0.0.1", "X-Remote-User: root",
+    "X-Originating-IP: 127.0.0.1", "Client-IP: 127.0.0.1", "Via: 1.1 127.0.0.1", "X-Original-URL: /now",
+    "X-Rewrite-URL: /now", "X-HTTP-Method-Override: GET", "X-Envoy-External-Address: 127.0.0.1", "X-ProxyUser-Ip: 127.0.0.1",
+)  # fmt: skip
+
+
+@as_another
+def test_another_user_is_refused_whatever_a_forwarding_header_says(window):
+    head = f"GET /now HTTP/1.1\r\nHost: {window.host}\r\nCookie: {window.cookie}\r\n"
+    for line in (*FORWARDING, "\r\n".join(FORWARDING)):
+        assert nobody(window, f"{head}{line}\r\n\r\n") == "403", line
+        with socket.create_connection(("127.0.0.1", window.port)) as own:
+            own.sendall(f"{head}{line}\r\n\r\n".encode())
+            assert own.recv(4096).split()[1] == b"200", line
+
+
 def test_the_owner_is_answered_also_over_an_address_of_the_newer_kind(window):
     if not socket.has_ipv6:
         pytest.skip("this system has no IPv6")

@@ -19,8 +19,11 @@ from tdw import store
 from tdw.app import server
 from tdw.app.jobs import Jobs
 from tdw.app.library import Library
+from tdw.app.records import Record
 from tdw.app.runs import Runs
-from tdw.private import LEFT_BEHIND, sweep, write_private
+from tdw.app.tickets import Tickets
+from tdw.private import LEFT_BEHIND, MARK, state_folder, sweep, write_private
+from tdw.store import Holder
 
 SMALL = ["--p=11", "--d-model=16", "--heads=2", "--d-mlp=16", "--threads=1", "--train-fraction=0.6"]
 
@@ -73,12 +76,16 @@ def test_nobody_else_can_read_what_the_window_keeps(open_window, tmp_path, tiny_
     folders = {path for path in kept if (window.state / path).is_dir()}
     assert {"jobs", "gradio"} <= folders
     assert {
-        f"open-{window.port}.html",
+        f"tdw-open-{window.port}.html",
         "library.json",
         "library.lock",
-        f"jobs/{key}.json",
-        f"jobs/{key}.log",
     } <= kept.keys()
+    assert {
+        suffix for path in kept for name, _, suffix in [path.partition(".")] if name.startswith(f"jobs/{key}-")
+    } == {
+        "json",
+        "log",
+    }
     assert {path: kept[path] for path in folders if kept[path] != "700"} == {}
     assert {path: kept[path] for path in kept.keys() - folders if kept[path] != "600"} == {}
     assert list(temporary.iterdir()) == [], "nothing is left where everybody may look"
@@ -93,7 +100,7 @@ def test_the_token_is_in_no_list_of_processes_log_or_file(open_window, tmp_path,
     with said.open("w") as errors:
         window = open_window(errors=errors, BROWSER=str(browser))
         until((tmp_path / "seen").exists)
-        page = window.state / f"open-{window.port}.html"
+        page = window.state / f"tdw-open-{window.port}.html"
         assert window.token in page.read_text()
         # In by the page on disk: it has served its purpose.
         assert (
@@ -135,7 +142,7 @@ def test_the_token_is_in_no_list_of_processes_log_or_file(open_window, tmp_path,
             assert not path.is_file() or window.token.encode() not in path.read_bytes()
         (tmp_path / "wait").write_text("\n")
         window.process.send_signal(signal.SIGINT)
-        rest = window.process.stdout.read()
+        rest = window.process.stdout.read().decode()
     assert window.token not in rest, "it is announced once"
     assert window.token not in said.read_text()
 
@@ -191,8 +198,9 @@ print(step)
 """
 LIBRARY = ("from tdw.app.library import Library; library = Library()", "library.remember(Path('/new.tdw'), 'new')")
 JOB = (
-    "from tdw.app.jobs import Job, Jobs; from tdw.app.library import Library; from tdw.app.runs import Runs\n"
-    "jobs = Jobs(Runs(Library())); job = Job(Path('/a.tdw'), 'train', 1, 2.0, state='failed', error='new')",
+    "from tdw.app.jobs import Job, Jobs; from tdw.app.library import Library; from tdw.app.runs import Runs, key_of\n"
+    "from tdw.store import Holder; jobs = Jobs(Runs(Library())); record = jobs.folder / (key_of(Path('/a.tdw')) + '-00000000.json')\n"
+    "job = Job(Path('/a.tdw'), 'train', Holder(1), 2.0, state='failed', error='new', record=record)",
     "jobs._record(job)",
 )
 
@@ -216,10 +224,9 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, wor
         library = Library()
         library.remember(Path("/old.tdw"), "old")
         jobs = library.folder / "jobs"
-        old = {"path": "/a.tdw", "kind": "train", "pid": 1, "started": 1.0, "state": "failed", "error": "old"}
         jobs.mkdir()
-        write_private(jobs / "key.json", json.dumps(old).encode())
-        (jobs / "key.json").rename(jobs / f"{_key('/a.tdw')}.json")
+        old = Record(Path("/a.tdw"), "train", Holder(1), 1.0, "failed", "old")
+        write_private(jobs / f"{_key('/a.tdw')}-00000000.json", old.encode())
         assert killed_at(step, work, state).returncode == -signal.SIGKILL
         entries = [entry.path for entry in Library().entries()]
         job = Jobs(Runs(Library()))._jobs[_key("/a.tdw")]
@@ -233,7 +240,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, wor
             for path in folder.glob(".*"):
                 os.utime(path, (1, 1))
         Jobs(Runs(Library()))
-        assert [path for path in state.rglob("*") if path.name.startswith(".")] == []
+        assert [path.name for path in state.rglob("*") if path.name.startswith(".")] == [MARK]
     assert len(seen) == 2, "killed before and after the moment that counts"
 
 
@@ -258,37 +265,38 @@ def test_a_step_that_fails_leaves_the_old_and_nothing_else(tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_what_was_left_behind_is_swept_and_what_is_in_use_is_not(tmp_path, monkeypatch):
+def test_what_was_left_behind_is_swept_and_what_is_in_use_or_not_ours_is_not(tmp_path, monkeypatch):
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path))
-    jobs = tmp_path / "jobs"
-    jobs.mkdir()
-    names = (
-        ".library.json.abcd",
-        "open-1234.html",
-        "library.lock",
-        "jobs/.k.json.abcd",
-        "jobs/lost.log",
-        "jobs/kept.log",
-    )
-    ages = {"old": time.time() - LEFT_BEHIND - 60, "young": time.time()}
-    for age in ("young", "old"):
-        for name in names:
-            (tmp_path / name).write_text("")
-            os.utime(tmp_path / name, (ages[age], ages[age]))
-        record = {"path": "/a.tdw", "kind": "train", "pid": 1, "started": 1.0, "state": "failed", "error": "x"}
-        write_private(jobs / "kept.json", json.dumps(record).encode())
+    state = state_folder()
+    assert state == tmp_path
+    (state / "jobs").mkdir()
+    lost, kept = f"jobs/{'0' * 20}-00000000", f"jobs/{'1' * 20}-00000000"
+    swept = {
+        ".library.json.abcd.tdw-tmp",
+        "tdw-open-1234.html",
+        "jobs/.k.json.abcd.tdw-tmp",
+        f"{lost}.log",
+        f"{lost}.stop",
+    }
+    stay = {"library.lock", f"{kept}.log", ".profile", "open-1234.html", "jobs/mine.log", "jobs/.mine", "known.html"}
+    ages = {"young": time.time(), "old": time.time() - LEFT_BEHIND - 60}
+    for age, left in (("young", swept | stay), ("old", stay)):
+        for name in swept | stay:
+            (state / name).write_text("")
+            os.utime(state / name, (ages[age], ages[age]))
+        write_private(state / f"{kept}.json", Record(Path("/a.tdw"), "train", Holder(1), 1.0, "failed", "x").encode())
         Jobs(Runs(Library()))
-        left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-        assert (
-            left == {*names, "jobs/kept.json"}
-            if age == "young"
-            else {"library.lock", "jobs/kept.log", "jobs/kept.json"}
-        )
+        found = {path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file()}
+        assert found == left | {MARK, f"{kept}.json"}
     sweep(tmp_path / "nowhere")
 
 
 def test_what_the_server_logs_is_plain_and_without_the_token():
-    shown = server._Plain("s3cret").format(
-        logging.LogRecord("x", logging.ERROR, "", 0, "no %s for \x1b[31m%s\nnext", ("way", "?token=s3cret"), None)
+    tickets = Tickets(1, print)
+    used = tickets.address.partition("=")[2]
+    assert tickets.redeem(used)
+    said = f"?token={used}", tickets.address.partition("=")[2], tickets.cookie
+    shown = server._Plain(tickets).format(
+        logging.LogRecord("x", logging.ERROR, "", 0, "no way for \x1b[31m%s %s\n%s", said, None)
     )
-    assert shown == "ERROR: no way for ␛[31m?token=(the token)\nnext"
+    assert shown == "ERROR: no way for ␛[31m?token=(a secret) (a secret)\n(a secret)"

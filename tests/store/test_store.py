@@ -222,7 +222,9 @@ def test_where_the_system_does_not_tell_where_a_file_is_training_goes_on(tmp_pat
     with store_runs.create(path) as writer:
         path.rename(moved)
         step(writer, 5)
-        with pytest.raises(CannotWrite, match=r"run\.tdw was moved while it was open, and the system does not tell where"):
+        with pytest.raises(
+            CannotWrite, match=r"run\.tdw was moved while it was open, and the system does not tell where"
+        ):
             writer.set_notes({"title": "x"})
         step(writer, 5)
     assert [item.name for item in tmp_path.iterdir()] == ["moved.tdw"]
