@@ -76,5 +76,5 @@ def _concluded(code: int, unfailing: Unfailing, listening: stops.Listening | Non
         code = 2
         if listening is not None:
             listening.ends_with(code)
-        say(f"tdw: {output.why()}: free some space, or print to another place", error=True)
+        say(f"tdw: {output.why()}: print to another place", error=True)
     return code

@@ -70,7 +70,7 @@ def sentence(error: BaseException, place: str | Path | None = None) -> str | Non
         return OUT_OF_MEMORY.format("")
     if isinstance(error, RuntimeError) and "can't start new thread" in text:
         return "the system allows no further thread. Close other programs, or raise the limit (`ulimit -u`)."
-    if isinstance(error, RuntimeError) and "determine home directory" in text:
+    if isinstance(error, RuntimeError) and re.search("determine (the )?home directory", text):
         return "this user has no home folder. Set HOME to a folder that can be written to."
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in text:
         return "there is no folder for temporary files that can be written to. Set TMPDIR to one."
@@ -94,8 +94,7 @@ def _of_number(number: int, named: str | Path | None) -> str | None:
         return f"{what} cannot be written: the disk is full{_free(named)}. Free some space, or choose another disk."
     if number == errno.EFBIG:
         return (
-            f"{what} cannot be written: it would be larger than {_limit()}. Raise the limit (`ulimit -f`), or choose "
-            "another disk."
+            f"{what} cannot be written: it exceeds {_limit()}. Raise the limit (`ulimit -f`), or choose another disk."
         )
     if number in FORBIDDEN:
         why = "the file system is read-only" if number == errno.EROFS else "no permission"
@@ -118,5 +117,5 @@ def _limit() -> str:
     if resource is not None:
         soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
         if soft != resource.RLIM_INFINITY:
-            return f"this process may make a file ({soft / 1e6:,.1f} MB)"
-    return "this file system, or this process, may make a file"
+            return f"the limit on the size of a file ({soft:,} bytes)"
+    return "the size that a file may have on this file system"

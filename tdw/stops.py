@@ -11,6 +11,7 @@ Nothing heavy is imported here: until `listen` is called, Python itself answers 
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -26,6 +27,9 @@ SIGNALS = ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP")
 _received: int | None = None  # the first one, by number
 _raised = False
 _patient: Patience | None = None
+_listener = 0  # the thread to which signals come, while any are listened to
+_holding = 0
+_waiting = False  # a signal came while something was being done that is done as a whole
 _end_at_once: int | None = None  # exit code of a process that has nothing to let go: 0 stands for that of the signal
 
 
@@ -37,8 +41,9 @@ class Listening:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        global _received, _raised, _end_at_once
-        _received, _raised, _end_at_once = None, False, 0 if self._alone else None
+        global _received, _raised, _waiting, _holding, _listener, _end_at_once  # noqa: PLW0603
+        _received, _raised, _waiting, _holding = None, False, False, 0
+        _listener, _end_at_once = _thread.get_ident(), 0 if self._alone else None
         for name in SIGNALS:
             number = getattr(signal, name, None)
             if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):  # nohup
@@ -46,13 +51,16 @@ class Listening:
             try:
                 self._before[number] = signal.signal(number, _answer)
             except ValueError:  # not in the main thread: signals are not this caller's
+                _listener = 0
                 break
         return self
 
     def __exit__(self, *_: object) -> None:
+        global _listener  # noqa: PLW0603
         for number, handler in self._before.items():
             if handler is not None:  # None: set by something that is not Python
                 signal.signal(number, handler)
+        _listener = 0
 
     def ends_with(self, code: int) -> None:
         """From here on a signal ends the process with this code: all is done but taking the interpreter down."""
@@ -78,6 +86,26 @@ class Patience:
     def __exit__(self, *_: object) -> None:
         global _patient  # noqa: PLW0603
         _patient = None
+
+
+class Whole:
+    """While entered, a signal waits: what is done here is done as a whole, and takes moments. A further one ends at once.
+
+    For giving a file its name, for taking a lock and letting it go: an interrupt in the middle would leave something behind.
+    """
+
+    def __enter__(self) -> Self:
+        global _holding  # noqa: PLW0603
+        self._held = _thread.get_ident() == _listener
+        _holding += self._held
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _holding, _waiting, _raised  # noqa: PLW0603
+        _holding -= self._held
+        if _waiting and not _holding and self._held:
+            _waiting, _raised = False, True
+            raise KeyboardInterrupt
 
 
 def at_work() -> None:
@@ -114,7 +142,7 @@ def _code(number: int | None) -> int:
 
 
 def _answer(number: int, _frame: FrameType | None) -> None:
-    global _received, _raised  # noqa: PLW0603
+    global _received, _raised, _waiting  # noqa: PLW0603
     if _end_at_once is not None:
         _leave(_code(number) if _end_at_once == 0 else max(_end_at_once, 0))
     if _raised:  # something is being let go, and takes too long for who asks
@@ -122,6 +150,11 @@ def _answer(number: int, _frame: FrameType | None) -> None:
     _received = _received or number
     if _patient is not None and not _patient.asked:
         _patient.asked = True
+        return
+    if _holding:
+        if _waiting:
+            _leave(_code(_received))
+        _waiting = True
         return
     _raised = True
     raise KeyboardInterrupt

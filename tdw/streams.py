@@ -19,8 +19,6 @@ from typing import Any, Self, TextIO
 
 from tdw.text import json_text, visible
 
-PIECE = 2048  # characters written at a time: what a pipe that is full leaves in the buffer fits it, and is not lost
-
 
 def open_missing() -> None:
     """Open the null device in the place of standard streams that were closed when the process started.
@@ -83,17 +81,38 @@ class Stream(io.TextIOBase):
         self.problem: Exception | None = None
         self._under = under
         self._lost = lost
+        self._waiting: list[str] = []
+        self._encoder: codecs.IncrementalEncoder | None = None
+        try:
+            if os.name != "nt" and under.fileno() >= 0:
+                self._encoder = codecs.getincrementalencoder(self.encoding)("backslashreplace")
+        except (OSError, ValueError, LookupError):  # a stream of Python's own, without a descriptor
+            pass
 
     def write(self, text: str) -> int:
-        """Write, with what the encoding lacks escaped."""
-        shown = self.encodable(text)
-        for start in range(0, len(shown), PIECE):
-            self._attempt(shown[start : start + PIECE])
+        """Write, with what the encoding lacks escaped; whole lines at once."""
+        if self.problem is None:
+            self._waiting.append(self.encodable(text))
+            if "\n" in text:
+                self.flush()
         return len(text)
 
     def flush(self) -> None:
         """Hand over what was written."""
-        self._attempt("")
+        waiting, self._waiting = self._waiting, []  # at once: threads print as well
+        text = "".join(waiting)
+        if self.problem is not None or self._under.closed:
+            return
+        try:
+            if self._encoder is None:
+                self._under.write(text)
+                self._under.flush()
+                return
+            self._under.flush()  # what was written before this one was there
+            if text:
+                self._hand_over(self._encoder.encode(text))
+        except (OSError, ValueError) as problem:  # ValueError: closed, or no encoding takes it
+            self._lose(problem)
 
     def encodable(self, text: str, errors: str = "backslashreplace") -> str:
         """The text as it will appear: what the encoding lacks is escaped, by the rule that is named."""
@@ -103,25 +122,14 @@ class Stream(io.TextIOBase):
         except (UnicodeError, LookupError):  # an encoding without letters
             return text.encode("ascii", "backslashreplace").decode("ascii")
 
-    def _attempt(self, text: str) -> None:
-        if self.problem is not None or self._under.closed:
-            return
-        try:
-            if text:
-                self._under.write(text)
-            if "\n" in text or not text:
-                self._hand_over()
-        except (OSError, ValueError) as problem:  # ValueError: closed, or no encoding takes it
-            self._lose(problem)
-
-    def _hand_over(self) -> None:
-        while True:
+    def _hand_over(self, data: bytes) -> None:
+        """Straight to the descriptor: buffers lose bytes where a pipe that does not wait for its reader is full."""
+        view = memoryview(data)
+        while view:
             try:
-                self._under.flush()
-            except BlockingIOError:  # a pipe that does not wait for its reader; this does
+                view = view[os.write(self._under.fileno(), view) :]
+            except BlockingIOError:
                 select.select([], [self._under.fileno()], [])
-            else:
-                return
 
     def _lose(self, problem: Exception) -> None:
         self.problem = problem
@@ -138,7 +146,7 @@ class Stream(io.TextIOBase):
     def why(self) -> str:
         """What is the matter, in words."""
         if isinstance(self.problem, BrokenPipeError):
-            return f"{self.name} is read by nothing any more"
+            return f"{self.name} was closed by what reads it"
         reason = getattr(self.problem, "strerror", None) or str(self.problem)
         return f"{self.name} cannot be written to ({reason[:1].lower()}{reason[1:]})"
 

@@ -16,13 +16,14 @@ import contextlib
 import errno
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tdw import refusals
+from tdw import refusals, stops
 from tdw.config import RunConfig
 from tdw.errors import AlreadyExists, CannotWrite, CheckpointNotFound, NotApplicable, UnknownName
 from tdw.interchange.layouts import BLOCK
@@ -81,10 +82,11 @@ def export_run(
             with _room(folder) as made:
                 for each, target in targets.items():
                     _save(transformer_lens(project.weights(each), project.config), made / target.name)
-                if folder.exists():
-                    _move_into(folder, made, overwrite=overwrite)
-                else:
-                    made.rename(folder)
+                with stops.Whole():
+                    if folder.exists():
+                        _move_into(folder, made, overwrite=overwrite)
+                    else:
+                        made.rename(folder)
         with explained(out):
             SYSTEM.sync_folder(folder)
             SYSTEM.sync_folder(folder.absolute().parent)
@@ -118,17 +120,23 @@ def _explained(out: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _room(folder: Path) -> Iterator[Path]:
     """A new folder on the file system of `folder`, inside of it where it is there; nothing of it is left at the end."""
-    made = make_room(folder / "export" if folder.exists() else folder).with_name("new")
-    old = made.with_name("old")
-    whole = False
+    made: Path | None = None
     try:
-        made.mkdir()
-        old.mkdir()
+        with stops.Whole():
+            made = make_room(folder / "export" if folder.exists() else folder).with_name("new")
+            made.mkdir()
+            made.with_name("old").mkdir()
         yield made
-        whole = True
     finally:
-        if whole or not old.exists() or not any(old.iterdir()):
-            clear(made)  # else it holds the only copies of files that could not be put back
+        with stops.Whole():
+            if made is not None and not _holds_old(made):
+                clear(made)
+
+
+def _holds_old(made: Path) -> bool:
+    """Whether there are the only copies of files that could not be put back."""
+    old = made.with_name("old")
+    return old.exists() and any(old.iterdir())
 
 
 def _move_into(folder: Path, made: Path, *, overwrite: bool) -> None:
@@ -148,19 +156,29 @@ def _move_into(folder: Path, made: Path, *, overwrite: bool) -> None:
             else:
                 SYSTEM.name(source, target)  # raises where another one has it by now
                 named.append(target)
-    except BaseException:
-        for target in reversed(named):
-            kept = old / target.name
+    except BaseException as failed:
+        _take_back(named, made, old, failed)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_back(named: list[Path], made: Path, old: Path, failed: BaseException) -> None:
+    """Take back the names that were given, and put back the files that had them."""
+    lost: list[str] = []
+    for target in reversed(named):
+        kept = old / target.name
+        try:
             if os.path.lexists(kept):
-                try:
-                    kept.replace(target)
-                except OSError as error:
-                    raise CannotWrite(
-                        f"{target} was replaced, and could not be put back ({error.strerror}): the file that was there is {kept}."
-                    ) from error
+                kept.replace(target)
+                kept.unlink(missing_ok=True)  # a rename leaves both names where they are of one file already
             elif not (made / target.name).exists():  # it got its name, and is ours
                 target.unlink(missing_ok=True)
-        raise
+        except OSError as error:
+            lost.append(f"{target} ({error.strerror or error})")
+    if lost:
+        raise CannotWrite(
+            f"{old.parent} holds files that were replaced and could not be put back: {', '.join(lost)}. Move them there."
+        ) from failed
 
 
 def _keep(target: Path, kept: Path) -> None:
