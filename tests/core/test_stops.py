@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,7 +26,12 @@ module, number, way, *sys.argv = sys.argv[1:]
 class Sender:
     def find_spec(self, name, path=None, target=None):
         if name == module:
-            os.kill(os.getpid(), int(number))
+            try:
+                os.kill(os.getpid(), int(number))
+                for _ in range(100):
+                    pass
+            except KeyboardInterrupt:  # as callbacks do while a library of compiled code is loaded
+                pass
 sys.meta_path.insert(0, Sender())
 if way == "module":
     runpy.run_module("tdw", run_name="__main__", alter_sys=True)
@@ -225,3 +231,21 @@ def test_a_fault_of_this_program_keeps_its_traceback(tiny_run):
     assert done.returncode == 1
     assert "KeyError: 'a bug'" in done.stderr
     assert os.path.basename(commands.__file__) in done.stderr  # noqa: PTH119
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_the_window_ends_in_order(tmp_path, number, code):
+    """Ctrl-C is how it is closed; after either nothing is left but what the next one uses."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tdw", "open"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TDW_STATE_DIR": str(tmp_path / "state"), "BROWSER": "true"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    port = int(process.stdout.readline().split(":")[2].split("/")[0])
+    with socket.create_connection(("127.0.0.1", port)) as line:  # answered once all is loaded
+        line.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        assert line.recv(100).startswith(b"HTTP/1.1 401")
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (code, "")
+    assert list((tmp_path / "state").glob("open-*.html")) == []
