@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
 
 # Two switches of the numerical libraries, which read them once, when they are loaded.
 # Intel's may split a sum over as many parts as there are threads; told so, it adds in one order whatever their number.
@@ -24,7 +23,10 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 # as long. Waiting briefly costs nothing where the cores are free.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+TYPE_CHECKING = False  # the module `typing` takes longer to import than this one
 if TYPE_CHECKING:
+    from typing import Any
+
     from tdw.analyses.runner import analyze
     from tdw.comparison import compare
     from tdw.config import RunConfig, configure

@@ -1,7 +1,8 @@
 """`python -m tdw` is the command `tdw`."""
 
-import sys
-
 from tdw.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main())

@@ -31,7 +31,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tdw.text import cut
+from tdw.text import cut, typed
 
 
 class TdwError(Exception):
@@ -99,9 +99,9 @@ class CheckpointNotFound(ProjectError):
     def __init__(self, path: Path, epoch: object, stored: Sequence[int]):
         if stored:
             nearest = min(stored, key=lambda e: abs(e - epoch)) if isinstance(epoch, int) else stored[-1]
-            hint = f"the nearest stored one is {nearest}. `tdw info {path.name}` lists all {len(stored)}."
+            hint = f"the nearest stored one is {nearest}. `tdw info {typed(path.name)}` lists all {len(stored)}."
         else:
-            hint = f"it has none yet. `tdw train {path.name}` makes them."
+            hint = f"it has none yet. `tdw train {typed(path.name)}` makes them."
         super().__init__(f"{path.name} has no checkpoint at epoch {epoch}: {hint}")
 
 
@@ -111,7 +111,7 @@ class AnalysisNotFound(ProjectError):
     def __init__(self, path: Path, name: str, stored: Iterable[str]):
         have = ", ".join(stored) or "none"
         super().__init__(
-            f"{path.name} holds no results of {name} (stored: {have}). `tdw analyze {path.name} --only {name}` makes them."
+            f"{path.name} holds no results of {name} (stored: {have}). `tdw analyze {typed(path.name)} --only {name}` makes them."
         )
 
 
@@ -144,7 +144,7 @@ class Drift(ProjectError):
     def __init__(self, path: Path, found: Mapping[str, Any], then: Mapping[str, Any], here: Mapping[str, Any]):
         super().__init__(
             f"{path.name} does not repeat itself: {self.sentence(found, then, here)}. A run repeats bit for bit on the same "
-            f"machine, with the same software and number of threads: resume it there, or `tdw train {path.name} "
+            f"machine, with the same software and number of threads: resume it there, or `tdw train {typed(path.name)} "
             "--allow-drift` goes on here from what is stored, which stays as it is, and records the difference in the file"
         )
 

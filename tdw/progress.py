@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tdw.streams import say
+
 if TYPE_CHECKING:
     from tdw import job
     from tdw.analyses import runner
@@ -52,7 +54,7 @@ def _shown(name: str) -> Iterator[Report]:
         def line(done: float, total: float, text: str) -> None:
             if done >= total or time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
                 last[0] = time.monotonic()
-                print(f"{name}: {text}", flush=True)
+                say(f"{name}: {text}")
 
         yield line
         return

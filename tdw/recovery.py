@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,10 +44,11 @@ def damage(path: str | Path) -> list[str]:
 
 
 def recover(path: str | Path, new: str | Path) -> list[str]:
-    """Write all that is sound of a file into a new one; what was lost, in sentences, nothing for a sound file.
+    """Write all that is sound of a file into a new one; what was damaged, in sentences, nothing for a sound file.
 
     Losses whose values are not proven become NaN, checkpoints and results that are not proven are left out. The damaged
-    file is only read. Raises AlreadyExists, CannotWrite, NotAProject, and Damaged where nothing can be saved.
+    file is only read; `losses` are the sentences that tell of a loss. Raises AlreadyExists, CannotWrite, NotAProject,
+    and Damaged where nothing can be saved.
     """
     path, new = Path(path), Path(new)
     with built_beside(new) as part:
@@ -60,6 +61,11 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
         finally:
             os.close(found.wreck.fd)
     return found.damage
+
+
+def losses(said: Iterable[str]) -> list[str]:
+    """Those sentences of `damage` or `recover` that tell of something that is lost, or not proven."""
+    return [sentence for sentence in said if not isinstance(sentence, salvage.Repaired)]
 
 
 def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:

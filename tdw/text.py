@@ -8,7 +8,9 @@ terminal's cursor, turns the rest of a line around, or hides. HTML is no matter 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import unicodedata
 from typing import Any
 
@@ -36,6 +38,27 @@ def _shape(char: str) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "\u2421" if code == 0x7F else f"‹U+{code:04X}›"
+
+
+def typed(path: str | os.PathLike[str]) -> str:
+    r"""A path as it is typed in a command: quoted where a shell would take it apart, and never read as an option.
+
+    >>> typed("run.tdw"), typed("-lead dash.tdw"), typed("a\x1bb.tdw")
+    ('run.tdw', "'./-lead dash.tdw'", "$'a\\x1bb.tdw'")
+    """
+    text = os.fspath(path)
+    if text.startswith("-"):
+        text = f"./{text}"
+    if os.name == "nt":
+        return f'"{text}"' if set(text) & set(" &()[]{}^=;!'+,`~%") else text
+    if visible(text) == text:
+        return shlex.quote(text)
+    return "$'" + "".join(_in_quotes(byte) for byte in os.fsencode(text)) + "'"
+
+
+def _in_quotes(byte: int) -> str:
+    char = chr(byte)
+    return char if char.isascii() and char.isprintable() and char not in "'\\" else f"\\x{byte:02x}"
 
 
 def cut(text: str, most: int = 80) -> str:

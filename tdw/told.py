@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdw import config
-from tdw.text import cut, visible
+from tdw.text import cut, typed, visible
 
 if TYPE_CHECKING:
     from tdw.comparison import Against, Comparison
@@ -46,8 +46,15 @@ def outcome(path: Path, finished: bool) -> list[str]:
             f"{path}: {run.info()['epochs']} of {run.planned_epochs} epochs, {len(run.checkpoints)} checkpoints stored."
         )
         if not finished:
-            return [f"{reached} Stopped; `tdw train {path}` goes on.", *_drifted(run.drifts())]
+            return [f"{reached} Stopped; `tdw train {typed(path)}` goes on.", *_drifted(run.drifts())]
         return [reached, *learnt(run), *_drifted(run.drifts())]
+
+
+def recovered(said: Sequence[str], losses: Sequence[str]) -> str:
+    """How much of a file could be saved: all that was said about its parts, and what of that tells of a loss."""
+    if losses:
+        return "not all of it could be saved, see above."
+    return "nothing was lost." if said else "nothing was damaged, this is a copy."
 
 
 def learnt(run: Run) -> list[str]:

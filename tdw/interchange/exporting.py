@@ -4,21 +4,34 @@
         act_fn="relu", normalization_type=None, d_vocab=p + 1, d_vocab_out=p, n_ctx=3)).load_state_dict(torch.load(file))
 
 Biases that this program lacks are zeros; `mask` (n_ctx, n_ctx) is the causal one, `IGNORE` a single minus infinity.
+
+An export is whole or absent: all its files are made in a private folder beside their place, and get their names when
+the last one is on the disk. Where that fails halfway, the names that were given are taken back, and files that were
+replaced come back.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tdw import refusals, stops
 from tdw.config import RunConfig
 from tdw.errors import AlreadyExists, CannotWrite, CheckpointNotFound, NotApplicable, UnknownName
 from tdw.interchange.layouts import BLOCK
 from tdw.project import Project
 from tdw.segment import Arrays
+from tdw.store.build import explained
+from tdw.store.osfile import NO_SUCH_OPERATION, SYSTEM
+from tdw.store.temporary import clear, make_room
 
 FORMS = ("transformer-lens",)
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -62,20 +75,120 @@ def export_run(
             targets = {
                 each: out / f"epoch-{each:0{digits}d}.safetensors" for each in stored if epoch is None or each == epoch
             }
-        for target in targets.values():
-            if os.path.lexists(target) and not overwrite:
-                raise AlreadyExists(
-                    f"{target} is there already and was left as it is: choose another name, or --force to replace it."
-                )
-            if os.path.lexists(target) and target.samefile(project.path):
-                raise AlreadyExists(f"{target} is the run itself: choose another name.")
-        try:
-            for each, target in targets.items():
-                target.parent.mkdir(exist_ok=True)
-                _save(transformer_lens(project.weights(each), project.config), target)
-        except OSError as error:
-            raise CannotWrite(f"{out} cannot be written: {error.strerror or error}.") from error
+        folder = next(iter(targets.values())).parent
+        with _explained(out):
+            for target in targets.values():
+                _refuse(target, project.path, overwrite=overwrite)
+            with _room(folder) as made:
+                for each, target in targets.items():
+                    _save(transformer_lens(project.weights(each), project.config), made / target.name)
+                with stops.Whole():
+                    if folder.exists():
+                        _move_into(folder, made, overwrite=overwrite)
+                    else:
+                        made.rename(folder)
+        with explained(out):
+            SYSTEM.sync_folder(folder)
+            SYSTEM.sync_folder(folder.absolute().parent)
     return list(targets.values())
+
+
+def _refuse(target: Path, run: Path, *, overwrite: bool) -> None:
+    if os.path.lexists(target) and not overwrite:
+        raise AlreadyExists(
+            f"{target} is there already and was left as it is: choose another name, or --force to replace it."
+        )
+    if target.exists() and target.samefile(run):
+        raise AlreadyExists(f"{target} is the run itself: choose another name.")
+    if target.is_dir():
+        raise AlreadyExists(f"{target} is a folder: choose another name.")
+
+
+@contextlib.contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise AlreadyExists(f"{error.filename2 or out} appeared meanwhile and was left as it is: try again.") from error
+    except OSError as error:
+        why = refusals.sentence(error, out) or f"{out} cannot be written: {error.strerror or error}."
+        if isinstance(error, FileNotFoundError):
+            why = f"{out} cannot be written: the folder {out.absolute().parent} does not exist. Make it, or choose another one."
+        raise CannotWrite(f"{why} Nothing was exported.") from error
+
+
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[Path]:
+    """A new folder on the file system of `folder`, inside of it where it is there; nothing of it is left at the end."""
+    made: Path | None = None
+    try:
+        with stops.Whole():
+            made = make_room(folder / "export" if folder.exists() else folder).with_name("new")
+            made.mkdir()
+            made.with_name("old").mkdir()
+        yield made
+    finally:
+        with stops.Whole():
+            if made is not None and not _holds_old(made):
+                clear(made)
+
+
+def _holds_old(made: Path) -> bool:
+    """Whether there are the only copies of files that could not be put back."""
+    old = made.with_name("old")
+    return old.exists() and any(old.iterdir())
+
+
+def _move_into(folder: Path, made: Path, *, overwrite: bool) -> None:
+    """Give the files in `made` their names in a folder that is there: all of them, or none.
+
+    Files that are replaced are kept until the last one has its name.
+    """
+    old = made.with_name("old")
+    named: list[Path] = []
+    try:
+        for source in sorted(made.iterdir()):
+            target = folder / source.name
+            if overwrite and os.path.lexists(target):
+                named.append(target)
+                _keep(target, old / source.name)
+                source.replace(target)
+            else:
+                SYSTEM.name(source, target)  # raises where another one has it by now
+                named.append(target)
+    except BaseException as failed:
+        _take_back(named, made, old, failed)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_back(named: list[Path], made: Path, old: Path, failed: BaseException) -> None:
+    """Take back the names that were given, and put back the files that had them."""
+    lost: list[str] = []
+    for target in reversed(named):
+        kept = old / target.name
+        try:
+            if os.path.lexists(kept):
+                kept.replace(target)
+                kept.unlink(missing_ok=True)  # a rename leaves both names where they are of one file already
+            elif not (made / target.name).exists():  # it got its name, and is ours
+                target.unlink(missing_ok=True)
+        except OSError as error:
+            lost.append(f"{target} ({error.strerror or error})")
+    if lost:
+        raise CannotWrite(
+            f"{old.parent} holds files that were replaced and could not be put back: {', '.join(lost)}. Move them there."
+        ) from failed
+
+
+def _keep(target: Path, kept: Path) -> None:
+    """A second name for a file that is about to be replaced, or, where there are no links, its only one."""
+    try:
+        os.link(target, kept, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_SUCH_OPERATION | {errno.EPERM}:
+            raise
+        target.rename(kept)
 
 
 def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, np.ndarray[Any, Any]]:
@@ -95,17 +208,18 @@ def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, np.ndarr
 
 
 def _save(state: dict[str, np.ndarray[Any, Any]], target: Path) -> None:
-    """A file with these arrays, whole or not at all."""
-    beside = target.with_name(f"{target.name}.part")
-    try:
-        if target.suffix == ".safetensors":
-            from safetensors.numpy import save_file
+    """A new file with these arrays, on the disk when this returns."""
+    if target.suffix == ".safetensors":
+        from safetensors.numpy import save
 
-            save_file(state, beside)
-        else:
-            import torch
+        data = save(state)
+    else:
+        import torch
 
-            torch.save({name: torch.from_numpy(array) for name, array in state.items()}, beside)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+        stream = io.BytesIO()
+        torch.save({name: torch.from_numpy(array) for name, array in state.items()}, stream)
+        data = stream.getvalue()
+    with target.open("xb") as file:
+        file.write(data)
+        file.flush()
+        SYSTEM.fsync(file.fileno())

@@ -5,10 +5,12 @@ Nothing is unpickled before this has looked, and then by PyTorch's restricted un
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +109,22 @@ def load_torch(path: Path, form: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they speak of torch's own future, and to programmers
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=form == "torch")
+            with named_in_utf8(path) as name:
+                return torch.load(name, map_location="cpu", weights_only=True, mmap=form == "torch")
     except Exception as error:  # bytes from anywhere make the unpickler fail in any way; each is a refusal
         raise refused(path, _unpickled(str(error))) from error
+
+
+@contextlib.contextmanager
+def named_in_utf8(path: Path) -> Iterator[Path]:
+    """A name of a file for libraries that know no other names than those in UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
 
 
 def _unpickled(message: str) -> str:

@@ -70,7 +70,7 @@ def safetensors_of(path: Path) -> Callable[[], Raw]:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(path, framework="numpy") as file:
+            with looks.named_in_utf8(path) as name, safe_open(name, framework="numpy") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
         except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
             why = "tensors of a type that NumPy lacks (bfloat16?)" if isinstance(error, TypeError) else "a damaged one"

@@ -33,6 +33,12 @@ Config = dict[str, Any]
 Split = tuple[np.ndarray, np.ndarray]
 
 
+class Repaired(str):
+    """A sentence about something that was damaged and is whole again: nothing of it is lost."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Advice:
     """What those who know what a run is can say about a file of which settings are left.
@@ -98,9 +104,9 @@ class Salvage:
 def survey(fd: int, path: Path, advice: Advice) -> Salvage:
     """Judge every part of an open file by itself. Raises NewerFormat, and ProjectError where nothing can be saved."""
     damage: list[str] = []
-    layout, records = _structure(fd, path, advice, damage)
+    layout, records, planned = _structure(fd, path, advice, damage)
     wreck = Wreck(fd, path, 0, 0, layout, records[0] if records else _nothing(layout), 0, alike=True)
-    return _Survey(wreck, records, advice, damage).salvage()
+    return _Survey(wreck, records, advice, damage, planned=planned).salvage()
 
 
 def _nothing(layout: Layout) -> Record:
@@ -125,8 +131,8 @@ def _nothing(layout: Layout) -> Record:
 # The structure
 
 
-def _structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record]]:
-    """The layout, and the commit records that hold, newest first."""
+def _structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record], bool]:
+    """The layout, the commit records that hold, newest first, and whether the layout is not what the file itself says."""
     walked: Layout | None = None
     refused: ProjectError | None = None
     size = os.fstat(fd).st_size
@@ -141,11 +147,11 @@ def _structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[
         damage.append(f"the file was cut off: {size:,} of {recorded:,} bytes are there")
     if walked is not None:
         if size > walked.size:
-            damage.append(f"{size - walked.size:,} bytes follow the end of the file, and are none of it")
+            damage.append(Repaired(f"{size - walked.size:,} bytes follow the end of the file, and are none of it"))
         if walked.version > FORMAT_VERSION:
             raise NewerFormat(f"{path} was made by a newer version of tdw. Upgrade with `pip install -U tdw`.")
         if records := _records(fd, walked):
-            return walked, records
+            return walked, records, False
     best: tuple[int, Layout, list[Record], str] | None = None
     for guess, where in _guesses(fd, path, advice):
         layout = _measured(fd, guess)
@@ -153,15 +159,15 @@ def _structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[
             proven = _proven(fd, path, layout, records)
             if best is None or proven > best[0]:
                 best = proven, layout, records, where
-            if proven == len(layout.growing):
+            if proven == 2 * len(layout.growing):
                 break
     if best is not None:
         _, layout, records, where = best
-        damage.append(f"the structure of the file is damaged; it was taken from {where}")
-        return layout, records
+        damage.append(Repaired(f"the structure of the file is damaged; it was taken from {where}"))
+        return layout, records, True
     if walked is not None:
         damage.append("neither of the two commit records is whole: what they alone could prove is lost")
-        return walked, []
+        return walked, [], False
     assert refused is not None
     raise Damaged(
         f"{path}: nothing can be saved. Its structure cannot be read, this computer does not remember the file, and no "
@@ -184,14 +190,18 @@ def _records(fd: int, layout: Layout) -> list[Record]:
 
 
 def _proven(fd: int, path: Path, layout: Layout, records: list[Record]) -> int:
-    """How many growing arrays match their checksums if the file has this layout."""
+    """How many growing arrays match their checksums if the file has this layout, and how many last blocks are in place.
+
+    The copies of last blocks prove short arrays wherever the layout has them; only the blocks themselves tell the place.
+    """
     count = 0
     for name in layout.growing:
+        at = Wreck(fd, path, 0, 0, layout, records[0], 0, alike=True)
         try:
-            Wreck(fd, path, 0, 0, layout, records[0], 0, alike=True).check(name)
+            at.check(name)
         except Damaged:
             continue
-        count += 1
+        count += 1 + at.tail_is_whole(name)
     return count
 
 
@@ -241,17 +251,17 @@ def _configs_in(fd: int) -> Iterator[Config]:
 
 
 class _Survey:
-    def __init__(self, wreck: Wreck, records: list[Record], advice: Advice, damage: list[str]):
+    def __init__(self, wreck: Wreck, records: list[Record], advice: Advice, damage: list[str], *, planned: bool):
         self._wreck, self._layout, self._records = wreck, wreck.layout, records
-        self._advice, self._damage = advice, damage
+        self._advice, self._damage, self._planned = advice, damage, planned
 
     def salvage(self) -> Salvage:
         config, notes, split = self._sealed()
         if len(self._records) == 1 and self._records[0].clean:
-            self._damage.append("one of the two commit records is damaged; the other one holds, nothing is lost")
-        for name in self._layout.growing if self._records and self._records[0].clean else ():
-            if not self._wreck.tail_is_whole(name) and self._rows(name) is not None:
-                self._damage.append(f"the last rows of {name!r} were damaged, and restored from their copy")
+            self._damage.append(
+                Repaired("one of the two commit records is damaged; the other one holds, nothing is lost")
+            )
+        self._tails()
         epochs = self._column("checkpoints/epoch")
         checkpoints = self._checkpoints(epochs)
         n_epochs = max([self._records[0].n_epochs if self._records else 0, *(epoch + 1 for epoch, _ in checkpoints)])
@@ -265,6 +275,27 @@ class _Survey:
         salvage = Salvage(self._wreck.path, self._layout, config, notes, split, losses, checkpoints, resume, analyses)
         salvage.damage, salvage.wreck = self._damage, self._wreck
         return salvage
+
+    def _tails(self) -> None:
+        """Say which last rows were read from the copy that is kept of them, and no more than is known of why."""
+        if not self._records or not self._records[0].clean:  # rows that do not count yet may stand over them
+            return
+        copied = [
+            name
+            for name in self._layout.growing
+            if not self._wreck.tail_is_whole(name) and self._rows(name) is not None
+        ]
+        if not self._planned:
+            for name in copied:
+                self._damage.append(Repaired(f"the last rows of {name!r} were damaged, and restored from their copy"))
+        elif copied:
+            self._damage.append(
+                Repaired(
+                    f"the last rows of {len(copied)} arrays are not where that structure has them: they were read from the "
+                    f"copies that are kept of them, and match their checksums ({', '.join(copied[:3])}"
+                    f"{', …' if len(copied) > 3 else ''})"
+                )
+            )
 
     def _rows(self, name: str) -> np.ndarray | None:
         """The rows of a growing array that a record proves, newest record first; None where none does."""
@@ -394,7 +425,7 @@ class _Survey:
         for said, replaced in self._replacements(stored):
             if _crc(whole, replaced) in seals:
                 names = {offset: name for name, offset in ((n, self._layout.extents[n].offset) for n in stored)}
-                self._damage.append(f"{said} damaged, and restored: the checksum matches again")
+                self._damage.append(Repaired(f"{said} damaged, and restored: the checksum matches again"))
                 mended = {names[at]: data for at, data in replaced.items() if at in names}
                 return self._parsed(stored | mended)
         self._damage.append(

@@ -140,9 +140,9 @@ def test_every_setting_has_its_flag_default_and_help():
 
 
 def test_help_needs_no_heavy_library():
-    code = "import sys; from tdw.cli import parser; parser().format_help(); print(*sys.modules)"
+    code = "import sys; from tdw.commands import parser; parser().format_help(); print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert "tdw.cli" in loaded
+    assert "tdw.commands" in loaded
     assert not {"numpy", "torch", "h5py", "gradio", "rich"} & set(loaded)
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 import tdw
-from tdw import cli
 from tdw.analyses import ANALYSES
+from tdw.commands import parser
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # Left to right: nothing imports to its right. Modules of one step may import each other.
 FLOW = [
-    {"errors", "text"},
+    {"errors", "text", "refusals", "stops"},
     {"private", "notes"},
     {"schedule"},
     {"config"},
@@ -39,8 +39,10 @@ FLOW = [
     {"panels"},
     {"viewer"},
     {"app"},
+    {"streams"},
     {"progress", "told"},
     {"comparison"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]
@@ -113,7 +115,7 @@ def test_looking_at_a_run_does_not_load_hdf5(module):
 
 
 def test_the_readme_explains_every_command():
-    commands = next(action for action in cli.parser()._actions if action.choices and "train" in action.choices)
+    commands = next(action for action in parser()._actions if action.choices and "train" in action.choices)
     for name in commands.choices:
         assert f"tdw {name}" in README, name
     for name in ANALYSES:

@@ -1,0 +1,169 @@
+"""A process in which every command of `tdw` can be run under any condition: `python swept.py`, told on its standard input.
+
+Each line is a JSON object (see `Case` in test_sweep.py). A child runs the command line in it as the process `tdw` would,
+from its three descriptors to the end of the interpreter; only the libraries are loaded already, once for all. The answer
+is a line with its exit status, negative for a signal.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+import numpy as np
+import uvicorn
+
+from tdw import cli, commands, configure, demo, model, recovery, replay, tasks, training
+from tdw.analyses import runner
+from tdw.app import server, shell
+from tdw.interchange import exporting, importing
+
+LOADED = (commands, recovery, replay, runner, server, shell, exporting, importing)
+
+
+def warm_up() -> None:
+    """Train in memory: torch loads half of itself when it is first used, which each child would do anew."""
+    settings = configure(p=3, d_model=4, heads=1, d_mlp=4, epochs=2, train_fraction=0.5, threads=1)
+    list(training.train(settings, training.start(model.initial_weights(settings)), tasks.draw_split(settings), [2]))
+    np.fft.rfft(np.ones(8))
+
+
+def small_demo() -> Any:
+    """The demo at a size that takes a blink."""
+    return configure(p=7, d_model=8, heads=2, d_mlp=8, epochs=30, checkpoints="0:30:10", train_fraction=0.5, threads=1)
+
+
+class EndsWhenServing(uvicorn.Server):
+    """Serves, and is sent SIGTERM as soon as it does."""
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def take_descriptors(wanted: list[str | None]) -> None:
+    """Standard input, output and error: files by name, "closed pipe", or closed (None)."""
+    for number, name in enumerate(wanted):
+        if name is None:
+            os.close(number)
+            continue
+        if name == "closed pipe":
+            ours, fd = os.pipe()
+            os.close(ours)
+        else:
+            flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_APPEND | (0 if "/dev/" in name else os.O_CREAT)
+            fd = os.open(name, flags, 0o644)
+        os.dup2(fd, number)
+        os.close(fd)
+
+
+def open_streams(encoding: str) -> None:
+    """What the interpreter makes of its descriptors when it starts."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            stream = None
+        else:
+            raw = open(number, "rb" if number == 0 else "wb", closefd=False)  # noqa: SIM115
+            stream = io.TextIOWrapper(raw, encoding, "backslashreplace" if number == 2 else "strict")
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def signal_at(count: int, number: int) -> None:
+    """Be sent a signal when so many files have been opened since the work began."""
+    left = [count]
+    begun = [False]
+    plain = commands.stops.at_work
+
+    def at_work() -> None:
+        plain()
+        begun[0] = True
+
+    def hook(event: str, _arguments: Any) -> None:
+        if begun[0] and event in {"open", "os.rename", "os.remove", "os.mkdir", "os.link"}:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), number)
+
+    commands.stops.at_work = at_work
+    sys.addaudithook(hook)
+
+
+def become(case: dict[str, Any]) -> None:
+    """The process that the case describes."""
+    os.umask(0o022)
+    os.chdir(case["cwd"])
+    for name, value in case["environment"].items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    tempfile.tempdir = None
+    sys.argv = ["tdw", *case["arguments"]]
+    take_descriptors(case["descriptors"])
+    open_streams(case["encoding"])
+    if case["user"]:
+        os.setgroups([])
+        os.setgid(case["user"])
+        os.setuid(case["user"])
+    if case["file_size"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (case["file_size"], case["file_size"]))
+    if case["memory"]:
+        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123
+            there = int(statm.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (there + case["memory"], there + case["memory"]))
+    if case["signal"]:
+        signal_at(*case["signal"])
+    if case["arguments"][0] == "open":
+        uvicorn.Server = EndsWhenServing  # type: ignore[misc]
+
+
+def end_quickly() -> None:
+    """Run the command and end as the interpreter does, but for taking down what it has loaded."""
+    try:
+        code = cli.main()
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except Exception as error:
+            os.write(2, f"Exception ignored: {error}".encode())
+            code = 120
+    os._exit(code)
+
+
+def main() -> None:
+    warm_up()
+    demo.settings = small_demo
+    orders, answers = os.dup(0), os.dup(1)
+    with open(orders, closefd=False) as lines:
+        for line in lines:
+            pid = os.fork()
+            if not pid:
+                os.close(answers)
+                os.close(orders)
+                case = json.loads(line)
+                become(case)
+                if not case["to_the_end"]:
+                    end_quickly()
+                return
+            _, status = os.waitpid(pid, 0)
+            os.write(answers, (json.dumps(os.waitstatus_to_exitcode(status)) + "\n").encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(cli.main())

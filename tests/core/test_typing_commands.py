@@ -1,0 +1,78 @@
+"""What is typed is understood or refused, never lost; and commands that are printed work as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import tdw
+from tdw import commands
+from tdw.text import typed
+
+NAMES = ["-lead dash.tdw", "-x.tdw", "--epochs.tdw", "a b.tdw", "it's.tdw", "`id`$(id).tdw", "~.tdw", "a\nb\x1b.tdw",
+         os.fsdecode(b"\xff.tdw"), "ü 中.tdw", "\\.tdw", "*.tdw"]  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another shell")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_quoted_so_that_a_shell_takes_it_back(tmp_path, name):
+    code = "import os, sys; os.write(1, os.fsencode(sys.argv[1]))"
+    said = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -c {shlex.quote(code)} {typed(name)}"],
+        capture_output=True,
+        cwd=tmp_path,
+    )
+    assert os.path.normpath(os.fsdecode(said.stdout)) == name
+    assert typed(name).isprintable()
+    assert not typed(name).startswith("-")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another shell")
+@pytest.mark.parametrize("name", ["-lead dash.tdw", "a b.tdw", "a\x1bb.tdw"])
+def test_the_command_that_is_printed_works(tmp_path, name):
+    command = [sys.executable, "-m", "tdw"]
+    sizes = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--epochs", "20", "--checkpoints", "0:20:10"]
+    made = subprocess.run([*command, "new", *sizes, "--", name], capture_output=True, text=True, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    printed = re.search(r"`tdw (train .*)` trains it", made.stdout)
+    assert printed
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m tdw {printed[1]}"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    with tdw.open(tmp_path / name) as run:
+        assert run.checkpoints == [0, 10, 20], "the options were not lost"
+
+
+def refused(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        commands.parsed(arguments)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_options_after_two_dashes_are_refused_and_told_where_they_belong(capsys):
+    said = refused(capsys, "train", "--", "-lead dash.tdw", "--epochs", "50")
+    assert "unrecognized arguments: --epochs 50" in said
+    assert "options come before it, or write the name as ./-NAME" in said
+
+
+def test_options_before_the_command_reach_it(capsys):
+    given = commands.parsed(["--port", "7000", "--no-browser", "open", "x.tdw"])
+    assert (given.port, given.no_browser, given.command) == (7000, True, commands.open_command)
+    given = commands.parsed(["--port", "7000", "open", "--port", "8000", "x.tdw"])
+    assert given.port == 8000
+    given = commands.parsed(["--port", "7000"])
+    assert (given.port, given.no_browser, given.file) == (7000, False, None)
+    assert "which this command does not open" in refused(capsys, "--port", "7000", "info", "x.tdw")
+    assert "which this command does not open" in refused(capsys, "--no-browser", "train", "x.tdw")
+
+
+def test_names_that_are_given_twice_are_all_taken():
+    given = commands.parsed(["analyze", "x.tdw", "--only", "events", "--only", "loss", "margin"])
+    assert given.only == ["events", "loss", "margin"]

@@ -1,0 +1,195 @@
+"""An export is whole or absent, whatever stops it, and touches nothing that it did not make."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+import tdw
+from tdw.errors import AlreadyExists, CannotWrite
+from tdw.interchange import exporting
+from tdw.store.osfile import SYSTEM
+
+SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 12, "epochs": 40, "train_fraction": 0.5, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "run.tdw"
+    tdw.create(path, tdw.configure(**SETTINGS, checkpoints="0:40:10"))
+    tdw.train(path)
+    return path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def failing(monkeypatch, owner: object, name: str, at: int, error: BaseException) -> list[int]:
+    """Let the `at`-th call of a function fail; counts the calls."""
+    plain, calls = getattr(owner, name), [0]
+
+    def function(*given, **more):
+        calls[0] += 1
+        if calls[0] == at:
+            raise error
+        return plain(*given, **more)
+
+    monkeypatch.setattr(owner, name, function)
+    return calls
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("name", ["out", "out.pt", "out.safetensors"])
+@pytest.mark.parametrize("error", [FULL, OSError(errno.EFBIG, "File too large"), KeyboardInterrupt()])
+@pytest.mark.parametrize("there", [False, True])
+def test_nothing_is_left_of_an_export_that_fails(run, tmp_path, monkeypatch, name, error, there):
+    out = tmp_path / name
+    if there and name == "out":
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+    before = sorted(path for path in tmp_path.rglob("*"))
+    calls = failing(monkeypatch, SYSTEM, "fsync", 3 if name == "out" else 1, error)
+    with pytest.raises(CannotWrite if isinstance(error, OSError) else KeyboardInterrupt) as said:
+        tdw.export_run(run, out)
+    assert calls[0] >= 1
+    if isinstance(error, OSError):
+        assert str(out) in str(said.value)
+        assert ("the disk is full" in str(said.value)) == (error.errno == errno.ENOSPC)
+        assert str(said.value).endswith("Nothing was exported.")
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_files_that_were_replaced_come_back(run, tmp_path, monkeypatch, at):
+    """Some of the names are taken, some are new: the failure comes at each of them in turn."""
+    out = tmp_path / "out"
+    tdw.export_run(run, out)
+    for path in sorted(out.iterdir())[::2]:
+        path.write_text(f"an older {path.name}")
+    (out / "epoch-00010.safetensors").unlink()
+    (out / "mine.txt").write_text("mine")
+    before = files(tmp_path)
+    calls = [0]
+    plain = {"replace": Path.replace, "name": SYSTEM.name}
+
+    def counted(which):
+        def function(*given):
+            if sys._getframe(1).f_code.co_name == "_move_into" and "new" in str(given[0]):
+                calls[0] += 1
+                if calls[0] == at:
+                    raise OSError(errno.EIO, "Input/output error")
+            return plain[which](*given)
+
+        return function
+
+    monkeypatch.setattr(Path, "replace", counted("replace"))
+    monkeypatch.setattr(SYSTEM, "name", counted("name"))
+    with pytest.raises(CannotWrite, match="Nothing was exported"):
+        tdw.export_run(run, out, overwrite=True)
+    assert calls[0] == at
+    assert files(tmp_path) == before
+    monkeypatch.undo()
+    assert len(tdw.export_run(run, out, overwrite=True)) == 5
+    assert "an older" not in str(files(out).values())
+    assert (out / "mine.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert len(list(out.iterdir())) == 6
+
+
+def test_what_cannot_be_put_back_is_kept(run, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    tdw.export_run(run, out)
+    for path in out.iterdir():
+        path.write_text(f"an older {path.name}")
+    plain, calls = Path.replace, [0]
+
+    def replace(self, target):
+        calls[0] += 1
+        if calls[0] >= 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return plain(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(CannotWrite, match=r"\.tmp holds files that were replaced and could not be put back: .*00010"):
+        tdw.export_run(run, out, overwrite=True)
+    everything = [data.decode("latin-1") for data in files(out).values()]
+    for epoch in range(0, 50, 10):
+        assert f"an older epoch-{epoch:05d}.safetensors" in everything
+
+
+def test_a_name_that_appears_meanwhile_is_left_alone(run, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    plain = exporting._save
+
+    def save(state, target):
+        plain(state, target)
+        (out / "epoch-00020.safetensors").write_text("another's")
+
+    monkeypatch.setattr(exporting, "_save", save)
+    with pytest.raises(AlreadyExists, match="appeared meanwhile and was left as it is"):
+        tdw.export_run(run, out)
+    assert files(tmp_path) == {"out/epoch-00020.safetensors": b"another's"}
+
+
+def test_files_of_the_users_own_are_never_touched(run, tmp_path):
+    """Names that temporary files had in the past, as files and as folders."""
+    for name in ("out.pt.part", "out.pt.tmp", "out.part"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "two.pt.part").mkdir()
+    before = files(tmp_path)
+    tdw.export_run(run, tmp_path / "out.pt")
+    tdw.export_run(run, tmp_path / "two.pt")
+    tdw.export_run(run, tmp_path / "out")
+    after = files(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == len(before) + 2 + 5
+
+
+def test_what_is_made_follows_the_umask_and_is_private_until_then(run, tmp_path, monkeypatch):
+    seen = []
+    plain = exporting._save
+
+    def save(state, target):
+        plain(state, target)
+        seen.append(stat.S_IMODE(target.parent.parent.stat().st_mode))
+
+    monkeypatch.setattr(exporting, "_save", save)
+    before = os.umask(0o027)
+    try:
+        tdw.export_run(run, tmp_path / "out")
+        tdw.export_run(run, tmp_path / "out.pt")
+    finally:
+        os.umask(before)
+    assert set(seen) == {0o700}
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
+    assert stat.S_IMODE((tmp_path / "out.pt").stat().st_mode) == 0o640
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()} == {0o640}
+
+
+def test_refusals_are_sentences(run, tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link.pt").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder" / "epoch-00000.safetensors").mkdir(parents=True)
+    for out, kind, sentence in (
+        (tmp_path / "no" / "such" / "out", CannotWrite, "no/such does not exist. Make it"),
+        (tmp_path / "file", CannotWrite, "no folder"),
+        (tmp_path / "file" / "x.pt", CannotWrite, "no folder"),
+        (tmp_path / ("x" * 300), CannotWrite, "too long"),
+    ):
+        with pytest.raises(kind, match=sentence):
+            tdw.export_run(run, out)
+    with pytest.raises(AlreadyExists, match="is a folder: choose another name"):
+        tdw.export_run(run, tmp_path / "folder", overwrite=True)
+    tdw.export_run(run, tmp_path / "link.pt", overwrite=True)  # the link is replaced, and what it names is not made
+    assert (tmp_path / "link.pt").is_file()
+    assert not (tmp_path / "link.pt").is_symlink()
+    assert not (tmp_path / "nowhere").exists()
