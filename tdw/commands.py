@@ -125,6 +125,10 @@ def parser() -> Parser:
 
     _add_file(add("verify", verify_command, prints=_always), "project file")
 
+    sub = add("copy", copy_command)
+    _add_file(sub, "project file; only read")
+    sub.add_argument("new", type=Path, metavar="NEW", help="project file to make")
+
     sub = add("recover", recover_command)
     _add_file(sub, "damaged project file; only read")
     sub.add_argument("new", type=Path, metavar="NEW", help="project file to make")
@@ -212,10 +216,25 @@ def train_command(arguments: argparse.Namespace) -> int:
         say(f"{arguments.file}: {told.plan(settings)}.")
         given = {}
     stop = stops.Patience()
+    path = _Path(arguments.file)
     with stop, training_progress(visible(arguments.file.name)) as report:
-        finished = job.train(arguments.file, progress=report, stop=stop, allow_drift=arguments.allow_drift, **given)
-    say(*told.outcome(arguments.file, finished))
+        finished = job.train(
+            path.now, progress=report, stop=stop, allow_drift=arguments.allow_drift, moved=path.moved, **given
+        )
+    say(*told.outcome(path.now, finished))
     return 0 if finished else stops.code()
+
+
+class _Path:
+    """Where a file is, which may be moved while it is trained."""
+
+    def __init__(self, path: Path):
+        self.now = path
+
+    def moved(self, there: Path) -> None:
+        """It is there now."""
+        say(f"{self.now} was moved while it was trained: it is {there} now.")
+        self.now = there
 
 
 def analyze_command(arguments: argparse.Namespace) -> int:
@@ -282,6 +301,20 @@ def verify_command(arguments: argparse.Namespace) -> int:
     if not damage:
         say(f"{arguments.file}: every byte that counts is as it was written.")
     return 2 if damage else 0
+
+
+def copy_command(arguments: argparse.Namespace) -> None:
+    """Make a consistent copy of a run, also while it is trained or analyzed. Every byte is compared with its checksum."""
+    from tdw.copying import copy
+    from tdw.run import open as open_run
+
+    stops.at_work()
+    copy(arguments.file, arguments.new)
+    with open_run(arguments.new) as run:
+        say(
+            f"{arguments.new}: a copy of {arguments.file}, with {len(run.epochs)} recorded epochs and "
+            f"{len(run.checkpoints)} checkpoints."
+        )
 
 
 def recover_command(arguments: argparse.Namespace) -> None:
@@ -388,9 +421,10 @@ def demo_command(arguments: argparse.Namespace) -> int:
         job.create(path, demo.settings(), overwrite=arguments.force)
     else:
         demo.check(path)
-    stop = stops.Patience()
+    stop, place = stops.Patience(), _Path(path)
     with stop, training_progress(visible(path.name)) as report:
-        finished = job.train(path, progress=report, stop=stop)
+        finished = job.train(path, progress=report, stop=stop, moved=place.moved)
+    path = place.now
     if not finished:
         say(*told.outcome(path, finished))
         return stops.code()

@@ -17,6 +17,7 @@ from tdw.errors import AppError, CannotWrite, NotImportable, TdwError
 from tdw.interchange.state_dicts import SUFFIXES
 from tdw.interchange.workbench import is_one
 from tdw.project import Project
+from tdw.store.claim import tidy
 
 HDF5 = b"\x89HDF"
 PATIENCE = 900.0  # seconds; a run of 500 checkpoints takes some ten
@@ -45,8 +46,6 @@ def brought_in(source: Path) -> tuple[Path, str]:
         target = _target(source)
         if target.exists():
             return target, f"It was imported from {source.name} before."
-        part = target.with_name(f"{target.name}.part")
-        theirs = os.path.lexists(part)  # a file of that name that was there before is none that the import left
         command = [sys.executable, "-m", "tdw", "import", "--", str(source), str(target)]
         try:
             done = subprocess.run(
@@ -59,8 +58,7 @@ def brought_in(source: Path) -> tuple[Path, str]:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            if not theirs:
-                part.unlink(missing_ok=True)
+            tidy(target)
             raise NotImportable(f"{source} cannot be imported: reading it takes more than {PATIENCE:.0f} s.") from error
         except OSError as error:
             raise AppError(f"the process that imports {source.name} could not be started ({error.strerror})") from error
@@ -72,8 +70,7 @@ def brought_in(source: Path) -> tuple[Path, str]:
     if done.returncode == 2 and said:
         raise NotImportable(said[-1].removeprefix("tdw: "))
     if done.returncode or not said:
-        if not theirs:
-            part.unlink(missing_ok=True)
+        tidy(target)
         raise NotImportable(
             f"{source} cannot be imported: the process that read it ended with status {done.returncode}. Nothing was written."
         )

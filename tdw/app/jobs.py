@@ -33,7 +33,7 @@ from tdw.private import private_folder, read_private, set_aside, sweep, without_
 from tdw.store import Holder
 
 STARTUP = 120.0  # seconds a process may take before it holds its file
-STOPPED = 130  # the exit status after Ctrl-C
+STOPPED = {129, 130, 143}  # the exit status after a closed terminal, Ctrl-C, SIGTERM
 REFUSED = 2  # the exit status after a sentence
 LOG_TAIL = 64 << 10  # bytes of a log that are read
 SPEED_WINDOW = 8.0  # seconds over which the speed is measured
@@ -274,7 +274,7 @@ class Jobs:
         if sentence is None and unseen and _broke_off(job.path):
             job.state = "failed"
             job.error = "the process ended without a word; what it had committed is kept, and it can go on from there"
-        elif sentence is None and (unseen or job.state == "stopping" or code in {0, STOPPED}):
+        elif sentence is None and (unseen or job.state == "stopping" or code in {0, *STOPPED}):
             job.state = "finished" if code == 0 else "stopped"
         elif code == 0:
             job.state = "finished"

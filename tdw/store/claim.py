@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tdw.errors import AlreadyExists, CannotWrite
+from tdw.errors import AlreadyExists, CannotWrite, ProjectError
 from tdw.store.build import explained
 from tdw.store.lock import Lock
 from tdw.store.temporary import sweep
@@ -27,6 +27,12 @@ def name_locked(given: Path, real: Path) -> Iterator[Lock]:
     except BaseException:
         lock.release()
         raise
+
+
+def tidy(path: Path) -> None:
+    """Remove what a process that was killed left of building a file, unless another one builds it now."""
+    with contextlib.suppress(ProjectError), name_locked(path, path) as lock:
+        lock.release()
 
 
 def refuse_existing(given: Path, real: Path, *, overwrite: bool) -> None:

@@ -20,6 +20,7 @@ import time
 import weakref
 from pathlib import Path
 
+from tdw import stops
 from tdw.errors import CannotWrite, OpenElsewhere
 from tdw.store import osfile
 from tdw.store.holder import LIMIT, MAGIC, Holder
@@ -183,11 +184,18 @@ class Lock:
     def _on_name(path: Path) -> _NameLock:
         deadline = time.monotonic() + PATIENCE / 2
         found = _NameLock(path)
-        while not found.acquire(empty=time.monotonic() > deadline):
-            if time.monotonic() > deadline + PATIENCE / 2:
-                holder = holder_of(path)
-                raise _open_elsewhere(path, None if holder is None else holder.pid)
-            time.sleep(0.005)
+        try:
+            while True:
+                with stops.Whole():
+                    if found.acquire(empty=time.monotonic() > deadline):
+                        break
+                if time.monotonic() > deadline + PATIENCE / 2:
+                    holder = holder_of(path)
+                    raise _open_elsewhere(path, None if holder is None else holder.pid)
+                time.sleep(0.005)
+        except BaseException:
+            found.release()
+            raise
         return found
 
     def hold(self, fd: int, path: Path) -> None:
@@ -245,10 +253,11 @@ class Lock:
         """Let the next writer in and leave nothing behind."""
         if self._forked or self._released:
             return
-        self._released = True
-        _held.discard(self)
-        self._let_go_of_files()
-        self._name.release()
+        with stops.Whole():
+            self._released = True
+            _held.discard(self)
+            self._let_go_of_files()
+            self._name.release()
 
 
 def _open_elsewhere(path: Path, pid: int | None) -> OpenElsewhere:

@@ -19,6 +19,7 @@ from tdw.store.slots import BLOCK, Record, ResumeSlot, decode
 from tdw.store.strangers import examined
 from tdw.store.structure import Structure, layout_of
 from tdw.store.validate import check_superblock, parse_json
+from tdw.text import typed
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class State:
 
     def damaged(self, what: str) -> Damaged:
         """The error for bytes that are not what they were."""
-        return Damaged(f"{self.path} is damaged: {what}. {_WHAT_TO_DO.format(self.path.name)}")
+        return Damaged(f"{self.path} is damaged: {what}. {_WHAT_TO_DO.format(typed(self.path.name))}")
 
     def read(self, offset: int, count: int) -> bytearray:
         """Bytes of the file. Raises Damaged where it ends early, ProjectError where the disk fails."""
@@ -278,7 +279,9 @@ def compare(fd: int, path: Path, layout: Layout) -> State:
             break
         time.sleep(0.002 * attempt)  # a writer can be quicker than two reads; not twenty times
     else:
-        raise Damaged(f"{path} is damaged: neither of its two commit records is whole. {_WHAT_TO_DO.format(path.name)}")
+        raise Damaged(
+            f"{path} is damaged: neither of its two commit records is whole. {_WHAT_TO_DO.format(typed(path.name))}"
+        )
     record = records[slot]
     assert record is not None
     if not all(credible(one, layout) for one in records if one is not None):
@@ -309,7 +312,7 @@ def open_state(path: Path, given: Path) -> State:
         fd = osfile.open_to_read(path)
     except FileNotFoundError as error:
         raise NotAProject(
-            f"{given} does not exist: `tdw new {given}` would make it, `tdw open` without a name lists known ones."
+            f"{given} does not exist: `tdw new {typed(given)}` would make it, `tdw open` without a name lists known ones."
         ) from error
     except IsADirectoryError as error:
         raise NotAProject(f"{given} is no project file: it is a folder.") from error

@@ -18,6 +18,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from tdw import stops
+
 LONGEST = 100  # characters of the target's name; a longer one is told by a hash
 _TOKEN = re.compile(r"[0-9a-f]{16}\.tmp")
 
@@ -44,11 +46,15 @@ def clear(path: Path) -> None:
 @contextlib.contextmanager
 def room_for(target: Path) -> Iterator[Path]:
     """A path to build `target` at; nothing of it is left when the block ends."""
-    path = make_room(target)
+    path = None
     try:
+        with stops.Whole():
+            path = make_room(target)
         yield path
     finally:
-        clear(path)
+        if path is not None:
+            with stops.Whole():
+                clear(path)
 
 
 def sweep(target: Path) -> None:

@@ -34,6 +34,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "compare": [["run.tdw", "part.tdw"]],
     "note": [["run.tdw"], ["run.tdw", "--title", "a title"]],
     "verify": [["run.tdw"]],
+    "copy": [["run.tdw", "made.tdw"]],
     "recover": [["hurt.tdw", "made.tdw"]],
     "branch": [["run.tdw", "made.tdw", "--at", "20", "--weight-decay", "0.5"]],
     "densify": [["run.tdw", "--checkpoints", "15"]],
