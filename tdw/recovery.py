@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,11 +153,7 @@ def _plans(described: salvage.Config) -> Iterator[FilePlan]:
         for item in ordered()
         if not item.unfit(settings)
     ]
-    # A file that was changed after it was read has its analyses and their arrays in the order of their names.
-    by_name = [
-        replace(item, arrays=dict(sorted(item.arrays.items()))) for item in sorted(every, key=lambda item: item.name)
-    ]
-    for analyses, finished in itertools.product(([], every, by_name), (False, True)):
+    for analyses, finished in itertools.product(([], every), (False, True)):
         yield FilePlan(
             config=canonical(described),
             notes=canonical({}),

@@ -112,8 +112,8 @@ def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | Non
     shapes["checkpoints/crc32"] = ("<u4", (plan.checkpoint_capacity,), None)
     shapes |= {
         f"analysis/{analysis.name}/{name}": (array.dtype, (analysis.capacity, *array.row_shape), None)
-        for analysis in plan.analyses
-        for name, array in analysis.arrays.items()
+        for analysis in sorted(plan.analyses, key=lambda item: item.name)  # one layout, whatever came first
+        for name, array in sorted(analysis.arrays.items())
     }
     shapes["checkpoints/safetensors"] = ("|u1", (plan.checkpoint_capacity, round_up(plan.blob_nbytes)), None)
     return shapes
@@ -181,7 +181,7 @@ def plan_file(plan: FilePlan) -> Skeleton:
         file["commit"].attrs["arrays"] = np.bytes_("\n".join(growing))
         file["checkpoints"].attrs["nbytes"] = np.int64(plan.blob_nbytes)
         file["resume"].attrs["nbytes"] = np.int64(plan.resume_nbytes)
-        for analysis in plan.analyses:
+        for analysis in sorted(plan.analyses, key=lambda item: item.name):
             group = file["analysis"][analysis.name]
             group.attrs["version"] = np.int64(analysis.version)
             group.attrs["parameters"] = np.bytes_(canonical(analysis.parameters))
