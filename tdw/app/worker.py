@@ -17,15 +17,15 @@ import threading
 import time
 from pathlib import Path
 
-from tdw.private import read_private
-from tdw.store.holder import LIMIT, Holder, working
-
 VARIABLE = "TDW_STOP_FILE"
 EVERY = 0.5  # seconds between looks
 
 
 def asks(file: Path) -> bool:
     """Whether a stop file is there and means this process."""
+    from tdw.private import read_private
+    from tdw.store.holder import LIMIT, Holder
+
     try:
         return Holder.decode(read_private(file, LIMIT)) == Holder.current()
     except OSError:
@@ -46,6 +46,10 @@ def main() -> int:
     from tdw import cli
 
     command = sys.argv[2:]
+    if command[0] == "analyze":
+        cli._one_thread()  # before anything loads numpy, which the next line does: results depend on it
+    from tdw.store.holder import working
+
     file = os.environ.pop(VARIABLE, None)
     if file:
         threading.Thread(target=_watch, args=(Path(file),), name="tdw-stop", daemon=True).start()

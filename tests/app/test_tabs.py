@@ -65,6 +65,7 @@ def broad(tmp_path_factory) -> Path:
 @pytest.fixture
 def own(tmp_path, monkeypatch) -> Path:
     """A folder for runs, made by the same user as the window's: that user's state, as far as it is known here."""
+    (tmp_path / "state").mkdir(mode=0o700)
     known = Path(os.environ["TDW_STATE_DIR"]) / "known"
     if known.exists():  # not so where this test is run alone
         shutil.copytree(known, tmp_path / "state" / "known")
