@@ -239,7 +239,7 @@ class _Path:
 
 def analyze_command(arguments: argparse.Namespace) -> int:
     """Compute and store what is missing or stale of the analyses of a run."""
-    _one_thread()
+    one_thread()
     from tdw.analyses.runner import analyze
     from tdw.progress import analysis_progress
 
@@ -409,7 +409,7 @@ def export_command(arguments: argparse.Namespace) -> None:
 
 def demo_command(arguments: argparse.Namespace) -> int:
     """Train a run that first memorises and much later generalises, analyse it, and open it in the browser."""
-    _one_thread()
+    one_thread()
     from tdw import demo, job
     from tdw.analyses.runner import analyze
     from tdw.progress import analysis_progress, training_progress
@@ -439,7 +439,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
     """NumPy's products in one thread, unless told otherwise; its library reads this once, when it is loaded.
 
     The products of an analysis are small. Where something else uses the cores, threads that wait for each other made an

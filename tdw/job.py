@@ -18,6 +18,7 @@ from tdw.errors import Drift, NotApplicable, SettingError
 from tdw.project import place
 from tdw.project_writer import ProjectWriter
 from tdw.rescue import Rescue
+from tdw.store.holder import working
 
 # What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
 CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
@@ -59,6 +60,7 @@ def create(
     ProjectWriter.create(path, config, plan, pairs, state, environment, overwrite=overwrite).close()
 
 
+@working("train")
 def train(
     path: str | Path,
     *,

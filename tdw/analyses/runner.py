@@ -20,6 +20,7 @@ from tdw.errors import NotApplicable, OutOfRange
 from tdw.project import Project
 from tdw.project_writer import ProjectWriter
 from tdw.segment import Arrays
+from tdw.store.holder import working
 
 CHECKPOINTS_A_COMMIT = 8
 BOOKKEEPING = ("per", "computed")  # stored among the parameters of a run's analysis, and none of its own
@@ -35,6 +36,7 @@ class Progress:
     seconds: float
 
 
+@working("analyze")
 def analyze(
     path: str | Path,
     only: Iterable[str] | str | None = None,

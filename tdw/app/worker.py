@@ -43,18 +43,15 @@ def _watch(file: Path) -> None:
 
 def main() -> int:
     """Run the command that follows the name of the program; its exit code."""
-    from tdw import cli
+    from tdw import cli, commands
 
-    command = sys.argv[2:]
-    if command[0] == "analyze":
-        cli._one_thread()  # before anything loads numpy, which the next line does: results depend on it
-    from tdw.store.holder import working
-
+    del sys.argv[0]  # what is left is a command line of `tdw`, and this process is nothing else
+    if sys.argv[1] == "analyze":
+        commands.one_thread()  # before anything loads numpy, which the thread below does: results depend on it
     file = os.environ.pop(VARIABLE, None)
     if file:
         threading.Thread(target=_watch, args=(Path(file),), name="tdw-stop", daemon=True).start()
-    with working(command[0]):
-        return cli.main(command)
+    return cli.main()
 
 
 if __name__ == "__main__":
