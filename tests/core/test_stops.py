@@ -19,6 +19,15 @@ from tdw import commands, store
 SMALL = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--train-fraction", "0.5", "--threads", "1"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
+
+@pytest.fixture(autouse=True)
+def hang_up_is_heard():
+    """Under `nohup` it is ignored, here and in every child."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 # Is sent a signal when a module is first looked for, and then becomes `python -m tdw` or the script `tdw`.
 AT_IMPORT = """
 import os, runpy, sys
