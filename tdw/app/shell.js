@@ -35,6 +35,7 @@ const tdwShell = (() => {
     } else if (message.type === "line" && shown.line !== "other") {
       shown.line = message.line;
       if (shown.line === "locked") mend();
+      if (shown.line === "open" && parts.refusal?.dataset.of === "line") refuse(null); // it holds no more
     }
     if (message.type === "line") news.dispatchEvent(new Event(message.line === "open" ? "open" : "error"));
     else if (message.type !== "server") news.deliver(message);
@@ -134,7 +135,7 @@ const tdwShell = (() => {
     } catch {
       return { error: "the server does not answer: start it again with tdw" };
     }
-    if (answer.status === 401) return { error: "this browser lost its access: what to do is said below" };
+    if (answer.status === 401) return { error: "this browser lost its access: what to do is said below", of: "line" };
     if (answer.ok || [404, 409, 413, 422, 507].includes(answer.status)) return answer.json();
     return { error: `the server could not do this (status ${answer.status}); its terminal says why` };
   }
@@ -147,9 +148,9 @@ const tdwShell = (() => {
   }
 
   async function openPath(text) {
-    const { key, path, error, word } = await post("open", { path: text || "" });
+    const { key, path, error, word, of } = await post("open", { path: text || "" });
     if (word) words.set(key, word);
-    refuse(error ? { error, path: text } : null);
+    refuse(error ? { error, path: text, of } : null);
     if (!key) return;
     paths.set(key, path);
     show(key);
@@ -160,6 +161,7 @@ const tdwShell = (() => {
     const large = refusal && !shown.key;
     text(parts.refusal, refusal && !large ? sentence(refusal.error) : "");
     parts.refusal.hidden = !parts.refusal.textContent;
+    parts.refusal.dataset.of = refusal?.of ?? "";
     if (large || !refusal) shown.refused = refusal;
     draw();
   }

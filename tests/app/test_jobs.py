@@ -133,7 +133,7 @@ def test_a_finished_run_that_is_extended_is_found_to_be_trained(jobs, paced, tmp
     path = known(Path(shutil.copy(tiny_run, tmp_path / "run.tdw")))
     process = paced(EXTEND, path)
     here = jobs()
-    assert polled(here, path)["kind"] == "analyze", "nothing tells yet"
+    assert polled(here, path)["kind"] == "train", "its lock says so, before anything has grown"
     go_on(process)
     reached(process)
     assert polled(here, path)["kind"] == "train"

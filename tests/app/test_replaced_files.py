@@ -178,14 +178,16 @@ def forged_loss(path: Path, at: int) -> None:
     from dataclasses import replace
     from zlib import crc32
 
+    from tdw.store.slots import BLOCK
+
     with store.open_reader(path) as reader:
         state = reader._state
         i = state.index("losses/train")
         data = state.read_array("losses/train", 0, state.committed("losses/train"))
         first = at - state.layout.extents["losses/train"].offset
         data[first : first + 8] = np.float64(2.5).tobytes()
-        tail = bytes(data[len(data) - len(state.record.tails[i]) :])
-        change = {"crc32": crc32(data), "tails": tail}
+        tail = bytes(data[len(data) - len(data) % BLOCK :])
+        change = {"crc32": crc32(data), "tail_crc32": crc32(tail)}
         values = {
             name: tuple(value if j == i else old for j, old in enumerate(getattr(state.record, name)))
             for name, value in change.items()
@@ -197,6 +199,8 @@ def forged_loss(path: Path, at: int) -> None:
             for slot in (0, 1):
                 file.seek(state.layout.slot_offset(slot))
                 file.write(record.encode())
+                file.seek(state.layout.tails_offset(slot) + i * BLOCK)
+                file.write(tail)
 
 
 def test_a_file_that_is_written_over_block_by_block_is_waited_for(page, window, tmp_path, tiny_run, others):
