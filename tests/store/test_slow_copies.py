@@ -43,15 +43,17 @@ def at_work(path: Path, what: str, broken: str = "") -> Iterator[None]:
         process.communicate()
 
 
-def copy(source: Path, target: Path, megabytes_per_second: float, piece: int, stop: threading.Event) -> bool:
-    """Copy a file; False where it was no use to go on."""
+def copy(
+    source: Path, target: Path, megabytes_per_second: float, piece: int, stop: threading.Event, slow: float = np.inf
+) -> bool:
+    """Copy a file, that many bytes of it slowly; False where it was no use to go on."""
     began, done = time.monotonic(), 0
     with source.open("rb", buffering=0) as old, target.open("wb", buffering=0) as new:
         while data := old.read(piece):
             new.write(data)
             done += len(data)
             wait = began + done / (1e6 * megabytes_per_second) - time.monotonic()
-            if wait > 0 and stop.wait(wait):
+            if wait > 0 and done < slow and stop.wait(wait):
                 return False
     return True
 
@@ -78,7 +80,8 @@ def made(
 ) -> tuple[list[Path], list[str]]:
     """Copies of a run that is worked on, and what is wrong with which."""
     source, stop, choose = folder / "run.tdw", threading.Event(), random.Random(seed)
-    faster = 0 if broken else np.log(100 / slowest)  # what is broken shows in the slowest ones
+    # What is broken shows in the slowest ones, and at their beginning.
+    faster, slow = (0, 2e6) if broken else (np.log(100 / slowest), np.inf)
     plan = [(slowest * np.exp(faster * choose.random() ** 2), choose.choice(PIECES)) for _ in range(count)]
     problems, copies = [], []
 
@@ -87,7 +90,7 @@ def made(
         rate, piece = plan[number]
         while not source.exists():
             time.sleep(0.001)
-        if not copy(source, target, rate, piece, stop):
+        if not copy(source, target, rate, piece, stop, slow):
             return
         problem = wrong_with(target)
         copies.append(target)
