@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from tdw import streams
 
-        streams.open_missing()
+        made = streams.open_missing()
         unfailing = streams.Unfailing().__enter__()
         try:
             code = _run(argv, unfailing)
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             if not alone:
                 unfailing.__exit__()
+                streams.close_made(made)
     except KeyboardInterrupt:
         return stops.code()
     finally:

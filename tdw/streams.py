@@ -14,16 +14,17 @@ import json
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self, TextIO
 
 from tdw.text import json_text, visible
 
 
-def open_missing() -> None:
+def open_missing() -> list[str]:
     """Open the null device in the place of standard streams that were closed when the process started.
 
-    Else the next file to be opened becomes one of them, and what a library prints is written into it.
+    Else the next file to be opened becomes one of them, and what a library prints is written into it. Returns the names of
+    those of `sys` that it made.
     """
     for number in range(3):
         try:
@@ -34,9 +35,19 @@ def open_missing() -> None:
                 os.dup2(null, number)
                 os.close(null)
             os.set_inheritable(number, True)  # children start with all three
+    made = []
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # libraries take for granted that it is not
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open
+            made.append(name)
+    return made
+
+
+def close_made(names: Iterable[str]) -> None:
+    """Take back the streams that `open_missing` made."""
+    for name in names:
+        getattr(sys, name).close()
+        setattr(sys, name, None)
 
 
 class Unfailing:
