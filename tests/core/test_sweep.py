@@ -329,8 +329,8 @@ def judged(
     after = contents(place.folder)
     odd_made = MADE | {odd(name) for name in MADE}
     new = {name.split("/")[0] for name in set(after) - set(before)}
-    if code == stopped and line[0] in {"new", "train", "demo", "export"}:
-        odd_made = MADE  # what is done is stored, and an export is whole or absent
+    if code == stopped and line[0] in {"new", "train", "demo", "export", "copy"}:
+        odd_made = MADE  # what is done is stored, and an export or a copy is whole or absent
     elif code != usual:
         odd_made = set()
     if new - odd_made:
