@@ -27,38 +27,38 @@ TYPE_CHECKING = False  # the module `typing` takes longer to import than this on
 if TYPE_CHECKING:
     from typing import Any
 
-    from tdw.analyses.runner import analyze
-    from tdw.comparison import compare
+    from tdw.analyses.engine.runner import analyze
     from tdw.config import RunConfig, configure
-    from tdw.copying import copy
     from tdw.errors import TdwError
-    from tdw.interchange.exporting import export_run
-    from tdw.interchange.importing import import_run
-    from tdw.job import create, train
-    from tdw.project import Project
-    from tdw.recovery import recover
-    from tdw.replay import branch, densify
+    from tdw.interchange.exporters.transformer_lens import export_run
+    from tdw.interchange.pipeline import import_run
+    from tdw.operations.branch import branch, densify
+    from tdw.operations.compare import compare
+    from tdw.operations.copy import copy
+    from tdw.operations.recover import recover
+    from tdw.operations.train import create, train
+    from tdw.project.project import Project
     from tdw.run import Run, open  # noqa: A004 - `tdw.open` reads as it should
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Project": "tdw.project",
+    "Project": "tdw.project.project",
     "Run": "tdw.run",
     "RunConfig": "tdw.config",
     "TdwError": "tdw.errors",
-    "analyze": "tdw.analyses.runner",
-    "branch": "tdw.replay",
-    "compare": "tdw.comparison",
+    "analyze": "tdw.analyses.engine.runner",
+    "branch": "tdw.operations.branch",
+    "compare": "tdw.operations.compare",
     "configure": "tdw.config",
-    "copy": "tdw.copying",
-    "create": "tdw.job",
-    "densify": "tdw.replay",
-    "export_run": "tdw.interchange.exporting",
-    "import_run": "tdw.interchange.importing",
+    "copy": "tdw.operations.copy",
+    "create": "tdw.operations.train",
+    "densify": "tdw.operations.branch",
+    "export_run": "tdw.interchange.exporters.transformer_lens",
+    "import_run": "tdw.interchange.pipeline",
     "open": "tdw.run",
-    "recover": "tdw.recovery",
-    "train": "tdw.job",
+    "recover": "tdw.operations.recover",
+    "train": "tdw.operations.train",
 }
 __all__ = [
     "Project",

@@ -1,6 +1,6 @@
 """`python -m tdw` is the command `tdw`."""
 
-from tdw.cli import main
+from tdw.cli.main import main
 
 if __name__ == "__main__":
     import sys

@@ -15,7 +15,7 @@ from typing import Any
 
 from tdw import schedule
 from tdw.errors import SettingError, UnknownName
-from tdw.text import cut
+from tdw.safe_text import cut
 
 TASKS = ("add", "subtract", "multiply", "x2+y2", "x2+xy+y2", "random")
 NETWORKS = ("transformer", "two-token", "one-hot")

@@ -31,7 +31,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tdw.text import cut, typed
+from tdw.safe_text import cut, typed
 
 
 class TdwError(Exception):

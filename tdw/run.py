@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw import consistent, store
+from tdw import store
 from tdw.analyses import events as event_analysis
-from tdw.analyses import registry, runner
+from tdw.analyses.engine import registry, runner
 from tdw.analyses.events import Event, Grokking
 from tdw.analyses.key_frequencies import DEFAULT_RULE, by_clusters
-from tdw.project import Project
+from tdw.project import consistency
+from tdw.project.project import Project
 from tdw.store import FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Run(Project):
     def _accept(cls, reader: store.Reader) -> None:
         super()._accept(reader)
         if (problem := cls(reader)._unfit_results()) is not None:
-            raise consistent.refusal(reader.path, problem)
+            raise consistency.refusal(reader.path, problem)
 
     def _unfit_results(self) -> str | None:
         """What stored results that count as current have of shapes or epochs that are not this run's, in words."""

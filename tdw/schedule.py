@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable
 
 from tdw.errors import ScheduleError
-from tdw.text import cut
+from tdw.safe_text import cut
 
 MOST = 100_000  # checkpoints in one run: far beyond any use, and small enough to list
 

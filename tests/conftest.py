@@ -30,6 +30,9 @@ settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile("repeat")
 
+ROOT = Path(__file__).parents[1]
+# Processes that the tests start import from here too, wherever they run.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 # What this user's own window remembers is none of the tests' business, nor theirs its.
 os.environ["TDW_STATE_DIR"] = tempfile.mkdtemp(prefix="tdw-state-")
 atexit.register(shutil.rmtree, os.environ["TDW_STATE_DIR"], ignore_errors=True)
@@ -263,7 +266,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def workshop() -> Iterator[Any]:
     """Does commands of `tdw` in processes of their own, which may be killed (tests/store/workshop.py)."""
-    from workshop import Workshop
+    from tests.store.workshop import Workshop
 
     working = Workshop()
     yield working
@@ -273,6 +276,6 @@ def workshop() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def whole(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run of a thousand epochs that was never interrupted."""
-    from workshop import uninterrupted
+    from tests.store.workshop import uninterrupted
 
     return uninterrupted(workshop, tmp_path_factory.mktemp("whole"), 1000)

@@ -27,7 +27,7 @@ from tdw.analyses import (
     weight_norms,
     weight_trajectory,
 )
-from tdw.analyses.registry import ANALYSES, Analysis, find
+from tdw.analyses.engine.registry import ANALYSES, Analysis, find
 
 __all__ = [
     "ANALYSES",

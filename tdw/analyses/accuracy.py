@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tdw.analyses.cross_entropy import means
-from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import View
+from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.cross_entropy import means
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
 @analysis(

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw import closed_form, private
+from tdw import state_dir
+from tdw.analyses.engine.checkpoint import View, Whole
+from tdw.analyses.engine.registry import NEEDS, ArraySpec, Result, analysis, find
 from tdw.analyses.key_frequencies import RULES
-from tdw.analyses.registry import NEEDS, ArraySpec, Result, analysis, find
-from tdw.analyses.view import View, Whole
 from tdw.config import ModelConfig, RunConfig
 from tdw.errors import AppError
-from tdw.weights import network_of
+from tdw.network import closed_form
+from tdw.network.parameters import network_of
 
 NETWORKS = 8
 FIRST_SEED = 20_000
@@ -68,7 +69,7 @@ def baselines(run: Whole, *, quantities: list[str], networks: int) -> Result:
     config = run.config
 
     def untrained() -> NDArray[np.float64]:
-        from tdw.model import initial_weights
+        from tdw.network.reference import initial_weights
 
         return np.array(
             [
@@ -128,7 +129,7 @@ def cached(
     if place is not None:
         # No such file, or a damaged one: it is computed anew.
         with contextlib.suppress(OSError, ValueError):
-            content = private.read_private(place, LARGEST)
+            content = state_dir.read_private(place, LARGEST)
             if content[:DIGEST] == hashlib.sha256(content[DIGEST:]).digest():
                 return np.frombuffer(content[DIGEST:], "<f8").reshape(networks, len(quantities))
     found = compute()
@@ -136,7 +137,7 @@ def cached(
         # Without room for it the next run computes it again.
         with contextlib.suppress(OSError):
             data = found.astype("<f8").tobytes()
-            private.write_private(place, hashlib.sha256(data).digest() + data, durable=False)
+            state_dir.write_private(place, hashlib.sha256(data).digest() + data, durable=False)
     return found
 
 
@@ -149,7 +150,7 @@ def _place(config: RunConfig, quantities: list[str], networks: int) -> Path | No
     }
     key = json.dumps([sizes, measures, quantities, networks, FIRST_SEED], sort_keys=True)
     try:
-        folder = private.private_folder(private.state_folder() / "baselines")
+        folder = state_dir.private_folder(state_dir.state_folder() / "baselines")
     except AppError:  # nobody's private folder: the values are computed each time
         return None
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.band"

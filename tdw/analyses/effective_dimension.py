@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import View
-from tdw.weights import shapes
+from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis
+from tdw.network.parameters import shapes
 
 
 @analysis(title="Effective dimension", version=1, arrays={"dimension": ArraySpec("<f8", ("matrix",))})
 def effective_dimension(view: View) -> Result:
     """Participation ratio (Σs²)² / Σs⁴ of the singular values s of each weight matrix, in the order of
-    `tdw.weights.shapes` without biases, (matrices,). 0 for a matrix of zeros.
+    `tdw.network.parameters.shapes` without biases, (matrices,). 0 for a matrix of zeros.
 
     The heads of W_Q, W_K and W_V stand side by side, (d_model, heads · d_head), and those of W_O below one another,
     (heads · d_head, d_model): each is one matrix, as the code of Nanda et al. (2023) keeps it.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import View
+from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
 @analysis(
@@ -15,7 +15,7 @@ from tdw.analyses.view import View
 def embedding_frequencies(view: View) -> Result:
     """Norms of the rows of F @ W_E, (p,), and per frequency sqrt(cos² + sin²), (K,).
 
-    F is the orthonormal real Fourier basis of `tdw.fourier`; W_E is without the row of '='. An MLP on one-hot pairs has
+    F is the orthonormal real Fourier basis of `tdw.analyses.fourier`; W_E is without the row of '='. An MLP on one-hot pairs has
     no embedding: there W_E is its input weights, those of a and of b side by side.
     After Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2023), section 4.
     """

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import Whole
+from tdw.analyses.engine.checkpoint import Whole
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 NOT_REACHED = -1
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import View
+from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
 @analysis(

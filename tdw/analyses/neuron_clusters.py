@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import View
+from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 UNASSIGNED = -1
 

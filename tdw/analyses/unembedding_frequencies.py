@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import View
+from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
 @analysis(
@@ -15,7 +15,7 @@ from tdw.analyses.view import View
 def unembedding_frequencies(view: View) -> Result:
     """Norms of the rows of F @ W_Lᵀ, (p,), and per frequency sqrt(cos² + sin²), (K,).
 
-    W_L = W_out W_U, (d_mlp, p), is what each neuron adds to each answer; F, the basis of `tdw.fourier`, acts on the
+    W_L = W_out W_U, (d_mlp, p), is what each neuron adds to each answer; F, the basis of `tdw.analyses.fourier`, acts on the
     answers. After Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2023), section 4.
     """
     norms, frequency_norms = view.unembedding_norms

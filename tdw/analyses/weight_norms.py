@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import View
-from tdw.weights import shapes
+from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis
+from tdw.network.parameters import shapes
 
 
 @analysis(
@@ -15,7 +15,7 @@ from tdw.weights import shapes
     arrays={"squares": ArraySpec("<f8", ("tensor",)), "total": ArraySpec("<f8", ())},
 )
 def weight_norms(view: View) -> Result:
-    """Σθ² of each tensor, in the order of `tdw.weights.shapes`, (tensors,), and of all together.
+    """Σθ² of each tensor, in the order of `tdw.network.parameters.shapes`, (tensors,), and of all together.
 
     The row of '=' in the embedding and its column in the unembedding, where there are such, count as well.
     """

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw.analyses.registry import ArraySpec, Result, analysis
-from tdw.analyses.view import Whole
-from tdw.weights import shapes
+from tdw.analyses.engine.checkpoint import Whole
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis
+from tdw.network.parameters import shapes
 
 COMPONENTS = 3
 GROUPS = {  # by how the names of their weights begin

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tdw.app.guard import App, Receive, Scope
-from tdw.app.policy import Message, Send
+from tdw.app.access import App, Receive, Scope
+from tdw.app.security_headers import Message, Send
 
 LARGEST_BODY = 64 << 10  # bytes; what the window sends has hundreds
 

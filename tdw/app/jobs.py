@@ -25,11 +25,12 @@ from typing import Any, cast
 
 import tdw
 from tdw import store
-from tdw.app import records, worker
+from tdw.app import records
+from tdw.app.open_runs import Runs, key_of
 from tdw.app.records import ACTIVE, Kind, Record, State
-from tdw.app.runs import Runs, key_of
+from tdw.cli import worker
 from tdw.errors import AppError, TdwError
-from tdw.private import private_folder, read_private, set_aside, sweep, without_fail, write_private
+from tdw.state_dir import private_folder, read_private, set_aside, sweep, without_fail, write_private
 from tdw.store import Holder
 
 STARTUP = 120.0  # seconds a process may take before it holds its file

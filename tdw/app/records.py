@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tdw.private import parsed, read_private
+from tdw.state_dir import parsed, read_private
 from tdw.store import Holder
 
 Kind = Literal["train", "analyze"]

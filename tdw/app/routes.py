@@ -27,8 +27,8 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import BaseModel, StrictStr
 
 from tdw.app import rows
-from tdw.app.runs import said
-from tdw.app.workbench import Workbench
+from tdw.app.open_runs import said
+from tdw.app.session import Workbench
 from tdw.errors import AppError, NotAProject, SettingError, TdwError, UnknownName
 from tdw.viewer import page
 

@@ -20,7 +20,7 @@ from starlette.types import Send
 from tdw.errors import AppError, TdwError
 
 if TYPE_CHECKING:
-    from tdw.app.runs import OpenRun
+    from tdw.app.open_runs import OpenRun
 
 MOST_BYTES = (1 << 31) - 1  # of one answer: a browser holds no more in one piece of memory
 PIECE = 1 << 20  # bytes, or one row where that has more

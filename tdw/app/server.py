@@ -17,17 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tdw.app.access import App, Guard, Receive, Scope
 from tdw.app.bounds import Bounded
-from tdw.app.formcalls import FormCalls
-from tdw.app.guard import App, Guard, Receive, Scope
-from tdw.app.library import DOORS
-from tdw.app.peers import Peers
-from tdw.app.policy import Send
+from tdw.app.gradio_calls import FormCalls
+from tdw.app.recent_files import DOORS
+from tdw.app.security_headers import Send
+from tdw.app.session import Workbench
+from tdw.app.socket_owner import Peers
 from tdw.app.tickets import Tickets
-from tdw.app.workbench import Workbench
 from tdw.errors import AppError
-from tdw.private import private_folder, without_fail, write_private
-from tdw.text import visible
+from tdw.safe_text import visible
+from tdw.state_dir import private_folder, without_fail, write_private
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -53,10 +53,10 @@ def build(workbench: Workbench) -> tuple[FastAPI, gr.Blocks]:
     try:
         from fastapi import FastAPI
 
-        from tdw.app import routes, shell
+        from tdw.app import gradio_shell, routes
 
         application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        blocks = shell.mount(application, workbench, routes.add(application, workbench))
+        blocks = gradio_shell.mount(application, workbench, routes.add(application, workbench))
     finally:
         os.umask(before)
     return application, blocks
@@ -65,9 +65,9 @@ def build(workbench: Workbench) -> tuple[FastAPI, gr.Blocks]:
 def layered(workbench: Workbench) -> App:
     """The application in its layers, from the outside: what is used, how much of it, and what the form may ask."""
     application, blocks = build(workbench)
-    from tdw.app import shell
+    from tdw.app import gradio_shell
 
-    return OnlyUsed(Bounded(FormCalls(application, *shell.calls(blocks))), OURS)
+    return OnlyUsed(Bounded(FormCalls(application, *gradio_shell.calls(blocks))), OURS)
 
 
 class OnlyUsed:

@@ -5,7 +5,7 @@ The panels of the first view have a file each; those of every other view are dec
 `describe(project)` is what the viewer is told; `figure(project, name, epoch)` draws the same numbers as a Plotly figure.
 """
 
-from tdw.panels import algorithm, attention, frequencies, logits, losses, neurons, weights, whole  # noqa: F401 - they register
+from tdw.panels import algorithm, attention, frequencies, logits, losses, neurons, run, weights  # noqa: F401 - they register
 from tdw.panels.embedding_frequencies import embedding_frequencies
 from tdw.panels.loss import loss
 from tdw.panels.neuron_activations import neuron_activations

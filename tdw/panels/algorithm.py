@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tdw.panels import parts
+from tdw.panels import spec
 from tdw.panels.registry import Spec, declared
 
 if TYPE_CHECKING:
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 GROUP = "Algorithm"
 RIGHT = 84  # margin in which names of lines stand
@@ -18,7 +18,7 @@ RIGHT = 84  # margin in which names of lines stand
 def single(title: str, array: str, label: str, **more: object) -> Spec:
     """A panel of one line."""
     line = {"array": f"analysis/{array}", "label": label, "colour": "series-0"}
-    return parts.described(
+    return spec.described(
         quantities=[{"title": title, "unit": "", "scale": "linear", "lines": [line]} | more], right=RIGHT
     )
 
@@ -50,7 +50,7 @@ def margin(project: Project) -> Spec:
         {"array": "analysis/margin/minimum", "label": "least", "colour": "series-6"},
     ]
     quantity = {"title": "Margin", "unit": "", "scale": "linear", "lines": lines}
-    return parts.described(quantities=[quantity], right=RIGHT)
+    return spec.described(quantities=[quantity], right=RIGHT)
 
 
 @declared(group=GROUP, place=4, title="Phase alignment", kind="curve", analysis="phase_alignment")
@@ -69,4 +69,4 @@ def phase_alignment(_project: Project) -> Spec:
         "lines": lines,
         "bands": [{"label": "by chance", "value": 2 / math.pi}],
     }
-    return parts.described(quantities=[quantity], right=RIGHT)
+    return spec.described(quantities=[quantity], right=RIGHT)

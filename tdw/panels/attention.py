@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tdw.panels import parts
+from tdw.panels import spec
 from tdw.panels.registry import Spec, declared
 
 if TYPE_CHECKING:
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 GROUP = "Attention"
 RIGHT = 60  # margin in which names of lines stand
@@ -45,7 +45,7 @@ def attention(project: Project) -> Spec:
             "beside": {"array": VARIANCE if array == MEAN else MEAN, "label": "variance" if array == MEAN else "mean"},
         }
 
-    return parts.described(views=[view("Mean", MEAN, 1), view("Variance", VARIANCE, None)], left=52)
+    return spec.described(views=[view("Mean", MEAN, 1), view("Variance", VARIANCE, None)], left=52)
 
 
 @declared(group=GROUP, place=2, title="Attention over training", kind="curve", analysis="attention")
@@ -56,10 +56,10 @@ def attention_history(project: Project) -> Spec:
         line = {"array": array, "axes": ["head", "token"], "label": "", "colour": "series-0"}
         return {"title": title, "unit": "", "scale": "linear", "lines": [line]}
 
-    return parts.described(
+    return spec.described(
         choices={
-            "head": parts.choice("Head", heads(project), many="Heads"),
-            "token": parts.choice("Token", tokens(project), word="on ", many="Tokens"),
+            "head": spec.choice("Head", heads(project), many="Heads"),
+            "token": spec.choice("Token", tokens(project), word="on ", many="Tokens"),
         },
         compare=["head", "token"],
         quantities=[
@@ -84,7 +84,7 @@ def attention_frequencies(_project: Project) -> Spec:
         "of": "share",
         "down": True,
     }
-    return parts.described(views=[view], left=52)
+    return spec.described(views=[view], left=52)
 
 
 @declared(group=GROUP, place=4, title="Attention frequencies over training", kind="grid", analysis="attention")
@@ -118,10 +118,10 @@ def attention_frequency_history(project: Project) -> Spec:
         "of": "share",
         "tell": "largest",
     }
-    return parts.described(
+    return spec.described(
         choices={
-            "head": parts.choice("Head", heads(project)),
-            "token": parts.choice("Token", tokens(project), word="on "),
+            "head": spec.choice("Head", heads(project)),
+            "token": spec.choice("Token", tokens(project), word="on "),
         },
         views=[
             frequencies,

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdw import fourier
-from tdw.panels import look, parts
+from tdw.analyses import fourier
+from tdw.panels import spec as parts
+from tdw.panels import theme
 from tdw.panels.registry import Spec, panel, result_at
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 DOMINANT = 0.5  # of the largest norm: where the threshold stands until someone moves it
 
@@ -42,7 +43,7 @@ def embedding_frequencies(project: Project, epoch: int) -> go.Figure:
     threshold = DOMINANT * norms[-1, 1:].max()
     names = fourier.component_names(project.config.order)
     dominant = (norms[row] >= threshold) & (np.arange(len(names)) > 0)
-    colours = [look.ACCENT if above else look.BAR for above in dominant]
+    colours = [theme.ACCENT if above else theme.BAR for above in dominant]
     figure = go.Figure(go.Bar(x=names, y=norms[row], marker={"color": colours}))
-    figure.add_hline(y=threshold, line={"color": look.MARK, "dash": "dash", "width": 1})
-    return look.styled(figure, project, f"Embedding frequencies, epoch {epoch}", yaxis_title="‖F W_E‖", bargap=0.2)
+    figure.add_hline(y=threshold, line={"color": theme.MARK, "dash": "dash", "width": 1})
+    return theme.styled(figure, project, f"Embedding frequencies, epoch {epoch}", yaxis_title="‖F W_E‖", bargap=0.2)

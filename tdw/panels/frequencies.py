@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tdw.panels import parts
+from tdw.panels import spec
 from tdw.panels.embedding_frequencies import DOMINANT
 from tdw.panels.registry import Spec, declared
 
 if TYPE_CHECKING:
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 GROUP = "Frequencies"
 RIGHT = 96  # margin in which names of lines stand
@@ -33,7 +33,7 @@ def frequency_history(_project: Project) -> Spec:
             "tell": "largest",
         }
 
-    return parts.described(
+    return spec.described(
         views=[
             view("Embedding", "embedding_frequencies"),
             view("Unembedding", "unembedding_frequencies"),
@@ -54,19 +54,19 @@ def unembedding_frequencies(_project: Project) -> Spec:
         "array": f"{stored}/frequency_norms",
         "axis": "frequency",
     }
-    return parts.described(views=[view | {"of": "norm", "threshold": threshold} for view in (component, frequency)])
+    return spec.described(views=[view | {"of": "norm", "threshold": threshold} for view in (component, frequency)])
 
 
 @declared(group=GROUP, place=3, title="Key frequencies", kind="grid", analysis="key_frequencies")
 def key_frequencies(project: Project) -> Spec:
     """Which frequencies are key ones: by every rule at a checkpoint, or by one over training."""
-    rules = parts.rules(project)
+    rules = spec.rules(project)
     common = {
         "array": "analysis/key_frequencies/key",
         "scale": {"type": "names", "top": 2},
         "says": ["no key frequency", "a key frequency"],
     }
-    return parts.described(
+    return spec.described(
         choices={"rule": rules},
         views=[
             common
@@ -109,10 +109,10 @@ def sparsity(project: Project) -> Spec:
                 {"array": f"analysis/sparsity/{matrix}_{measure}", "label": matrix, "colour": colour}
                 for matrix, colour in both
             ],
-            "bands": parts.bands(project, *(f"{matrix}_{measure}" for matrix, _ in both)),
+            "bands": spec.bands(project, *(f"{matrix}_{measure}" for matrix, _ in both)),
         }
 
-    return parts.described(
+    return spec.described(
         quantities=[
             quantity("Gini of frequencies", "gini") | {"range": [0, 1]},
             quantity("Participation of frequencies", "participation"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tdw.panels import parts
+from tdw.panels import spec
 from tdw.panels.registry import Spec, declared
 
 if TYPE_CHECKING:
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 GROUP = "Logits"
 RIGHT = 76  # margin in which names of lines stand
@@ -30,7 +30,7 @@ def threshold(project: Project) -> dict[str, Any]:
 def logit_frequencies(project: Project) -> Spec:
     """Similarity of the logits to the cosine of each frequency, or its coefficient; the threshold is that of the rule."""
     stored = "analysis/logit_frequencies"
-    return parts.described(
+    return spec.described(
         views=[
             {
                 "title": "Cosine similarity",
@@ -70,7 +70,7 @@ def logit_history(_project: Project) -> Spec:
             "tell": "largest",
         }
 
-    return parts.described(
+    return spec.described(
         views=[
             view("Cosine similarity", "Similarity over training", "cosine", "similarity"),
             view("Coefficient", "Coefficients over training", "coefficient", "coefficient"),
@@ -89,9 +89,9 @@ def logit_explained(project: Project) -> Spec:
         "scale": "linear",
         "range": [0, 1],
         "lines": [line],
-        "bands": parts.bands(project, "explained"),
+        "bands": spec.bands(project, "explained"),
     }
-    return parts.described(quantities=[quantity], right=RIGHT)
+    return spec.described(quantities=[quantity], right=RIGHT)
 
 
 @declared(group=GROUP, place=4, title="Logit spectrum", kind="grid", analysis="logit_spectrum")
@@ -111,4 +111,4 @@ def logit_spectrum(_project: Project) -> Spec:
             "square": True,
         }
 
-    return parts.described(views=[view("On a log scale", "log"), view("On a linear scale", "linear")])
+    return spec.described(views=[view("On a log scale", "log"), view("On a linear scale", "linear")])

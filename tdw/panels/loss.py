@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdw.panels import look
+from tdw.panels import theme
 from tdw.panels.registry import Spec, panel
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 
 def spec(_project: Project) -> Spec:
@@ -37,14 +37,14 @@ def loss(project: Project, epoch: int) -> go.Figure:
 
     figure = go.Figure()
     for name, values, colour in (
-        ("train", project.train_loss, look.TRAIN),
-        ("test", project.test_loss, look.TEST),
+        ("train", project.train_loss, theme.TRAIN),
+        ("test", project.test_loss, theme.TEST),
     ):
         known = np.flatnonzero(~np.isnan(values))
         line = {"color": colour, "width": 1.5}
         figure.add_scatter(x=project.epochs[known], y=values[known], name=name, mode="lines", line=line)
-    figure.add_vline(x=epoch, line={"color": look.MARK, "width": 1.5})
-    return look.styled(
+    figure.add_vline(x=epoch, line={"color": theme.MARK, "width": 1.5})
+    return theme.styled(
         figure,
         project,
         f"Loss, epoch {epoch} marked",

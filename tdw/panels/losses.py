@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tdw.panels import parts
+from tdw.panels import spec
 from tdw.panels.registry import Spec, declared
 
 if TYPE_CHECKING:
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 GROUP = "Losses"
 NO_KEYS = "No frequency is a key one by any rule at any checkpoint."
@@ -28,12 +28,12 @@ def progress_losses(project: Project) -> Spec:
         {"array": RESTRICTED, "axes": ["keys", "rule", "variant", "side"], "label": "restricted", "colour": "series-0"},
         {"array": TOGETHER, "axes": ["keys", "rule"], "label": "excluded, train", "colour": "series-1"},
     ]
-    return parts.described(
+    return spec.described(
         choices={
-            "side": parts.sides(project),
-            "variant": parts.variants(project),
-            "rule": parts.rules(project),
-            "keys": parts.key_sets(),
+            "side": spec.sides(project),
+            "variant": spec.variants(project),
+            "rule": spec.rules(project),
+            "keys": spec.key_sets(),
         },
         quantities=[{"title": "Losses compared", "unit": "", "scale": "log", "lines": lines}],
         right=RIGHT,
@@ -44,17 +44,17 @@ def progress_losses(project: Project) -> Spec:
 def restricted_loss(project: Project) -> Spec:
     """The loss restricted to the key frequencies, by every variant side by side (or every rule, or both key sets)."""
     line = {"array": RESTRICTED, "axes": ["keys", "rule", "variant", "side"], "label": "", "colour": "series-0"}
-    return parts.described(
+    return spec.described(
         choices={
-            "variant": parts.variants(project),
-            "rule": parts.rules(project),
-            "keys": parts.key_sets(),
-            "side": parts.sides(project),
+            "variant": spec.variants(project),
+            "rule": spec.rules(project),
+            "keys": spec.key_sets(),
+            "side": spec.sides(project),
         },
         compare=["variant", "rule", "keys", "side"],
         quantities=[{"title": "Restricted loss", "unit": "", "scale": "log", "lines": [line]}],
         right=RIGHT,
-        **parts.without_split(project),
+        **spec.without_split(project),
     )
 
 
@@ -72,7 +72,7 @@ def excluded_loss(_project: Project) -> Spec:
         "reference": {"array": "analysis/loss/loss", "at": 1, "label": "full"},
         "gap": "no key frequency by any rule",
     }
-    return parts.described(views=[view], without=NO_KEYS)
+    return spec.described(views=[view], without=NO_KEYS)
 
 
 @declared(group=GROUP, place=4, title="Excluded loss over training", kind="grid", analysis="excluded_loss", split=True)
@@ -88,4 +88,4 @@ def excluded_history(_project: Project) -> Spec:
         "quantity": "train loss without it",
         "of": "loss without it",
     }
-    return parts.described(views=[view], without=NO_KEYS, right=RIGHT)
+    return spec.described(views=[view], without=NO_KEYS, right=RIGHT)

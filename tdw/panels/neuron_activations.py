@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdw.panels import look
+from tdw.panels import theme
 from tdw.panels.registry import Spec, panel
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 SUMMARY = ("frequency", "share", "variance", "maximum", "dead")
 SHOWN = 3  # neurons of the figure
@@ -34,8 +34,8 @@ def neuron_activations(project: Project, epoch: int) -> go.Figure:
     figure = make_subplots(rows=1, cols=len(neurons), subplot_titles=titles, shared_yaxes=True)
     for column, neuron in enumerate(neurons, start=1):
         grid = project.neuron_map(epoch, neuron)
-        figure.add_heatmap(z=grid, colorscale=look.RAMP, zmin=0, showscale=False, row=1, col=column)
-    figure = look.styled(figure, project, f"Neurons, activation over a (down) and b, epoch {epoch}")
+        figure.add_heatmap(z=grid, colorscale=theme.RAMP, zmin=0, showscale=False, row=1, col=column)
+    figure = theme.styled(figure, project, f"Neurons, activation over a (down) and b, epoch {epoch}")
     figure.update_layout(margin_t=96).update_annotations(font_size=12)
     figure.update_yaxes(autorange="reversed", constrain="domain")
     figure.update_xaxes(constrain="domain")

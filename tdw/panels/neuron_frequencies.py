@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdw.panels import look
+from tdw.panels import theme
 from tdw.panels.registry import Spec, panel, result_at
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 
 def spec(project: Project) -> Spec:
@@ -56,9 +56,9 @@ def neuron_frequencies(project: Project, epoch: int) -> go.Figure:
         y=list(range(1, share.shape[1] + 1)),
         zmin=0,
         zmax=1,
-        colorscale=look.RAMP,
+        colorscale=theme.RAMP,
     )
     axis = {"type": "category", "nticks": 12, "title": "neuron"}
-    return look.styled(
+    return theme.styled(
         go.Figure(heat), project, f"Share of variance, epoch {epoch}", xaxis=axis, yaxis_title="frequency"
     )

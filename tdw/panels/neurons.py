@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tdw.panels import parts
+from tdw.panels import spec
 from tdw.panels.registry import Spec, declared
 
 if TYPE_CHECKING:
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 GROUP = "Neurons"
 RIGHT = 84  # margin in which names of lines stand
@@ -33,14 +33,14 @@ def neuron_clusters(_project: Project) -> Spec:
         "of": "neurons:",
         "tell": "largest",
     }
-    return parts.described(views=[view], right=RIGHT)
+    return spec.described(views=[view], right=RIGHT)
 
 
 @declared(group=GROUP, place=2, title="Held by frequencies", kind="spans", analysis="frequency_lottery")
 def frequency_lottery(_project: Project) -> Spec:
     """From when until when each frequency held neurons; those that lost them again stand apart."""
     stored = "analysis/frequency_lottery"
-    return parts.described(
+    return spec.described(
         first=f"{stored}/first_held", last=f"{stored}/last_held", gone=f"{stored}/came_and_went", right=RIGHT
     )
 
@@ -59,7 +59,7 @@ def neuron_share(project: Project) -> Spec:
         "label": "in a cluster",
         "colour": "series-0",
     }
-    return parts.described(
+    return spec.described(
         quantities=[
             {
                 "title": "Purity of neurons",
@@ -67,7 +67,7 @@ def neuron_share(project: Project) -> Spec:
                 "scale": "linear",
                 "range": [0, 1],
                 "lines": [purity, median],
-                "bands": parts.bands(project, "neuron_share"),
+                "bands": spec.bands(project, "neuron_share"),
             },
             {
                 "title": "Share of neurons in a cluster",
@@ -75,7 +75,7 @@ def neuron_share(project: Project) -> Spec:
                 "scale": "linear",
                 "range": [0, 1],
                 "lines": [clustered],
-                "bands": parts.bands(project, "clustered"),
+                "bands": spec.bands(project, "clustered"),
             },
         ],
         right=RIGHT,
@@ -85,7 +85,7 @@ def neuron_share(project: Project) -> Spec:
 @declared(group=GROUP, place=4, title="Neurons counted", kind="curve", analysis="neuron_summary")
 def neuron_summary(project: Project) -> Spec:
     """How many neurons are dead, and how many belong to a cluster."""
-    from tdw.analyses.registry import find
+    from tdw.analyses.engine.registry import find
 
     counted = {"axes": ["*"], "reduce": "sum"}
     lines = [counted | {"array": DEAD, "label": "dead", "colour": "series-6"}]
@@ -99,4 +99,4 @@ def neuron_summary(project: Project) -> Spec:
         "range": [0, neurons],
         "lines": lines,
     }
-    return parts.described(quantities=[quantity], right=RIGHT)
+    return spec.described(quantities=[quantity], right=RIGHT)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tdw.errors import CheckpointNotFound, NotApplicable, ProjectError, UnknownName
-from tdw.text import cut
+from tdw.safe_text import cut
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from tdw.analyses.registry import Analysis
-    from tdw.project import Project, StoredResult
+    from tdw.analyses.engine.registry import Analysis
+    from tdw.project.project import Project, StoredResult
     from tdw.store import StoredAnalysis
 
 Spec = dict[str, Any]
@@ -92,12 +92,13 @@ def declared(
 
     def register(spec: Describe) -> Describe:
         def draw(project: Project, epoch: int, picks: Mapping[str, str]) -> go.Figure:
-            from tdw.panels import figures, look, parts
+            from tdw.panels import plotly_figures, theme
+            from tdw.panels import spec as parts
 
             found = parts.chosen(spec(project), picks)
             heading = found["views"][0].get("heading", title) if "views" in found else title
-            said = look.literal(" · ".join(parts.said(found)))
-            return figures.DRAW[kind](project, found, f"{heading} ({said})" if said else heading, epoch)
+            said = theme.literal(" · ".join(parts.said(found)))
+            return plotly_figures.DRAW[kind](project, found, f"{heading} ({said})" if said else heading, epoch)
 
         _add(Panel(group, place, spec.__name__, title, kind, analysis, required, weights, split, spec, draw), spec)
         return spec
@@ -202,7 +203,7 @@ def state(project: Project, item: Panel) -> dict[str, str]:
         return {"status": "unfit", "reason": why}
     if item.analysis is None:
         return {"status": "ready"}
-    from tdw.analyses import runner
+    from tdw.analyses.engine import runner
 
     stored = project.analyses().get(item.analysis)
     if stored is None or not stored.rows:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tdw.panels import parts
+from tdw.network.parameters import shapes
+from tdw.panels import spec
 from tdw.panels.registry import Spec, declared
-from tdw.weights import shapes
 
 if TYPE_CHECKING:
-    from tdw.project import Project
+    from tdw.project.project import Project
 
 GROUP = "Weights"
 RIGHT = 60  # margin in which names of lines stand
@@ -24,10 +24,10 @@ def short(name: str) -> str:
 @declared(group=GROUP, place=1, title="Weight trajectory", kind="path", analysis="weight_trajectory")
 def weight_trajectory(project: Project) -> Spec:
     """The weights' path in the plane of two of their principal components over the checkpoints."""
-    return parts.described(
+    return spec.described(
         choices={
-            "group": parts.choice("Weights", parts.names(project, "weight_trajectory", "groups")),
-            "plane": parts.choice("Components", [f"{u + 1} and {v + 1}" for u, v in PLANES]),
+            "group": spec.choice("Weights", spec.names(project, "weight_trajectory", "groups")),
+            "plane": spec.choice("Components", [f"{u + 1} and {v + 1}" for u, v in PLANES]),
         },
         planes=[list(plane) for plane in PLANES],
         position="analysis/weight_trajectory/position",
@@ -41,7 +41,7 @@ def weight_speed(_project: Project) -> Spec:
     line = {"array": "analysis/weight_trajectory/speed", "whole": True, "label": "‖Δθ‖", "colour": "series-0"}
     quantity = {"title": "Weight speed", "unit": "per epoch", "scale": "log", "lines": [line]}
     without = "Speed is measured from one checkpoint to the next; this run has kept only one."
-    return parts.described(quantities=[quantity], without=without, right=RIGHT)
+    return spec.described(quantities=[quantity], without=without, right=RIGHT)
 
 
 @declared(group=GROUP, place=3, title="Weight norms", kind="curve", analysis="weight_norms")
@@ -58,7 +58,7 @@ def weight_norms(project: Project) -> Spec:
         for i, name in enumerate(shapes(project.config))
     ]
     quantity = {"title": "Weight norms", "unit": "Σθ²", "scale": "log", "lines": [total, *tensors]}
-    return parts.described(quantities=[quantity], right=RIGHT)
+    return spec.described(quantities=[quantity], right=RIGHT)
 
 
 @declared(group=GROUP, place=4, title="Effective dimension", kind="curve", analysis="effective_dimension")
@@ -75,4 +75,4 @@ def effective_dimension(project: Project) -> Spec:
         for row, (i, name) in enumerate(found)
     ]
     quantity = {"title": "Effective dimension", "unit": "(Σs²)² / Σs⁴", "scale": "log", "lines": lines}
-    return parts.described(quantities=[quantity], right=RIGHT)
+    return spec.described(quantities=[quantity], right=RIGHT)

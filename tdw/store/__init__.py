@@ -23,13 +23,13 @@ import os
 # HDF5 loads every plug-in of a folder when a file names an unknown filter; read once, at the import of h5py.
 os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 
-from tdw.store.copying import copy
-from tdw.store.creating import create, open_writer
+from tdw.store.commit_record import Commit
+from tdw.store.copy import copy
+from tdw.store.create import create, open_writer
 from tdw.store.holder import Holder
 from tdw.store.layout import FORMAT_VERSION, LOSSES, AnalysisPlan, ArrayPlan
 from tdw.store.lock import holder_of, locked_by
 from tdw.store.reader import Reader, StoredAnalysis, open_reader
-from tdw.store.slots import Commit
 from tdw.store.writer import Writer
 
 __all__ = [

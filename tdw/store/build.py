@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdw.errors import AlreadyExists, CannotWrite, OpenElsewhere
-from tdw.store import osfile
+from tdw.store import filesystem
+from tdw.store.commit_record import BLOCK, Record
+from tdw.store.filesystem import System, write_all
 from tdw.store.layout import BLOCK_CRCS, LOSSES, FilePlan, Layout
 from tdw.store.lock import Lock
-from tdw.store.osfile import System, write_all
-from tdw.store.slots import BLOCK, Record
-from tdw.store.state import State, compare, keep_in_mind
+from tdw.store.open_file import State, compare, keep_in_mind
 from tdw.store.structure import layout_of
 from tdw.store.temporary import room_for
 
 if TYPE_CHECKING:
-    from tdw.store.skeleton import Skeleton
+    from tdw.store.planner import Skeleton
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -48,7 +48,7 @@ def explained(path: Path, needed: int | None = None) -> Iterator[None]:
 def _explanation(path: Path, error: OSError, needed: int | None) -> str:
     folder = path.absolute().parent
     if error.errno in FULL:
-        free = osfile.free_bytes(folder)
+        free = filesystem.free_bytes(folder)
         need = "" if needed is None else f" {needed / 1e6:,.1f} MB are needed"
         have = "" if free is None else f"{',' if need else ''} {free / 1e6:,.1f} MB are free"
         return f"{path} cannot be written, the disk is full:{need}{have}. Free some space, or keep fewer checkpoints."
@@ -92,7 +92,7 @@ def build(
     replaced: the open file in whose place it is put, and whose permissions it gets; None where there may be no file of
               that name (AlreadyExists where there is one by now).
     """
-    from tdw.store.walk import walk  # HDF5 is loaded where a file is made, and not to read one
+    from tdw.store.inspect_hdf5 import walk  # HDF5 is loaded where a file is made, and not to read one
 
     layout = skeleton.layout
     with explained(known_as, layout.size), room_for(path) as beside:
@@ -119,7 +119,7 @@ def build(
             if not system.lock_shared(fd):
                 raise OpenElsewhere(f"{beside} is being written to by another program: close it there.")
             if replaced is not None:
-                osfile.keep_attributes(replaced, fd)
+                filesystem.keep_attributes(replaced, fd)
             keep_in_mind(state, structure)  # readers must not take it for a stranger's from the instant it has its name
             system.fsync(fd)
             renamed.append(True)

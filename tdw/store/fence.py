@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 from tdw.errors import Overwritten, ProjectError
-from tdw.store import osfile
-from tdw.store.state import State
+from tdw.store import filesystem
+from tdw.store.open_file import State
 
 
 class Fence:
@@ -24,7 +24,7 @@ class Fence:
 
     @staticmethod
     def _record(state: State, slot: int) -> bytes:
-        return osfile.read_some(state.fd, state.layout.extents["commit"].row_nbytes, state.layout.slot_offset(slot))
+        return filesystem.read_some(state.fd, state.layout.extents["commit"].row_nbytes, state.layout.slot_offset(slot))
 
     def wrote(self, state: State, slot: int | None = None, record: bytes = b"") -> None:
         """Take in that this process wrote to the file; slot: where it put a record, if it did."""

@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.store.slots import BLOCK, WITH_TAILS, Version
+from tdw.store.commit_record import BLOCK, WITH_TAILS, Version
 
 FORMAT = b"tdw"
 FORMAT_VERSION = (1, 1)

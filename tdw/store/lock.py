@@ -20,9 +20,9 @@ import time
 import weakref
 from pathlib import Path
 
-from tdw import stops
+from tdw import interrupts
 from tdw.errors import CannotWrite, OpenElsewhere
-from tdw.store import osfile
+from tdw.store import filesystem
 from tdw.store.holder import LIMIT, MAGIC, Holder
 
 try:
@@ -92,14 +92,14 @@ class _NameLock:
                 if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK}:
                     raise self._in_the_way() from error
                 raise
-        self._fd = osfile.beyond_standard(fd)
+        self._fd = filesystem.beyond_standard(fd)
         if made:
             self._say()  # before it is locked: from the first moment it can be told from others' files
         try:
             if not stat.S_ISREG(os.fstat(self._fd).st_mode):
                 raise self._in_the_way()
-            if _try_lock(self._fd) and osfile.names(self._sidecar, self._fd):
-                text = osfile.read_some(self._fd, LIMIT + 1, 0)
+            if _try_lock(self._fd) and filesystem.names(self._sidecar, self._fd):
+                text = filesystem.read_some(self._fd, LIMIT + 1, 0)
                 self._ours = made or _is_ours(text)
                 if text and not self._ours:
                     raise self._in_the_way()
@@ -157,7 +157,7 @@ class _NameLock:
         if self._ours:
             # Windows: it may be open in the hands of the next writer, who will remove it.
             with contextlib.suppress(FileNotFoundError) if fcntl is not None else contextlib.suppress(OSError):
-                if fcntl is None or osfile.names(self._sidecar, self._fd):
+                if fcntl is None or filesystem.names(self._sidecar, self._fd):
                     self._sidecar.unlink()
         self.drop()
 
@@ -186,7 +186,7 @@ class Lock:
         found = _NameLock(path)
         try:
             while True:
-                with stops.Whole():
+                with interrupts.Whole():
                     if found.acquire(empty=time.monotonic() > deadline):
                         break
                 if time.monotonic() > deadline + PATIENCE / 2:
@@ -200,17 +200,17 @@ class Lock:
 
     def hold(self, fd: int, path: Path) -> None:
         """Lock an open file for writing as well. Raises OpenElsewhere where another process has it, by whatever name."""
-        again = osfile.reopened(fd, path)
+        again = filesystem.reopened(fd, path)
         deadline = time.monotonic() + PATIENCE
-        while (locked := osfile.lock_for_writing(again)) is False:
+        while (locked := filesystem.lock_for_writing(again)) is False:
             if time.monotonic() > deadline:
                 os.close(again)
                 raise _open_elsewhere(path, None)
             time.sleep(0.005)
-        if locked and not osfile.leaves_readers_in(again):
+        if locked and not filesystem.leaves_readers_in(again):
             # Readers come first: what the lock would prevent, `fence.py` finds.
             os.close(again)
-            again = osfile.reopened(fd, path)
+            again = filesystem.reopened(fd, path)
         self._files.append(again)
 
     def keep(self, *, newest: bool) -> None:
@@ -253,7 +253,7 @@ class Lock:
         """Let the next writer in and leave nothing behind."""
         if self._forked or self._released:
             return
-        with stops.Whole():
+        with interrupts.Whole():
             self._released = True
             _held.discard(self)
             self._let_go_of_files()
@@ -273,13 +273,13 @@ def holder_of(path: Path | str) -> Holder | None:
     flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     for _ in range(20):
         try:
-            fd = osfile.beyond_standard(os.open(beside, flags))
+            fd = filesystem.beyond_standard(os.open(beside, flags))
         except OSError:
             return None
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode) or _try_lock(fd, shared=True):
                 return None
-            holder = Holder.decode(osfile.read_some(fd, LIMIT + 1, 0))
+            holder = Holder.decode(filesystem.read_some(fd, LIMIT + 1, 0))
         finally:
             os.close(fd)
         if holder is not None:

@@ -20,9 +20,9 @@ from typing import Any, Self
 import numpy as np
 
 from tdw.errors import Damaged, ProjectError
+from tdw.store.commit_record import Commit, Record
 from tdw.store.layout import CHECKPOINTS, LOSSES, ArrayPlan
-from tdw.store.slots import Commit, Record
-from tdw.store.state import State, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
+from tdw.store.open_file import State, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
 from tdw.store.validate import check_safetensors, parse_json
 
 #: Nanoseconds. A file that was changed so little ago may be changed once more with the same time: the coarsest clocks of

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdw.store.build import Filled, build
+from tdw.store.commit_record import Record, ResumeSlot
+from tdw.store.filesystem import System, copy_all, write_all
 from tdw.store.layout import FilePlan, Layout, canonical
 from tdw.store.lock import Lock
-from tdw.store.osfile import System, copy_all, write_all
-from tdw.store.slots import Record, ResumeSlot
-from tdw.store.state import State
+from tdw.store.open_file import State
 
 if TYPE_CHECKING:
     from tdw.store.reader import Reader
@@ -53,7 +53,7 @@ def restructured(
     replaces: it takes the place of the open one; else there may be no file of that name. Raises OSError, CannotWrite,
     AlreadyExists; the old file is what it was, unless `renamed` has an entry (see `build`).
     """
-    from tdw.store.skeleton import plan_file
+    from tdw.store.planner import plan_file
 
     skeleton = plan_file(plan)
     layout, record = skeleton.layout, old.record

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from tdw.errors import Damaged, NewerFormat, ProjectError
-from tdw.store import known, osfile
+from tdw.store import filesystem, seen_files
+from tdw.store.commit_record import BLOCK, Record
 from tdw.store.layout import BLOCK_CRCS, CHECKPOINTS, FORMAT_VERSION, LOSSES, AnalysisPlan, FilePlan, Layout
-from tdw.store.slots import BLOCK, Record
-from tdw.store.state import State, credible, read_slots
-from tdw.store.strangers import examined
+from tdw.store.open_file import State, credible, read_slots
+from tdw.store.sandbox import examined
 from tdw.store.structure import layout_of
 from tdw.store.validate import SIGNATURE, check_safetensors, parse_json
 
@@ -57,12 +57,12 @@ class Wreck(State):
         """Bytes of the file, zeros where there are none."""
         data = bytearray(count)
         try:
-            osfile.read_into(self.fd, memoryview(data), offset)
+            filesystem.read_into(self.fd, memoryview(data), offset)
         except OSError:  # then sector by sector: the others may be whole, and a checksum tells what is missing
             for at in range(0, count, BLOCK):
                 piece = memoryview(data)[at : at + BLOCK]
                 try:
-                    osfile.read_into(self.fd, piece, offset + at)
+                    filesystem.read_into(self.fd, piece, offset + at)
                 except OSError:
                     piece[:] = bytes(len(piece))
         return data
@@ -177,7 +177,7 @@ def _structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[
 
 def _recorded_size(fd: int) -> int | None:
     """How long the file says it is."""
-    head = osfile.read_some(fd, 48, 0)
+    head = filesystem.read_some(fd, 48, 0)
     if len(head) < 48 or head[:8] != SIGNATURE or head[8] != 3:
         return None
     (end,) = struct.unpack("<Q", head[28:36])
@@ -207,12 +207,12 @@ def _proven(fd: int, path: Path, layout: Layout, records: list[Record]) -> int:
 
 def _guesses(fd: int, path: Path, advice: Advice) -> Iterator[tuple[Layout, str]]:
     """Layouts that the file may have, and where each comes from."""
-    for structure in known.structures():
+    for structure in seen_files.structures():
         try:
             yield layout_of(structure, path), "what this computer remembers of it"
         except ProjectError:
             continue  # remembered by another version
-    from tdw.store.skeleton import plan_file
+    from tdw.store.planner import plan_file
 
     for config in _configs_in(fd):
         for plan in advice.plans(config):
@@ -225,7 +225,7 @@ def _measured(fd: int, layout: Layout) -> Layout:
     for name in ("config", "notes"):
         extent = extents[name]
         room = min([other.offset for other in extents.values() if other.offset > extent.offset], default=layout.size)
-        text = osfile.read_some(fd, min(room - extent.offset, 1 << 22), extent.offset).split(b"\0", 1)[0]
+        text = filesystem.read_some(fd, min(room - extent.offset, 1 << 22), extent.offset).split(b"\0", 1)[0]
         try:
             json.loads(text)
         except (ValueError, RecursionError):
@@ -237,8 +237,8 @@ def _measured(fd: int, layout: Layout) -> Layout:
 def _configs_in(fd: int) -> Iterator[Config]:
     """JSON objects that start a sector and read like the settings of a run."""
     for at in range(0, os.fstat(fd).st_size, BLOCK):
-        if osfile.read_some(fd, 2, at) == b'{"':
-            raw = osfile.read_some(fd, 1 << 20, at)
+        if filesystem.read_some(fd, 2, at) == b'{"':
+            raw = filesystem.read_some(fd, 1 << 20, at)
             try:
                 value, _ = json.JSONDecoder().raw_decode(raw.split(b"\0", 1)[0].decode("ascii", "replace"))
             except (ValueError, RecursionError):
@@ -441,7 +441,7 @@ class _Survey:
         """What may have been damaged, in words, and the bytes that would be right, by offset."""
         extents = self._layout.extents
         as_it_is = stored["config"]
-        others = [text for text in known.configs() if len(text) == len(as_it_is) and text != as_it_is]
+        others = [text for text in seen_files.configs() if len(text) == len(as_it_is) and text != as_it_is]
         configs = [("", as_it_is), *(("the settings were", text) for text in others)]
         for said, config in configs:
             with_config = {extents["config"].offset: config} if said else {}
@@ -470,7 +470,7 @@ class _Survey:
         self, config: bytes, stored: Mapping[str, bytes], split: Mapping[int, bytes]
     ) -> Iterator[tuple[str, dict[int, bytes]]]:
         """The metadata as they are, and as HDF5 would write them now."""
-        from tdw.store.skeleton import plan_file
+        from tdw.store.planner import plan_file
 
         yield "", {}
         layout = self._layout

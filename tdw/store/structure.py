@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tdw.errors import NewerFormat, NotAProject, ProjectError
+from tdw.store.commit_record import BLOCK, WITH_TAILS, Version, slot_dtype
 from tdw.store.layout import (
     ATTRIBUTE_LIMIT,
     BLOCK_CRCS,
@@ -36,7 +37,6 @@ from tdw.store.layout import (
     Layout,
     too_large,
 )
-from tdw.store.slots import BLOCK, WITH_TAILS, Version, slot_dtype
 from tdw.store.validate import parse_json
 
 MAX_DEPTH = 4

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tdw import stops
+from tdw import interrupts
 
 LONGEST = 100  # characters of the target's name; a longer one is told by a hash
 _TOKEN = re.compile(r"[0-9a-f]{16}\.tmp")
@@ -48,12 +48,12 @@ def room_for(target: Path) -> Iterator[Path]:
     """A path to build `target` at; nothing of it is left when the block ends."""
     path = None
     try:
-        with stops.Whole():
+        with interrupts.Whole():
             path = make_room(target)
         yield path
     finally:
         if path is not None:
-            with stops.Whole():
+            with interrupts.Whole():
                 clear(path)
 
 

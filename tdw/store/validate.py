@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tdw.errors import Damaged, NotAProject
-from tdw.store import osfile
+from tdw.store import filesystem
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SAFETENSORS_HEADER_LIMIT = 1 << 20
@@ -35,7 +35,7 @@ def short(error: BaseException) -> str:
 
 def check_superblock(fd: int, path: Path, size: int) -> None:
     """Signature, version 3, and the recorded end of the file, at offset 0."""
-    head = osfile.read_some(fd, 48, 0)
+    head = filesystem.read_some(fd, 48, 0)
     if size == 0:
         raise NotAProject(f"{path} is no project file: it is empty. `tdw new FILE` makes one.")
     if head[:8] != SIGNATURE[: len(head[:8])] or len(head) < 8:

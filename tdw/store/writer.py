@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 
 from tdw.errors import CannotWrite, Overwritten, ProjectError
-from tdw.store import osfile
+from tdw.store import filesystem
 from tdw.store.build import explained
 from tdw.store.claim import unused_name
-from tdw.store.copying import copy
+from tdw.store.commit_record import BLOCK, Record, ResumeSlot
+from tdw.store.copy import copy
 from tdw.store.fence import Fence
+from tdw.store.filesystem import System, write_all
 from tdw.store.layout import BLOCK_CRCS, LOSSES, AnalysisPlan, FilePlan, canonical
 from tdw.store.lock import Lock
-from tdw.store.osfile import System, write_all
+from tdw.store.open_file import State
 from tdw.store.reader import Reader
 from tdw.store.restructure import plan_of, restructured
-from tdw.store.slots import BLOCK, Record, ResumeSlot
-from tdw.store.state import State
 from tdw.store.temporary import room_for
 from tdw.store.validate import check_safetensors
 
@@ -266,9 +266,9 @@ class Writer(Reader):
         Raises Overwritten where the file was deleted, or another one has its place.
         """
         state = self._state
-        if osfile.names(self._real, state.fd):
+        if filesystem.names(self._real, state.fd):
             return True
-        there = osfile.where_is(state.fd, self._real)
+        there = filesystem.where_is(state.fd, self._real)
         if there is not None:
             self._writing.follow(there)
             self._real = self.path = there
@@ -395,9 +395,9 @@ class Writer(Reader):
             with explained(self.path):
                 real = self._found()
                 self._fence.check(state, self.path)
-                fd = osfile.open_to_read(other)
+                fd = filesystem.open_to_read(other)
                 try:
-                    osfile.keep_attributes(state.fd, fd)
+                    filesystem.keep_attributes(state.fd, fd)
                 finally:
                     os.close(fd)
                 if not self._system.replaces_open_files:

@@ -94,7 +94,7 @@
   // marks, invisible spaces); the two joiners are how some scripts are written.
   const UNSHOWN = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/gu;
 
-  /** Text from anywhere with every character shown, by the rule of tdw/text.py: ESC is ␛, an override is ‹U+202E›. */
+  /** Text from anywhere with every character shown, by the rule of tdw/safe_text.py: ESC is ␛, an override is ‹U+202E›. */
   T.visible = (text, lines) =>
     String(text).replace(UNSHOWN, (char) => {
       const code = char.codePointAt(0);

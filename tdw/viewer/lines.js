@@ -15,7 +15,7 @@
   /**
    * A line with its points: values as stored, xs and ys as drawn. Of a recorded series every epoch has one, and those that
    * were not evaluated are left out; of an analysis every row has one (`rowOf`: epoch -> its place), and NaN is a gap.
-   * line: {array, axes, picks, reduce, unless, whole}, see tdw/panels/parts.py
+   * line: {array, axes, picks, reduce, unless, whole}, see tdw/panels/spec.py
    */
   T.lineOf = (line, run, choices, log) => {
     const array = run.array(line.array);

@@ -1,5 +1,5 @@
 // Panel kind "maps": activation of neurons over all (a, b). First all neurons as thumbnails, then one to five pinned, large.
-// Every map is computed here from the neuron's tables (neuron.js); moving the slider asks the server for nothing.
+// Every map is computed here from the neuron's tables (neuron_map.js); moving the slider asks the server for nothing.
 (function (T) {
   "use strict";
   T.kinds ??= {};

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-STYLES = ("tokens.css", "viewer.css", "bars.css", "tabs.css", "menu.css", "panels.css")
+STYLES = ("tokens.css", "viewer.css", "toolbars.css", "tabs.css", "menu.css", "panels.css")
 SCRIPTS = (
     "format.js",
-    "colour.js",
-    "source.js",
-    "neuron.js",
+    "color.js",
+    "data_source.js",
+    "neuron_map.js",
     "tooltip.js",
     "notice.js",
-    "frame.js",
-    "framed.js",
+    "plot_frame.js",
+    "framed_panel.js",
     "card.js",
     "choices.js",
     "heat.js",
@@ -39,7 +39,7 @@ SCRIPTS = (
     "table.js",
     "transport.js",
     "tabs.js",
-    "states.js",
+    "card_state.js",
     "docbar.js",
     "viewer.js",
 )

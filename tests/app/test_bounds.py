@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw.app import rows, runs
-from tdw.app.library import Library
+from tdw.app import open_runs, rows
+from tdw.app.open_runs import Runs, key_of
+from tdw.app.recent_files import Library
 from tdw.app.rows import Rows
-from tdw.app.runs import Runs, key_of
 from tdw.errors import AppError, SettingError, UnknownName
 
 JSON = {"Content_Type": "application/json"}
@@ -119,7 +119,7 @@ def test_rows_are_held_against_the_run_before_anything_is_read(tmp_path, tiny_ru
 def test_a_run_that_is_closed_while_it_is_sent_is_sent_to_the_end(tmp_path, tiny_run, monkeypatch):
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(rows, "PIECE", 64)
-    monkeypatch.setattr(runs, "HELD", 1)
+    monkeypatch.setattr(open_runs, "HELD", 1)
     held = Runs(Library())
     other = Path(shutil.copy(tiny_run, tmp_path / "other.tdw"))
     with held.at(tiny_run) as run:
@@ -251,7 +251,7 @@ def test_a_read_error_is_a_sentence(window, path):
 
 def test_a_run_that_cannot_be_read_any_more_is_said_to_be_so(tmp_path, tiny_run, monkeypatch):
     """As on a disk that fails: the window lists it as lost, and everything else goes on."""
-    from tdw.app.workbench import Workbench, said
+    from tdw.app.session import Workbench, said
 
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     run = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 
-from tdw.app import events
-from tdw.app.events import Hub
+from tdw.app import event_stream
+from tdw.app.event_stream import Hub
 from tests import loops
 
 
@@ -70,7 +70,7 @@ def test_a_slow_listener_gets_the_newest_of_each_kind():
 
 
 def test_nobody_looks_while_nobody_listens(monkeypatch):
-    monkeypatch.setattr(events, "TICK", 0.01)
+    monkeypatch.setattr(event_stream, "TICK", 0.01)
     looks = []
     hub = Hub(lambda: looks.append(1) or {"a": {"n": 1}})
 
@@ -91,7 +91,7 @@ def test_nobody_looks_while_nobody_listens(monkeypatch):
 
 
 def test_silence_is_a_comment_now_and_then(monkeypatch):
-    monkeypatch.setattr(events, "SILENCE", 0.05)
+    monkeypatch.setattr(event_stream, "SILENCE", 0.05)
     hub = Hub(lambda: {"a": {"n": 1}})
 
     async def scene() -> None:
@@ -105,7 +105,7 @@ def test_silence_is_a_comment_now_and_then(monkeypatch):
 
 
 def test_a_look_that_fails_is_logged_and_the_next_one_counts(monkeypatch, caplog):
-    monkeypatch.setattr(events, "TICK", 0.01)
+    monkeypatch.setattr(event_stream, "TICK", 0.01)
     answers = iter([ValueError("a mistake of ours")])
 
     def look():
@@ -127,6 +127,6 @@ def test_a_look_that_fails_is_logged_and_the_next_one_counts(monkeypatch, caplog
 
 
 def test_the_window_never_loads_torch():
-    code = "import sys, tdw.app.server, tdw.app.routes, tdw.app.shell; print('torch' in sys.modules)"
+    code = "import sys, tdw.app.server, tdw.app.routes, tdw.app.gradio_shell; print('torch' in sys.modules)"
     listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert listed == "False\n"

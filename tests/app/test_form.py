@@ -7,18 +7,18 @@ import re
 import pytest
 
 from tdw import config
-from tdw.app import form
+from tdw.app import gradio_form
 
 DEFAULTS = {item.name: item.text if not item.choices else item.default for item in config.settings()}
 
 
 def test_every_setting_has_one_field():
-    first, more = form.fields()
+    first, more = gradio_form.fields()
     assert sorted(item.name for item in [*first, *more]) == sorted(item.name for item in config.settings())
 
 
 def test_the_defaults_are_accepted_and_become_flags(tmp_path):
-    verdict = form.check(DEFAULTS, str(tmp_path / "a"))
+    verdict = gradio_form.check(DEFAULTS, str(tmp_path / "a"))
     assert verdict.reasons == {}
     assert verdict.path == tmp_path / "a.tdw"
     assert "--p=113" in verdict.arguments
@@ -44,7 +44,7 @@ def test_the_defaults_are_accepted_and_become_flags(tmp_path):
     ],
 )
 def test_a_refused_field_says_why_without_the_flag(tmp_path, setting, typed, reason):
-    verdict = form.check({**DEFAULTS, setting: typed}, str(tmp_path / "a.tdw"))
+    verdict = gradio_form.check({**DEFAULTS, setting: typed}, str(tmp_path / "a.tdw"))
     assert list(verdict.reasons) == [setting]
     assert re.search(reason, verdict.reasons[setting])
     assert "--" not in verdict.reasons[setting]
@@ -54,13 +54,13 @@ def test_a_refused_field_says_why_without_the_flag(tmp_path, setting, typed, rea
 
 def test_every_refused_field_speaks_at_once(tmp_path):
     typed = {**DEFAULTS, "p": "1", "epochs": "x", "checkpoints": "?"}
-    verdict = form.check(typed, str(tmp_path / "missing" / "a.tdw"))
-    assert set(verdict.reasons) == {"p", "epochs", "checkpoints", form.WHERE}
+    verdict = gradio_form.check(typed, str(tmp_path / "missing" / "a.tdw"))
+    assert set(verdict.reasons) == {"p", "epochs", "checkpoints", gradio_form.WHERE}
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path):
     (tmp_path / "a.tdw").touch()
-    assert "there already" in form.check(DEFAULTS, str(tmp_path / "a")).reasons[form.WHERE]
+    assert "there already" in gradio_form.check(DEFAULTS, str(tmp_path / "a")).reasons[gradio_form.WHERE]
 
 
 @pytest.mark.parametrize(
@@ -68,25 +68,25 @@ def test_a_name_that_is_taken_is_refused(tmp_path):
     [("", "no path was given"), ("  ", "no path was given"), ("a\0b", "zero byte"), ("/no/such/a.tdw", "no folder")],
 )
 def test_a_place_that_cannot_be_is_refused(file, reason):
-    assert reason in form.check(DEFAULTS, file).reasons[form.WHERE]
+    assert reason in gradio_form.check(DEFAULTS, file).reasons[gradio_form.WHERE]
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
     # The tests may run as root, who may write everywhere: what the system would answer stands in.
-    monkeypatch.setattr(form.os, "access", lambda *_: False)
-    assert "may not be written to" in form.check(DEFAULTS, str(tmp_path / "a.tdw")).reasons[form.WHERE]
+    monkeypatch.setattr(gradio_form.os, "access", lambda *_: False)
+    assert "may not be written to" in gradio_form.check(DEFAULTS, str(tmp_path / "a.tdw")).reasons[gradio_form.WHERE]
 
 
 def test_a_run_that_does_not_fit_is_refused(tmp_path, monkeypatch):
     class Usage:
         free = 3e6
 
-    monkeypatch.setattr(form.shutil, "disk_usage", lambda _: Usage)
-    assert "has 3 MB left" in form.check(DEFAULTS, str(tmp_path / "a.tdw")).reasons[form.WHERE]
+    monkeypatch.setattr(gradio_form.shutil, "disk_usage", lambda _: Usage)
+    assert "has 3 MB left" in gradio_form.check(DEFAULTS, str(tmp_path / "a.tdw")).reasons[gradio_form.WHERE]
 
 
 def test_the_suggestion_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run-1.tdw").touch()
-    assert form.suggestion() == str(tmp_path / "run-2.tdw")
-    assert form.check(DEFAULTS, form.suggestion()).reasons == {}
+    assert gradio_form.suggestion() == str(tmp_path / "run-2.tdw")
+    assert gradio_form.check(DEFAULTS, gradio_form.suggestion()).reasons == {}

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzzing import Fuzz
-from test_routes import LIST_ROUTES
 
 from tdw import store
+from tests.app.fuzzing import Fuzz
+from tests.app.test_routes import LIST_ROUTES
 
 SECONDS = 60  # of the long one
 ROUNDS = 500  # of the short one

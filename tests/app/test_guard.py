@@ -11,7 +11,7 @@ import socket
 
 import pytest
 
-from tdw.app import guard
+from tdw.app import access
 from tdw.app.tickets import Tickets
 from tests import loops
 
@@ -403,7 +403,7 @@ def test_the_application_is_handed_neither_cookie_nor_unknown_headers():
             return False
 
     tickets = Tickets(1, print)
-    guarded = guard.Guard(application, port=1, tickets=tickets, peers=Everyone(), welcomed=lambda: None)
+    guarded = access.Guard(application, port=1, tickets=tickets, peers=Everyone(), welcomed=lambda: None)
     sent = {
         "Host": "127.0.0.1:1",
         "Cookie": f"tdw-1={tickets.cookie}",

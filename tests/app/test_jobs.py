@@ -16,8 +16,8 @@ import pytest
 import tdw
 from tdw.app import jobs as jobs_module
 from tdw.app.jobs import Jobs
-from tdw.app.library import Library
-from tdw.app.runs import Runs, key_of
+from tdw.app.open_runs import Runs, key_of
+from tdw.app.recent_files import Library
 
 # Work that takes its next step when it is told to.
 PACED = """

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from tdw.app.library import KEPT, Library
+from tdw.app.recent_files import KEPT, Library
 from tdw.errors import AppError
-from tdw.private import state_folder, write_private
+from tdw.state_dir import state_folder, write_private
 
 
 def mode(path) -> int:

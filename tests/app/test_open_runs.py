@@ -10,9 +10,9 @@ import pytest
 
 import tdw
 from tdw import store
-from tdw.app import runs
-from tdw.app.library import Library
-from tdw.app.runs import OpenRun, Runs
+from tdw.app import open_runs
+from tdw.app.open_runs import OpenRun, Runs
+from tdw.app.recent_files import Library
 from tdw.errors import NotAProject, ProjectError
 from tdw.run import Run
 
@@ -102,7 +102,7 @@ def test_a_file_that_is_refused_is_not_examined_all_the_time(path, held, monkeyp
 
     plain = Run.open
     monkeypatch.setattr(Run, "open", count)
-    monkeypatch.setattr(runs, "YOUNG", -1e9)
+    monkeypatch.setattr(open_runs, "YOUNG", -1e9)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     for _ in range(5):

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tdw.app.peers import TABLES, Peers, owner
+from tdw.app.socket_owner import TABLES, Peers, owner
 
 pytestmark = pytest.mark.skipif(
     not TABLES[0].exists() or "microsoft" in platform.release().lower(),
@@ -128,8 +128,8 @@ def test_a_connection_is_its_owners_until_it_is_closed():
 
 def test_where_the_system_does_not_tell_nobody_is_shut_out(monkeypatch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setattr("tdw.app.peers.TABLES", (tmp_path / "none",))
+        monkeypatch.setattr("tdw.app.socket_owner.TABLES", (tmp_path / "none",))
         assert not Peers(listener).is_stranger(("127.0.0.1", 1))
         (tmp_path / "empty").write_text("  sl  local_address rem_address\n")
-        monkeypatch.setattr("tdw.app.peers.TABLES", (tmp_path / "empty",))
+        monkeypatch.setattr("tdw.app.socket_owner.TABLES", (tmp_path / "empty",))
         assert not Peers(listener).is_stranger(("127.0.0.1", 1))

@@ -18,11 +18,11 @@ import pytest
 from tdw import store
 from tdw.app import server
 from tdw.app.jobs import Jobs
-from tdw.app.library import Library
+from tdw.app.open_runs import Runs
+from tdw.app.recent_files import Library
 from tdw.app.records import Record
-from tdw.app.runs import Runs
 from tdw.app.tickets import Tickets
-from tdw.private import LEFT_BEHIND, MARK, state_folder, sweep, write_private
+from tdw.state_dir import LEFT_BEHIND, MARK, state_folder, sweep, write_private
 from tdw.store import Holder
 
 SMALL = ["--p=11", "--d-model=16", "--heads=2", "--d-mlp=16", "--threads=1", "--train-fraction=0.6"]
@@ -196,9 +196,9 @@ os.fdopen = cut_off
 ACT
 print(step)
 """
-LIBRARY = ("from tdw.app.library import Library; library = Library()", "library.remember(Path('/new.tdw'), 'new')")
+LIBRARY = ("from tdw.app.recent_files import Library; library = Library()", "library.remember(Path('/new.tdw'), 'new')")
 JOB = (
-    "from tdw.app.jobs import Job, Jobs; from tdw.app.library import Library; from tdw.app.runs import Runs, key_of\n"
+    "from tdw.app.jobs import Job, Jobs; from tdw.app.recent_files import Library; from tdw.app.open_runs import Runs, key_of\n"
     "from tdw.store import Holder; jobs = Jobs(Runs(Library())); record = jobs.folder / (key_of(Path('/a.tdw')) + '-00000000.json')\n"
     "job = Job(Path('/a.tdw'), 'train', Holder(1), 2.0, state='failed', error='new', record=record)",
     "jobs._record(job)",
@@ -245,7 +245,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, wor
 
 
 def _key(path: str) -> str:
-    from tdw.app.runs import key_of
+    from tdw.app.open_runs import key_of
 
     return key_of(Path(path))
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from tdw import private
-from tdw.app.library import Library
+from tdw import state_dir
+from tdw.app.open_runs import key_of
+from tdw.app.recent_files import Library
 from tdw.app.records import Record
-from tdw.app.runs import key_of
-from tdw.app.workbench import Workbench
-from tdw.private import Unusable, read_private
+from tdw.app.session import Workbench
 from tdw.run import open as open_run
-from tdw.store import Holder, known
+from tdw.state_dir import Unusable, read_private
+from tdw.store import Holder, seen_files
 
 HUGE = 3 << 30
 
@@ -111,8 +111,8 @@ def state(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     library = Library()
     library.remember(run, "a run")
     open_run(run).close()
-    jobs = private.private_folder(library.folder / "jobs")
-    private.private_folder(library.folder / "gradio")
+    jobs = state_dir.private_folder(library.folder / "jobs")
+    state_dir.private_folder(library.folder / "gradio")
     for number, job_state in enumerate(("failed", "running", "starting")):
         record = Record(run, "train", Holder.current(), 2.0 + number, job_state, None)  # type: ignore[arg-type]
         place = jobs / f"{key_of(run)}-0000000{number}.json"
@@ -120,13 +120,13 @@ def state(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for suffix in (".log", ".stop"):
             place.with_suffix(suffix).write_text("tdw: a sentence\n")
     (library.folder / "tdw-open-1.html").write_text("")
-    for name in known.MOST:
+    for name in seen_files.MOST:
         assert list((library.folder / "known" / name).iterdir()) != []
     return library.folder
 
 
 def files(state: Path) -> list[Path]:
-    return sorted(path for path in state.rglob("*") if path.is_file() and path.name != private.MARK)
+    return sorted(path for path in state.rglob("*") if path.is_file() and path.name != state_dir.MARK)
 
 
 def slow(*values: str) -> Any:
@@ -174,8 +174,8 @@ def used(run: Path, tmp_path: Path, *, train: bool = False) -> None:
     finally:
         workbench.close()
     open_run(run).close()
-    assert all(isinstance(one, bytes) for one in known.configs())
-    assert list(known.structures()) is not None
+    assert all(isinstance(one, bytes) for one in seen_files.configs())
+    assert list(seen_files.structures()) is not None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -283,7 +283,7 @@ def test_the_window_works_where_nothing_can_be_written(open_window, run, tmp_pat
 
 
 def test_a_lock_that_another_process_never_gives_back_keeps_nobody_waiting(state, run, monkeypatch, caplog):
-    monkeypatch.setattr(private, "LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.1)
     code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
     command = [sys.executable, "-c", code, str(state / "library.lock")]
     with subprocess.Popen(command, stdin=-1, stdout=-1) as process, caplog.at_level("INFO", "tdw.store"):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw import job, store
+from tdw import store
+from tdw.operations import train
 
 pytestmark = pytest.mark.browser
 
@@ -46,7 +47,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     tdw.analyze(small)
     tdw.create(early, tdw.configure(p=11, d_mlp=16, epochs=120, checkpoints="0:120:5", **SMALL))
     asked = iter([False] * 60 + [True] * 100)
-    job.train(early, stop=lambda: next(asked))
+    train.train(early, stop=lambda: next(asked))
     shutil.copy(early, late)
     tdw.train(late)
     plain = Path(shutil.copy(late, folder / "plain.tdw"))
@@ -178,7 +179,7 @@ def forged_loss(path: Path, at: int) -> None:
     from dataclasses import replace
     from zlib import crc32
 
-    from tdw.store.slots import BLOCK
+    from tdw.store.commit_record import BLOCK
 
     with store.open_reader(path) as reader:
         state = reader._state

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tdw.app.library import Library
+from tdw.app.recent_files import Library
 from tdw.errors import AppError
-from tdw.private import MARK, private_folder, state_folder
+from tdw.state_dir import MARK, private_folder, state_folder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders of a user are the user's there")
 as_root = pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="only root can act as another user")

@@ -23,8 +23,8 @@ from tdw import store
 from tdw.app import jobs as jobs_module
 from tdw.app import records
 from tdw.app.jobs import Jobs
-from tdw.app.library import Library
-from tdw.app.runs import Runs, key_of
+from tdw.app.open_runs import Runs, key_of
+from tdw.app.recent_files import Library
 from tdw.errors import AppError
 from tdw.store import Holder, lock
 

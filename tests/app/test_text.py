@@ -13,8 +13,8 @@ import pytest
 
 import tdw
 from tdw import panels, store
-from tdw.project_writer import ProjectWriter
-from tdw.text import visible
+from tdw.project.writer import ProjectWriter
+from tdw.safe_text import visible
 from tests import hostile_text
 from tests.app.test_window import OPENED, enter, fill, open_form, painted, reason
 

@@ -40,25 +40,26 @@ def training_speed():
     """Epochs per second of the factored engine and of a plainly written loop, at equal work."""
     import torch
 
-    from tdw import model, tasks, training
+    from tdw import tasks
+    from tdw.network import reference, training
 
     for every in (1, 10):
         config = tdw.configure(epochs=120, checkpoints="", evaluate_every=every)
         split = tasks.draw_split(config)
         sides = [tuple(map(torch.from_numpy, (*tasks.operands(s, config.p), tasks.answers(s, config)))) for s in split]
-        initial = model.initial_weights(config)
+        initial = reference.initial_weights(config)
 
         def plain(epochs, sides=sides, initial=initial, config=config, every=every):
             weights = {name: w.clone().requires_grad_() for name, w in initial.items()}
             optimizer = torch.optim.AdamW(weights.values(), lr=config.lr, betas=config.betas, weight_decay=1.0)
             for epoch in range(epochs):
                 a, b, answers = sides[0]
-                loss = model.plain_loss(model.plain_forward(weights, a, b, "relu"), answers)
+                loss = reference.plain_loss(reference.plain_forward(weights, a, b, "relu"), answers)
                 loss.item()
                 if epoch % every == 0:
                     with torch.no_grad():
                         a, b, answers = sides[1]
-                        model.plain_loss(model.plain_forward(weights, a, b, "relu"), answers).item()
+                        reference.plain_loss(reference.plain_forward(weights, a, b, "relu"), answers).item()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

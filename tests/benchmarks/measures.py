@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 
 import tdw
-from tdw import model, tasks
-from tdw.analyses import ANALYSES, registry
-from tdw.analyses.view import View
+from tdw import tasks
+from tdw.analyses import ANALYSES
+from tdw.analyses.engine import registry
+from tdw.analyses.engine.checkpoint import View
+from tdw.network import reference
 
 SHARED = (
     "activations",
@@ -59,7 +61,7 @@ def peak_megabytes():
 def main():
     """Print the table."""
     config = tdw.configure()
-    weights = {name: w.numpy() for name, w in model.initial_weights(config).items()}
+    weights = {name: w.numpy() for name, w in reference.initial_weights(config).items()}
     split, keys = tasks.draw_split(config), different_keys(config.frequencies)
     items = [item for item in ANALYSES.values() if item.per == "checkpoint" and not item.unfit(config)]
     before = peak_megabytes()

@@ -9,7 +9,7 @@ import tdw
 
 
 @pytest.fixture(scope="session")
-def reference():
+def reference_run():
     """Figures of a p = 29 run by TransformerLens 2.18 and an earlier workbench's formulas: 40 epochs of losses, and
     weights with some arrays at epoch 2500. Rows of the embedding norms are in our order, cosine before sine.
     """

@@ -6,11 +6,13 @@ import math
 import numpy as np
 
 import tdw
-from tdw import model, tasks
-from tdw.analyses import find, registry
+from tdw import tasks
+from tdw.analyses import find
+from tdw.analyses.engine import registry
+from tdw.analyses.engine.checkpoint import View
 from tdw.analyses.key_frequencies import RULES
-from tdw.analyses.view import View
 from tdw.config import is_prime
+from tdw.network import reference
 from tdw.tasks import Split
 
 MODULI = [2, 3, 4, 5, 6, 7, 59, 113, 118]
@@ -21,7 +23,7 @@ class Planted(View):
     """A view of which some intermediate results (`activations`, `logits`, `attention`) are given instead of computed."""
 
     def __init__(self, config, split=None, final_key=None, **given):
-        weights = {name: w.numpy() for name, w in model.initial_weights(config).items()}
+        weights = {name: w.numpy() for name, w in reference.initial_weights(config).items()}
         super().__init__(config, weights, split, final_key)
         for name, array in given.items():
             setattr(self, name, np.asarray(array, dtype=np.float32))

@@ -20,18 +20,22 @@ from typing import Any
 import numpy as np
 import uvicorn
 
-from tdw import cli, commands, configure, demo, model, recovery, replay, tasks, training
-from tdw.analyses import runner
-from tdw.app import server, shell
-from tdw.interchange import exporting, importing
+from tdw import configure, tasks
+from tdw.analyses.engine import runner
+from tdw.app import gradio_shell, server
+from tdw.cli import commands, demo, main
+from tdw.interchange import pipeline
+from tdw.interchange.exporters import transformer_lens
+from tdw.network import reference, training
+from tdw.operations import branch, recover
 
-LOADED = (commands, recovery, replay, runner, server, shell, exporting, importing)
+LOADED = (commands, recover, branch, runner, server, gradio_shell, transformer_lens, pipeline)
 
 
 def warm_up() -> None:
     """Train in memory: torch loads half of itself when it is first used, which each child would do anew."""
     settings = configure(p=3, d_model=4, heads=1, d_mlp=4, epochs=2, train_fraction=0.5, threads=1)
-    list(training.train(settings, training.start(model.initial_weights(settings)), tasks.draw_split(settings), [2]))
+    list(training.train(settings, training.start(reference.initial_weights(settings)), tasks.draw_split(settings), [2]))
     np.fft.rfft(np.ones(8))
 
 
@@ -130,7 +134,7 @@ def become(case: dict[str, Any]) -> None:
 def end_quickly() -> None:
     """Run the command and end as the interpreter does, but for taking down what it has loaded."""
     try:
-        code = cli.main()
+        code = main.main()
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -144,7 +148,7 @@ def end_quickly() -> None:
     os._exit(code)
 
 
-def main() -> None:
+def run() -> None:
     warm_up()
     demo.settings = small_demo
     orders, answers = os.dup(0), os.dup(1)
@@ -165,5 +169,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
-    sys.exit(cli.main())
+    run()
+    sys.exit(main.main())

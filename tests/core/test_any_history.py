@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw import model, tasks, training
+from tdw import tasks
 from tdw.config import RunConfig
-from tdw.segment import State
+from tdw.network import reference, training
+from tdw.network.segment import State
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Stage:
 def plainly(stages, until):
     """Weights, train and test loss of every epoch, trained from the start and kept in memory."""
     config = stages[0].config
-    split, state = tasks.draw_split(config), training.start(model.initial_weights(config))
+    split, state = tasks.draw_split(config), training.start(reference.initial_weights(config))
     found, began = {}, 0
     for stage, following in itertools.zip_longest(stages, stages[1:]):
         last = until if following is None else following.at

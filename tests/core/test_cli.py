@@ -11,7 +11,8 @@ import time
 import pytest
 
 import tdw
-from tdw import config, told
+from tdw import config
+from tdw.cli import report
 
 SMALL = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--train-fraction", "0.5"]
 
@@ -140,14 +141,14 @@ def test_every_setting_has_its_flag_default_and_help():
 
 
 def test_help_needs_no_heavy_library():
-    code = "import sys; from tdw.commands import parser; parser().format_help(); print(*sys.modules)"
+    code = "import sys; from tdw.cli.commands import parser; parser().format_help(); print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert "tdw.commands" in loaded
+    assert "tdw.cli.commands" in loaded
     assert not {"numpy", "torch", "h5py", "gradio", "rich"} & set(loaded)
 
 
 def test_times_in_words():
-    assert [told.duration(s) for s in (0.2, 42, 600, 10_000)] == [
+    assert [report.duration(s) for s in (0.2, 42, 600, 10_000)] == [
         "about 1 s",
         "about 42 s",
         "about 10 min",

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw import cli, comparison, told, weights
+from tdw.cli import main, report
 from tdw.errors import NotAProject, TdwError
+from tdw.network import parameters
+from tdw.operations import compare
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_a_branch_is_its_origin_up_to_where_it_left(tiny_run, branch):
         assert against.curves[0].differs == 21
         assert (against.weights.checkpoints, against.weights.differs, against.weights.last) == (9, 25, 40)
         first, second = (
-            np.concatenate([run.weights(40)[name].ravel() for name in weights.shapes(run.config)]).astype(float)
+            np.concatenate([run.weights(40)[name].ravel() for name in parameters.shapes(run.config)]).astype(float)
             for run in (one, other)
         )
         apart = np.linalg.norm(first - second) / np.linalg.norm(first)
@@ -61,7 +63,7 @@ def test_what_happened_is_what_each_run_says(tiny_run, branch):
             told_of = {name: texts[index] for name, texts in found.facts.items()}
             assert told_of["last train loss"] == f"{run.train_loss[-1]:.6g}"
             for event in run.events():
-                expected = event.missing if event.first is None else told.between(event.first)
+                expected = event.missing if event.first is None else report.between(event.first)
                 assert told_of[event.label] == expected
             assert told_of["key frequencies"] == "not measured"
     tdw.analyze(branch, only="key_frequencies")
@@ -119,12 +121,12 @@ def test_what_an_imported_run_does_not_say_is_not_known(tiny_run, tmp_path):
 
 def test_weights_that_are_all_zero_are_no_measure_of_a_distance(tiny, tiny_run, tmp_path):
     path = tmp_path / "zero.tdw"
-    zero = {name: np.zeros(shape, np.float32) for name, shape in weights.shapes(tiny).items()}
+    zero = {name: np.zeros(shape, np.float32) for name, shape in parameters.shapes(tiny).items()}
     tdw.create(path, replace(tiny, epochs=1, checkpoints=""), weights=zero)
     tdw.train(path, stop=lambda: True)
     (against,) = tdw.compare(path, tiny_run).against
     assert asdict(against.weights) == {"checkpoints": 1, "differs": 0, "last": 0, "distance": None}
-    assert "  weights: differ from checkpoint 0 on" in told.compared(tdw.compare(path, tiny_run))
+    assert "  weights: differ from checkpoint 0 on" in report.compared(tdw.compare(path, tiny_run))
 
 
 def test_a_comparison_needs_two_runs(tiny_run, tmp_path):
@@ -138,7 +140,7 @@ def test_a_comparison_needs_two_runs(tiny_run, tmp_path):
 
 def test_the_command_in_columns_and_as_json(tiny_run, branch, capsys):
     before = [path.read_bytes() for path in (tiny_run, branch)]
-    assert cli.main(["compare", str(tiny_run), str(branch)]) == 0
+    assert main.main(["compare", str(tiny_run), str(branch)]) == 0
     printed = capsys.readouterr().out
     lines = printed.splitlines()
     assert lines[0].split() == ["tiny.tdw", "branch.tdw"]
@@ -148,9 +150,9 @@ def test_the_command_in_columns_and_as_json(tiny_run, branch, capsys):
     assert "branch.tdw against tiny.tdw:" in lines
     assert any(line.startswith("  train loss: differs from epoch 21 on, at most by ") for line in lines)
     assert any(line.startswith("  weights: differ from checkpoint 25 on; at epoch 40 ") for line in lines)
-    assert cli.main(["compare", str(tiny_run), str(branch), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == asdict(comparison.compare(tiny_run, branch))
-    assert cli.main(["compare", str(tiny_run)]) == 2
+    assert main.main(["compare", str(tiny_run), str(branch), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == asdict(compare.compare(tiny_run, branch))
+    assert main.main(["compare", str(tiny_run)]) == 2
     assert "two runs or more" in capsys.readouterr().err
     assert [path.read_bytes() for path in (tiny_run, branch)] == before
 
@@ -160,12 +162,12 @@ def test_files_of_one_name_are_told_apart_and_names_show_as_text(tiny_run, tmp_p
     folder.mkdir()
     copy = folder / tiny_run.name
     copy.write_bytes(tiny_run.read_bytes())
-    lines = told.compared(tdw.compare(tiny_run, copy))
-    assert lines[0].split() == [told.cut(str(tiny_run), told.COLUMN), told.cut(str(copy), told.COLUMN)]
+    lines = report.compared(tdw.compare(tiny_run, copy))
+    assert lines[0].split() == [report.cut(str(tiny_run), report.COLUMN), report.cut(str(copy), report.COLUMN)]
     assert "  weights: equal bit for bit at all 9 checkpoints that both have" in lines
     strange = tmp_path / "a\x1b[31mb.tdw"
     strange.write_bytes(tiny_run.read_bytes())
-    assert cli.main(["compare", str(tiny_run), str(strange)]) == 0
+    assert main.main(["compare", str(tiny_run), str(strange)]) == 0
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "a␛[31mb.tdw" in printed

@@ -13,12 +13,13 @@ import pytest
 from safetensors.numpy import save
 
 import tdw
-from tdw import blobs, store
+from tdw import store
 from tdw.analyses import ANALYSES
 from tdw.errors import Damaged, NotAProject
-from tdw.project import Project
-from tdw.project_writer import ProjectWriter
-from tdw.weights import shapes
+from tdw.network.parameters import shapes
+from tdw.project import serialization
+from tdw.project.project import Project
+from tdw.project.writer import ProjectWriter
 
 P, EPOCHS = 5, 12
 
@@ -75,14 +76,14 @@ class Sent:
             split_test=self.split[1],
             epochs=self.epochs,
             checkpoint_capacity=len(self.kept),
-            blob_nbytes=len(blobs.pack(self.weights(0), 0)),
+            blob_nbytes=len(serialization.pack(self.weights(0), 0)),
             resume_nbytes=len(first),
             resume=first,
         ) as writer:
             for start, end in ((0, 1), (1, 5), (5, 9), (9, EPOCHS + 1)):
                 losses = {name: np.linspace(1, 2, end - start) for name in store.LOSSES}
                 epoch = self.kept[writer.n_checkpoints]
-                kept = (epoch, blobs.pack(self.weights(epoch), epoch))
+                kept = (epoch, serialization.pack(self.weights(epoch), epoch))
                 again = (min(self.resume_epoch, end - 1), save(self.resumes(end), {"epoch": "0" * 12}))
                 writer._check_append = lambda *_: None  # type: ignore[method-assign]  # whoever made it had no such rule
                 writer.append(losses=losses, checkpoint=kept, resume=again)

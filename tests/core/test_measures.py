@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import MODULI, measure, of_neurons
 
 import tdw
-from tdw import fourier, model, panels, tasks
-from tdw.analyses import ANALYSES, events, find, registry
+from tdw import panels, tasks
+from tdw.analyses import ANALYSES, events, find, fourier
+from tdw.analyses.engine import registry
+from tdw.analyses.engine.checkpoint import Curves, View, Whole
 from tdw.analyses.neuron_clusters import UNASSIGNED
-from tdw.analyses.view import Curves, View, Whole
 from tdw.errors import UnknownName
+from tdw.network import reference
+from tests.core.planted import MODULI, measure, of_neurons
 
 SETTINGS = [
     {},
@@ -158,7 +160,7 @@ def test_every_analysis_keeps_its_promises(item, settings, tiny):
         return
     checkpoints = [0, 5]
     weights = [
-        {name: w.numpy() for name, w in model.initial_weights(replace(config, model_seed=seed)).items()}
+        {name: w.numpy() for name, w in reference.initial_weights(replace(config, model_seed=seed)).items()}
         for seed in checkpoints
     ]
     key = np.ones((4, config.frequencies), np.uint8)

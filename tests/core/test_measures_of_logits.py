@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import MODULI, SMALL, Planted, Slow, arithmetic, cosine_sum, measure, of_logits, random_split
 
 import tdw
-from tdw import fourier, tasks
-from tdw.analyses import excluded_loss, find
-from tdw.analyses.cross_entropy import cross_entropy, means
+from tdw import tasks
+from tdw.analyses import excluded_loss, find, fourier
+from tdw.analyses.engine.cross_entropy import cross_entropy, means
 from tdw.analyses.key_frequencies import RULES
 from tdw.analyses.restricted_loss import VARIANTS
 from tdw.tasks import Split
+from tests.core.planted import MODULI, SMALL, Planted, Slow, arithmetic, cosine_sum, measure, of_logits, random_split
 
 ARITHMETIC = list(arithmetic())
 

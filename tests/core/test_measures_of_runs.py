@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import SMALL, Planted, measure
 
 import tdw
-from tdw import model, private
-from tdw.analyses import baselines, events, find, registry, weight_trajectory
-from tdw.analyses.view import Curves, View, Whole
-from tdw.weights import shapes
+from tdw import state_dir
+from tdw.analyses import baselines, events, find, weight_trajectory
+from tdw.analyses.engine import registry
+from tdw.analyses.engine.checkpoint import Curves, View, Whole
+from tdw.network import reference
+from tdw.network.parameters import shapes
+from tests.core.planted import SMALL, Planted, measure
 
 NAN = math.nan
 NO_CURVES = Curves(*(np.empty(0) for _ in range(4)))
@@ -222,7 +224,7 @@ def test_the_path_of_the_weights_is_that_of_a_plain_svd(network, room, count, mo
 
 def test_a_straight_path_is_one_component():
     config = tdw.configure(**SMALL, p=5)
-    start = {name: w.numpy() for name, w in model.initial_weights(config).items()}
+    start = {name: w.numpy() for name, w in reference.initial_weights(config).items()}
     weights = [{name: w + np.float32(step) for name, w in start.items()} for step in (0, 1, 2, 4)]
     found = of_run("weight_trajectory", config, [0, 1, 2, 4], weights=weights)
     assert found["explained"][:, 0] == pytest.approx([1] * 4)
@@ -263,7 +265,7 @@ def band_of(config, weights):
 def test_bands_say_what_chance_gives(state):
     p = 23
     config = tdw.configure(**SMALL | {"d_model": 8, "d_mlp": 16}, p=p)
-    weights = {name: w.numpy().copy() for name, w in model.initial_weights(config).items()}
+    weights = {name: w.numpy().copy() for name, w in reference.initial_weights(config).items()}
     weights["embed.W_E"][:p] = np.cos(2 * np.pi * 5 * np.arange(p) / p)[:, None]
     found = band_of(config, weights)
     rows = dict(zip(baselines.QUANTITIES, zip(found["random"], found["permuted"], strict=True), strict=True))
@@ -302,7 +304,7 @@ def test_untrained_networks_are_measured_once_for_each_size(state, monkeypatch):
     weights = Planted(config).weights
     made = []
     monkeypatch.setattr(
-        model, "initial_weights", lambda config, make=model.initial_weights: made.append(1) or make(config)
+        reference, "initial_weights", lambda config, make=reference.initial_weights: made.append(1) or make(config)
     )
     first = band_of(config, weights)
     assert len(made) == 8
@@ -334,5 +336,5 @@ def test_a_user_without_a_private_folder_gets_bands_all_the_same(state, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setenv("TDW_STATE_DIR", str(state.parent / "other"))
-    monkeypatch.setattr(private, "write_private", full)
+    monkeypatch.setattr(state_dir, "write_private", full)
     assert np.array_equal(band_of(config, weights)["random"], first["random"])

@@ -8,15 +8,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import MODULI, SMALL, Planted, measure, of_neurons, places
 
 import tdw
-from tdw import fourier, model
+from tdw.analyses import fourier
+from tdw.analyses.engine.checkpoint import View
 from tdw.analyses.gradient_symmetricity import logit_gradients
 from tdw.analyses.key_frequencies import RULES
 from tdw.analyses.sparsity import gini, participation
-from tdw.analyses.view import View
-from tdw.weights import shapes
+from tdw.network import reference
+from tdw.network.parameters import shapes
+from tests.core.planted import MODULI, SMALL, Planted, measure, of_neurons, places
 
 NETWORKS = [
     {"network": "transformer", "activation": "relu"},
@@ -198,7 +199,7 @@ def test_gradients_are_those_of_autograd_on_the_plain_network(settings):
     twice["embed.W_E"] = torch.cat([rows[:p], rows[:p], rows[p:]]).requires_grad_()
     expected = []
     for triple in range(count):
-        logits = model.plain_forward(
+        logits = reference.plain_forward(
             twice, torch.tensor([a[triple]]), torch.tensor([p + b[triple]]), settings["activation"]
         )
         (gradient,) = torch.autograd.grad(logits[0, c[triple]], twice["embed.W_E"])

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 import tdw
-from tdw import closed_form, config, factored, model, tasks
+from tdw import config, tasks
 from tdw.errors import SettingError
+from tdw.network import closed_form, factored, reference
 
 KINDS = [
     {"network": kind, "activation": activation, "biases": biases, "classes": classes}
@@ -25,7 +26,7 @@ def network(p, heads, d_head, d_mlp, seed, scale, kind=None, dtype=torch.float64
     """Random weights: small `scale` gives flat attention, a large one saturates it. d_model is no multiple of heads."""
     sizes = {"p": p, "heads": heads, "d_head": d_head, "d_model": heads * d_head + 1, "d_mlp": d_mlp}
     config = tdw.configure(**sizes, model_seed=seed, train_fraction=0.5, **(kind or {}))
-    drawn = model.initial_weights(config)
+    drawn = reference.initial_weights(config)
     biases = torch.Generator().manual_seed(seed + 1)
     for name, weight in drawn.items():
         if weight.ndim == 1:  # zero at first
@@ -58,7 +59,7 @@ def test_factored_losses_and_gradients_equal_autograd_on_the_plain_network(sizes
     some = torch.randperm(config.p**2, generator=torch.Generator().manual_seed(1))[: max(1, config.p**2 // 2)]
     pairs = tuple(x[some] for x in pairs)
 
-    logits = model.plain_forward(weights, *pairs[:2], config.activation)
+    logits = reference.plain_forward(weights, *pairs[:2], config.activation)
     loss = functional.cross_entropy(logits, pairs[2])
     expected = torch.autograd.grad(loss, list(weights.values()))
 
@@ -83,7 +84,7 @@ def test_factored_equals_plain_to_float32_precision(sizes):
     config, weights = network(*sizes, dtype=torch.float32)
     pairs = all_pairs(config)
     exact = functional.cross_entropy(
-        model.plain_forward({k: w.double() for k, w in weights.items()}, *pairs[:2], config.activation), pairs[2]
+        reference.plain_forward({k: w.double() for k, w in weights.items()}, *pairs[:2], config.activation), pairs[2]
     )
     engine = factored.Pairs(*pairs, config=config)
     found, _ = engine.forward(factored.tables(weights).detached())
@@ -97,7 +98,7 @@ def test_the_closed_form_of_a_neuron_equals_the_plain_network(sizes):
     a, b, _ = all_pairs(config)
     neurons = []
     seen = {"relu": "relu", "gelu": "gelu", "quadratic": "square"}[config.activation]
-    plain_logits = logits_watching(seen, neurons, lambda: model.plain_forward(weights, a, b, config.activation))
+    plain_logits = logits_watching(seen, neurons, lambda: reference.plain_forward(weights, a, b, config.activation))
     plain = neurons[0] if config.network == "one-hot" else neurons[0][:, -1]
     plain = plain.detach().numpy().reshape(config.p, config.p, -1)
     arrays = {name: w.detach().numpy().astype(np.float32) for name, w in weights.items()}
@@ -149,18 +150,18 @@ def test_logits_far_below_zero_do_not_meet_the_padding():
     torch.testing.assert_close(shifted, engine.forward(tables)[0], rtol=1e-9, atol=1e-12)
 
 
-def test_seeds_mean_what_they_mean_in_transformerlens(reference):
+def test_seeds_mean_what_they_mean_in_transformerlens(reference_run):
     config = tdw.configure(p=29, d_model=32, heads=4, d_mlp=64, model_seed=7, data_seed=11, train_fraction=0.7)
-    assert np.array_equal(tasks.draw_split(config).train, reference["train_indices"])
+    assert np.array_equal(tasks.draw_split(config).train, reference_run["train_indices"])
     # The reference run's losses start from the weights of seed 7: test_training holds the curves to them.
-    assert model.initial_weights(config)["embed.W_E"].std() == pytest.approx(0.8 / 32**0.5, rel=0.05)
+    assert reference.initial_weights(config)["embed.W_E"].std() == pytest.approx(0.8 / 32**0.5, rel=0.05)
 
 
 def test_given_weights_are_checked():
     config, weights = network(5, 2, 4, 6, 0, 1.0, dtype=torch.float32)
     given = {name: w.detach().numpy() for name, w in weights.items()}
     zero_bias = {"blocks.0.mlp.b_in": np.zeros(6), "blocks.0.attn.mask": np.ones((3, 3))}
-    assert set(model.check_weights(given | zero_bias, config)) == set(weights)
+    assert set(reference.check_weights(given | zero_bias, config)) == set(weights)
     for changed, sentence in [
         ({"blocks.0.mlp.W_in": np.zeros((3, 3))}, r"W_in has shape \(3, 3\), but these settings make it \(9, 6\)"),
         ({"blocks.0.mlp.b_in": np.ones(6)}, r"it is a bias other than zero"),
@@ -168,9 +169,9 @@ def test_given_weights_are_checked():
         ({"embed.W_E": np.full((6, 9), np.nan)}, r"not finite"),
     ]:
         with pytest.raises(SettingError, match=sentence):
-            model.check_weights(given | changed, config)
+            reference.check_weights(given | changed, config)
     with pytest.raises(SettingError, match=r"weight unembed\.W_U is missing"):
-        model.check_weights({name: w for name, w in given.items() if name != "unembed.W_U"}, config)
+        reference.check_weights({name: w for name, w in given.items() if name != "unembed.W_U"}, config)
 
 
 def test_given_splits_are_checked():

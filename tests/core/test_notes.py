@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 import tdw
-from tdw import cli, notes, store
+from tdw import store
+from tdw.cli import main
 from tdw.errors import OpenElsewhere, SettingError
-from tdw.project import Project
-from tdw.project_writer import ProjectWriter
-from tdw.text import json_text, visible
+from tdw.project import notes
+from tdw.project.project import Project
+from tdw.project.writer import ProjectWriter
+from tdw.safe_text import json_text, visible
 from tests import hostile_text
 
 
@@ -228,7 +230,7 @@ def test_only_one_line_of_the_package_prints():
     prints = {"print", "sys.stdout.write", "sys.stderr.write"}
     calls = [
         source.name
-        for source in Path(cli.__file__).parent.rglob("*.py")
+        for source in Path(main.__file__).parent.rglob("*.py")
         for node in ast.walk(ast.parse(source.read_text("utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in prints
     ]

@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from planted import measure, random_split
 
 import tdw
-from tdw import cli, closed_form, model, training
-from tdw.analyses import find, registry
-from tdw.analyses.registry import ArraySpec
-from tdw.analyses.view import View
+from tdw.analyses import find
+from tdw.analyses.engine import registry
+from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.registry import ArraySpec
+from tdw.cli import main
 from tdw.errors import OutOfRange
-from tdw.weights import shapes
+from tdw.network import closed_form, reference, training
+from tdw.network.parameters import shapes
+from tests.core.planted import measure, random_split
 
 # What does not change when all activations, or all logits, are multiplied by one number.
 OF_NEURONS = {
@@ -110,7 +112,7 @@ def diverging(path, factor):
     config = tdw.configure(
         p=5, d_model=8, heads=2, d_mlp=8, activation="quadratic", train_fraction=0.5, epochs=12, checkpoints="0:12:4"
     )
-    weights = {name: array.numpy() * np.float32(factor) for name, array in model.initial_weights(config).items()}
+    weights = {name: array.numpy() * np.float32(factor) for name, array in reference.initial_weights(config).items()}
     tdw.create(path, config, weights=weights)
     return config
 
@@ -130,7 +132,7 @@ def test_all_that_can_be_stored_is_stored(tmp_path, capsys):
         assert [name for name, item in analyses.items() if item["stale"]] == ["neuron_summary"]
         assert np.isfinite(run.series("analysis/logit_spectrum/norm")).all()
         assert run.verify() == []
-    assert cli.main(["analyze", str(path)]) == 2
+    assert main.main(["analyze", str(path)]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == f"tdw: {raised.value}"
 
@@ -171,7 +173,7 @@ def test_weights_that_are_no_numbers_are_measured_nowhere(tmp_path, monkeypatch,
 def test_training_ends_where_a_loss_is_no_number(tmp_path, capsys):
     path = tmp_path / "run.tdw"
     diverging(path, 1e10)
-    assert cli.main(["train", str(path)]) == 2
+    assert main.main(["train", str(path)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("tdw: the train loss of epoch 0 is no number: the network's numbers have outgrown")
     assert "lower --lr" in said

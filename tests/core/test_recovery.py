@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw import recovery, store
+from tdw import store
 from tdw.analyses import ANALYSES
 from tdw.errors import AlreadyExists, Damaged, NotAProject, TdwError
+from tdw.operations import recover
+from tdw.store.inspect_hdf5 import read_layout
 from tdw.store.layout import Layout
-from tdw.store.walk import read_layout
 
 SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 128, "epochs": 600, "checkpoints": "0:600:100", "threads": 1}
 RESULTS = [f"{name} " for name, item in ANALYSES.items() if not item.unfit(tdw.configure(**SETTINGS))]
@@ -107,8 +108,8 @@ def compare_with(whole: Path, new: Path) -> list[str]:
 
 
 def test_a_sound_file_is_copied_and_nothing_is_said(run, whole, tmp_path):
-    assert recovery.damage(run) == []
-    assert recovery.recover(run, tmp_path / "new.tdw") == []
+    assert recover.damage(run) == []
+    assert recover.recover(run, tmp_path / "new.tdw") == []
     assert compare_with(whole, tmp_path / "new.tdw") == []
     assert sorted(item.name for item in tmp_path.iterdir()) == ["new.tdw", "run.tdw"]
 
@@ -227,10 +228,10 @@ def test_all_that_is_sound_is_saved_and_the_rest_is_named(run, whole, tmp_path, 
     change, sentence, lacks = CASES[name]
     change(run)
     data = run.read_bytes()
-    said = recovery.damage(run)
+    said = recover.damage(run)
     assert any(re.search(sentence, line) for line in said), said
     new = tmp_path / "new.tdw"
-    lost = recovery.recover(run, new)
+    lost = recover.recover(run, new)
     assert all(line.isprintable() for line in lost)
     assert any(re.search(sentence, line) for line in lost), lost
     missing = compare_with(whole, new)
@@ -246,7 +247,7 @@ def test_without_a_memory_the_structure_is_planned_again_from_the_settings(run, 
         writer.plan_analyses([], remove=list(writer.analyses()))
     shutil.rmtree(tmp_path / "another")
     CASES[name][0](run)
-    lost = recovery.recover(run, tmp_path / "new.tdw")
+    lost = recover.recover(run, tmp_path / "new.tdw")
     assert any("taken from its settings, from which it was planned again" in line for line in lost), lost
     missing = compare_with(whole, tmp_path / "new.tdw")
     assert missing
@@ -255,7 +256,7 @@ def test_without_a_memory_the_structure_is_planned_again_from_the_settings(run, 
 
 def test_with_all_results_it_is_planned_again_as_well(run, whole, tmp_path, elsewhere):
     _metadata(run)
-    lost = recovery.recover(run, tmp_path / "new.tdw")
+    lost = recover.recover(run, tmp_path / "new.tdw")
     assert any("taken from its settings" in line for line in lost), lost
     assert compare_with(whole, tmp_path / "new.tdw") == []
 
@@ -263,7 +264,7 @@ def test_with_all_results_it_is_planned_again_as_well(run, whole, tmp_path, else
 def test_settings_that_were_damaged_are_taken_from_what_is_remembered(run, whole, tmp_path):
     at = run.read_bytes().index(b'"weight_decay":1')
     overwrite(run, at + len('"weight_decay":'), b"7")
-    lost = recovery.recover(run, tmp_path / "new.tdw")
+    lost = recover.recover(run, tmp_path / "new.tdw")
     assert "the settings were damaged, and restored: the checksum matches again" in lost
     assert compare_with(whole, tmp_path / "new.tdw") == []
 
@@ -271,7 +272,7 @@ def test_settings_that_were_damaged_are_taken_from_what_is_remembered(run, whole
 def test_what_cannot_be_proven_is_said(run, tmp_path, elsewhere):
     at = run.read_bytes().index(b'"weight_decay":1')
     overwrite(run, at + len('"weight_decay":'), b"7")
-    lost = recovery.recover(run, tmp_path / "new.tdw")
+    lost = recover.recover(run, tmp_path / "new.tdw")
     assert any(
         "which of them is not known: they are as they stand, look at them before you train on" in x for x in lost
     )
@@ -288,7 +289,7 @@ def test_a_recovered_run_goes_on_exactly(tmp_path):
     asked = iter([False] * 550 + [True])
     tdw.train(path, stop=lambda: next(asked))
     _at("losses/train")(path)
-    lost = recovery.recover(path, tmp_path / "new.tdw")
+    lost = recover.recover(path, tmp_path / "new.tdw")
     assert len(lost) == 1
     assert "512 of its 551 values are lost, of epochs 0 to 511" in lost[0]
     assert tdw.train(tmp_path / "new.tdw")
@@ -307,20 +308,20 @@ def test_nothing_is_overwritten_and_nothing_is_made_up(run, tmp_path):
     other = tmp_path / "there.tdw"
     other.write_text("mine")
     with pytest.raises(AlreadyExists, match=r"there\.tdw is there already and was left as it is"):
-        recovery.recover(run, other)
+        recover.recover(run, other)
     assert other.read_text() == "mine"
     with pytest.raises(NotAProject, match="does not exist"):
-        recovery.recover(tmp_path / "none.tdw", tmp_path / "new.tdw")
+        recover.recover(tmp_path / "none.tdw", tmp_path / "new.tdw")
     (tmp_path / "text").write_bytes(b"epoch,loss\n" * 9999)
     with pytest.raises(Damaged, match=r"nothing can be saved\. Its structure cannot be read, this computer does not"):
-        recovery.recover(tmp_path / "text", tmp_path / "new.tdw")
+        recover.recover(tmp_path / "text", tmp_path / "new.tdw")
     with pytest.raises(TdwError, match="it is a folder"):
-        recovery.recover(tmp_path, tmp_path / "new.tdw")
+        recover.recover(tmp_path, tmp_path / "new.tdw")
     (tmp_path / "empty").touch()
     with pytest.raises(NotAProject, match="it is empty"):
-        recovery.recover(tmp_path / "empty", tmp_path / "new.tdw")
+        recover.recover(tmp_path / "empty", tmp_path / "new.tdw")
     with pytest.raises(TdwError, match=r"the folder .* does not exist"):
-        recovery.recover(run, tmp_path / "no" / "new.tdw")
+        recover.recover(run, tmp_path / "no" / "new.tdw")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["empty", "run.tdw", "text", "there.tdw"]
 
 
@@ -343,7 +344,7 @@ def test_verify_lists_everything_even_where_the_file_does_not_open(run):
     _all_of(_at("losses/train"), _at("losses/test"), _blob(1), _split)(run)
     with pytest.raises(Damaged):
         tdw.open(run)
-    said = " | ".join(recovery.damage(run))
+    said = " | ".join(recover.damage(run))
     for part in ("'losses/train'", "'losses/test'", "checkpoint 1 (epoch 100)", "the split was damaged"):
         assert part in said
 
@@ -352,10 +353,9 @@ def test_verify_lists_everything_even_where_the_file_does_not_open(run):
 
 
 def try_many(whole: Path, folder: Path, start: int, count: int) -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
     import faulthandler
 
-    from test_damage import KINDS, damage
+    from tests.store.test_damage import KINDS, damage
 
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
@@ -371,7 +371,7 @@ def try_many(whole: Path, folder: Path, start: int, count: int) -> None:
         new.unlink(missing_ok=True)
         print(flush=True)
         try:
-            lost = recovery.recover(path, new)
+            lost = recover.recover(path, new)
         except TdwError:
             refused += 1
             continue
@@ -385,7 +385,7 @@ def try_many(whole: Path, folder: Path, start: int, count: int) -> None:
 
 
 def run_many(whole: Path, folder: Path, start: int, count: int, limit: float) -> tuple[int, int, int]:
-    command = [sys.executable, __file__, str(whole), str(folder), str(start), str(count)]
+    command = [sys.executable, "-m", __name__, str(whole), str(folder), str(start), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
     last = done.stdout.splitlines()[-1:]
     assert done.returncode == 0, f"ended with {done.returncode} at {last}: {done.stderr[-3000:]}"

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw import recovery, store
-from tdw.store.walk import read_layout
+from tdw import store
+from tdw.operations import recover
+from tdw.store.inspect_hdf5 import read_layout
 
 COMMAND = [sys.executable, "-m", "tdw"]
 
@@ -44,12 +45,12 @@ def test_rows_that_were_not_damaged_are_not_called_so(run, tmp_path, monkeypatch
     damage_structure(run)
     if not remembered:
         monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another"))
-    said = recovery.recover(run, tmp_path / "new.tdw")
+    said = recover.recover(run, tmp_path / "new.tdw")
     assert not [sentence for sentence in said if "were damaged" in sentence]
     assert any(sentence.startswith("the structure of the file is damaged; it was taken from") for sentence in said)
     moved = [sentence for sentence in said if "are not where that structure has them" in sentence]
     assert len(moved) <= 1
-    assert not set(moved) & set(recovery.losses(said))
+    assert not set(moved) & set(recover.losses(said))
     assert len(said) < 12, "one sentence for all of them"
 
 
@@ -59,9 +60,9 @@ def test_rows_that_were_damaged_are_called_so(run, tmp_path):
     with run.open("rb") as file:
         layout = read_layout(file.fileno(), run, run.stat().st_size)
     overwrite(run, layout.extents["losses/train"].offset + 8 * (rows - 1))
-    said = recovery.recover(run, tmp_path / "new.tdw")
+    said = recover.recover(run, tmp_path / "new.tdw")
     assert said == ["the last rows of 'losses/train' were damaged, and restored from their copy"]
-    assert recovery.losses(said) == []
+    assert recover.losses(said) == []
     with tdw.open(run.with_name("new.tdw")) as new:
         assert np.isfinite(new.train_loss).all()
 

@@ -11,12 +11,14 @@ import torch
 from safetensors.numpy import load_file
 
 import tdw
-from tdw import closed_form, model, tasks
-from tdw.analyses import ANALYSES, events, find, registry
+from tdw import tasks
+from tdw.analyses import ANALYSES, events, find
+from tdw.analyses.engine import registry
+from tdw.analyses.engine.checkpoint import Curves, View, Whole
 from tdw.analyses.key_frequencies import RULES
 from tdw.analyses.restricted_loss import VARIANTS
-from tdw.analyses.view import Curves, View, Whole
-from tdw.weights import shapes
+from tdw.network import closed_form, reference
+from tdw.network.parameters import shapes
 
 FOLDER = Path(os.environ.get("TDW_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
 FOREIGN = Path(os.environ.get("TDW_FOREIGN", FOLDER.parent / "foreign"))
@@ -50,17 +52,17 @@ def weights_of(arrays, epoch):
     }
 
 
-def test_the_fixture(reference):
-    weights = weights_of(reference, 2500)
-    assert close(result("embedding_frequencies", weights)["norms"], reference["epoch2500/embedding_norms"])
-    assert close(result("neuron_frequencies", weights)["share"], reference["epoch2500/neuron_share"])
+def test_the_fixture(reference_run):
+    weights = weights_of(reference_run, 2500)
+    assert close(result("embedding_frequencies", weights)["norms"], reference_run["epoch2500/embedding_norms"])
+    assert close(result("neuron_frequencies", weights)["share"], reference_run["epoch2500/neuron_share"])
     maps = np.stack([closed_form.neuron_map(weights, neuron, "relu") for neuron in range(3)])
-    assert close(maps, reference["epoch2500/neuron_activations"])
+    assert close(maps, reference_run["epoch2500/neuron_activations"])
     index = np.arange(0, 29 * 29, 29)
-    logits = model.plain_forward(
+    logits = reference.plain_forward(
         {k: torch.from_numpy(v) for k, v in weights.items()}, *map(torch.from_numpy, (index // 29, index % 29)), "relu"
     )
-    assert close(logits.numpy(), reference["epoch2500/logits"])
+    assert close(logits.numpy(), reference_run["epoch2500/logits"])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,7 @@ def test_seeds_mean_what_they_mean_in_transformerlens(folder):
     figures, arrays = folder
     config = tdw.configure(**CONFIG)
     theirs = weights_of(arrays, 0)
-    ours = model.initial_weights(config)
+    ours = reference.initial_weights(config)
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[name].numpy(), array) for name, array in theirs.items())
     train, test = tasks.draw_split(config)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tdw import refusals
+from tdw import os_errors
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ from tdw import refusals
 )
 def test_every_error_of_the_system_has_its_sentence(tmp_path, number, words):
     error = OSError(number, os.strerror(number), str(tmp_path / "run.tdw"))
-    said = refusals.sentence(error)
+    said = os_errors.sentence(error)
     assert said is not None
     assert said.endswith(".")
     assert "\n" not in said
@@ -44,10 +44,10 @@ def test_every_error_of_the_system_has_its_sentence(tmp_path, number, words):
 
 def test_a_size_limit_is_told_with_its_size(tmp_path):
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom tdw import refusals\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom tdw import os_errors\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (12345, 12345))\n"
         "try:\n    Path(sys.argv[1]).write_bytes(bytes(99999))\n"
-        "except OSError as error:\n    print(refusals.sentence(error, 'x.pt'))\n"
+        "except OSError as error:\n    print(os_errors.sentence(error, 'x.pt'))\n"
     )
     said = subprocess.check_output([sys.executable, "-c", code, str(tmp_path / "x.pt")], text=True)
     assert said.startswith("x.pt cannot be written: it exceeds the limit on the size of a file (12,345 bytes). Raise")
@@ -55,23 +55,23 @@ def test_a_size_limit_is_told_with_its_size(tmp_path):
 
 def test_errors_within_errors_of_libraries():
     hdf5 = OSError("Unable to create file (unable to open file: name = 'x', errno = 28, error message = 'No space')")
-    assert "the disk is full" in str(refusals.sentence(hdf5, "x"))
+    assert "the disk is full" in str(os_errors.sentence(hdf5, "x"))
     Foreign = type("SafetensorError", (Exception,), {})
     rust = Foreign('Error while serializing: IoError(Os { code: 28, kind: StorageFull, message: "No space left" })')
-    assert "the disk is full" in str(refusals.sentence(rust, "x"))
+    assert "the disk is full" in str(os_errors.sentence(rust, "x"))
 
 
 def test_too_little_memory_by_every_library():
     with pytest.raises(MemoryError) as numpys:
         np.empty(1 << 60, np.uint8)
-    assert "not enough memory for this (Unable to allocate" in str(refusals.sentence(numpys.value))
+    assert "not enough memory for this (Unable to allocate" in str(os_errors.sentence(numpys.value))
     with pytest.raises(RuntimeError) as torchs:
         torch.empty(1 << 60, dtype=torch.uint8)
-    assert "not enough memory" in str(refusals.sentence(torchs.value))
-    assert "not enough memory" in str(refusals.sentence(MemoryError()))
-    assert "not enough memory" in str(refusals.sentence(torch.OutOfMemoryError("CUDA out of memory")))
+    assert "not enough memory" in str(os_errors.sentence(torchs.value))
+    assert "not enough memory" in str(os_errors.sentence(MemoryError()))
+    assert "not enough memory" in str(os_errors.sentence(torch.OutOfMemoryError("CUDA out of memory")))
     assert "not enough memory" in str(
-        refusals.sentence(ImportError("libx.so: failed to map segment from shared object"))
+        os_errors.sentence(ImportError("libx.so: failed to map segment from shared object"))
     )
 
 
@@ -85,7 +85,7 @@ def test_too_little_memory_by_every_library():
     ids=repr,
 )  # fmt: skip
 def test_what_is_a_fault_of_this_program_is_no_refusal(error):
-    assert refusals.sentence(error) is None
+    assert os_errors.sentence(error) is None
 
 
 def test_too_little_memory_on_the_command_line(tmp_path):

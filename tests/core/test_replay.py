@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import tdw
-from tdw import cli, model, replay, tasks
+from tdw import tasks
+from tdw.cli import main
 from tdw.errors import (
     AlreadyExists,
     CheckpointNotFound,
@@ -21,7 +22,9 @@ from tdw.errors import (
     SettingError,
     UnknownName,
 )
-from tdw.project_writer import ProjectWriter
+from tdw.network import reference
+from tdw.operations import branch
+from tdw.project.writer import ProjectWriter
 
 SERIES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
@@ -77,7 +80,7 @@ def plain_continuation(config, weights, moments, split, first, last, *, updates)
     answers = torch.from_numpy(tasks.answers(split.train, config))
     losses = []
     for done in range(first, last + 1):
-        loss = model.plain_loss(model.plain_forward(weights, a, b, config.activation), answers)
+        loss = reference.plain_loss(reference.plain_forward(weights, a, b, config.activation), answers)
         losses.append(loss.item())
         if config.warmup:
             optimizer.param_groups[0]["lr"] = config.lr * min((done - first + updates) / config.warmup, 1)
@@ -162,12 +165,12 @@ def test_a_branch_before_its_origin_began_goes_on_with_what_adamw_carried_there(
 
 
 def test_what_does_not_come_out_again_is_not_branched_off(tiny_run, tmp_path, monkeypatch):
-    true = replay.training.train
+    true = branch.training.train
 
     def other(settings, *rest, **more):
         return true(replace(settings, lr=2e-3), *rest, **more)
 
-    monkeypatch.setattr(replay.training, "train", other)
+    monkeypatch.setattr(branch.training, "train", other)
     with pytest.raises(NotRepeatable, match=r"losses/train at epoch 1 was stored as .* --fresh-optimizer"):
         tdw.branch(tiny_run, tmp_path / "new.tdw", 20)
     before = tiny_run.read_bytes()
@@ -178,7 +181,7 @@ def test_what_does_not_come_out_again_is_not_branched_off(tiny_run, tmp_path, mo
 
 
 def test_weights_that_do_not_come_out_again_are_noticed_too(tiny_run, tmp_path, monkeypatch):
-    true = replay.training.train
+    true = branch.training.train
 
     def other(*rest, **more):
         for segment in true(*rest, **more):
@@ -186,7 +189,7 @@ def test_weights_that_do_not_come_out_again_are_noticed_too(tiny_run, tmp_path, 
                 segment.state.weights["unembed.W_U"][0, 0] += np.float32(1e-6)
             yield segment
 
-    monkeypatch.setattr(replay.training, "train", other)
+    monkeypatch.setattr(branch.training, "train", other)
     with pytest.raises(NotRepeatable, match="the weights at epoch 10 came out other"):
         tdw.densify(tiny_run, "3, 7")
 
@@ -281,11 +284,11 @@ def test_a_run_behind_a_link_to_another_disk_is_densified_there(tiny_run, tmp_pa
 def test_stopping_changes_nothing(tiny_run, tmp_path):
     before = tiny_run.read_bytes()
     asked = iter([False] * 5 + [True] * 5)
-    with pytest.raises(replay.Stopped, match="nothing was changed"):
+    with pytest.raises(branch.Stopped, match="nothing was changed"):
         tdw.densify(tiny_run, "33", stop=lambda: next(asked))
     assert tiny_run.read_bytes() == before
     asked = iter([False] * 5 + [True] * 5)
-    with pytest.raises(replay.Stopped):
+    with pytest.raises(branch.Stopped):
         tdw.branch(tiny_run, tmp_path / "new.tdw", 35, stop=lambda: next(asked))
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.tdw"]
 
@@ -326,16 +329,16 @@ def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_pat
 
 def test_the_commands(tiny_run, tmp_path, capsys):
     new = tmp_path / "new.tdw"
-    assert cli.main(["branch", str(tiny_run), str(new), "--at", "20", "--weight-decay", "0"]) == 0
+    assert main.main(["branch", str(tiny_run), str(new), "--at", "20", "--weight-decay", "0"]) == 0
     assert "branched off" in capsys.readouterr().out
-    assert cli.main(["train", str(new)]) == 0
-    assert cli.main(["densify", str(new), "--checkpoints", "22:24"]) == 0
+    assert main.main(["train", str(new)]) == 0
+    assert main.main(["densify", str(new), "--checkpoints", "22:24"]) == 0
     assert "3 checkpoints added." in capsys.readouterr().out
-    assert cli.main(["info", str(new), "--json"]) == 0
+    assert main.main(["info", str(new), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["branched"]["at"] == 20
     assert {22, 23, 24} <= set(told["checkpoints"])
-    assert cli.main(["info", str(new)]) == 0
+    assert main.main(["info", str(new)]) == 0
     assert "branched off tiny.tdw at epoch 20: weight decay 0 instead of 1" in capsys.readouterr().out
-    assert cli.main(["branch", str(tiny_run), str(new), "--at", "20"]) == 2
+    assert main.main(["branch", str(tiny_run), str(new), "--at", "20"]) == 2
     assert "is there already" in capsys.readouterr().err

@@ -13,9 +13,11 @@ import pytest
 import torch
 
 import tdw
-from tdw import cli, store, training
+from tdw import store
+from tdw.cli import main
 from tdw.errors import Damaged, Drift, OutOfRange
-from tdw.project_writer import ProjectWriter
+from tdw.network import training
+from tdw.project.writer import ProjectWriter
 from tdw.store import LOSSES
 
 SERIES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
@@ -184,18 +186,18 @@ def test_drift_that_is_allowed_is_recorded_for_ever(stopped, tiny_run, altered, 
     assert "at epoch 30 was stored as" in drifts[1]
     assert "under threads 99, torch 9.9, and recomputed" in drifts[1]
 
-    assert cli.main(["info", str(stopped)]) == 0
+    assert main.main(["info", str(stopped)]) == 0
     text = capsys.readouterr().out
     for sentence in drifts:
         assert f"\ndoes not repeat itself: {sentence}\n" in text
-    assert cli.main(["info", str(stopped), "--json"]) == 0
+    assert main.main(["info", str(stopped), "--json"]) == 0
     information = json.loads(capsys.readouterr().out)
     assert information["drift"] == drifts
     assert information["environments"][1]["drift"] == found
 
 
 def test_a_run_that_repeats_itself_records_no_drift(stopped, tiny_run, capsys):
-    assert cli.main(["train", str(stopped), "--allow-drift"]) == 0
+    assert main.main(["train", str(stopped), "--allow-drift"]) == 0
     assert "not repeat" not in capsys.readouterr().out
     assert_same(stopped, tiny_run)
     with tdw.open(stopped) as run:
@@ -271,7 +273,7 @@ def test_a_loss_that_is_no_number_is_a_difference(stopped, altered):
 def test_training_that_leaves_float32_ends_with_what_was_recorded_before(tiny, tmp_path, capsys):
     path = tmp_path / "diverged.tdw"
     tdw.create(path, replace(tiny, lr=9.9, weight_decay=1000.0))
-    assert cli.main(["train", str(path)]) == 2
+    assert main.main(["train", str(path)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(
         r"tdw: the train loss of epoch \d+ is no number: .* begin a run with a lower --lr or --weight-decay\.", said
@@ -282,7 +284,7 @@ def test_training_that_leaves_float32_ends_with_what_was_recorded_before(tiny, t
         assert np.isfinite(run.train_loss).all()
         assert run.checkpoints == list(range(0, len(run.epochs), 5))
         assert run.verify() == []
-    assert cli.main(["train", str(path)]) == 2
+    assert main.main(["train", str(path)]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == said
 
 

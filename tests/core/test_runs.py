@@ -9,10 +9,10 @@ import pytest
 import safetensors.numpy
 
 import tdw
-from tdw import job, store
+from tdw import store
 from tdw.analyses import find
-from tdw.analyses import registry as registry_module
-from tdw.analyses.runner import analyze
+from tdw.analyses.engine import registry as registry_module
+from tdw.analyses.engine.runner import analyze
 from tdw.errors import (
     AlreadyExists,
     AnalysisNotFound,
@@ -22,7 +22,8 @@ from tdw.errors import (
     OpenElsewhere,
     SettingError,
 )
-from tdw.weights import shapes
+from tdw.network.parameters import shapes
+from tdw.operations import train
 
 
 def test_a_run_from_creation_to_its_end(tiny, tmp_path):
@@ -99,7 +100,7 @@ def test_analyses_are_stored_and_left_alone_when_current(tiny_run, tiny, monkeyp
 
 
 def test_an_interrupted_analysis_goes_on_where_it_was(tiny_run, monkeypatch):
-    monkeypatch.setattr("tdw.analyses.runner.CHECKPOINTS_A_COMMIT", 2)
+    monkeypatch.setattr("tdw.analyses.engine.runner.CHECKPOINTS_A_COMMIT", 2)
 
     def give_up(at):
         if at.done == 4:
@@ -155,7 +156,7 @@ def test_nothing_is_replaced_unasked(tiny, tiny_run):
     with pytest.raises(AlreadyExists, match=r"tiny.tdw"):
         tdw.create(tiny_run, tiny)
     assert tiny_run.read_bytes() == before
-    job.create(tiny_run, tiny, overwrite=True)
+    train.create(tiny_run, tiny, overwrite=True)
     with tdw.open(tiny_run) as run:
         assert run.state == "new"
 
@@ -262,7 +263,9 @@ def test_key_frequencies_of_a_run_that_went_on_are_those_of_the_last_analysed_ch
         row = (np.flatnonzero(stored[-1, rules.index("logit_cosine")]) + 1).tolist()
     assert before == ("logit_cosine", row)
     tdw.train(path)
-    monkeypatch.setattr("tdw.analyses.view.View.__init__", lambda *_, **__: pytest.fail("a checkpoint was measured"))
+    monkeypatch.setattr(
+        "tdw.analyses.engine.checkpoint.View.__init__", lambda *_, **__: pytest.fail("a checkpoint was measured")
+    )
     with tdw.open(path) as run:
         assert run.checkpoints[-1] == 40
         assert run.keys == before

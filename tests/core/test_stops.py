@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import tdw
-from tdw import commands, store
+from tdw import store
+from tdw.cli import commands
 
 SMALL = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--train-fraction", "0.5", "--threads", "1"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -53,8 +54,8 @@ else:
 @pytest.mark.parametrize("number", CODES)
 @pytest.mark.parametrize(
     ("module", "way"),
-    [("tdw.streams", "module"), ("tdw.streams", "script"), ("argparse", "script"), ("tdw.commands", "module"),
-     ("tdw.config", "script"), ("numpy", "module"), ("torch", "script"), ("torch.nn", "module"), ("tdw.job", "module")],
+    [("tdw.cli.streams", "module"), ("tdw.cli.streams", "script"), ("argparse", "script"), ("tdw.cli.commands", "module"),
+     ("tdw.config", "script"), ("numpy", "module"), ("torch", "script"), ("torch.nn", "module"), ("tdw.operations.train", "module")],
 )  # fmt: skip
 def test_a_signal_in_the_first_moments_ends_quietly(tmp_path, module, way, number):
     path = tmp_path / "run.tdw"
@@ -67,9 +68,14 @@ def test_a_signal_in_the_first_moments_ends_quietly(tmp_path, module, way, numbe
 
 
 def test_little_is_imported_before_signals_are_answered():
-    code = "import sys; before = set(sys.modules); import tdw.cli; print(*set(sys.modules) - before)"
+    code = "import sys; before = set(sys.modules); import tdw.cli.main; print(*set(sys.modules) - before)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert {name for name in loaded if name.split(".")[0] == "tdw"} == {"tdw", "tdw.cli", "tdw.stops"}
+    assert {name for name in loaded if name.split(".")[0] == "tdw"} == {
+        "tdw",
+        "tdw.cli",
+        "tdw.cli.main",
+        "tdw.interrupts",
+    }
     assert not {"typing", "argparse", "logging", "json", "numpy"} & set(loaded)
 
 
@@ -146,7 +152,7 @@ def wrapper(*given, **more):
             os.kill(os.getpid(), int(number))
     return plain(*given, **more)
 setattr(owner, name, wrapper)
-sys.exit(cli.main())
+sys.exit(main.main())
 """
 
 
@@ -160,7 +166,7 @@ def at_call(where: str, name: str, count: int, numbers: list[int], *arguments: o
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_analyzing_stops_in_order_and_leaves_nothing(tiny_run, number):
-    done = at_call("tdw.analyses.runner", "evaluate", 20, [number], "analyze", tiny_run)
+    done = at_call("tdw.analyses.engine.runner", "evaluate", 20, [number], "analyze", tiny_run)
     assert (done.returncode, done.stdout, done.stderr) == (CODES[number], "", "")
     assert [item.name for item in tiny_run.parent.iterdir()] == [tiny_run.name]
     with tdw.open(tiny_run) as run:
@@ -172,10 +178,18 @@ def test_analyzing_stops_in_order_and_leaves_nothing(tiny_run, number):
 @pytest.mark.parametrize(
     ("where", "name", "arguments"),
     [
-        ("tdw.replay", "Progress", ["branch", "new.tdw", "--at", "20"]),
-        ("tdw.store.osfile:System", "allocate", ["densify", "--checkpoints", "22"]),
-        ("tdw.interchange.exporting", "transformer_lens", ["export", "out", "--as", "transformer-lens"]),
-        ("tdw.interchange.exporting", "transformer_lens", ["export", "out.pt", "--as", "transformer-lens"]),
+        ("tdw.operations.branch", "Progress", ["branch", "new.tdw", "--at", "20"]),
+        ("tdw.store.filesystem:System", "allocate", ["densify", "--checkpoints", "22"]),
+        (
+            "tdw.interchange.exporters.transformer_lens",
+            "transformer_lens",
+            ["export", "out", "--as", "transformer-lens"],
+        ),
+        (
+            "tdw.interchange.exporters.transformer_lens",
+            "transformer_lens",
+            ["export", "out.pt", "--as", "transformer-lens"],
+        ),
     ],
 )
 def test_others_stop_in_order_and_change_nothing(tiny_run, number, where, name, arguments):
@@ -191,7 +205,7 @@ def test_others_stop_in_order_and_change_nothing(tiny_run, number, where, name, 
 
 def test_a_second_signal_ends_at_once(tiny_run):
     """Even where the first one was to be answered later."""
-    done = at_call("tdw.job", "Progress", 1, [signal.SIGTERM] * 3, "train", tiny_run, "--epochs", "100000")
+    done = at_call("tdw.operations.train", "Progress", 1, [signal.SIGTERM] * 3, "train", tiny_run, "--epochs", "100000")
     assert done.returncode == 143
     assert "Traceback" not in done.stderr
     with tdw.open(tiny_run) as run:
@@ -201,10 +215,10 @@ def test_a_second_signal_ends_at_once(tiny_run):
 def test_a_signal_while_the_interpreter_is_taken_down_changes_nothing(tiny_run):
     code = (
         "import atexit, os, signal, sys\n"
-        "from tdw import cli\n"
+        "from tdw.cli import main\n"
         "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
         f"sys.argv = ['tdw', 'info', {str(tiny_run)!r}]\n"
-        "sys.exit(cli.main())"
+        "sys.exit(main.main())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -214,27 +228,27 @@ def test_a_signal_while_the_interpreter_is_taken_down_changes_nothing(tiny_run):
 def test_a_signal_while_something_is_done_as_a_whole_waits():
     code = (
         "import os, signal\n"
-        "from tdw import stops\n"
-        "with stops.Listening(alone=False):\n"
+        "from tdw import interrupts\n"
+        "with interrupts.Listening(alone=False):\n"
         "    try:\n"
-        "        with stops.Whole():\n"
-        "            with stops.Whole():\n"
+        "        with interrupts.Whole():\n"
+        "            with interrupts.Whole():\n"
         "                os.kill(os.getpid(), signal.SIGTERM)\n"
         "                print('inner')\n"
         "            print('outer')\n"
         "    except KeyboardInterrupt:\n"
-        "        print(stops.code())\n"
+        "        print(interrupts.code())\n"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["inner", "outer", "143"]
 
 
 def test_a_fault_of_this_program_keeps_its_traceback(tiny_run):
     code = (
-        "import sys\nfrom tdw import cli, run\n"
+        "import sys\nfrom tdw import run\nfrom tdw.cli import main\n"
         "def broken(*_):\n    raise KeyError('a bug')\n"
         "run.Run.info = broken\n"
         f"sys.argv = ['tdw', 'info', {str(tiny_run)!r}]\n"
-        "sys.exit(cli.main())"
+        "sys.exit(main.main())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1

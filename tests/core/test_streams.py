@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import tdw
-from tdw import streams
-from tdw.streams import Stream, Unfailing
+from tdw.cli import streams
+from tdw.cli.streams import Stream, Unfailing
 
 COMMAND = [sys.executable, "-m", "tdw"]
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -76,14 +76,14 @@ def test_training_goes_on_without_anybody_who_listens(tiny_run):
 def test_a_file_never_becomes_a_standard_stream(tiny_run):
     """What a library prints would be written into it: here one does, at every commit."""
     code = (
-        "import os, sys\nfrom tdw import cli, progress, store\n"
+        "import os, sys\nfrom tdw import store\nfrom tdw.cli import main, progress\n"
         "plain = store.Writer.append\n"
         "def append(*given, **more):\n"
         "    for number in (1, 2):\n        os.write(number, b'X' * 512)\n"
         "    return plain(*given, **more)\n"
         "store.Writer.append = append\n"
         f"sys.argv = ['tdw', 'train', {str(tiny_run)!r}, '--epochs', '60']\n"
-        "sys.exit(cli.main())"
+        "sys.exit(main.main())"
     )
     line = '"$@" <&- >&- 2>&-'
     done = subprocess.run(["sh", "-c", line, "sh", sys.executable, "-c", code])
@@ -126,7 +126,7 @@ def test_a_terminal_that_goes_away_stops_nothing(tiny_run):
 
 def test_a_pipe_that_does_not_wait_loses_nothing():
     """A slow reader of a pipe that is not blocking, as some programs hand them to those they start."""
-    code = "from tdw import streams\nwith streams.Unfailing():\n    streams.say(*['x' * 5000] * 200)"
+    code = "from tdw.cli import streams\nwith streams.Unfailing():\n    streams.say(*['x' * 5000] * 200)"
     out, into = os.pipe()
     fcntl.fcntl(into, fcntl.F_SETFL, fcntl.fcntl(into, fcntl.F_GETFL) | os.O_NONBLOCK)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=into, stderr=subprocess.PIPE, text=True)

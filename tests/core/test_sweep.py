@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import tdw
-from tdw import recovery
-from tdw.commands import parser
+from tdw.cli.commands import parser
+from tdw.operations import recover
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts, limits and /dev/full are Linux's")
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -76,7 +76,7 @@ class Sweeper:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("swept.py"))],
+            [sys.executable, "-m", "tests.core.swept"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
@@ -342,7 +342,7 @@ def judged(
     if (only_reads(line) and changed) or changed - {target}:
         return f"{sorted(changed)} changed: {where}"
     for name in after:
-        if name.endswith(".tdw") and not name.endswith("hurt.tdw") and (damage := recovery.damage(place.folder / name)):
+        if name.endswith(".tdw") and not name.endswith("hurt.tdw") and (damage := recover.damage(place.folder / name)):
             return f"{name} is damaged ({damage}): {where}"
     return None
 

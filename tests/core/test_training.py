@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import tdw
-from tdw import model, tasks, training
+from tdw import tasks
+from tdw.network import reference, training
 
 
 def run_of(config, *, weights=None, split=None, **more):
-    state = training.start(weights or model.initial_weights(config))
+    state = training.start(weights or reference.initial_weights(config))
     return list(training.train(config, state, split or tasks.draw_split(config), more.pop("keep", [0]), **more))
 
 
@@ -42,7 +43,7 @@ def test_thirty_epochs_equal_a_plainly_written_loop(given):
     split = tasks.draw_split(config)
     segments = run_of(config, split=split)
 
-    weights = {name: w.clone().requires_grad_() for name, w in model.initial_weights(config).items()}
+    weights = {name: w.clone().requires_grad_() for name, w in reference.initial_weights(config).items()}
     optimizer = torch.optim.AdamW(weights.values(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
     losses = []
     for epoch in range(31):
@@ -50,8 +51,8 @@ def test_thirty_epochs_equal_a_plainly_written_loop(given):
         for side in split:
             a, b = (torch.from_numpy(x) for x in tasks.operands(side, p))
             answers = torch.from_numpy(tasks.answers(side, config))
-            logits = model.plain_forward(weights, a, b, config.activation)
-            found += [model.plain_loss(logits, answers), (logits.argmax(1) == answers).double().mean()]
+            logits = reference.plain_forward(weights, a, b, config.activation)
+            found += [reference.plain_loss(logits, answers), (logits.argmax(1) == answers).double().mean()]
         losses.append([x.item() for x in found])
         if epoch < 30:
             optimizer.zero_grad()
@@ -68,16 +69,16 @@ def test_thirty_epochs_equal_a_plainly_written_loop(given):
         assert np.abs(weight - weights[name].detach().numpy()).max() < 2e-4, name
 
 
-def test_the_first_forty_epochs_repeat_the_reference(reference):
+def test_the_first_forty_epochs_repeat_the_reference(reference_run):
     config = tdw.configure(
         p=29, d_model=32, heads=4, d_mlp=64, lr=3e-3, epochs=40, model_seed=7, data_seed=11, train_fraction=0.7,
         evaluate_every=1, checkpoints="",
     )  # fmt: skip
     segments = run_of(config)
     for name in ("train_loss", "test_loss"):
-        assert np.abs(series(segments, name) / reference[name] - 1).max() < 1e-4, name
+        assert np.abs(series(segments, name) / reference_run[name] - 1).max() < 1e-4, name
     for name in ("train_accuracy", "test_accuracy"):
-        assert np.allclose(series(segments, name), reference[name], atol=1e-6), name
+        assert np.allclose(series(segments, name), reference_run[name], atol=1e-6), name
 
 
 def test_series_belong_to_the_weights_of_their_epoch():
@@ -94,8 +95,8 @@ def test_series_belong_to_the_weights_of_their_epoch():
         weights = {name: torch.from_numpy(w) for name, w in segment.state.weights.items()}
         for name, side in (("train_loss", split.train), ("test_loss", split.test)):
             a, b = (torch.from_numpy(x) for x in tasks.operands(side, 7))
-            loss = model.plain_loss(
-                model.plain_forward(weights, a, b, config.activation), torch.from_numpy(tasks.answers(side, config))
+            loss = reference.plain_loss(
+                reference.plain_forward(weights, a, b, config.activation), torch.from_numpy(tasks.answers(side, config))
             )
             assert getattr(segment, name)[-1] == pytest.approx(loss.item(), rel=1e-5)
 

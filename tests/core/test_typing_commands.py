@@ -11,8 +11,8 @@ import sys
 import pytest
 
 import tdw
-from tdw import commands
-from tdw.text import typed
+from tdw.cli import commands
+from tdw.safe_text import typed
 
 NAMES = ["-lead dash.tdw", "-x.tdw", "--epochs.tdw", "a b.tdw", "it's.tdw", "`id`$(id).tdw", "~.tdw", "a\nb\x1b.tdw",
          os.fsdecode(b"\xff.tdw"), "ü 中.tdw", "\\.tdw", "*.tdw"]  # fmt: skip

@@ -244,9 +244,10 @@ def workbench(folder, epochs=60, kept=(0, 10, 25, 59), p=11, data_seed=598, frac
 
 def loss_here(run, epoch, pairs):
     """The loss that a run's stored weights have on these pairs, by the plain network of this program."""
-    from tdw import model, tasks
+    from tdw import tasks
+    from tdw.network import reference
 
     weights = {name: torch.from_numpy(array) for name, array in run.weights(epoch).items()}
     a, b = (torch.from_numpy(side) for side in tasks.operands(np.asarray(pairs), run.config.p))
     right = torch.from_numpy(tasks.answers(np.asarray(pairs), run.config))
-    return loss_of(model.plain_forward(weights, a, b, run.config.activation), right).item()
+    return loss_of(reference.plain_forward(weights, a, b, run.config.activation), right).item()

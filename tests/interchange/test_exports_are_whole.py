@@ -12,8 +12,8 @@ import pytest
 
 import tdw
 from tdw.errors import AlreadyExists, CannotWrite
-from tdw.interchange import exporting
-from tdw.store.osfile import SYSTEM
+from tdw.interchange.exporters import transformer_lens
+from tdw.store.filesystem import SYSTEM
 
 SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 12, "epochs": 40, "train_fraction": 0.5, "threads": 1}
 
@@ -128,13 +128,13 @@ def test_what_cannot_be_put_back_is_kept(run, tmp_path, monkeypatch):
 def test_a_name_that_appears_meanwhile_is_left_alone(run, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
-    plain = exporting._save
+    plain = transformer_lens._save
 
     def save(state, target):
         plain(state, target)
         (out / "epoch-00020.safetensors").write_text("another's")
 
-    monkeypatch.setattr(exporting, "_save", save)
+    monkeypatch.setattr(transformer_lens, "_save", save)
     with pytest.raises(AlreadyExists, match="appeared meanwhile and was left as it is"):
         tdw.export_run(run, out)
     assert files(tmp_path) == {"out/epoch-00020.safetensors": b"another's"}
@@ -156,13 +156,13 @@ def test_files_of_the_users_own_are_never_touched(run, tmp_path):
 
 def test_what_is_made_follows_the_umask_and_is_private_until_then(run, tmp_path, monkeypatch):
     seen = []
-    plain = exporting._save
+    plain = transformer_lens._save
 
     def save(state, target):
         plain(state, target)
         seen.append(stat.S_IMODE(target.parent.parent.stat().st_mode))
 
-    monkeypatch.setattr(exporting, "_save", save)
+    monkeypatch.setattr(transformer_lens, "_save", save)
     before = os.umask(0o027)
     try:
         tdw.export_run(run, tmp_path / "out")

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import tdw
-from tdw import cli
+from tdw.cli import main
 from tdw.errors import NotAProject
-from tdw.project import Project
-from tdw.project_writer import ProjectWriter
+from tdw.project.project import Project
+from tdw.project.writer import ProjectWriter
 from tests.interchange import elsewhere
 
 
 def typed(capsys, *arguments):
-    code = cli.main([str(item) for item in arguments])
+    code = main.main([str(item) for item in arguments])
     said = capsys.readouterr()
     return code, said.out, said.err
 

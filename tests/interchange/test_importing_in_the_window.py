@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import tdw
-from tdw.app import foreign
+from tdw.app import auto_import
 from tests.interchange import elsewhere
 
 
@@ -75,10 +75,10 @@ def test_a_project_file_by_another_name_is_opened_as_what_it_is(window, source, 
 def test_a_process_that_falls_over_is_a_refusal(source, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(tdw.TdwError, match=r"the process that read it ended with status 1\. Nothing was written"):
-        foreign.brought_in(source)
+        auto_import.brought_in(source)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
     with pytest.raises(tdw.TdwError, match=r"could not be started \(No such file"):
-        foreign.brought_in(source)
+        auto_import.brought_in(source)
 
 
 def test_the_command_line_opens_them_too(open_window, source, tmp_path):

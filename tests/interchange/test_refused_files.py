@@ -13,7 +13,7 @@ import torch
 
 import tdw
 from tdw.errors import AlreadyExists, CannotWrite, NotImportable
-from tdw.interchange import state_dicts
+from tdw.interchange.importers import state_dicts
 from tests.interchange import elsewhere
 
 

@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tdw
-from tdw import model
 from tdw.errors import AlreadyExists, CheckpointNotFound, NotApplicable, NotImportable, SettingError, UnknownName
+from tdw.network import reference
 from tests.interchange import elsewhere
 
 # The parameters and buffers of HookedTransformer in TransformerLens 2.18 (one layer, no normalisation), from its source.
@@ -303,4 +303,4 @@ def test_theirs_loads_it_with_nothing_missing_and_answers_alike(tmp_path):
     with tdw.open(path) as run:
         weights = {name: torch.from_numpy(array) for name, array in run.weights(20).items()}
     answered = network(torch.stack([a, b, torch.full_like(a, P)], 1))[:, -1]
-    assert torch.allclose(answered, model.plain_forward(weights, a, b, "relu"), atol=1e-6)
+    assert torch.allclose(answered, reference.plain_forward(weights, a, b, "relu"), atol=1e-6)

@@ -1,13 +1,13 @@
 """The last update is taken back, and the losses stored of the weights before it are then those of the very weights."""
 
-import elsewhere
 import numpy as np
 import pytest
 import torch
 
 import tdw
-from tdw.interchange import optimizer
-from tdw.segment import State
+from tdw.interchange import adamw_state
+from tdw.network.segment import State
+from tests.interchange import elsewhere
 
 
 @pytest.mark.parametrize("warmup", [0, 10])
@@ -29,7 +29,7 @@ def test_the_last_update_of_a_plain_adamw_is_taken_back(updates, warmup):
         {"w": moments["exp_avg"].numpy()},
         {"w": moments["exp_avg_sq"].numpy()},
     )
-    found = optimizer.undone(state, settings)["w"]
+    found = adamw_state.undone(state, settings)["w"]
     assert np.abs(found - before.numpy()).max() < 1e-6
     if not warmup or updates > 1:  # the first update of a warm-up changes nothing
         assert np.abs(found - weight.detach().numpy()).max() > 1e-4

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import tdw
-from tdw.store import layout, skeleton, writer
+from tdw.store import layout, planner, writer
 
 SETTINGS = {"p": 23, "d_model": 32, "heads": 2, "d_mlp": 128, "train_fraction": 0.5, "threads": 1, "evaluate_every": 50}
 STEP = 400  # epochs from one checkpoint to the next
@@ -55,14 +55,14 @@ def break_it(how: str) -> None:
         writer.SLOWEST_COPY = 1e12
         writer.LAST = 0
     elif how == "order":  # the curves come before the record that counts them
-        plain = skeleton._shapes
+        plain = planner._shapes
 
         def shapes(plan: layout.FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | None]]:
             found = plain(plan)
             first = {name: found[name] for name in (*layout.SEALED, *layout.LOSSES)}
             return first | found
 
-        skeleton._shapes = shapes
+        planner._shapes = shapes
 
 
 if __name__ == "__main__":

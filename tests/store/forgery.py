@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from tdw.store.inspect_hdf5 import read_layout
 from tdw.store.layout import Layout
-from tdw.store.walk import read_layout
 
 WORD = 0xFFFFFFFF
 

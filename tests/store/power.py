@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tdw.store.osfile import System, read_some, write_all
+from tdw.store.filesystem import System, read_some, write_all
 
 SECTOR, BLOCK = 512, 4096
 

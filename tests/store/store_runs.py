@@ -10,7 +10,7 @@ from safetensors.numpy import save
 
 from tdw import store
 from tdw.store import LOSSES, AnalysisPlan, ArrayPlan, Reader, Writer
-from tdw.store.osfile import SYSTEM, System
+from tdw.store.filesystem import SYSTEM, System
 
 EPOCHS = 1400  # 11 kB of each loss: some whole blocks of 4096 bytes and a tail
 CAPACITY = 12

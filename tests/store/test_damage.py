@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import store_runs
-from forgery import headers, lookup3
 
 from tdw import store
 from tdw.errors import ProjectError, TdwError
-from tdw.store import state
-from tdw.store.walk import walk
+from tdw.store import open_file
+from tdw.store.inspect_hdf5 import walk
+from tests.store import store_runs
+from tests.store.forgery import headers, lookup3
 
 KINDS = ("bit", "bits", "bytes", "zeroed sector", "swapped blocks", "truncated", "extended", "metadata bit")
 
@@ -72,7 +72,7 @@ def try_many(folder: Path, start: int, count: int) -> None:
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
     data = store_runs.finished(folder / "sound.tdw").read_bytes()
-    elsewhere = state.examined
+    elsewhere = open_file.examined
     telling = [at for at, byte in enumerate(data) if byte]
     path = folder / "run.tdw"
     found = {"refused": 0, "exact": 0}
@@ -80,7 +80,7 @@ def try_many(folder: Path, start: int, count: int) -> None:
         choose = random.Random(seed)
         kind = KINDS[seed % len(KINDS)]
         # In this process a crash of HDF5 is seen; in one of its own, as users have it, it would be one more refusal.
-        state.examined = elsewhere if seed % 20 == 0 else walk
+        open_file.examined = elsewhere if seed % 20 == 0 else walk
         path.write_bytes(damage(data, kind, choose, telling))
         print(seed, kind, end=" ", flush=True)
         result = outcome(path)
@@ -97,7 +97,7 @@ def try_many(folder: Path, start: int, count: int) -> None:
 
 
 def run_many(folder: Path, start: int, count: int, limit: float) -> tuple[int, int]:
-    command = [sys.executable, __file__, str(folder), str(start), str(count)]
+    command = [sys.executable, "-m", __name__, str(folder), str(start), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
     last = done.stdout.splitlines()[-1:]
     assert done.returncode == 0, f"ended with {done.returncode} at {last}: {done.stderr[-2000:]}"

@@ -13,10 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import store_runs
 
 from tdw import store
 from tdw.errors import AlreadyExists, CannotWrite, Damaged, NewerFormat, NotAProject, ProjectError
+from tests.store import store_runs
 
 
 @pytest.fixture
@@ -91,15 +91,15 @@ def reseal(path: Path) -> None:
     """Make the checksums right again for a structure that was changed on purpose."""
     from dataclasses import replace
 
-    from tdw.store import state, walk
+    from tdw.store import inspect_hdf5, open_file
 
     with path.open("r+b") as file:
         size = path.stat().st_size
-        layout = walk.read_layout(file.fileno(), path, size)
-        records = state.read_slots(file.fileno(), layout)
+        layout = inspect_hdf5.read_layout(file.fileno(), path, size)
+        records = open_file.read_slots(file.fileno(), layout)
         for slot, record in enumerate(records):
             assert record is not None
-            draft = state.State(file.fileno(), path, 0, 0, layout, record, slot, True)
+            draft = open_file.State(file.fileno(), path, 0, 0, layout, record, slot, True)
             file.seek(layout.slot_offset(slot))
             file.write(replace(record, seal=draft.seal()).encode())
             file.flush()
@@ -219,8 +219,8 @@ def test_without_permission(run, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root to become somebody else")
     code = (
-        "import os, sys; sys.path[:0] = sys.argv[2:]; import store_runs; from tdw import store; from tdw.errors import *\n"
-        "from tdw.store import state, walk; state.examined = walk.walk  # this user may not start root's Python\n"
+        "import os, sys; from tests.store import store_runs; from tdw import store; from tdw.errors import *\n"
+        "from tdw.store import inspect_hdf5, open_file; open_file.examined = inspect_hdf5.walk  # this user may not start root's Python\n"
         "from pathlib import Path; path = Path(sys.argv[1])\n"
         "import shutil; store_runs.finished(path.with_name('warm')).unlink()  # all imports, while they may be read\n"
         "os.setgid(65534); os.setuid(65534)\n"
@@ -237,8 +237,7 @@ def test_without_permission(run, tmp_path):
         shutil.copy(run, open_folder / "secret.tdw")
         (open_folder / "run.tdw").chmod(0o644)
         (open_folder / "secret.tdw").chmod(0o600)
-        root = Path(store.__file__).parents[2]
-        command = [sys.executable, "-c", code, str(open_folder / "run.tdw"), str(Path(__file__).parent), str(root)]
+        command = [sys.executable, "-c", code, str(open_folder / "run.tdw")]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.stderr == ""
         first, second, third = done.stdout.splitlines()

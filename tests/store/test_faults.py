@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import store_runs
 
 from tdw import store
 from tdw.errors import CannotWrite
-from tdw.store.osfile import System
+from tdw.store.filesystem import System
+from tests.store import store_runs
 
 # Closing and removing are no writes: their failure is not the user's business, unless it is where a write ends.
 OPERATIONS = ("open_existing", "open_new", "pwrite", "datasync", "fsync", "allocate", "copy", "replace", "sync_folder")

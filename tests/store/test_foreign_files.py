@@ -13,13 +13,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import store_runs
 
 from tdw import store
 from tdw.errors import Damaged, NotAProject
-from tdw.store import examine, known, strangers, structure
-from tdw.store import state as state_module
-from tdw.store.walk import walk
+from tdw.store import open_file as state_module
+from tdw.store import sandbox, sandbox_worker, seen_files, structure
+from tdw.store.inspect_hdf5 import walk
+from tests.store import store_runs
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def looks(monkeypatch) -> list[Path]:
 
     def examined(fd: int, path: Path, size: int) -> structure.Structure:
         found.append(path)
-        return strangers.examined(fd, path, size)
+        return sandbox.examined(fd, path, size)
 
     monkeypatch.setattr(state_module, "examined", examined)
     return found
@@ -72,7 +72,7 @@ def test_a_strangers_file_is_examined_once_and_said_once(elsewhere, looks):
 def test_this_process_gives_no_byte_of_it_to_hdf5(elsewhere):
     """Reading a stranger's file, the first time and later, works in a process that has no HDF5 at all."""
     code = (
-        "import sys; sys.modules['h5py'] = None; sys.path.insert(0, sys.argv[2]); import store_runs\n"
+        "import sys; sys.modules['h5py'] = None; from tests.store import store_runs\n"
         "from pathlib import Path\n"
         "from tdw.store.reader import open_reader\n"
         "for _ in range(2):\n"
@@ -80,9 +80,7 @@ def test_this_process_gives_no_byte_of_it_to_hdf5(elsewhere):
         "        store_runs.check_exact(reader); assert not reader.made_here and reader.verify() == []\n"
         "print('read')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(elsewhere), str(Path(__file__).parent)], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(elsewhere)], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("read\n", "")
 
 
@@ -104,7 +102,7 @@ def test_writing_rebuilds_it_first(elsewhere, looks):
 
 def test_what_a_stranger_put_beside_the_data_is_gone_after_the_rebuild(elsewhere):
     """Attributes that no rule forbids, and bytes between the arrays, do not survive."""
-    from test_errors import reseal
+    from tests.store.test_errors import reseal
 
     with h5py.File(elsewhere, "r+") as file:
         file["losses"].attrs["planted"] = np.bytes_("do not keep me")
@@ -195,8 +193,8 @@ def test_it_starts_in_no_folder_of_a_strangers(elsewhere, tmp_path, monkeypatch)
 
 def examiner(monkeypatch, code: str) -> None:
     """Let the examining process run something else."""
-    plain = strangers._ask
-    monkeypatch.setattr(strangers, "_ask", lambda command, fd, path: plain([command[0], "-c", code], fd, path))
+    plain = sandbox._ask
+    monkeypatch.setattr(sandbox, "_ask", lambda command, fd, path: plain([command[0], "-c", code], fd, path))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +213,7 @@ def examiner(monkeypatch, code: str) -> None:
     ],
 )
 def test_whatever_becomes_of_the_process_is_a_sentence(elsewhere, monkeypatch, code, sentence):
-    monkeypatch.setattr(strangers, "PATIENCE", 1.0)
+    monkeypatch.setattr(sandbox, "PATIENCE", 1.0)
     examiner(monkeypatch, code)
     with pytest.raises(NotAProject, match=sentence):
         store.open_reader(elsewhere)
@@ -231,7 +229,7 @@ def test_whatever_becomes_of_the_process_is_a_sentence(elsewhere, monkeypatch, c
     ],
 )
 def test_the_process_is_confined(code, last):
-    confined = f"from tdw.store.examine import confine; confine(); kept = {code}"
+    confined = f"from tdw.store.sandbox_worker import confine; confine(); kept = {code}"
     done = subprocess.run([sys.executable, "-c", confined], capture_output=True, text=True)
     assert done.returncode != 0
     assert last in done.stderr.splitlines()[-1]
@@ -242,13 +240,13 @@ def test_it_is_confined_before_it_looks():
     code = (
         "import resource, sys\n"
         "from tdw.errors import NotAProject\n"
-        "from tdw.store import examine, walk\n"
+        "from tdw.store import inspect_hdf5, sandbox_worker\n"
         "def look(*_): raise NotAProject(str(resource.getrlimit(resource.RLIMIT_AS)))\n"
-        "walk.walk = look\n"
-        "examine.main(0, 'x')\n"
+        "inspect_hdf5.walk = look\n"
+        "sandbox_worker.main(0, 'x')\n"
     )
     said = json.loads(subprocess.check_output([sys.executable, "-c", code], stdin=subprocess.DEVNULL))
-    assert said == {"refused": "NotAProject", "sentence": f"({examine.MEMORY}, {examine.MEMORY})"}
+    assert said == {"refused": "NotAProject", "sentence": f"({sandbox_worker.MEMORY}, {sandbox_worker.MEMORY})"}
 
 
 def lie(elsewhere: Path, change: Any) -> structure.Structure:
@@ -323,11 +321,11 @@ def test_what_is_remembered_saves_a_look_and_no_more(tmp_path, elsewhere, looks,
 
 def test_the_oldest_are_forgotten(tmp_path, monkeypatch, looks):
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "mine"))
-    monkeypatch.setattr(known, "MOST", {"files": 10, "structures": 10, "runs": 10})
+    monkeypatch.setattr(seen_files, "MOST", {"files": 10, "structures": 10, "runs": 10})
     for number in range(30):
         store_runs.create(tmp_path / f"{number}.tdw", config={"id": f"run {number}"}).close()
     folder = tmp_path / "mine" / "known"
-    assert {name: len(list((folder / name).iterdir())) for name in known.MOST}["files"] <= 10
+    assert {name: len(list((folder / name).iterdir())) for name in seen_files.MOST}["files"] <= 10
     with store.open_reader(tmp_path / "29.tdw") as newest, store.open_reader(tmp_path / "0.tdw") as oldest:
         assert newest.made_here
         assert not oldest.made_here

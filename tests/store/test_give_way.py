@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import store_runs
 
 from tdw import store
 from tdw.errors import CannotWrite
-from tdw.store.osfile import System
+from tdw.store.filesystem import System
+from tests.store import store_runs
 
 
 class Refusing(System):

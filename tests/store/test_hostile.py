@@ -16,17 +16,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import store_runs
-from forgery import layout_of, move_array
 
 from tdw import store
 from tdw.errors import Damaged, NotAProject
 from tdw.store import layout as layout_module
-from tdw.store import state as state_module
+from tdw.store import open_file as state_module
 from tdw.store import structure as structure_module
-from tdw.store.osfile import System
-from tdw.store.slots import BLOCK
-from tdw.store.walk import read_layout
+from tdw.store.commit_record import BLOCK
+from tdw.store.filesystem import System
+from tdw.store.inspect_hdf5 import read_layout
+from tests.store import store_runs
+from tests.store.forgery import layout_of, move_array
 
 
 def _external(file: h5py.File) -> None:
@@ -384,7 +384,7 @@ def test_forged_tail_copies_do_not_pass(tmp_path):
     "text", [b"[1, 2]", b"{", b'{"a": NaN}', b'{"a": -Infinity}', b'{"a":' * 2000, b"\xff\xfe", b"null"]
 )
 def test_settings_that_are_no_json_object_are_refused(tmp_path, text):
-    from test_errors import reseal
+    from tests.store.test_errors import reseal
 
     path = store_runs.finished(tmp_path / "run.tdw", notes={"title": "x" * 12_000})
     with h5py.File(path, "r") as file:

@@ -14,16 +14,16 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import store_runs
 
 from tdw import store
+from tests.store import store_runs
 
-TORTURED = Path(__file__).with_name("tortured.py")
+TORTURED = ("-m", "tests.store.tortured")
 
 
 def killed(path: Path, seed: int, delay: float) -> list[dict[str, Any]]:
     """Start the process, kill it `delay` seconds after its first words, return all it said."""
-    process = subprocess.Popen([sys.executable, str(TORTURED), str(path), str(seed)], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, *TORTURED, str(path), str(seed)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     first = process.stdout.readline()
     time.sleep(delay)

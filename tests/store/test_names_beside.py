@@ -12,14 +12,15 @@ import threading
 from pathlib import Path
 
 import pytest
-import store_runs
 
 import tdw
-from tdw import recovery, store
+from tdw import store
 from tdw.errors import AlreadyExists, CannotWrite, OpenElsewhere
-from tdw.store import lock, osfile, temporary
-from tdw.store.beside import built_beside
+from tdw.operations import recover
+from tdw.store import filesystem, lock, temporary
+from tdw.store.atomic import built_beside
 from tdw.store.holder import Holder
+from tests.store import store_runs
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 BY_NAME = ("run.tdw.tmp", "run.tdw.part", "new.tdw.tmp", "new.tdw.part", ".run.tdw.tmp", ".new.tdw.0123.tmp")
@@ -43,7 +44,7 @@ def everything(run: Path) -> None:
     tdw.train(run, epochs=30, checkpoints="0:30:10")
     tdw.densify(run, "0:30:5")
     for name, make in {
-        "recover": lambda new: recovery.recover(run, new),
+        "recover": lambda new: recover.recover(run, new),
         "copy": lambda new: tdw.copy(run, new),
         "branch": lambda new: tdw.branch(run, new, at=10, lr=0.01),
         "create": lambda new: tdw.create(new, tdw.configure(**SETTINGS, train_fraction=0.5)),
@@ -130,27 +131,27 @@ def test_a_planted_link_leads_nowhere(run, monkeypatch):
     planted = run.parent / ".new.tdw.0123456789abcdef.tmp"
     planted.symlink_to(victim)
     with pytest.raises(CannotWrite, match=r"new\.tdw cannot be written"):
-        recovery.recover(run, run.parent / "new.tdw")
+        recover.recover(run, run.parent / "new.tdw")
     assert victim.read_text() == "mine"
     assert planted.is_symlink()
     planted.unlink()
     planted.mkdir(mode=0o777)
     (planted / "file").symlink_to(victim)
     with pytest.raises(CannotWrite, match=r"new\.tdw cannot be written"):
-        recovery.recover(run, run.parent / "new.tdw")
+        recover.recover(run, run.parent / "new.tdw")
     assert victim.read_text() == "mine"
 
 
 def test_temporary_files_are_private(run, monkeypatch):
     seen = []
-    plain = osfile.System.allocate
+    plain = filesystem.System.allocate
 
     def look(self, fd, size):
         (folder,) = [item for item in run.parent.iterdir() if item.name.endswith(".tmp")]
         seen.append(stat.S_IMODE(folder.stat().st_mode))
         plain(self, fd, size)
 
-    monkeypatch.setattr(osfile.System, "allocate", look)
+    monkeypatch.setattr(filesystem.System, "allocate", look)
     before = os.umask(0)
     try:
         tdw.copy(run, run.parent / "new.tdw")
@@ -218,7 +219,7 @@ def test_a_new_file_follows_the_umask(run, umask):
                 lambda new: tdw.create(new, tdw.configure(**SETTINGS, train_fraction=0.5)),
                 lambda new: tdw.branch(run, new, at=10, lr=0.01),
                 lambda new: tdw.copy(run, new),
-                lambda new: recovery.recover(run, new),
+                lambda new: recover.recover(run, new),
             )
         ):
             new = run.parent / f"new-{number}.tdw"
@@ -230,7 +231,7 @@ def test_a_new_file_follows_the_umask(run, umask):
 
 def test_two_processes_that_make_the_same_file_make_one(run):
     """One makes it; the other one is told so, whenever it comes."""
-    code = "import sys\nfrom tdw import recovery\nfrom tdw.errors import TdwError\nsys.stdin.readline()\ntry: recovery.recover(*sys.argv[1:]); print('made')\nexcept TdwError as e: print(type(e).__name__)"
+    code = "import sys\nfrom tdw.operations import recover\nfrom tdw.errors import TdwError\nsys.stdin.readline()\ntry: recover.recover(*sys.argv[1:]); print('made')\nexcept TdwError as e: print(type(e).__name__)"
     results = []
     for number in range(6):
         new = run.parent / f"new-{number}.tdw"
@@ -251,7 +252,7 @@ def test_two_processes_that_make_the_same_file_make_one(run):
         assert said[1] == "made"
         assert said[0] in {"AlreadyExists", "OpenElsewhere"}
         results.append(said[0])
-        assert recovery.damage(new) == []
+        assert recover.damage(new) == []
         with tdw.open(new) as made:
             assert len(made.checkpoints) == 3
     assert sorted(item.name for item in run.parent.iterdir()) == sorted(
@@ -274,13 +275,13 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(run):
 
 
 def test_a_file_that_appears_while_one_is_created_is_not_replaced(tmp_path, monkeypatch):
-    plain = osfile.System.name
+    plain = filesystem.System.name
 
     def late(self, source, target):
         target.write_text("somebody else's")
         plain(self, source, target)
 
-    monkeypatch.setattr(osfile.System, "name", late)
+    monkeypatch.setattr(filesystem.System, "name", late)
     with pytest.raises(AlreadyExists, match=r"run\.tdw is there already and was left as it is"):
         store_runs.create(tmp_path / "run.tdw")
     assert (tmp_path / "run.tdw").read_text() == "somebody else's"
@@ -298,7 +299,7 @@ def test_a_file_system_without_links_refuses_as_well(tmp_path, monkeypatch):
     assert (tmp_path / "new.tdw").read_text() == "built"
     (tmp_path / "there").write_text("mine")
     with pytest.raises(FileExistsError):
-        osfile.SYSTEM.name(tmp_path / "new.tdw", tmp_path / "there")
+        filesystem.SYSTEM.name(tmp_path / "new.tdw", tmp_path / "there")
     assert (tmp_path / "there").read_text() == "mine"
 
 
@@ -321,7 +322,7 @@ os._exit(0 if ok else 1)
 def test_no_file_of_ours_becomes_a_standard_stream(run):
     done = subprocess.run([sys.executable, "-c", CLOSED, str(run)], check=False)
     assert done.returncode == 0
-    assert recovery.damage(run) == []
+    assert recover.damage(run) == []
 
 
 def test_a_long_name_has_room_for_its_temporary_file(tmp_path):
@@ -334,11 +335,11 @@ def test_a_long_name_has_room_for_its_temporary_file(tmp_path):
 
 def test_a_limit_on_file_sizes_is_told_as_such(tmp_path):
     code = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); sys.path.insert(0, sys.argv[2]); import store_runs\n"
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from tests.store import store_runs\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
         "store_runs.create(sys.argv[1])"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "run.tdw"), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", code, str(tmp_path / "run.tdw")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "run.tdw cannot be written: a file of 0." in done.stderr
     assert "than this process, or this file system, may make one. Raise the limit (`ulimit -f`)" in done.stderr

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import h5py
 import pytest
-import store_runs
-from power import Cut, Entry, Recorder
 
 from tdw import store
 from tdw.errors import TdwError
-from tdw.store import state as state_module
+from tdw.store import open_file as state_module
 from tdw.store import writer as writer_module
+from tests.store import store_runs
+from tests.store.power import Cut, Entry, Recorder
 
 
 def record(folder: Path) -> list[Entry]:

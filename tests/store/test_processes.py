@@ -14,13 +14,13 @@ from pathlib import Path
 
 import h5py
 import pytest
-import store_runs
 
 from tdw import store
 from tdw.errors import OpenElsewhere
-from tdw.store import lock, osfile
+from tdw.store import filesystem, lock
+from tests.store import store_runs
 
-TORTURED = Path(__file__).with_name("tortured.py")
+TORTURED = ("-m", "tests.store.tortured")
 HOLD = "import sys, time; from tdw import store; w = store.open_writer(sys.argv[1]); print('open', flush=True); time.sleep(60)"
 
 
@@ -88,7 +88,7 @@ def test_where_both_kinds_of_locks_are_one_readers_are_not_kept_out(tmp_path, mo
         return True
 
     path = store_runs.finished(tmp_path / "run.tdw")
-    monkeypatch.setattr(osfile, "lock_for_writing", as_a_whole)
+    monkeypatch.setattr(filesystem, "lock_for_writing", as_a_whole)
     with store.open_writer(path) as writer:
         writer.set_notes({"title": "noted"})
         with h5py.File(path, "r") as file:
@@ -154,7 +154,7 @@ def test_writers_that_race_for_a_file_take_turns(tmp_path):
     path = tmp_path / "run.tdw"
     store_runs.create(path).close()
     code = (
-        "import sys, time; sys.path.insert(0, sys.argv[2]); import store_runs; from tdw import store; done = 0\n"
+        "import sys, time; from tests.store import store_runs; from tdw import store; done = 0\n"
         "while done < 25:\n"
         "    try:\n"
         "        with store.open_writer(sys.argv[1]) as w:\n"
@@ -162,7 +162,7 @@ def test_writers_that_race_for_a_file_take_turns(tmp_path):
         "        time.sleep(0.001)\n"
         "    except store.writer.OpenElsewhere: pass\n"
     )
-    command = [sys.executable, "-c", code, str(path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", code, str(path)]
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     with store.open_reader(path) as reader:
@@ -174,7 +174,7 @@ def test_writers_that_race_for_a_file_take_turns(tmp_path):
 def watch(path: Path, steps: int) -> tuple[int, int, int]:
     """Read while another process writes; returns how often it had changed, on how many inodes, and the last epoch."""
     store_runs.finished(path)
-    process = subprocess.Popen([sys.executable, str(TORTURED), str(path), "5", str(steps)], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, *TORTURED, str(path), "5", str(steps)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     changes, inodes, last, said = 0, set(), (0, 0, 0), b""

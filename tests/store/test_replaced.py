@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import store_runs
-from store_runs import step
 
 import tdw
 from tdw import store
 from tdw.errors import Damaged, ProjectError, TdwError
+from tests.store import store_runs
+from tests.store.store_runs import step
 
 Way = Callable[[Path, Path], Iterator[None]]
 BLOCK = 16 * 1024

@@ -19,20 +19,18 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw import recovery
 from tdw.errors import Damaged, TdwError
+from tdw.operations import recover
 from tdw.store import LOSSES
 
-COPIED = Path(__file__).with_name("copied.py")
+COPIED = ("-m", "tests.store.copied")
 PIECES = (4096, 32 << 10, 128 << 10, 256 << 10, 1 << 20)  # as many bytes are read at once by programs that copy
 AT_ONCE = 8
 
 
 @contextmanager
 def at_work(path: Path, what: str, broken: str = "") -> Iterator[None]:
-    process = subprocess.Popen(
-        [sys.executable, str(COPIED), str(path), what, broken], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, *COPIED, str(path), what, broken], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
@@ -61,7 +59,7 @@ def copy(
 def wrong_with(path: Path) -> str | None:
     """What is wrong with a copy by itself; its values are compared later, with a run that is finished."""
     try:
-        found = recovery.damage(path)
+        found = recover.damage(path)
         if found:
             return f"verify: {found[0]}"
         with tdw.open(path) as run:

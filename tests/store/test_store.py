@@ -12,17 +12,17 @@ import textwrap
 import h5py
 import numpy as np
 import pytest
-import store_runs
-from store_runs import blob, check_exact, losses, plan, rows, step
 
 from tdw import store
 from tdw.errors import CannotWrite, Overwritten
-from tdw.store import AnalysisPlan, ArrayPlan, osfile
+from tdw.store import AnalysisPlan, ArrayPlan, filesystem
+from tdw.store.commit_record import Record, decode
+from tdw.store.filesystem import System
+from tdw.store.inspect_hdf5 import read_layout
 from tdw.store.layout import BLOCK, FilePlan
-from tdw.store.osfile import System
-from tdw.store.skeleton import plan_file
-from tdw.store.slots import Record, decode
-from tdw.store.walk import read_layout
+from tdw.store.planner import plan_file
+from tests.store import store_runs
+from tests.store.store_runs import blob, check_exact, losses, plan, rows, step
 
 
 def test_a_new_file_holds_its_plan_and_nothing_else(tmp_path):
@@ -218,7 +218,7 @@ def test_a_file_that_keeps_another_name_is_followed_to_it(tmp_path):
 
 def test_where_the_system_does_not_tell_where_a_file_is_training_goes_on(tmp_path, monkeypatch):
     path, moved = tmp_path / "run.tdw", tmp_path / "moved.tdw"
-    monkeypatch.setattr(osfile, "where_is", lambda *_: None)
+    monkeypatch.setattr(filesystem, "where_is", lambda *_: None)
     with store_runs.create(path) as writer:
         path.rename(moved)
         step(writer, 5)

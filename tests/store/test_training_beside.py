@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_faults import full_disk
-from trained import STEP
-from workshop import START, Held, Whole, Workshop, analyze, look, new, read, same, train
 
 import tdw
-from tdw import cli, job, store
+from tdw import store
 from tdw.analyses import ANALYSES
+from tdw.cli import main
+from tdw.operations import train as operation
 from tdw.store import LOSSES
+from tests.store.test_faults import full_disk
+from tests.store.trained import STEP
+from tests.store.workshop import START, Held, Whole, Workshop, analyze, look, new, read, same, train
 
 
 def watch(workshop: Workshop, path: Path, whole: Whole) -> tuple[int, int]:
@@ -68,7 +70,7 @@ def test_a_reader_beside_training_sees_progress_and_never_a_wrong_value(workshop
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The one line that a command is refused with."""
     capsys.readouterr()
-    assert cli.main([str(part) for part in arguments]) == 2
+    assert main.main([str(part) for part in arguments]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     return said
@@ -86,9 +88,9 @@ def test_a_run_that_is_trained_elsewhere_is_refused_at_once_and_can_be_read(work
             train(path), train(path, 30_000), analyze(path), new(path, 50), ["note", str(path), "--title", "mine"],
         ):  # fmt: skip
             assert held in refused(capsys, *command)
-        assert cli.main(["info", str(path)]) == 0
+        assert main.main(["info", str(path)]) == 0
         assert "unfinished" in capsys.readouterr().out
-        assert cli.main(["verify", str(path)]) == 0
+        assert main.main(["verify", str(path)]) == 0
         while workshop.word()["word"] != "stored":  # it has taken no notice
             pass
     finally:
@@ -99,7 +101,7 @@ def test_a_run_that_is_trained_elsewhere_is_refused_at_once_and_can_be_read(work
         (recorded,) = run.epochs.shape
         assert same(run.train_loss[:1001], whole.series["losses/train"][:recorded])
     asked = iter([False, True])
-    assert job.train(path, stop=lambda: next(asked)) is False
+    assert operation.train(path, stop=lambda: next(asked)) is False
 
 
 @pytest.fixture
@@ -133,7 +135,7 @@ def test_a_run_that_does_not_fit_fails_before_it_begins_and_leaves_nothing(comma
 
 def test_a_new_run_that_does_not_fit_leaves_the_one_it_should_replace(small_disk, capsys):
     path = small_disk / "run.tdw"
-    assert cli.main(new(path, 100)) == 0
+    assert main.main(new(path, 100)) == 0
     before = path.read_bytes()
     assert FULL in refused(capsys, *new(path, 9000))
     assert path.read_bytes() == before
@@ -142,9 +144,9 @@ def test_a_new_run_that_does_not_fit_leaves_the_one_it_should_replace(small_disk
 
 def test_a_disk_that_fills_up_later_stops_no_planned_run(small_disk, whole, capsys):
     path = small_disk / "run.tdw"
-    assert cli.main(new(path, 200)) == 0
+    assert main.main(new(path, 200)) == 0
     asked = iter([False] * 55 + [True])
-    assert job.train(path, stop=lambda: next(asked)) is False
+    assert operation.train(path, stop=lambda: next(asked)) is False
     fill(small_disk)
     reached = path.read_bytes()
 
@@ -154,9 +156,9 @@ def test_a_disk_that_fills_up_later_stops_no_planned_run(small_disk, whole, caps
     assert said.endswith("is as it was.\n")
     assert FULL in refused(capsys, *analyze(path))
     assert path.read_bytes() == reached
-    assert cli.main(["verify", str(path)]) == 0
+    assert main.main(["verify", str(path)]) == 0
 
-    assert cli.main(train(path)) == 0
+    assert main.main(train(path)) == 0
     held = read(path)
     assert all(same(held.series[name], whole.series[name][:201]) for name in LOSSES)
     assert held.blobs == {epoch: blob for epoch, blob in whole.blobs.items() if epoch <= 200}
@@ -166,5 +168,5 @@ def test_a_disk_that_fills_up_later_stops_no_planned_run(small_disk, whole, caps
     assert sorted(item.name for item in small_disk.iterdir()) == ["other", "run.tdw"]
 
     (small_disk / "other").unlink()
-    assert cli.main(train(path, 400)) == 0
+    assert main.main(train(path, 400)) == 0
     assert np.array_equal(read(path).series["losses/train"], whole.series["losses/train"][:401])

@@ -20,13 +20,27 @@ from typing import Any
 
 import h5py
 import pytest
-from trained import STEP
-from workshop import START, Held, Outcome, Whole, Workshop, analyze, look, new, read, same, train, uninterrupted
 
 import tdw
-from tdw import cli, store
+from tdw import store
 from tdw.analyses import ANALYSES
+from tdw.cli import main
 from tdw.store import LOSSES, Reader
+from tests.store.trained import STEP
+from tests.store.workshop import (
+    START,
+    Held,
+    Outcome,
+    Whole,
+    Workshop,
+    analyze,
+    look,
+    new,
+    read,
+    same,
+    train,
+    uninterrupted,
+)
 
 # Where a kill has to fall: what was under way, and how many of each 20 kills must have fallen there.
 ANYWHERE = 20
@@ -74,7 +88,7 @@ def check(path: Path, outcome: Outcome, whole: Whole, before: Held | None, asked
         assert same(file["losses/train"][:n], whole.series["losses/train"][:n])
         assert n >= found.epochs
     with contextlib.redirect_stdout(None):
-        assert cli.main(["verify", str(path)]) == 0
+        assert main.main(["verify", str(path)]) == 0
     assert store.locked_by(path) is None
     if creating and (least is None or found.epochs == 0):
         assert found == Held()

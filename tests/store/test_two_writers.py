@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workshop import Whole, Workshop, new, read, same, train, uninterrupted
 
-from tdw import recovery
 from tdw.errors import TdwError
+from tdw.operations import recover
 from tdw.store import LOSSES, lock
+from tests.store.workshop import Whole, Workshop, new, read, same, train, uninterrupted
 
 EPOCHS = 400
 KINDS = ("rename", "link", "lock removed", "rename and lock removed", "overwritten", "replaced")
@@ -136,7 +136,7 @@ class Trial:
     def check(self, path: Path, least: int, *, checkpoints: bool = True) -> None:
         """Everything that was reported is in the file, all of it right, and it is sound."""
         try:
-            damage = recovery.damage(path)
+            damage = recover.damage(path)
             end = read(path)
         except TdwError as error:
             self.note(f"{type(error).__name__}: {error}")

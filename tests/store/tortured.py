@@ -15,10 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import store_runs
-from store_runs import plan, rows, step, summary
-
 from tdw import store
+from tests.store import store_runs
+from tests.store.store_runs import plan, rows, step, summary
 
 
 def say(word: str, **what: Any) -> None:

@@ -21,13 +21,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tdw import blobs, cli, configure, model, progress, schedule, store, tasks, training
-from tdw.analyses import runner
-from tdw.job import Progress
-from tdw.project import series_of
-from tdw.project_writer import ProjectWriter
-from tdw.segment import Segment
-from tdw.store import build, fence, osfile, writer
+from tdw import configure, schedule, store, tasks
+from tdw.analyses.engine import runner
+from tdw.cli import main, progress
+from tdw.network import reference, training
+from tdw.network.segment import Segment
+from tdw.operations.train import Progress
+from tdw.project import serialization
+from tdw.project.project import series_of
+from tdw.project.writer import ProjectWriter
+from tdw.store import build, fence, filesystem, writer
 
 STEP = 10  # epochs from one checkpoint to the next
 
@@ -76,7 +79,7 @@ def training_progress(_name: str) -> Iterator[Callable[[Progress], None]]:
     def report(at: Progress) -> None:
         (segment,) = latest
         assert segment.epochs[-1] == at.epoch
-        kept = blobs.pack(segment.state.weights, at.epoch) if segment.keep else None
+        kept = serialization.pack(segment.state.weights, at.epoch) if segment.keep else None
         sums = {name: zlib.crc32(values.tobytes()) for name, values in series_of(segment).items()}
         blob = None if kept is None else zlib.crc32(kept)
         say("stored", first=segment.epochs[0], last=at.epoch, checkpoints=at.checkpoints, sums=sums, blob=blob)
@@ -102,7 +105,7 @@ def spare(path: Path, epochs: int) -> int:
 def perform(commands: list[list[str]]) -> None:
     for command in commands:
         with marked(command[0]):
-            code = spare(Path(command[1]), int(command[2])) if command[0] == "spare" else cli.main(command)
+            code = spare(Path(command[1]), int(command[2])) if command[0] == "spare" else main.main(command)
         if code:
             raise SystemExit(f"{command} ended with {code}")
 
@@ -125,19 +128,19 @@ def child(line: str) -> None:
 def warm_up() -> None:
     """Train in memory: torch loads half of itself when it is first used, which each child would do anew."""
     settings = configure(p=3, d_model=4, heads=1, d_mlp=4, epochs=2, train_fraction=0.5, threads=1)
-    list(training.train(settings, training.start(model.initial_weights(settings)), tasks.draw_split(settings), [2]))
+    list(training.train(settings, training.start(reference.initial_weights(settings)), tasks.draw_split(settings), [2]))
 
 
 def break_it(how: str) -> None:
     """Take away what keeps two writers from one file, for tests that have to notice it."""
     if "no lock on the file" in how:
-        osfile.lock_for_writing = lambda _: None
-        osfile.is_locked_for_writing = lambda _: False
+        filesystem.lock_for_writing = lambda _: None
+        filesystem.is_locked_for_writing = lambda _: False
     if "no fence" in how:
         fence.Fence.check = lambda *_: None  # type: ignore[method-assign]
 
 
-def main() -> None:
+def run() -> None:
     break_it(os.environ.get("TDW_TEST_BROKEN", ""))
     warm_up()
     mark(store.Writer, "_commit", "commit")
@@ -162,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run()

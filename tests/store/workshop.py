@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from trained import STEP
 
 from tdw import store
 from tdw.store import LOSSES, Reader
+from tests.store.trained import STEP
 
-TRAINED = Path(__file__).with_name("trained.py")
+TRAINED = ("-m", "tests.store.trained")
 SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 8, "train_fraction": 0.5, "evaluate_every": 7, "threads": 1}
 START = 40  # epochs of a run when it is made; training extends it
 
@@ -60,7 +60,7 @@ class Workshop:
     def __init__(self, broken: str = "") -> None:
         one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TDW_TEST_BROKEN": broken}
         self.process = subprocess.Popen(
-            [sys.executable, str(TRAINED)],
+            [sys.executable, *TRAINED],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | one,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from .serving import Served
-from .synthetic import Made
+from tests.viewer.serving import Served
+from tests.viewer.synthetic import Made
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .serving import Served
+from tests.viewer.serving import Served
 
 STEPS = 120
 
@@ -100,8 +100,7 @@ def main() -> None:
 
     import tdw
     from tests import chromium
-
-    from .synthetic import Made
+    from tests.viewer.synthetic import Made
 
     project = (
         tdw.open(sys.argv[1])

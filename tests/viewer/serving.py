@@ -179,8 +179,7 @@ class Served:
 
 def main() -> None:
     import tdw
-
-    from .synthetic import Made
+    from tests.viewer.synthetic import Made
 
     project = tdw.open(sys.argv[1]) if len(sys.argv) > 1 else Made(p=23, d_mlp=96, checkpoints=30)
     served = Served(made=project)

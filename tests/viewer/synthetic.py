@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from tdw import closed_form, config
-from tdw.analyses import ANALYSES, runner
+from tdw import config
+from tdw.analyses import ANALYSES
+from tdw.analyses.engine import runner
+from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.registry import evaluate
 from tdw.analyses.events import Event, Grokking
-from tdw.analyses.registry import evaluate
-from tdw.analyses.view import View
+from tdw.network import closed_form
 from tdw.store import ArrayPlan
 from tdw.tasks import Split
 
@@ -105,7 +107,7 @@ def made_once(settings: config.RunConfig, checkpoints: int, everything: bool) ->
     if settings.network == "transformer":
         made.weights = [made_weights(settings, float(g)) for g in grown]
     else:
-        from tdw.model import initial_weights
+        from tdw.network.reference import initial_weights
 
         first = {name: w.numpy() for name, w in initial_weights(settings).items()}
         made.weights = [{name: w * np.float32(1 + 0.5 * g) for name, w in first.items()} for g in grown]

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tdw import closed_form
-
-from .conftest import go, press, probe
-from .looking import assert_colour, drag, overlay, plotly_range
-from .serving import Served
-from .synthetic import KEYS, Made, brute_force
+from tdw.network import closed_form
+from tests.viewer.conftest import go, press, probe
+from tests.viewer.looking import assert_colour, drag, overlay, plotly_range
+from tests.viewer.serving import Served
+from tests.viewer.synthetic import KEYS, Made, brute_force
 
 pytestmark = pytest.mark.browser
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .conftest import go, press, probe
-from .looking import assert_colour, drag, overlay, plotly_range, token
-from .serving import Served
-from .synthetic import Made, brute_force
+from tests.viewer.conftest import go, press, probe
+from tests.viewer.looking import assert_colour, drag, overlay, plotly_range, token
+from tests.viewer.serving import Served
+from tests.viewer.synthetic import Made, brute_force
 
 pytestmark = pytest.mark.browser
 

@@ -16,8 +16,7 @@ from tdw.analyses import ANALYSES
 from tdw.errors import CheckpointNotFound, NotApplicable, ProjectError, TdwError, UnknownName
 from tdw.panels.registry import GROUPS
 from tdw.viewer import page
-
-from .synthetic import Made
+from tests.viewer.synthetic import Made
 
 KINDS = {"curve", "bars", "maps", "image", "grid", "spans", "path", "table"}
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from .conftest import go, probe
-from .looking import choose, state_of
-from .serving import Served
-from .synthetic import Made
+from tests.viewer.conftest import go, probe
+from tests.viewer.looking import choose, state_of
+from tests.viewer.serving import Served
+from tests.viewer.synthetic import Made
 
 pytestmark = pytest.mark.browser
 

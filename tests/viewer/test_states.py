@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .conftest import go, probe
-from .serving import Served
-from .synthetic import Made, brute_force
+from tests.viewer.conftest import go, probe
+from tests.viewer.serving import Served
+from tests.viewer.synthetic import Made, brute_force
 
 pytestmark = pytest.mark.browser
 

@@ -10,11 +10,10 @@ import pytest
 
 from tdw import panels
 from tdw.panels.registry import GROUPS
-
-from .conftest import go, probe
-from .looking import choose, menu, state_of
-from .serving import Served
-from .synthetic import Made
+from tests.viewer.conftest import go, probe
+from tests.viewer.looking import choose, menu, state_of
+from tests.viewer.serving import Served
+from tests.viewer.synthetic import Made
 
 pytestmark = pytest.mark.browser
 

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from tdw import panels
-from tdw.panels import parts
+from tdw.panels import spec as parts
 from tdw.panels.registry import GROUPS
-
-from .conftest import go, press, probe
-from .looking import assert_colour, choose, menu, plotly_range
-from .serving import Served
-from .synthetic import Made
+from tests.viewer.conftest import go, press, probe
+from tests.viewer.looking import assert_colour, choose, menu, plotly_range
+from tests.viewer.serving import Served
+from tests.viewer.synthetic import Made
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,95 @@
+"""What the window remembers between starts: the project files it has seen, in the user's private folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tdw.app.records import is_number, is_path
+from tdw.state_dir import (
+    Unusable,
+    parsed,
+    read_private,
+    set_aside,
+    state_folder,
+    sweep,
+    taking_turns,
+    without_fail,
+    write_private,
+)
+
+KEPT = 50  # files remembered; older ones drop off the list
+LIMIT = 4 << 20  # bytes the list may have
+DOORS = "tdw-open-"  # begins the names of the pages on disk that lead into a server
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A project file the window has seen: where it is, one line about it, when it was last opened (Unix seconds)."""
+
+    path: str
+    about: str
+    opened: float
+
+    @classmethod
+    def of(cls, stored: Any) -> Entry | None:
+        """The entry of a stored item; None for one that is none."""
+        if not isinstance(stored, dict) or set(stored) != {"path", "about", "opened"}:
+            return None
+        path, about, opened = stored["path"], stored["about"], stored["opened"]
+        if not is_path(path) or not isinstance(about, str) or not is_number(opened):
+            return None
+        return cls(path, about, float(opened))
+
+
+class Library:
+    """The list of known project files, newest first. Several servers may share it.
+
+    It is a convenience: where it cannot be kept, or another program broke it, a note says so and work goes on.
+    """
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = folder or state_folder()
+        sweep(self.folder, self.folder.glob(f"{DOORS}*.html"))
+        self._file = self.folder / "library.json"
+
+    def entries(self) -> list[Entry]:
+        """Every remembered file, last opened first, whether it is still there or not."""
+        try:
+            stored = parsed(read_private(self._file, LIMIT))
+        except FileNotFoundError:
+            return []
+        except (Unusable, IsADirectoryError):
+            without_fail(self._file.name, partial(set_aside, self._file))
+            return []
+        except (OSError, ValueError):
+            return []  # not ours: a list of names is not worth refusing to start for
+        items = stored.get("files") if isinstance(stored, dict) else None
+        found = map(Entry.of, items[: 2 * KEPT]) if isinstance(items, list) else ()
+        return [entry for entry in found if entry is not None]
+
+    def remember(self, path: Path, about: str) -> None:
+        """Put `path` first in the list, with one line about it."""
+        new = Entry(str(path), about, time.time())
+        self._change(lambda old: [new, *(item for item in old if item.path != new.path)])
+
+    def describe(self, path: Path, about: str) -> None:
+        """Change the line about `path`, leaving its place in the list."""
+        self._change(lambda old: [Entry(e.path, about, e.opened) if e.path == str(path) else e for e in old])
+
+    def forget(self, path: Path) -> None:
+        """Drop `path` from the list; the file itself is not touched."""
+        self._change(lambda old: [item for item in old if item.path != str(path)])
+
+    def _change(self, change: Callable[[list[Entry]], list[Entry]]) -> None:
+        def kept() -> None:
+            with taking_turns(self.folder / "library.lock"):
+                stored: dict[str, Any] = {"files": [asdict(item) for item in change(self.entries())[:KEPT]]}
+                write_private(self._file, json.dumps(stored, indent=1).encode())
+
+        without_fail("the list of known files", kept)

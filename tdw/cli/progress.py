@@ -1,0 +1,81 @@
+"""Progress on a terminal (a bar) or in a pipe (a line now and then)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tdw.cli.streams import say
+
+if TYPE_CHECKING:
+    from tdw.analyses.engine import runner
+    from tdw.operations import train
+
+SECONDS_BETWEEN_LINES = 10.0
+
+Report = Callable[[float, float, str], None]  # done, total, text
+
+
+@contextmanager
+def training_progress(name: str) -> Iterator[Callable[[train.Progress], None]]:
+    """A `progress` for `tdw.train`: epochs, epochs a second, both losses, time left."""
+    with _shown(name) as show:
+
+        def report(at: train.Progress) -> None:
+            text = (
+                f"{at.epoch}/{at.epochs} epochs  {at.epochs_per_second:.0f}/s  train {at.train_loss:.2e}  "
+                f"test {at.test_loss:.2e}  {_clock(at.seconds_left)} left"
+            )
+            show(at.epoch, at.epochs, text)
+
+        yield report
+
+
+@contextmanager
+def analysis_progress(name: str) -> Iterator[Callable[[runner.Progress], None]]:
+    """A `progress` for `tdw.analyze`: checkpoints and seconds for each."""
+    with _shown(name) as show:
+
+        def report(at: runner.Progress) -> None:
+            text = f"{at.done}/{at.total} checkpoints analysed  {at.seconds / max(at.done, 1):.3f} s each"
+            show(at.done, at.total, text)
+
+        yield report
+
+
+@contextmanager
+def _shown(name: str) -> Iterator[Report]:
+    if not sys.stderr.isatty():
+        last = [time.monotonic()]
+
+        def line(done: float, total: float, text: str) -> None:
+            if done >= total or time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
+                last[0] = time.monotonic()
+                say(f"{name}: {text}")
+
+        yield line
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None, text="")
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, text=text)
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds.
+
+    >>> _clock(75)
+    '1:15'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}" if seconds < 360_000 else "?"

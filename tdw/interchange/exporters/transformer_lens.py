@@ -1,0 +1,225 @@
+"""A run's weights for TransformerLens: state dicts that its network loads with nothing missing and nothing too much.
+
+    HookedTransformer(HookedTransformerConfig(n_layers=1, n_heads=heads, d_model=d_model, d_head=d_head, d_mlp=d_mlp,
+        act_fn="relu", normalization_type=None, d_vocab=p + 1, d_vocab_out=p, n_ctx=3)).load_state_dict(torch.load(file))
+
+Biases that this program lacks are zeros; `mask` (n_ctx, n_ctx) is the causal one, `IGNORE` a single minus infinity.
+
+An export is whole or absent: all its files are made in a private folder beside their place, and get their names when
+the last one is on the disk. Where that fails halfway, the names that were given are taken back, and files that were
+replaced come back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdw import interrupts, os_errors
+from tdw.config import RunConfig
+from tdw.errors import AlreadyExists, CannotWrite, CheckpointNotFound, NotApplicable, UnknownName
+from tdw.interchange.weight_layouts import BLOCK
+from tdw.network.segment import Arrays
+from tdw.project.project import Project
+from tdw.store.build import explained
+from tdw.store.filesystem import NO_SUCH_OPERATION, SYSTEM
+from tdw.store.temporary import clear, make_room
+
+FORMS = ("transformer-lens",)
+SUFFIXES = (".pt", ".pth", ".safetensors")
+
+
+def export_run(
+    path: str | Path,
+    out: str | Path,
+    *,
+    form: str = "transformer-lens",
+    epoch: int | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write a run's checkpoints for another program; the files that were written.
+
+    out: a file (.pt, .pth or .safetensors) for one checkpoint, the last unless `epoch` says another; else a folder, made
+    where there is none, with a file `epoch-00100.safetensors` for each. Raises NotApplicable, CheckpointNotFound,
+    AlreadyExists (unless `overwrite`), CannotWrite and what opening a run raises.
+    """
+    if form not in FORMS:
+        raise UnknownName("form to export to", form, FORMS)
+    out = Path(out)
+    with Project.open(path) as project:
+        if project.config.network == "one-hot":
+            raise NotApplicable(
+                project.path,
+                "TransformerLens",
+                "it is an MLP on one-hot pairs, and TransformerLens has no such network.",
+            )
+        if project.config.activation == "quadratic":
+            raise NotApplicable(
+                project.path, "TransformerLens", "its activation is the square, which TransformerLens does not have."
+            )
+        stored = project.checkpoints
+        if (epoch is not None and epoch not in stored) or not stored:
+            raise CheckpointNotFound(project.path, epoch if epoch is not None else "any", stored)
+        if out.suffix in SUFFIXES and not out.is_dir():
+            targets = {stored[-1] if epoch is None else epoch: out}
+        else:
+            digits = max(5, len(str(stored[-1])))
+            targets = {
+                each: out / f"epoch-{each:0{digits}d}.safetensors" for each in stored if epoch is None or each == epoch
+            }
+        folder = next(iter(targets.values())).parent
+        with _explained(out):
+            for target in targets.values():
+                _refuse(target, project.path, overwrite=overwrite)
+            with _room(folder) as made:
+                for each, target in targets.items():
+                    _save(transformer_lens(project.weights(each), project.config), made / target.name)
+                with interrupts.Whole():
+                    if folder.exists():
+                        _move_into(folder, made, overwrite=overwrite)
+                    else:
+                        made.rename(folder)
+        with explained(out):
+            SYSTEM.sync_folder(folder)
+            SYSTEM.sync_folder(folder.absolute().parent)
+    return list(targets.values())
+
+
+def _refuse(target: Path, run: Path, *, overwrite: bool) -> None:
+    if os.path.lexists(target) and not overwrite:
+        raise AlreadyExists(
+            f"{target} is there already and was left as it is: choose another name, or --force to replace it."
+        )
+    if target.exists() and target.samefile(run):
+        raise AlreadyExists(f"{target} is the run itself: choose another name.")
+    if target.is_dir():
+        raise AlreadyExists(f"{target} is a folder: choose another name.")
+
+
+@contextlib.contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise AlreadyExists(f"{error.filename2 or out} appeared meanwhile and was left as it is: try again.") from error
+    except OSError as error:
+        why = os_errors.sentence(error, out) or f"{out} cannot be written: {error.strerror or error}."
+        if isinstance(error, FileNotFoundError):
+            why = f"{out} cannot be written: the folder {out.absolute().parent} does not exist. Make it, or choose another one."
+        raise CannotWrite(f"{why} Nothing was exported.") from error
+
+
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[Path]:
+    """A new folder on the file system of `folder`, inside of it where it is there; nothing of it is left at the end."""
+    made: Path | None = None
+    try:
+        with interrupts.Whole():
+            made = make_room(folder / "export" if folder.exists() else folder).with_name("new")
+            made.mkdir()
+            made.with_name("old").mkdir()
+        yield made
+    finally:
+        with interrupts.Whole():
+            if made is not None and not _holds_old(made):
+                clear(made)
+
+
+def _holds_old(made: Path) -> bool:
+    """Whether there are the only copies of files that could not be put back."""
+    old = made.with_name("old")
+    return old.exists() and any(old.iterdir())
+
+
+def _move_into(folder: Path, made: Path, *, overwrite: bool) -> None:
+    """Give the files in `made` their names in a folder that is there: all of them, or none.
+
+    Files that are replaced are kept until the last one has its name.
+    """
+    old = made.with_name("old")
+    named: list[Path] = []
+    try:
+        for source in sorted(made.iterdir()):
+            target = folder / source.name
+            if overwrite and os.path.lexists(target):
+                named.append(target)
+                _keep(target, old / source.name)
+                source.replace(target)
+            else:
+                SYSTEM.name(source, target)  # raises where another one has it by now
+                named.append(target)
+    except BaseException as failed:
+        _take_back(named, made, old, failed)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_back(named: list[Path], made: Path, old: Path, failed: BaseException) -> None:
+    """Take back the names that were given, and put back the files that had them."""
+    lost: list[str] = []
+    for target in reversed(named):
+        kept = old / target.name
+        try:
+            if os.path.lexists(kept):
+                kept.replace(target)
+                kept.unlink(missing_ok=True)  # a rename leaves both names where they are of one file already
+            elif not (made / target.name).exists():  # it got its name, and is ours
+                target.unlink(missing_ok=True)
+        except OSError as error:
+            lost.append(f"{target} ({error.strerror or error})")
+    if lost:
+        raise CannotWrite(
+            f"{old.parent} holds files that were replaced and could not be put back: {', '.join(lost)}. Move them there."
+        ) from failed
+
+
+def _keep(target: Path, kept: Path) -> None:
+    """A second name for a file that is about to be replaced, or, where there are no links, its only one."""
+    try:
+        os.link(target, kept, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_SUCH_OPERATION | {errno.EPERM}:
+            raise
+        target.rename(kept)
+
+
+def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, np.ndarray[Any, Any]]:
+    """A complete state dict: names, shapes and types as TransformerLens 2.18 has them."""
+    heads, d_head, d_model, positions = settings.heads, settings.d_head, settings.d_model, settings.positions
+    zeros = {f"{BLOCK}attn.b_{name}": (heads, d_head) for name in "QKV"} | {
+        f"{BLOCK}attn.b_O": (d_model,),
+        f"{BLOCK}mlp.b_in": (settings.d_mlp,),
+        f"{BLOCK}mlp.b_out": (d_model,),
+        "unembed.b_U": (settings.outputs,),
+    }
+    buffers = {
+        f"{BLOCK}attn.mask": np.tri(positions, dtype=bool),
+        f"{BLOCK}attn.IGNORE": np.array(-np.inf, np.float32),
+    }
+    return {name: np.zeros(shape, np.float32) for name, shape in zeros.items()} | weights | buffers
+
+
+def _save(state: dict[str, np.ndarray[Any, Any]], target: Path) -> None:
+    """A new file with these arrays, on the disk when this returns."""
+    if target.suffix == ".safetensors":
+        from safetensors.numpy import save
+
+        data = save(state)
+    else:
+        import torch
+
+        stream = io.BytesIO()
+        torch.save({name: torch.from_numpy(array) for name, array in state.items()}, stream)
+        data = stream.getvalue()
+    with target.open("xb") as file:
+        file.write(data)
+        file.flush()
+        SYSTEM.fsync(file.fileno())

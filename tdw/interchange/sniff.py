@@ -1,0 +1,149 @@
+"""What a file looks like, by its bytes: the forms that can be imported, and sentences about those that cannot.
+
+Nothing is unpickled before this has looked, and then by PyTorch's restricted unpickler alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tdw.errors import NotImportable
+from tdw.safe_text import cut
+
+HEAD = 4096
+LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before it wrote zips
+BOMB = 4  # times its own size: torch stores without compression, so an honest file unpacks to what it is
+MARGIN = 1 << 20
+
+MAGIC = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file; if it is a project file of this program, open it with `tdw open`"),
+    (
+        b"version https://git-lfs",
+        "a Git-LFS pointer, a few lines in the place of the file itself: get that with `git lfs pull`",
+    ),
+    (b"\x93NUMPY", "a NumPy array, which says nothing of a run"),
+    (b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (b"\xfd7zXZ", "an xz archive: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive: unpack it first"),
+    (b"7z\xbc\xaf", "a 7z archive: unpack it first"),
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+)
+
+
+def refused(path: Path, looks: str) -> NotImportable:
+    """The error for a source that is not what can be imported."""
+    return NotImportable(f"{path} cannot be imported: it looks like {looks}.")
+
+
+def form_of(path: Path) -> str:
+    """`torch`, `legacy torch` or `safetensors`. Raises NotImportable, saying what it looks like instead."""
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise refused(path, "neither a file nor a folder")
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except FileNotFoundError:
+        raise NotImportable(f"{path} cannot be imported: nothing is there.") from None
+    except OSError as error:
+        raise NotImportable(f"{path} cannot be imported: it cannot be read ({error.strerror}).") from error
+    if not head:
+        raise refused(path, "an empty file: it has 0 bytes")
+    for magic, looks in MAGIC:
+        if head.startswith(magic):
+            raise refused(path, looks)
+    if head.startswith(b"PK\x03\x04"):
+        _check_zip(path, size)
+        return "torch"
+    if head.startswith(LEGACY_TORCH):
+        return "legacy torch"
+    if re.match(rb"\x80[\x02-\x05]", head):
+        raise refused(
+            path, "a Python pickle that PyTorch did not write; reading it could run any program, so it is not read"
+        )
+    if len(head) >= 9 and struct.unpack("<Q", head[:8])[0] <= max(size - 8, 0) and head[8:9] == b"{":
+        return "safetensors"
+    if re.match(rb"\s*<(!doctype|html|\?xml|head|body)", head, re.IGNORECASE):
+        raise refused(path, "a web page (HTML) that was saved in the place of the file: download the file itself")
+    if all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
+        raise refused(path, "text, not weights or losses")
+    raise refused(path, "nothing that is known: neither a PyTorch file nor a safetensors file")
+
+
+def _check_zip(path: Path, size: int) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+        raise refused(path, "a PyTorch file or zip archive that is cut off or damaged: download it again") from None
+    names = [entry.filename for entry in entries]
+    if any(name.endswith(".npy") for name in names):
+        raise refused(path, "a NumPy archive (.npz), which says nothing of a run")
+    if any("/code/" in name for name in names):
+        raise refused(path, "a TorchScript program; its weights alone could be read: save its state_dict()")
+    if not any(name.endswith("data.pkl") for name in names):
+        raise refused(path, "a zip archive that PyTorch did not write")
+    declared = sum(entry.file_size for entry in entries)
+    if declared > BOMB * size + MARGIN:
+        raise refused(path, f"a trap: {size} bytes that say they unpack to {declared / 1e6:.0f} MB")
+
+
+def load_torch(path: Path, form: str) -> Any:
+    """What a PyTorch file holds, its tensors on the processor. Raises NotImportable.
+
+    Only by the restricted unpickler, which knows tensors and plain containers. The tensors of a zip are mapped, not
+    read: a file of many checkpoints takes no more memory than one of them.
+    """
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they speak of torch's own future, and to programmers
+            with named_in_utf8(path) as name:
+                return torch.load(name, map_location="cpu", weights_only=True, mmap=form == "torch")
+    except Exception as error:  # bytes from anywhere make the unpickler fail in any way; each is a refusal
+        raise refused(path, _unpickled(str(error))) from error
+
+
+@contextlib.contextmanager
+def named_in_utf8(path: Path) -> Iterator[Path]:
+    """A name of a file for libraries that know no other names than those in UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
+
+
+def _unpickled(message: str) -> str:
+    """What a file looks like that the restricted unpickler refused, from its message."""
+    found = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"class ([\w.]+)", message)
+    if found is None:
+        return "a damaged PyTorch file: what it holds cannot be read"
+    name = cut(found[1], 100)
+    if name.startswith("numpy"):
+        return (
+            f"a PyTorch file with NumPy values inside ({name}), which are not read because that could run any program: "
+            "save it again with lists and tensors"
+        )
+    if name.startswith("transformer_lens"):
+        return (
+            f"a PyTorch file with an object of TransformerLens inside ({name}), which is not read because that could run "
+            "any program: save it again without it"
+        )
+    return (
+        f"a PyTorch file with an object inside ({name}), and reading it could run any program, so it is not read: save "
+        "it again with lists and tensors alone"
+    )

@@ -1,0 +1,279 @@
+"""Which pairs were trained on? Found by matching losses that a file holds with those of its weights.
+
+The loss of every pair is computed once for a few checkpoints. A candidate split is then a sum: draw the order of the pairs
+by a rule and a seed, cut it where the train pairs end, and compare the means on both sides with the stored losses. A
+single candidate is right by chance the more easily the more alike the pairs are, and many are tried: so a match counts
+only where it is much closer than the other candidates come, for the number of those that are as plausible.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tdw.config import TaskConfig
+from tdw.interchange.source_run import RULES, Rule
+from tdw.network.reference import plain_forward
+from tdw.network.segment import Arrays, Series
+from tdw.tasks import Indices, Split, answers
+
+CHUNK = 4096  # pairs evaluated at a time
+SEEDS = (*range(1001), 1234, 1337, 2022, 2023, 2024, 2025, 12345, 31337)
+AT_FIRST = 40  # of these seeds: enough to judge by, and to be done where one of them is right
+FRACTIONS = tuple(sorted({*(k / 100 for k in range(1, 100)), 1 / 3, 2 / 3}))
+EXACT = 2e-3  # how far the same loss, computed elsewhere in float32, may lie: its logarithm
+FAR = 0.5  # beyond this, what is left of a loss after an update says nothing
+CHANCE = 1e-3  # a match that so many others would reach by chance, or fewer, is believed
+NAMED = 0.05  # the same for a split that the source itself names
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A loss that a file holds of one side. tolerance: of its logarithm; exact: it is of the very weights."""
+
+    value: float
+    tolerance: float
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A checkpoint: the loss of every pair, (p * p,), and what the file holds of each side."""
+
+    epoch: int
+    losses: Series
+    sides: Mapping[str, Stored]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A split and how well it goes with the losses.
+
+    error: the largest difference of logarithms of a found and a stored loss; None where nothing could be compared
+    within: whether every difference is within its tolerance; chance: how many other splits one would expect to do as well
+    """
+
+    split: Split
+    rule: Rule | None
+    error: float | None
+    within: bool
+    chance: float | None
+    anchors: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What is stored of it."""
+        return {
+            "rule": "listed in the file" if self.rule is None else RULES[self.rule.name],
+            "seed": None if self.rule is None else self.rule.seed,
+            "fraction": len(self.split.train) / (len(self.split.train) + len(self.split.test)),
+            "train": len(self.split.train),
+            "test": len(self.split.test),
+            "error": self.error,
+            "chance": self.chance,
+            "compared_at": list(self.anchors),
+        }
+
+
+def pair_losses(
+    weights: Arrays, activation: str, tasks: Sequence[TaskConfig]
+) -> tuple[Indices, list[NDArray[np.float64]]]:
+    """Of all pairs: the class with the highest logit, and the loss under each task's answers, (p * p,) each."""
+    p = tasks[0].p
+    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+    wanted = [torch.from_numpy(answers(np.arange(p * p), task)) for task in tasks]
+    said = np.empty(p * p, np.int64)
+    losses = [np.empty(p * p) for _ in tasks]
+    with torch.inference_mode():
+        for start in range(0, p * p, CHUNK):
+            pairs = torch.arange(start, min(start + CHUNK, p * p))
+            logits = plain_forward(tensors, pairs // p, pairs % p, activation).double()
+            said[start : start + CHUNK] = logits.argmax(1).numpy()
+            chances = logits.log_softmax(1)
+            for into, right in zip(losses, wanted, strict=True):
+                into[start : start + CHUNK] = -chances.gather(1, right[pairs][:, None])[:, 0].numpy()
+    return said, losses
+
+
+def stored_at(curve: Series | None, epoch: int) -> Stored | None:
+    """What a curve says of an epoch: its value there, or what the last two before lead to, update by update."""
+    if curve is None or epoch < 0:
+        return None
+    at = np.flatnonzero(np.isfinite(curve[: epoch + 1]) & (curve[: epoch + 1] > 0))
+    if not at.size:
+        return None
+    if at[-1] == epoch:
+        return Stored(float(curve[epoch]), EXACT, exact=True)
+    if at.size < 2:
+        return None
+    last, step = int(at[-1]), int(at[-1] - at[-2])
+    ahead = (epoch - last) / step
+    logs = np.log(curve[at[-3:]])
+    slope = float(logs[-1] - logs[-2])
+    tolerance = 2 * abs(slope * ahead)
+    bend = 0.0
+    if at.size > 2 and at[-2] - at[-3] == step:  # then it shows how the slope changes, too
+        bend = float(logs[-1] - 2 * logs[-2] + logs[-3])
+        tolerance = max(4 * abs(bend), abs(slope) / 2) * ahead
+    tolerance = max(EXACT, tolerance)
+    value = float(np.exp(logs[-1] + (slope + bend * (ahead + 1) / 2) * ahead))
+    return Stored(value, tolerance, exact=False) if tolerance < FAR else None
+
+
+def judge(anchors: Sequence[Anchor], split: Split, rule: Rule | None, chance: float | None = None) -> Match:
+    """How well a given split goes with the losses."""
+    means = {
+        name: [anchor.losses[side].mean() for anchor in anchors]
+        for name, side in zip(("train", "test"), split, strict=True)
+    }
+    errors = [
+        (abs(float(np.log(max(mean, 1e-300) / anchor.sides[name].value))), anchor.sides[name].tolerance)
+        for name, found in means.items()
+        for mean, anchor in zip(found, anchors, strict=True)
+        if name in anchor.sides
+    ]
+    return Match(
+        split,
+        rule,
+        max((error for error, _ in errors), default=None),
+        all(error <= tolerance for error, tolerance in errors),
+        chance,
+        tuple(anchor.epoch for anchor in anchors if anchor.sides),
+    )
+
+
+def order(rule: str, seed: int, pairs: int) -> Indices:
+    """The order in which a rule draws the pairs."""
+    if rule == "torch":
+        return torch.randperm(pairs, generator=torch.Generator().manual_seed(seed)).numpy()
+    drawn = list(range(pairs))
+    random.Random(seed).shuffle(drawn)
+    return np.array(drawn)
+
+
+def draw(rule: Rule, pairs: int) -> Split:
+    """The split that a rule stands for."""
+    drawn = order(rule.name, rule.seed, pairs)
+    cut = int(rule.fraction * pairs)
+    return Split(drawn[:cut].copy(), drawn[cut:].copy())
+
+
+def find(anchors: Sequence[Anchor], likely: str, named: Sequence[Rule] = (), *, thorough: bool = True) -> Match | None:
+    """The split that goes with the losses, named ones before all others; None where none does, or too many might.
+
+    likely: the rule to try first. Not `thorough`: only a few seeds.
+    """
+    anchors = [anchor for anchor in anchors if anchor.sides]
+    if not anchors:
+        return None
+    pairs = anchors[0].losses.size
+    grid = {rule.fraction for rule in named} | set(FRACTIONS)
+    fractions = [share for share in sorted(grid) if 0 < int(share * pairs) < pairs and _adds_up(anchors, share)]
+    if not fractions:
+        return None
+    cuts = np.array([int(share * pairs) for share in fractions])
+    meant = {rule.fraction for rule in named}
+    tried: dict[tuple[str, int], tuple[float, int]] = {}  # how far from the losses, at the best of the cuts
+
+    def attempt(rule: str, seed: int) -> None:
+        if (rule, seed) not in tried:
+            far = _distance(anchors, order(rule, seed, pairs), cuts)
+            # Of neighbouring shares that all do, the one that is named was meant, or the rounder one.
+            fits = [at for at in range(len(cuts)) if far[at] <= 1] or [int(far.argmin())]
+            tried[rule, seed] = (
+                float(far.min()),
+                min(fits, key=lambda at: (fractions[at] not in meant, _digits(fractions[at]), far[at])),
+            )
+
+    def best() -> Match | None:
+        believed = [
+            item
+            for item in _expected(tried)
+            if tried[item[1]][0] <= 1 and item[0] <= (NAMED if item[1] in by_name else CHANCE)
+        ]
+        if not believed:
+            return None
+        right = min(believed, key=lambda item: item[0])
+        name, seed = right[1]
+        rule = Rule(name, seed, fractions[tried[right[1]][1]])
+        return judge(anchors, draw(rule, pairs), rule, right[0])
+
+    by_name = {(rule.name, rule.seed) for rule in named}
+    for rule in named:
+        attempt(rule.name, rule.seed)
+    rules = sorted(RULES, key=lambda name: name != likely)
+    for seed in SEEDS[:AT_FIRST]:
+        for name in rules:
+            attempt(name, seed)
+    found = best()
+    if thorough and (found is None or (found.chance or 0) > CHANCE / 20):
+        for seed in SEEDS[AT_FIRST:]:
+            for name in rules:
+                attempt(name, seed)
+        found = best()
+    return found
+
+
+def _digits(share: float) -> int:
+    """How far a share is from a round one: 0 for tenths, 1 for twentieths, 2 for hundredths, 3 for others.
+
+    >>> [_digits(share) for share in (0.3, 0.35, 0.29, 1 / 3)]
+    [0, 1, 2, 2]
+    """
+    if abs(share * 3 - round(share * 3)) < 1e-9:
+        return 2
+    return next(
+        (level for level, parts in enumerate((10, 20, 100)) if abs(share * parts - round(share * parts)) < 1e-9), 3
+    )
+
+
+def _adds_up(anchors: Sequence[Anchor], share: float) -> bool:
+    """Whether the stored losses of both sides make the mean over all pairs if this is the share of the first; no split
+    is needed to know that.
+    """
+    for anchor in anchors:
+        if len(anchor.sides) == 2:
+            train, test = anchor.sides["train"], anchor.sides["test"]
+            total, whole = share * train.value + (1 - share) * test.value, float(anchor.losses.mean())
+            slack = 3 * max(train.tolerance, test.tolerance) * max(total, whole)
+            # The share is rounded down to a number of pairs.
+            if abs(total - whole) > slack + abs(train.value - test.value) / anchor.losses.size:
+                return False
+    return True
+
+
+def _distance(anchors: Sequence[Anchor], drawn: Indices, cuts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How far the means of both sides lie from the stored losses, in tolerances, the worst of all; (cuts,)."""
+    worst = np.zeros(len(cuts))
+    for anchor in anchors:
+        sums = anchor.losses[drawn].cumsum()
+        # Summed from its own end, a side with tiny losses is not drowned by the other one.
+        rest = anchor.losses[drawn[::-1]].cumsum()[::-1]
+        means = {"train": sums[cuts - 1] / cuts, "test": rest[cuts] / (drawn.size - cuts)}
+        for side, stored in anchor.sides.items():
+            off = np.abs(np.log(np.maximum(means[side], 1e-300) / stored.value)) / stored.tolerance
+            worst = np.maximum(worst, off)
+    return worst
+
+
+def _expected(tried: Mapping[tuple[str, int], tuple[float, int]]) -> Iterator[tuple[float, tuple[str, int]]]:
+    """For each candidate, how many others as plausible as it would by chance come as close as it does.
+
+    By how close the nearest of the others come: n of m within a distance say how dense they lie there.
+    """
+    keys = list(tried)
+    far = np.array([tried[key][0] for key in keys])
+    ordered = np.sort(far)
+    for rank, key in enumerate(keys, start=1):
+        own = tried[key][0]
+        others = ordered if ordered.size < 2 else np.delete(ordered, np.searchsorted(ordered, own))
+        nearer = int(np.searchsorted(others, own, side="right"))
+        nth = min(NEIGHBOURS, others.size)
+        dense = nearer if nearer >= nth else nth * own / others[nth - 1]
+        yield float(rank * dense / others.size), key

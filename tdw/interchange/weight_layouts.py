@@ -1,0 +1,205 @@
+"""Weights of other programs as ours, and refusals of networks that ours is not.
+
+               TransformerLens and here       Nanda's grokking code
+W_E            (tokens, d_model)              (d_model, tokens)
+W_Q, W_K, W_V  (heads, d_model, d_head)       (heads, d_head, d_model)
+W_O            (heads, d_head, d_model)       (d_model, heads * d_head)
+W_in, W_out    (d_model, d_mlp) and back      (d_mlp, d_model) and back
+W_pos, W_U     (tokens, d_model), (d_model, classes) in both
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from tdw.errors import NotImportable
+from tdw.interchange.source_run import Raw
+from tdw.network.segment import Arrays
+from tdw.safe_text import cut
+
+BLOCK = "blocks.0."
+MATRICES = (
+    "embed.W_E",
+    "pos_embed.W_pos",
+    *(f"{BLOCK}attn.W_{name}" for name in "QKVO"),
+    f"{BLOCK}mlp.W_in",
+    f"{BLOCK}mlp.W_out",
+    "unembed.W_U",
+)
+MLP_BIASES = (f"{BLOCK}mlp.b_in", f"{BLOCK}mlp.b_out")
+OTHER_BIASES = (*(f"{BLOCK}attn.b_{name}" for name in "QKVO"), "unembed.b_U")
+BUFFERS = (f"{BLOCK}attn.mask", f"{BLOCK}attn.IGNORE")
+MOST_NUMBERS = 1 << 27  # in one tensor: eight times what the largest network here has
+
+Kind = dict[str, Any]  # the settings that shapes determine
+
+
+def is_state(value: Any) -> bool:
+    """Whether a value is a table of tensors by name."""
+    import torch
+
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and all(isinstance(name, str) and isinstance(item, torch.Tensor) for name, item in value.items())
+    )
+
+
+def transposed(raw: Raw) -> bool:
+    """Whether weights lie as in Nanda's code."""
+    return f"{BLOCK}attn.W_O" in raw and len(raw[f"{BLOCK}attn.W_O"].shape) == 2
+
+
+def read(raw: Raw, what: str) -> tuple[Arrays, Kind]:
+    """Weights under our names and in our layout, MLP biases among them where there are any; and what their shapes say.
+
+    Raises NotImportable.
+    """
+    _check_names(raw, what)
+    turned = transposed(raw)
+    ranks = [2, 2, 3, 3, 3, 2 if turned else 3, 2, 2, 2]
+    arrays: Arrays = {}
+    for name, rank in zip(MATRICES, ranks, strict=True):
+        arrays[name] = _array(raw[name], name, what, rank)
+    for name in MLP_BIASES:
+        if name in raw:
+            arrays[name] = _array(raw[name], name, what, 1)
+    for name in OTHER_BIASES:
+        if name in raw and np.any(_array(raw[name], name, what)):
+            raise NotImportable(
+                f"{what} cannot be imported: {name} is a bias other than zero, which the networks of this program lack."
+            )
+    mask = raw.get(BUFFERS[0])
+    if mask is not None and not _is_causal(mask):
+        raise NotImportable(f"{what} cannot be imported: its attention mask is not the causal one.")
+    if turned:
+        arrays |= {name: turn(name, arrays[name], arrays) for name in arrays}
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, _kind(arrays, what)
+
+
+def turn(name: str, array: np.ndarray[Any, Any], beside: Raw) -> np.ndarray[Any, Any]:
+    """A tensor of Nanda's layout in ours; `beside` holds a W_Q in his layout."""
+    short = name.rsplit(".", 1)[-1]
+    if short in {"W_E", "W_in", "W_out"}:
+        return array.T
+    if short in {"W_Q", "W_K", "W_V"}:
+        return array.swapaxes(1, 2)
+    if short == "W_O":
+        heads = beside[f"{BLOCK}attn.W_Q"].shape[0]
+        if array.shape[1] % heads:
+            return array  # the shapes do not fit; whoever compares them says so
+        return array.reshape(array.shape[0], heads, -1).transpose(1, 2, 0)
+    return array
+
+
+def without_zero_biases(arrays: Arrays) -> Arrays:
+    """The weights without biases of the MLP that are all zero, as TransformerLens stores them where none were trained."""
+    if any(np.any(arrays[name]) for name in MLP_BIASES if name in arrays):
+        return arrays
+    return {name: array for name, array in arrays.items() if name not in MLP_BIASES}
+
+
+def _check_names(raw: Raw, what: str) -> None:
+    layers = {int(found[1]) for name in raw if (found := re.match(r"blocks\.(\d{1,4})\.", name))}
+    if any(name not in raw for name in MATRICES[:1] + MATRICES[-1:]):
+        shown = ", ".join(cut(str(name), 40) for name in list(raw)[:3])
+        raise NotImportable(
+            f"{what} cannot be imported: it looks like weights of another network ({shown}, …), not of a transformer "
+            "under TransformerLens' names."
+        )
+    if any(re.search(r"(^|\.)(ln\w*|w_ln|b_ln)(\.|$)", name) for name in raw):
+        raise NotImportable(
+            f"{what} cannot be imported: it looks like a transformer with LayerNorm, which the networks of this program lack."
+        )
+    if layers != {0}:
+        raise NotImportable(
+            f"{what} cannot be imported: it looks like a transformer of {len(layers)} layers, and those of this program have one."
+        )
+    known = {*MATRICES, *MLP_BIASES, *OTHER_BIASES, *BUFFERS}
+    for name in raw:
+        if name not in known:
+            raise NotImportable(
+                f"{what} cannot be imported: it looks like another network, with a tensor {cut(name)} that this program has no place for."
+            )
+    for name in MATRICES:
+        if name not in raw:
+            raise NotImportable(f"{what} cannot be imported: {name} is missing among its weights.")
+    if sum(name in raw for name in MLP_BIASES) == 1:
+        raise NotImportable(f"{what} cannot be imported: it has one of the two biases of an MLP, not both.")
+
+
+def _array(value: Any, name: str, what: str, rank: int | None = None) -> np.ndarray[Any, Any]:
+    """A tensor or array as float32, as it is. Raises NotImportable."""
+    shape, dtype = tuple(value.shape), str(value.dtype).removeprefix("torch.")
+    if rank is not None and len(shape) != rank:
+        raise NotImportable(
+            f"{what} cannot be imported: {name} has shape {shape}, which no network of this program has."
+        )
+    if int(np.prod([int(side) for side in shape], dtype=object)) > MOST_NUMBERS:
+        raise NotImportable(
+            f"{what} cannot be imported: {name} says it has shape {shape}, more than this program has room for."
+        )
+    if dtype != "float32":
+        raise NotImportable(
+            f"{what} cannot be imported: {name} is {dtype}, and the weights of this program are float32: convert it first, "
+            "which changes the numbers."
+        )
+    if not isinstance(value, np.ndarray):
+        if str(value.layout) != "torch.strided":
+            raise NotImportable(f"{what} cannot be imported: {name} is no plain tensor.")
+        value = value.detach().numpy()
+    array: np.ndarray[Any, Any] = np.array(value, np.float32)
+    if not np.isfinite(array).all():
+        raise NotImportable(f"{what} cannot be imported: {name} holds numbers that are not finite (NaN or infinite).")
+    return array
+
+
+def _is_causal(mask: Any) -> bool:
+    values = np.asarray(mask.detach().numpy() if hasattr(mask, "detach") else mask)
+    size = values.shape[0] if values.ndim == 2 else 0
+    return 0 < size <= 4096 and values.shape == (size, size) and bool(np.array_equal(values != 0, np.tri(size) != 0))
+
+
+def _kind(arrays: Arrays, what: str) -> Kind:
+    """What the shapes of weights in our layout say. Raises NotImportable where they do not fit together."""
+    query, w_in = arrays[f"{BLOCK}attn.W_Q"], arrays[f"{BLOCK}mlp.W_in"]
+    tokens, d_model = arrays["embed.W_E"].shape
+    positions, outputs = arrays["pos_embed.W_pos"].shape[0], arrays["unembed.W_U"].shape[1]
+    heads, _, d_head = query.shape
+    into_head = (heads, d_model, d_head)
+    wanted = {
+        "pos_embed.W_pos": (positions, d_model),
+        **{f"{BLOCK}attn.W_{name}": into_head for name in "QKV"},
+        f"{BLOCK}attn.W_O": (heads, d_head, d_model),
+        f"{BLOCK}mlp.W_in": (d_model, w_in.shape[1]),
+        f"{BLOCK}mlp.W_out": (w_in.shape[1], d_model),
+        "unembed.W_U": (d_model, outputs),
+        MLP_BIASES[0]: (w_in.shape[1],),
+        MLP_BIASES[1]: (d_model,),
+    }
+    for name, shape in wanted.items():
+        if name in arrays and arrays[name].shape != shape:
+            raise NotImportable(
+                f"{what} cannot be imported: {name} has shape {arrays[name].shape} in the layout of TransformerLens, which does not go with "
+                f"the others (they make it {shape})."
+            )
+    network = {3: "transformer", 2: "two-token"}.get(positions)
+    p = tokens - 1 if network == "transformer" else tokens
+    if network is None or outputs not in ({p, p + 1} if network == "transformer" else {p}):
+        raise NotImportable(
+            f"{what} cannot be imported: it looks like a transformer for another task, with {positions} positions, {tokens} "
+            f"tokens and {outputs} classes; those of this program read 'a b =' or 'a b' and answer with one of the numbers."
+        )
+    return {
+        "p": p,
+        "network": network,
+        "d_model": d_model,
+        "heads": heads,
+        "d_head": d_head,
+        "d_mlp": w_in.shape[1],
+        "biases": "mlp" if MLP_BIASES[0] in arrays else "none",
+        "classes": "tokens" if outputs == p + 1 else "answers",
+    }

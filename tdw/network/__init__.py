@@ -1,0 +1,1 @@
+"""The networks and their training: parameters, reference forward, closed form, factored engine."""

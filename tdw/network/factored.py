@@ -1,0 +1,259 @@
+"""The same network, exactly, without the waste: what trains.
+
+What follows is the network on three tokens. Only the answer at `=` counts, so the query is one constant vector per head, and keys and values exist once per token
+and position, not once per pair. The attention of head h from `=` is a softmax over three scores,
+
+    t0[h, a], t1[h, b], 0            relative to the score of '=' itself,
+
+and with the weight of '=' written as 1 - A0 - A1, the residual stream before the MLP is
+
+    base + sum over h of  A0[h] (a, b) D0[h, a]  +  A1[h] (a, b) D1[h, b].
+
+Everything a pair contributes is therefore sparse: with S the matrix whose row (a, b) holds A0 of each head in column
+(0, h, a), A1 in column (1, h, b) and a 1 in the last column, and T the rows D0, D1 and base,
+
+    pre = S @ (T @ W_in)        logits = S @ (T @ W_U) + relu(pre) @ (W_out @ W_U).
+
+The other networks are of the same form (`tdw.network.closed_form`): on two tokens the scores are of pairs, one p x p table for each
+head, and S has one entry more, a 1 in the column of b itself; of an MLP on one-hot pairs S is the one-hot matrix.
+
+T and the scores (`tables`) are small and left to autograd. What has one row per pair is in `Pairs`, whose sparsity
+pattern is built once, whose buffers are allocated once, and whose backward pass is written out.
+
+Axes.  pair · h: head · a, b: operand · row: 2 * routes * p + 1 rows of T · neuron · class: padded to `width`
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tdw.config import RunConfig
+from tdw.network.closed_form import parts
+from tdw.network.parameters import network_of
+from tdw.network.reference import Weights
+
+# Exponentials stop here, exp(-60) = 9e-27: what is smaller counts for nothing beside a 1, and numbers below 1e-38 make the
+# processor ten times slower.
+LEAST_EXPONENT = -60.0
+# Classes are padded to a multiple of this: 113 columns run at half the speed of 128.
+WIDTH = 64
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The small products of the weights that hold all the network knows.
+
+    scores: (2, p, heads), t0[a, h] and t1[b, h], relative to the score of '='; on two tokens (p, p, heads); or none
+    mixed:  (rows, neurons + width), T @ [W_in, W_U]
+    direct: (neurons, width), W_out @ W_U
+    """
+
+    scores: Tensor | None
+    mixed: Tensor
+    direct: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that there are, for autograd."""
+        return [self.mixed, self.direct] if self.scores is None else [self.scores, self.mixed, self.direct]
+
+    def detached(self) -> Tables:
+        """The same numbers without their history."""
+        scores = None if self.scores is None else self.scores.detach()
+        return Tables(scores, self.mixed.detach(), self.direct.detach())
+
+
+def padded(classes: int) -> int:
+    """Columns used for so many classes."""
+    return -(-classes // WIDTH) * WIDTH
+
+
+def tables(weights: Weights) -> Tables:
+    """The tables of these weights, differentiable."""
+    if network_of(weights) == "one-hot":
+        w_out = weights["mlp.W_out"]
+        direct = _widened(w_out)
+        _, moved, base = parts(weights, None, torch)
+        mixed = torch.cat([moved.reshape(-1, base.shape[0]), base[None]])
+        beside = mixed.new_zeros(mixed.shape[0] - 1, direct.shape[1])
+        bias = weights.get("mlp.b_out")
+        last = direct.new_zeros(1, direct.shape[1]) if bias is None else _widened(bias[None])
+        return Tables(None, torch.cat([mixed, torch.cat([beside, last])], dim=1), direct)
+    w_in, w_out, unembed = weights["blocks.0.mlp.W_in"], weights["blocks.0.mlp.W_out"], weights["unembed.W_U"]
+    unembed = _widened(unembed)
+    scores, moved, base = parts(weights, torch.cat([w_in, unembed], dim=1), torch)
+    if "blocks.0.mlp.b_in" in weights:
+        base = base + torch.cat([weights["blocks.0.mlp.b_in"], weights["blocks.0.mlp.b_out"] @ unembed])
+    return Tables(scores, torch.cat([moved.reshape(-1, base.shape[0]), base[None]]), w_out @ unembed)
+
+
+def _widened(matrix: Tensor) -> Tensor:
+    return torch.nn.functional.pad(matrix, (0, padded(matrix.shape[1]) - matrix.shape[1]))
+
+
+class Pairs:
+    """A fixed set of pairs: forward with loss and accuracy, and the gradients of the tables.
+
+    a, b, answer: (pairs,) whole numbers. Buffers are allocated here and overwritten by every call of `forward`.
+    """
+
+    def __init__(self, a: Tensor, b: Tensor, answer: Tensor, *, config: RunConfig, dtype: torch.dtype = torch.float32):
+        device, pairs, p = a.device, a.shape[0], config.p
+        self.a, self.b, self.answer = a, b, answer[:, None]
+        self.p, self.d_mlp, self.network, self.activation = p, config.d_mlp, config.network, config.activation
+        self.classes, self.width = config.outputs, padded(config.outputs)
+        # Entries of a row of S that change with the weights come first, then those that are 1, then the row's last.
+        self.heads = 0 if config.network == "one-hot" else config.heads
+        routes = self.heads + (config.network != "transformer")
+        self.rows = 2 * routes * p  # of the operands; the row of the base comes after them
+        route = torch.arange(routes, device=device) * p
+        of_a, of_b = a[:, None] + route, routes * p + b[:, None] + route
+        moving = [of_a[:, : self.heads], of_b[:, : self.heads]]
+        always = {"transformer": [], "two-token": [of_b[:, self.heads :]], "one-hot": [of_a, of_b]}[config.network]
+        columns = torch.cat([*moving, *always], dim=1)
+        entries = columns.shape[1]
+        self.values = torch.ones(pairs, entries + 1, dtype=dtype, device=device)
+        self.pattern = _csr(
+            torch.arange(pairs + 1, device=device) * (entries + 1),
+            torch.cat([columns, torch.full((pairs, 1), self.rows, device=device)], dim=1).flatten(),
+            self.values.view(-1),
+            (pairs, self.rows + 1),
+        )
+        # For the way back, patterns without the column of ones: one row as long as all pairs would keep one thread busy.
+        self.columns = columns[:, : 2 * self.heads].flatten()
+        order = torch.argsort(columns.flatten(), stable=True)
+        self.order = (
+            order // entries * (entries + 1) + order % entries
+        )  # where the transpose's values stand in `values`
+        counts = torch.bincount(columns.flatten(), minlength=self.rows)
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        self.values_by_column = torch.ones(pairs * entries, dtype=dtype, device=device)
+        self.transposed = _csr(starts, order // entries, self.values_by_column, (self.rows, pairs))
+        # Sums over all pairs with the same a (rows 0 .. p-1) or the same b (rows p .. 2p-1), in a fixed order: adding
+        # by index is not reproducible with several threads.
+        ones = torch.ones(2 * pairs, dtype=dtype, device=device)
+        both = torch.cat([a, p + b])
+        summed = torch.cat([counts.new_zeros(1), torch.bincount(both, minlength=2 * p).cumsum(0)])
+        self.summing = _csr(summed, torch.argsort(both, stable=True) % pairs, ones, (2 * p, pairs))
+
+        # [pre, then the neurons; the part of the logits that comes through attention alone]
+        self.out = torch.empty(pairs, self.d_mlp + self.width, dtype=dtype, device=device)
+        self.pre = self.out[:, : self.d_mlp]
+        self.active = self.pre if self.activation == "relu" else torch.empty_like(self.pre)
+        self.logits = torch.empty(pairs, self.width, dtype=dtype, device=device)
+        self.pull: Tensor | None = None  # gradient of `out`; only for pairs that are trained on
+        self.back: Tensor | None = None
+
+    def forward(self, at: Tables) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy (float64) and accuracy, on the device. Leaves in the buffers what `backward` needs.
+
+        With m the row's maximum, at answer c*, the loss of a pair is (m - L_y) + log1p(sum over c != c* of
+        exp(L_c - m)): in float32 this keeps its relative precision however small it gets.
+        """
+        self.used = at
+        if at.scores is not None:
+            self._attend(at.scores)
+        _sparse_product(self.pattern, at.mixed, self.out)
+        self._activate()
+        torch.addmm(self.out[:, self.d_mlp :], self.active, at.direct, out=self.logits)
+        top, self.top_answer = self.logits[:, : self.classes].max(dim=1, keepdim=True)
+        missed = top - self.logits.gather(1, self.answer)
+        # From here on `logits` holds exp(L_c - m), with the top answer and the padding taken out.
+        self.logits.sub_(top).clamp_min_(LEAST_EXPONENT).exp_().scatter_(1, self.top_answer, 0)
+        self.logits[:, self.classes :] = 0
+        self.rest = self.logits.sum(dim=1, keepdim=True)
+        loss = missed + torch.log1p(self.rest)
+        self.right = self.top_answer == self.answer
+        return loss.double().mean(), self.right.double().mean()
+
+    def backward(self) -> list[Tensor]:
+        """Gradients of the mean loss with respect to `Tables.tensors()`, of the last `forward`."""
+        pairs, neurons = self.a.shape[0], self.d_mlp
+        if self.pull is None:
+            self.pull = torch.empty_like(self.out)
+            self.push = self.logits.new_empty(self.rows + 1, self.out.shape[1])
+        # Softmax minus one-hot. At a right answer it is -rest / (1 + rest), not a difference of nearly equal numbers.
+        scale = 1 / (1 + self.rest)
+        wrong = self.logits.mul_(scale / pairs).scatter_(1, self.top_answer, scale / pairs)
+        lacking = torch.where(self.right, -self.rest * scale, wrong.gather(1, self.answer) * pairs - 1)
+        wrong.scatter_(1, self.answer, lacking / pairs)
+
+        d_direct = self.active.t() @ wrong
+        torch.mm(wrong, self.used.direct.t(), out=self.pull[:, :neurons])
+        self._pull_through(self.pull[:, :neurons])
+        self.pull[:, neurons:] = wrong
+        torch.index_select(self.values.view(-1), 0, self.order, out=self.values_by_column)
+        _sparse_product(self.transposed, self.pull, self.push[:-1])
+        torch.sum(self.pull, dim=0, out=self.push[-1])
+        return [self.push, d_direct] if self.used.scores is None else [self._d_scores(), self.push, d_direct]
+
+    def _d_scores(self) -> Tensor:
+        pairs, heads = self.a.shape[0], self.heads
+        if self.back is None:
+            starts = torch.arange(pairs + 1, device=self.a.device) * 2 * heads
+            empty = self.values.new_zeros(pairs * 2 * heads)
+            self.back = _csr(starts, self.columns, empty, (pairs, self.rows))
+        torch.sparse.sampled_addmm(self.back, self.pull, self.used.mixed[:-1].t(), beta=0, out=self.back)
+        weights = self.values[:, : 2 * heads]
+        shared = weights * self.back.values().view(pairs, 2 * heads)
+        if self.network == "two-token":  # the weights of a and b make 1: what one gains, the other loses
+            d_scores = shared.new_zeros(self.p * self.p, heads)
+            gained = weights[:, heads:] * shared[:, :heads] - weights[:, :heads] * shared[:, heads:]
+            return d_scores.index_copy_(0, self.a * self.p + self.b, gained).view(self.p, self.p, heads)
+        shared -= weights * (shared[:, :heads] + shared[:, heads:]).repeat(1, 2)
+        summed = _sparse_product(self.summing, shared, shared.new_empty(2 * self.p, 2 * heads))
+        return torch.stack([summed[: self.p, :heads], summed[self.p :, heads:]])
+
+    def _activate(self) -> None:
+        if self.activation == "relu":
+            self.active.clamp_min_(0)
+        elif self.activation == "quadratic":
+            torch.square(self.pre, out=self.active)
+        else:
+            torch.ops.aten.gelu.out(self.pre, out=self.active)
+
+    def _pull_through(self, pulled: Tensor) -> None:
+        """Turn the gradient of the neurons into that of their inputs, in place."""
+        if self.activation == "relu":
+            torch.ops.aten.threshold_backward.grad_input(
+                pulled, self.active, 0, grad_input=pulled
+            )  # 0 where it was off
+        elif self.activation == "quadratic":
+            pulled.mul_(self.pre).mul_(2)
+        else:
+            torch.ops.aten.gelu_backward.grad_input(pulled, self.pre, grad_input=pulled)
+
+    def _attend(self, scores: Tensor) -> None:
+        heads = self.heads
+        if self.network == "two-token":
+            above = scores.view(-1, heads).index_select(0, self.a * self.p + self.b)
+            torch.sigmoid(above.clamp_(LEAST_EXPONENT, -LEAST_EXPONENT), out=self.values[:, :heads])
+            torch.sub(1, self.values[:, :heads], out=self.values[:, heads : 2 * heads])
+            return
+        to_a = scores[0].index_select(0, self.a)
+        to_b = scores[1].index_select(0, self.b)
+        top = torch.maximum(to_a, to_b).clamp_min_(0)
+        to_a.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
+        to_b.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
+        total = top.neg_().clamp_min_(LEAST_EXPONENT).exp_().add_(to_a).add_(to_b)
+        torch.div(to_a, total, out=self.values[:, :heads])
+        torch.div(to_b, total, out=self.values[:, heads : 2 * heads])
+
+
+def _sparse_product(matrix: Tensor, dense: Tensor, out: Tensor) -> Tensor:
+    """matrix @ dense, written to `out`. Builds of PyTorch without MKL (Apple's processors) have another kernel for it."""
+    if out.is_cuda or torch.backends.mkl.is_available():
+        return torch.addmm(out, matrix, dense, beta=0, out=out)
+    return out.copy_(torch.sparse.mm(matrix, dense, "sum"))
+
+
+def _csr(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    """A CSR matrix over `values` itself (no copy), with the 32-bit indices that the processor's library works in."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(
+            starts.to(torch.int32), columns.to(torch.int32), values, size, check_invariants=True
+        )

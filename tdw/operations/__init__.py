@@ -1,0 +1,1 @@
+"""What is done with runs: train, branch, recover, compare, copy."""

@@ -1,0 +1,169 @@
+"""Save all that is sound of a damaged project file into a new one, and say what was lost.
+
+What is a run tells where bytes could be (the sizes its settings give) and what some of them must be (the split its seed
+draws); `tdw.store.salvage` judges the rest by checksums.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tdw import config, store
+from tdw.analyses.engine.runner import ordered, plan_rows
+from tdw.config import RunConfig
+from tdw.errors import Damaged, NotAProject, SettingError, TdwError, UnknownName
+from tdw.network.parameters import shapes
+from tdw.network.segment import State
+from tdw.project import consistency, serialization
+from tdw.run import Run
+from tdw.store import salvage
+from tdw.store.atomic import built_beside
+from tdw.store.filesystem import open_to_read
+from tdw.store.layout import FilePlan, canonical
+
+
+def damage(path: str | Path) -> list[str]:
+    """Compare every byte that counts with its checksum; what is wrong, in sentences, also where the file does not open.
+
+    Raises NotAProject where there is no file or one of another kind, and Damaged where nothing in it can be read.
+    """
+    path = Path(path)
+    try:
+        with Run.open(path) as run:
+            return run.verify()
+    except (Damaged, NotAProject) as refused:
+        try:
+            return _survey(path).damage or [str(refused)]
+        except TdwError:
+            raise refused from None
+
+
+def recover(path: str | Path, new: str | Path) -> list[str]:
+    """Write all that is sound of a file into a new one; what was damaged, in sentences, nothing for a sound file.
+
+    Losses whose values are not proven become NaN, checkpoints and results that are not proven are left out. The damaged
+    file is only read; `losses` are the sentences that tell of a loss. Raises AlreadyExists, CannotWrite, NotAProject,
+    and Damaged where nothing can be saved.
+    """
+    path, new = Path(path), Path(new)
+    with built_beside(new) as part:
+        found = _survey(path, keep_open=True)
+        assert found.wreck is not None
+        try:
+            _write(found, part, new)
+            with store.open_reader(part) as reader:
+                consistency.check(reader)
+        finally:
+            os.close(found.wreck.fd)
+    return found.damage
+
+
+def losses(said: Iterable[str]) -> list[str]:
+    """Those sentences of `damage` or `recover` that tell of something that is lost, or not proven."""
+    return [sentence for sentence in said if not isinstance(sentence, salvage.Repaired)]
+
+
+def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:
+    try:
+        fd = open_to_read(Path(os.path.realpath(path)))
+    except (OSError, ValueError):
+        store.open_reader(path).close()  # says what is there instead
+        raise
+    try:
+        if not os.path.isfile(path) or not os.fstat(fd).st_size:  # noqa: PTH113
+            store.open_reader(path).close()
+        found = salvage.survey(fd, path, salvage.Advice(_plans, _split))
+    except BaseException:
+        os.close(fd)
+        raise
+    if not keep_open:
+        os.close(fd)
+    return found
+
+
+def _write(found: salvage.Salvage, path: Path, known_as: Path) -> None:
+    """A new file of the sound parts."""
+    epochs = found.layout.extents["losses/train"].shape[0] - 1
+    kept = {name: (plan, _of_checkpoints(found, name, rows)) for name, (plan, rows) in found.analyses.items()}
+    described = {**found.config, "recovered": {"from": found.path.name, "damage": found.damage}}
+    with store.create(
+        path,
+        config=described,
+        split_train=found.split[0],
+        split_test=found.split[1],
+        epochs=epochs,
+        checkpoint_capacity=found.layout.extents["checkpoints/safetensors"].shape[0],
+        blob_nbytes=found.layout.blob_nbytes,
+        resume_nbytes=found.layout.resume_nbytes,
+        resume=None,
+        known_as=known_as,
+    ) as writer:
+        writer.append(losses=found.losses)
+        for epoch, row in found.checkpoints:
+            writer.append(losses={}, checkpoint=(epoch, found.checkpoint(row)))
+        if found.resume is not None:
+            writer.append(losses={}, resume=found.resume)
+        if kept:
+            writer.plan_analyses([plan for plan, _ in kept.values()])
+            writer.append_rows({name: rows for name, (_, rows) in kept.items()})
+        if found.notes:
+            writer.set_notes(found.notes)
+
+
+def _of_checkpoints(found: salvage.Salvage, name: str, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows of results without those of checkpoints that were lost: rows and checkpoints go together."""
+    if "epoch" not in rows or rows["epoch"].ndim != 1:  # of the whole run, whatever it calls so
+        return rows
+    there = np.isin(rows["epoch"], [epoch for epoch, _ in found.checkpoints])
+    if not there.all():
+        found.damage.append(f"{(~there).sum()} rows of {name} are of checkpoints that are lost")
+    return {array: values[there] for array, values in rows.items()}
+
+
+def _settings(described: salvage.Config) -> RunConfig | None:
+    try:
+        return config.from_json(described["settings"])
+    except (SettingError, UnknownName, TypeError, AttributeError, KeyError):
+        return None
+
+
+def _split(described: salvage.Config) -> salvage.Split | None:
+    """The split that the settings draw; a run may also have been given another one."""
+    settings = _settings(described)
+    if settings is None:
+        return None
+    from tdw.tasks import draw_split
+
+    drawn = draw_split(settings)
+    return drawn.train, drawn.test
+
+
+def _plans(described: salvage.Config) -> Iterator[FilePlan]:
+    """Files that a run with these settings may have: without results, and with all of them."""
+    settings, plan = _settings(described), described.get("plan")
+    if settings is None or not isinstance(plan, list):
+        return
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
+    every = [
+        plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1, checkpoints=len(plan))
+        for item in ordered()
+        if not item.unfit(settings)
+    ]
+    for analyses, finished in itertools.product(([], every), (False, True)):
+        yield FilePlan(
+            config=canonical(described),
+            notes=canonical({}),
+            split_train=np.zeros(settings.train_pairs, np.int64),
+            split_test=np.zeros(settings.p**2 - settings.train_pairs, np.int64),
+            epochs=settings.epochs,
+            checkpoint_capacity=max(len(plan), 1),
+            blob_nbytes=len(serialization.pack(zeros, 0)),
+            resume_nbytes=len(serialization.pack_state(State(0, zeros, zeros, zeros))),
+            analyses=tuple(analyses),
+            finished=finished,
+        )

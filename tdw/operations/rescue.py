@@ -1,0 +1,86 @@
+"""What a training still knows of its run when another program has overwritten the file that it was writing to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from tdw import store
+from tdw.errors import Overwritten, ProjectError
+from tdw.network.segment import Segment, State
+from tdw.project import serialization
+from tdw.project.project import SERIES, series_of
+from tdw.project.writer import ProjectWriter
+from tdw.store.claim import unused_name
+
+
+class Rescue:
+    """The settings, split and curves of a run that is being trained, and the state that it has reached, in memory.
+
+    Entered round the work on an open file. When that ends because the file was overwritten in place, what is known is
+    written to a new file beside it, and the error says so.
+    """
+
+    def __init__(self, project: ProjectWriter):
+        self._project = project
+        self._state: State | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Overwritten) and error.in_place and self._state is not None:
+            raise Overwritten(f"{error} {self._save(self._project.path, self._state)}", in_place=True) from error
+
+    def begin(self, state: State) -> None:
+        """Take in the run as it is stored, and the state that training goes on from."""
+        project = self._project
+        self._split, self._notes = project.split, project.raw_notes()
+        self._curves = {name: [project.series(name)] for name in SERIES}
+        self._recorded, self._state = len(project.epochs), state
+
+    def add(self, segment: Segment) -> None:
+        """Take in a stretch of training before it is stored."""
+        again = max(0, self._recorded - segment.epochs.start)
+        for name, values in series_of(segment).items():
+            self._curves[name].append(values[again:])
+        self._recorded = max(self._recorded, segment.epochs.stop)
+        self._state = segment.state
+
+    def _save(self, path: Path, state: State) -> str:
+        """Write it to a new file beside `path`; a sentence about that."""
+        new, described = unused_name(path, "rescued"), self._project.described
+        lost = f"{path.name} was overwritten while it was trained: all earlier checkpoints and results are lost"
+        described |= {
+            "plan": [state.epoch, *(epoch for epoch in described["plan"] if epoch > state.epoch)],
+            "recovered": {"from": path.name, "damage": [lost]},
+        }
+        blob, resume = serialization.pack(state.weights, state.epoch), serialization.pack_state(state)
+        losses = {name: np.concatenate(values) for name, values in self._curves.items()}
+        try:
+            with store.create(
+                new,
+                config=described,
+                split_train=self._split.train,
+                split_test=self._split.test,
+                epochs=int(described["settings"]["epochs"]),
+                checkpoint_capacity=len(described["plan"]),
+                blob_nbytes=len(blob),
+                resume_nbytes=len(resume),
+                resume=None,
+            ) as writer:
+                if len(losses[SERIES[0]]):
+                    writer.append(losses=losses, checkpoint=(state.epoch, blob), resume=(state.epoch, resume))
+                if self._notes:
+                    writer.set_notes(self._notes)
+        except ProjectError as error:
+            return f"What this training still knew of the run could not be saved elsewhere: {error}"
+        return (
+            f"The settings, curves and last state of the run that was trained here are in {new}; `tdw train {new.name}` goes "
+            "on from them. Its checkpoints were in the overwritten file."
+        )

@@ -1,0 +1,190 @@
+"""A job is an unfinished project file: `create` makes one, `train` finishes or resumes it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tdw import schedule, tasks
+from tdw.config import RunConfig, configure, settings, value_of
+from tdw.errors import Drift, NotApplicable, SettingError
+from tdw.network import reference, training
+from tdw.operations.rescue import Rescue
+from tdw.project.project import place
+from tdw.project.writer import ProjectWriter
+from tdw.store.holder import working
+
+# What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
+CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come, at a moment when everything up to `epoch` is stored."""
+
+    epoch: int
+    epochs: int
+    checkpoints: int
+    train_loss: float
+    test_loss: float
+    epochs_per_second: float
+    seconds_left: float
+
+
+def create(
+    path: str | Path,
+    config: RunConfig,
+    weights: Mapping[str, Any] | None = None,
+    split: tuple[ArrayLike, ArrayLike] | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Make the file of a run that is yet to be trained.
+
+    weights: initial weights under TransformerLens' names (arrays or tensors) in place of those of `model_seed`
+    split:   (train indices, test indices) in place of that of `data_seed`; pair (a, b) is a * p + b
+    Raises SettingError, AlreadyExists (unless `overwrite`) and CannotWrite; nothing is left behind then.
+    """
+    _check_memory(config)
+    initial = reference.initial_weights(config) if weights is None else reference.check_weights(weights, config)
+    pairs = tasks.draw_split(config) if split is None else tasks.check_split(*split, config.p)
+    plan = schedule.parse(config.checkpoints, config.epochs)
+    state = training.start(initial)
+    environment = training.environment(config)
+    ProjectWriter.create(path, config, plan, pairs, state, environment, overwrite=overwrite).close()
+
+
+@working("train")
+def train(
+    path: str | Path,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    allow_drift: bool = False,
+    moved: Callable[[Path], None] | None = None,
+    **changes: Any,
+) -> bool:
+    """Finish or resume the run in this file; whether it is finished now.
+
+    progress: called with a Progress about twice a second and at each checkpoint, after what it reports is stored
+    stop:     asked after every epoch; when it says yes, what is done is stored and training ends
+    allow_drift: go on even where the epoch that is measured again does not come out as it was stored; what is stored
+              stays as it is, and `environments` records the difference and both environments for ever
+    moved:    called with the file's new path, at the end, where it was moved or renamed meanwhile: training follows it
+    changes:  settings that may still change: epochs (more of them), checkpoints, device, threads
+    Raises SettingError for any other change, OpenElsewhere, Drift, OutOfRange where a loss is no number, CannotWrite,
+    Overwritten where another program changed the file (what can be saved is then in a new file beside it, which the error
+    names), and what opening a file raises.
+    """
+    project = ProjectWriter.open(path)
+    opened_as = project.path
+    with Rescue(project) as rescue, project:
+        config, plan = revised(project, changes)
+        environments, recorded = project.environments, len(project.epochs)
+        if recorded > config.epochs:
+            project.describe(config, plan, environments)
+            return True
+        state, here = project.resume_state(), training.environment(config)
+        split = project.known_split
+        if split is None:
+            why = "nobody knows which of the pairs it was trained on. Import it again with the rule of its split."
+            raise NotApplicable(project.path, "training", why)
+        rescue.begin(state)
+        # What was recorded beyond the state is computed again and compared, and stays as it is: from its end on it is new.
+        since = max(state.epoch, recorded - 1)
+        earlier = _earlier(environments, since, recorded=recorded)
+        drift: dict[str, Any] | None = None
+        started, first, test_loss = time.monotonic(), state.epoch, np.nan
+        steps = training.train(config, state, split, plan, optimizer_from=project.optimizer_from, stop=stop)
+        for segment in steps:
+            found = project.drift(segment)
+            if found and not allow_drift:
+                raise Drift(project.path, found, place(earlier[-1]), here)
+            training.check_numbers(config, segment)
+            if found:
+                drift = found if drift is None else {**drift, "epochs": drift["epochs"] + found["epochs"]}
+            rescue.add(segment)
+            if found or segment.epochs.start == state.epoch:  # not before: a run that is refused stays as it was
+                project.describe(config, plan, _with_present(earlier, since, here, drift))
+            project.append(segment)
+            reached = segment.epochs[-1]
+            evaluated = segment.test_loss[~np.isnan(segment.test_loss)]
+            test_loss = evaluated[-1] if evaluated.size else test_loss
+            if progress:
+                speed = (reached - first) / max(time.monotonic() - started, 1e-9)
+                left = (config.epochs - reached) / speed if speed else float("inf")
+                checkpoints = len(project.checkpoints)
+                progress(Progress(reached, config.epochs, checkpoints, segment.train_loss[-1], test_loss, speed, left))
+        finished = project.state == "finished"
+    if moved is not None and project.path != opened_as:
+        moved(project.path)
+    return finished
+
+
+def _earlier(environments: Sequence[dict[str, Any]], epoch: int, *, recorded: int) -> list[dict[str, Any]]:
+    """The environments in which anything was recorded of a run that goes on from an epoch."""
+    return [
+        item
+        for index, item in enumerate(environments)
+        if item["from_epoch"] < epoch or (recorded and index == 0)  # the first one recorded epoch 0 itself
+    ]
+
+
+def _with_present(
+    earlier: Sequence[dict[str, Any]], epoch: int, here: Mapping[str, Any], drift: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """The environments to store when training goes on from an epoch; the present one is new where it differs, or where
+    the run did not repeat itself.
+    """
+    if earlier and place(earlier[-1]) == here and not drift:
+        return list(earlier)
+    return [*earlier, {"from_epoch": epoch, **here, **({"drift": drift} if drift else {})}]
+
+
+def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConfig, list[int]]:
+    """Settings and checkpoints of a run after these changes. Raises SettingError where one is not possible."""
+    before = project.config
+    epochs = value_of(next(item for item in settings() if item.name == "epochs"), changes.get("epochs", before.epochs))
+    if epochs < before.epochs:
+        raise SettingError(
+            "epochs",
+            f"--epochs {epochs} is less than the {before.epochs} planned in {project.path.name}: give more to extend "
+            "the run, or stop it where you like with Ctrl-C",
+        )
+    asked = configure(**{**before.to_json(), **changes})
+    for item in settings():
+        was, now = getattr(before, item.name), getattr(asked, item.name)
+        if was != now and item.name not in CHANGEABLE:
+            raise SettingError(
+                item.name,
+                f"{item.flag} is {was} in {project.path.name} and cannot become {now}: a run keeps its settings; "
+                "make a new one with `tdw new`",
+            )
+    stored = project.checkpoints
+    done = len(project.epochs) - 1
+    ahead = [epoch for epoch in schedule.parse(asked.checkpoints, asked.epochs) if epoch > done]
+    if asked.checkpoints == before.checkpoints and asked.epochs == before.epochs:
+        return asked, project.planned_checkpoints
+    return asked, sorted({*stored, *ahead, *([0] if done < 0 else [])})
+
+
+def _check_memory(config: RunConfig) -> None:
+    """Refuse a run whose buffers would not fit into this machine's memory."""
+    needed = 4 * config.p**2 * (3 * config.d_mlp + 6 * config.p)
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return
+    if needed > there:
+        raise SettingError(
+            "p",
+            f"--p {config.p} with --d-mlp {config.d_mlp} needs {needed / 1e9:.1f} GB of memory to train, and this machine "
+            f"has {there / 1e9:.1f} GB: give a smaller modulus or fewer neurons",
+        )

@@ -1,0 +1,64 @@
+"""What someone wrote about a run: a title, tags, a remark. Kept in its file as JSON, beside whatever else is noted there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tdw.errors import SettingError
+from tdw.safe_text import cut, visible
+
+TITLE, TAG, REMARK = 120, 40, 4_000  # characters
+TAGS = 12
+
+
+def known(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Title, tags and remark among stored notes, empty where there are none.
+
+    The file may be anybody's: what is of another kind counts as not there, what is too long is cut.
+
+    >>> known({"title": "clock?", "tags": ["p59", 7], "seen": 1})
+    {'title': 'clock?', 'tags': ['p59'], 'remark': ''}
+    """
+    tags = stored.get("tags")
+    tags = [_cut(tag, TAG) for tag in tags if tag] if isinstance(tags, list) else []
+    return {
+        "title": _cut(stored.get("title"), TITLE),
+        "tags": [tag for tag in tags if tag][:TAGS],
+        "remark": _cut(stored.get("remark"), REMARK),
+    }
+
+
+def changed(
+    stored: Mapping[str, Any], title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None
+) -> dict[str, Any]:
+    """The notes with these in place of the old ones: None leaves one as it is, empty text takes it away.
+
+    Raises SettingError for text that is too long or could not be shown as it is.
+    """
+    given: dict[str, Any] = {}
+    if title is not None:
+        given["title"] = _allowed("title", title, TITLE)
+    if tags is not None:
+        wanted = [_allowed("tag", tag, TAG) for tag in tags]
+        given["tags"] = list(dict.fromkeys(tag for tag in wanted if tag))
+        if len(given["tags"]) > TAGS:
+            raise SettingError("tag", f"{len(given['tags'])} tags are not allowed: give at most {TAGS}")
+    if remark is not None:
+        given["remark"] = _allowed("remark", remark.replace("\r\n", "\n"), REMARK, lines=True)
+    return {name: value for name, value in {**stored, **given}.items() if value or name not in given}
+
+
+def _cut(value: Any, most: int) -> str:
+    return cut(value, most) if isinstance(value, str) else ""
+
+
+def _allowed(name: str, text: str, most: int, *, lines: bool = False) -> str:
+    text = text.strip()
+    if len(text) > most:
+        raise SettingError(name, f"--{name} of {len(text)} characters is not allowed: give at most {most}")
+    shown = visible(text, lines=lines)
+    if shown != text:
+        what = "characters that cannot be seen" + ("" if lines else " or an end of line")
+        raise SettingError(name, f"--{name} {shown} is not allowed: it has {what}; leave them out")
+    return text

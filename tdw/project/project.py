@@ -1,0 +1,465 @@
+"""Project: one run, as kept in its file. Reading needs no torch and answers at once.
+
+What a run offers on top of the bytes of `tdw.store`: settings, curves, split, checkpoints as named arrays, stored
+analyses, and the closed form of any neuron. `ProjectWriter` is the only way in which a run grows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdw import config, store
+from tdw.config import RunConfig
+from tdw.errors import AnalysisNotFound, CheckpointNotFound, Damaged, Drift, ProjectError, SettingError, UnknownName
+from tdw.network import closed_form
+from tdw.network.parameters import mismatch, shapes
+from tdw.network.segment import Arrays, Segment, Series, State
+from tdw.project import consistency, notes, serialization
+from tdw.tasks import Split
+
+SERIES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """The results of one analysis: arrays with a row for each of `checkpoints` (for an analysis of the whole run, the
+    arrays are of the run and `checkpoints` are those that it covered).
+    """
+
+    name: str
+    version: int
+    parameters: dict[str, Any]
+    checkpoints: list[int]
+    arrays: dict[str, NDArray[Any]]
+
+
+class Project:
+    """A run's file, open for reading. Other processes may write to it meanwhile; `refresh` looks again."""
+
+    def __init__(self, reader: store.Reader):
+        self._store = reader
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a project file. Raises NotAProject, NewerFormat or Damaged."""
+        reader = store.open_reader(Path(path))
+        try:
+            cls._accept(reader)
+            reader.accept = cls._accept  # whatever comes to the same path later
+            return cls(reader)
+        except BaseException:
+            reader.close()
+            raise
+
+    @classmethod
+    def _accept(cls, reader: store.Reader) -> None:
+        """Refuse a file from elsewhere whose parts contradict each other. Raises NotAProject, Damaged."""
+        if not reader.made_here:
+            consistency.check(reader)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._store.path
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's settings."""
+        return config.from_json(self._store.config["settings"])
+
+    @property
+    def id(self) -> str:
+        """The run's own name, a UUID: copies of a file share it."""
+        return str(self._store.config["id"])
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What someone wrote about the run: `title`, `tags` (a list) and `remark`, empty where nothing was."""
+        return notes.known(self._store.notes())
+
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """Where the run was trained (versions, device, threads, platform), each `from_epoch` on; with `drift` where it
+        did not repeat what the one before had recorded, and went on all the same. Raises Damaged.
+        """
+        stored = self._store.config.get("environments")
+        if not isinstance(stored, list) or not stored or not all(map(_is_environment, stored)):
+            raise Damaged(
+                f"{self.path} does not say where it was trained: its settings were not written by this program"
+            )
+        return list(stored)
+
+    @property
+    def recovered(self) -> dict[str, Any] | None:
+        """Where the run was recovered from a damaged file: that file's name as `from`, what was lost as `damage`."""
+        stored = self._store.config.get("recovered")
+        return stored if isinstance(stored, dict) else None
+
+    @property
+    def imported(self) -> dict[str, Any] | None:
+        """Where the run was imported from another program: see `tdw.interchange`. None for a run that was trained here."""
+        stored = self._store.config.get("imported")
+        return stored if isinstance(stored, dict) else None
+
+    @property
+    def known_split(self) -> Split | None:
+        """The split, or None where nobody knows which pairs were trained on (`imported` then has no `split`)."""
+        return self.split if self.imported is None or self.imported.get("split") else None
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All that the file says of the run beside its arrays: settings, plan, environments, where it is from."""
+        return dict(self._store.config)
+
+    @property
+    def resumes_from(self) -> int:
+        """The epoch of the state that training would go on from; -1 where there is none."""
+        return self._store.commit.resume_epoch
+
+    @property
+    def branched(self) -> dict[str, Any] | None:
+        """Where the run branched off another one: see `tdw.operations.branch`. None for a run that began by itself."""
+        stored = self._store.config.get("branched")
+        return stored if isinstance(stored, dict) else None
+
+    @property
+    def optimizer_from(self) -> int:
+        """The epoch in which AdamW began, with moments zero."""
+        stored = self._store.config.get("optimizer_from", 0)
+        return stored if isinstance(stored, int) else 0
+
+    def drifts(self) -> list[str]:
+        """Where training went on although it had not repeated what was recorded, in sentences."""
+        return [
+            f"{Drift.sentence(here['drift'], place(then), place(here))}; it went on from there all the same "
+            "(--allow-drift), and what was stored until then was left as it was"
+            for then, here in itertools.pairwise(self.environments)
+            if "drift" in here
+        ]
+
+    @property
+    def planned_checkpoints(self) -> list[int]:
+        """Epochs of all checkpoints that there are or will be."""
+        return list(self._store.config["plan"])
+
+    @property
+    def planned_epochs(self) -> int:
+        """The last epoch of the run."""
+        return int(self._store.config["settings"]["epochs"])
+
+    @property
+    def first_word(self) -> str | None:
+        """What this user should be told, this being the first opening of a run that was not made here; else None."""
+        return self._store.first_word
+
+    @property
+    def revision(self) -> str:
+        """Differs whenever anything stored differs."""
+        return self._store.revision
+
+    @property
+    def generation(self) -> int:
+        """How often `refresh` found other content at the path than what its writer had added, and opened it anew."""
+        return self._store.generation
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the file that is read has no name any more, and is gone once it is closed."""
+        return self._store.deleted
+
+    @property
+    def checkpoint_checksums(self) -> NDArray[np.uint32]:
+        """CRC-32 of each checkpoint as it is stored."""
+        return self._store.read("checkpoints/crc32")
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return self._store.size_bytes
+
+    @property
+    def state(self) -> str:
+        """`new` (nothing trained yet), `unfinished` or `finished`."""
+        recorded = self._store.n_epochs
+        return "new" if recorded == 0 else "finished" if recorded > self.planned_epochs else "unfinished"
+
+    @property
+    def epochs(self) -> NDArray[np.int64]:
+        """The recorded epochs, 0 to the last one, to go with the four series."""
+        return np.arange(self._store.n_epochs)
+
+    @property
+    def train_loss(self) -> Series:
+        """Mean cross-entropy on the train pairs at each epoch, in nats."""
+        return self._store.read("losses/train")
+
+    @property
+    def test_loss(self) -> Series:
+        """Mean cross-entropy on the test pairs, NaN at epochs where it was not evaluated."""
+        return self._store.read("losses/test")
+
+    @property
+    def train_accuracy(self) -> Series:
+        """Share of the train pairs answered rightly."""
+        return self._store.read("accuracy/train")
+
+    @property
+    def test_accuracy(self) -> Series:
+        """Share of the test pairs answered rightly, NaN at epochs where it was not evaluated."""
+        return self._store.read("accuracy/test")
+
+    @property
+    def split(self) -> Split:
+        """Indices of the train and of the test pairs; pair (a, b) is a * p + b."""
+        return Split(self._store.read("split/train"), self._store.read("split/test"))
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Epochs of the stored checkpoints, increasing."""
+        return [int(epoch) for epoch in self._store.checkpoint_epochs()]
+
+    def weights(self, epoch: int) -> Arrays:
+        """The weights at a checkpoint, float32 arrays under TransformerLens' names, in the order of
+        `tdw.network.parameters.shapes`. Raises CheckpointNotFound.
+        """
+        stored = self.checkpoints
+        if epoch not in stored:
+            raise CheckpointNotFound(self.path, epoch, stored)
+        return self.weights_at(stored.index(epoch))
+
+    def weights_at(self, index: int) -> Arrays:
+        """The weights of the index-th checkpoint. Raises Damaged."""
+        found = serialization.unpack(self._store.checkpoint(index))
+        self._check_weights(found, f"checkpoint {index}")
+        return {name: found[name] for name in shapes(self.config)}  # safetensors gives them in any order
+
+    def _check_weights(self, arrays: Arrays, what: str) -> None:
+        if (differs := mismatch(arrays, self.config)) is not None:
+            raise Damaged(f"{self.path}: {what} is of another network: {differs}. Ask for another copy of the file.")
+
+    def analysis(self, name: str) -> StoredResult:
+        """Stored results of an analysis. Raises AnalysisNotFound."""
+        stored = self.analyses()
+        if name not in stored:
+            raise AnalysisNotFound(self.path, name, stored)
+        item = stored[name]
+        arrays = {array: self._store.read(f"analysis/{name}/{array}") for array in item.arrays}
+        if "per" in item.parameters:
+            return StoredResult(name, item.version, item.parameters, self.checkpoints, arrays)
+        checkpoints = [int(epoch) for epoch in arrays.pop("epoch", np.empty(0, np.int64))]
+        return StoredResult(name, item.version, item.parameters, checkpoints, arrays)
+
+    def analyses(self) -> dict[str, store.StoredAnalysis]:
+        """What is stored of which analysis, without reading the arrays."""
+        return self._store.analyses()
+
+    def neuron_map(self, epoch: int, neuron: int) -> NDArray[np.float32]:
+        """Activation of a neuron on every pair at a checkpoint, (p, p): rows a, columns b. Exact, in closed form."""
+        settings = self.config
+        if not 0 <= neuron < settings.d_mlp:
+            raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
+        return closed_form.neuron_map(self.weights(epoch), neuron, settings.activation)
+
+    def neuron_tables(self, neurons: Sequence[int], start: int = 0) -> NDArray[np.float32]:
+        """At every checkpoint from the start-th on, what these neurons' maps are made of: (checkpoints, neurons,
+        1 + 2 * routes * p), see `tdw.network.closed_form.neuron_tables`.
+        """
+        settings = self.config
+        for neuron in neurons:
+            if not 0 <= neuron < settings.d_mlp:
+                raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
+        width = 1 + 2 * closed_form.routes(settings) * settings.p
+        out = np.empty((max(len(self.checkpoints) - start, 0), len(neurons), width), dtype=np.float32)
+        for row in range(out.shape[0]):
+            out[row] = closed_form.neuron_tables(self.weights_at(start + row), neurons)
+        return out
+
+    def attention_scores(self, start: int = 0) -> NDArray[np.float32]:
+        """At every checkpoint from the start-th on, the scores that all neurons' maps share: (checkpoints, 2, heads, p);
+        of a two-token network (checkpoints, heads, p, p); of a one-hot MLP none, (checkpoints, 0).
+        """
+        settings = self.config
+        rows = max(len(self.checkpoints) - start, 0)
+        out = np.empty((rows, *closed_form.score_shape(settings)), dtype=np.float32)
+        for row in range(rows):
+            out[row] = closed_form.attention_scores(self.weights_at(start + row))
+        return out
+
+    def series(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """The committed rows of a stored array by its name in the file. Raises UnknownName."""
+        known = self.array_index()
+        if name not in known:
+            raise UnknownName("stored array", name, known)
+        return self._store.read(name, start, stop)
+
+    def array_index(self) -> dict[str, dict[str, Any]]:
+        """Every array a panel may ask for: name -> {"dtype", "shape", "version"}. The version differs when content
+        that was there before differs; rows that were added leave it alone.
+        """
+        rows = self._store.n_epochs
+        found = {name: {"dtype": "<f8", "shape": [rows], "version": self.id} for name in SERIES}
+        found["checkpoints/epoch"] = {"dtype": "<i8", "shape": [self._store.n_checkpoints], "version": self.id}
+        for name, item in self.analyses().items():
+            for array, plan in item.arrays.items():
+                found[f"analysis/{name}/{array}"] = {
+                    "dtype": plan.dtype,
+                    "shape": [item.rows, *plan.row_shape],
+                    "version": f"{self.id}-{item.version}-{zlib.crc32(json.dumps(item.parameters, sort_keys=True).encode())}",
+                }
+        return found
+
+    def refresh(self) -> bool:
+        """Look again at what is stored; whether anything changed. Raises what `open` does while what is there now cannot
+        be read; it can be looked at again later.
+        """
+        return self._store.refresh()
+
+    @classmethod
+    def create_imported(
+        cls,
+        path: str | Path,
+        settings: RunConfig,
+        plan: Sequence[int],
+        split: Split,
+        imported: Mapping[str, Any],
+        *,
+        known_as: Path | None = None,
+    ) -> Self:
+        """A new file for a run of another program, with room for its epochs and checkpoints and nothing to resume from yet.
+
+        imported: where it is from and what was concluded, see `tdw.interchange`. known_as: what errors call the file.
+        Raises AlreadyExists and CannotWrite.
+        """
+        described = {
+            "id": str(uuid.uuid4()),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "settings": settings.to_json(),
+            "plan": list(plan),
+            "environments": [{"from_epoch": 0, "program": imported["form"]}],
+            "imported": dict(imported),
+        }
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
+        writer = store.create(
+            Path(path),
+            config=described,
+            split_train=split.train,
+            split_test=split.test,
+            epochs=settings.epochs,
+            checkpoint_capacity=max(len(plan), 1),
+            blob_nbytes=len(serialization.pack(zeros, 0)),
+            resume_nbytes=len(serialization.pack_state(State(0, zeros, zeros, zeros))),
+            resume=None,
+            known_as=known_as,
+        )
+        return cls(writer)
+
+    def drift(self, segment: Segment) -> dict[str, Any] | None:
+        """Where a stretch of training differs from what was recorded of the same epochs before; None where nowhere.
+
+        series, epoch, stored and recomputed value (None for one that is no number) of the first difference, and in how
+        many `epochs` there is one.
+        """
+        start, again = segment.epochs.start, self._again(segment)
+        now = {name: values[:again] for name, values in series_of(segment).items()}
+        stored = {name: self._store.read(name, start, start + again) for name in SERIES}
+        gaps = self.recovered is not None or self.imported is not None  # what is not there says nothing
+        differs = {name: _differs(stored[name], now[name], sparse=gaps or name.endswith("/test")) for name in SERIES}
+        at = np.flatnonzero(np.any(list(differs.values()), axis=0))
+        if not at.size:
+            return None
+        first = int(at[0])
+        series = next(name for name in SERIES if differs[name][first])
+        return {
+            "series": series,
+            "epoch": start + first,
+            "stored": _number(stored[series][first]),
+            "recomputed": _number(now[series][first]),
+            "epochs": len(at),
+        }
+
+    def _again(self, segment: Segment) -> int:
+        """How many of its epochs were recorded before."""
+        return max(0, min(self._store.n_epochs - segment.epochs.start, len(segment.epochs)))
+
+    def resume_state(self) -> State:
+        """The newest stored state. Raises Damaged, ProjectError where there is none."""
+        if self.imported is not None and self._store.commit.resume_epoch < 0:
+            raise ProjectError(
+                f"{self.path} cannot be trained further: it was imported, and {self.imported.get('why_not') or 'no state of its optimizer is stored'}"
+            )
+        epoch, blob = self._store.resume()
+        state = serialization.unpack_state(epoch, blob)
+        for part in (state.weights, state.exp_avg, state.exp_avg_sq):
+            self._check_weights(part, "the state that training resumes from")
+        if wrong := [name for name, array in state.exp_avg_sq.items() if not (array >= 0).all()]:
+            raise Damaged(
+                f"{self.path}: the state that training resumes from was never AdamW's: a mean of squares of {wrong[0]} is "
+                "negative or no number. Ask for another copy of the file."
+            )
+        return state
+
+    def verify(self) -> list[str]:
+        """Check every byte that counts; what is damaged, in sentences."""
+        return self._store.verify()
+
+    def copy_to(self, new: Path) -> None:
+        """Make a file that holds what this one holds as of its newest commit.
+
+        Raises AlreadyExists, CannotWrite, and Damaged where a byte does not match its checksum.
+        """
+        store.copy(self._store, new)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path.name}: {self.state}, {len(self.checkpoints)} checkpoints>"
+
+
+def place(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What an environment says of machine and software, without from when on and how it went."""
+    return {name: value for name, value in environment.items() if name not in {"from_epoch", "drift"}}
+
+
+def _is_environment(item: object) -> bool:
+    return (
+        isinstance(item, dict) and isinstance(item.get("from_epoch"), int) and isinstance(item.get("drift", {}), dict)
+    )
+
+
+def series_of(segment: Segment) -> dict[str, Series]:
+    """The four series of a stretch of training, under their names in the file."""
+    values = (segment.train_loss, segment.test_loss, segment.train_accuracy, segment.test_accuracy)
+    return dict(zip(SERIES, values, strict=True))
+
+
+def _differs(stored: Series, now: Series, *, sparse: bool) -> NDArray[np.bool_]:
+    """Where two measurements of the same epochs differ. In a sparse series NaN stands for one that was not made."""
+    none = np.isnan(stored), np.isnan(now)
+    return (stored != now) & ~(none[0] | none[1] if sparse else none[0] & none[1])
+
+
+def _number(value: np.float64) -> float | None:
+    """A measured value for JSON, which knows no NaN and no infinity."""
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,28 @@
+"""A copy of a project file as of one commit, also while another process writes to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tdw.store.build import explained
+from tdw.store.claim import name_locked, refuse_existing
+from tdw.store.filesystem import SYSTEM
+from tdw.store.open_file import real_path
+from tdw.store.reader import Reader
+from tdw.store.restructure import plan_of, restructured
+
+
+def copy(reader: Reader, path: Path | str) -> None:
+    """Make a file that holds what an open one holds as of its newest commit.
+
+    Every byte is compared with its checksum. Raises Damaged where one does not match; AlreadyExists, CannotWrite.
+    """
+    given, real = Path(path), real_path(path)
+    refuse_existing(given, real, overwrite=False)
+    reader.require_sound("a copy is made of a sound file")
+    with explained(given), name_locked(given, real) as lock:
+        plan = plan_of(reader)
+        state = restructured(reader.state, real, plan, (), SYSTEM, lock, [], known_as=given, replaces=False)
+        os.close(state.fd)
+        lock.release()

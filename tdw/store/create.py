@@ -1,0 +1,175 @@
+"""Making a project file, and opening one to write to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdw.errors import NewerFormat, OpenElsewhere
+from tdw.store import filesystem
+from tdw.store.build import Filled, build, explained
+from tdw.store.claim import name_locked, refuse_existing
+from tdw.store.commit_record import Record, ResumeSlot
+from tdw.store.filesystem import SYSTEM, System, write_all
+from tdw.store.layout import FORMAT_VERSION, FilePlan, canonical
+from tdw.store.open_file import State, load, real_path
+from tdw.store.reader import Reader, open_reader
+from tdw.store.writer import Writer, check_blob
+
+
+def create(
+    path: Path | str,
+    *,
+    config: Mapping[str, Any],
+    split_train: np.ndarray,
+    split_test: np.ndarray,
+    epochs: int,
+    checkpoint_capacity: int,
+    blob_nbytes: int,
+    resume_nbytes: int,
+    resume: bytes | None,
+    resume_epoch: int = 0,
+    overwrite: bool = False,
+    system: System = SYSTEM,
+    known_as: Path | None = None,
+) -> Writer:
+    """Make a project file with room for all that is planned, and open it for writing.
+
+    epochs: the last epoch; losses have epochs + 1 entries. blob_nbytes: size of every checkpoint. resume_nbytes: the
+    largest resume state; resume: the first one, at resume_epoch, or None for a run that was trained elsewhere. known_as:
+    what errors call the file. The file is there complete, or not at all.
+
+    Raises AlreadyExists unless overwrite, OpenElsewhere, CannotWrite.
+    """
+    from tdw.store.planner import plan_file
+
+    given, real = known_as or Path(path), real_path(path)
+    plan = FilePlan(
+        config=canonical(config),
+        notes=canonical({}),
+        split_train=np.asarray(split_train),
+        split_test=np.asarray(split_test),
+        epochs=epochs,
+        checkpoint_capacity=checkpoint_capacity,
+        blob_nbytes=blob_nbytes,
+        resume_nbytes=resume_nbytes,
+    )
+    skeleton = plan_file(plan)
+    layout = skeleton.layout
+    if resume is not None:
+        check_blob(resume, at_most=resume_nbytes)
+    refuse_existing(given, real, overwrite=overwrite)
+
+    def fill(fd: int) -> Filled:
+        about = ResumeSlot(resume_epoch, len(resume or b""), zlib.crc32(resume or b""))
+        if resume is not None:
+            write_all(system, fd, resume, layout.resume_places()[0])
+            write_all(system, fd, about.encode(), layout.trailer_offset(0))
+        none = tuple(0 for _ in layout.growing)
+        record = Record(
+            sequence=1,
+            clean=False,
+            n_epochs=0,
+            n_checkpoints=0,
+            resume_epoch=-1 if resume is None else resume_epoch,
+            resume_slot=-1 if resume is None else 0,
+            resume_nbytes=about.nbytes,
+            resume_crc32=about.crc32,
+            seal=0,
+            rows=none,
+            crc32=none,
+            tail_crc32=none,
+        )
+        return Filled(record, {})
+
+    with explained(given, layout.size), name_locked(given, real) as lock, _replaced(given, real, overwrite) as replaced:
+        state = build(real, plan, skeleton, fill, system, lock, [], known_as=given, replaced=replaced)
+        state.path = given
+    return Writer(given, real, state, lock, system)
+
+
+@contextlib.contextmanager
+def _replaced(given: Path, real: Path, overwrite: bool) -> Iterator[int | None]:
+    """The open file that a new one takes the place of; None where there is none. Its name is locked."""
+    refuse_existing(given, real, overwrite=overwrite)  # somebody may have been quicker
+    if not os.path.lexists(real):
+        yield None
+        return
+    fd = filesystem.open_to_read(real)
+    try:
+        if filesystem.is_locked_for_writing(fd):
+            raise OpenElsewhere(f"{given} is being written to by another process: wait until it is done, or stop it.")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = None, system: System = SYSTEM) -> Writer:
+    """Open a project file to write to it; more is checked than for reading.
+
+    One that was not made on this computer, or is of an earlier format, is rebuilt as a fresh file first, once `check` has
+    let it pass: what a stranger laid out is never written to.
+
+    Raises OpenElsewhere, NotAProject, NewerFormat, Damaged, CannotWrite.
+    """
+    given, real = Path(path), real_path(path)
+    if not os.path.isfile(real):  # noqa: PTH113 – a name that is too long is no file, and no OSError
+        open_reader(given).close()  # says what is there instead
+    with explained(given), name_locked(given, real) as lock:
+        fd = system.open_existing(real)
+        try:
+            lock.hold(fd, given)
+            state = _ready(fd, given, real, system)
+            writer = Writer(given, real, state, lock, system)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                system.close(fd)
+            raise
+        if not writer.made_here or not state.layout.current:
+            try:
+                if not writer.made_here and check is not None:
+                    check(writer)
+                writer.rebuild()
+            except BaseException:
+                writer.abandon()
+                raise
+        return writer
+
+
+def _ready(fd: int, given: Path, real: Path, system: System) -> State:
+    """Validate a file that is to be written to, and mend blocks that a power cut tore."""
+    if not system.lock_shared(fd):
+        raise OpenElsewhere(f"{given} is open for writing in another program (h5py?): close it there.")
+    state = load(fd, given)
+    if not filesystem.names(real, fd):
+        raise OpenElsewhere(f"{given} was replaced by another file just now: open it again.")
+    if state.layout.version > FORMAT_VERSION:
+        raise NewerFormat(
+            f"{given} was made by a newer version of tdw and can only be read by this one. "
+            "Upgrade with `pip install -U tdw`."
+        )
+    torn = False
+    for name in state.layout.growing:
+        state.check(name)
+        torn |= state.made and state.layout.current and _mend_tail(state, name, system)
+    if torn:
+        system.datasync(fd)
+    if state.record.resume_slot >= 0:
+        state.resume()
+    return state
+
+
+def _mend_tail(state: State, name: str, system: System) -> bool:
+    """Put the committed part of a growing array's last block back from its copy, where the disk has something else."""
+    if state.tail_is_whole(name):
+        return False
+    tail = state.tail_of(name)
+    write_all(system, state.fd, tail, state.layout.extents[name].offset + state.committed(name) - len(tail))
+    state.torn.pop(name, None)
+    return True

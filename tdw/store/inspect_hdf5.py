@@ -1,0 +1,205 @@
+"""A walk over all objects of an HDF5 file, following nothing: what is there, or why no project file looks like that.
+
+A file may come from a stranger or a dying disk. HDF5 by default follows links to other files, reads external storage,
+loads filter plug-ins and allocates what a file declares; here everything that this program never writes is refused in a
+sentence. Data are never read through HDF5, only the description of where they lie.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
+
+from tdw.errors import Damaged
+from tdw.store import filesystem
+from tdw.store.commit_record import Version, slot_dtype
+from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, NAME, Layout
+from tdw.store.structure import COMMIT, MAX_DEPTH, MAX_OBJECTS, Structure, check_version, layout_of, refusal
+from tdw.store.validate import TRY_A_COPY, check_superblock, short
+
+MAX_ATTRIBUTES = 64
+#: What h5py raises when HDF5 cannot make sense of a file.
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, NotImplementedError, MemoryError, OverflowError)
+
+
+class _Descriptor:
+    """The Python file that h5py reads from: one descriptor, no position shared with anybody, no end passed.
+
+    Where the file is shorter than `size`, zeros follow: what is left of a truncated file can be walked all the same.
+    """
+
+    def __init__(self, fd: int, size: int):
+        self._fd, self._size, self._at = fd, size, 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        view = view[: max(0, self._size - self._at)]
+        count = filesystem.read_into(self._fd, view, self._at)
+        view[count:] = bytes(len(view) - count)
+        self._at += len(view)
+        return len(view)
+
+    def read(self, count: int = -1) -> bytes:
+        buffer = bytearray(self._size - self._at if count < 0 else count)
+        return bytes(buffer[: self.readinto(buffer)])
+
+    def flush(self) -> None:
+        """Nothing is ever written."""
+
+
+def walk(fd: int, path: Path, size: int) -> Structure:
+    """What an open file holds; `size` is how long it should be. Raises NotAProject, NewerFormat or Damaged."""
+    try:
+        with h5py.File(_Descriptor(fd, size), "r") as file:
+            return _Walk(file, path, size).structure()
+    except HDF5_ERRORS as error:
+        raise Damaged(f"{path} is damaged: its structure cannot be read ({short(error)}). {TRY_A_COPY}") from error
+
+
+def read_layout(fd: int, path: Path, size: int) -> Layout:
+    """The layout of an open file, walked in this very process: for files that were built a moment ago."""
+    check_superblock(fd, path, size)
+    return layout_of(walk(fd, path, size), path)
+
+
+class _Walk:
+    """One walk over all objects of a file; every rule that is broken raises NotAProject with its sentence."""
+
+    def __init__(self, file: h5py.File, path: Path, size: int):
+        self._file, self._path, self._size = file, path, size
+        self._seen: set[int] = set()
+        self._attributes: dict[str, dict[str, Any]] = {}
+        self._arrays: dict[str, tuple[int, str, tuple[int, ...]]] = {}
+        self._version: Version | None = None
+
+    def _refuse(self, what: str) -> Exception:
+        return refusal(self._path, what, self._version)
+
+    def structure(self) -> Structure:
+        """Walk, and return what was found."""
+        root = h5g.open(self._file.id, b"/")
+        self._attributes[""] = self._read_attributes(root, "the file")
+        # Before anything else: a newer format may look different.
+        self._version = check_version(self._path, self._attributes[""])
+        self._seen.add(h5o.get_info(root).addr)
+        self._walk_group(root, "", 1)
+        return Structure(self._size, self._attributes, self._arrays)
+
+    def _walk_group(self, group: Any, prefix: str, depth: int) -> None:
+        names: list[bytes] = []
+
+        def collect(name: bytes) -> int | None:
+            names.append(name)
+            return 1 if len(names) > MAX_OBJECTS else None  # a number stops the iteration
+
+        group.links.iterate(collect)
+        for raw in names:
+            name = raw.decode("ascii", "replace")
+            if not NAME.fullmatch(name):
+                raise self._refuse(f"it holds an object with the name {name[:80]!r}")
+            path = f"{prefix}{name}"
+            info = group.links.get_info(raw)
+            if info.type != h5l.TYPE_HARD:
+                raise self._refuse(f"{path!r} is a link to somewhere else")
+            if info.u in self._seen:
+                raise self._refuse(f"{path!r} is an object that it holds twice")
+            self._seen.add(info.u)
+            if len(self._seen) > MAX_OBJECTS:
+                raise self._refuse(f"it holds more than {MAX_OBJECTS} objects")
+            item = h5o.open(group, raw)
+            if isinstance(item, h5g.GroupID):
+                if depth >= MAX_DEPTH:
+                    raise self._refuse(f"{path!r} is nested more than {MAX_DEPTH} deep")
+                self._attributes[path] = self._read_attributes(item, path)
+                self._walk_group(item, f"{path}/", depth + 1)
+            elif isinstance(item, h5d.DatasetID):
+                self._attributes[path] = self._read_attributes(item, path)
+                self._arrays[path] = self._place(item, path)
+            else:
+                raise self._refuse(f"{path!r} is neither a group nor an array")
+
+    def _read_attributes(self, item: Any, path: str) -> dict[str, Any]:
+        """Whole numbers and fixed strings; other numbers are looked at and left out."""
+        count = h5a.get_num_attrs(item)
+        if count > MAX_ATTRIBUTES:
+            raise self._refuse(f"{path!r} has {count} attributes")
+        found: dict[str, Any] = {}
+        for index in range(count):
+            attribute = h5a.open(item, index=index)
+            name = attribute.name.decode("utf-8", "replace")
+            kind, space = attribute.get_type(), attribute.get_space()
+            where = f"attribute {name[:80]!r} of {path!r}"
+            if space.get_simple_extent_type() not in {h5s.SCALAR, h5s.SIMPLE}:
+                raise self._refuse(f"{where} has no value")
+            if attribute.get_storage_size() > ATTRIBUTE_LIMIT + 1024:
+                raise self._refuse(f"{where} is too large")
+            if kind.get_class() == h5t.STRING and not kind.is_variable_str() and space.get_simple_extent_ndims() == 0:
+                raw = np.zeros((), f"S{kind.get_size()}")
+                attribute.read(raw, mtype=kind)
+                found[name] = raw.tobytes().rstrip(b"\0")
+            elif _plain_number(kind):
+                value = np.zeros(space.shape, kind.dtype)
+                attribute.read(value)
+                if value.dtype.kind in "iu" and value.ndim < 2:
+                    found[name] = tuple(value.tolist()) if value.ndim else int(value)
+            else:
+                raise self._refuse(f"{where} is neither a number nor a plain string")
+        return found
+
+    def _place(self, dataset: Any, path: str) -> tuple[int, str, tuple[int, ...]]:
+        """Offset, dtype and shape of an array that lies in one piece inside the file."""
+        properties = dataset.get_create_plist()
+        if properties.get_external_count():
+            raise self._refuse(f"{path!r} keeps its values in another file")
+        layout = properties.get_layout()
+        if layout == h5d.VIRTUAL:
+            raise self._refuse(f"{path!r} takes its values from other arrays")
+        if layout != h5d.CONTIGUOUS or properties.get_nfilters():
+            raise self._refuse(f"{path!r} is compressed or kept in pieces")
+        kind, space = dataset.get_type(), dataset.get_space()
+        if space.get_simple_extent_type() != h5s.SIMPLE or not 1 <= len(space.shape) <= 6:
+            raise self._refuse(f"{path!r} is no array")
+        if path == COMMIT:
+            self._check_records(kind)
+            dtype = np.dtype(("V", kind.get_size()))
+        elif _plain_number(kind):
+            dtype = kind.dtype
+        else:
+            raise self._refuse(f"{path!r} holds something else than numbers")
+        shape = tuple(int(n) for n in space.shape)
+        if tuple(space.get_simple_extent_dims(maxdims=True)) != shape:
+            raise self._refuse(f"{path!r} has no fixed size")
+        offset = dataset.get_offset()
+        if offset is None:
+            nbytes = dtype.itemsize * math.prod(shape)
+            raise self._refuse(f"{path!r} declares {nbytes:,} bytes that are not in the file")
+        return int(offset), dtype.str, shape
+
+    def _check_records(self, kind: Any) -> None:
+        """The commit records must read as such in plain h5py as well."""
+        arrays = self._attributes[COMMIT].get("arrays")
+        if not isinstance(arrays, bytes):
+            raise self._refuse("it has no commit records")
+        count = arrays.count(b"\n") + 1
+        if count > MAX_OBJECTS or not kind == h5t.py_create(slot_dtype(count, self._version)):
+            raise self._refuse("its commit records are about other arrays than it holds, or have another form")
+
+
+def _plain_number(kind: Any) -> bool:
+    """An integer or float type of the usual widths, and nothing clever about it."""
+    if kind.get_class() not in {h5t.INTEGER, h5t.FLOAT}:
+        return False
+    dtype = kind.dtype
+    return dtype.str in DTYPES and bool(kind == h5t.py_create(dtype))

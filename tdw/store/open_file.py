@@ -1,0 +1,329 @@
+"""One open file and the commit record that holds for it: bytes by place, compared with their checksums."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import time
+import zlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tdw.errors import Damaged, NotAProject, ProjectError
+from tdw.safe_text import typed
+from tdw.store import filesystem
+from tdw.store.commit_record import BLOCK, Record, ResumeSlot, decode
+from tdw.store.layout import CHECKPOINTS, LOSSES, Layout
+from tdw.store.sandbox import examined
+from tdw.store.seen_files import recall, remember
+from tdw.store.structure import Structure, layout_of
+from tdw.store.validate import check_superblock, parse_json
+
+log = logging.getLogger(__name__)
+
+CHUNK = 8 << 20
+_WHAT_TO_DO = (
+    "`tdw verify {0}` lists all that is wrong, `tdw recover {0} NEW` saves the rest; or use a copy made earlier."
+)
+
+
+@dataclass
+class State:
+    """One open inode and the record that holds for it."""
+
+    fd: int
+    path: Path
+    device: int
+    inode: int
+    layout: Layout
+    record: Record
+    slot: int  # where that record lies
+    alike: bool  # the other slot says the same
+    # array -> (bytes, CRC-32 of them) that have been compared with a record
+    checked: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # array -> its last block, where the disk has something else and the copy is what its checksum is of (format 1.1)
+    torn: dict[str, bytes] = field(default_factory=dict)
+    made: bool = True  # its structure was written here; else it was adopted after a look, and is not written to
+    unfamiliar: bool = False  # this user had never seen the run before
+
+    def index(self, name: str) -> int:
+        """Position of a growing array in the records."""
+        return self.layout.growing.index(name)
+
+    def committed(self, name: str) -> int:
+        """Bytes of a growing array that count."""
+        return self.record.rows[self.index(name)] * self.layout.extents[name].row_nbytes
+
+    def damaged(self, what: str) -> Damaged:
+        """The error for bytes that are not what they were."""
+        return Damaged(f"{self.path} is damaged: {what}. {_WHAT_TO_DO.format(typed(self.path.name))}")
+
+    def read(self, offset: int, count: int) -> bytearray:
+        """Bytes of the file. Raises Damaged where it ends early, ProjectError where the disk fails."""
+        data = bytearray(count)
+        try:
+            done = filesystem.read_into(self.fd, memoryview(data), offset)
+        except OSError as error:
+            raise ProjectError(
+                f"{self.path} cannot be read: {error.strerror}. Check the disk, and use a copy."
+            ) from error
+        if done < count:
+            raise self.damaged("it was cut off")
+        return data
+
+    def adopt(self, record: Record, slot: int, *, alike: bool) -> None:
+        """Let a newer record hold."""
+        self.record, self.slot, self.alike = record, slot, alike
+        self.torn.clear()
+
+    def read_array(self, name: str, start: int, end: int) -> bytearray:
+        """Bytes [start, end) of the committed part of a growing array; a torn last block from its copy."""
+        data = self.read(self.layout.extents[name].offset + start, end - start)
+        tail = self.torn.get(name) if self.record.tails is None else self.record.tails[self.index(name)]
+        committed = self.committed(name)
+        first = committed - committed % BLOCK
+        if tail is not None and end > first:
+            begin = max(start, first)
+            data[begin - start : end - start] = tail[begin - first : end - first]
+        return data
+
+    def tail_of(self, name: str) -> bytes:
+        """The committed bytes in the partly filled last block of a growing array."""
+        committed = self.committed(name)
+        return bytes(self.read_array(name, committed - committed % BLOCK, committed))
+
+    def tail_copy(self, name: str) -> bytes:
+        """The copy of that block that goes with the commit record; whether it is whole, a checksum tells."""
+        if self.record.tails is not None:
+            return self.record.tails[self.index(name)]
+        offset = self.layout.tails_offset(self.slot) + self.index(name) * BLOCK
+        return bytes(self.read(offset, self.committed(name) % BLOCK))
+
+    def tail_is_whole(self, name: str) -> bool:
+        """Whether the disk has that block as it was committed."""
+        committed = self.committed(name)
+        first = committed - committed % BLOCK
+        there = self.read(self.layout.extents[name].offset + first, committed - first)
+        return zlib.crc32(there) == self.record.tail_crc32[self.index(name)]
+
+    def check(self, name: str) -> None:
+        """Compare the committed bytes of a growing array with their checksum, those that were not compared before.
+
+        Raises Damaged, where the copy of the last block does not mend it either.
+        """
+        committed, expected = self.committed(name), self.record.crc32[self.index(name)]
+        if self._sum(name, committed) != expected:
+            if self.record.tails is None and name not in self.torn:
+                copy = self.tail_copy(name)
+                if zlib.crc32(copy) == self.record.tail_crc32[self.index(name)]:
+                    self.torn[name] = copy
+            if self._sum(name, committed, anew=True) != expected:
+                self.torn.pop(name, None)
+                raise self.damaged(f"the bytes of {name!r} do not match their checksum")
+        self.checked[name] = (committed, expected)
+
+    def _sum(self, name: str, committed: int, *, anew: bool = False) -> int:
+        """CRC-32 of the committed bytes, going on from those that were compared before; anew: from the start."""
+        done, crc = (0, 0) if anew else self.checked.get(name, (0, 0))
+        for start in range(done, committed, CHUNK):
+            crc = zlib.crc32(self.read_array(name, start, min(start + CHUNK, committed)), crc)
+        return crc
+
+    def seal(self) -> int:
+        """CRC-32 of all bytes that never change."""
+        crc = 0
+        for start, end in self.layout.sealed():
+            for at in range(start, end, CHUNK):
+                crc = zlib.crc32(self.read(at, min(CHUNK, end - at)), crc)
+        return crc
+
+    def sealed(self, name: str) -> bytes:
+        """One of the arrays that never change, as bytes."""
+        extent = self.layout.extents[name]
+        return bytes(self.read(extent.offset, extent.nbytes))
+
+    def named_resume(self) -> tuple[int, bytearray] | None:
+        """(epoch, safetensors file) of the state that the record names; None where its checksum does not match."""
+        record = self.record
+        data = self._state_in(
+            record.resume_slot, ResumeSlot(record.resume_epoch, record.resume_nbytes, record.resume_crc32)
+        )
+        return None if data is None else (record.resume_epoch, data)
+
+    def resume(self) -> tuple[int, bytearray]:
+        """(epoch, safetensors file) of the state to resume from: the one that the record names.
+
+        In a file that was copied while it was trained that one can be missing. Then it is the newest of the others:
+        training repeats the epochs from there on, and compares them. Raises Damaged when there is none.
+        """
+        named = self.named_resume()
+        if named is not None:
+            return named
+        for slot, other in sorted(self.resume_slots(), key=lambda item: -item[1].epoch):
+            data = self._state_in(slot, other)
+            if data is not None:
+                return other.epoch, data
+        raise self.damaged("the state that training resumes from does not match its checksum")
+
+    def resume_slots(self) -> list[tuple[int, ResumeSlot]]:
+        """(number, what it says of itself) of every slot with a state of an epoch that is recorded (format 1.1)."""
+        if not self.layout.current:
+            return []
+        found = []
+        for slot, place in enumerate(self.layout.resume_places()):
+            if place < 0:
+                continue
+            about = ResumeSlot.decode(bytes(self.read(self.layout.trailer_offset(slot), BLOCK)))
+            if about is not None and self.is_possible(about):
+                found.append((slot, about))
+        return found
+
+    def is_possible(self, about: ResumeSlot) -> bool:
+        """Whether a state may be where it says it is; a forged one must not lead outside its slot."""
+        return 0 <= about.epoch < max(self.record.n_epochs, 1) and 0 < about.nbytes <= self.layout.resume_nbytes
+
+    def _state_in(self, slot: int, about: ResumeSlot) -> bytearray | None:
+        data = self.read(self.layout.resume_places()[slot], about.nbytes)
+        return data if zlib.crc32(data) == about.crc32 else None
+
+
+def credible(record: Record, layout: Layout) -> bool:
+    """Whether the numbers of a record fit the file; a forged one must not lead outside its arrays."""
+    rows = dict(zip(layout.growing, record.rows, strict=True))
+    slots = [slot for slot, place in enumerate(layout.resume_places()) if place >= 0]
+    return (
+        all(0 <= n <= layout.extents[name].shape[0] for name, n in rows.items())
+        and all(rows[name] == record.n_epochs for name in LOSSES)
+        and all(rows[name] == record.n_checkpoints for name in CHECKPOINTS)
+        and record.resume_slot in {-1, *slots}
+        and (record.resume_slot < 0) == (record.resume_epoch < 0)
+        and 0 <= record.resume_nbytes <= layout.resume_nbytes
+        and all(
+            len({rows[f"analysis/{plan.name}/{name}"] for name in plan.arrays}) == 1
+            for plan in layout.analyses.values()
+        )
+    )
+
+
+def read_slots(fd: int, layout: Layout) -> list[Record | None]:
+    """Both commit records as they are now; None for one that is being written or damaged."""
+    size = layout.extents["commit"].row_nbytes
+    found: list[Record | None] = []
+    for slot in (0, 1):
+        data = bytearray(size)
+        filesystem.read_into(fd, memoryview(data), layout.slot_offset(slot))
+        record = decode(bytes(data), layout.row_bytes(), layout.version)
+        found.append(record)
+    return found
+
+
+def newest(records: list[Record | None]) -> int | None:
+    """The slot with the newest valid record; None when there is none."""
+    valid = [slot for slot in (0, 1) if records[slot] is not None]
+    return max(valid, key=lambda slot: records[slot].sequence) if valid else None  # type: ignore[union-attr]
+
+
+def say_the_same(records: list[Record | None]) -> bool:
+    """Whether both records say the same, but for their number and the word that all is well."""
+    one, other = records
+    return one is not None and other is not None and one == replace(other, sequence=one.sequence, clean=one.clean)
+
+
+def load(fd: int, path: Path) -> State:
+    """Validate an open file: structure, commit records, seal, small arrays. The caller closes fd on an error.
+
+    A file that was neither made nor seen here before is examined by a process of its own.
+    """
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAProject(f"{path} is no project file: it is a {_kind(status.st_mode)}.")
+    check_superblock(fd, path, status.st_size)
+    known = recall(fd, path, status.st_size)
+    if known is not None:
+        state = compare(fd, path, known.layout)
+        state.made = known.made
+        return state
+    structure = examined(fd, path, status.st_size)
+    state = compare(fd, path, layout_of(structure, path))
+    state.made = False
+    state.unfamiliar = keep_in_mind(state, structure)
+    if state.unfamiliar:
+        log.info(first_word(path))
+    return state
+
+
+def first_word(path: Path) -> str:
+    """What a user is told at the first opening of a run from elsewhere, and never again."""
+    return (
+        f"{path.name} was not made on this computer: it was examined in a process of its own, and will be rebuilt as a "
+        "fresh file before anything is written to it."
+    )
+
+
+def keep_in_mind(state: State, structure: Structure) -> bool:
+    """Remember a file that was made or looked at; whether its run is new to this user."""
+    config = state.sealed("config")
+    run = str(parse_json(config, f"{state.path}: config").get("id", ""))
+    return remember(state.fd, state.layout, structure, config, run=run, made=state.made)
+
+
+def compare(fd: int, path: Path, layout: Layout) -> State:
+    """Find the commit record that holds, and compare the seal and the small arrays with their checksums."""
+    status = os.fstat(fd)
+    for attempt in range(20):
+        records = read_slots(fd, layout)
+        slot = newest(records)
+        if slot is not None:
+            break
+        time.sleep(0.002 * attempt)  # a writer can be quicker than two reads; not twenty times
+    else:
+        raise Damaged(
+            f"{path} is damaged: neither of its two commit records is whole. {_WHAT_TO_DO.format(typed(path.name))}"
+        )
+    record = records[slot]
+    assert record is not None
+    if not all(credible(one, layout) for one in records if one is not None):
+        raise Damaged(f"{path} is damaged: its commit records claim what the file has no room for. Use another copy.")
+    state = State(fd, path, status.st_dev, status.st_ino, layout, record, slot, say_the_same(records))
+    if state.seal() != record.seal:
+        raise state.damaged("its structure, settings or split do not match their checksum")
+    for name in (*LOSSES, *CHECKPOINTS):
+        state.check(name)
+    return state
+
+
+def real_path(path: Path | str) -> Path:
+    """The path with links resolved: what is renamed over must be the file, not a link to it."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:
+        raise NotAProject(f"{str(path)!r} cannot be the name of a file: {error}. Choose another one.") from error
+
+
+def _kind(mode: int) -> str:
+    return "folder" if stat.S_ISDIR(mode) else "device or pipe, not a file"
+
+
+def open_state(path: Path, given: Path) -> State:
+    """Open a path for reading and validate what is there; errors speak of the path as it was given."""
+    try:
+        fd = filesystem.open_to_read(path)
+    except FileNotFoundError as error:
+        raise NotAProject(
+            f"{given} does not exist: `tdw new {typed(given)}` would make it, `tdw open` without a name lists known ones."
+        ) from error
+    except IsADirectoryError as error:
+        raise NotAProject(f"{given} is no project file: it is a folder.") from error
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise NotAProject(f"{given} is no project file: it is a device or pipe, not a file.") from error
+        raise ProjectError(
+            f"{given} cannot be opened: {error.strerror}. Check its permissions and the folder's."
+        ) from error
+    try:
+        return load(fd, given)
+    except BaseException:
+        os.close(fd)
+        raise
