@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from tdw import schedule
-from tdw.errors import SettingError, UnknownName
+from tdw.errors import SettingError, UnknownNameError
 from tdw.safe_text import cut
 
 TASKS = ("add", "subtract", "multiply", "x2+y2", "x2+xy+y2", "random")
@@ -176,12 +176,12 @@ def configure(**flags: Any) -> RunConfig:
     >>> configure(p=59, heads="4", betas="0.9, 0.95", checkpoints=[0, 50]).betas
     (0.9, 0.95)
 
-    Raises SettingError, whose `.setting` names the culprit, and UnknownName for a name that is no setting.
+    Raises SettingError, whose `.setting` names the culprit, and UnknownNameError for a name that is no setting.
     """
     known = {item.name: item for item in settings()}
     for name in flags:
         if name not in known:
-            raise UnknownName("setting", name, known)
+            raise UnknownNameError("setting", name, known)
     config = RunConfig(**{name: value_of(known[name], given) for name, given in flags.items()})
     _check_together(config)
     return replace(config, d_head=config.d_model // config.heads) if not config.d_head else config

@@ -1,25 +1,26 @@
 """Every error this package raises for a reason a user can act on.
 
     TdwError
-    ├── SettingError          a setting was refused (.setting names it)
-    │   └── ScheduleError     a checkpoint schedule was refused
-    ├── ProjectError          something about a project file
-    │   ├── NotAProject       the path is no project file, or none is there
-    │   ├── NewerFormat       made by a newer version of this program
-    │   ├── Damaged           bytes that count are missing or changed
-    │   ├── OpenElsewhere     another process is writing to it
-    │   ├── AlreadyExists     a file is in the way and may not be replaced
-    │   ├── CannotWrite       the disk is full, the folder missing or closed to us
-    │   │   └── Overwritten   another program wrote to the file while it was open for writing here
-    │   ├── CheckpointNotFound
-    │   ├── AnalysisNotFound  known, but not stored in this file
-    │   ├── NotApplicable     an analysis or an act that makes no sense for this run
-    │   ├── NotImportable     a file or folder of another program that cannot become a run
-    │   ├── NotRepeatable     what a run has done cannot be repeated exactly here
-    │   ├── OutOfRange        numbers of a network, or results, that float32 cannot hold
-    │   └── Drift             a resumed run does not repeat what it had recorded
-    ├── UnknownName           no task, analysis or panel has that name
-    └── AppError              the local server cannot do what was asked
+    ├── SettingError                  a setting was refused (.setting names it)
+    │   └── ScheduleError             a checkpoint schedule was refused
+    ├── ProjectError                  something about a project file
+    │   ├── NotAProjectError          the path is not a project file, or does not exist
+    │   ├── NewerFormatError          written by a newer version of this program
+    │   ├── DamagedFileError          checksums do not match, or bytes are missing
+    │   ├── FileInUseError            another process has it open for writing
+    │   ├── AlreadyExistsError        the file exists and was not to be replaced
+    │   ├── CannotWriteError          the operating system refused a write
+    │   │   └── OverwrittenError      another program wrote to the file while it was open for writing here
+    │   ├── CheckpointNotFoundError
+    │   ├── AnalysisNotFoundError     the analysis exists, but this file has no results of it
+    │   ├── NotApplicableError        an analysis or operation that is not defined for this run
+    │   ├── NotImportableError        a file or folder of another program that cannot become a run
+    │   ├── NotReproducibleError      replaying a run did not reproduce what it had stored
+    │   ├── OutOfRangeError           weights or results that are not finite in float32
+    │   └── DriftError                a resumed run does not reproduce what it had recorded
+    ├── UnknownNameError              there is no task, analysis or panel of that name
+    ├── StoppedError                  an operation was interrupted before it was complete
+    └── AppError                      the local server cannot do what was asked
 
 A message says what was given, what is allowed and what to do, in one line.
 """
@@ -57,31 +58,31 @@ class ProjectError(TdwError):
     """Something is wrong with a project file."""
 
 
-class NotAProject(ProjectError):
+class NotAProjectError(ProjectError):
     """The path is no project file, or nothing is there."""
 
 
-class NewerFormat(ProjectError):
+class NewerFormatError(ProjectError):
     """The file was made by a newer version of this program."""
 
 
-class Damaged(ProjectError):
+class DamagedFileError(ProjectError):
     """Bytes that count are missing or changed."""
 
 
-class OpenElsewhere(ProjectError):
+class FileInUseError(ProjectError):
     """Another process holds the file open for writing."""
 
 
-class AlreadyExists(ProjectError):
+class AlreadyExistsError(ProjectError):
     """A file is in the way and may not be replaced without being asked."""
 
 
-class CannotWrite(ProjectError):
+class CannotWriteError(ProjectError):
     """The operating system refused a write: full disk, missing folder, no permission."""
 
 
-class Overwritten(CannotWrite):
+class OverwrittenError(CannotWriteError):
     """Another program overwrote, replaced or deleted the file while it was open for writing here.
 
     Attributes:
@@ -93,7 +94,7 @@ class Overwritten(CannotWrite):
         self.in_place = in_place
 
 
-class CheckpointNotFound(ProjectError):
+class CheckpointNotFoundError(ProjectError):
     """No checkpoint was stored at the requested epoch."""
 
     def __init__(self, path: Path, epoch: object, stored: Sequence[int]):
@@ -105,7 +106,7 @@ class CheckpointNotFound(ProjectError):
         super().__init__(f"{path.name} has no checkpoint at epoch {epoch}: {hint}")
 
 
-class AnalysisNotFound(ProjectError):
+class AnalysisNotFoundError(ProjectError):
     """The analysis is known, but its results are not in this file."""
 
     def __init__(self, path: Path, name: str, stored: Iterable[str]):
@@ -115,26 +116,26 @@ class AnalysisNotFound(ProjectError):
         )
 
 
-class NotApplicable(ProjectError):
+class NotApplicableError(ProjectError):
     """An analysis, or something else that was asked, makes no sense for this run."""
 
     def __init__(self, path: Path, what: str, why: str):
         super().__init__(f"{path.name} is no run for {what}: {why}")
 
 
-class NotImportable(ProjectError):
+class NotImportableError(ProjectError):
     """A file or folder of another program cannot become a run; the sentence says what it looks like."""
 
 
-class NotRepeatable(ProjectError):
+class NotReproducibleError(ProjectError):
     """What a run has done cannot be repeated exactly, or came out otherwise here."""
 
 
-class OutOfRange(ProjectError):
+class OutOfRangeError(ProjectError):
     """Numbers of a network, or results measured of it, have outgrown what float32 holds."""
 
 
-class Drift(ProjectError):
+class DriftError(ProjectError):
     """A resumed run did not repeat what it had recorded.
 
     found: series, epoch, stored and recomputed value, as `ProjectWriter.drift` gives them
@@ -164,7 +165,7 @@ class Drift(ProjectError):
         return f"{series} at epoch {epoch} was stored as {was}{before}, and recomputed as {came}{now}{others}"
 
 
-class UnknownName(TdwError):
+class UnknownNameError(TdwError):
     """No task, analysis or panel has that name."""
 
     def __init__(self, what: str, given: str, known: Iterable[str]):
@@ -172,6 +173,10 @@ class UnknownName(TdwError):
         close = difflib.get_close_matches(given, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}."
         super().__init__(f"no {what} is named {cut(given)!r}: {hint}")
+
+
+class StoppedError(TdwError):
+    """An operation was interrupted; nothing was changed."""
 
 
 class AppError(TdwError):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tdw import store
-from tdw.analyses import events as event_analysis
+from tdw import panels, store
+from tdw.analyses import summary
 from tdw.analyses.engine import registry, runner
 from tdw.analyses.events import Event, Grokking
-from tdw.analyses.key_frequencies import DEFAULT_RULE, by_clusters
+from tdw.analyses.summary import CURVES, KeyFrequencies
 from tdw.project import consistency
 from tdw.project.project import Project
 from tdw.store import FORMAT_VERSION
@@ -21,15 +20,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
-class KeyFrequencies(NamedTuple):
-    """Which frequencies a network runs on at a checkpoint, and by which rule of the analysis `key_frequencies`."""
-
-    rule: str
-    frequencies: list[int]
-
-
 def open(path: str | Path) -> Run:  # noqa: A001 - called as tdw.open
-    """Open a run for reading. Raises NotAProject, NewerFormat or Damaged."""
+    """Open a run for reading. Raises NotAProjectError, NewerFormatError or DamagedFileError."""
     return Run.open(path)
 
 
@@ -68,49 +60,22 @@ class Run(Project):
 
         picks: choices in the panel's menus, as in `figure("restricted_loss", rule="clusters", side="train")`; "view" is
             which of several views, "compare" what stands side by side. A wrong one is refused with those there are.
-        Raises UnknownName, CheckpointNotFound or AnalysisNotFound.
+        Raises UnknownNameError, CheckpointNotFoundError or AnalysisNotFoundError.
         """
-        from tdw import panels
-
         return panels.figure(self, name, epoch, **picks)
 
     def events(self) -> list[Event]:
-        """When the run memorised and generalised, as intervals. Stored ones where they are current, else from the
-        curves, which takes no longer.
-        """
-        found = self._events()
-        names = registry.find("events").parameters["events"]
-        recorded = {name for name in CURVES if not np.isnan(getattr(self, name)).all()}
-        return event_analysis.described(found["intervals"], found["held"], names, recorded)
+        """When the run memorized and generalized, as intervals between recorded epochs."""
+        return summary.events(self)
 
     def grokking(self) -> Grokking:
         """Whether the test loss followed the train loss only after a long delay, and how many epochs lay between."""
-        found = self._events()
-        return event_analysis.judged(found["grokking"], found["delay"], registry.find("events").parameters["delay"])
-
-    def _events(self) -> dict[str, NDArray[Any]]:
-        item = registry.find("events")
-        if runner.is_current(item, self):
-            return {name: array[0] for name, array in self.analysis("events").arrays.items()}
-        return registry.evaluate(item, runner.whole(self), self.config)
+        return summary.grokking(self)
 
     @property
     def keys(self) -> KeyFrequencies | None:
-        """The key frequencies at the last analysed checkpoint: by the rule `logit_cosine` where answers are sums, else by
-        `clusters`; by `clusters` as well where only neuron frequencies were analysed; None where neither was.
-        """
-        stored = self.analyses()
-        item = registry.find("key_frequencies")
-        there = stored.get(item.name)
-        if there is not None and there.rows and not runner.is_stale(item, there):
-            rule = DEFAULT_RULE if registry.NEEDS["sum"](self.config) is None else "clusters"
-            last = self.series(f"analysis/{item.name}/key", there.rows - 1, there.rows)[0]
-            return KeyFrequencies(rule, _listed(last[item.parameters["rules"].index(rule)]))
-        shares = stored.get("neuron_frequencies")
-        if shares is None or not shares.rows:
-            return None
-        share = self.series("analysis/neuron_frequencies/share", shares.rows - 1, shares.rows)[0]
-        return KeyFrequencies("clusters", _listed(by_clusters(share)))
+        """The key frequencies at the last analyzed checkpoint and the rule they were found by, see `analyses.summary`."""
+        return summary.key_frequencies(self)
 
     def key_frequencies(self) -> list[int] | None:
         """The frequencies of `keys`, or None."""
@@ -154,14 +119,7 @@ class Run(Project):
         }
 
 
-CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
-
-
 def _last(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
     """The last recorded value of a series."""
     recorded = values[~np.isnan(values)]
     return float(recorded[-1]) if recorded.size else None
-
-
-def _listed(key: NDArray[Any]) -> list[int]:
-    return [int(k) for k in np.flatnonzero(key) + 1]

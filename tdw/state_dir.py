@@ -44,7 +44,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 log = logging.getLogger("tdw.store.private")  # the command line prints what `tdw.store` has to say
 
 
-class Unusable(OSError):
+class UnusableError(OSError):
     """What has a private file's name is not a regular file, or larger than such a file can be."""
 
 
@@ -154,16 +154,16 @@ def _no_folder(folder: Path, why: str) -> AppError:
 def read_private(path: Path, limit: int, *, tail: bool = False) -> bytes:
     """The content of a private file; with `tail`, its last `limit` bytes, however large it is.
 
-    Waits for nothing and follows no link. Raises FileNotFoundError when there is none, Unusable when it is not a regular
+    Waits for nothing and follows no link. Raises FileNotFoundError when there is none, UnusableError when it is not a regular
     file or larger than `limit`, OSError where the system refuses.
     """
     fd = os.open(path, os.O_RDONLY | _BINARY | _CAREFUL)
     try:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
-            raise Unusable(f"{path} is not a file")
+            raise UnusableError(f"{path} is not a file")
         if about.st_size > limit and not tail:
-            raise Unusable(f"{path} has {about.st_size} bytes, more than the {limit} that it may have")
+            raise UnusableError(f"{path} has {about.st_size} bytes, more than the {limit} that it may have")
         os.lseek(fd, max(about.st_size - limit, 0), os.SEEK_SET)
         found = bytearray()
         while len(found) < limit:

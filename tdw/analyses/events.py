@@ -189,3 +189,13 @@ def judged(grokking: NDArray[np.int8], delay: NDArray[np.int64], wanted: int) ->
 def _recorded(values: Series) -> tuple[NDArray[np.int64], Series]:
     at = np.flatnonzero(~np.isnan(values))
     return at, values[at]
+
+
+def between(interval: tuple[int, int]) -> str:
+    """An interval in which something was crossed, in words.
+
+    >>> between((125, 126)), between((590, 600))
+    ('126', '591 to 600')
+    """
+    low, high = interval
+    return str(high) if high - low <= 1 else f"{low + 1} to {high}"

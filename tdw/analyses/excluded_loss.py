@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw.analyses.engine import key_parts
+from tdw.analyses import key_parts
 from tdw.analyses.engine.checkpoint import View
 from tdw.analyses.engine.cross_entropy import cross_entropy
-from tdw.analyses.engine.key_parts import Key
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 from tdw.analyses.key_frequencies import RULES
+from tdw.analyses.key_parts import Key
 
 SETS_AT_ONCE = 64
 FAINT = 1e-280

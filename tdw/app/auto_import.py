@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import tdw
-from tdw.errors import AppError, CannotWrite, NotImportable, TdwError
+from tdw.errors import AppError, CannotWriteError, NotImportableError, TdwError
 from tdw.interchange.importers.legacy_workbench import is_one
 from tdw.interchange.importers.state_dicts import SUFFIXES
 from tdw.project.project import Project
@@ -40,7 +40,7 @@ def is_foreign(path: Path) -> bool:
 def brought_in(source: Path) -> tuple[Path, str]:
     """The project file of another program's run, made now unless it was before; and one sentence about that.
 
-    Raises NotImportable, CannotWrite, AppError.
+    Raises NotImportableError, CannotWriteError, AppError.
     """
     with _one_at_a_time:
         target = _target(source)
@@ -59,7 +59,9 @@ def brought_in(source: Path) -> tuple[Path, str]:
             )
         except subprocess.TimeoutExpired as error:
             tidy(target)
-            raise NotImportable(f"{source} cannot be imported: reading it takes more than {PATIENCE:.0f} s.") from error
+            raise NotImportableError(
+                f"{source} cannot be imported: reading it takes more than {PATIENCE:.0f} s."
+            ) from error
         except OSError as error:
             raise AppError(f"the process that imports {source.name} could not be started ({error.strerror})") from error
     said = [
@@ -68,10 +70,10 @@ def brought_in(source: Path) -> tuple[Path, str]:
         if line
     ]
     if done.returncode == 2 and said:
-        raise NotImportable(said[-1].removeprefix("tdw: "))
+        raise NotImportableError(said[-1].removeprefix("tdw: "))
     if done.returncode or not said:
         tidy(target)
-        raise NotImportable(
+        raise NotImportableError(
             f"{source} cannot be imported: the process that read it ended with status {done.returncode}. Nothing was written."
         )
     sentence = said[0].removeprefix(f"{target}: ")
@@ -84,7 +86,7 @@ def _target(source: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         folder = Path.home()
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise CannotWrite(
+            raise CannotWriteError(
                 f"{source.parent} may not be written to, nor {folder}: copy {source.name} elsewhere first"
             )
     stem = source.name if source.is_dir() else source.stem

@@ -15,7 +15,7 @@ from typing import Any
 from tdw import config, schedule
 from tdw.app.open_runs import typed_path
 from tdw.config import RunConfig, Setting
-from tdw.errors import AlreadyExists, CannotWrite, SettingError, TdwError
+from tdw.errors import AlreadyExistsError, CannotWriteError, SettingError, TdwError
 
 # Shown at once, in this order; every other setting is under "more settings", in the order of its declaration.
 FIRST = ("task", "network", "p", "epochs", "train_fraction", "data_seed", "model_seed", "checkpoints")
@@ -89,14 +89,14 @@ def target(file: str, settings: RunConfig) -> Path:
         path = path.with_name(path.name + ".tdw")
     folder = path.parent
     if path.exists():
-        raise AlreadyExists(f"{path} is there already: give another name")
+        raise AlreadyExistsError(f"{path} is there already: give another name")
     if not folder.is_dir():
-        raise CannotWrite(f"there is no folder {folder}: make it first, or give another")
+        raise CannotWriteError(f"there is no folder {folder}: make it first, or give another")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise CannotWrite(f"{folder} may not be written to: give another folder")
+        raise CannotWriteError(f"{folder} may not be written to: give another folder")
     needed, free = config.estimate(settings).megabytes, shutil.disk_usage(folder).free / 1e6
     if needed > free:
-        raise CannotWrite(
+        raise CannotWriteError(
             f"the run needs {needed:.0f} MB and {folder} has {free:.0f} MB left: keep fewer checkpoints, or give another"
         )
     return path

@@ -25,10 +25,9 @@ from typing import Any, cast
 
 import tdw
 from tdw import store
-from tdw.app import records
+from tdw.app import records, stop_request
 from tdw.app.open_runs import Runs, key_of
 from tdw.app.records import ACTIVE, Kind, Record, State
-from tdw.cli import worker
 from tdw.errors import AppError, TdwError
 from tdw.state_dir import private_folder, read_private, set_aside, sweep, without_fail, write_private
 from tdw.store import Holder
@@ -388,11 +387,11 @@ def _spawn(command: list[str], record: Path) -> subprocess.Popen[bytes]:
         log = os.open(record.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(log, "wb") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", worker.__name__, "tdw", *command],
+                [sys.executable, "-m", "tdw.cli.worker", "tdw", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, worker.VARIABLE: str(record.with_suffix(".stop"))},
+                env={**os.environ, stop_request.VARIABLE: str(record.with_suffix(".stop"))},
                 # `-m` looks for modules in the folder it starts in: ours, not whichever the user stands in.
                 cwd=Path(tdw.__file__).parents[1],
                 start_new_session=sys.platform != "win32",

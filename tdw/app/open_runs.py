@@ -25,7 +25,7 @@ from tdw.analyses.engine.runner import is_stale, unfit
 from tdw.app.contents import Contents
 from tdw.app.recent_files import Library
 from tdw.app.rows import Rows
-from tdw.errors import AppError, NotAProject, ProjectError, SettingError, TdwError, UnknownName
+from tdw.errors import AppError, NotAProjectError, ProjectError, SettingError, TdwError, UnknownNameError
 from tdw.network import closed_form
 from tdw.run import Run
 
@@ -46,15 +46,15 @@ def typed_path(text: str) -> Path:
     """The absolute path someone meant by `text`: quotes and spaces around it are dropped, `~` is home."""
     text = text.strip().strip("'\"").strip()
     if not text:
-        raise NotAProject("no path was given: type or paste the path of a project file (NAME.tdw)")
+        raise NotAProjectError("no path was given: type or paste the path of a project file (NAME.tdw)")
     if "\0" in text:
-        raise NotAProject("a path cannot contain a zero byte: type or paste the path of a project file (NAME.tdw)")
+        raise NotAProjectError("a path cannot contain a zero byte: type or paste the path of a project file (NAME.tdw)")
     try:
         path = Path(text).expanduser().resolve()
         path.exists()  # some names are refused by the file system alone
     except (OSError, RuntimeError, ValueError) as error:  # ValueError: characters that no name of a file can have
         why = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
-        raise NotAProject(
+        raise NotAProjectError(
             f"{text[:80]!r} is not a usable path ({why}): give that of a project file (NAME.tdw)"
         ) from error
     return path
@@ -155,7 +155,7 @@ class OpenRun:
             return changed
 
     def _there(self) -> os.stat_result:
-        """The file as the system describes it. Raises NotAProject where there is none."""
+        """The file as the system describes it. Raises NotAProjectError where there is none."""
         try:
             there = self.path.stat()
         except OSError as error:
@@ -265,12 +265,12 @@ class OpenRun:
             }
 
     def array(self, name: str, start: int) -> Rows:
-        """The committed rows of an array from `start` on, little-endian. Raises UnknownName, AppError for too much."""
+        """The committed rows of an array from `start` on, little-endian. Raises UnknownNameError, AppError for too much."""
         with self.lock:
             self.refresh()
             index = self.project.array_index()
             if name not in index:
-                raise UnknownName("stored array", name, index)
+                raise UnknownNameError("stored array", name, index)
             entry = index[name]
             rows, *shape = entry["shape"]
             dtype = np.dtype(entry["dtype"])
@@ -456,7 +456,7 @@ def _missing(path: Path, error: OSError, *, moved: bool, deleted: bool) -> TdwEr
         if how == "deleted"
         else ("Put it back", "open it where it is now")
     )
-    return NotAProject(f"{path} is not there any more: it was {how}. {back} and this page goes on, or {elsewhere}")
+    return NotAProjectError(f"{path} is not there any more: it was {how}. {back} and this page goes on, or {elsewhere}")
 
 
 def _unreadable(error: Exception) -> TdwError:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tdw.app.records import is_number, is_path
 from tdw.state_dir import (
-    Unusable,
+    UnusableError,
     parsed,
     read_private,
     set_aside,
@@ -64,7 +64,7 @@ class Library:
             stored = parsed(read_private(self._file, LIMIT))
         except FileNotFoundError:
             return []
-        except (Unusable, IsADirectoryError):
+        except (UnusableError, IsADirectoryError):
             without_fail(self._file.name, partial(set_aside, self._file))
             return []
         except (OSError, ValueError):

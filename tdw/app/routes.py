@@ -29,7 +29,7 @@ from pydantic import BaseModel, StrictStr
 from tdw.app import rows
 from tdw.app.open_runs import said
 from tdw.app.session import Workbench
-from tdw.errors import AppError, NotAProject, SettingError, TdwError, UnknownName
+from tdw.errors import AppError, NotAProjectError, SettingError, TdwError, UnknownNameError
 from tdw.viewer import page
 
 FRESH = {"Cache-Control": "no-store"}
@@ -71,7 +71,7 @@ def add(application: FastAPI, workbench: Workbench) -> dict[str, str]:
 
 def _refused(_request: Request, error: Exception) -> Response:
     """The one place where a refusal becomes an answer; anything else keeps its traceback in the terminal."""
-    missing = isinstance(error, AppError | UnknownName | NotAProject | SettingError)
+    missing = isinstance(error, AppError | UnknownNameError | NotAProjectError | SettingError)
     return JSONAnswer({"error": str(error)}, status_code=404 if missing else 409)
 
 

@@ -12,7 +12,7 @@ from tdw.app.event_stream import Hub, Message
 from tdw.app.jobs import Job, Jobs
 from tdw.app.open_runs import Runs, key_of, said, typed_path
 from tdw.app.recent_files import Library
-from tdw.errors import NotAProject, TdwError
+from tdw.errors import NotAProjectError, TdwError
 
 
 class Workbench:
@@ -73,7 +73,7 @@ class Workbench:
             run.say(word)
             return run.key
         if path.is_dir():
-            raise NotAProject(f"{path} is a folder: give the path of a project file in it (NAME.tdw)")
+            raise NotAProjectError(f"{path} is a folder: give the path of a project file in it (NAME.tdw)")
         return self.runs.open(path).key
 
     def train(self, path: Path, arguments: Sequence[str] = ()) -> Job:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from tdw import __version__, config, interrupts, schedule
 from tdw.cli import report
 from tdw.cli.streams import say, say_json
+from tdw.errors import StoppedError
 from tdw.safe_text import typed, visible
 
 
@@ -355,7 +356,7 @@ def branch_command(arguments: argparse.Namespace) -> int:
                 stop=stop,
                 **_given(arguments),
             )
-    except branch.Stopped as stopped:
+    except StoppedError as stopped:
         say(str(stopped))
         return interrupts.code()
     say(
@@ -375,7 +376,7 @@ def densify_command(arguments: argparse.Namespace) -> int:
     try:
         with stop, training_progress(visible(arguments.file.name)) as progress:
             added = branch.densify(arguments.file, arguments.checkpoints, progress=progress, stop=stop)
-    except branch.Stopped as stopped:
+    except StoppedError as stopped:
         say(str(stopped))
         return interrupts.code()
     many = (

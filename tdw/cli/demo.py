@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tdw.config import RunConfig, configure
-from tdw.errors import AlreadyExists
+from tdw.errors import AlreadyExistsError
 from tdw.project.project import Project
 
 FILE = "grok-p59.tdw"
@@ -31,9 +31,9 @@ def settings() -> RunConfig:
 
 
 def check(path: Path) -> None:
-    """Raises AlreadyExists where the file holds another run than the demo's own, and what opening a file raises."""
+    """Raises AlreadyExistsError where the file holds another run than the demo's own, and what opening a file raises."""
     with Project.open(path) as project:
         if project.config.to_json() != settings().to_json():
-            raise AlreadyExists(
+            raise AlreadyExistsError(
                 f"{path} holds another run than the demo's: name another file, or give --force to replace it"
             )

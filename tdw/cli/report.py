@@ -67,7 +67,7 @@ def learnt(run: Run) -> list[str]:
         event = found[name]
         if event.first is None:
             return f"{verb}: {event.missing} ({event.label})"
-        return f"{verb}: at epoch {between(event.first)} ({event.label})"
+        return f"{verb}: at epoch {events.between(event.first)} ({event.label})"
 
     lines = [line("memorised", events.MEMORISED), line("generalised", events.GENERALISED)]
     if (keys := run.keys) is not None:
@@ -121,16 +121,6 @@ def imported(origin: dict[str, Any] | None) -> list[str]:
 
 def _drifted(sentences: Sequence[str]) -> list[str]:
     return [f"does not repeat itself: {sentence}" for sentence in sentences]
-
-
-def between(interval: tuple[int, int]) -> str:
-    """An interval in which something was crossed, in words.
-
-    >>> between((125, 126)), between((590, 600))
-    ('126', '591 to 600')
-    """
-    low, high = interval
-    return str(high) if high - low <= 1 else f"{low + 1} to {high}"
 
 
 def noted(notes: dict[str, Any]) -> list[str]:

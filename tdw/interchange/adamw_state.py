@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import NotImportable
+from tdw.errors import NotImportableError
 from tdw.interchange.importers.nanda import updates
 from tdw.interchange.source_run import Foreign, Raw
 from tdw.interchange.weight_layouts import BUFFERS, read
@@ -78,7 +78,7 @@ def state_of(found: Foreign, raw: Raw, weights: Arrays, epoch: int) -> State | s
         given = {name: optimizer["state"][index].get(part) for index, name in enumerate(names)}
         try:
             arrays, _ = read({name: _tensor(value, raw[name]) for name, value in given.items()}, part)
-        except NotImportable as error:
+        except NotImportableError as error:
             return f"the optimizer's state does not go with the weights ({cut(str(error), 200)})"
         parts.append({name: arrays[name] for name in weights})
     if any((array < 0).any() for array in parts[1].values()):
@@ -105,7 +105,7 @@ def undone(state: State, settings: Mapping[str, Any]) -> Arrays:
 def _tensor(value: Any, beside: Any) -> Any:
     """A moment, held against the weight it is of."""
     if not hasattr(value, "shape") or tuple(value.shape) != tuple(beside.shape):
-        raise NotImportable("a moment has another shape than its weight")
+        raise NotImportableError("a moment has another shape than its weight")
     return value
 
 

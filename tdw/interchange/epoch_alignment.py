@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tdw.config import TaskConfig
-from tdw.errors import NotImportable, SettingError
+from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import split_search
 from tdw.interchange.source_run import RULES, Foreign, Piece, Rule
 from tdw.interchange.split_search import Anchor, Match, pair_losses, stored_at
@@ -90,7 +90,7 @@ def matched(
 
 
 def _listed(found: Foreign, p: int, known: dict[str, Any], source: str) -> Split | None:
-    """The split that the source lists, checked. Raises NotImportable, SettingError."""
+    """The split that the source lists, checked. Raises NotImportableError, SettingError."""
     if found.pairs is None:
         return None
     if "data_seed" in known:
@@ -98,10 +98,14 @@ def _listed(found: Foreign, p: int, known: dict[str, Any], source: str) -> Split
     try:
         listed = check_split(found.pairs.train, found.pairs.test, p)
     except SettingError as error:
-        raise NotImportable(f"{source} cannot be imported: the pairs that it lists are no split ({error}).") from error
+        raise NotImportableError(
+            f"{source} cannot be imported: the pairs that it lists are no split ({error})."
+        ) from error
     count = len(listed.train) + len(listed.test)
     if count != p * p:
-        raise NotImportable(f"{source} cannot be imported: it lists {count} pairs, and with p = {p} there are {p * p}.")
+        raise NotImportableError(
+            f"{source} cannot be imported: it lists {count} pairs, and with p = {p} there are {p * p}."
+        )
     return listed
 
 

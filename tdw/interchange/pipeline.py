@@ -17,7 +17,7 @@ import numpy as np
 
 from tdw import config
 from tdw.config import RunConfig, TaskConfig
-from tdw.errors import AlreadyExists, CannotWrite, NotImportable, SettingError, UnknownName
+from tdw.errors import AlreadyExistsError, CannotWriteError, NotImportableError, SettingError, UnknownNameError
 from tdw.interchange import adamw_state, split_search
 from tdw.interchange.epoch_alignment import matched, placed
 from tdw.interchange.importers import legacy_workbench, state_dicts
@@ -44,7 +44,7 @@ def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False,
     """Make a project file of a file or folder of another program. Returns what `Project.imported` then says.
 
     hints: what the source does not say and the user knows; see `HINTS`. They are held against what it does say.
-    Raises NotImportable, SettingError for a hint that cannot be, AlreadyExists (unless `overwrite`) and CannotWrite;
+    Raises NotImportableError, SettingError for a hint that cannot be, AlreadyExistsError (unless `overwrite`) and CannotWrite;
     nothing is left behind then.
     """
     source, path = Path(source), Path(path)
@@ -57,7 +57,7 @@ def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False,
 
 
 def find(source: Path) -> Foreign:
-    """What a file or folder holds. Raises NotImportable."""
+    """What a file or folder holds. Raises NotImportableError."""
     try:
         if not source.is_dir():
             return state_dicts.read_file(source)
@@ -65,16 +65,16 @@ def find(source: Path) -> Foreign:
             source = source.parent  # the run that these checkpoints are of says more about them
         return legacy_workbench.read(source) if legacy_workbench.is_one(source) else state_dicts.read_folder(source)
     except OSError as error:
-        raise NotImportable(f"{source} cannot be imported: it cannot be read ({error.strerror}).") from error
+        raise NotImportableError(f"{source} cannot be imported: it cannot be read ({error.strerror}).") from error
 
 
 def _checked(hints: dict[str, Any]) -> dict[str, Any]:
-    """The hints that were given, as values. Raises SettingError, UnknownName."""
+    """The hints that were given, as values. Raises SettingError, UnknownNameError."""
     known = {item.name: item for item in config.settings()}
     given: dict[str, Any] = {}
     for name, value in hints.items():
         if name not in HINTS:
-            raise UnknownName("hint", name, HINTS)
+            raise UnknownNameError("hint", name, HINTS)
         if value is None:
             continue
         if name == "split_rule":
@@ -109,18 +109,18 @@ def _checked(hints: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_target(source: Path, path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
-        raise CannotWrite(f"{path} cannot be written: it is a folder. Give the name of a file in it.")
+        raise CannotWriteError(f"{path} cannot be written: it is a folder. Give the name of a file in it.")
     if not path.absolute().parent.is_dir():
-        raise CannotWrite(
+        raise CannotWriteError(
             f"{path} cannot be written: there is no folder {path.parent}. Make it first, or give another."
         )
     if os.path.lexists(path) and not overwrite:
-        raise AlreadyExists(
+        raise AlreadyExistsError(
             f"{path} is there already and was left as it is: choose another name, or --force to replace it."
         )
     with contextlib.suppress(OSError):
         if path.exists() and source.exists() and path.samefile(source):
-            raise AlreadyExists(f"{path} is what is to be imported: choose another name.")
+            raise AlreadyExistsError(f"{path} is what is to be imported: choose another name.")
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class _Plan:
 
 
 def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
-    """Everything that can be said of a run. Raises NotImportable, SettingError."""
+    """Everything that can be said of a run. Raises NotImportableError, SettingError."""
     _check_losses(found, source)
     kind, last = _examined(found)
     settings = _settled(found, kind, known, source)
@@ -164,7 +164,7 @@ def _concluded(found: Foreign, known: dict[str, Any], source: Path) -> _Plan:
     try:
         run = config.configure(**settings, epochs=epochs, checkpoints=text_of(epoch for epoch, _ in pieces))
     except SettingError as error:
-        raise NotImportable(
+        raise NotImportableError(
             f"{source} cannot be imported: its settings are none that this program allows ({error})."
         ) from error
     state: State | str | None = None
@@ -204,14 +204,14 @@ def _one_update_earlier(found: Foreign, settings: dict[str, Any], last: Arrays) 
 
 
 def _examined(found: Foreign) -> tuple[Kind, Arrays | None]:
-    """Reads every set of weights once: what they are of, the same for all, and the last of them. Raises NotImportable."""
+    """Reads every set of weights once: what they are of, the same for all, and the last of them. Raises NotImportableError."""
     kind: Kind = {}
     arrays: Arrays | None = None
     biased = False
     labels: set[int | None] = set()
     for piece in found.pieces:
         if piece.label in labels:
-            raise NotImportable(
+            raise NotImportableError(
                 f"{piece.what} cannot be imported: another checkpoint is of epoch {piece.label} as well."
             )
         labels.add(piece.label)
@@ -219,7 +219,7 @@ def _examined(found: Foreign) -> tuple[Kind, Arrays | None]:
         arrays, this = read(raw, piece.what)
         biased |= transposed(raw) or any(np.any(arrays[name]) for name in MLP_BIASES if name in arrays)
         if kind and (differs := next((name for name in kind if kind[name] != this[name]), None)) is not None:
-            raise NotImportable(
+            raise NotImportableError(
                 f"{piece.what} cannot be imported: its {differs} is {this[differs]}, and that of the others is {kind[differs]}."
             )
         kind = this
@@ -234,7 +234,7 @@ def _examined(found: Foreign) -> tuple[Kind, Arrays | None]:
 
 
 def _settled(found: Foreign, kind: Kind, known: dict[str, Any], source: Path) -> dict[str, Any]:
-    """The settings that source and hints say, sizes of the weights before all others. Raises NotImportable, SettingError."""
+    """The settings that source and hints say, sizes of the weights before all others. Raises NotImportableError, SettingError."""
     settings = dict(found.settings) | adamw_state.settings_of(found)
     allowed = {item.name: item for item in config.settings()}
     for name in OF_TRAINING:
@@ -269,13 +269,13 @@ def _settled(found: Foreign, kind: Kind, known: dict[str, Any], source: Path) ->
 
 
 def _check_losses(found: Foreign, source: Path) -> None:
-    """Leaves out what can be no loss. Raises NotImportable where nothing is left, or the losses are of another kind."""
+    """Leaves out what can be no loss. Raises NotImportableError where nothing is left, or the losses are of another kind."""
     for side in ("train", "test"):
         losses: Series | None = getattr(found, side)
         if losses is None:
             continue
         if (negative := losses[losses < -ROUNDING]).size:
-            raise NotImportable(
+            raise NotImportableError(
                 f"{source} cannot be imported: among its {side} losses is {negative[0]:g}, and a cross-entropy is never "
                 "negative."
             )
@@ -287,11 +287,11 @@ def _check_losses(found: Foreign, source: Path) -> None:
         if np.isnan(losses).all():
             setattr(found, side, None)
     if found.train is None and found.test is None and not found.pieces:
-        raise NotImportable(f"{source} cannot be imported: it holds neither weights nor a loss that is a number.")
+        raise NotImportableError(f"{source} cannot be imported: it holds neither weights nor a loss that is a number.")
 
 
 def _strides(found: Foreign, known: dict[str, Any], source: Path) -> list[int]:
-    """How many epochs may lie between two test losses, likely ones first. Raises NotImportable, SettingError."""
+    """How many epochs may lie between two test losses, likely ones first. Raises NotImportableError, SettingError."""
     asked = known.get("test_stride")
     if found.train is None or found.test is None or len(found.test) >= len(found.train):
         if asked not in {None, 1} and (found.test is None or found.train is not None):
@@ -314,7 +314,7 @@ def _strides(found: Foreign, known: dict[str, Any], source: Path) -> list[int]:
     fits = [k for k in range(1, epochs + 1) if count in {epochs // k, -(-epochs // k)}] if count > 1 else []
     fits.sort(key=lambda k: STRIDES.index(k) if k in STRIDES else len(STRIDES) + k)
     if not fits:
-        raise NotImportable(
+        raise NotImportableError(
             f"{source} cannot be imported: it has {count} test losses for {epochs} epochs, which fits no even distance: give --test-stride."
         )
     return fits[:3]
@@ -376,7 +376,7 @@ def _length(found: Foreign, pieces: Sequence[tuple[int, Piece]], stride: int, so
     test = 0 if found.test is None else (len(found.test) - 1) * stride + found.late_test
     last = max(1, train, test, pieces[-1][0] if pieces else 0)
     if last > MOST_EPOCHS:
-        raise NotImportable(
+        raise NotImportableError(
             f"{source} cannot be imported: it says that it has {last} epochs, and a run here has at most {MOST_EPOCHS}."
         )
     return last

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tdw.errors import NotImportable
+from tdw.errors import NotImportableError
 from tdw.safe_text import cut
 
 HEAD = 4096
@@ -40,13 +40,13 @@ MAGIC = (
 )
 
 
-def refused(path: Path, looks: str) -> NotImportable:
+def refused(path: Path, looks: str) -> NotImportableError:
     """The error for a source that is not what can be imported."""
-    return NotImportable(f"{path} cannot be imported: it looks like {looks}.")
+    return NotImportableError(f"{path} cannot be imported: it looks like {looks}.")
 
 
 def form_of(path: Path) -> str:
-    """`torch`, `legacy torch` or `safetensors`. Raises NotImportable, saying what it looks like instead."""
+    """`torch`, `legacy torch` or `safetensors`. Raises NotImportableError, saying what it looks like instead."""
     try:
         size = path.stat().st_size
         if not path.is_file():
@@ -54,9 +54,9 @@ def form_of(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except FileNotFoundError:
-        raise NotImportable(f"{path} cannot be imported: nothing is there.") from None
+        raise NotImportableError(f"{path} cannot be imported: nothing is there.") from None
     except OSError as error:
-        raise NotImportable(f"{path} cannot be imported: it cannot be read ({error.strerror}).") from error
+        raise NotImportableError(f"{path} cannot be imported: it cannot be read ({error.strerror}).") from error
     if not head:
         raise refused(path, "an empty file: it has 0 bytes")
     for magic, looks in MAGIC:
@@ -99,7 +99,7 @@ def _check_zip(path: Path, size: int) -> None:
 
 
 def load_torch(path: Path, form: str) -> Any:
-    """What a PyTorch file holds, its tensors on the processor. Raises NotImportable.
+    """What a PyTorch file holds, its tensors on the processor. Raises NotImportableError.
 
     Only by the restricted unpickler, which knows tensors and plain containers. The tensors of a zip are mapped, not
     read: a file of many checkpoints takes no more memory than one of them.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import NotImportable
+from tdw.errors import NotImportableError
 from tdw.network.segment import Series
 from tdw.safe_text import cut
 from tdw.tasks import Split
@@ -74,35 +74,35 @@ class Foreign:
 
 
 def numbers(value: Any, name: str, what: str) -> Series:
-    """A list of losses as float64: floats, whole numbers or tensors of one number each. Raises NotImportable."""
+    """A list of losses as float64: floats, whole numbers or tensors of one number each. Raises NotImportableError."""
     import torch
 
     if isinstance(value, torch.Tensor):
         if value.ndim != 1 or value.is_complex():
-            raise NotImportable(f"{what} cannot be imported: its {name} are no list of numbers.")
+            raise NotImportableError(f"{what} cannot be imported: its {name} are no list of numbers.")
         return value.detach().double().numpy().copy()
     if not isinstance(value, list | tuple):
-        raise NotImportable(f"{what} cannot be imported: its {name} are no list of numbers.")
+        raise NotImportableError(f"{what} cannot be imported: its {name} are no list of numbers.")
     return np.array([number(item, name, what) for item in value], dtype=np.float64)
 
 
 def number(value: Any, name: str, what: str) -> float:
-    """One number of a file. Raises NotImportable."""
+    """One number of a file. Raises NotImportableError."""
     import torch
 
     if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex():
         return float(value.detach())
     if isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool):
         return float(value)
-    raise NotImportable(
+    raise NotImportableError(
         f"{what} cannot be imported: among its {name} is {cut(repr(value), 40) if isinstance(value, str) else type(value).__name__}"
         ", not a number."
     )
 
 
 def whole(value: Any, name: str, what: str) -> int:
-    """One whole number of a file. Raises NotImportable."""
+    """One whole number of a file. Raises NotImportableError."""
     found = number(value, name, what)
     if not found.is_integer():
-        raise NotImportable(f"{what} cannot be imported: its {name} is {found:g}, not a whole number.")
+        raise NotImportableError(f"{what} cannot be imported: its {name} is {found:g}, not a whole number.")
     return int(found)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import NotImportable
+from tdw.errors import NotImportableError
 from tdw.interchange.source_run import Raw
 from tdw.network.segment import Arrays
 from tdw.safe_text import cut
@@ -56,7 +56,7 @@ def transposed(raw: Raw) -> bool:
 def read(raw: Raw, what: str) -> tuple[Arrays, Kind]:
     """Weights under our names and in our layout, MLP biases among them where there are any; and what their shapes say.
 
-    Raises NotImportable.
+    Raises NotImportableError.
     """
     _check_names(raw, what)
     turned = transposed(raw)
@@ -69,12 +69,12 @@ def read(raw: Raw, what: str) -> tuple[Arrays, Kind]:
             arrays[name] = _array(raw[name], name, what, 1)
     for name in OTHER_BIASES:
         if name in raw and np.any(_array(raw[name], name, what)):
-            raise NotImportable(
+            raise NotImportableError(
                 f"{what} cannot be imported: {name} is a bias other than zero, which the networks of this program lack."
             )
     mask = raw.get(BUFFERS[0])
     if mask is not None and not _is_causal(mask):
-        raise NotImportable(f"{what} cannot be imported: its attention mask is not the causal one.")
+        raise NotImportableError(f"{what} cannot be imported: its attention mask is not the causal one.")
     if turned:
         arrays |= {name: turn(name, arrays[name], arrays) for name in arrays}
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, _kind(arrays, what)
@@ -106,54 +106,56 @@ def _check_names(raw: Raw, what: str) -> None:
     layers = {int(found[1]) for name in raw if (found := re.match(r"blocks\.(\d{1,4})\.", name))}
     if any(name not in raw for name in MATRICES[:1] + MATRICES[-1:]):
         shown = ", ".join(cut(str(name), 40) for name in list(raw)[:3])
-        raise NotImportable(
+        raise NotImportableError(
             f"{what} cannot be imported: it looks like weights of another network ({shown}, …), not of a transformer "
             "under TransformerLens' names."
         )
     if any(re.search(r"(^|\.)(ln\w*|w_ln|b_ln)(\.|$)", name) for name in raw):
-        raise NotImportable(
+        raise NotImportableError(
             f"{what} cannot be imported: it looks like a transformer with LayerNorm, which the networks of this program lack."
         )
     if layers != {0}:
-        raise NotImportable(
+        raise NotImportableError(
             f"{what} cannot be imported: it looks like a transformer of {len(layers)} layers, and those of this program have one."
         )
     known = {*MATRICES, *MLP_BIASES, *OTHER_BIASES, *BUFFERS}
     for name in raw:
         if name not in known:
-            raise NotImportable(
+            raise NotImportableError(
                 f"{what} cannot be imported: it looks like another network, with a tensor {cut(name)} that this program has no place for."
             )
     for name in MATRICES:
         if name not in raw:
-            raise NotImportable(f"{what} cannot be imported: {name} is missing among its weights.")
+            raise NotImportableError(f"{what} cannot be imported: {name} is missing among its weights.")
     if sum(name in raw for name in MLP_BIASES) == 1:
-        raise NotImportable(f"{what} cannot be imported: it has one of the two biases of an MLP, not both.")
+        raise NotImportableError(f"{what} cannot be imported: it has one of the two biases of an MLP, not both.")
 
 
 def _array(value: Any, name: str, what: str, rank: int | None = None) -> np.ndarray[Any, Any]:
-    """A tensor or array as float32, as it is. Raises NotImportable."""
+    """A tensor or array as float32, as it is. Raises NotImportableError."""
     shape, dtype = tuple(value.shape), str(value.dtype).removeprefix("torch.")
     if rank is not None and len(shape) != rank:
-        raise NotImportable(
+        raise NotImportableError(
             f"{what} cannot be imported: {name} has shape {shape}, which no network of this program has."
         )
     if int(np.prod([int(side) for side in shape], dtype=object)) > MOST_NUMBERS:
-        raise NotImportable(
+        raise NotImportableError(
             f"{what} cannot be imported: {name} says it has shape {shape}, more than this program has room for."
         )
     if dtype != "float32":
-        raise NotImportable(
+        raise NotImportableError(
             f"{what} cannot be imported: {name} is {dtype}, and the weights of this program are float32: convert it first, "
             "which changes the numbers."
         )
     if not isinstance(value, np.ndarray):
         if str(value.layout) != "torch.strided":
-            raise NotImportable(f"{what} cannot be imported: {name} is no plain tensor.")
+            raise NotImportableError(f"{what} cannot be imported: {name} is no plain tensor.")
         value = value.detach().numpy()
     array: np.ndarray[Any, Any] = np.array(value, np.float32)
     if not np.isfinite(array).all():
-        raise NotImportable(f"{what} cannot be imported: {name} holds numbers that are not finite (NaN or infinite).")
+        raise NotImportableError(
+            f"{what} cannot be imported: {name} holds numbers that are not finite (NaN or infinite)."
+        )
     return array
 
 
@@ -164,7 +166,7 @@ def _is_causal(mask: Any) -> bool:
 
 
 def _kind(arrays: Arrays, what: str) -> Kind:
-    """What the shapes of weights in our layout say. Raises NotImportable where they do not fit together."""
+    """What the shapes of weights in our layout say. Raises NotImportableError where they do not fit together."""
     query, w_in = arrays[f"{BLOCK}attn.W_Q"], arrays[f"{BLOCK}mlp.W_in"]
     tokens, d_model = arrays["embed.W_E"].shape
     positions, outputs = arrays["pos_embed.W_pos"].shape[0], arrays["unembed.W_U"].shape[1]
@@ -182,14 +184,14 @@ def _kind(arrays: Arrays, what: str) -> Kind:
     }
     for name, shape in wanted.items():
         if name in arrays and arrays[name].shape != shape:
-            raise NotImportable(
+            raise NotImportableError(
                 f"{what} cannot be imported: {name} has shape {arrays[name].shape} in the layout of TransformerLens, which does not go with "
                 f"the others (they make it {shape})."
             )
     network = {3: "transformer", 2: "two-token"}.get(positions)
     p = tokens - 1 if network == "transformer" else tokens
     if network is None or outputs not in ({p, p + 1} if network == "transformer" else {p}):
-        raise NotImportable(
+        raise NotImportableError(
             f"{what} cannot be imported: it looks like a transformer for another task, with {positions} positions, {tokens} "
             f"tokens and {outputs} classes; those of this program read 'a b =' or 'a b' and answer with one of the numbers."
         )

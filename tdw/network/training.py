@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tdw import tasks
 from tdw.config import RunConfig
-from tdw.errors import OutOfRange, SettingError
+from tdw.errors import OutOfRangeError, SettingError
 from tdw.network.factored import Pairs, Tables, tables
 from tdw.network.parameters import shapes
 from tdw.network.reference import Weights
@@ -81,7 +81,7 @@ def _is_evaluated(config: RunConfig, epoch: int) -> bool:
 
 
 def check_numbers(config: RunConfig, segment: Segment) -> None:
-    """Raise OutOfRange where a loss that was measured is no number: nothing is learnt from there on, and what is no number
+    """Raise OutOfRangeError where a loss that was measured is no number: nothing is learnt from there on, and what is no number
     means "not measured" in a file.
     """
     train = ~np.isfinite(segment.train_loss)
@@ -91,7 +91,7 @@ def check_numbers(config: RunConfig, segment: Segment) -> None:
     test = ~np.isfinite(segment.test_loss) & measured
     if wrong := np.flatnonzero(train | test).tolist():
         side = "train" if train[wrong[0]] else "test"
-        raise OutOfRange(
+        raise OutOfRangeError(
             f"the {side} loss of epoch {segment.epochs[wrong[0]]} is no number: the network's numbers have outgrown "
             "float32. What was recorded before stays; begin a run with a lower --lr or --weight-decay."
         )

@@ -26,7 +26,15 @@ from tdw import config, schedule, store
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
 from tdw.config import RunConfig, configure, settings
-from tdw.errors import CheckpointNotFound, Damaged, NotApplicable, NotRepeatable, SettingError, TdwError
+from tdw.errors import (
+    CheckpointNotFoundError,
+    DamagedFileError,
+    NotApplicableError,
+    NotReproducibleError,
+    SettingError,
+    StoppedError,
+    TdwError,
+)
 from tdw.network import training
 from tdw.network.segment import Segment, State
 from tdw.operations.train import Progress
@@ -50,10 +58,6 @@ class Stage:
     fresh: bool
 
 
-class Stopped(TdwError):
-    """Somebody asked to stop; nothing was changed."""
-
-
 def branch(
     path: str | Path,
     new: str | Path,
@@ -70,12 +74,12 @@ def branch(
     begins anew from the weights alone, with its warm-up. What is not changed is as the origin's settings have it, also
     where `at` lies in what the origin itself branched off. `train` then trains the branch. The origin is only read. Where
     `new` is this very branch already, and nothing was trained yet, it is left as it is.
-    Raises CheckpointNotFound, SettingError, NotRepeatable, AlreadyExists, CannotWrite, and what opening a file raises.
+    Raises CheckpointNotFoundError, SettingError, NotReproducibleError, AlreadyExistsError, CannotWriteError, and what opening a file raises.
     """
     new = Path(new)
     with Project.open(path) as source:
         if at not in source.checkpoints:
-            raise CheckpointNotFound(source.path, at, source.checkpoints)
+            raise CheckpointNotFoundError(source.path, at, source.checkpoints)
         split = _split(source, "a branch")
         after = _branched(source, at, changes)
         ahead = [epoch for epoch in schedule.parse(after.checkpoints, after.epochs) if epoch > at]
@@ -128,7 +132,7 @@ def densify(
 
     checkpoints: a schedule over the recorded epochs. All that is stored up to the next checkpoint must come out again
     bit for bit, else nothing is changed. Results that were there are computed for the added checkpoints too.
-    Raises ScheduleError, NotRepeatable, OpenElsewhere, CannotWrite, and what opening a file raises.
+    Raises ScheduleError, NotReproducibleError, FileInUseError, CannotWriteError, and what opening a file raises.
     """
     with ProjectWriter.open(path) as project:
         split = _split(project, "more checkpoints")
@@ -139,7 +143,7 @@ def densify(
             return []
         proof = min((epoch for epoch in [*stored, project.resume_state().epoch] if epoch >= wanted[-1]), default=None)
         if proof is None:
-            raise NotRepeatable(
+            raise NotReproducibleError(
                 f"{project.path.name} has stored no state at or after epoch {wanted[-1]}, so a checkpoint there could not be "
                 f"compared with anything: give epochs up to {max(stored, default=0)}."
             )
@@ -168,12 +172,12 @@ def replayed(
 ) -> Iterator[Segment]:
     """Train a run again up to an epoch, comparing all that is stored, from the last beginning of an optimizer that is not
     later than `since`. Yields a segment at each epoch of `keep` and each stored checkpoint, and others between.
-    Raises NotRepeatable, Stopped.
+    Raises NotReproducibleError, StoppedError.
     """
     stages = _stages(source, until, since)
     first = stages[0].first
     if first not in source.checkpoints:
-        raise NotRepeatable(
+        raise NotReproducibleError(
             f"{source.path.name} cannot be repeated: it has no checkpoint at epoch {first}, where its training began."
         )
     state = _beginning(source, first)
@@ -195,7 +199,9 @@ def replayed(
                 yield segment
             reached = state.epoch
             if state.epoch < stage.last and stop is not None and stop():
-                raise Stopped(f"{source.path.name}: stopped at epoch {state.epoch} of {until}; nothing was changed.")
+                raise StoppedError(
+                    f"{source.path.name}: stopped at epoch {state.epoch} of {until}; nothing was changed."
+                )
 
 
 def _beginning(source: Project, epoch: int) -> State:
@@ -210,7 +216,7 @@ def _compare(source: Project, segment: Segment) -> None:
     found = source.drift(segment)
     here = "on this machine, with this software and number of threads"
     if found:
-        raise NotRepeatable(
+        raise NotReproducibleError(
             f"{source.path.name} does not repeat itself {here}: {found['series']} at epoch {found['epoch']} was stored as "
             f"{found['stored']} and came out as {found['recomputed']}. Nothing was changed; do it where the run was trained, "
             "or branch with --fresh-optimizer, which needs the weights alone."
@@ -219,7 +225,7 @@ def _compare(source: Project, segment: Segment) -> None:
     if epoch in source.checkpoints:
         stored = source.weights(epoch)
         if any(not np.array_equal(stored[name], array) for name, array in segment.state.weights.items()):
-            raise NotRepeatable(
+            raise NotReproducibleError(
                 f"{source.path.name} does not repeat itself {here}: the weights at epoch {epoch} came out other than the "
                 "stored ones. Nothing was changed."
             )
@@ -251,7 +257,9 @@ def _at(source: Project, branched: Mapping[str, Any] | None) -> int:
     match branched:
         case {"at": int(at), "settings": dict(), "optimizer_from": int(), "branched": dict() | None}:
             return at
-    raise Damaged(f"{source.path} does not say how it branched off: its description was not written by this program.")
+    raise DamagedFileError(
+        f"{source.path} does not say how it branched off: its description was not written by this program."
+    )
 
 
 def _optimizer_from(source: Project, epoch: int) -> int:
@@ -275,7 +283,7 @@ def _state_at(
         if stored.epoch == at:  # in a copy of a run that was being trained, it may be an earlier one
             return stored
     if source.imported is not None:
-        raise NotRepeatable(
+        raise NotReproducibleError(
             f"{source.path.name} was trained by another program and cannot be repeated: what AdamW carried at epoch {at} is "
             "not known. Branch with --fresh-optimizer, which needs the weights alone."
         )
@@ -291,7 +299,7 @@ def _state_at(
 def _split(source: Project, what: str) -> Split:
     split = source.known_split
     if split is None:
-        raise NotApplicable(source.path, what, "nobody knows which of the pairs it was trained on.")
+        raise NotApplicableError(source.path, what, "nobody knows which of the pairs it was trained on.")
     return split
 
 

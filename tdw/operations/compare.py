@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdw import config
-from tdw.cli.report import between
+from tdw.analyses.events import between
+from tdw.analyses.summary import CURVES
 from tdw.errors import TdwError
-from tdw.run import CURVES, Run
+from tdw.run import Run
 
 UNKNOWN = "not known"
 

@@ -11,7 +11,7 @@ def copy(path: str | Path, new: str | Path) -> None:
     """Make a copy of a run as of its newest commit; the run itself is only read.
 
     Every byte is compared with its checksum on the way. The copy is a file of its own, of the present format, with the
-    same id. Raises AlreadyExists, CannotWrite, Damaged, and what opening a file raises.
+    same id. Raises AlreadyExistsError, CannotWriteError, DamagedFileError, and what opening a file raises.
     """
     with Project.open(path) as project:
         project.copy_to(Path(new))

@@ -16,7 +16,7 @@ import numpy as np
 from tdw import config, store
 from tdw.analyses.engine.runner import ordered, plan_rows
 from tdw.config import RunConfig
-from tdw.errors import Damaged, NotAProject, SettingError, TdwError, UnknownName
+from tdw.errors import DamagedFileError, NotAProjectError, SettingError, TdwError, UnknownNameError
 from tdw.network.parameters import shapes
 from tdw.network.segment import State
 from tdw.project import consistency, serialization
@@ -30,13 +30,13 @@ from tdw.store.layout import FilePlan, canonical
 def damage(path: str | Path) -> list[str]:
     """Compare every byte that counts with its checksum; what is wrong, in sentences, also where the file does not open.
 
-    Raises NotAProject where there is no file or one of another kind, and Damaged where nothing in it can be read.
+    Raises NotAProjectError where there is no file or one of another kind, and DamagedFileError where nothing in it can be read.
     """
     path = Path(path)
     try:
         with Run.open(path) as run:
             return run.verify()
-    except (Damaged, NotAProject) as refused:
+    except (DamagedFileError, NotAProjectError) as refused:
         try:
             return _survey(path).damage or [str(refused)]
         except TdwError:
@@ -47,8 +47,8 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
     """Write all that is sound of a file into a new one; what was damaged, in sentences, nothing for a sound file.
 
     Losses whose values are not proven become NaN, checkpoints and results that are not proven are left out. The damaged
-    file is only read; `losses` are the sentences that tell of a loss. Raises AlreadyExists, CannotWrite, NotAProject,
-    and Damaged where nothing can be saved.
+    file is only read; `losses` are the sentences that tell of a loss. Raises AlreadyExistsError, CannotWriteError, NotAProjectError,
+    and DamagedFileError where nothing can be saved.
     """
     path, new = Path(path), Path(new)
     with built_beside(new) as part:
@@ -128,7 +128,7 @@ def _of_checkpoints(found: salvage.Salvage, name: str, rows: dict[str, np.ndarra
 def _settings(described: salvage.Config) -> RunConfig | None:
     try:
         return config.from_json(described["settings"])
-    except (SettingError, UnknownName, TypeError, AttributeError, KeyError):
+    except (SettingError, UnknownNameError, TypeError, AttributeError, KeyError):
         return None
 
 

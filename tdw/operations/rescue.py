@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from tdw import store
-from tdw.errors import Overwritten, ProjectError
+from tdw.errors import OverwrittenError, ProjectError
 from tdw.network.segment import Segment, State
 from tdw.project import serialization
 from tdw.project.project import SERIES, series_of
@@ -34,8 +34,8 @@ class Rescue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Overwritten) and error.in_place and self._state is not None:
-            raise Overwritten(f"{error} {self._save(self._project.path, self._state)}", in_place=True) from error
+        if isinstance(error, OverwrittenError) and error.in_place and self._state is not None:
+            raise OverwrittenError(f"{error} {self._save(self._project.path, self._state)}", in_place=True) from error
 
     def begin(self, state: State) -> None:
         """Take in the run as it is stored, and the state that training goes on from."""

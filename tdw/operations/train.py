@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from tdw import schedule, tasks
 from tdw.config import RunConfig, configure, settings, value_of
-from tdw.errors import Drift, NotApplicable, SettingError
+from tdw.errors import DriftError, NotApplicableError, SettingError
 from tdw.network import reference, training
 from tdw.operations.rescue import Rescue
 from tdw.project.project import place
@@ -50,7 +50,7 @@ def create(
 
     weights: initial weights under TransformerLens' names (arrays or tensors) in place of those of `model_seed`
     split:   (train indices, test indices) in place of that of `data_seed`; pair (a, b) is a * p + b
-    Raises SettingError, AlreadyExists (unless `overwrite`) and CannotWrite; nothing is left behind then.
+    Raises SettingError, AlreadyExistsError (unless `overwrite`) and CannotWrite; nothing is left behind then.
     """
     _check_memory(config)
     initial = reference.initial_weights(config) if weights is None else reference.check_weights(weights, config)
@@ -79,8 +79,8 @@ def train(
               stays as it is, and `environments` records the difference and both environments for ever
     moved:    called with the file's new path, at the end, where it was moved or renamed meanwhile: training follows it
     changes:  settings that may still change: epochs (more of them), checkpoints, device, threads
-    Raises SettingError for any other change, OpenElsewhere, Drift, OutOfRange where a loss is no number, CannotWrite,
-    Overwritten where another program changed the file (what can be saved is then in a new file beside it, which the error
+    Raises SettingError for any other change, FileInUseError, DriftError, OutOfRangeError where a loss is no number, CannotWriteError,
+    OverwrittenError where another program changed the file (what can be saved is then in a new file beside it, which the error
     names), and what opening a file raises.
     """
     project = ProjectWriter.open(path)
@@ -95,7 +95,7 @@ def train(
         split = project.known_split
         if split is None:
             why = "nobody knows which of the pairs it was trained on. Import it again with the rule of its split."
-            raise NotApplicable(project.path, "training", why)
+            raise NotApplicableError(project.path, "training", why)
         rescue.begin(state)
         # What was recorded beyond the state is computed again and compared, and stays as it is: from its end on it is new.
         since = max(state.epoch, recorded - 1)
@@ -106,7 +106,7 @@ def train(
         for segment in steps:
             found = project.drift(segment)
             if found and not allow_drift:
-                raise Drift(project.path, found, place(earlier[-1]), here)
+                raise DriftError(project.path, found, place(earlier[-1]), here)
             training.check_numbers(config, segment)
             if found:
                 drift = found if drift is None else {**drift, "epochs": drift["epochs"] + found["epochs"]}

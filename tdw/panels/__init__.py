@@ -6,11 +6,12 @@ The panels of the first view have a file each; those of every other view are dec
 """
 
 from tdw.panels import algorithm, attention, frequencies, logits, losses, neurons, run, weights  # noqa: F401 - they register
+from tdw.panels.describe import describe, figure
 from tdw.panels.embedding_frequencies import embedding_frequencies
 from tdw.panels.loss import loss
 from tdw.panels.neuron_activations import neuron_activations
 from tdw.panels.neuron_frequencies import neuron_frequencies
-from tdw.panels.registry import PANELS, Panel, describe, figure, find
+from tdw.panels.registry import PANELS, Panel, find
 
 __all__ = [
     "PANELS",

@@ -9,7 +9,8 @@ import numpy as np
 from tdw.analyses import fourier
 from tdw.panels import spec as parts
 from tdw.panels import theme
-from tdw.panels.registry import Spec, panel, result_at
+from tdw.panels.registry import panel
+from tdw.panels.spec import Spec, result_at
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

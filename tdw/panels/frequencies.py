@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tdw.panels import spec
 from tdw.panels.embedding_frequencies import DOMINANT
-from tdw.panels.registry import Spec, declared
+from tdw.panels.registry import declared
+from tdw.panels.spec import Spec
 
 if TYPE_CHECKING:
     from tdw.project.project import Project

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdw.panels import spec
-from tdw.panels.registry import Spec, declared
+from tdw.panels.registry import declared
+from tdw.panels.spec import Spec
 
 if TYPE_CHECKING:
     from tdw.project.project import Project

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdw.panels import theme
-from tdw.panels.registry import Spec, panel, result_at
+from tdw.panels.registry import panel
+from tdw.panels.spec import Spec, result_at
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -6,20 +6,19 @@ What the viewer's menus offer is as it stands first in the description, see `par
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdw.analyses import fourier
+from tdw.analyses import fourier, summary
 from tdw.panels import spec as parts
 from tdw.panels import theme
-from tdw.panels.registry import Spec, result_at
+from tdw.panels.spec import Spec, result_at
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from tdw.project.project import Project
-    from tdw.run import Run
 
 SERIES = ("#2f5bea", "#bf5d0a", "#12805c", "#8b3fc7", "#0b7fa5", "#93760a", "#5a6270", "#b0397f", "#4d8c1f", "#8a5a44")
 NAMED = {"train": theme.TRAIN, "test": theme.TEST, "muted": theme.MUTED, "ink": theme.INK, "accent": theme.ACCENT}
@@ -164,7 +163,7 @@ def spans(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
         first, last = (row_of(project, spec[name], epoch) for name in ("first", "last"))
         rows += [(f"k {k + 1}", int(first[k]), int(last[k])) for k in np.argsort(first) if first[k] >= 0]
     else:
-        for event in cast("Run", project).events():
+        for event in summary.events(project):
             if event.first is None:
                 rows.append((f"{event.label}: {event.missing}", None, None))
             else:

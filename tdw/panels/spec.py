@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw.errors import TdwError, UnknownName
+from tdw.errors import ProjectError, TdwError, UnknownNameError
 from tdw.safe_text import cut
 
 if TYPE_CHECKING:
-    from tdw.project.project import Project
+    from tdw.project.project import Project, StoredResult
 
+Spec = dict[str, Any]
 Line = dict[str, Any]
 Choice = dict[str, Any]
 Array = NDArray[Any]
+
+UNKNOWN_SPLIT = "Nobody knows which pairs this run was trained on."
 
 SIDES = ("all pairs", "train pairs", "test pairs")
 KEY_SETS = ("those of the last checkpoint", "those of each checkpoint")
@@ -78,8 +81,6 @@ def sides(project: Project) -> Choice:
 
 def without_split(project: Project) -> dict[str, str]:
     """What is said where nobody knows the split and what was chosen needs it."""
-    from tdw.panels.registry import UNKNOWN_SPLIT
-
     return {"without": f"{UNKNOWN_SPLIT} Choose “{SIDES[0]}” in the menu."} if project.known_split is None else {}
 
 
@@ -120,7 +121,7 @@ def described(**spec: Any) -> dict[str, Any]:
 def chosen(spec: Mapping[str, Any], picks: Mapping[str, str]) -> dict[str, Any]:
     """A description after these choices in its menus, each by the name of the choice and that of the option; "view" is
     which of several views or quantities, "compare" what stands side by side ("none" for nothing). What is chosen is no
-    longer compared. Raises UnknownName.
+    longer compared. Raises UnknownNameError.
     """
     found = dict(spec)
     menus, compared = spec.get("choices", {}), spec.get("compare", [])
@@ -129,13 +130,13 @@ def chosen(spec: Mapping[str, Any], picks: Mapping[str, str]) -> dict[str, Any]:
     known = [*menus, *(["view"] if len(titles) > 1 else []), *(["compare"] if compared else [])]
     for name in picks:
         if name not in known:
-            raise UnknownName("choice of this panel", name, known)
+            raise UnknownNameError("choice of this panel", name, known)
 
     def place(name: str, *names: list[str]) -> int:
         for options in names:
             if picks[name] in options:
                 return options.index(picks[name])
-        raise UnknownName(f"option of {name!r}", picks[name], names[0])
+        raise UnknownNameError(f"option of {name!r}", picks[name], names[0])
 
     found["choices"] = {
         name: {**menu, "chosen": place(name, menu["options"], menu.get("brief", []))} if name in picks else menu
@@ -215,3 +216,14 @@ def _median(row: Array) -> float:
 
 
 _REDUCED: dict[str, Callable[[Array], Any]] = {"sum": np.sum, "mean": _mean, "median": _median}
+
+
+def result_at(project: Project, analysis: str, epoch: int) -> tuple[StoredResult, int]:
+    """Stored results of an analysis and the row of `epoch` in them. Raises AnalysisNotFoundError or ProjectError."""
+    stored = project.analysis(analysis)
+    if epoch not in stored.checkpoints:
+        raise ProjectError(
+            f"{project.path.name} holds {analysis} of {len(stored.checkpoints)} of its {len(project.checkpoints)} "
+            f"checkpoints, not of epoch {epoch}. `tdw analyze {project.path.name}` computes the rest."
+        )
+    return stored, stored.checkpoints.index(epoch)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tdw.network.parameters import shapes
 from tdw.panels import spec
-from tdw.panels.registry import Spec, declared
+from tdw.panels.registry import declared
+from tdw.panels.spec import Spec
 
 if TYPE_CHECKING:
     from tdw.project.project import Project

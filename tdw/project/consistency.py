@@ -14,13 +14,13 @@ from typing import Any
 
 from tdw import config, store, tasks
 from tdw.config import RunConfig
-from tdw.errors import NotAProject, SettingError, UnknownName
+from tdw.errors import NotAProjectError, SettingError, UnknownNameError
 from tdw.network.parameters import mismatch
 from tdw.project import serialization
 
 
 def check(stored: store.Reader) -> None:
-    """Refuse a file whose parts contradict each other. Raises NotAProject, and Damaged for bytes that are not sound."""
+    """Refuse a file whose parts contradict each other. Raises NotAProjectError, and DamagedFileError for bytes that are not sound."""
     problem = _description(stored.config)
     if problem is None:
         problem = _parts(stored, config.from_json(stored.config["settings"]))
@@ -28,9 +28,9 @@ def check(stored: store.Reader) -> None:
         raise refusal(stored.path, problem)
 
 
-def refusal(path: Path, problem: str) -> NotAProject:
+def refusal(path: Path, problem: str) -> NotAProjectError:
     """The error for a file whose parts contradict each other."""
-    return NotAProject(f"{path} was refused: {problem}. No run looks like that; ask for another copy of the file.")
+    return NotAProjectError(f"{path} was refused: {problem}. No run looks like that; ask for another copy of the file.")
 
 
 def _description(described: Mapping[str, Any]) -> str | None:
@@ -42,7 +42,7 @@ def _description(described: Mapping[str, Any]) -> str | None:
         return "it has no settings"
     try:
         epochs = config.from_json(settings).epochs
-    except (SettingError, UnknownName) as error:
+    except (SettingError, UnknownNameError) as error:
         return f"its settings are none of this program's ({error})"
     plan = described.get("plan")
     if not isinstance(plan, list) or not all(type(epoch) is int for epoch in plan):
@@ -72,7 +72,7 @@ def _branched(began: Any, branched: Any, epochs: int) -> str | None:
                 return wrong
         try:
             epochs = config.from_json(before).epochs
-        except (SettingError, UnknownName, TypeError):
+        except (SettingError, UnknownNameError, TypeError):
             return wrong
         if at > epochs:
             return wrong

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 
 from tdw import config, store
 from tdw.config import RunConfig
-from tdw.errors import AnalysisNotFound, CheckpointNotFound, Damaged, Drift, ProjectError, SettingError, UnknownName
+from tdw.errors import (
+    AnalysisNotFoundError,
+    CheckpointNotFoundError,
+    DamagedFileError,
+    DriftError,
+    ProjectError,
+    SettingError,
+    UnknownNameError,
+)
 from tdw.network import closed_form
 from tdw.network.parameters import mismatch, shapes
 from tdw.network.segment import Arrays, Segment, Series, State
@@ -53,7 +61,7 @@ class Project:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open a project file. Raises NotAProject, NewerFormat or Damaged."""
+        """Open a project file. Raises NotAProjectError, NewerFormatError or DamagedFileError."""
         reader = store.open_reader(Path(path))
         try:
             cls._accept(reader)
@@ -65,7 +73,7 @@ class Project:
 
     @classmethod
     def _accept(cls, reader: store.Reader) -> None:
-        """Refuse a file from elsewhere whose parts contradict each other. Raises NotAProject, Damaged."""
+        """Refuse a file from elsewhere whose parts contradict each other. Raises NotAProjectError, DamagedFileError."""
         if not reader.made_here:
             consistency.check(reader)
 
@@ -92,11 +100,11 @@ class Project:
     @property
     def environments(self) -> list[dict[str, Any]]:
         """Where the run was trained (versions, device, threads, platform), each `from_epoch` on; with `drift` where it
-        did not repeat what the one before had recorded, and went on all the same. Raises Damaged.
+        did not repeat what the one before had recorded, and went on all the same. Raises DamagedFileError.
         """
         stored = self._store.config.get("environments")
         if not isinstance(stored, list) or not stored or not all(map(_is_environment, stored)):
-            raise Damaged(
+            raise DamagedFileError(
                 f"{self.path} does not say where it was trained: its settings were not written by this program"
             )
         return list(stored)
@@ -143,7 +151,7 @@ class Project:
     def drifts(self) -> list[str]:
         """Where training went on although it had not repeated what was recorded, in sentences."""
         return [
-            f"{Drift.sentence(here['drift'], place(then), place(here))}; it went on from there all the same "
+            f"{DriftError.sentence(here['drift'], place(then), place(here))}; it went on from there all the same "
             "(--allow-drift), and what was stored until then was left as it was"
             for then, here in itertools.pairwise(self.environments)
             if "drift" in here
@@ -232,28 +240,30 @@ class Project:
 
     def weights(self, epoch: int) -> Arrays:
         """The weights at a checkpoint, float32 arrays under TransformerLens' names, in the order of
-        `tdw.network.parameters.shapes`. Raises CheckpointNotFound.
+        `tdw.network.parameters.shapes`. Raises CheckpointNotFoundError.
         """
         stored = self.checkpoints
         if epoch not in stored:
-            raise CheckpointNotFound(self.path, epoch, stored)
+            raise CheckpointNotFoundError(self.path, epoch, stored)
         return self.weights_at(stored.index(epoch))
 
     def weights_at(self, index: int) -> Arrays:
-        """The weights of the index-th checkpoint. Raises Damaged."""
+        """The weights of the index-th checkpoint. Raises DamagedFileError."""
         found = serialization.unpack(self._store.checkpoint(index))
         self._check_weights(found, f"checkpoint {index}")
         return {name: found[name] for name in shapes(self.config)}  # safetensors gives them in any order
 
     def _check_weights(self, arrays: Arrays, what: str) -> None:
         if (differs := mismatch(arrays, self.config)) is not None:
-            raise Damaged(f"{self.path}: {what} is of another network: {differs}. Ask for another copy of the file.")
+            raise DamagedFileError(
+                f"{self.path}: {what} is of another network: {differs}. Ask for another copy of the file."
+            )
 
     def analysis(self, name: str) -> StoredResult:
-        """Stored results of an analysis. Raises AnalysisNotFound."""
+        """Stored results of an analysis. Raises AnalysisNotFoundError."""
         stored = self.analyses()
         if name not in stored:
-            raise AnalysisNotFound(self.path, name, stored)
+            raise AnalysisNotFoundError(self.path, name, stored)
         item = stored[name]
         arrays = {array: self._store.read(f"analysis/{name}/{array}") for array in item.arrays}
         if "per" in item.parameters:
@@ -298,10 +308,10 @@ class Project:
         return out
 
     def series(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """The committed rows of a stored array by its name in the file. Raises UnknownName."""
+        """The committed rows of a stored array by its name in the file. Raises UnknownNameError."""
         known = self.array_index()
         if name not in known:
-            raise UnknownName("stored array", name, known)
+            raise UnknownNameError("stored array", name, known)
         return self._store.read(name, start, stop)
 
     def array_index(self) -> dict[str, dict[str, Any]]:
@@ -340,7 +350,7 @@ class Project:
         """A new file for a run of another program, with room for its epochs and checkpoints and nothing to resume from yet.
 
         imported: where it is from and what was concluded, see `tdw.interchange`. known_as: what errors call the file.
-        Raises AlreadyExists and CannotWrite.
+        Raises AlreadyExistsError and CannotWriteError.
         """
         described = {
             "id": str(uuid.uuid4()),
@@ -394,7 +404,7 @@ class Project:
         return max(0, min(self._store.n_epochs - segment.epochs.start, len(segment.epochs)))
 
     def resume_state(self) -> State:
-        """The newest stored state. Raises Damaged, ProjectError where there is none."""
+        """The newest stored state. Raises DamagedFileError, ProjectError where there is none."""
         if self.imported is not None and self._store.commit.resume_epoch < 0:
             raise ProjectError(
                 f"{self.path} cannot be trained further: it was imported, and {self.imported.get('why_not') or 'no state of its optimizer is stored'}"
@@ -404,7 +414,7 @@ class Project:
         for part in (state.weights, state.exp_avg, state.exp_avg_sq):
             self._check_weights(part, "the state that training resumes from")
         if wrong := [name for name, array in state.exp_avg_sq.items() if not (array >= 0).all()]:
-            raise Damaged(
+            raise DamagedFileError(
                 f"{self.path}: the state that training resumes from was never AdamW's: a mean of squares of {wrong[0]} is "
                 "negative or no number. Ask for another copy of the file."
             )
@@ -417,7 +427,7 @@ class Project:
     def copy_to(self, new: Path) -> None:
         """Make a file that holds what this one holds as of its newest commit.
 
-        Raises AlreadyExists, CannotWrite, and Damaged where a byte does not match its checksum.
+        Raises AlreadyExistsError, CannotWriteError, and DamagedFileError where a byte does not match its checksum.
         """
         store.copy(self._store, new)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tdw import store
 from tdw.config import RunConfig
-from tdw.errors import CannotWrite
+from tdw.errors import CannotWriteError
 from tdw.network.segment import Segment, State
 from tdw.project import consistency, notes, serialization
 from tdw.project.project import Project, series_of
@@ -29,7 +29,7 @@ class ProjectWriter(Project):
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open for writing. Raises OpenElsewhere where another process does, beside what `Project.open` raises."""
+        """Open for writing. Raises FileInUseError where another process does, beside what `Project.open` raises."""
         return cls(store.open_writer(Path(path), check=consistency.check))
 
     @classmethod
@@ -46,7 +46,7 @@ class ProjectWriter(Project):
     ) -> Self:
         """A new file with room for everything the settings plan, holding the split and the initial state.
 
-        Raises AlreadyExists, and CannotWrite where the folder is missing or closed or the space does not suffice; then
+        Raises AlreadyExistsError, and CannotWriteError where the folder is missing or closed or the space does not suffice; then
         nothing is left behind.
         """
         described = {
@@ -117,7 +117,7 @@ class ProjectWriter(Project):
         return self._store.notes()
 
     def set_notes(self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None) -> None:
-        """Change the notes: None leaves one as it is, empty text takes it away. Raises SettingError, CannotWrite."""
+        """Change the notes: None leaves one as it is, empty text takes it away. Raises SettingError, CannotWriteError."""
         before = self._store.notes()
         after = notes.changed(before, title, tags, remark)
         if after != before:
@@ -132,7 +132,7 @@ class ProjectWriter(Project):
     def room_beside(self) -> AbstractContextManager[Path]:
         """A path at which to build the file that will take the place of this one; nothing of it is left behind.
 
-        Raises CannotWrite.
+        Raises CannotWriteError.
         """
         return self._store.room_beside()
 
@@ -151,5 +151,5 @@ def _left_as_it_was() -> Iterator[None]:
     """Say, where a file could not be made anew with other contents, what has become of it."""
     try:
         yield
-    except CannotWrite as error:
-        raise CannotWrite(f"{error} What was stored before is as it was.") from error
+    except CannotWriteError as error:
+        raise CannotWriteError(f"{error} What was stored before is as it was.") from error

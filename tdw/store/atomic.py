@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tdw.errors import AlreadyExists, OpenElsewhere
+from tdw.errors import AlreadyExistsError, FileInUseError
 from tdw.store import filesystem
 from tdw.store.build import explained
 from tdw.store.claim import name_locked, refuse_existing
@@ -21,7 +21,7 @@ def built_beside(new: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Never in the place of a file that is there, even of one that appeared meanwhile, unless it may be replaced; and not
     of one that another process writes to, or is building. Nothing is left after an error.
-    Raises AlreadyExists, OpenElsewhere, CannotWrite.
+    Raises AlreadyExistsError, FileInUseError, CannotWriteError.
     """
     real = real_path(new)
     refuse_existing(new, real, overwrite=overwrite)
@@ -35,7 +35,7 @@ def built_beside(new: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 SYSTEM.name(beside, real)
             SYSTEM.sync_folder(real.parent)
         except FileExistsError:
-            raise AlreadyExists(f"{new} is there already and was left as it is: give another name.") from None
+            raise AlreadyExistsError(f"{new} is there already and was left as it is: give another name.") from None
         finally:
             lock.release()
 
@@ -44,7 +44,7 @@ def _take_place(new: Path, real: Path, beside: Path) -> None:
     old, fd = filesystem.open_to_read(real), filesystem.open_to_read(beside)
     try:
         if filesystem.is_locked_for_writing(old):
-            raise OpenElsewhere(f"{new} is being written to by another process: wait, or give another name.")
+            raise FileInUseError(f"{new} is being written to by another process: wait, or give another name.")
         filesystem.keep_attributes(old, fd)
         SYSTEM.replace(beside, real)
     finally:

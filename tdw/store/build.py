@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdw.errors import AlreadyExists, CannotWrite, OpenElsewhere
+from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError
 from tdw.store import filesystem
 from tdw.store.commit_record import BLOCK, Record
 from tdw.store.filesystem import System, write_all
@@ -38,11 +38,11 @@ class Filled:
 
 @contextlib.contextmanager
 def explained(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn the system's refusals into CannotWrite, in words about the project file."""
+    """Turn the system's refusals into CannotWriteError, in words about the project file."""
     try:
         yield
     except OSError as error:
-        raise CannotWrite(_explanation(path, error, needed)) from error
+        raise CannotWriteError(_explanation(path, error, needed)) from error
 
 
 def _explanation(path: Path, error: OSError, needed: int | None) -> str:
@@ -90,7 +90,7 @@ def build(
     renamed: gets an entry before the rename is tried, from when on the outcome is not known.
     known_as: the path as it was given, for errors
     replaced: the open file in whose place it is put, and whose permissions it gets; None where there may be no file of
-              that name (AlreadyExists where there is one by now).
+              that name (AlreadyExistsError where there is one by now).
     """
     from tdw.store.inspect_hdf5 import walk  # HDF5 is loaded where a file is made, and not to read one
 
@@ -117,7 +117,7 @@ def build(
                 state.check(name)
             lock.hold(fd, beside)  # before the other one: on some file systems they are one kind
             if not system.lock_shared(fd):
-                raise OpenElsewhere(f"{beside} is being written to by another program: close it there.")
+                raise FileInUseError(f"{beside} is being written to by another program: close it there.")
             if replaced is not None:
                 filesystem.keep_attributes(replaced, fd)
             keep_in_mind(state, structure)  # readers must not take it for a stranger's from the instant it has its name
@@ -150,7 +150,7 @@ def _name(beside: Path, path: Path, known_as: Path, system: System, renamed: lis
         system.name(beside, path)
     except FileExistsError:
         renamed.clear()
-        raise AlreadyExists(
+        raise AlreadyExistsError(
             f"{known_as} is there already and was left as it is: choose another name, or --force to replace it."
         ) from None
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tdw.errors import AlreadyExists, CannotWrite, ProjectError
+from tdw.errors import AlreadyExistsError, CannotWriteError, ProjectError
 from tdw.store.build import explained
 from tdw.store.lock import Lock
 from tdw.store.temporary import sweep
@@ -17,7 +17,7 @@ from tdw.store.temporary import sweep
 def name_locked(given: Path, real: Path) -> Iterator[Lock]:
     """The lock on a name, with what killed processes left of building a file there removed; let go after an error.
 
-    Raises OpenElsewhere, CannotWrite.
+    Raises FileInUseError, CannotWriteError.
     """
     with explained(given):
         lock = Lock(real)
@@ -36,11 +36,11 @@ def tidy(path: Path) -> None:
 
 
 def refuse_existing(given: Path, real: Path, *, overwrite: bool) -> None:
-    """Raise AlreadyExists for a name that is taken, unless it may be, and CannotWrite for a folder."""
+    """Raise AlreadyExistsError for a name that is taken, unless it may be, and CannotWriteError for a folder."""
     if real.is_dir():
-        raise CannotWrite(f"{given} cannot be written: it is a folder. Give the name of a file in it.")
+        raise CannotWriteError(f"{given} cannot be written: it is a folder. Give the name of a file in it.")
     if not overwrite and os.path.lexists(real):
-        raise AlreadyExists(
+        raise AlreadyExistsError(
             f"{given} is there already and was left as it is: choose another name, or --force to replace it."
         )
 

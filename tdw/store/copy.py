@@ -16,7 +16,7 @@ from tdw.store.restructure import plan_of, restructured
 def copy(reader: Reader, path: Path | str) -> None:
     """Make a file that holds what an open one holds as of its newest commit.
 
-    Every byte is compared with its checksum. Raises Damaged where one does not match; AlreadyExists, CannotWrite.
+    Every byte is compared with its checksum. Raises DamagedFileError where one does not match; AlreadyExistsError, CannotWriteError.
     """
     given, real = Path(path), real_path(path)
     refuse_existing(given, real, overwrite=False)

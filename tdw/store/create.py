@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import NewerFormat, OpenElsewhere
+from tdw.errors import FileInUseError, NewerFormatError
 from tdw.store import filesystem
 from tdw.store.build import Filled, build, explained
 from tdw.store.claim import name_locked, refuse_existing
@@ -45,7 +45,7 @@ def create(
     largest resume state; resume: the first one, at resume_epoch, or None for a run that was trained elsewhere. known_as:
     what errors call the file. The file is there complete, or not at all.
 
-    Raises AlreadyExists unless overwrite, OpenElsewhere, CannotWrite.
+    Raises AlreadyExistsError unless overwrite, FileInUseError, CannotWriteError.
     """
     from tdw.store.planner import plan_file
 
@@ -104,7 +104,7 @@ def _replaced(given: Path, real: Path, overwrite: bool) -> Iterator[int | None]:
     fd = filesystem.open_to_read(real)
     try:
         if filesystem.is_locked_for_writing(fd):
-            raise OpenElsewhere(f"{given} is being written to by another process: wait until it is done, or stop it.")
+            raise FileInUseError(f"{given} is being written to by another process: wait until it is done, or stop it.")
         yield fd
     finally:
         os.close(fd)
@@ -116,7 +116,7 @@ def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = No
     One that was not made on this computer, or is of an earlier format, is rebuilt as a fresh file first, once `check` has
     let it pass: what a stranger laid out is never written to.
 
-    Raises OpenElsewhere, NotAProject, NewerFormat, Damaged, CannotWrite.
+    Raises FileInUseError, NotAProjectError, NewerFormatError, DamagedFileError, CannotWriteError.
     """
     given, real = Path(path), real_path(path)
     if not os.path.isfile(real):  # noqa: PTH113 – a name that is too long is no file, and no OSError
@@ -145,12 +145,12 @@ def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = No
 def _ready(fd: int, given: Path, real: Path, system: System) -> State:
     """Validate a file that is to be written to, and mend blocks that a power cut tore."""
     if not system.lock_shared(fd):
-        raise OpenElsewhere(f"{given} is open for writing in another program (h5py?): close it there.")
+        raise FileInUseError(f"{given} is open for writing in another program (h5py?): close it there.")
     state = load(fd, given)
     if not filesystem.names(real, fd):
-        raise OpenElsewhere(f"{given} was replaced by another file just now: open it again.")
+        raise FileInUseError(f"{given} was replaced by another file just now: open it again.")
     if state.layout.version > FORMAT_VERSION:
-        raise NewerFormat(
+        raise NewerFormatError(
             f"{given} was made by a newer version of tdw and can only be read by this one. "
             "Upgrade with `pip install -U tdw`."
         )

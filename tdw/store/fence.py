@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tdw.errors import Overwritten, ProjectError
+from tdw.errors import OverwrittenError, ProjectError
 from tdw.store import filesystem
 from tdw.store.open_file import State
 
@@ -33,7 +33,7 @@ class Fence:
         self._modified = os.fstat(state.fd).st_mtime_ns
 
     def check(self, state: State, path: Path) -> None:
-        """Raise Overwritten where the file is not what it was after this process's last write."""
+        """Raise OverwrittenError where the file is not what it was after this process's last write."""
         now = os.fstat(state.fd)
         if now.st_size != state.layout.size:
             raise self._overwritten(path, f"it has {now.st_size:,} bytes, and had {state.layout.size:,}")
@@ -56,8 +56,8 @@ class Fence:
         self._modified = now.st_mtime_ns
 
     @staticmethod
-    def _overwritten(path: Path, what: str) -> Overwritten:
-        return Overwritten(
+    def _overwritten(path: Path, what: str) -> OverwrittenError:
+        return OverwrittenError(
             f"{path} was overwritten by another program while it was open for writing here: {what}. "
             "Nothing more was written to it.",
             in_place=True,

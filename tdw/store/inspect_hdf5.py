@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
 
-from tdw.errors import Damaged
+from tdw.errors import DamagedFileError
 from tdw.store import filesystem
 from tdw.store.commit_record import Version, slot_dtype
 from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, NAME, Layout
@@ -60,12 +60,14 @@ class _Descriptor:
 
 
 def walk(fd: int, path: Path, size: int) -> Structure:
-    """What an open file holds; `size` is how long it should be. Raises NotAProject, NewerFormat or Damaged."""
+    """What an open file holds; `size` is how long it should be. Raises NotAProjectError, NewerFormatError or DamagedFileError."""
     try:
         with h5py.File(_Descriptor(fd, size), "r") as file:
             return _Walk(file, path, size).structure()
     except HDF5_ERRORS as error:
-        raise Damaged(f"{path} is damaged: its structure cannot be read ({short(error)}). {TRY_A_COPY}") from error
+        raise DamagedFileError(
+            f"{path} is damaged: its structure cannot be read ({short(error)}). {TRY_A_COPY}"
+        ) from error
 
 
 def read_layout(fd: int, path: Path, size: int) -> Layout:
@@ -75,7 +77,7 @@ def read_layout(fd: int, path: Path, size: int) -> Layout:
 
 
 class _Walk:
-    """One walk over all objects of a file; every rule that is broken raises NotAProject with its sentence."""
+    """One walk over all objects of a file; every rule that is broken raises NotAProjectError with its sentence."""
 
     def __init__(self, file: h5py.File, path: Path, size: int):
         self._file, self._path, self._size = file, path, size

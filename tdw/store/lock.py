@@ -21,7 +21,7 @@ import weakref
 from pathlib import Path
 
 from tdw import interrupts
-from tdw.errors import CannotWrite, OpenElsewhere
+from tdw.errors import CannotWriteError, FileInUseError
 from tdw.store import filesystem
 from tdw.store.holder import LIMIT, MAGIC, Holder
 
@@ -76,7 +76,7 @@ class _NameLock:
         self._ours = False  # whether the file beside was made by this program, now or before
 
     def acquire(self, *, empty: bool) -> bool:
-        """Take it, if no other process has it. Raises CannotWrite where something else is in the way; OSError.
+        """Take it, if no other process has it. Raises CannotWriteError where something else is in the way; OSError.
 
         empty: take a file without text, too. Another process may be making it just now; or it is somebody's own.
         """
@@ -136,8 +136,8 @@ class _NameLock:
             os.ftruncate(self._fd, 0)
             os.write(self._fd, Holder.current().encode())
 
-    def _in_the_way(self) -> CannotWrite:
-        return CannotWrite(
+    def _in_the_way(self) -> CannotWriteError:
+        return CannotWriteError(
             f"{self.path} cannot be written to: {self._sidecar} is in the way. It is not a lock file of tdw, and was left as "
             "it is. Move or rename it, and try again."
         )
@@ -168,9 +168,9 @@ def _is_ours(text: bytes) -> bool:
 
 
 class Lock:
-    """The right to write to a project file; the one on its name is taken at once or refused with OpenElsewhere.
+    """The right to write to a project file; the one on its name is taken at once or refused with FileInUseError.
 
-    Raises CannotWrite where something else is in the place of the file beside, OSError where that cannot be made (missing
+    Raises CannotWriteError where something else is in the place of the file beside, OSError where that cannot be made (missing
     folder, no permission).
     """
 
@@ -199,7 +199,7 @@ class Lock:
         return found
 
     def hold(self, fd: int, path: Path) -> None:
-        """Lock an open file for writing as well. Raises OpenElsewhere where another process has it, by whatever name."""
+        """Lock an open file for writing as well. Raises FileInUseError where another process has it, by whatever name."""
         again = filesystem.reopened(fd, path)
         deadline = time.monotonic() + PATIENCE
         while (locked := filesystem.lock_for_writing(again)) is False:
@@ -227,7 +227,7 @@ class Lock:
         Where that name is locked (another process tries to open the file there, and is refused), or no file can be made
         beside it, the lock on the file itself has to do.
         """
-        with contextlib.suppress(OpenElsewhere, CannotWrite, OSError):
+        with contextlib.suppress(FileInUseError, CannotWriteError, OSError):
             new = self._on_name(path)
             self._name.release()
             self._name = new
@@ -260,9 +260,9 @@ class Lock:
             self._name.release()
 
 
-def _open_elsewhere(path: Path, pid: int | None) -> OpenElsewhere:
+def _open_elsewhere(path: Path, pid: int | None) -> FileInUseError:
     who = f"process {pid}" if pid is not None else "another process"
-    return OpenElsewhere(
+    return FileInUseError(
         f"{path} is being written to by {who}: wait until it is done, or stop it. Reading is possible meanwhile."
     )
 

@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tdw.errors import Damaged, NotAProject, ProjectError
+from tdw.errors import DamagedFileError, NotAProjectError, ProjectError
 from tdw.safe_text import typed
 from tdw.store import filesystem
 from tdw.store.commit_record import BLOCK, Record, ResumeSlot, decode
@@ -56,12 +56,12 @@ class State:
         """Bytes of a growing array that count."""
         return self.record.rows[self.index(name)] * self.layout.extents[name].row_nbytes
 
-    def damaged(self, what: str) -> Damaged:
+    def damaged(self, what: str) -> DamagedFileError:
         """The error for bytes that are not what they were."""
-        return Damaged(f"{self.path} is damaged: {what}. {_WHAT_TO_DO.format(typed(self.path.name))}")
+        return DamagedFileError(f"{self.path} is damaged: {what}. {_WHAT_TO_DO.format(typed(self.path.name))}")
 
     def read(self, offset: int, count: int) -> bytearray:
-        """Bytes of the file. Raises Damaged where it ends early, ProjectError where the disk fails."""
+        """Bytes of the file. Raises DamagedFileError where it ends early, ProjectError where the disk fails."""
         data = bytearray(count)
         try:
             done = filesystem.read_into(self.fd, memoryview(data), offset)
@@ -111,7 +111,7 @@ class State:
     def check(self, name: str) -> None:
         """Compare the committed bytes of a growing array with their checksum, those that were not compared before.
 
-        Raises Damaged, where the copy of the last block does not mend it either.
+        Raises DamagedFileError, where the copy of the last block does not mend it either.
         """
         committed, expected = self.committed(name), self.record.crc32[self.index(name)]
         if self._sum(name, committed) != expected:
@@ -156,7 +156,7 @@ class State:
         """(epoch, safetensors file) of the state to resume from: the one that the record names.
 
         In a file that was copied while it was trained that one can be missing. Then it is the newest of the others:
-        training repeats the epochs from there on, and compares them. Raises Damaged when there is none.
+        training repeats the epochs from there on, and compares them. Raises DamagedFileError when there is none.
         """
         named = self.named_resume()
         if named is not None:
@@ -238,7 +238,7 @@ def load(fd: int, path: Path) -> State:
     """
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
-        raise NotAProject(f"{path} is no project file: it is a {_kind(status.st_mode)}.")
+        raise NotAProjectError(f"{path} is no project file: it is a {_kind(status.st_mode)}.")
     check_superblock(fd, path, status.st_size)
     known = recall(fd, path, status.st_size)
     if known is not None:
@@ -279,13 +279,15 @@ def compare(fd: int, path: Path, layout: Layout) -> State:
             break
         time.sleep(0.002 * attempt)  # a writer can be quicker than two reads; not twenty times
     else:
-        raise Damaged(
+        raise DamagedFileError(
             f"{path} is damaged: neither of its two commit records is whole. {_WHAT_TO_DO.format(typed(path.name))}"
         )
     record = records[slot]
     assert record is not None
     if not all(credible(one, layout) for one in records if one is not None):
-        raise Damaged(f"{path} is damaged: its commit records claim what the file has no room for. Use another copy.")
+        raise DamagedFileError(
+            f"{path} is damaged: its commit records claim what the file has no room for. Use another copy."
+        )
     state = State(fd, path, status.st_dev, status.st_ino, layout, record, slot, say_the_same(records))
     if state.seal() != record.seal:
         raise state.damaged("its structure, settings or split do not match their checksum")
@@ -299,7 +301,7 @@ def real_path(path: Path | str) -> Path:
     try:
         return Path(os.path.realpath(path))
     except (OSError, ValueError) as error:
-        raise NotAProject(f"{str(path)!r} cannot be the name of a file: {error}. Choose another one.") from error
+        raise NotAProjectError(f"{str(path)!r} cannot be the name of a file: {error}. Choose another one.") from error
 
 
 def _kind(mode: int) -> str:
@@ -311,14 +313,14 @@ def open_state(path: Path, given: Path) -> State:
     try:
         fd = filesystem.open_to_read(path)
     except FileNotFoundError as error:
-        raise NotAProject(
+        raise NotAProjectError(
             f"{given} does not exist: `tdw new {typed(given)}` would make it, `tdw open` without a name lists known ones."
         ) from error
     except IsADirectoryError as error:
-        raise NotAProject(f"{given} is no project file: it is a folder.") from error
+        raise NotAProjectError(f"{given} is no project file: it is a folder.") from error
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise NotAProject(f"{given} is no project file: it is a device or pipe, not a file.") from error
+            raise NotAProjectError(f"{given} is no project file: it is a device or pipe, not a file.") from error
         raise ProjectError(
             f"{given} cannot be opened: {error.strerror}. Check its permissions and the folder's."
         ) from error

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tdw.errors import Damaged, ProjectError
+from tdw.errors import DamagedFileError, ProjectError
 from tdw.store.commit_record import Commit, Record
 from tdw.store.layout import CHECKPOINTS, LOSSES, ArrayPlan
 from tdw.store.open_file import State, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
@@ -231,7 +231,7 @@ class Reader:
                 fresh.adopt(record, slot, alike=say_the_same(records))
             for name in (*LOSSES, *CHECKPOINTS):
                 fresh.check(name)
-        except Damaged:
+        except DamagedFileError:
             return None
         return fresh
 
@@ -265,7 +265,7 @@ class Reader:
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows [start, stop) of an array, as far as they count; negative and too large bounds as in a slice.
 
-        Raises KeyError for a name that is none, Damaged when the bytes do not match their checksum.
+        Raises KeyError for a name that is none, DamagedFileError when the bytes do not match their checksum.
         """
         with self._lock:
             state = self._open_state()
@@ -358,7 +358,7 @@ class Reader:
             for name in state.layout.growing:
                 try:
                     state.check(name)
-                except Damaged:
+                except DamagedFileError:
                     found.append(f"the bytes of {name!r} do not match their checksum")
                     continue
                 if state.record.clean and not state.tail_is_whole(name):  # after a power cut it need not be
@@ -367,12 +367,12 @@ class Reader:
             try:
                 if state.record.resume_slot >= 0:
                     self.resume()
-            except Damaged:
+            except DamagedFileError:
                 found.append("the state that training resumes from does not match its checksum")
             return found
 
     def require_sound(self, why: str) -> None:
-        """Raise Damaged where `verify` finds anything."""
+        """Raise DamagedFileError where `verify` finds anything."""
         with self._lock:
             wrong = self.verify()
             if wrong:
@@ -424,7 +424,7 @@ def _follows(record: Record, before: Record) -> bool:
 def open_reader(path: Path | str) -> Reader:
     """Open a project file to read it; it may be written to meanwhile.
 
-    Raises NotAProject, NewerFormat, Damaged, or ProjectError when the system does not let us.
+    Raises NotAProjectError, NewerFormatError, DamagedFileError, or ProjectError when the system does not let us.
     """
     given, real = Path(path), real_path(path)
     state = open_state(real, given)

@@ -50,7 +50,7 @@ def restructured(
 ) -> State:
     """Build the file that a plan asks for out of an open one, and give it its name; anew: analyses without rows.
 
-    replaces: it takes the place of the open one; else there may be no file of that name. Raises OSError, CannotWrite,
+    replaces: it takes the place of the open one; else there may be no file of that name. Raises OSError, CannotWriteError,
     AlreadyExists; the old file is what it was, unless `renamed` has an entry (see `build`).
     """
     from tdw.store.planner import plan_file

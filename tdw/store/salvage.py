@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import Damaged, NewerFormat, ProjectError
+from tdw.errors import DamagedFileError, NewerFormatError, ProjectError
 from tdw.store import filesystem, seen_files
 from tdw.store.commit_record import BLOCK, Record
 from tdw.store.layout import BLOCK_CRCS, CHECKPOINTS, FORMAT_VERSION, LOSSES, AnalysisPlan, FilePlan, Layout
@@ -102,7 +102,7 @@ class Salvage:
 
 
 def survey(fd: int, path: Path, advice: Advice) -> Salvage:
-    """Judge every part of an open file by itself. Raises NewerFormat, and ProjectError where nothing can be saved."""
+    """Judge every part of an open file by itself. Raises NewerFormatError, and ProjectError where nothing can be saved."""
     damage: list[str] = []
     layout, records, planned = _structure(fd, path, advice, damage)
     wreck = Wreck(fd, path, 0, 0, layout, records[0] if records else _nothing(layout), 0, alike=True)
@@ -139,7 +139,7 @@ def _structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[
     recorded = _recorded_size(fd)
     try:
         walked = layout_of(examined(fd, path, recorded or size), path)
-    except NewerFormat:
+    except NewerFormatError:
         raise
     except ProjectError as error:
         refused = error
@@ -149,7 +149,7 @@ def _structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[
         if size > walked.size:
             damage.append(Repaired(f"{size - walked.size:,} bytes follow the end of the file, and are none of it"))
         if walked.version > FORMAT_VERSION:
-            raise NewerFormat(f"{path} was made by a newer version of tdw. Upgrade with `pip install -U tdw`.")
+            raise NewerFormatError(f"{path} was made by a newer version of tdw. Upgrade with `pip install -U tdw`.")
         if records := _records(fd, walked):
             return walked, records, False
     best: tuple[int, Layout, list[Record], str] | None = None
@@ -169,7 +169,7 @@ def _structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[
         damage.append("neither of the two commit records is whole: what they alone could prove is lost")
         return walked, [], False
     assert refused is not None
-    raise Damaged(
+    raise DamagedFileError(
         f"{path}: nothing can be saved. Its structure cannot be read, this computer does not remember the file, and no "
         f"settings of a run were found in it that fit. What opening it said: {refused}"
     ) from refused
@@ -199,7 +199,7 @@ def _proven(fd: int, path: Path, layout: Layout, records: list[Record]) -> int:
         at = Wreck(fd, path, 0, 0, layout, records[0], 0, alike=True)
         try:
             at.check(name)
-        except Damaged:
+        except DamagedFileError:
             continue
         count += 1 + at.tail_is_whole(name)
     return count
@@ -304,7 +304,7 @@ class _Survey:
             at = Wreck(self._wreck.fd, self._wreck.path, 0, 0, self._layout, record, 0, alike=True)
             try:
                 at.check(name)
-            except Damaged:
+            except DamagedFileError:
                 continue
             data = at.read_array(name, 0, at.committed(name))
             return np.frombuffer(data, extent.dtype).reshape(-1, *extent.shape[1:])
@@ -387,7 +387,7 @@ class _Survey:
             at = Wreck(self._wreck.fd, self._wreck.path, 0, 0, self._layout, record, 0, alike=True)
             try:
                 epoch, data = at.resume()
-            except Damaged:
+            except DamagedFileError:
                 wanted = True
                 continue
             if check_safetensors(memoryview(data)) is None:
@@ -501,7 +501,7 @@ class _Survey:
         config = parse_json(stored["config"], f"{self._wreck.path}: nothing can be saved, its settings")
         try:
             notes = parse_json(stored["notes"], "notes")
-        except Damaged:
+        except DamagedFileError:
             self._damage.append("the notes are lost")
             notes = {}
         return config, notes, (np.frombuffer(stored["split/train"], "<i8"), np.frombuffer(stored["split/test"], "<i8"))

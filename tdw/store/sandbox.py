@@ -13,18 +13,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tdw.errors import Damaged, NewerFormat, NotAProject, ProjectError
+from tdw.errors import DamagedFileError, NewerFormatError, NotAProjectError, ProjectError
 from tdw.store.structure import Structure
 
 PATIENCE = 30.0  # seconds; on an idle machine it takes a quarter of one
 MOST_SAID = 8 << 20  # bytes
-SENTENCES = {kind.__name__: kind for kind in (NotAProject, NewerFormat, Damaged)}
+SENTENCES = {kind.__name__: kind for kind in (NotAProjectError, NewerFormatError, DamagedFileError)}
 #: Where the package is: `-m` looks for modules in the folder it starts in, and the user may stand in a stranger's.
 HOME = Path(__file__).parents[2]
 
 
 def examined(fd: int, path: Path, size: int) -> Structure:
-    """What is in an open file, found by a process that may do nothing else. Raises NotAProject, NewerFormat, Damaged.
+    """What is in an open file, found by a process that may do nothing else. Raises NotAProjectError, NewerFormatError, DamagedFileError.
 
     size: how long the file should be; zeros are taken for what is missing.
     """
@@ -38,7 +38,7 @@ def examined(fd: int, path: Path, size: int) -> Structure:
             return structure
         kind, sentence = SENTENCES[answer["refused"]], str(answer["sentence"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise NotAProject(f"{path} was refused: reading its structure gave no answer that makes sense.") from error
+        raise NotAProjectError(f"{path} was refused: reading its structure gave no answer that makes sense.") from error
     raise kind(" ".join(sentence.split())[:2000])
 
 
@@ -51,14 +51,16 @@ def _ask(command: list[str], fd: int, path: Path) -> bytes:
             command, stdin=fd, capture_output=True, timeout=PATIENCE, cwd=HOME, env={**os.environ, **quiet}, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise NotAProject(f"{path} was refused: reading its structure takes more than {PATIENCE:.0f} s.") from error
+        raise NotAProjectError(
+            f"{path} was refused: reading its structure takes more than {PATIENCE:.0f} s."
+        ) from error
     except OSError as error:
         raise ProjectError(
             f"{path} was not made on this computer, and the process that looks at such files could not be started "
             f"({error.strerror}). Close some programs and try again."
         ) from error
     if done.returncode < 0:
-        raise NotAProject(
+        raise NotAProjectError(
             f"{path} was refused: reading its structure ended with signal {-done.returncode}, in a process of its own. "
             "Nothing in it was read."
         )

@@ -41,7 +41,7 @@ def main(size: int, name: str) -> None:
         answer = {"refused": type(error).__name__, "sentence": str(error)}
     except MemoryError:
         answer = {
-            "refused": "NotAProject",
+            "refused": "NotAProjectError",
             "sentence": f"{name} was refused: reading its structure takes too much memory.",
         }
     with os.fdopen(sys.stdout.fileno(), "wb", closefd=False) as output:

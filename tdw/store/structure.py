@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import NewerFormat, NotAProject, ProjectError
+from tdw.errors import NewerFormatError, NotAProjectError, ProjectError
 from tdw.store.commit_record import BLOCK, WITH_TAILS, Version, slot_dtype
 from tdw.store.layout import (
     ATTRIBUTE_LIMIT,
@@ -106,23 +106,25 @@ def _array(item: Any) -> tuple[int, str, tuple[int, ...]]:
 def refusal(path: Path, what: str, version: Version | None = None) -> ProjectError:
     """The error for a file that HDF5 reads, and this program never wrote: by its version, a later one did."""
     if version is not None and version > FORMAT_VERSION:
-        return NewerFormat(
+        return NewerFormatError(
             f"{path} was made by a newer version of tdw (format {version[0]}.{version[1]}), and this one cannot read it "
             f"({what}). Upgrade with `pip install -U tdw`; the file was not touched."
         )
-    return NotAProject(f"{path} was refused: {what}. No project file looks like that; nothing in it was read.")
+    return NotAProjectError(f"{path} was refused: {what}. No project file looks like that; nothing in it was read.")
 
 
 def check_version(path: Path, attributes: dict[str, Any]) -> Version:
     """The format's version from the root's attributes, looked at first: a newer format may differ in all the rest."""
     if attributes.get("format") != FORMAT:
-        raise NotAProject(f"{path} is an HDF5 file of some other program, no project file. `tdw new FILE` makes one.")
+        raise NotAProjectError(
+            f"{path} is an HDF5 file of some other program, no project file. `tdw new FILE` makes one."
+        )
     version = attributes.get("format_version")
     if not isinstance(version, tuple) or len(version) != 2:
         raise refusal(path, "its format version is not two numbers")
     major, minor = version
     if major > FORMAT_VERSION[0]:
-        raise NewerFormat(
+        raise NewerFormatError(
             f"{path} was made by a newer version of tdw (format {major}.{minor}; this one reads up to "
             f"{FORMAT_VERSION[0]}.x). Upgrade with `pip install -U tdw`; the file was not touched."
         )
@@ -132,12 +134,12 @@ def check_version(path: Path, attributes: dict[str, Any]) -> Version:
 
 
 def layout_of(structure: Structure, path: Path) -> Layout:
-    """The layout that a structure describes. Raises NotAProject or NewerFormat."""
+    """The layout that a structure describes. Raises NotAProjectError or NewerFormatError."""
     return _Reading(structure, path).layout()
 
 
 class _Reading:
-    """One structure, held against the rules; each that is broken raises NotAProject with its sentence."""
+    """One structure, held against the rules; each that is broken raises NotAProjectError with its sentence."""
 
     def __init__(self, structure: Structure, path: Path):
         self._size, self._path = structure.size, path

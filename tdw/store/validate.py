@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tdw.errors import Damaged, NotAProject
+from tdw.errors import DamagedFileError, NotAProjectError
 from tdw.store import filesystem
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -37,32 +37,34 @@ def check_superblock(fd: int, path: Path, size: int) -> None:
     """Signature, version 3, and the recorded end of the file, at offset 0."""
     head = filesystem.read_some(fd, 48, 0)
     if size == 0:
-        raise NotAProject(f"{path} is no project file: it is empty. `tdw new FILE` makes one.")
+        raise NotAProjectError(f"{path} is no project file: it is empty. `tdw new FILE` makes one.")
     if head[:8] != SIGNATURE[: len(head[:8])] or len(head) < 8:
-        raise NotAProject(
+        raise NotAProjectError(
             f"{path} is no project file: it does not start like one. Project files are made by `tdw new FILE`."
         )
     if len(head) < 48:
-        raise Damaged(f"{path} is truncated: only its first {size} bytes are there. {TRY_A_COPY}")
+        raise DamagedFileError(f"{path} is truncated: only its first {size} bytes are there. {TRY_A_COPY}")
     version, offset_size, length_size, flags, base, _, end, _ = struct.unpack("<4B4Q", head[8:44])
     if version != 3:
-        raise NotAProject(f"{path} is an HDF5 file of some other program, no project file. `tdw new FILE` makes one.")
+        raise NotAProjectError(
+            f"{path} is an HDF5 file of some other program, no project file. `tdw new FILE` makes one."
+        )
     if (offset_size, length_size, base) != (8, 8, 0) or flags & ~0x7:
-        raise NotAProject(f"{path} is no project file: its first block is none that this program writes.")
+        raise NotAProjectError(f"{path} is no project file: its first block is none that this program writes.")
     if end > size:
-        raise Damaged(f"{path} is truncated: {size:,} of {end:,} bytes are there. {TRY_A_COPY}")
+        raise DamagedFileError(f"{path} is truncated: {size:,} of {end:,} bytes are there. {TRY_A_COPY}")
     if end < size:
-        raise Damaged(f"{path} is damaged: {size - end:,} bytes follow its end. {TRY_A_COPY}")
+        raise DamagedFileError(f"{path} is damaged: {size - end:,} bytes follow its end. {TRY_A_COPY}")
 
 
 def parse_json(raw: bytes, what: str) -> dict[str, Any]:
-    """A JSON object from a file. Raises Damaged, whatever is in it."""
+    """A JSON object from a file. Raises DamagedFileError, whatever is in it."""
     try:
         value = json.loads(raw, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"{what} cannot be read: {short(error)}") from error
+        raise DamagedFileError(f"{what} cannot be read: {short(error)}") from error
     if not isinstance(value, dict):
-        raise Damaged(f"{what} cannot be read: no JSON object")
+        raise DamagedFileError(f"{what} cannot be read: no JSON object")
     return value
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import CannotWrite, Overwritten, ProjectError
+from tdw.errors import CannotWriteError, OverwrittenError, ProjectError
 from tdw.store import filesystem
 from tdw.store.build import explained
 from tdw.store.claim import unused_name
@@ -263,7 +263,7 @@ class Writer(Reader):
     def _follow(self) -> bool:
         """Go where the file was moved to; whether it is known where that is, which not every system tells.
 
-        Raises Overwritten where the file was deleted, or another one has its place.
+        Raises OverwrittenError where the file was deleted, or another one has its place.
         """
         state = self._state
         if filesystem.names(self._real, state.fd):
@@ -281,14 +281,14 @@ class Writer(Reader):
             return False
         else:
             what = "was deleted while it was written to: what follows would be lost."
-        error = Overwritten(f"{self.path} {what}")
+        error = OverwrittenError(f"{self.path} {what}")
         self._die(error)
         raise error
 
     def _found(self) -> Path:
-        """Where the file is, so that another one can be put in its place. Raises CannotWrite, Overwritten."""
+        """Where the file is, so that another one can be put in its place. Raises CannotWriteError, OverwrittenError."""
         if not self._follow():
-            raise CannotWrite(
+            raise CannotWriteError(
                 f"{self.path} was moved while it was open, and the system does not tell where to: open it where it is now."
             )
         return self._real
@@ -319,12 +319,12 @@ class Writer(Reader):
 
     def _alive(self) -> State:
         if self._dead is not None:
-            raise CannotWrite(
+            raise CannotWriteError(
                 f"{self.path} takes nothing more after a write that failed ({self._dead}). "
                 "Open it again; what was saved is there."
             )
         if not self._writing.mine:
-            raise CannotWrite(
+            raise CannotWriteError(
                 f"{self.path} was opened by the process that this one was forked from, and only that one may write to it: "
                 "open the file again here when it is done."
             )
@@ -335,7 +335,7 @@ class Writer(Reader):
     def extend(self, *, config: Mapping[str, Any], epochs: int, checkpoint_capacity: int) -> None:
         """Make room for more epochs and checkpoints, and store a new config; analyses and notes stay.
 
-        Raises CannotWrite, the old file being what it was; ValueError for less room than is in use.
+        Raises CannotWriteError, the old file being what it was; ValueError for less room than is in use.
         """
         with self._lock:
             self._alive()
@@ -352,7 +352,7 @@ class Writer(Reader):
 
         Rows of an analysis are kept where version, parameters and arrays are the same and the capacity holds them, unless
         it is among those to remove as well: then it starts anew.
-        Raises CannotWrite, the old file being what it was.
+        Raises CannotWriteError, the old file being what it was.
         """
         with self._lock:
             plan, before = replace(plan_of(self), analyses=()), self._alive().layout.analyses
@@ -362,7 +362,7 @@ class Writer(Reader):
                 self._restructure(replace(plan, analyses=tuple(new.values())), anew=set(remove))
 
     def set_notes(self, notes: Mapping[str, Any]) -> None:
-        """Store new notes instead of the old ones. Raises CannotWrite, the old file being what it was."""
+        """Store new notes instead of the old ones. Raises CannotWriteError, the old file being what it was."""
         with self._lock:
             self._alive()
             self._restructure(replace(plan_of(self), notes=canonical(notes)))
@@ -370,7 +370,7 @@ class Writer(Reader):
     def rebuild(self) -> None:
         """Put a fresh file in the place of one that was made elsewhere, with all it holds, after comparing every byte.
 
-        Raises Damaged where something does not match its checksum; CannotWrite, the old file being what it was.
+        Raises DamagedFileError where something does not match its checksum; CannotWriteError, the old file being what it was.
         """
         with self._lock:
             self._alive()
@@ -381,14 +381,14 @@ class Writer(Reader):
 
     @contextlib.contextmanager
     def room_beside(self) -> Iterator[Path]:
-        """A path at which to build the file that will take the place of this one. Raises CannotWrite."""
+        """A path at which to build the file that will take the place of this one. Raises CannotWriteError."""
         with explained(self.path), room_for(self._real) as part:
             yield part
 
     def give_way(self, other: Path) -> None:
         """Put another file, whole and closed, in the place of this one in one step. Nothing can be written here then.
 
-        Raises CannotWrite, this file being what it was.
+        Raises CannotWriteError, this file being what it was.
         """
         with self._lock:
             state = self._alive()
@@ -447,7 +447,7 @@ class Writer(Reader):
             if self.n_epochs > self.planned_epochs and self._has_room_to_spare():
                 # A finished run has its last checkpoint at [-1], and states on the way no more. No disk space to do that
                 # now: it has to wait.
-                with contextlib.suppress(CannotWrite):
+                with contextlib.suppress(CannotWriteError):
                     self._restructure(replace(plan_of(self), checkpoint_capacity=max(self.n_checkpoints, 1)))
                 state = self._state
             if not self._closed and not (state.record.clean and state.alike):

@@ -19,7 +19,7 @@ from tdw.app import open_runs, rows
 from tdw.app.open_runs import Runs, key_of
 from tdw.app.recent_files import Library
 from tdw.app.rows import Rows
-from tdw.errors import AppError, SettingError, UnknownName
+from tdw.errors import AppError, SettingError, UnknownNameError
 
 JSON = {"Content_Type": "application/json"}
 PREDICT = "/gradio_api/run/predict"
@@ -109,7 +109,7 @@ def test_rows_are_held_against_the_run_before_anything_is_read(tmp_path, tiny_ru
                 plan()
         assert run.array("losses/train", 100).nbytes == 21 * 8
         assert run.array("losses/train", 10**9).nbytes == 0
-        with pytest.raises(UnknownName):
+        with pytest.raises(UnknownNameError):
             run.array("nothing", 0)
         with pytest.raises(SettingError):
             run.neurons([16])

@@ -22,23 +22,23 @@ from tdw.app.recent_files import Library
 # Work that takes its next step when it is told to.
 PACED = """
 import sys, tdw
-from tdw import job
+from tdw.operations import train
 def step(*_):
     print("at", flush=True)
     sys.stdin.readline()
 WORK
 """
 ANALYZE = """
-from tdw.analyses import runner
+from tdw.analyses.engine import runner
 runner.CHECKPOINTS_A_COMMIT = 2
 runner.analyze(sys.argv[1], progress=step)
 """
 EXTEND = """
-describe = job.ProjectWriter.describe
+describe = train.ProjectWriter.describe
 def later(self, *given):
     step()
     describe(self, *given)
-job.ProjectWriter.describe = later
+train.ProjectWriter.describe = later
 tdw.train(sys.argv[1], epochs=100_000, progress=step)
 """
 

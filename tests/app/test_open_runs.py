@@ -13,7 +13,7 @@ from tdw import store
 from tdw.app import open_runs
 from tdw.app.open_runs import OpenRun, Runs
 from tdw.app.recent_files import Library
-from tdw.errors import NotAProject, ProjectError
+from tdw.errors import NotAProjectError, ProjectError
 from tdw.run import Run
 
 SHARE = "analysis/neuron_frequencies/share"
@@ -147,9 +147,9 @@ def test_a_file_that_was_just_written_is_looked_at_again_though_nothing_tells(pa
 def test_a_file_that_is_gone_is_let_go_and_found_again(path, held, tiny_run, leave, sentence):
     leave(path)
     for _ in range(2):
-        with pytest.raises(NotAProject, match=sentence):
+        with pytest.raises(NotAProjectError, match=sentence):
             held.refresh()
-        with pytest.raises(NotAProject, match=sentence):
+        with pytest.raises(NotAProjectError, match=sentence):
             list(held.array(CURVE, 0).pieces())
     if Path("/proc/self/fd").exists():
         kept = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
@@ -179,7 +179,7 @@ def test_a_run_whose_file_is_gone_can_be_opened_and_waits(path, tmp_path, tiny_r
         known.open(path)
         path.unlink()
         run = known.open(path)
-        with pytest.raises(NotAProject):
+        with pytest.raises(NotAProjectError):
             run.manifest()
         shutil.copy(tiny_run, path)
         assert known.open(path) is run

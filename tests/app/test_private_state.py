@@ -20,7 +20,7 @@ from tdw.app.recent_files import Library
 from tdw.app.records import Record
 from tdw.app.session import Workbench
 from tdw.run import open as open_run
-from tdw.state_dir import Unusable, read_private
+from tdw.state_dir import UnusableError, read_private
 from tdw.store import Holder, seen_files
 
 HUGE = 3 << 30
@@ -304,7 +304,7 @@ def test_one_routine_reads_them_all(tmp_path):
     assert read_private(file, 6) == b"abcdef"
     assert read_private(file, 3, tail=True) == b"def"
     for limit in (5, 0):
-        with pytest.raises(Unusable, match="more than the"):
+        with pytest.raises(UnusableError, match="more than the"):
             read_private(file, limit)
     with pytest.raises(FileNotFoundError):
         read_private(tmp_path / "none", 1)

@@ -145,7 +145,7 @@ LIST_ROUTES = """
 import json
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
-from tdw.app import server, workbench
+from tdw.app import server, session
 
 def listed(application):
     found, ahead = [], [(route, "") for route in application.routes]

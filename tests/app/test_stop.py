@@ -202,8 +202,8 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 from tdw.app.jobs import Jobs
-from tdw.app.library import Library
-from tdw.app.runs import Runs
+from tdw.app.recent_files import Library
+from tdw.app.open_runs import Runs
 jobs = Jobs(Runs(Library()))
 job = jobs.start("train", Path(sys.argv[1]))
 print(job.process.pid, flush=True)

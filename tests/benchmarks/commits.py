@@ -19,9 +19,11 @@ import json, os, sys, tempfile, time
 from pathlib import Path
 import numpy as np
 import tdw
-from tdw import model, tasks, training, schedule, blobs
-from tdw.project_writer import ProjectWriter
-from tdw.segment import Segment, State
+from tdw import tasks, schedule
+from tdw.network import reference as model, training
+from tdw.network.segment import Segment, State
+from tdw.project import serialization as blobs
+from tdw.project.writer import ProjectWriter
 
 folder = Path(sys.argv[1])
 config = tdw.configure(epochs=25_000, checkpoints="even:95", threads=1)

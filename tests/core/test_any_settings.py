@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tdw
 from tdw import config, panels
-from tdw.errors import OutOfRange, SettingError
+from tdw.errors import OutOfRangeError, SettingError
 
 HOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
 
@@ -52,9 +52,9 @@ def goes_through(path, found):
     tdw.create(path, found)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        with contextlib.suppress(OutOfRange):
+        with contextlib.suppress(OutOfRangeError):
             tdw.train(path)
-        with contextlib.suppress(OutOfRange):
+        with contextlib.suppress(OutOfRangeError):
             tdw.analyze(path)
         with tdw.open(path) as run:
             assert run.verify() == []

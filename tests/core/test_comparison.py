@@ -8,7 +8,7 @@ import pytest
 
 import tdw
 from tdw.cli import main, report
-from tdw.errors import NotAProject, TdwError
+from tdw.errors import NotAProjectError, TdwError
 from tdw.network import parameters
 from tdw.operations import compare
 
@@ -134,7 +134,7 @@ def test_a_comparison_needs_two_runs(tiny_run, tmp_path):
         tdw.compare(tiny_run)
     with pytest.raises(TdwError, match="two runs or more, and none was given"):
         tdw.compare()
-    with pytest.raises(NotAProject, match=r"nothing\.tdw does not exist"):
+    with pytest.raises(NotAProjectError, match=r"nothing\.tdw does not exist"):
         tdw.compare(tiny_run, tmp_path / "nothing.tdw")
 
 

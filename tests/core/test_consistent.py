@@ -15,7 +15,7 @@ from safetensors.numpy import save
 import tdw
 from tdw import store
 from tdw.analyses import ANALYSES
-from tdw.errors import Damaged, NotAProject
+from tdw.errors import DamagedFileError, NotAProjectError
 from tdw.network.parameters import shapes
 from tdw.project import serialization
 from tdw.project.project import Project
@@ -250,12 +250,12 @@ def test_parts_that_contradict_each_other_are_refused(sent, name):
     change(made)
     path = sent(made)
     data = path.read_bytes()
-    with pytest.raises(NotAProject, match=sentence) as caught:
+    with pytest.raises(NotAProjectError, match=sentence) as caught:
         tdw.open(path)
     assert str(caught.value).endswith("No run looks like that; ask for another copy of the file.")
     assert str(caught.value).isprintable()
     if not made.results:
-        with pytest.raises(NotAProject, match=sentence):
+        with pytest.raises(NotAProjectError, match=sentence):
             ProjectWriter.open(path)
     assert path.read_bytes() == data
 
@@ -269,7 +269,7 @@ def test_weights_of_another_network_are_no_checkpoint_wherever_they_are(sent):
     with Project.open(sent(made)) as project:
         project.weights(4)
         with pytest.raises(
-            Damaged, match=r"checkpoint 2 is of another network: blocks\.0\.mlp\.W_in is float32 \(6, 4\)"
+            DamagedFileError, match=r"checkpoint 2 is of another network: blocks\.0\.mlp\.W_in is float32 \(6, 4\)"
         ):
             project.weights(8)
 
@@ -281,10 +281,14 @@ def test_a_state_of_another_network_is_not_resumed_from(sent):
     other["embed.W_E"] = other["embed.W_E"].T.copy()
     made.resumes = lambda _: state(other)
     path = sent(made)
-    with pytest.raises(Damaged, match=r"the state that training resumes from is of another network: embed\.W_E is"):
+    with pytest.raises(
+        DamagedFileError, match=r"the state that training resumes from is of another network: embed\.W_E is"
+    ):
         tdw.train(path)
     made.resumes = lambda epoch: state(weights(epoch)) | {"exp_avg.more": np.zeros(1, "f4")}
-    with pytest.raises(Damaged, match="the state that training resumes from is of another network: 'more' is none of"):
+    with pytest.raises(
+        DamagedFileError, match="the state that training resumes from is of another network: 'more' is none of"
+    ):
         tdw.train(sent(replace_file(path, made)))
 
 
@@ -299,7 +303,7 @@ def test_recovering_does_not_make_a_run_of_them(sent, tmp_path):
     path = sent(made)
     with path.open("ab") as file:
         file.write(b"damage")
-    with pytest.raises(NotAProject, match="its first checkpoint is of another network"):
+    with pytest.raises(NotAProjectError, match="its first checkpoint is of another network"):
         tdw.recover(path, tmp_path / "new.tdw")
     assert not (tmp_path / "new.tdw").exists()
 
@@ -327,5 +331,5 @@ def test_training_goes_on_from_no_state_that_adamw_never_leaves(sent):
 
     made.resumes = resumes
     path = sent(made)
-    with pytest.raises(Damaged, match=r"was never AdamW's: a mean of squares of unembed\.W_U is negative"):
+    with pytest.raises(DamagedFileError, match=r"was never AdamW's: a mean of squares of unembed\.W_U is negative"):
         tdw.train(path, epochs=20, allow_drift=True)

@@ -15,7 +15,7 @@ from tdw.analyses import ANALYSES, events, find, fourier
 from tdw.analyses.engine import registry
 from tdw.analyses.engine.checkpoint import Curves, View, Whole
 from tdw.analyses.neuron_clusters import UNASSIGNED
-from tdw.errors import UnknownName
+from tdw.errors import UnknownNameError
 from tdw.network import reference
 from tests.core.planted import MODULI, measure, of_neurons
 
@@ -207,7 +207,7 @@ def test_the_loss_of_a_checkpoint_is_the_recorded_one(settings, tiny, tmp_path):
 
 
 def test_names_are_answered_with_the_nearest():
-    with pytest.raises(UnknownName, match="did you mean 'neuron_clusters'"):
+    with pytest.raises(UnknownNameError, match="did you mean 'neuron_clusters'"):
         find("neuron_cluster")
     with pytest.raises(ValueError, match="two analyses are named 'events'"):
         registry.analysis(title="again", version=1, arrays={})(events.events)

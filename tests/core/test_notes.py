@@ -15,7 +15,7 @@ import pytest
 import tdw
 from tdw import store
 from tdw.cli import main
-from tdw.errors import OpenElsewhere, SettingError
+from tdw.errors import FileInUseError, SettingError
 from tdw.project import notes
 from tdw.project.project import Project
 from tdw.project.writer import ProjectWriter
@@ -114,7 +114,7 @@ def test_refused_notes_say_why_and_change_nothing(run, given, sentence):
 
 
 def test_while_something_writes_notes_are_refused(run):
-    with ProjectWriter.open(run), pytest.raises(OpenElsewhere, match=r"is being written to by process"):
+    with ProjectWriter.open(run), pytest.raises(FileInUseError, match=r"is being written to by process"):
         ProjectWriter.open(run)
     with ProjectWriter.open(run):
         refused = command("note", run, "--title", "x")

@@ -12,7 +12,7 @@ from tdw.analyses.engine import registry
 from tdw.analyses.engine.checkpoint import View
 from tdw.analyses.engine.registry import ArraySpec
 from tdw.cli import main
-from tdw.errors import OutOfRange
+from tdw.errors import OutOfRangeError
 from tdw.network import closed_form, reference, training
 from tdw.network.parameters import shapes
 from tests.core.planted import measure, random_split
@@ -99,7 +99,7 @@ def test_a_result_too_large_for_its_type_is_said():
         return {"value": np.float64(1e50)}
 
     item = registry.Analysis("large", "Large", "checkpoint", 1, {"value": ArraySpec("<f4", ())}, compute, {})
-    with pytest.raises(OutOfRange, match=r"large/value reaches 1e\+50, and float32 holds no such number"):
+    with pytest.raises(OutOfRangeError, match=r"large/value reaches 1e\+50, and float32 holds no such number"):
         registry.evaluate(item, view, config)
     # What is no number at all is a mistake in a measure, and not something a user could act on.
     broken = replace(item, compute=lambda _view: {"value": np.float64(np.nan)})
@@ -121,7 +121,7 @@ def test_all_that_can_be_stored_is_stored(tmp_path, capsys):
     path = tmp_path / "large.tdw"
     diverging(path, 3e3)
     tdw.train(path)
-    with pytest.raises(OutOfRange) as raised:
+    with pytest.raises(OutOfRangeError) as raised:
         tdw.analyze(path)
     assert str(raised.value).startswith(f"{path}: at epoch 0 neuron_summary/variance reaches ")
     assert str(raised.value).endswith("and float32 holds no such number. All else is stored.")
@@ -152,7 +152,7 @@ def test_weights_that_are_no_numbers_are_measured_nowhere(tmp_path, monkeypatch,
 
     monkeypatch.setattr(tdw.Project, "weights_at", damaged)
     said = f"{path}: at epoch {{}} unembed.W_U holds what is no number, so nothing can be measured there"
-    with pytest.raises(OutOfRange) as raised:
+    with pytest.raises(OutOfRangeError) as raised:
         tdw.analyze(path)
     assert str(raised.value).startswith(said.format(12))  # those that need the key frequencies of the last one
     assert str(raised.value).endswith("All else is stored.")
@@ -163,7 +163,7 @@ def test_weights_that_are_no_numbers_are_measured_nowhere(tmp_path, monkeypatch,
         assert not stored.keys() & {"pair_graduation", "frequency_lottery", "restricted_loss", "weight_trajectory"}
         assert stored["events"]["stale"] is False
         assert run.verify() == []
-    with pytest.raises(OutOfRange) as raised:
+    with pytest.raises(OutOfRangeError) as raised:
         tdw.analyze(path, only="pair_graduation")
     assert str(raised.value) == said.format([0, 4, 8, 12][index]) + ". All else is stored."
     monkeypatch.undo()
@@ -193,7 +193,7 @@ def test_what_was_recorded_before_a_loss_was_no_number_stays(tiny_run, monkeypat
         before = run.train_loss
     monkeypatch.setattr(training._Step, "measure_test", breaks)
     # The test losses of 40 (again), 44, 45 and 48 are measured: the last of them is not there.
-    with pytest.raises(OutOfRange, match="the test loss of epoch 48 is no number"):
+    with pytest.raises(OutOfRangeError, match="the test loss of epoch 48 is no number"):
         tdw.train(tiny_run, epochs=60, checkpoints="0:60:5")
     with tdw.open(tiny_run) as run:
         assert run.checkpoints[-1] == 45

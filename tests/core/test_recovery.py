@@ -17,7 +17,7 @@ import pytest
 import tdw
 from tdw import store
 from tdw.analyses import ANALYSES
-from tdw.errors import AlreadyExists, Damaged, NotAProject, TdwError
+from tdw.errors import AlreadyExistsError, DamagedFileError, NotAProjectError, TdwError
 from tdw.operations import recover
 from tdw.store.inspect_hdf5 import read_layout
 from tdw.store.layout import Layout
@@ -307,18 +307,20 @@ def test_a_recovered_run_goes_on_exactly(tmp_path):
 def test_nothing_is_overwritten_and_nothing_is_made_up(run, tmp_path):
     other = tmp_path / "there.tdw"
     other.write_text("mine")
-    with pytest.raises(AlreadyExists, match=r"there\.tdw is there already and was left as it is"):
+    with pytest.raises(AlreadyExistsError, match=r"there\.tdw is there already and was left as it is"):
         recover.recover(run, other)
     assert other.read_text() == "mine"
-    with pytest.raises(NotAProject, match="does not exist"):
+    with pytest.raises(NotAProjectError, match="does not exist"):
         recover.recover(tmp_path / "none.tdw", tmp_path / "new.tdw")
     (tmp_path / "text").write_bytes(b"epoch,loss\n" * 9999)
-    with pytest.raises(Damaged, match=r"nothing can be saved\. Its structure cannot be read, this computer does not"):
+    with pytest.raises(
+        DamagedFileError, match=r"nothing can be saved\. Its structure cannot be read, this computer does not"
+    ):
         recover.recover(tmp_path / "text", tmp_path / "new.tdw")
     with pytest.raises(TdwError, match="it is a folder"):
         recover.recover(tmp_path, tmp_path / "new.tdw")
     (tmp_path / "empty").touch()
-    with pytest.raises(NotAProject, match="it is empty"):
+    with pytest.raises(NotAProjectError, match="it is empty"):
         recover.recover(tmp_path / "empty", tmp_path / "new.tdw")
     with pytest.raises(TdwError, match=r"the folder .* does not exist"):
         recover.recover(run, tmp_path / "no" / "new.tdw")
@@ -342,7 +344,7 @@ def test_the_command(run, tmp_path):
 
 def test_verify_lists_everything_even_where_the_file_does_not_open(run):
     _all_of(_at("losses/train"), _at("losses/test"), _blob(1), _split)(run)
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedFileError):
         tdw.open(run)
     said = " | ".join(recover.damage(run))
     for part in ("'losses/train'", "'losses/test'", "checkpoint 1 (epoch 100)", "the split was damaged"):

@@ -14,13 +14,14 @@ import tdw
 from tdw import tasks
 from tdw.cli import main
 from tdw.errors import (
-    AlreadyExists,
-    CheckpointNotFound,
-    Damaged,
-    NotRepeatable,
+    AlreadyExistsError,
+    CheckpointNotFoundError,
+    DamagedFileError,
+    NotReproducibleError,
     ScheduleError,
     SettingError,
-    UnknownName,
+    StoppedError,
+    UnknownNameError,
 )
 from tdw.network import reference
 from tdw.operations import branch
@@ -171,10 +172,10 @@ def test_what_does_not_come_out_again_is_not_branched_off(tiny_run, tmp_path, mo
         return true(replace(settings, lr=2e-3), *rest, **more)
 
     monkeypatch.setattr(branch.training, "train", other)
-    with pytest.raises(NotRepeatable, match=r"losses/train at epoch 1 was stored as .* --fresh-optimizer"):
+    with pytest.raises(NotReproducibleError, match=r"losses/train at epoch 1 was stored as .* --fresh-optimizer"):
         tdw.branch(tiny_run, tmp_path / "new.tdw", 20)
     before = tiny_run.read_bytes()
-    with pytest.raises(NotRepeatable, match="Nothing was changed"):
+    with pytest.raises(NotReproducibleError, match="Nothing was changed"):
         tdw.densify(tiny_run, "3, 7")
     assert tiny_run.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.tdw"]
@@ -190,7 +191,7 @@ def test_weights_that_do_not_come_out_again_are_noticed_too(tiny_run, tmp_path, 
             yield segment
 
     monkeypatch.setattr(branch.training, "train", other)
-    with pytest.raises(NotRepeatable, match="the weights at epoch 10 came out other"):
+    with pytest.raises(NotReproducibleError, match="the weights at epoch 10 came out other"):
         tdw.densify(tiny_run, "3, 7")
 
 
@@ -256,11 +257,11 @@ def test_a_branch_that_was_made_before_is_left_as_it_is(tiny_run, tmp_path):
     tdw.branch(tiny_run, new, 15, lr=0.01)
     assert new.read_bytes() == made
     for changes in ({"at": 20, "lr": 0.01}, {"at": 15, "lr": 0.02}, {"at": 15, "lr": 0.01, "fresh_optimizer": True}):
-        with pytest.raises(AlreadyExists):
+        with pytest.raises(AlreadyExistsError):
             tdw.branch(tiny_run, new, **changes)
     asked = iter(range(100))
     tdw.train(new, stop=lambda: next(asked) > 5)
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExistsError):
         tdw.branch(tiny_run, new, 15, lr=0.01)
 
 
@@ -284,11 +285,11 @@ def test_a_run_behind_a_link_to_another_disk_is_densified_there(tiny_run, tmp_pa
 def test_stopping_changes_nothing(tiny_run, tmp_path):
     before = tiny_run.read_bytes()
     asked = iter([False] * 5 + [True] * 5)
-    with pytest.raises(branch.Stopped, match="nothing was changed"):
+    with pytest.raises(StoppedError, match="nothing was changed"):
         tdw.densify(tiny_run, "33", stop=lambda: next(asked))
     assert tiny_run.read_bytes() == before
     asked = iter([False] * 5 + [True] * 5)
-    with pytest.raises(branch.Stopped):
+    with pytest.raises(StoppedError):
         tdw.branch(tiny_run, tmp_path / "new.tdw", 35, stop=lambda: next(asked))
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.tdw"]
 
@@ -296,18 +297,18 @@ def test_stopping_changes_nothing(tiny_run, tmp_path):
 def test_what_is_asked_wrongly(tiny_run, tmp_path):
     new = tmp_path / "new.tdw"
     for error, at, changes, sentence in [
-        (CheckpointNotFound, 13, {}, "nearest stored one is 1"),
+        (CheckpointNotFoundError, 13, {}, "nearest stored one is 1"),
         (SettingError, 20, {"p": 11}, r"--p cannot change in a branch"),
         (SettingError, 20, {"train_fraction": 0.4}, "--train-fraction cannot change in a branch"),
         (SettingError, 20, {"epochs": 20, "checkpoints": ""}, "ends before the branch begins"),
         (SettingError, 20, {"lr": -1}, "--lr -1 is not allowed"),
-        (UnknownName, 20, {"weight_deca": 0}, "did you mean 'weight_decay'"),
+        (UnknownNameError, 20, {"weight_deca": 0}, "did you mean 'weight_decay'"),
     ]:
         with pytest.raises(error, match=sentence):
             tdw.branch(tiny_run, new, at, **changes)
         assert not new.exists()
     new.write_text("mine")
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExistsError):
         tdw.branch(tiny_run, new, 20)
     assert new.read_text() == "mine"
     with pytest.raises(ScheduleError):
@@ -323,7 +324,7 @@ def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_pat
             epochs=project.planned_epochs,
             checkpoint_capacity=len(project.planned_checkpoints),
         )
-    with pytest.raises(Damaged, match="does not say how it branched off"):
+    with pytest.raises(DamagedFileError, match="does not say how it branched off"):
         tdw.branch(new, tmp_path / "more.tdw", 10)
 
 

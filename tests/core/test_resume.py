@@ -15,7 +15,7 @@ import torch
 import tdw
 from tdw import store
 from tdw.cli import main
-from tdw.errors import Damaged, Drift, OutOfRange
+from tdw.errors import DamagedFileError, DriftError, OutOfRangeError
 from tdw.network import training
 from tdw.project.writer import ProjectWriter
 from tdw.store import LOSSES
@@ -130,7 +130,7 @@ def test_a_run_that_does_not_repeat_itself_says_so_and_stays_as_it_was(stopped, 
         r"`tdw train stopped\.tdw --allow-drift` goes on here from what is stored, which stays as it is, and records"
     )
     for changes in ({}, {"epochs": 60, "checkpoints": "0:60:5"}):
-        with pytest.raises(Drift, match=sentence):
+        with pytest.raises(DriftError, match=sentence):
             tdw.train(stopped, **changes)
         assert stopped.read_bytes() == before
     altered(1)
@@ -165,12 +165,12 @@ def test_drift_that_is_allowed_is_recorded_for_ever(stopped, tiny_run, altered, 
     monkeypatch.setattr(training, "environment", lambda config: plain(config) | {"threads": 99, "torch": "9.9"})
     train_until(stopped, 30)
     altered(1.002)
-    with pytest.raises(Drift, match=r"stored as [\d.]+, and recomputed as [\d.]+ in the same environment"):
+    with pytest.raises(DriftError, match=r"stored as [\d.]+, and recomputed as [\d.]+ in the same environment"):
         tdw.train(stopped)
     monkeypatch.setattr(training, "environment", plain)
     versions = rf"threads {first['threads']}, torch {torch.__version__.replace('+', '[+]')}"
     with pytest.raises(
-        Drift, match=rf"stored as [\d.]+ under threads 99, torch 9\.9, and .* [\d.]+ under {versions}\. A"
+        DriftError, match=rf"stored as [\d.]+ under threads 99, torch 9\.9, and .* [\d.]+ under {versions}\. A"
     ):
         tdw.train(stopped)
     assert tdw.train(stopped, allow_drift=True) is True
@@ -217,7 +217,7 @@ def test_drift_at_the_very_first_epoch_keeps_who_recorded_it(tiny, tmp_path, alt
     plain = training.environment
     monkeypatch.setattr(training, "environment", lambda config: plain(config) | {"torch": "9.9"})
     altered(1.5)
-    with pytest.raises(Drift, match=rf"at epoch 0 was stored as .* under torch {torch.__version__[0]}"):
+    with pytest.raises(DriftError, match=rf"at epoch 0 was stored as .* under torch {torch.__version__[0]}"):
         tdw.train(path)
     tdw.train(path, allow_drift=True)
     with tdw.open(path) as run:
@@ -244,7 +244,9 @@ def test_all_epochs_that_are_computed_again_are_compared(stopped, tiny_run):
     wrong["losses/train"][2:] += 1e-9  # epochs 13 to 17, on both sides of the checkpoint at 15
     with store.open_writer(stopped) as writer:
         writer.append(losses=wrong)
-    with pytest.raises(Drift, match=r"losses/train at epoch 13 was .* in the same environment \(3 recomputed epochs"):
+    with pytest.raises(
+        DriftError, match=r"losses/train at epoch 13 was .* in the same environment \(3 recomputed epochs"
+    ):
         tdw.train(stopped)
     assert tdw.train(stopped, allow_drift=True) is True
     with tdw.open(stopped) as run:
@@ -257,16 +259,18 @@ def test_all_epochs_that_are_computed_again_are_compared(stopped, tiny_run):
 
 def test_a_loss_that_is_no_number_is_a_difference(stopped, altered):
     altered(float("nan"))
-    with pytest.raises(Drift, match=r"losses/train at epoch 10 was stored as [\d.]+, and recomputed as no number in"):
+    with pytest.raises(
+        DriftError, match=r"losses/train at epoch 10 was stored as [\d.]+, and recomputed as no number in"
+    ):
         tdw.train(stopped)
     before = stopped.read_bytes()
-    with pytest.raises(OutOfRange, match="the train loss of epoch 10 is no number"):
+    with pytest.raises(OutOfRangeError, match="the train loss of epoch 10 is no number"):
         tdw.train(stopped, allow_drift=True)  # nothing can be learnt from there on
     assert stopped.read_bytes() == before
     altered(1)
     with store.open_writer(stopped) as writer:  # as if epochs 11 and 12 had been recorded before, without a loss
         writer.append(losses={name: np.full(2, np.nan) for name in LOSSES})
-    with pytest.raises(Drift, match=r"losses/train at epoch 11 was stored as no number, and recomputed as [\d.]+"):
+    with pytest.raises(DriftError, match=r"losses/train at epoch 11 was stored as no number, and recomputed as [\d.]+"):
         tdw.train(stopped)
 
 
@@ -293,7 +297,10 @@ def test_settings_that_do_not_say_where_are_refused(stopped):
         with store.open_writer(stopped) as writer:
             described = writer.config | {"environments": environments}
             writer.extend(config=described, epochs=40, checkpoint_capacity=9)
-        with tdw.open(stopped) as run, pytest.raises(Damaged, match=r"stopped\.tdw does not say where it was trained"):
+        with (
+            tdw.open(stopped) as run,
+            pytest.raises(DamagedFileError, match=r"stopped\.tdw does not say where it was trained"),
+        ):
             run.info()
 
 

@@ -14,12 +14,12 @@ from tdw.analyses import find
 from tdw.analyses.engine import registry as registry_module
 from tdw.analyses.engine.runner import analyze
 from tdw.errors import (
-    AlreadyExists,
-    AnalysisNotFound,
-    CannotWrite,
-    CheckpointNotFound,
-    NotAProject,
-    OpenElsewhere,
+    AlreadyExistsError,
+    AnalysisNotFoundError,
+    CannotWriteError,
+    CheckpointNotFoundError,
+    FileInUseError,
+    NotAProjectError,
     SettingError,
 )
 from tdw.network.parameters import shapes
@@ -139,21 +139,21 @@ def test_an_analysis_that_fails_says_where(tiny_run, monkeypatch):
 
 def test_what_is_not_there_is_said(tiny_run, tmp_path):
     with tdw.open(tiny_run) as run:
-        with pytest.raises(CheckpointNotFound, match=r"no checkpoint at epoch 13: the nearest stored one is 15"):
+        with pytest.raises(CheckpointNotFoundError, match=r"no checkpoint at epoch 13: the nearest stored one is 15"):
             run.weights(13)
-        with pytest.raises(AnalysisNotFound, match=r"tdw analyze tiny.tdw --only events"):
+        with pytest.raises(AnalysisNotFoundError, match=r"tdw analyze tiny.tdw --only events"):
             run.analysis("events")
         with pytest.raises(SettingError, match=r"neuron 12 does not exist: give 0 to 11"):
             run.neuron_map(40, 12)
-    with pytest.raises(NotAProject, match=r"nothing.tdw"):
+    with pytest.raises(NotAProjectError, match=r"nothing.tdw"):
         tdw.open(tmp_path / "nothing.tdw")
-    with pytest.raises(NotAProject):
+    with pytest.raises(NotAProjectError):
         tdw.open(tmp_path)
 
 
 def test_nothing_is_replaced_unasked(tiny, tiny_run):
     before = tiny_run.read_bytes()
-    with pytest.raises(AlreadyExists, match=r"tiny.tdw"):
+    with pytest.raises(AlreadyExistsError, match=r"tiny.tdw"):
         tdw.create(tiny_run, tiny)
     assert tiny_run.read_bytes() == before
     train.create(tiny_run, tiny, overwrite=True)
@@ -162,7 +162,7 @@ def test_nothing_is_replaced_unasked(tiny, tiny_run):
 
 
 def test_a_folder_that_is_missing_leaves_nothing_behind(tiny, tmp_path):
-    with pytest.raises(CannotWrite, match="missing"):
+    with pytest.raises(CannotWriteError, match="missing"):
         tdw.create(tmp_path / "missing" / "run.tdw", tiny)
     assert list(tmp_path.iterdir()) == []
 
@@ -171,7 +171,7 @@ def test_one_writer(tiny, tmp_path):
     path = tmp_path / "one.tdw"
     tdw.create(path, tiny)
     with store.open_writer(path):
-        with pytest.raises(OpenElsewhere, match=str(os.getpid())):
+        with pytest.raises(FileInUseError, match=str(os.getpid())):
             tdw.train(path)
         with tdw.open(path) as run:
             assert run.state == "new"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tdw
 from tdw import config, schedule
-from tdw.errors import ScheduleError, SettingError, UnknownName
+from tdw.errors import ScheduleError, SettingError, UnknownNameError
 
 
 def test_the_defaults_are_the_published_run():
@@ -60,7 +60,7 @@ def test_what_is_refused_and_why(given, setting, sentence):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(UnknownName, match=r"no setting is named 'epoch': did you mean 'epochs'\?"):
+    with pytest.raises(UnknownNameError, match=r"no setting is named 'epoch': did you mean 'epochs'\?"):
         tdw.configure(epoch=5)
 
 

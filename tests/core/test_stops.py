@@ -140,7 +140,7 @@ def test_nohup_is_respected(tmp_path):
 AT_CALL = """
 import importlib, os, sys
 where, name, count, numbers, *sys.argv = sys.argv[1:]
-from tdw import cli
+from tdw.cli import main
 owner = importlib.import_module(where.split(":")[0])
 for part in where.split(":")[1:]:
     owner = getattr(owner, part)

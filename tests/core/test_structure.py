@@ -14,6 +14,7 @@ from tdw.cli.commands import parser
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
+
 def loaded_by(module):
     return subprocess.check_output(
         [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"], text=True

@@ -125,7 +125,8 @@ def test_stopping_hands_over_what_is_done():
 def test_the_same_bits_on_every_run_and_any_number_of_threads():
     code = """
 import tdw, hashlib, torch
-from tdw import model, tasks, training
+from tdw import tasks
+from tdw.network import reference as model, training
 config = tdw.configure(p=31, d_model=64, heads=4, d_mlp=256, epochs=25, checkpoints="", threads={threads})
 last = list(training.train(config, training.start(model.initial_weights(config)), tasks.draw_split(config), []))[-1]
 print(hashlib.sha256(b"".join(w.tobytes() for w in last.state.weights.values())).hexdigest())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tdw
-from tdw.errors import AlreadyExists, CannotWrite
+from tdw.errors import AlreadyExistsError, CannotWriteError
 from tdw.interchange.exporters import transformer_lens
 from tdw.store.filesystem import SYSTEM
 
@@ -57,7 +57,7 @@ def test_nothing_is_left_of_an_export_that_fails(run, tmp_path, monkeypatch, nam
         (out / "mine.txt").write_text("mine")
     before = sorted(path for path in tmp_path.rglob("*"))
     calls = failing(monkeypatch, SYSTEM, "fsync", 3 if name == "out" else 1, error)
-    with pytest.raises(CannotWrite if isinstance(error, OSError) else KeyboardInterrupt) as said:
+    with pytest.raises(CannotWriteError if isinstance(error, OSError) else KeyboardInterrupt) as said:
         tdw.export_run(run, out)
     assert calls[0] >= 1
     if isinstance(error, OSError):
@@ -92,7 +92,7 @@ def test_files_that_were_replaced_come_back(run, tmp_path, monkeypatch, at):
 
     monkeypatch.setattr(Path, "replace", counted("replace"))
     monkeypatch.setattr(SYSTEM, "name", counted("name"))
-    with pytest.raises(CannotWrite, match="Nothing was exported"):
+    with pytest.raises(CannotWriteError, match="Nothing was exported"):
         tdw.export_run(run, out, overwrite=True)
     assert calls[0] == at
     assert files(tmp_path) == before
@@ -118,7 +118,9 @@ def test_what_cannot_be_put_back_is_kept(run, tmp_path, monkeypatch):
         return plain(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
-    with pytest.raises(CannotWrite, match=r"\.tmp holds files that were replaced and could not be put back: .*00010"):
+    with pytest.raises(
+        CannotWriteError, match=r"\.tmp holds files that were replaced and could not be put back: .*00010"
+    ):
         tdw.export_run(run, out, overwrite=True)
     everything = [data.decode("latin-1") for data in files(out).values()]
     for epoch in range(0, 50, 10):
@@ -135,7 +137,7 @@ def test_a_name_that_appears_meanwhile_is_left_alone(run, tmp_path, monkeypatch)
         (out / "epoch-00020.safetensors").write_text("another's")
 
     monkeypatch.setattr(transformer_lens, "_save", save)
-    with pytest.raises(AlreadyExists, match="appeared meanwhile and was left as it is"):
+    with pytest.raises(AlreadyExistsError, match="appeared meanwhile and was left as it is"):
         tdw.export_run(run, out)
     assert files(tmp_path) == {"out/epoch-00020.safetensors": b"another's"}
 
@@ -180,14 +182,14 @@ def test_refusals_are_sentences(run, tmp_path):
     (tmp_path / "link.pt").symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder" / "epoch-00000.safetensors").mkdir(parents=True)
     for out, kind, sentence in (
-        (tmp_path / "no" / "such" / "out", CannotWrite, "no/such does not exist. Make it"),
-        (tmp_path / "file", CannotWrite, "no folder"),
-        (tmp_path / "file" / "x.pt", CannotWrite, "no folder"),
-        (tmp_path / ("x" * 300), CannotWrite, "too long"),
+        (tmp_path / "no" / "such" / "out", CannotWriteError, "no/such does not exist. Make it"),
+        (tmp_path / "file", CannotWriteError, "no folder"),
+        (tmp_path / "file" / "x.pt", CannotWriteError, "no folder"),
+        (tmp_path / ("x" * 300), CannotWriteError, "too long"),
     ):
         with pytest.raises(kind, match=sentence):
             tdw.export_run(run, out)
-    with pytest.raises(AlreadyExists, match="is a folder: choose another name"):
+    with pytest.raises(AlreadyExistsError, match="is a folder: choose another name"):
         tdw.export_run(run, tmp_path / "folder", overwrite=True)
     tdw.export_run(run, tmp_path / "link.pt", overwrite=True)  # the link is replaced, and what it names is not made
     assert (tmp_path / "link.pt").is_file()

@@ -8,7 +8,7 @@ import torch
 
 import tdw
 from tdw.cli import main
-from tdw.errors import NotAProject
+from tdw.errors import NotAProjectError
 from tdw.project.project import Project
 from tdw.project.writer import ProjectWriter
 from tests.interchange import elsewhere
@@ -139,7 +139,7 @@ def test_a_stranger_who_says_it_wrongly_is_refused(tmp_path, monkeypatch, wrong)
         if WRONG[wrong] == {"form": None}:
             writer._store.extend(config={**writer._store.config, "imported": said}, epochs=1, checkpoint_capacity=1)
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "somebody else"))
-    with pytest.raises(NotAProject, match="what it says of the program that it was imported from"):
+    with pytest.raises(NotAProjectError, match="what it says of the program that it was imported from"):
         Project.open(path)
     with Project.open(tmp_path / "good.tdw") as run:
         assert run.imported == imported

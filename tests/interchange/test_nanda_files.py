@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tdw
-from tdw.errors import NotImportable, ProjectError, SettingError
+from tdw.errors import NotImportableError, ProjectError, SettingError
 from tests.interchange import elsewhere
 
 FOREIGN = Path(os.environ.get("TDW_FOREIGN", Path(__file__).parents[3] / "shared" / "foreign"))
@@ -325,7 +325,7 @@ def test_losses_that_are_infinite_are_left_open(tmp_path):
     ],
 )
 def test_losses_that_are_none_are_refused(tmp_path, theirs, sentence):
-    with pytest.raises(NotImportable, match=sentence):
+    with pytest.raises(NotImportableError, match=sentence):
         brought(theirs, tmp_path)
     assert not list(tmp_path.glob("*.tdw"))
 
@@ -483,5 +483,5 @@ def test_a_public_file_is_measured_as_others_measured_it(foreign, tmp_path):
 
 
 def test_what_is_no_such_file(tmp_path):
-    with pytest.raises(NotImportable, match="answers"):
+    with pytest.raises(NotImportableError, match="answers"):
         brought(elsewhere.nanda().final() | {"config": {"fn_name": "rand"}}, tmp_path)

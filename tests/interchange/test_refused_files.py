@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tdw
-from tdw.errors import AlreadyExists, CannotWrite, NotImportable
+from tdw.errors import AlreadyExistsError, CannotWriteError, NotImportableError
 from tdw.interchange.importers import state_dicts
 from tests.interchange import elsewhere
 
@@ -147,7 +147,7 @@ def test_a_file_is_refused(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make, sentence = REFUSED[name]
     Path(name).write_bytes(make())
-    with pytest.raises(NotImportable, match=sentence) as refused:
+    with pytest.raises(NotImportableError, match=sentence) as refused:
         tdw.import_run(name, "run.tdw")
     assert str(refused.value).startswith(f"{name} cannot be imported: ")
     assert "\n" not in str(refused.value)
@@ -166,7 +166,7 @@ def test_paths_that_hold_no_run(tmp_path):
         ("missing.pth", "nothing is there"),
         ("pipe.pth", "neither a file nor a folder"),
     ]:
-        with pytest.raises(NotImportable, match=sentence):
+        with pytest.raises(NotImportableError, match=sentence):
             tdw.import_run(tmp_path / name, tmp_path / "run.tdw")
     assert sorted(item.name for item in tmp_path.iterdir()) == before
 
@@ -175,22 +175,22 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
     source = elsewhere.saved(elsewhere.lens().state(), tmp_path / "theirs.pt")
     target = tmp_path / "run.tdw"
     target.write_text("mine")
-    with pytest.raises(AlreadyExists, match="was left as it is: choose another name, or --force"):
+    with pytest.raises(AlreadyExistsError, match="was left as it is: choose another name, or --force"):
         tdw.import_run(source, target)
     assert target.read_text() == "mine"
     bad = tmp_path / "bad.pth"
     bad.write_text("text")
-    with pytest.raises(NotImportable):
+    with pytest.raises(NotImportableError):
         tdw.import_run(bad, target, overwrite=True)
     assert target.read_text() == "mine"
     tdw.import_run(source, target, overwrite=True)
     with tdw.open(target) as run:
         assert run.imported["source"] == "theirs.pt"
-    with pytest.raises(AlreadyExists, match="is what is to be imported"):
+    with pytest.raises(AlreadyExistsError, match="is what is to be imported"):
         tdw.import_run(source, source, overwrite=True)
-    with pytest.raises(CannotWrite, match="there is no folder"):
+    with pytest.raises(CannotWriteError, match="there is no folder"):
         tdw.import_run(source, tmp_path / "no" / "run.tdw")
-    with pytest.raises(CannotWrite, match="it is a folder"):
+    with pytest.raises(CannotWriteError, match="it is a folder"):
         tdw.import_run(source, tmp_path)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["bad.pth", "run.tdw", "theirs.pt"]
 
@@ -214,6 +214,6 @@ def test_a_source_that_changes_meanwhile_leaves_nothing(tmp_path, monkeypatch):
         return again
 
     monkeypatch.setattr(state_dicts, "state_of", fickle)
-    with pytest.raises(NotImportable, match="an empty file"):
+    with pytest.raises(NotImportableError, match="an empty file"):
         tdw.import_run(folder, tmp_path / "run.tdw")
     assert [item.name for item in tmp_path.iterdir()] == ["runs"]

@@ -6,7 +6,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tdw
-from tdw.errors import AlreadyExists, CheckpointNotFound, NotApplicable, NotImportable, SettingError, UnknownName
+from tdw.errors import (
+    AlreadyExistsError,
+    CheckpointNotFoundError,
+    NotApplicableError,
+    NotImportableError,
+    SettingError,
+    UnknownNameError,
+)
 from tdw.network import reference
 from tests.interchange import elsewhere
 
@@ -201,7 +208,7 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_other_networks_are_refused(tmp_path, kind):
     source = elsewhere.saved(spoil(elsewhere.lens().state(), kind), tmp_path / "theirs.pt")
-    with pytest.raises(NotImportable, match=REFUSED[kind]) as refused:
+    with pytest.raises(NotImportableError, match=REFUSED[kind]) as refused:
         tdw.import_run(source, tmp_path / "run.tdw")
     assert "\n" not in str(refused.value)
     assert [item.name for item in tmp_path.iterdir()] == ["theirs.pt"]
@@ -212,19 +219,20 @@ def test_a_folder_whose_files_do_not_go_together(tmp_path):
     folder.mkdir()
     elsewhere.saved(elsewhere.lens().state(), folder / "1.pt")
     elsewhere.saved(elsewhere.lens(p=7).state(), folder / "2.pt")
-    with pytest.raises(NotImportable, match=r"2\.pt cannot be imported: its p is 7, and that of the others is 11"):
+    with pytest.raises(NotImportableError, match=r"2\.pt cannot be imported: its p is 7, and that of the others is 11"):
         tdw.import_run(folder, tmp_path / "run.tdw")
     elsewhere.saved(elsewhere.lens().state(), folder / "2.pt")
     elsewhere.saved(elsewhere.lens().state(), folder / "again-2.pt")
-    with pytest.raises(NotImportable, match=r"both say that they are of epoch 2"):
+    with pytest.raises(NotImportableError, match=r"both say that they are of epoch 2"):
         tdw.import_run(folder, tmp_path / "run.tdw")
     (folder / "again-2.pt").rename(folder / "last.pt")
-    with pytest.raises(NotImportable, match=r"the name of last\.pt says no epoch"):
+    with pytest.raises(NotImportableError, match=r"the name of last\.pt says no epoch"):
         tdw.import_run(folder, tmp_path / "run.tdw")
     (folder / "last.pt").write_bytes((folder / "2.pt").read_bytes()[:-99])
     (folder / "last.pt").rename(folder / "3.pt")
     with pytest.raises(
-        NotImportable, match=r"3\.pt cannot be imported: it looks like a PyTorch file or zip archive that is cut off"
+        NotImportableError,
+        match=r"3\.pt cannot be imported: it looks like a PyTorch file or zip archive that is cut off",
     ):
         tdw.import_run(folder, tmp_path / "run.tdw")
     assert [item.name for item in tmp_path.iterdir()] == ["runs"]
@@ -262,26 +270,26 @@ def test_hints_that_make_no_sense(tmp_path):
     ]:
         with pytest.raises(SettingError, match=sentence):
             tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", **hints)
-    with pytest.raises(UnknownName, match="no hint is named 'seed'"):
+    with pytest.raises(UnknownNameError, match="no hint is named 'seed'"):
         tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", seed=1)
     assert [item.name for item in tmp_path.iterdir()] == ["model.pt"]
 
 
 def test_refusals_of_an_export(tmp_path):
     path = ours(tmp_path)
-    with pytest.raises(CheckpointNotFound, match="no checkpoint at epoch 7"):
+    with pytest.raises(CheckpointNotFoundError, match="no checkpoint at epoch 7"):
         tdw.export_run(path, tmp_path / "out.pt", epoch=7)
     tdw.export_run(path, tmp_path / "out.pt")
     before = (tmp_path / "out.pt").read_bytes()
-    with pytest.raises(AlreadyExists, match="was left as it is"):
+    with pytest.raises(AlreadyExistsError, match="was left as it is"):
         tdw.export_run(path, tmp_path / "out.pt", epoch=0)
     assert (tmp_path / "out.pt").read_bytes() == before
     tdw.export_run(path, tmp_path / "out.pt", epoch=0, overwrite=True)
     assert (tmp_path / "out.pt").read_bytes() != before
-    with pytest.raises(UnknownName, match="transformer-lens"):
+    with pytest.raises(UnknownNameError, match="transformer-lens"):
         tdw.export_run(path, tmp_path / "out", form="tensorflow")
     (tmp_path / "hot").mkdir()
-    with pytest.raises(NotApplicable, match="TransformerLens has no such network"):
+    with pytest.raises(NotApplicableError, match="TransformerLens has no such network"):
         tdw.export_run(ours(tmp_path / "hot", network="one-hot"), tmp_path / "x.pt")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["hot", "ours.tdw", "out.pt"]
 

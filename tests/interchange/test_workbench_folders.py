@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tdw
-from tdw.errors import NotImportable
+from tdw.errors import NotImportableError
 from tests.interchange import elsewhere
 
 
@@ -102,7 +102,7 @@ def changed(folder, name, **changes):
 def test_what_is_refused(tmp_path, name, changes, sentence):
     elsewhere.workbench(tmp_path / "theirs", epochs=5, kept=(1, 3))
     changed(tmp_path / "theirs", name, **changes)
-    with pytest.raises(NotImportable, match=sentence):
+    with pytest.raises(NotImportableError, match=sentence):
         tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
     assert [item.name for item in tmp_path.iterdir()] == ["theirs"]
 
@@ -112,7 +112,7 @@ def test_a_damaged_metadata(tmp_path):
     text = (tmp_path / "theirs" / "metadata.json").read_text()
     for damaged in (text[:200], "[" * 100_000, "[1, 2]"):
         (tmp_path / "theirs" / "metadata.json").write_text(damaged)
-        with pytest.raises(NotImportable, match=r"metadata\.json cannot be imported: it looks like"):
+        with pytest.raises(NotImportableError, match=r"metadata\.json cannot be imported: it looks like"):
             tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
 
 
@@ -157,5 +157,5 @@ def test_the_folder_of_its_checkpoints_stands_for_the_run(tmp_path):
         assert run.checkpoints == [2, 6, 8]
     again = tmp_path / "theirs" / "checkpoints" / "checkpoint_epoch_5.safetensors"
     again.write_bytes((tmp_path / "theirs" / "checkpoints" / "checkpoint_epoch_00005.safetensors").read_bytes())
-    with pytest.raises(NotImportable, match="another checkpoint is of epoch 5 as well"):
+    with pytest.raises(NotImportableError, match="another checkpoint is of epoch 5 as well"):
         tdw.import_run(tmp_path / "theirs", tmp_path / "twice.tdw")

@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 
 from tdw import store
-from tdw.errors import AlreadyExists, CannotWrite, Damaged, NewerFormat, NotAProject, ProjectError
+from tdw.errors import (
+    AlreadyExistsError,
+    CannotWriteError,
+    DamagedFileError,
+    NewerFormatError,
+    NotAProjectError,
+    ProjectError,
+)
 from tests.store import store_runs
 
 
@@ -36,21 +43,21 @@ def says(path: Path, kind: type[ProjectError], message: str) -> None:
 
 
 def test_nothing_there(tmp_path):
-    says(tmp_path / "run.tdw", NotAProject, r"run\.tdw does not exist.*`tdw new .*run\.tdw` would make it")
-    says(tmp_path / "no" / "run.tdw", NotAProject, r"run\.tdw does not exist")
+    says(tmp_path / "run.tdw", NotAProjectError, r"run\.tdw does not exist.*`tdw new .*run\.tdw` would make it")
+    says(tmp_path / "no" / "run.tdw", NotAProjectError, r"run\.tdw does not exist")
 
 
 def test_a_folder(tmp_path):
-    says(tmp_path, NotAProject, "is no project file: it is a folder")
+    says(tmp_path, NotAProjectError, "is no project file: it is a folder")
 
 
 def test_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    says(tmp_path / "pipe", NotAProject, "is no project file: it is a device or pipe, not a file")
+    says(tmp_path / "pipe", NotAProjectError, "is no project file: it is a device or pipe, not a file")
 
 
 def test_an_impossible_name(tmp_path):
-    says(tmp_path / "a\0b", NotAProject, "cannot be the name of a file: embedded null byte. Choose another one")
+    says(tmp_path / "a\0b", NotAProjectError, "cannot be the name of a file: embedded null byte. Choose another one")
     says(tmp_path / ("a" * 300), ProjectError, "cannot be opened: File name too long|does not exist")
 
 
@@ -58,28 +65,34 @@ def test_other_files(tmp_path):
     for name, data in {"text": b"epoch,loss\n" * 99, "zip": b"PK\3\4" + bytes(99), "short": b"\x89HD"}.items():
         (tmp_path / name).write_bytes(data)
         says(
-            tmp_path / name, NotAProject, r"is no project file: it does not start like one\. .* made by `tdw new FILE`"
+            tmp_path / name,
+            NotAProjectError,
+            r"is no project file: it does not start like one\. .* made by `tdw new FILE`",
         )
     (tmp_path / "empty").touch()
-    says(tmp_path / "empty", NotAProject, r"is no project file: it is empty\. `tdw new FILE` makes one")
+    says(tmp_path / "empty", NotAProjectError, r"is no project file: it is empty\. `tdw new FILE` makes one")
 
 
 @pytest.mark.parametrize("libver", ["earliest", "v108", ("v110", "v110")])
 def test_hdf5_of_another_program(tmp_path, libver):
     with h5py.File(tmp_path / "other.h5", "w", libver=libver) as file:
         file["loss"] = np.zeros(3)
-    says(tmp_path / "other.h5", NotAProject, "is an HDF5 file of some other program, no project file")
+    says(tmp_path / "other.h5", NotAProjectError, "is an HDF5 file of some other program, no project file")
 
 
 def test_a_truncated_file(run):
     data = run.read_bytes()
     for size in (len(data) - 1, len(data) // 2, 4096, 60):
         run.write_bytes(data[:size])
-        says(run, Damaged, rf"run\.tdw is truncated: {size:,} of {len(data):,} bytes are there\. Use a copy of it")
+        says(
+            run,
+            DamagedFileError,
+            rf"run\.tdw is truncated: {size:,} of {len(data):,} bytes are there\. Use a copy of it",
+        )
     run.write_bytes(data[:40])
-    says(run, Damaged, r"run\.tdw is truncated: only its first 40 bytes are there")
+    says(run, DamagedFileError, r"run\.tdw is truncated: only its first 40 bytes are there")
     run.write_bytes(data + b"more")
-    says(run, Damaged, r"run\.tdw is damaged: 4 bytes follow its end")
+    says(run, DamagedFileError, r"run\.tdw is damaged: 4 bytes follow its end")
 
 
 def set_version(path: Path, major: int, minor: int) -> None:
@@ -110,7 +123,7 @@ def test_a_file_of_a_newer_version(run):
     data = run.read_bytes()
     says(
         run,
-        NewerFormat,
+        NewerFormatError,
         r"made by a newer version of tdw \(format 2\.0; this one reads up to 1\.x\)\. Upgrade with `pip install -U tdw`; "
         "the file was not touched",
     )
@@ -124,7 +137,7 @@ def test_a_file_of_a_slightly_newer_version_is_read_with_what_is_new_in_it_left_
         assert reader.format_version == (1, 3)
         store_runs.check_exact(reader)
     with pytest.raises(
-        NewerFormat, match=r"made by a newer version of tdw and can only be read by this one\. Upgrade with"
+        NewerFormatError, match=r"made by a newer version of tdw and can only be read by this one\. Upgrade with"
     ):
         store.open_writer(run)
 
@@ -133,7 +146,7 @@ def test_an_impossible_version(run):
     set_version(run, 0, 1)
     says(
         run,
-        NotAProject,
+        NotAProjectError,
         r"was refused: there is no format 0\.1\. No project file looks like that; nothing in it was read",
     )
 
@@ -151,20 +164,20 @@ def test_changed_bytes_are_named(run):
 
     says(
         damaged("losses/test"),
-        Damaged,
+        DamagedFileError,
         "the bytes of 'losses/test' do not match their checksum. `tdw verify run.tdw` lists",
     )
-    says(damaged("config"), Damaged, "its structure, settings or split do not match their checksum")
+    says(damaged("config"), DamagedFileError, "its structure, settings or split do not match their checksum")
     with store.open_reader(damaged("checkpoints/safetensors")) as reader:
         assert reader.verify() == ["checkpoint 0 (epoch 0): it does not match its checksum"]
-        with pytest.raises(Damaged, match="checkpoint 0 does not match its checksum"):
+        with pytest.raises(DamagedFileError, match="checkpoint 0 does not match its checksum"):
             reader.checkpoint(0)
         assert bytes(reader.checkpoint(1)) == store_runs.blob(100)
     with store.open_reader(damaged("analysis/summary/share")) as reader:
         assert reader.verify() == ["the bytes of 'analysis/summary/share' do not match their checksum"]
-        with pytest.raises(Damaged, match="the bytes of 'analysis/summary/share' do not match"):
+        with pytest.raises(DamagedFileError, match="the bytes of 'analysis/summary/share' do not match"):
             reader.read("analysis/summary/share", 1, 2)
-    with pytest.raises(Damaged, match="the bytes of 'analysis/summary/share' do not match"):
+    with pytest.raises(DamagedFileError, match="the bytes of 'analysis/summary/share' do not match"):
         store.open_writer(run)
     changed = bytearray(data)
     commit = extents["commit"]
@@ -173,7 +186,7 @@ def test_changed_bytes_are_named(run):
     run.write_bytes(changed)
     says(
         run,
-        Damaged,
+        DamagedFileError,
         r"neither of its two commit records is whole\. `tdw verify run\.tdw` lists all .*, `tdw recover run\.tdw NEW` saves",
     )
 
@@ -181,27 +194,27 @@ def test_changed_bytes_are_named(run):
 def test_creating_where_something_is(run, tmp_path):
     data = run.read_bytes()
     with pytest.raises(
-        AlreadyExists, match=r"run\.tdw is there already and was left as it is: choose another name, or --force"
+        AlreadyExistsError, match=r"run\.tdw is there already and was left as it is: choose another name, or --force"
     ):
         store_runs.create(run)
     assert run.read_bytes() == data
-    with pytest.raises(CannotWrite, match=r"cannot be written: it is a folder\. Give the name of a file in it"):
+    with pytest.raises(CannotWriteError, match=r"cannot be written: it is a folder\. Give the name of a file in it"):
         store_runs.create(tmp_path, overwrite=True)
     (tmp_path / "link").symlink_to(tmp_path / "run.tdw")
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExistsError):
         store_runs.create(tmp_path / "link")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["link", "run.tdw"]
 
 
 def test_creating_where_nothing_can_be(tmp_path):
     with pytest.raises(
-        CannotWrite, match=r"run\.tdw cannot be written: the folder .*/no does not exist\. Make it, or choose"
+        CannotWriteError, match=r"run\.tdw cannot be written: the folder .*/no does not exist\. Make it, or choose"
     ):
         store_runs.create(tmp_path / "no" / "run.tdw")
     (tmp_path / "file").touch()
-    with pytest.raises(CannotWrite, match=r"file is no folder\. Choose another place"):
+    with pytest.raises(CannotWriteError, match=r"file is no folder\. Choose another place"):
         store_runs.create(tmp_path / "file" / "run.tdw")
-    with pytest.raises(CannotWrite, match=r"the name is too long\. Choose a shorter one"):
+    with pytest.raises(CannotWriteError, match=r"the name is too long\. Choose a shorter one"):
         store_runs.create(tmp_path / ("a" * 254))
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
 
@@ -210,7 +223,9 @@ def test_creating_on_a_disk_that_takes_only_reading():
     folder = Path("/proc/self/fdinfo") if Path("/proc/self/fdinfo").exists() else None
     if folder is None:
         pytest.skip("needs a folder that not even root can write to")
-    with pytest.raises(CannotWrite, match=r"run\.tdw cannot be written: (no permission to write to it or|the folder)"):
+    with pytest.raises(
+        CannotWriteError, match=r"run\.tdw cannot be written: (no permission to write to it or|the folder)"
+    ):
         store_runs.create(folder / "run.tdw")
 
 
@@ -241,7 +256,7 @@ def test_without_permission(run, tmp_path):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.stderr == ""
         first, second, third = done.stdout.splitlines()
-        assert first.startswith("CannotWrite /tmp/")
+        assert first.startswith("CannotWriteError /tmp/")
         assert "run.tdw cannot be written: no permission to write to it or to the folder /tmp/" in first
         assert "new.tdw cannot be written: no permission" in second
         assert third.endswith("secret.tdw cannot be opened: Permission denied. Check its permissions and the folder's.")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tdw import store
-from tdw.errors import CannotWrite
+from tdw.errors import CannotWriteError
 from tdw.store.filesystem import System
 from tests.store import store_runs
 
@@ -86,7 +86,7 @@ def check_after_fault(folder: Path, at: int, error: int | None) -> None:
     if error is None:
         life(path, system, said)
     else:
-        with pytest.raises(CannotWrite, match=r"run\.tdw.*(full|permission|Check the disk|exist)") as caught:
+        with pytest.raises(CannotWriteError, match=r"run\.tdw.*(full|permission|Check the disk|exist)") as caught:
             life(path, system, said)
         assert "\n" not in str(caught.value)
     where += f" ({system.failed})"
@@ -139,13 +139,15 @@ def test_after_a_failed_write_the_writer_is_dead_and_never_syncs_again(tmp_path)
     writer = store_runs.create(tmp_path / "run.tdw", system)
     store_runs.step(writer, 10)
     system.at, system.error = system.count + 4, errno.EIO  # four writes, then the first barrier
-    with pytest.raises(CannotWrite, match=r"run\.tdw cannot be written: Input/output error\. Check the disk; what was"):
+    with pytest.raises(
+        CannotWriteError, match=r"run\.tdw cannot be written: Input/output error\. Check the disk; what was"
+    ):
         store_runs.step(writer, 10)
     assert system.failed == "datasync"
     used = system.count
-    with pytest.raises(CannotWrite, match=r"takes nothing more after a write that failed .*Open it again"):
+    with pytest.raises(CannotWriteError, match=r"takes nothing more after a write that failed .*Open it again"):
         store_runs.step(writer, 10)
-    with pytest.raises(CannotWrite, match="takes nothing more"):
+    with pytest.raises(CannotWriteError, match="takes nothing more"):
         writer.set_notes({})
     writer.close()
     assert system.count == used
@@ -161,7 +163,7 @@ def test_a_structural_change_that_does_not_fit_leaves_the_old_file_and_the_write
         store_runs.step(writer, 50, checkpoint=True)
         system.at, system.error = system.count + 1, errno.ENOSPC
         with pytest.raises(
-            CannotWrite, match=r"run\.tdw cannot be written, the disk is full: 0\.\d MB are needed, .* MB are"
+            CannotWriteError, match=r"run\.tdw cannot be written, the disk is full: 0\.\d MB are needed, .* MB are"
         ):
             writer.plan_analyses([store_runs.plan("events")])
         assert system.failed == "allocate"
@@ -191,7 +193,7 @@ def test_ctrl_c_in_the_middle_of_a_commit_leaves_a_sound_file(tmp_path):
         system.left = left
         with pytest.raises(KeyboardInterrupt):
             store_runs.step(writer, 10)
-        with pytest.raises(CannotWrite, match="takes nothing more"):
+        with pytest.raises(CannotWriteError, match="takes nothing more"):
             store_runs.step(writer, 10)
         writer.close()
         with store.open_writer(tmp_path / "run.tdw") as again:
@@ -210,7 +212,9 @@ def test_a_real_disk_that_is_too_small(tmp_path):
     if not full_disk(tmp_path, 2):
         pytest.skip("making a small file system needs root")
     try:
-        with pytest.raises(CannotWrite, match=r"the disk is full: 10\.\d MB are needed, 2\.\d MB are free\. Free some"):
+        with pytest.raises(
+            CannotWriteError, match=r"the disk is full: 10\.\d MB are needed, 2\.\d MB are free\. Free some"
+        ):
             store_runs.create(tmp_path / "run.tdw", checkpoint_capacity=2400)
         assert list(tmp_path.iterdir()) == []
         store_runs.create(tmp_path / "run.tdw").close()
@@ -218,7 +222,7 @@ def test_a_real_disk_that_is_too_small(tmp_path):
         with store.open_writer(tmp_path / "run.tdw") as writer:
             for _ in range(10):
                 store_runs.step(writer, 100, checkpoint=True, resume=True)  # a planned run goes on
-            with pytest.raises(CannotWrite, match="the disk is full"):
+            with pytest.raises(CannotWriteError, match="the disk is full"):
                 writer.set_notes({"title": "no room for a second file"})
             store_runs.step(writer, 100, checkpoint=True, resume=True)
         with store.open_reader(tmp_path / "run.tdw") as reader:

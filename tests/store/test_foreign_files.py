@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tdw import store
-from tdw.errors import Damaged, NotAProject
+from tdw.errors import DamagedFileError, NotAProjectError
 from tdw.store import open_file as state_module
 from tdw.store import sandbox, sandbox_worker, seen_files, structure
 from tdw.store.inspect_hdf5 import walk
@@ -145,7 +145,7 @@ def test_a_damaged_stranger_is_not_rebuilt(elsewhere):
         file.write(b"\1\2\3\4")
     data = elsewhere.read_bytes()
     with pytest.raises(
-        Damaged, match=r"checkpoint 0 .*, and a file that was made elsewhere.* is taken over whole or not"
+        DamagedFileError, match=r"checkpoint 0 .*, and a file that was made elsewhere.* is taken over whole or not"
     ):
         store.open_writer(elsewhere)
     assert elsewhere.read_bytes() == data
@@ -177,7 +177,7 @@ def test_a_known_file_that_was_changed_is_examined_again(elsewhere, looks, where
         byte = file.read(1)
         file.seek(at)
         file.write(bytes([byte[0] ^ 1]))
-    with pytest.raises((Damaged, NotAProject)):
+    with pytest.raises((DamagedFileError, NotAProjectError)):
         store.open_reader(elsewhere)
     assert len(looks) == 2
 
@@ -215,7 +215,7 @@ def examiner(monkeypatch, code: str) -> None:
 def test_whatever_becomes_of_the_process_is_a_sentence(elsewhere, monkeypatch, code, sentence):
     monkeypatch.setattr(sandbox, "PATIENCE", 1.0)
     examiner(monkeypatch, code)
-    with pytest.raises(NotAProject, match=sentence):
+    with pytest.raises(NotAProjectError, match=sentence):
         store.open_reader(elsewhere)
 
 
@@ -239,14 +239,14 @@ def test_the_process_is_confined(code, last):
 def test_it_is_confined_before_it_looks():
     code = (
         "import resource, sys\n"
-        "from tdw.errors import NotAProject\n"
+        "from tdw.errors import NotAProjectError\n"
         "from tdw.store import inspect_hdf5, sandbox_worker\n"
-        "def look(*_): raise NotAProject(str(resource.getrlimit(resource.RLIMIT_AS)))\n"
+        "def look(*_): raise NotAProjectError(str(resource.getrlimit(resource.RLIMIT_AS)))\n"
         "inspect_hdf5.walk = look\n"
         "sandbox_worker.main(0, 'x')\n"
     )
     said = json.loads(subprocess.check_output([sys.executable, "-c", code], stdin=subprocess.DEVNULL))
-    assert said == {"refused": "NotAProject", "sentence": f"({sandbox_worker.MEMORY}, {sandbox_worker.MEMORY})"}
+    assert said == {"refused": "NotAProjectError", "sentence": f"({sandbox_worker.MEMORY}, {sandbox_worker.MEMORY})"}
 
 
 def lie(elsewhere: Path, change: Any) -> structure.Structure:
@@ -291,7 +291,7 @@ def test_what_the_process_says_is_not_believed(elsewhere, monkeypatch, name):
     change, sentence = LIES[name]
     told = lie(elsewhere, change)
     monkeypatch.setattr(state_module, "examined", lambda *_: told)
-    with pytest.raises((NotAProject, Damaged), match=sentence):
+    with pytest.raises((NotAProjectError, DamagedFileError), match=sentence):
         store.open_reader(elsewhere)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tdw import store
-from tdw.errors import CannotWrite
+from tdw.errors import CannotWriteError
 from tdw.store.filesystem import System
 from tests.store import store_runs
 
@@ -52,7 +52,7 @@ def test_the_other_file_takes_the_place(two: tuple[Path, Path]) -> None:
 def test_a_failure_leaves_one_of_the_two_whole(two: tuple[Path, Path], operation: str) -> None:
     old, part = two
     writer = store.open_writer(old, system=Refusing(operation))
-    with pytest.raises(CannotWrite):
+    with pytest.raises(CannotWriteError):
         writer.give_way(part)
     writer.close()
     with store.open_reader(old) as reader:
@@ -66,7 +66,7 @@ def test_a_file_that_was_put_there_meanwhile_is_left_alone(two: tuple[Path, Path
     writer = store.open_writer(old)
     other = shutil.copy(old, tmp_path / "other.tdw")
     Path(other).replace(old)
-    with pytest.raises(CannotWrite, match="was replaced by another file"):
+    with pytest.raises(CannotWriteError, match="was replaced by another file"):
         writer.give_way(part)
     writer.close()
     assert part.exists()

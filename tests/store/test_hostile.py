@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tdw import store
-from tdw.errors import Damaged, NotAProject
+from tdw.errors import DamagedFileError, NotAProjectError
 from tdw.store import layout as layout_module
 from tdw.store import open_file as state_module
 from tdw.store import structure as structure_module
@@ -158,7 +158,7 @@ def test_hostile_structure_is_refused_with_its_sentence(tmp_path, name):
         change(file)
     data = path.read_bytes()
     for open_it in (store.open_reader, store.open_writer):
-        with pytest.raises(NotAProject, match=sentence) as caught:
+        with pytest.raises(NotAProjectError, match=sentence) as caught:
             open_it(path)
         assert str(caught.value).endswith("No project file looks like that; nothing in it was read.")
         assert str(caught.value).isprintable()
@@ -210,7 +210,7 @@ def test_storage_that_is_not_an_arrays_own_is_refused(tmp_path, name):
     change(path)
     data = path.read_bytes()
     for open_it in (store.open_reader, store.open_writer):
-        with pytest.raises((NotAProject, Damaged), match=sentence):
+        with pytest.raises((NotAProjectError, DamagedFileError), match=sentence):
             open_it(path)
     assert path.read_bytes() == data
 
@@ -265,7 +265,7 @@ def test_bogus_safetensors_with_right_checksums_are_refused(tmp_path, name):
     sums[index] = tails[index] = zlib.crc32(crcs.tobytes())
     forge(path, tail_crc32=tuple(tails), crc32=tuple(sums))
     with store.open_reader(path) as reader:
-        with pytest.raises(Damaged, match=f"checkpoint 0 is no safetensors file: .*({sentence})"):
+        with pytest.raises(DamagedFileError, match=f"checkpoint 0 is no safetensors file: .*({sentence})"):
             reader.checkpoint(0)
         assert any(re.search(sentence, line) for line in reader.verify())
         reader.checkpoint(1)
@@ -306,7 +306,7 @@ def test_a_filter_plug_in_is_never_loaded(tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-c", naive, str(path)], check=False, capture_output=True)
     naive_loads = (tmp_path / "loaded").exists()
     (tmp_path / "loaded").unlink(missing_ok=True)
-    with pytest.raises(NotAProject, match="'z' is compressed or kept in pieces"):
+    with pytest.raises(NotAProjectError, match="'z' is compressed or kept in pieces"):
         store.open_reader(path)
     assert not (tmp_path / "loaded").exists()
     if not naive_loads:
@@ -320,7 +320,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
         bomb = file.create_dataset("z", (1 << 30,), "f8", chunks=(1 << 24,), compression="gzip", compression_opts=9)
         bomb[: 1 << 24] = 0
     assert path.stat().st_size < 4 << 20
-    with pytest.raises(NotAProject, match="'z' is compressed or kept in pieces"):
+    with pytest.raises(NotAProjectError, match="'z' is compressed or kept in pieces"):
         store.open_reader(path)
 
 
@@ -356,7 +356,7 @@ def test_forged_commit_records_lead_nowhere(tmp_path, changes):
     forge(path, **changes)
     data = path.read_bytes()
     for open_it in (store.open_reader, store.open_writer):
-        with pytest.raises(Damaged, match="its commit records claim what the file has no room for"):
+        with pytest.raises(DamagedFileError, match="its commit records claim what the file has no room for"):
             open_it(path)
     assert path.read_bytes() == data
 
@@ -375,7 +375,7 @@ def test_forged_tail_copies_do_not_pass(tmp_path):
             file.write(bytes(length))
     data = path.read_bytes()
     for open_it in (store.open_reader, store.open_writer):
-        with pytest.raises(Damaged, match="'losses/train' do not match their checksum"):
+        with pytest.raises(DamagedFileError, match="'losses/train' do not match their checksum"):
             open_it(path)
     assert path.read_bytes() == data
 
@@ -393,7 +393,7 @@ def test_settings_that_are_no_json_object_are_refused(tmp_path, text):
         file.seek(offset)
         file.write((text + b" " * size)[:size])
     reseal(path)
-    with pytest.raises(Damaged, match=r"run\.tdw: notes cannot be read"):
+    with pytest.raises(DamagedFileError, match=r"run\.tdw: notes cannot be read"):
         store.open_reader(path)
 
 
@@ -420,7 +420,7 @@ def test_results_larger_than_those_of_such_a_run_are_refused_before_anything_is_
     assert path.stat().st_blocks * 512 < 4 << 20, "it takes no space"
     what = r"results declare [\d,]+ bytes" if width == 1 << 20 else r"declares [\d,]+ rows of [\d,]+ bytes"
     for open_it in (store.open_reader, store.open_writer):
-        with pytest.raises(NotAProject, match=f"{what}.* of such a run have at most"):
+        with pytest.raises(NotAProjectError, match=f"{what}.* of such a run have at most"):
             open_it(path)
     with (
         store_runs.create(tmp_path / "own.tdw") as writer,

@@ -15,7 +15,7 @@ import pytest
 
 import tdw
 from tdw import store
-from tdw.errors import AlreadyExists, CannotWrite, OpenElsewhere
+from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError
 from tdw.operations import recover
 from tdw.store import filesystem, lock, temporary
 from tdw.store.atomic import built_beside
@@ -84,7 +84,7 @@ def test_what_is_in_the_place_of_a_lock_file_is_named_and_left(run, kind):
         case "pipe":
             os.mkfifo(beside)
     before = beside.lstat()
-    with pytest.raises(CannotWrite, match=r"run\.tdw\.lock is in the way\. It is not a lock file of tdw"):
+    with pytest.raises(CannotWriteError, match=r"run\.tdw\.lock is in the way\. It is not a lock file of tdw"):
         tdw.train(run, epochs=30)
     assert store.locked_by(run) is None
     assert (beside.lstat().st_ino, beside.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -95,7 +95,7 @@ def test_what_is_in_the_place_of_a_lock_file_is_named_and_left(run, kind):
 
 def test_an_empty_file_in_the_place_of_a_lock_is_used_and_left_empty(run):
     lock.sidecar(run).touch()
-    with store.open_writer(run), pytest.raises(OpenElsewhere):
+    with store.open_writer(run), pytest.raises(FileInUseError):
         store.open_writer(run)
     assert lock.sidecar(run).read_bytes() == b""
 
@@ -130,14 +130,14 @@ def test_a_planted_link_leads_nowhere(run, monkeypatch):
     monkeypatch.setattr(temporary.secrets, "token_hex", lambda _: "0123456789abcdef")
     planted = run.parent / ".new.tdw.0123456789abcdef.tmp"
     planted.symlink_to(victim)
-    with pytest.raises(CannotWrite, match=r"new\.tdw cannot be written"):
+    with pytest.raises(CannotWriteError, match=r"new\.tdw cannot be written"):
         recover.recover(run, run.parent / "new.tdw")
     assert victim.read_text() == "mine"
     assert planted.is_symlink()
     planted.unlink()
     planted.mkdir(mode=0o777)
     (planted / "file").symlink_to(victim)
-    with pytest.raises(CannotWrite, match=r"new\.tdw cannot be written"):
+    with pytest.raises(CannotWriteError, match=r"new\.tdw cannot be written"):
         recover.recover(run, run.parent / "new.tdw")
     assert victim.read_text() == "mine"
 
@@ -250,7 +250,7 @@ def test_two_processes_that_make_the_same_file_make_one(run):
             one.stdin.flush()
         said = sorted(one.communicate()[0].strip() for one in pair)
         assert said[1] == "made"
-        assert said[0] in {"AlreadyExists", "OpenElsewhere"}
+        assert said[0] in {"AlreadyExistsError", "FileInUseError"}
         results.append(said[0])
         assert recover.damage(new) == []
         with tdw.open(new) as made:
@@ -268,7 +268,7 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(run):
             part.write_text("built")
             new.write_text("somebody else's")
 
-    with pytest.raises(AlreadyExists, match=r"new\.tdw is there already"):
+    with pytest.raises(AlreadyExistsError, match=r"new\.tdw is there already"):
         build()
     assert new.read_text() == "somebody else's"
     assert sorted(item.name for item in run.parent.iterdir()) == ["new.tdw", "run.tdw"]
@@ -282,7 +282,7 @@ def test_a_file_that_appears_while_one_is_created_is_not_replaced(tmp_path, monk
         plain(self, source, target)
 
     monkeypatch.setattr(filesystem.System, "name", late)
-    with pytest.raises(AlreadyExists, match=r"run\.tdw is there already and was left as it is"):
+    with pytest.raises(AlreadyExistsError, match=r"run\.tdw is there already and was left as it is"):
         store_runs.create(tmp_path / "run.tdw")
     assert (tmp_path / "run.tdw").read_text() == "somebody else's"
     assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]
@@ -355,7 +355,7 @@ def test_a_thread_of_the_same_process_is_a_second_writer_too(run):
         other.hardlink_to(run)
         try:
             store.open_writer(other)
-        except OpenElsewhere as error:
+        except FileInUseError as error:
             refused.append(str(error))
 
     with store.open_writer(run):

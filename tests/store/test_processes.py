@@ -16,7 +16,7 @@ import h5py
 import pytest
 
 from tdw import store
-from tdw.errors import OpenElsewhere
+from tdw.errors import FileInUseError
 from tdw.store import filesystem, lock
 from tests.store import store_runs
 
@@ -38,10 +38,10 @@ def test_a_second_writer_is_refused_at_once_and_told_by_whom(tmp_path):
     try:
         assert store.locked_by(path) == process.pid
         start = time.monotonic()
-        with pytest.raises(OpenElsewhere, match=rf"run\.tdw is being written to by process {process.pid}: wait until"):
+        with pytest.raises(FileInUseError, match=rf"run\.tdw is being written to by process {process.pid}: wait until"):
             store.open_writer(path)
         assert time.monotonic() - start < 30  # the other one holds it for 60 s
-        with pytest.raises(OpenElsewhere, match=f"process {process.pid}"):
+        with pytest.raises(FileInUseError, match=f"process {process.pid}"):
             store_runs.create(path, overwrite=True)
         with store.open_reader(path) as reader:
             store_runs.check_exact(reader)
@@ -52,7 +52,7 @@ def test_a_second_writer_is_refused_at_once_and_told_by_whom(tmp_path):
     assert (tmp_path / "run.tdw.lock").exists()
     with store.open_writer(path) as writer:
         assert store.locked_by(path) == os.getpid()
-        with pytest.raises(OpenElsewhere, match=f"process {os.getpid()}"):
+        with pytest.raises(FileInUseError, match=f"process {os.getpid()}"):
             store.open_writer(path)
         writer.set_notes({"title": "the lock outlives a rename"})
         assert store.locked_by(path) == os.getpid()
@@ -71,7 +71,7 @@ def test_other_programs_read_with_h5py_but_do_not_write_meanwhile(tmp_path):
     with (
         h5py.File(path, "r+"),
         pytest.raises(
-            OpenElsewhere, match=r"run\.tdw is open for writing in another program \(h5py\?\): close it there"
+            FileInUseError, match=r"run\.tdw is open for writing in another program \(h5py\?\): close it there"
         ),
     ):
         store.open_writer(path)
@@ -93,21 +93,21 @@ def test_where_both_kinds_of_locks_are_one_readers_are_not_kept_out(tmp_path, mo
         writer.set_notes({"title": "noted"})
         with h5py.File(path, "r") as file:
             assert file.attrs["format"] == b"tdw"
-        with pytest.raises(OpenElsewhere):
+        with pytest.raises(FileInUseError):
             store.open_writer(path)
 
 
 FORK = """
 import os, sys, time
 from tdw import store
-from tdw.errors import CannotWrite
+from tdw.errors import CannotWriteError
 writer = store.open_writer(sys.argv[1])
 if os.fork():
     os.write(1, b"open\\n")
     time.sleep(60)
 try:
     writer.set_notes({"title": "from the fork"})
-except CannotWrite as error:
+except CannotWriteError as error:
     os.write(1, f"{error}\\n".encode())
 writer.close()
 os.write(1, b"closed\\n")
@@ -160,7 +160,7 @@ def test_writers_that_race_for_a_file_take_turns(tmp_path):
         "        with store.open_writer(sys.argv[1]) as w:\n"
         "            store_runs.step(w, 1); done += 1\n"
         "        time.sleep(0.001)\n"
-        "    except store.writer.OpenElsewhere: pass\n"
+        "    except store.writer.FileInUseError: pass\n"
     )
     command = [sys.executable, "-c", code, str(path)]
     processes = [subprocess.Popen(command) for _ in range(3)]
@@ -233,7 +233,7 @@ def test_a_lock_on_a_sidecar_that_was_just_removed_is_no_lock(tmp_path, monkeypa
         return plain(fd, shared=shared)
 
     monkeypatch.setattr(lock, "_try_lock", late)
-    with pytest.raises(OpenElsewhere):
+    with pytest.raises(FileInUseError):
         lock.Lock(path)
     holders[1].release()
     lock.Lock(path).release()

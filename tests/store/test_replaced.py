@@ -12,7 +12,7 @@ import pytest
 
 import tdw
 from tdw import store
-from tdw.errors import Damaged, ProjectError, TdwError
+from tdw.errors import DamagedFileError, ProjectError, TdwError
 from tests.store import store_runs
 from tests.store.store_runs import step
 
@@ -216,10 +216,10 @@ def test_bytes_that_were_compared_before_are_compared_again_when_the_file_was_to
                 file.seek(at)
                 file.write(bytes([byte[0] ^ 1]))
                 if name == "losses/train":  # what a look compares by itself
-                    with pytest.raises(Damaged, match=f"the bytes of '{name}' do not match"):
+                    with pytest.raises(DamagedFileError, match=f"the bytes of '{name}' do not match"):
                         reader.refresh()
                 for _ in range(2):  # and not only once
-                    with pytest.raises(Damaged, match=f"the bytes of '{name}' do not match"):
+                    with pytest.raises(DamagedFileError, match=f"the bytes of '{name}' do not match"):
                         look(reader, name)
                 file.seek(at)
                 file.write(byte)
@@ -240,7 +240,7 @@ def test_bytes_that_were_written_over_are_not_read_before_a_look_either(tmp_path
                 file.seek(reader._state.layout.extents[name].offset)
                 file.write(b"\x01\x02\x03")
             for _ in range(2):
-                with pytest.raises(Damaged, match=r"do not match their checksum"):
+                with pytest.raises(DamagedFileError, match=r"do not match their checksum"):
                     reader.read(name)
             path.write_bytes(sound)
             assert np.array_equal(reader.read(name), before)

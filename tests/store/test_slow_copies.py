@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw.errors import Damaged, TdwError
+from tdw.errors import DamagedFileError, TdwError
 from tdw.operations import recover
 from tdw.store import LOSSES
 
@@ -171,6 +171,6 @@ def test_a_damaged_run_is_not_copied(tmp_path, tiny_run):
         place = run._store.state.layout.extents["checkpoints/safetensors"].offset
     data[place + 999] ^= 1
     path.write_bytes(data)
-    with pytest.raises(Damaged, match="checkpoint 0"):
+    with pytest.raises(DamagedFileError, match="checkpoint 0"):
         tdw.copy(path, tmp_path / "new.tdw")
     assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tdw import store
-from tdw.errors import CannotWrite, Overwritten
+from tdw.errors import CannotWriteError, OverwrittenError
 from tdw.store import AnalysisPlan, ArrayPlan, filesystem
 from tdw.store.commit_record import Record, decode
 from tdw.store.filesystem import System
@@ -180,7 +180,7 @@ def test_a_deleted_file_takes_no_more_commits(tmp_path):
     path = tmp_path / "run.tdw"
     writer = store_runs.create(path)
     path.unlink()
-    with pytest.raises(store.writer.CannotWrite, match=r"run\.tdw was deleted while it was written to"):
+    with pytest.raises(store.writer.CannotWriteError, match=r"run\.tdw was deleted while it was written to"):
         step(writer, 5)
 
 
@@ -223,7 +223,7 @@ def test_where_the_system_does_not_tell_where_a_file_is_training_goes_on(tmp_pat
         path.rename(moved)
         step(writer, 5)
         with pytest.raises(
-            CannotWrite, match=r"run\.tdw was moved while it was open, and the system does not tell where"
+            CannotWriteError, match=r"run\.tdw was moved while it was open, and the system does not tell where"
         ):
             writer.set_notes({"title": "x"})
         step(writer, 5)
@@ -244,9 +244,9 @@ def test_a_file_that_was_replaced_or_deleted_takes_nothing_more(tmp_path, put):
     else:
         path.unlink()
     what = "was replaced by another file .* left as it is" if put else "was deleted while it was written to"
-    with pytest.raises(Overwritten, match=rf"run\.tdw {what}"):
+    with pytest.raises(OverwrittenError, match=rf"run\.tdw {what}"):
         step(writer, 5)
-    with pytest.raises(CannotWrite, match="takes nothing more"):
+    with pytest.raises(CannotWriteError, match="takes nothing more"):
         writer.set_notes({})
     writer.close()
     assert (path.read_bytes() == was) if put else not path.exists()

@@ -13,7 +13,7 @@ import pytest
 
 from tdw import panels
 from tdw.analyses import ANALYSES
-from tdw.errors import CheckpointNotFound, NotApplicable, ProjectError, TdwError, UnknownName
+from tdw.errors import CheckpointNotFoundError, NotApplicableError, ProjectError, TdwError, UnknownNameError
 from tdw.panels.registry import GROUPS
 from tdw.viewer import page
 from tests.viewer.synthetic import Made
@@ -189,7 +189,7 @@ def test_figures_of_declared_panels_carry_the_stored_numbers(run: Made, one_hot:
     cells = drawn("baselines")[0].cells.values
     gini = run.series("analysis/sparsity/embedding_gini")[2]
     assert dict(zip(cells[0], cells[1], strict=True))["embedding gini"] == f"{gini:.4g}"
-    with pytest.raises(NotApplicable, match="no run for phase_alignment: It is about an MLP on one-hot pairs"):
+    with pytest.raises(NotApplicableError, match="no run for phase_alignment: It is about an MLP on one-hot pairs"):
         drawn("phase_alignment")
     lines = panels.figure(one_hot, "phase_alignment", 200).data  # type: ignore[arg-type]
     of_neurons = one_hot.series("analysis/phase_alignment/neuron")[2]
@@ -205,9 +205,9 @@ def test_figures_say_of_which_run_they_are() -> None:
 
 
 def test_refusals_say_what_to_do(run: Made) -> None:
-    with pytest.raises(UnknownName, match="did you mean 'loss'"):
+    with pytest.raises(UnknownNameError, match="did you mean 'loss'"):
         panels.figure(run, "los", 100)  # type: ignore[arg-type]
-    with pytest.raises(CheckpointNotFound, match="no checkpoint at epoch 150: the nearest stored one is 100"):
+    with pytest.raises(CheckpointNotFoundError, match="no checkpoint at epoch 150: the nearest stored one is 100"):
         panels.figure(run, "loss", 150)  # type: ignore[arg-type]
     partly = Made(p=5, d_mlp=8, checkpoints=4)
     partly.covered["embedding_frequencies"] = 2

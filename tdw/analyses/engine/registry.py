@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tdw.analyses.engine.checkpoint import View, Whole
 from tdw.config import RunConfig, is_prime
-from tdw.errors import OutOfRange, UnknownName
+from tdw.errors import OutOfRangeError, UnknownNameError
 from tdw.network.parameters import shapes
 
 Result = Mapping[str, NDArray[Any] | np.generic]
@@ -164,16 +164,16 @@ def analysis(
 
 
 def find(name: str) -> Analysis:
-    """The analysis of that name. Raises UnknownName, with the nearest one."""
+    """The analysis of that name. Raises UnknownNameError, with the nearest one."""
     if name not in ANALYSES:
-        raise UnknownName("analysis", name, ANALYSES)
+        raise UnknownNameError("analysis", name, ANALYSES)
     return ANALYSES[name]
 
 
 def evaluate(item: Analysis, subject: View | Whole, config: RunConfig) -> dict[str, NDArray[Any]]:
     """Run one analysis and hold its result to what it declared: names, shapes, types, numbers that are finite.
 
-    Raises OutOfRange where a number is too large for the type that it was declared with.
+    Raises OutOfRangeError where a number is too large for the type that it was declared with.
     """
     result = item.compute(subject, **item.parameters)
     checkpoints = len(subject.checkpoints) if isinstance(subject, Whole) else 0
@@ -190,7 +190,7 @@ def evaluate(item: Analysis, subject: View | Whole, config: RunConfig) -> dict[s
         if array.dtype.kind == "f" and wrong.any():
             if np.isfinite(given[wrong]).all():
                 most = np.abs(given[wrong]).max()
-                raise OutOfRange(f"{item.name}/{name} reaches {most:.3g}, and {array.dtype} holds no such number")
+                raise OutOfRangeError(f"{item.name}/{name} reaches {most:.3g}, and {array.dtype} holds no such number")
             raise ValueError(f"{item.name}/{name} holds numbers that are not finite")
         checked[name] = array
     return checked

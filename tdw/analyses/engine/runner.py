@@ -16,7 +16,7 @@ from tdw import store
 from tdw.analyses.engine.checkpoint import Curves, View, Whole
 from tdw.analyses.engine.registry import ANALYSES, Analysis, evaluate, find
 from tdw.config import RunConfig
-from tdw.errors import NotApplicable, OutOfRange
+from tdw.errors import NotApplicableError, OutOfRangeError
 from tdw.network.segment import Arrays
 from tdw.project.project import Project
 from tdw.project.writer import ProjectWriter
@@ -49,14 +49,14 @@ def analyze(
     Results that are there and current are left alone, unless `force`. What an analysis is computed from is computed
     first; what makes no sense for this run is left out, or refused where it was named. Memory does not grow with the
     number of checkpoints; what is stored stays when this is interrupted. Returns the names of the analyses that were
-    computed. Raises UnknownName, NotApplicable, OpenElsewhere and what opening a file raises; and OutOfRange, after all
+    computed. Raises UnknownNameError, NotApplicableError, FileInUseError and what opening a file raises; and OutOfRangeError, after all
     else is stored, where results are larger than what they are stored in, or weights are no numbers.
     """
     named = [find(name) for name in ([only] if isinstance(only, str) else only or ())]
     with ProjectWriter.open(path) as project:
         for item in named:
             if why := unfit(item, project):
-                raise NotApplicable(project.path, item.name, why)
+                raise NotApplicableError(project.path, item.name, why)
         wanted = with_sources(named) if named else [item for item in ordered() if not unfit(item, project)]
         done: list[str] = []
         beyond: dict[str, str] = {}
@@ -72,7 +72,7 @@ def analyze(
                 beyond |= _compute(project, due, force=force, progress=progress)
             done += [item.name for item in due if item.name not in beyond]
         if beyond:
-            raise OutOfRange(f"{project.path}: {'; '.join(dict.fromkeys(beyond.values()))}. All else is stored.")
+            raise OutOfRangeError(f"{project.path}: {'; '.join(dict.fromkeys(beyond.values()))}. All else is stored.")
         return done
 
 
@@ -175,10 +175,10 @@ def whole(project: Project) -> Whole:
 
 
 def _weights(project: Project, index: int) -> Arrays:
-    """The weights of the index-th checkpoint. Raises OutOfRange where one of them is no number."""
+    """The weights of the index-th checkpoint. Raises OutOfRangeError where one of them is no number."""
     found = project.weights_at(index)
     if wrong := [name for name, array in found.items() if not np.isfinite(array).all()]:
-        raise OutOfRange(
+        raise OutOfRangeError(
             f"at epoch {project.checkpoints[index]} {wrong[0]} holds what is no number, so nothing can be measured there"
         )
     return found
@@ -193,14 +193,14 @@ def _compute(
     if any(item.final_keys for item in due):
         try:
             keys = final_key(project)
-        except OutOfRange as error:
+        except OutOfRangeError as error:
             beyond |= {item.name: str(error) for item in due if item.final_keys}
     of_the_run: dict[str, dict[str, NDArray[Any]]] = {}
     for item in due:
         if item.per == "run":
             try:
                 of_the_run[item.name] = evaluate(item, whole(project), project.config)
-            except OutOfRange as error:
+            except OutOfRangeError as error:
                 beyond[item.name] = str(error)
     due = [item for item in due if item.name not in beyond]
     _make_room(project, due, keys, force=force)
@@ -251,13 +251,13 @@ def _compute_checkpoints(
     for index in range(min(rows.values()), len(epochs)):
         try:
             view = View(settings, _weights(project, index), split, keys)
-        except OutOfRange as error:
+        except OutOfRangeError as error:
             beyond |= {name: str(error) for name in names if name not in beyond}
         for item in due:
             if rows[item.name] <= index and item.name not in beyond:
                 try:
                     result = evaluate(item, view, settings)
-                except OutOfRange as error:
+                except OutOfRangeError as error:
                     beyond[item.name] = f"at epoch {epochs[index]} {error}"
                     continue
                 except Exception as error:

@@ -25,7 +25,13 @@ import numpy as np
 
 from tdw import interrupts, os_errors
 from tdw.config import RunConfig
-from tdw.errors import AlreadyExists, CannotWrite, CheckpointNotFound, NotApplicable, UnknownName
+from tdw.errors import (
+    AlreadyExistsError,
+    CannotWriteError,
+    CheckpointNotFoundError,
+    NotApplicableError,
+    UnknownNameError,
+)
 from tdw.interchange.weight_layouts import BLOCK
 from tdw.network.segment import Arrays
 from tdw.project.project import Project
@@ -48,26 +54,26 @@ def export_run(
     """Write a run's checkpoints for another program; the files that were written.
 
     out: a file (.pt, .pth or .safetensors) for one checkpoint, the last unless `epoch` says another; else a folder, made
-    where there is none, with a file `epoch-00100.safetensors` for each. Raises NotApplicable, CheckpointNotFound,
-    AlreadyExists (unless `overwrite`), CannotWrite and what opening a run raises.
+    where there is none, with a file `epoch-00100.safetensors` for each. Raises NotApplicableError, CheckpointNotFoundError,
+    AlreadyExistsError (unless `overwrite`), CannotWriteError and what opening a run raises.
     """
     if form not in FORMS:
-        raise UnknownName("form to export to", form, FORMS)
+        raise UnknownNameError("form to export to", form, FORMS)
     out = Path(out)
     with Project.open(path) as project:
         if project.config.network == "one-hot":
-            raise NotApplicable(
+            raise NotApplicableError(
                 project.path,
                 "TransformerLens",
                 "it is an MLP on one-hot pairs, and TransformerLens has no such network.",
             )
         if project.config.activation == "quadratic":
-            raise NotApplicable(
+            raise NotApplicableError(
                 project.path, "TransformerLens", "its activation is the square, which TransformerLens does not have."
             )
         stored = project.checkpoints
         if (epoch is not None and epoch not in stored) or not stored:
-            raise CheckpointNotFound(project.path, epoch if epoch is not None else "any", stored)
+            raise CheckpointNotFoundError(project.path, epoch if epoch is not None else "any", stored)
         if out.suffix in SUFFIXES and not out.is_dir():
             targets = {stored[-1] if epoch is None else epoch: out}
         else:
@@ -95,13 +101,13 @@ def export_run(
 
 def _refuse(target: Path, run: Path, *, overwrite: bool) -> None:
     if os.path.lexists(target) and not overwrite:
-        raise AlreadyExists(
+        raise AlreadyExistsError(
             f"{target} is there already and was left as it is: choose another name, or --force to replace it."
         )
     if target.exists() and target.samefile(run):
-        raise AlreadyExists(f"{target} is the run itself: choose another name.")
+        raise AlreadyExistsError(f"{target} is the run itself: choose another name.")
     if target.is_dir():
-        raise AlreadyExists(f"{target} is a folder: choose another name.")
+        raise AlreadyExistsError(f"{target} is a folder: choose another name.")
 
 
 @contextlib.contextmanager
@@ -109,12 +115,14 @@ def _explained(out: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise AlreadyExists(f"{error.filename2 or out} appeared meanwhile and was left as it is: try again.") from error
+        raise AlreadyExistsError(
+            f"{error.filename2 or out} appeared meanwhile and was left as it is: try again."
+        ) from error
     except OSError as error:
         why = os_errors.sentence(error, out) or f"{out} cannot be written: {error.strerror or error}."
         if isinstance(error, FileNotFoundError):
             why = f"{out} cannot be written: the folder {out.absolute().parent} does not exist. Make it, or choose another one."
-        raise CannotWrite(f"{why} Nothing was exported.") from error
+        raise CannotWriteError(f"{why} Nothing was exported.") from error
 
 
 @contextlib.contextmanager
@@ -176,7 +184,7 @@ def _take_back(named: list[Path], made: Path, old: Path, failed: BaseException) 
         except OSError as error:
             lost.append(f"{target} ({error.strerror or error})")
     if lost:
-        raise CannotWrite(
+        raise CannotWriteError(
             f"{old.parent} holds files that were replaced and could not be put back: {', '.join(lost)}. Move them there."
         ) from failed
 

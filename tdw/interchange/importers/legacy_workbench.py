@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import NotImportable
+from tdw.errors import NotImportableError
 from tdw.interchange import sniff
 from tdw.interchange.importers.state_dicts import safetensors_of
 from tdw.interchange.source_run import Foreign, Piece, Rule, number, numbers, whole
@@ -42,13 +42,13 @@ def is_one(path: Path) -> bool:
 
 
 def read(path: Path) -> Foreign:
-    """What such a folder holds. Raises NotImportable."""
+    """What such a folder holds. Raises NotImportableError."""
     found = Foreign("a folder of an earlier workbench", late=1, late_test=1, likely_rule="torch")
     found.settings["task"] = "add"
     for file in sorted((path / "checkpoints").glob("checkpoint_epoch_*.safetensors")):
         named = re.fullmatch(r"checkpoint_epoch_(\d{1,8})", file.stem)
         if named is None:
-            raise NotImportable(f"{path} cannot be imported: the name of {file.name} says no epoch.")
+            raise NotImportableError(f"{path} cannot be imported: the name of {file.name} says no epoch.")
         _look(file)
         found.pieces.append(Piece(int(named[1]), safetensors_of(file), str(file)))
     found.pieces.sort(key=lambda piece: piece.label or 0)
@@ -85,7 +85,7 @@ def _look(file: Path) -> None:
 
 def _listed(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
-        raise NotImportable(f"{what} cannot be imported: its indices are no lists.")
+        raise NotImportableError(f"{what} cannot be imported: its indices are no lists.")
     return value
 
 
@@ -97,7 +97,7 @@ def _json(path: Path) -> Mapping[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise NotImportable(f"{path} cannot be imported: it cannot be read ({error.strerror}).") from error
+        raise NotImportableError(f"{path} cannot be imported: it cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
         raise sniff.refused(path, "no JSON, or JSON that is cut off") from error
     if not isinstance(value, dict):

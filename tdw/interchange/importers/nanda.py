@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import NotImportable
+from tdw.errors import NotImportableError
 from tdw.interchange.sniff import refused
 from tdw.interchange.source_run import Foreign, Piece, Raw, Rule, number, numbers, whole
 from tdw.interchange.weight_layouts import is_state
@@ -44,7 +44,7 @@ STRIDES = (10, 100, 5, 50, 20, 25, 1000, 500, 200, 250, 2)  # epochs between two
 
 
 def read(loaded: Any, path: Path) -> Foreign | None:
-    """What such a file holds; None where it is none of these forms. Raises NotImportable."""
+    """What such a file holds; None where it is none of these forms. Raises NotImportableError."""
     if not isinstance(loaded, dict) or is_state(loaded):
         return None
     what = str(path)
@@ -98,15 +98,15 @@ def _curve(loaded: Mapping[str, Any], side: str, what: str) -> Series | None:
 
 def _pieces(states: Sequence[Raw], labels: Any, what: str) -> list[Piece]:
     if not isinstance(labels, list | tuple | range) or len(labels) != len(states):
-        raise NotImportable(
+        raise NotImportableError(
             f"{what} cannot be imported: it holds {len(states)} checkpoints and does not say the epoch of each."
         )
     epochs = [whole(label, "epochs", what) for label in labels]
     for epoch in epochs:
         if not 0 <= epoch <= MOST_EPOCHS:
-            raise NotImportable(f"{what} cannot be imported: it says that it holds a checkpoint of epoch {epoch}.")
+            raise NotImportableError(f"{what} cannot be imported: it says that it holds a checkpoint of epoch {epoch}.")
         if epochs.count(epoch) > 1:
-            raise NotImportable(f"{what} cannot be imported: two of its checkpoints are of epoch {epoch}.")
+            raise NotImportableError(f"{what} cannot be imported: two of its checkpoints are of epoch {epoch}.")
     found = [
         Piece(epoch, lambda state=state: state, f"{what}, the checkpoint of epoch {epoch},")  # type: ignore[misc]
         for epoch, state in zip(epochs, states, strict=True)

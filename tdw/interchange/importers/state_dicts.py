@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tdw.errors import NotImportable
+from tdw.errors import NotImportableError
 from tdw.interchange import sniff
 from tdw.interchange.importers import nanda
 from tdw.interchange.source_run import Foreign, Piece, Raw
@@ -23,7 +23,7 @@ SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 def read_file(path: Path) -> Foreign:
-    """A file of weights or losses, whatever its form. Raises NotImportable."""
+    """A file of weights or losses, whatever its form. Raises NotImportableError."""
     form = sniff.form_of(path)
     if form == "safetensors":
         load = safetensors_of(path)
@@ -65,7 +65,7 @@ def _single(path: Path, raw: Raw, load: Callable[[], Raw]) -> Foreign:
 
 
 def safetensors_of(path: Path) -> Callable[[], Raw]:
-    """A function that reads the arrays of a safetensors file. It raises NotImportable."""
+    """A function that reads the arrays of a safetensors file. It raises NotImportableError."""
 
     def load() -> Raw:
         from safetensors import SafetensorError, safe_open
@@ -81,7 +81,7 @@ def safetensors_of(path: Path) -> Callable[[], Raw]:
 
 
 def read_folder(path: Path) -> Foreign:
-    """A folder of state dicts, or of the files that Nanda's code writes. Raises NotImportable."""
+    """A folder of state dicts, or of the files that Nanda's code writes. Raises NotImportableError."""
     files = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES and item.is_file())
     if not files:
         raise sniff.refused(path, "a folder without a run: no .pt, .pth or .safetensors file is in it")
@@ -96,13 +96,13 @@ def read_folder(path: Path) -> Foreign:
         if not numbers:
             if len(files) == 1:
                 return read_file(file)
-            raise NotImportable(
+            raise NotImportableError(
                 f"{path} cannot be imported: the name of {file.name} says no epoch, as those of the other files in this folder do: "
                 "take it away, or import it alone."
             )
         label = int(numbers[-1][-12:])
         if label in labelled:
-            raise NotImportable(
+            raise NotImportableError(
                 f"{path} cannot be imported: {labelled[label].name} and {file.name} both say that they are of epoch {label}."
             )
         labelled[label] = file
@@ -112,7 +112,7 @@ def read_folder(path: Path) -> Foreign:
 
 
 def state_of(file: Path) -> Callable[[], Raw]:
-    """A function that reads the weights of a file. It raises NotImportable."""
+    """A function that reads the weights of a file. It raises NotImportableError."""
 
     def load() -> Raw:
         form = sniff.form_of(file)
@@ -137,7 +137,9 @@ def _nanda_folder(path: Path, files: list[Path]) -> Foreign:
         piece = part.pieces[0]
         label = -1 if piece.label is None and file.stem == "init" else piece.label
         if label is None or (label in pieces and part.optimizer is None):
-            raise NotImportable(f"{path} cannot be imported: {file.name} says no epoch, or one that another file has.")
+            raise NotImportableError(
+                f"{path} cannot be imported: {file.name} says no epoch, or one that another file has."
+            )
         pieces[label] = Piece(label, _weights_in(file), str(file))
         found.pairs = found.pairs or part.pairs
         found.settings |= part.settings

@@ -1,0 +1,69 @@
+"""What the curves and results of a run say as a whole: when it memorized and generalized, and on which frequencies it runs.
+
+Each function takes a project and reads stored results where they are current; what takes no time is computed otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdw.analyses import events as event_analysis
+from tdw.analyses.engine import registry, runner
+from tdw.analyses.events import Event, Grokking
+from tdw.analyses.key_frequencies import DEFAULT_RULE, by_clusters
+from tdw.project.project import Project
+
+CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+
+
+class KeyFrequencies(NamedTuple):
+    """Which frequencies a network runs on at a checkpoint, and by which rule of the analysis `key_frequencies`."""
+
+    rule: str
+    frequencies: list[int]
+
+
+def events(project: Project) -> list[Event]:
+    """When the run memorized and generalized, as intervals between recorded epochs."""
+    arrays = _events(project)
+    names = registry.find("events").parameters["events"]
+    recorded = {name for name in CURVES if not np.isnan(getattr(project, name)).all()}
+    return event_analysis.described(arrays["intervals"], arrays["held"], names, recorded)
+
+
+def grokking(project: Project) -> Grokking:
+    """Whether the test loss followed the train loss only after a long delay, and how many epochs lay between."""
+    arrays = _events(project)
+    return event_analysis.judged(arrays["grokking"], arrays["delay"], registry.find("events").parameters["delay"])
+
+
+def key_frequencies(project: Project) -> KeyFrequencies | None:
+    """The key frequencies at the last analyzed checkpoint: by the rule `logit_cosine` where answers are sums, else by
+    `clusters`; by `clusters` as well where only neuron frequencies were analyzed; None where neither was.
+    """
+    stored = project.analyses()
+    item = registry.find("key_frequencies")
+    result = stored.get(item.name)
+    if result is not None and result.rows and not runner.is_stale(item, result):
+        rule = DEFAULT_RULE if registry.NEEDS["sum"](project.config) is None else "clusters"
+        last = project.series(f"analysis/{item.name}/key", result.rows - 1, result.rows)[0]
+        return KeyFrequencies(rule, _frequencies(last[item.parameters["rules"].index(rule)]))
+    shares = stored.get("neuron_frequencies")
+    if shares is None or not shares.rows:
+        return None
+    share = project.series("analysis/neuron_frequencies/share", shares.rows - 1, shares.rows)[0]
+    return KeyFrequencies("clusters", _frequencies(by_clusters(share)))
+
+
+def _events(project: Project) -> dict[str, NDArray[Any]]:
+    item = registry.find("events")
+    if runner.is_current(item, project):
+        return {name: array[0] for name, array in project.analysis("events").arrays.items()}
+    return registry.evaluate(item, runner.whole(project), project.config)
+
+
+def _frequencies(key: NDArray[Any]) -> list[int]:
+    return [int(k) for k in np.flatnonzero(key) + 1]
