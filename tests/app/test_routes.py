@@ -159,7 +159,7 @@ def listed(application):
             found.append([before + route.path, sorted(getattr(route, "methods", None) or ["GET"])])
     return sorted(found)
 
-application, _ = server.build(workbench.Workbench())
+application, _ = server.build(session.Workbench())
 before = listed(application)
 gradio = next(route for route in application.routes if isinstance(route, Mount) and route.path == "")
 gradio.app.add_route("/gradio_api/queue/new", lambda request: None, methods=["PUT"])
