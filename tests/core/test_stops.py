@@ -46,7 +46,7 @@ sys.meta_path.insert(0, Sender())
 if way == "module":
     runpy.run_module("tdw", run_name="__main__", alter_sys=True)
 else:
-    from tdw.cli import main
+    from tdw.cli.main import main
     sys.exit(main())
 """
 
