@@ -283,11 +283,11 @@ def _check_together(config: RunConfig) -> None:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take. megabytes: the file when trained; analysed_megabytes: with all per-checkpoint results."""
+    """What a run will take. megabytes: the file when trained; analyzed_megabytes: with all per-checkpoint results."""
 
     checkpoints: int
     megabytes: float
-    analysed_megabytes: float
+    analyzed_megabytes: float
     seconds: float
 
 

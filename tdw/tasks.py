@@ -58,7 +58,7 @@ def answers(indices: Indices, config: TaskConfig) -> Indices:
 
 
 def random_answers(config: TaskConfig) -> Indices:
-    """An answer for every pair drawn from `data_seed`, (p * p,): a control that can be memorised and nothing else.
+    """An answer for every pair drawn from `data_seed`, (p * p,): a control that can be memorized and nothing else.
 
     The generator is NumPy's old one, whose numbers are the same in every version.
     """

@@ -250,7 +250,7 @@ def _note_stranger(url: str, strangers: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished and analysed run, small enough to be made in a second. Copy it before changing it."""
+    """A finished and analyzed run, small enough to be made in a second. Copy it before changing it."""
     import tdw
 
     path = tmp_path_factory.mktemp("runs") / "tiny.tdw"

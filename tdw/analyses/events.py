@@ -1,4 +1,4 @@
-"""When a run memorised, when it generalised, and what lies between: always as intervals, never invented."""
+"""When a run memorized, when it generalized, and what lies between: always as intervals, never invented."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Event(NamedTuple):
 
 class Grokking(NamedTuple):
     """Whether a run is called grokking: `verdict` yes, no or unknown; `delay` the least and the greatest number of epochs
-    between memorising and generalising, None where either was not reached; `wanted` the delay from which on it is.
+    between memorizing and generalizing, None where either was not reached; `wanted` the delay from which on it is.
     """
 
     verdict: str
@@ -47,24 +47,24 @@ class Grokking(NamedTuple):
 
 
 LABELS = {
-    "memorised_0.1": "train loss below 0.1",
-    "memorised_0.01": "train loss below 0.01",
-    "memorised_0.0001": "train loss below 0.0001",
-    "generalised_0.1": "test loss below 0.1",
-    "generalised_0.01": "test loss below 0.01",
-    "generalised_0.0001": "test loss below 0.0001",
-    "generalised_accuracy": "test accuracy at least 0.99",
+    "memorized_0.1": "train loss below 0.1",
+    "memorized_0.01": "train loss below 0.01",
+    "memorized_0.0001": "train loss below 0.0001",
+    "generalized_0.1": "test loss below 0.1",
+    "generalized_0.01": "test loss below 0.01",
+    "generalized_0.0001": "test loss below 0.0001",
+    "generalized_accuracy": "test accuracy at least 0.99",
     "peak": "test loss at its highest",
     "onset": "test loss 80 % below its peak",
     "rebound": "test loss above 0.1 again",
 }
 SERIES = dict.fromkeys(LABELS, "test_loss") | {
-    "memorised_0.1": "train_loss",
-    "memorised_0.01": "train_loss",
-    "memorised_0.0001": "train_loss",
-    "generalised_accuracy": "test_accuracy",
+    "memorized_0.1": "train_loss",
+    "memorized_0.01": "train_loss",
+    "memorized_0.0001": "train_loss",
+    "generalized_accuracy": "test_accuracy",
 }
-MEMORISED, GENERALISED = "memorised_0.1", "generalised_0.1"  # what is meant where only one of each is shown
+MEMORIZED, GENERALIZED = "memorized_0.1", "generalized_0.1"  # what is meant where only one of each is shown
 
 
 GROKKING, NO_GROKKING, UNKNOWN = 1, 0, -1
@@ -97,12 +97,12 @@ def events(run: Whole, *, events: list[str], delay: int) -> Result:
     """
     curves = run.curves
     train, test = _recorded(curves.train_loss), _recorded(curves.test_loss)
-    found = {f"memorised_{x:g}": _crossed(*train, below=x) for x in (0.1, 0.01, 1e-4)}
-    found |= {f"generalised_{x:g}": _crossed(*test, below=x) for x in (0.1, 0.01, 1e-4)}
+    found = {f"memorized_{x:g}": _crossed(*train, below=x) for x in (0.1, 0.01, 1e-4)}
+    found |= {f"generalized_{x:g}": _crossed(*test, below=x) for x in (0.1, 0.01, 1e-4)}
     at, accuracy = _recorded(curves.test_accuracy)
-    found["generalised_accuracy"] = _crossed(at, -accuracy, below=np.nextafter(-0.99, 0))
+    found["generalized_accuracy"] = _crossed(at, -accuracy, below=np.nextafter(-0.99, 0))
     found |= _after(*test)
-    between = delay_between(found[MEMORISED][0][0], found[GENERALISED][0][0])
+    between = delay_between(found[MEMORIZED][0][0], found[GENERALIZED][0][0])
     return {
         "intervals": np.stack([found[name][0] for name in events]),
         "held": np.array([found[name][1] for name in events]),
@@ -111,19 +111,19 @@ def events(run: Whole, *, events: list[str], delay: int) -> Result:
     }
 
 
-def delay_between(memorised: NDArray[np.int64], generalised: NDArray[np.int64]) -> NDArray[np.int64]:
+def delay_between(memorized: NDArray[np.int64], generalized: NDArray[np.int64]) -> NDArray[np.int64]:
     """The least and the greatest number of epochs from one crossing to the other, (2,), given the intervals they lie in.
 
     Each happened after the first end of its interval (at it, where both ends are one) and not after the second.
-    Generalising before memorising counts as no delay.
+    Generalizing before memorizing counts as no delay.
 
     >>> delay_between(np.array([126, 127]), np.array([130, 140])), delay_between(np.array([5, 6]), np.array([-1, -1]))
     (array([ 4, 13]), array([-1, -1]))
     """
-    if NOT_REACHED in (memorised[1], generalised[1]):
+    if NOT_REACHED in (memorized[1], generalized[1]):
         return np.full(2, NOT_REACHED)
-    earliest = [int(pair[0]) + (pair[0] < pair[1]) for pair in (memorised, generalised)]
-    return np.array([max(earliest[1] - memorised[1], 0), max(generalised[1] - earliest[0], 0)])
+    earliest = [int(pair[0]) + (pair[0] < pair[1]) for pair in (memorized, generalized)]
+    return np.array([max(earliest[1] - memorized[1], 0), max(generalized[1] - earliest[0], 0)])
 
 
 def verdict(between: NDArray[np.int64], delay: int) -> int:

@@ -15,7 +15,7 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 def neuron_frequencies(view: View) -> Result:
     """Share of a neuron's variance over the pairs that lies in frequency k, (K, d_mlp), each in [0, 1].
 
-    With h centred and H = F h F^T, the energy of H in the products of {constant, cos k, sin k} with themselves over
+    With h centered and H = F h F^T, the energy of H in the products of {constant, cos k, sin k} with themselves over
     the total energy. A dead neuron has share 0 everywhere.
     After Nanda et al. (2023), section 4, relative to the variance.
     """

@@ -50,8 +50,8 @@ def weight_trajectory(run: Whole, *, groups: list[str]) -> Result:
     moved = np.zeros(max(count - 1, 0))
     for name, rows in _stretches(run, sizes):
         moved += (np.diff(rows, axis=0) ** 2).sum(axis=1)
-        centred = rows - rows.mean(axis=0)
-        product = centred @ centred.T
+        centered = rows - rows.mean(axis=0)
+        product = centered @ centered.T
         for group in groups:
             if name.startswith(GROUPS[group]):
                 products[group] += product
@@ -88,7 +88,7 @@ def _stretches(run: Whole, sizes: dict[str, int]) -> Iterator[tuple[str, NDArray
 
 
 def principal(product: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positions along the first components, (E, 3), and shares explained, (3,), from products of centred rows, (E, E)."""
+    """Positions along the first components, (E, 3), and shares explained, (3,), from products of centered rows, (E, E)."""
     count = len(product)
     position, explained = np.zeros((count, COMPONENTS)), np.zeros(COMPONENTS)
     total = np.trace(product)

@@ -290,7 +290,7 @@ def _preview(settings: RunConfig) -> str:
     rows = (
         ("Checkpoints", _whole(cost.checkpoints)),
         ("File", _size(cost.megabytes)),
-        ("When analysed", _size(cost.analysed_megabytes)),
+        ("When analyzed", _size(cost.analyzed_megabytes)),
         ("Training", _duration(cost.seconds)),
         ("Pairs to train on", f"{_whole(settings.train_pairs)} of {_whole(settings.p**2)}"),
     )

@@ -1,4 +1,4 @@
-"""Jobs: training and analysing, each a `tdw …` process of its own that outlives tab and server.
+"""Jobs: training and analyzing, each a `tdw …` process of its own that outlives tab and server.
 
 What a job has done is read from its project file, and whether it still runs from that file's lock, so a server that
 starts later finds it again. Beside that there is one small record per job in the private state folder (what was
@@ -142,7 +142,7 @@ class Jobs:
             self.poll()
             job = self._jobs.get(key_of(path))
             if job is not None and job.active:
-                doing = "trained" if job.kind == "train" else "analysed"
+                doing = "trained" if job.kind == "train" else "analyzed"
                 raise AppError(f"{path.name} is being {doing} already: wait until it is done, or stop it")
             started_elsewhere = self._at_work(path)
             if started_elsewhere is not None and not arguments and started_elsewhere.does(kind):
@@ -251,14 +251,14 @@ class Jobs:
             job.total = progress["planned_epochs"]
             job.note(max(progress["epochs"] - 1, 0))
         else:
-            job.total = progress["analysed"]["total"]
-            job.note(progress["analysed"]["done"])
+            job.total = progress["analyzed"]["total"]
+            job.note(progress["analyzed"]["done"])
 
     def _watch(self, job: Job, progress: dict[str, Any]) -> None:
         """See from what grows what a process does that somebody else started."""
-        now: dict[Kind, int] = {"train": progress["epochs"], "analyze": progress["analysed"]["done"]}
+        now: dict[Kind, int] = {"train": progress["epochs"], "analyze": progress["analyzed"]["done"]}
         grown: list[Kind] = [kind for kind in now if job.guessed and now[kind] > job.guessed[kind]]
-        # Until then: whatever writes to a finished run analyses it, and most of what writes to another trains it.
+        # Until then: whatever writes to a finished run analyzes it, and most of what writes to another trains it.
         kind: Kind = grown[0] if grown else "analyze" if progress["state"] == "finished" else "train"
         job.guessed = None if grown else job.guessed or now
         if kind != job.kind:
@@ -306,8 +306,8 @@ class Jobs:
         progress = self._progress(job.path)
         if progress is None:
             return False
-        analysed = progress["analysed"]
-        return progress["state"] == "finished" if job.kind == "train" else analysed["done"] == analysed["total"] > 0
+        analyzed = progress["analyzed"]
+        return progress["state"] == "finished" if job.kind == "train" else analyzed["done"] == analyzed["total"] > 0
 
     def _keep_description(self, job: Job) -> None:
         progress = self._progress(job.path)

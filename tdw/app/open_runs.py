@@ -205,7 +205,7 @@ class OpenRun:
                 "planned_epochs": project.planned_epochs,
                 "checkpoints": len(project.checkpoints),
                 **self._losses(),
-                "analysed": self._analysed(),
+                "analyzed": self._analyzed(),
                 "about": about(project),
             }
 
@@ -214,7 +214,7 @@ class OpenRun:
         tail = max(len(self.project.epochs) - self.project.config.evaluate_every - 1, 0)
         return {f"{side}_loss": _last(self.project.series(f"losses/{side}", tail)) for side in ("train", "test")}
 
-    def _analysed(self) -> dict[str, int]:
+    def _analyzed(self) -> dict[str, int]:
         """How many checkpoints every analysis has current results of, and how many there are."""
         stored = self.project.analyses()
         per_checkpoint = [

@@ -310,7 +310,7 @@ const tdwShell = (() => {
       error: make("p", "tdw-reason"),
       stop: action("Stop", () => act("stop", key)),
       resume: action("Resume", () => act("train", key)),
-      analyze: action("Analyse", () => act("analyze", key)),
+      analyze: action("Analyze", () => act("analyze", key)),
       dismiss: action("Dismiss", () => act("dismiss", key)),
       forget: action("×", () => {
         const entry = known.library.find((one) => one.key === key);
@@ -357,7 +357,7 @@ const tdwShell = (() => {
     item.stop.disabled = active && job.state === "stopping";
     item.resume.hidden = !(idle && run.state !== "finished");
     text(item.resume, run && run.state === "new" ? "Train" : "Resume");
-    item.analyze.hidden = !(idle && run.checkpoints > 0 && run.analysed.done < run.analysed.total);
+    item.analyze.hidden = !(idle && run.checkpoints > 0 && run.analyzed.done < run.analyzed.total);
     item.dismiss.hidden = !failed;
     item.forget.hidden = section !== "recent";
     item.root.dataset.state = failed ? "failed" : active ? job.state : gone ? "gone" : "";
@@ -372,7 +372,7 @@ const tdwShell = (() => {
     if (job.state === "starting") return "starting…";
     if (job.state === "stopping") return "keeping what is done…";
     const unit = job.kind === "train" ? "ep/s" : "checkpoints/s";
-    const doing = job.kind === "train" ? "" : "analysing · ";
+    const doing = job.kind === "train" ? "" : "analyzing · ";
     const said = [`${doing}${whole(job.done)} / ${whole(job.total)}`];
     if (job.epochs_per_second) said.push(`${short(job.epochs_per_second)} ${unit}`);
     if (job.seconds_left !== null) said.push(`${duration(job.seconds_left)} left`);

@@ -45,7 +45,7 @@ class Peers:
     """Tells connections of this user from those of others, where the system lets it.
 
     Args:
-        listener: the socket that connections come to; one is made to see whether it would be recognised
+        listener: the socket that connections come to; one is made to see whether it would be recognized
     """
 
     def __init__(self, listener: socket.socket):

@@ -410,7 +410,7 @@ def export_command(arguments: argparse.Namespace) -> None:
 
 
 def demo_command(arguments: argparse.Namespace) -> int:
-    """Train a run that first memorises and much later generalises, analyse it, and open it in the browser."""
+    """Train a run that first memorizes and much later generalizes, analyze it, and open it in the browser."""
     one_thread()
     from tdw.analyses.engine.runner import analyze
     from tdw.cli import demo

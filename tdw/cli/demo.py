@@ -1,4 +1,4 @@
-"""The run that `tdw demo` trains: it memorises within a hundred epochs, and generalises many hundred later."""
+"""The run that `tdw demo` trains: it memorizes within a hundred epochs, and generalizes many hundred later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "grok-p59.tdw"
 def settings() -> RunConfig:
     """Settings found by trying: the train loss is below 0.1 at epoch 116, the test loss not before 1070, on processors that
     round differently too. With more weight decay the delay is shorter; with fewer train pairs it is longer, but on some
-    processors the run does not generalise within three thousand epochs.
+    processors the run does not generalize within three thousand epochs.
     """
     return configure(
         p=59,

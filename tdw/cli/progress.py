@@ -40,7 +40,7 @@ def analysis_progress(name: str) -> Iterator[Callable[[runner.Progress], None]]:
     with _shown(name) as show:
 
         def report(at: runner.Progress) -> None:
-            text = f"{at.done}/{at.total} checkpoints analysed  {at.seconds / max(at.done, 1):.3f} s each"
+            text = f"{at.done}/{at.total} checkpoints analyzed  {at.seconds / max(at.done, 1):.3f} s each"
             show(at.done, at.total, text)
 
         yield report

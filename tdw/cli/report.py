@@ -21,7 +21,7 @@ def plan(settings: config.RunConfig) -> str:
     """What a run will take: checkpoints, size, time."""
     cost = config.estimate(settings)
     return (
-        f"{cost.checkpoints} checkpoints, {cost.megabytes:.1f} MB ({cost.analysed_megabytes:.1f} MB when analysed), "
+        f"{cost.checkpoints} checkpoints, {cost.megabytes:.1f} MB ({cost.analyzed_megabytes:.1f} MB when analyzed), "
         f"{duration(cost.seconds)} of training on this machine"
     )
 
@@ -69,7 +69,7 @@ def learnt(run: Run) -> list[str]:
             return f"{verb}: {event.missing} ({event.label})"
         return f"{verb}: at epoch {events.between(event.first)} ({event.label})"
 
-    lines = [line("memorised", events.MEMORISED), line("generalised", events.GENERALISED)]
+    lines = [line("memorized", events.MEMORIZED), line("generalized", events.GENERALIZED)]
     if (keys := run.keys) is not None:
         lines.append(f"key frequencies: {', '.join(map(str, keys.frequencies)) or 'none'} (rule {keys.rule})")
     return lines

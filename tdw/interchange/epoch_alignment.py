@@ -173,7 +173,7 @@ def _chosen(found: Foreign) -> list[Piece]:
         return pieces
 
     def apart(piece: Piece) -> float:
-        # Roughly, whatever the labels mean exactly: neighbouring epochs are alike.
+        # Roughly, whatever the labels mean exactly: neighboring epochs are alike.
         sides = []
         for curve in (found.train, found.test):
             if curve is None or found.train is None:

@@ -31,7 +31,7 @@ EXACT = 2e-3  # how far the same loss, computed elsewhere in float32, may lie: i
 FAR = 0.5  # beyond this, what is left of a loss after an update says nothing
 CHANCE = 1e-3  # a match that so many others would reach by chance, or fewer, is believed
 NAMED = 0.05  # the same for a split that the source itself names
-NEIGHBOURS = 10
+NEIGHBORS = 10
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def find(anchors: Sequence[Anchor], likely: str, named: Sequence[Rule] = (), *, 
     def attempt(rule: str, seed: int) -> None:
         if (rule, seed) not in tried:
             far = _distance(anchors, order(rule, seed, pairs), cuts)
-            # Of neighbouring shares that all do, the one that is named was meant, or the rounder one.
+            # Of neighboring shares that all do, the one that is named was meant, or the rounder one.
             fits = [at for at in range(len(cuts)) if far[at] <= 1] or [int(far.argmin())]
             tried[rule, seed] = (
                 float(far.min()),
@@ -274,6 +274,6 @@ def _expected(tried: Mapping[tuple[str, int], tuple[float, int]]) -> Iterator[tu
         own = tried[key][0]
         others = ordered if ordered.size < 2 else np.delete(ordered, np.searchsorted(ordered, own))
         nearer = int(np.searchsorted(others, own, side="right"))
-        nth = min(NEIGHBOURS, others.size)
+        nth = min(NEIGHBORS, others.size)
         dense = nearer if nearer >= nth else nth * own / others[nth - 1]
         yield float(rank * dense / others.size), key

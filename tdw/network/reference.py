@@ -1,7 +1,7 @@
 """The network as anyone would write it: the reference that the fast engine is tested against.
 
 network       what it is
-transformer   one layer without normalisation on the three tokens `a b =`; the answer is read at `=`
+transformer   one layer without normalization on the three tokens `a b =`; the answer is read at `=`
 two-token     the same on the two tokens `a b`; the answer is read at `b`
 one-hot       an MLP with one hidden layer on the one-hot vectors of a and b, one after the other
 

@@ -162,7 +162,7 @@ class _Step:
         flat.detach().copy_(torch.from_numpy(np.concatenate([arrays[name].ravel() for name in self.shapes])))
 
     def _pairs(self, indices: tasks.Indices, config: RunConfig) -> Pairs:
-        indices = np.sort(indices)  # neighbours then share rows of the tables, which stay in the processor's cache
+        indices = np.sort(indices)  # neighbors then share rows of the tables, which stay in the processor's cache
         a, b = tasks.operands(indices, config.p)
         on_device = [torch.from_numpy(x).to(self.device) for x in (a, b, tasks.answers(indices, config))]
         return Pairs(*on_device, config=config)

@@ -147,7 +147,7 @@ def densify(
                 f"{project.path.name} has stored no state at or after epoch {wanted[-1]}, so a checkpoint there could not be "
                 f"compared with anything: give epochs up to {max(stored, default=0)}."
             )
-        analysed = [name for name, item in ANALYSES.items() if name in project.analyses()]
+        analyzed = [name for name, item in ANALYSES.items() if name in project.analyses()]
         described = project.described | {"plan": sorted({*project.planned_checkpoints, *wanted})}
         with project.room_beside() as part:
             again = replayed(project, proof, split, wanted, progress, stop, since=wanted[0])
@@ -155,8 +155,8 @@ def densify(
             _write(part, project.path, described, project, split, project.resume_state(), past=recorded, added=added)
             project.give_way(part)
         there = project.path
-    if analysed:
-        runner.analyze(there, analysed)
+    if analyzed:
+        runner.analyze(there, analyzed)
     return wanted
 
 

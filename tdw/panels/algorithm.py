@@ -18,7 +18,7 @@ RIGHT = 84  # margin in which names of lines stand
 
 def single(title: str, array: str, label: str, **more: object) -> Spec:
     """A panel of one line."""
-    line = {"array": f"analysis/{array}", "label": label, "colour": "series-0"}
+    line = {"array": f"analysis/{array}", "label": label, "color": "series-0"}
     return spec.described(
         quantities=[{"title": title, "unit": "", "scale": "linear", "lines": [line]} | more], right=RIGHT
     )
@@ -46,9 +46,9 @@ def margin(project: Project) -> Spec:
     # What a file from elsewhere calls a quantile may be anything.
     part = used if isinstance(used, float) and 0 < used < 1 else ANALYSES["margin"].parameters["quantile"]
     lines = [
-        {"array": "analysis/margin/mean", "label": "mean", "colour": "series-0"},
-        {"array": "analysis/margin/quantile", "label": f"{100 * part:g} %", "colour": "series-1"},
-        {"array": "analysis/margin/minimum", "label": "least", "colour": "series-6"},
+        {"array": "analysis/margin/mean", "label": "mean", "color": "series-0"},
+        {"array": "analysis/margin/quantile", "label": f"{100 * part:g} %", "color": "series-1"},
+        {"array": "analysis/margin/minimum", "label": "least", "color": "series-6"},
     ]
     quantity = {"title": "Margin", "unit": "", "scale": "linear", "lines": lines}
     return spec.described(quantities=[quantity], right=RIGHT)
@@ -59,8 +59,8 @@ def phase_alignment(_project: Project) -> Spec:
     """Mean |sin(ψ − φ_a − φ_b)| over the living neurons: 0 where output phases follow from input phases."""
     stored = "analysis/phase_alignment"
     lines = [
-        {"array": f"{stored}/misalignment", "label": "mean", "colour": "series-0"},
-        {"array": f"{stored}/neuron", "axes": ["*"], "reduce": "median", "label": "median", "colour": "series-1"},
+        {"array": f"{stored}/misalignment", "label": "mean", "color": "series-0"},
+        {"array": f"{stored}/neuron", "axes": ["*"], "reduce": "median", "label": "median", "color": "series-1"},
     ]
     quantity = {
         "title": "Phase alignment",

@@ -54,7 +54,7 @@ def attention_history(project: Project) -> Spec:
     """One head's mean weight on each token, or the weight of all heads on one, at every checkpoint."""
 
     def quantity(title: str, array: str) -> Spec:
-        line = {"array": array, "axes": ["head", "token"], "label": "", "colour": "series-0"}
+        line = {"array": array, "axes": ["head", "token"], "label": "", "color": "series-0"}
         return {"title": title, "unit": "", "scale": "linear", "lines": [line]}
 
     return spec.described(

@@ -74,7 +74,7 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
     """A panel at a checkpoint (the last one for None) as a Plotly figure, from the arrays the viewer draws.
 
     picks: choices in the panel's menus, such as rule="clusters", see `parts.chosen`
-    Raises UnknownNameError, CheckpointNotFoundError, and AnalysisNotFoundError or ProjectError where it is not analysed.
+    Raises UnknownNameError, CheckpointNotFoundError, and AnalysisNotFoundError or ProjectError where it is not analyzed.
     """
     item = find(name)
     stored = project.checkpoints
@@ -120,8 +120,9 @@ def state(project: Project, item: Panel) -> dict[str, str]:
 def _stale(name: str, stored: StoredAnalysis, now: Analysis) -> str | None:
     if stored.version != now.version:
         return f"Made by version {stored.version} of {name}; this program has version {now.version}."
+    made_with = runner.parameters_of(stored)
     for key, value in now.parameters.items():
-        if stored.parameters.get(key) != value:
-            made = cut(str(stored.parameters.get(key)))
+        if made_with.get(key) != value:
+            made = cut(str(made_with.get(key)))
             return f"Made with {key} = {made}; this program uses {value}."
     return None

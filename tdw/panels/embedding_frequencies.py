@@ -36,7 +36,7 @@ def spec(_project: Project) -> Spec:
 
 @panel(place=2, title="Embedding frequencies", kind="bars", spec=spec, analysis="embedding_frequencies", required=True)
 def embedding_frequencies(project: Project, epoch: int) -> go.Figure:
-    """Norm of each Fourier component of the embedding; coloured from half of the last checkpoint's largest on."""
+    """Norm of each Fourier component of the embedding; colored from half of the last checkpoint's largest on."""
     import plotly.graph_objects as go
 
     stored, row = result_at(project, "embedding_frequencies", epoch)
@@ -44,7 +44,7 @@ def embedding_frequencies(project: Project, epoch: int) -> go.Figure:
     threshold = DOMINANT * norms[-1, 1:].max()
     names = fourier.component_names(project.config.order)
     dominant = (norms[row] >= threshold) & (np.arange(len(names)) > 0)
-    colours = [theme.ACCENT if above else theme.BAR for above in dominant]
-    figure = go.Figure(go.Bar(x=names, y=norms[row], marker={"color": colours}))
+    colors = [theme.ACCENT if above else theme.BAR for above in dominant]
+    figure = go.Figure(go.Bar(x=names, y=norms[row], marker={"color": colors}))
     figure.add_hline(y=threshold, line={"color": theme.MARK, "dash": "dash", "width": 1})
     return theme.styled(figure, project, f"Embedding frequencies, epoch {epoch}", yaxis_title="‖F W_E‖", bargap=0.2)

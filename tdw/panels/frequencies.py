@@ -107,8 +107,8 @@ def sparsity(project: Project) -> Spec:
             "unit": "",
             "scale": "linear",
             "lines": [
-                {"array": f"analysis/sparsity/{matrix}_{measure}", "label": matrix, "colour": colour}
-                for matrix, colour in both
+                {"array": f"analysis/sparsity/{matrix}_{measure}", "label": matrix, "color": color}
+                for matrix, color in both
             ],
             "bands": spec.bands(project, *(f"{matrix}_{measure}" for matrix, _ in both)),
         }

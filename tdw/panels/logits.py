@@ -83,7 +83,7 @@ def logit_history(_project: Project) -> Spec:
 @declared(group=GROUP, place=3, title="Logit variance explained", kind="curve", analysis="logit_frequencies")
 def logit_explained(project: Project) -> Spec:
     """Share of the logits' variance that the cosines of all frequencies explain."""
-    line = {"array": "analysis/logit_frequencies/explained", "label": "explained", "colour": "series-0"}
+    line = {"array": "analysis/logit_frequencies/explained", "label": "explained", "color": "series-0"}
     quantity = {
         "title": "Logit variance explained",
         "unit": "",

@@ -20,7 +20,7 @@ def spec(_project: Project) -> Spec:
     """Two quantities of two lines each; where a line has NaN it was not evaluated."""
 
     def lines(quantity: str) -> list[dict[str, str]]:
-        return [{"array": f"{quantity}/{part}", "label": part, "colour": part} for part in ("train", "test")]
+        return [{"array": f"{quantity}/{part}", "label": part, "color": part} for part in ("train", "test")]
 
     return {
         "arrays": [f"{quantity}/{part}" for quantity in ("losses", "accuracy") for part in ("train", "test")],
@@ -37,12 +37,12 @@ def loss(project: Project, epoch: int) -> go.Figure:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for name, values, colour in (
+    for name, values, color in (
         ("train", project.train_loss, theme.TRAIN),
         ("test", project.test_loss, theme.TEST),
     ):
         known = np.flatnonzero(~np.isnan(values))
-        line = {"color": colour, "width": 1.5}
+        line = {"color": color, "width": 1.5}
         figure.add_scatter(x=project.epochs[known], y=values[known], name=name, mode="lines", line=line)
     figure.add_vline(x=epoch, line={"color": theme.MARK, "width": 1.5})
     return theme.styled(

@@ -25,9 +25,9 @@ RESTRICTED, TOGETHER, ALONE = (
 def progress_losses(project: Project) -> Spec:
     """The loss of the network, restricted to its key frequencies, and (on train pairs) without them."""
     lines = [
-        {"array": "analysis/loss/loss", "axes": ["side"], "label": "full", "colour": "series-6"},
-        {"array": RESTRICTED, "axes": ["keys", "rule", "variant", "side"], "label": "restricted", "colour": "series-0"},
-        {"array": TOGETHER, "axes": ["keys", "rule"], "label": "excluded, train", "colour": "series-1"},
+        {"array": "analysis/loss/loss", "axes": ["side"], "label": "full", "color": "series-6"},
+        {"array": RESTRICTED, "axes": ["keys", "rule", "variant", "side"], "label": "restricted", "color": "series-0"},
+        {"array": TOGETHER, "axes": ["keys", "rule"], "label": "excluded, train", "color": "series-1"},
     ]
     return spec.described(
         choices={
@@ -44,7 +44,7 @@ def progress_losses(project: Project) -> Spec:
 @declared(group=GROUP, place=2, title="Restricted loss", kind="curve", analysis="restricted_loss")
 def restricted_loss(project: Project) -> Spec:
     """The loss restricted to the key frequencies, by every variant side by side (or every rule, or both key sets)."""
-    line = {"array": RESTRICTED, "axes": ["keys", "rule", "variant", "side"], "label": "", "colour": "series-0"}
+    line = {"array": RESTRICTED, "axes": ["keys", "rule", "variant", "side"], "label": "", "color": "series-0"}
     return spec.described(
         choices={
             "variant": spec.variants(project),

@@ -20,14 +20,14 @@ SHOWN = 3  # neurons of the figure
 
 
 def spec(_project: Project) -> Spec:
-    """The maps themselves are computed in the browser; the summary sorts them, names them and fixes their colours."""
+    """The maps themselves are computed in the browser; the summary sorts them, names them and fixes their colors."""
     summary = {name: f"analysis/neuron_summary/{name}" for name in SUMMARY}
     return {"arrays": list(summary.values()), "summary": summary}
 
 
 @panel(place=3, title="Neurons", kind="maps", spec=spec, analysis="neuron_summary")
 def neuron_activations(project: Project, epoch: int) -> go.Figure:
-    """Maps of the neurons that vary most at `epoch`, of different frequencies where they are analysed."""
+    """Maps of the neurons that vary most at `epoch`, of different frequencies where they are analyzed."""
     from plotly.subplots import make_subplots
 
     neurons = chosen(project, epoch)
@@ -46,7 +46,7 @@ def neuron_activations(project: Project, epoch: int) -> go.Figure:
 
 
 def chosen(project: Project, epoch: int) -> list[int]:
-    """A few neurons to show: the highest share of each frequency, most typical first; the first ones if not analysed."""
+    """A few neurons to show: the highest share of each frequency, most typical first; the first ones if not analyzed."""
     stored = project.analyses().get("neuron_summary")
     if stored is None or epoch not in (covered := project.analysis("neuron_summary")).checkpoints:
         return list(range(min(SHOWN, project.config.d_mlp)))

@@ -50,15 +50,15 @@ def frequency_lottery(_project: Project) -> Spec:
 def neuron_share(project: Project) -> Spec:
     """How much of a living neuron's variance its largest frequency holds, on average; and how many belong to a cluster."""
     neurons = project.config.d_mlp
-    purity = {"array": SHARE, "axes": ["*"], "reduce": "mean", "unless": DEAD, "label": "mean", "colour": "series-0"}
-    median = purity | {"reduce": "median", "label": "median", "colour": "series-1"}
+    purity = {"array": SHARE, "axes": ["*"], "reduce": "mean", "unless": DEAD, "label": "mean", "color": "series-0"}
+    median = purity | {"reduce": "median", "label": "median", "color": "series-1"}
     clustered = {
         "array": COUNT,
         "axes": ["*"],
         "reduce": "sum",
         "over": neurons,
         "label": "in a cluster",
-        "colour": "series-0",
+        "color": "series-0",
     }
     return spec.described(
         quantities=[
@@ -89,9 +89,9 @@ def neuron_summary(project: Project) -> Spec:
     from tdw.analyses.engine.registry import find
 
     counted = {"axes": ["*"], "reduce": "sum"}
-    lines = [counted | {"array": DEAD, "label": "dead", "colour": "series-6"}]
+    lines = [counted | {"array": DEAD, "label": "dead", "color": "series-6"}]
     if not find("neuron_clusters").unfit(project.config):
-        lines.append(counted | {"array": COUNT, "label": "in a cluster", "colour": "series-0"})
+        lines.append(counted | {"array": COUNT, "label": "in a cluster", "color": "series-0"})
     neurons = project.config.d_mlp
     quantity = {
         "title": "Neurons counted",

@@ -26,8 +26,8 @@ SIGNED = [[0, "#4a1d04"], [0.25, "#d9730d"], [0.5, "#ffffff"], [0.75, "#2f5bea"]
 DECADES = 4  # that a log scale shows below its largest number
 
 
-def colour(name: str) -> str:
-    """A colour by the name that descriptions use."""
+def color(name: str) -> str:
+    """A color by the name that descriptions use."""
     return SERIES[int(name.removeprefix("series-")) % len(SERIES)] if name.startswith("series-") else NAMED[name]
 
 
@@ -69,7 +69,7 @@ def curve(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
         if not stored(project, line["array"]):
             continue
         x, y = parts.values(project, line, spec)
-        how = {"color": colour(line["colour"]), "width": 1.5}
+        how = {"color": color(line["color"]), "width": 1.5}
         figure.add_scatter(x=x, y=y, name=theme.literal(line["label"] or quantity["title"]), mode="lines", line=how)
     for band in quantity.get("bands", ()):
         if "value" in band:

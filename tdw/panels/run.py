@@ -31,7 +31,7 @@ def about(name: str) -> tuple[str, str]:
 
 @declared(group=GROUP, place=1, title="Events", kind="spans", analysis="events", required=False, weights=False)
 def events(_project: Project) -> Spec:
-    """When the run memorised and generalised: first to last crossing, each between two recorded epochs; or not reached."""
+    """When the run memorized and generalized: first to last crossing, each between two recorded epochs; or not reached."""
     return spec.described(left=172, right=132)
 
 
@@ -76,9 +76,7 @@ def checkpoint_loss(project: Project) -> Spec:
         sides = sides[:1]
 
     def lines(array: str) -> list[spec.Line]:
-        return [
-            {"array": array, "axes": [i], "label": label, "colour": colour} for i, (label, colour) in enumerate(sides)
-        ]
+        return [{"array": array, "axes": [i], "label": label, "color": color} for i, (label, color) in enumerate(sides)]
 
     unit = "split unknown" if project.known_split is None else ""
     return spec.described(

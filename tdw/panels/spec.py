@@ -1,6 +1,6 @@
 """What descriptions of panels are made of, and how the numbers of their lines and tables are read from a run.
 
-A line is {array, axes, label, colour} and more:
+A line is {array, axes, label, color} and more:
     array   the stored array; `losses/…` and `accuracy/…` have a row per epoch, those of an analysis one per checkpoint
     axes    for each axis after the rows: a number (that place), the name of a choice, or "*" (all of it, see reduce)
     reduce  "sum", "mean" or "median" of what "*" leaves open, without NaN and those that the array `unless` marks
@@ -173,7 +173,7 @@ def expanded(line: Line, spec: Mapping[str, Any]) -> list[Line]:
     if compared is None or compared not in line.get("axes", ()):
         return [line]
     options = spec["choices"][compared]["options"]
-    return [line | {"label": label, "colour": f"series-{i}", "picks": {compared: i}} for i, label in enumerate(options)]
+    return [line | {"label": label, "color": f"series-{i}", "picks": {compared: i}} for i, label in enumerate(options)]
 
 
 def places(axes: Iterable[Any], spec: Mapping[str, Any], picks: Mapping[str, int] | None = None) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ def weight_trajectory(project: Project) -> Spec:
 @declared(group=GROUP, place=2, title="Weight speed", kind="curve", analysis="weight_trajectory")
 def weight_speed(_project: Project) -> Spec:
     """Distance that all weights move per epoch, since the checkpoint before."""
-    line = {"array": "analysis/weight_trajectory/speed", "whole": True, "label": "‖Δθ‖", "colour": "series-0"}
+    line = {"array": "analysis/weight_trajectory/speed", "whole": True, "label": "‖Δθ‖", "color": "series-0"}
     quantity = {"title": "Weight speed", "unit": "per epoch", "scale": "log", "lines": [line]}
     without = "Speed is measured from one checkpoint to the next; this run has kept only one."
     return spec.described(quantities=[quantity], without=without, right=RIGHT)
@@ -48,13 +48,13 @@ def weight_speed(_project: Project) -> Spec:
 @declared(group=GROUP, place=3, title="Weight norms", kind="curve", analysis="weight_norms")
 def weight_norms(project: Project) -> Spec:
     """Sum of squares of each weight, and of all."""
-    total = {"array": "analysis/weight_norms/total", "label": "all", "colour": "ink"}
+    total = {"array": "analysis/weight_norms/total", "label": "all", "color": "ink"}
     tensors = [
         {
             "array": "analysis/weight_norms/squares",
             "axes": [i],
             "label": short(name),
-            "colour": f"series-{i % 10}",
+            "color": f"series-{i % 10}",
         }
         for i, name in enumerate(shapes(project.config))
     ]
@@ -71,7 +71,7 @@ def effective_dimension(project: Project) -> Spec:
             "array": "analysis/effective_dimension/dimension",
             "axes": [row],
             "label": short(name),
-            "colour": f"series-{i % 10}",
+            "color": f"series-{i % 10}",
         }
         for row, (i, name) in enumerate(found)
     ]

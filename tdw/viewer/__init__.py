@@ -1,1 +1,1 @@
-"""The synchronised page: plain scripts and styles, and `page`, which says what they are."""
+"""The synchronized page: plain scripts and styles, and `page`, which says what they are."""

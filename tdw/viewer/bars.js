@@ -68,7 +68,7 @@
       this.handle.hidden = !threshold;
       this.reference.hidden = !shape.reference;
       if (this.threshold === null && this.values && threshold) {
-        // Where a rule draws its line: at a value, or at a part of the largest at the last analysed checkpoint.
+        // Where a rule draws its line: at a value, or at a part of the largest at the last analyzed checkpoint.
         const last = this.values.data.subarray((this.values.rows - 1) * this.values.stride);
         let largest = 0;
         for (let i = 0; i < count; i++) if (shape.frequency[i] && last[i] > largest) largest = last[i];
@@ -87,7 +87,7 @@
       if (each > 44) {
         labels.forEach((label, i) => i >= x0 && i <= x1 && (values.push(i), text.push(label)));
       } else {
-        const middle = new Map(); // frequency -> centre of its bars
+        const middle = new Map(); // frequency -> center of its bars
         frequency.forEach((k, i) => middle.set(k, middle.has(k) ? (middle.get(k) + i) / 2 : i));
         const perFrequency = each * (frequency.length / middle.size);
         const step = [1, 2, 5, 10, 20, 25, 50, 100, 200, 500].find((s) => s * perFrequency > 42) || 1000;
@@ -109,7 +109,7 @@
     draw(index) {
       const row = this.row(index);
       this.drawn = row;
-      const { context: g, canvas, ratio, inner, colours } = this.frame;
+      const { context: g, canvas, ratio, inner, colors } = this.frame;
       g.clearRect(0, 0, canvas.width, canvas.height);
       if (row < 0 || row >= this.values.rows) return this.card.read(this.shape?.quantity || "");
       const { data, stride } = this.values;
@@ -128,8 +128,8 @@
       const dominant = new Set();
       const tall = new Map(); // frequency above the threshold -> [x of its middle, value of its tallest bar]
       for (let pass = 0; pass < 2; pass++) {
-        // one colour after the other: a change of fillStyle costs more than a rectangle
-        g.fillStyle = pass ? colours.accent : colours.bar;
+        // one color after the other: a change of fillStyle costs more than a rectangle
+        g.fillStyle = pass ? colors.accent : colors.bar;
         for (let i = first; i <= last; i++) {
           const value = data[from + i];
           const above = this.isDominant(i, value);
@@ -151,7 +151,7 @@
         else tall.set(k, [(known[0] + i) / 2, Math.max(known[1], value)]);
       }
       this.dominant = [...dominant];
-      this.label(g, tall, x0, each, up, ratio, colours);
+      this.label(g, tall, x0, each, up, ratio, colors);
       this.card.read([this.shape.quantity, this.besides(index), this.sentence()].filter(Boolean).join(" · "));
       return undefined;
     }
@@ -190,14 +190,14 @@
       return `k = ${this.dominant.join(", ")} above ${T.brief(this.threshold)}`;
     }
     /** Numbers over dominant bars, tallest first; one that would touch another, or a bar, or the edge, gives way. */
-    label(g, tall, x0, each, up, ratio, colours) {
-      g.font = `${11 * ratio}px ${colours.font}`;
+    label(g, tall, x0, each, up, ratio, colors) {
+      g.font = `${11 * ratio}px ${colors.font}`;
       g.textAlign = "center";
       g.textBaseline = "alphabetic";
-      g.fillStyle = colours.ink;
+      g.fillStyle = colors.ink;
       const taken = [];
       const limit = this.frame.canvas.width;
-      this.labelled = [];
+      this.labeled = [];
       const order = [...tall].sort((a, b) => b[1][1] - a[1][1]);
       for (const [k, [i, value]] of order) {
         const width = g.measureText(String(k)).width;
@@ -207,7 +207,7 @@
         if (taken.some((o) => box[0] < o[2] && box[2] > o[0] && box[1] < o[3] && box[3] > o[1])) continue;
         if (this.coversBar(box, x0, each, up)) continue;
         taken.push(box);
-        this.labelled.push({ k, box: box.map((v) => v / ratio) });
+        this.labeled.push({ k, box: box.map((v) => v / ratio) });
         g.fillText(String(k), x, y);
       }
     }
@@ -290,7 +290,7 @@
       }
       return items;
     }
-    /** For tests: where bar `i` is painted (CSS pixels of the window), its value, and the pixel's colour there. */
+    /** For tests: where bar `i` is painted (CSS pixels of the window), its value, and the pixel's color there. */
     probe(i) {
       const { canvas, ratio } = this.frame;
       const x = (i - this.frame.range.x[0] - 0.1) * ((this.frame.inner.width * ratio) / (this.frame.range.x[1] - this.frame.range.x[0]));

@@ -14,7 +14,7 @@
 
   /**
    * The state of a panel's card at checkpoint `index`: {title, text, progress, button, act}, or null where there is
-   * something to draw. Also sets the card's flag (stale, partly analysed).
+   * something to draw. Also sets the card's flag (stale, partly analyzed).
    */
   T.stateOf = (view, { spec, card, panel }, index) => {
     const { run, count, job } = view;
@@ -32,16 +32,16 @@
     if (spec.state.status === "unfit") return { title: "Not for this run", text: spec.state.reason };
     if (!count) return { title: "No checkpoint yet", text: "This panel appears with the first one." };
     const act = () => view.act("analyze");
-    const analysing = job?.kind === "analyze";
+    const analyzing = job?.kind === "analyze";
     const rows = run.rowsOf.get(spec.analysis);
     const covered = rows ? rows.reduce((sum, row) => sum + (row >= 0), 0) : 0;
     const row = run.row(spec.analysis, index);
     const { status, reason } = spec.state;
     const again = view.isAsking ? null : () => view.again();
     if (refused) card.warn("not loaded", `${refused} Press to try again.`, again);
-    else if (status === "stale" && covered) card.warn("stale", `${reason} Press to analyse again.`, analysing || training ? null : act);
+    else if (status === "stale" && covered) card.warn("stale", `${reason} Press to analyze again.`, analyzing || training ? null : act);
     else if (covered && covered < count && !training) {
-      card.warn(`${covered} of ${count}`, `Analysed at ${covered} of ${count} checkpoints. Press to analyse the rest.`, analysing ? null : act);
+      card.warn(`${covered} of ${count}`, `Analyzed at ${covered} of ${count} checkpoints. Press to analyze the rest.`, analyzing ? null : act);
     } else card.warn("");
     const missing = panel.refusedAt?.(index);
     if (missing) return notLoaded(view, missing);
@@ -49,10 +49,10 @@
     if (row >= 0) return panel.absence?.(index) ?? null;
     if (view.isLoading) return view.isLost ? { title: "Not loaded", text: "The server does not answer. This view is filled when it does." } : {};
     const share = `${covered} of ${count} checkpoints are done.`;
-    if (analysing) return { title: "Analysing", text: share, progress: covered / count };
-    if (training) return { title: "Not analysed yet", text: "Training is writing this file: analyse it when training has ended or was stopped." };
-    if (status === "outdated") return { title: "To be analysed again", text: reason, button: "Analyse", act };
-    if (!covered) return { title: "Not analysed yet", text: `Computes what this panel shows at ${count} checkpoint${count > 1 ? "s" : ""}.`, button: "Analyse", act };
-    return { title: `Not analysed at epoch ${T.integer(run.checkpoints[index])}`, text: share, button: "Analyse the rest", act };
+    if (analyzing) return { title: "Analyzing", text: share, progress: covered / count };
+    if (training) return { title: "Not analyzed yet", text: "Training is writing this file: analyze it when training has ended or was stopped." };
+    if (status === "outdated") return { title: "To be analyzed again", text: reason, button: "Analyze", act };
+    if (!covered) return { title: "Not analyzed yet", text: `Computes what this panel shows at ${count} checkpoint${count > 1 ? "s" : ""}.`, button: "Analyze", act };
+    return { title: `Not analyzed at epoch ${T.integer(run.checkpoints[index])}`, text: share, button: "Analyze the rest", act };
   };
 })((window.TdwViewer = window.TdwViewer || {}));

@@ -1,16 +1,16 @@
-// Colours from the tokens: one palette per theme, and the table that heat maps are painted with.
+// Colors from the tokens: one palette per theme, and the table that heat maps are painted with.
 (function (T) {
   "use strict";
 
-  T.SERIES = 10; // colours of lines that stand for nothing but themselves
+  T.SERIES = 10; // colors of lines that stand for nothing but themselves
 
   const parse = (hex) => {
     const match = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(hex.trim());
-    if (!match) throw new Error(`the colour token must be six hex digits, got ${JSON.stringify(hex)}`);
+    if (!match) throw new Error(`the color token must be six hex digits, got ${JSON.stringify(hex)}`);
     return match.slice(1).map((part) => parseInt(part, 16));
   };
 
-  /** 256 packed little-endian RGBA pixels that run through three colours. */
+  /** 256 packed little-endian RGBA pixels that run through three colors. */
   const ramp = (stops) => {
     const lut = new Uint32Array(256);
     for (let i = 0; i < 256; i++) {
@@ -30,9 +30,9 @@
     const minus = ramp(["ramp-0", "minus-1", "minus-2"].map((name) => parse(token(name))));
     const names = ["bg", "surface", "line", "line-strong", "ink", "muted", "accent", "train", "test", "mark", "bar", "good"];
     for (let i = 0; i < T.SERIES; i++) names.push(`series-${i}`);
-    const colours = { lut, minus, font: style.getPropertyValue("--tdw-font").trim() };
-    for (const name of names) colours[name] = token(name);
-    return colours;
+    const colors = { lut, minus, font: style.getPropertyValue("--tdw-font").trim() };
+    for (const name of names) colors[name] = token(name);
+    return colors;
   };
 
   /** Call back when the theme may have changed: data-theme or class of <html> or <body>. Returns a function that stops. */

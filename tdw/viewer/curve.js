@@ -48,7 +48,7 @@
   };
 
   /** The stretches of epochs worth a tint, as Plotly's shapes. */
-  T.tints = (manifest, colour, opacity = 0.09) =>
+  T.tints = (manifest, color, opacity = 0.09) =>
     T.bands(manifest).map((band) => ({
       type: "rect",
       layer: "below",
@@ -58,7 +58,7 @@
       x1: band.to,
       y0: 0,
       y1: 1,
-      fillcolor: colour,
+      fillcolor: color,
       opacity,
       line: { width: 0 },
     }));
@@ -97,10 +97,10 @@
       this.bands = (this.quantity.bands || []).map((band) => this.band(band)).filter(({ low }) => Number.isFinite(low));
       this.full = { x: T.epochsOf(run.manifest), y: this.extent() };
       for (const node of [...this.dots, ...this.labels]) node.remove();
-      const coloured = (node, { colour }, property) => (node.style.setProperty(property, `var(--tdw-${colour})`), node);
-      this.dots = this.lines.map((line) => coloured(T.el("i", "tdw-dot"), line, "background"));
+      const colored = (node, { color }, property) => (node.style.setProperty(property, `var(--tdw-${color})`), node);
+      this.dots = this.lines.map((line) => colored(T.el("i", "tdw-dot"), line, "background"));
       this.labels = [
-        ...this.lines.map((line) => coloured(T.el("span", "tdw-line-label", line.label), line, "color")),
+        ...this.lines.map((line) => colored(T.el("span", "tdw-line-label", line.label), line, "color")),
         ...this.bands.map((band) => T.el("span", "tdw-line-label tdw-band-label", band.label)),
       ];
       this.frame.overlay.append(...this.labels, ...this.dots);
@@ -124,7 +124,7 @@
     sideBySide(line) {
       const { compared } = this.choices;
       if (!compared || !(line.axes || []).includes(compared)) return [line];
-      return this.choices.all[compared].options.map((label, i) => ({ ...line, label, colour: `series-${i % T.SERIES}`, picks: { [compared]: i } }));
+      return this.choices.all[compared].options.map((label, i) => ({ ...line, label, color: `series-${i % T.SERIES}`, picks: { [compared]: i } }));
     }
     extent() {
       let low = Infinity;
@@ -153,8 +153,8 @@
       const x = T.linearTicks(range.x[0], range.x[1], Math.max(2, Math.floor(width / 80)), true);
       const most = Math.max(2, Math.floor(height / 34));
       const y = this.log ? T.logTicks(range.y[0], range.y[1], most) : T.linearTicks(range.y[0], range.y[1], most, false);
-      const shapes = T.tints(this.run.manifest, this.frame.colours.test);
-      const { muted } = this.frame.colours;
+      const shapes = T.tints(this.run.manifest, this.frame.colors.test);
+      const { muted } = this.frame.colors;
       for (const { low, middle, high } of this.bands) {
         const across = { layer: "below", xref: "paper", yref: "y", x0: 0, x1: 1 };
         shapes.push({ ...across, type: "rect", y0: low, y1: high, fillcolor: muted, opacity: 0.13, line: { width: 0 } });
@@ -174,10 +174,10 @@
       return this.lines.map((line, i) => ({
         type: "scatter",
         mode: this.shown[i].x.length < this.frame.inner.width / 10 ? "lines+markers" : "lines",
-        marker: { size: 4, color: this.frame.colours[line.colour] },
+        marker: { size: 4, color: this.frame.colors[line.color] },
         x: this.shown[i].x,
         y: this.shown[i].y,
-        line: { color: this.frame.colours[line.colour], width: 1.5, simplify: false },
+        line: { color: this.frame.colors[line.color], width: 1.5, simplify: false },
         hoverinfo: "skip",
       }));
     }

@@ -22,11 +22,11 @@
     nodes.push(chips);
     const chip = (kind, text, title) => chips.append(T.el("span", `tdw-chip ${kind}`, text, title ? { title } : {}));
     const found = (prefix) => (manifest.events || []).find((event) => event.name.startsWith(prefix) && event.first);
-    const memorised = found("memorised");
-    const generalised = found("generalised");
+    const memorized = found("memorized");
+    const generalized = found("generalized");
     const why = (event) => `${event.label}: first between epochs ${T.span(event.first)}${event.last ? `, ${event.held ? "for good" : "last"} ${T.span(event.last)}` : ""}${event.held ? "" : "; not at the end"}`;
-    if (memorised) chip("", `memorised ${T.span(memorised.first)}`, why(memorised));
-    if (generalised) chip("tdw-good", `generalised ${T.span(generalised.first)}`, why(generalised));
+    if (memorized) chip("", `memorized ${T.span(memorized.first)}`, why(memorized));
+    if (generalized) chip("tdw-good", `generalized ${T.span(generalized.first)}`, why(generalized));
     const keys = manifest.key_frequencies;
     if (keys?.frequencies.length) {
       const many = keys.frequencies.length;
@@ -46,7 +46,7 @@
       status.append(chip);
     } else if (job) {
       const train = job.kind === "train";
-      const words = [train ? `training ${T.integer(recorded)} / ${T.integer(manifest.planned_epochs)}` : `analysing ${job.done ?? 0} / ${job.total ?? "?"}`];
+      const words = [train ? `training ${T.integer(recorded)} / ${T.integer(manifest.planned_epochs)}` : `analyzing ${job.done ?? 0} / ${job.total ?? "?"}`];
       if (train && job.epochs_per_second) words.push(`${T.short(job.epochs_per_second)} epochs/s`);
       if (job.seconds_left !== null && job.seconds_left !== undefined) words.push(`${T.duration(job.seconds_left)} left`);
       const part = train ? recorded / Math.max(1, manifest.planned_epochs) : (job.done || 0) / Math.max(1, job.total || 1);

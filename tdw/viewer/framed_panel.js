@@ -1,4 +1,4 @@
-// What all kinds of panel with one frame have in common: zooming and its button, size, colours, and drawing anew once
+// What all kinds of panel with one frame have in common: zooming and its button, size, colors, and drawing anew once
 // something was chosen in the menu. A kind gives full, axes,
 // hover and draw, and what else it wants to be asked of a frame.
 (function (T) {
@@ -42,8 +42,8 @@
     resize() {
       this.frame.resize();
     }
-    theme(colours) {
-      this.frame.theme(colours);
+    theme(colors) {
+      this.frame.theme(colors);
     }
     close() {
       this.frame.close();

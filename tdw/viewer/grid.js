@@ -68,7 +68,7 @@
       this.frame.margin.l = Math.max(left, Math.round((width - size) / 2));
       this.frame.margin.r = Math.max(right, width - this.frame.margin.l - size);
     }
-    /** The largest number by size in what may be shown, at all checkpoints: the colours' top. */
+    /** The largest number by size in what may be shown, at all checkpoints: the colors' top. */
     largest() {
       const { scale } = this.shown;
       if (scale.top) return scale.top;
@@ -88,13 +88,13 @@
     get tones() {
       const { type } = this.shown.scale;
       if (type === "epochs") {
-        // late is dark, never is of the other colour; by the order of checkpoints, which stand where much happens
+        // late is dark, never is of the other color; by the order of checkpoints, which stand where much happens
         const { checkpoints } = this.run;
         const last = Math.max(1, T.nearest(checkpoints, this.top));
-        const tone = T.tone(this.frame.colours, { type: "linear", top: 1 });
+        const tone = T.tone(this.frame.colors, { type: "linear", top: 1 });
         return (epoch) => tone(epoch < 0 ? -0.3 : 0.06 + (0.94 * T.nearest(checkpoints, epoch)) / last);
       }
-      return T.tone(this.frame.colours, { type, top: this.top, bottom: this.top / 10 ** DECADES });
+      return T.tone(this.frame.colors, { type, top: this.top, bottom: this.top / 10 ** DECADES });
     }
     legend() {
       const { scale } = this.shown;
@@ -104,7 +104,7 @@
       const [low, high] = ends[scale.type] || [scale.signed ? `−${T.short(this.top)}` : "0", T.short(this.top)];
       T.setText(this.low, low);
       T.setText(this.high, high);
-      this.scale.title = `Colour: ${this.shown.quantity}${scale.type === "log" ? ", on a log scale" : ""}, the same at every checkpoint.`;
+      this.scale.title = `Color: ${this.shown.quantity}${scale.type === "log" ? ", on a log scale" : ""}, the same at every checkpoint.`;
     }
     axes(range, width, height) {
       const y = this.ticks(this.y, range.y[0] < range.y[1] ? range.y : [range.y[1], range.y[0]], height, 22);
@@ -145,12 +145,12 @@
         const x = index < 0 ? -1 : this.frame.px(this.kept.even ? index : this.run.checkpoints[index]);
         this.marker.style.transform = `translateX(${x >= -0.5 && x <= this.frame.inner.width + 0.5 ? x : -9999}px)`;
         this.read(index, row);
-        if (this.stands === this.values && this.tonesOf === this.frame.colours) return;
+        if (this.stands === this.values && this.tonesOf === this.frame.colors) return;
       } else this.read(index, row);
       g.clearRect(0, 0, canvas.width, canvas.height);
       if (!this.values || (!this.over && (row < 0 || row >= this.values.rows))) return;
       this.stands = this.values;
-      this.tonesOf = this.frame.colours;
+      this.tonesOf = this.frame.colors;
       const down = Boolean(this.shown.down);
       const [y0, y1] = down ? [range.y[1], range.y[0]] : range.y;
       const r0 = Math.max(0, Math.floor(y0 + 0.5));
@@ -206,15 +206,15 @@
     }
     /** The numbers themselves, in cells that have room for them. */
     write(g, row) {
-      const { ratio, inner, colours } = this.frame;
+      const { ratio, inner, colors } = this.frame;
       if (inner.width / this.x.count < 40 || inner.height / this.y.count < 16) return;
-      g.font = `${11.5 * ratio}px ${colours.font}`;
+      g.font = `${11.5 * ratio}px ${colors.font}`;
       g.textAlign = "center";
       g.textBaseline = "middle";
       const light = ([r, gr, b]) => 0.299 * r + 0.587 * gr + 0.114 * b;
       const parts = (packed) => [packed & 255, (packed >> 8) & 255, (packed >> 16) & 255];
       const tone = this.tones;
-      const [dark, bright] = light(parts(colours.lut[0])) > 127 ? [colours.ink, colours.surface] : [colours.surface, colours.ink];
+      const [dark, bright] = light(parts(colors.lut[0])) > 127 ? [colors.ink, colors.surface] : [colors.surface, colors.ink];
       for (let j = 0; j < this.y.count; j++) {
         for (let i = 0; i < this.x.count; i++) {
           const value = this.valueAt(row, j, i);

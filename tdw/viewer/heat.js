@@ -14,8 +14,8 @@
   };
 
   /**
-   * What colour a number has. scale: {type: "linear" | "log", top, bottom}: from nothing at 0 (linear) or at `bottom`
-   * (log) to full at `top`. Numbers below 0 run the same way in the other colour. NaN is transparent.
+   * What color a number has. scale: {type: "linear" | "log", top, bottom}: from nothing at 0 (linear) or at `bottom`
+   * (log) to full at `top`. Numbers below 0 run the same way in the other color. NaN is transparent.
    */
   T.tone = ({ lut, minus }, { type, top, bottom }) => {
     if (type === "log") {

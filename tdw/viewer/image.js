@@ -1,4 +1,4 @@
-// Panel kind "image": a heat map (row × column) at a checkpoint, colours fixed to 0…1, columns in their own or a sorted order.
+// Panel kind "image": a heat map (row × column) at a checkpoint, colors fixed to 0…1, columns in their own or a sorted order.
 (function (T) {
   "use strict";
   T.kinds ??= {};
@@ -21,7 +21,7 @@
       this.spec = spec;
       this.run = run;
       const least = T.brief(spec.threshold);
-      this.scale.title = `Colour: ${spec.quantity}, 0 to 1 at every checkpoint. A neuron belongs to a cluster from a share of ${least} on.`;
+      this.scale.title = `Color: ${spec.quantity}, 0 to 1 at every checkpoint. A neuron belongs to a cluster from a share of ${least} on.`;
       const array = run.array(spec.array);
       this.values = array?.rows ? array : null;
       const { d_mlp: columns, frequencies: rows } = run.manifest.parameters;
@@ -82,7 +82,7 @@
     draw(index) {
       const row = this.values ? this.view.row(this.spec.analysis, index) : -1;
       this.drawn = row;
-      const { context: g, canvas, colours } = this.frame;
+      const { context: g, canvas, colors } = this.frame;
       g.clearRect(0, 0, canvas.width, canvas.height);
       if (row < 0 || row >= this.values.rows) return this.card.read("");
       const { columns, order } = this;
@@ -101,7 +101,7 @@
       const table = { data: this.values.data, from: row * this.values.stride, stepY: columns, stepX: 1, order };
       Object.assign(table, { rows: T.cells(r0, r1, h), columns: T.cells(c0, c1, w) });
       const where = [(c0 - 0.5 - x0) * sx, (y1 - (r1 + 0.5)) * sy, (c1 - c0) * sx, (r1 - r0) * sy];
-      this.heat.paint(g, table, T.tone(colours, { type: "linear", top: 1 }), where);
+      this.heat.paint(g, table, T.tone(colors, { type: "linear", top: 1 }), where);
       return this.card.read(this.reading(index));
     }
     reading(index) {

@@ -36,7 +36,7 @@
     constructor(card, view, kept) {
       this.card = card;
       this.view = view;
-      this.kept = Object.assign(kept, { sort: "index", fixed: true, ...kept }); // fixed: colours are the same at every checkpoint
+      this.kept = Object.assign(kept, { sort: "index", fixed: true, ...kept }); // fixed: colors are the same at every checkpoint
       this.sort = "index";
       this.stage = "all";
       this.slots = [];
@@ -95,7 +95,7 @@
       this.largestEver = null;
       if (this.summary.maximum) {
         const { data, rows } = this.summary.maximum;
-        this.complete = rows >= run.checkpoints.length; // else a checkpoint not yet analysed may go beyond it
+        this.complete = rows >= run.checkpoints.length; // else a checkpoint not yet analyzed may go beyond it
         this.largestEver = new Float32Array(count);
         for (let row = 0; row < rows; row++) {
           for (let n = 0; n < count; n++) this.largestEver[n] = Math.max(this.largestEver[n], data[row * count + n]);
@@ -295,7 +295,7 @@
       }
       return this.attention;
     }
-    /** Compute a neuron's map into the scratch array; returns its colour scale's top, or -1 while the numbers are on their way. */
+    /** Compute a neuron's map into the scratch array; returns its color scale's top, or -1 while the numbers are on their way. */
     compute(neuron, index) {
       const table = this.tables.get(neuron);
       const offset = table ? this.tables.offset(table, index) : -1;
@@ -309,7 +309,7 @@
       T.neuronMap(table, offset, this.attentionAt(index), this.shape, this.scratch);
       return this.top(largest);
     }
-    /** How far a colour scale reaches. */
+    /** How far a color scale reaches. */
     top(largest) {
       return this.shape.activation === "gelu" ? Math.max(largest, T.DEEPEST) : largest;
     }
@@ -333,7 +333,7 @@
         const waiting = largest < 0;
         if (waiting) slot.map.clear();
         else {
-          slot.map.paint(this.scratch, largest, this.colours);
+          slot.map.paint(this.scratch, largest, this.colors);
           slot.drawn = index;
         }
         const dead = Boolean(this.value("dead", row, slot.neuron));
@@ -349,7 +349,7 @@
         if (dead) words.push(`${dead} dead`);
       }
       if (this.sort !== "index") words.push(`sorted at ${T.integer(this.run.checkpoints[this.sortedAt] ?? 0)}`);
-      else if (!this.known) words.push("not analysed");
+      else if (!this.known) words.push("not analyzed");
       this.sortHere.hidden = this.sort === "index" || this.sortedAt === index;
       this.card.read(words.join(" · "));
     }
@@ -361,7 +361,7 @@
         const largest = this.compute(neuron, index);
         if (largest < 0) figure.map.clear();
         else {
-          figure.map.paint(this.scratch, largest, this.colours);
+          figure.map.paint(this.scratch, largest, this.colors);
           figure.drawn = index;
         }
         const k = this.value("frequency", row, neuron);
@@ -373,7 +373,7 @@
         T.setText(figure.caption, text);
         if (figure.label !== text) figure.map.canvas.setAttribute("aria-label", `Activation over a and b: ${(figure.label = text)}`);
       }
-      const scale = this.kept.fixed ? "" : " · colours per checkpoint";
+      const scale = this.kept.fixed ? "" : " · colors per checkpoint";
       this.card.read(`${this.view.pins.length} pinned · activation over a ↓ b →${scale}`);
     }
     // ---- pointer ---------------------------------------------------------------------------------------------------
@@ -405,7 +405,7 @@
     }
     menu() {
       const scale = {
-        group: "Colours",
+        group: "Colors",
         value: this.kept.fixed,
         options: [
           { label: "Same at every checkpoint", value: true },
@@ -421,7 +421,7 @@
       if (this.view.pins.length) items.push({ label: "Unpin all", run: () => this.view.setPins([]) });
       return items;
     }
-    /** For tests: one value of a neuron's map at the painted checkpoint, its colour scale's top and the pixel painted for it. */
+    /** For tests: one value of a neuron's map at the painted checkpoint, its color scale's top and the pixel painted for it. */
     probe(neuron, a, b) {
       const shown = this.stage === "all" ? this.slots : this.figures;
       const item = shown.find((candidate) => candidate.neuron === neuron);
@@ -440,8 +440,8 @@
       else this.layPinned();
       this.view.repaint();
     }
-    theme(colours) {
-      this.colours = colours;
+    theme(colors) {
+      this.colors = colors;
       this.drawnAt = -1;
     }
     close() {

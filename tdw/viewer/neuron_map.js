@@ -109,7 +109,7 @@
     return x < 0 ? -value : value;
   };
 
-  /** The lowest value of gelu, less its sign: a colour scale that reaches as far shows every negative value. */
+  /** The lowest value of gelu, less its sign: a color scale that reaches as far shows every negative value. */
   T.DEEPEST = 0.17;
 
   /**

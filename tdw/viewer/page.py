@@ -1,4 +1,4 @@
-"""What the synchronised page is made of.
+"""What the synchronized page is made of.
 
 The page is plain JavaScript without a build step. Every script only adds to `window.TdwViewer` when it loads, so their
 order does not matter; `TdwViewer.mount(element, {base, events})` may be called once all are there.

@@ -1,4 +1,4 @@
-// Panel kind "path": the checkpoints as points in a plane, joined in their order; what lies behind the slider is in colour.
+// Panel kind "path": the checkpoints as points in a plane, joined in their order; what lies behind the slider is in color.
 (function (T) {
   "use strict";
   T.kinds ??= {};
@@ -59,13 +59,13 @@
       };
     }
     draw(index) {
-      const { context: g, canvas, ratio, colours } = this.frame;
+      const { context: g, canvas, ratio, colors } = this.frame;
       g.clearRect(0, 0, canvas.width, canvas.height);
       const { points } = this;
       if (!points.length) return this.card.read("");
       const at = (i) => [this.frame.px(points[i][0]) * ratio, this.frame.py(points[i][1]) * ratio];
-      const line = (from, to, colour, width) => {
-        g.strokeStyle = colour;
+      const line = (from, to, color, width) => {
+        g.strokeStyle = color;
         g.lineWidth = width * ratio;
         g.lineJoin = "round";
         g.beginPath();
@@ -73,15 +73,15 @@
         g.stroke();
       };
       const here = Math.min(index, points.length - 1);
-      line(here, points.length - 1, colours["line-strong"], 1.5);
-      line(0, here, colours.accent, 1.5);
+      line(here, points.length - 1, colors["line-strong"], 1.5);
+      line(0, here, colors.accent, 1.5);
       points.forEach((_, i) => {
-        g.fillStyle = i <= here ? colours.accent : colours["line-strong"];
+        g.fillStyle = i <= here ? colors.accent : colors["line-strong"];
         const [x, y] = at(i);
         g.fillRect(x - 1.5 * ratio, y - 1.5 * ratio, 3 * ratio, 3 * ratio);
       });
       const [x, y] = at(here);
-      g.fillStyle = colours.mark;
+      g.fillStyle = colors.mark;
       g.beginPath();
       g.arc(x, y, 4.5 * ratio, 0, 7);
       g.fill();

@@ -23,7 +23,7 @@
       body.append(...[this.layer === "under" && this.canvas, this.plot, this.layer === "over" && this.canvas, this.overlay].filter(Boolean));
       this.view = null; // {x, y} while zoomed
       this.ready = false;
-      this.colours = null;
+      this.colors = null;
       this.listen();
       this.measure();
     }
@@ -78,8 +78,8 @@
     layout() {
       const { x, y } = this.range;
       const axes = this.axes(this.range, this.inner.width, this.inner.height);
-      const { colours } = this;
-      const font = { family: colours.font, size: 11, color: colours.muted };
+      const { colors } = this;
+      const font = { family: colors.font, size: 11, color: colors.muted };
       const common = { showline: false, zeroline: false, ticks: "", tickfont: font, automargin: false, tickmode: "array" };
       const axis = (range, ticks, type, extra) => ({
         ...common,
@@ -89,7 +89,7 @@
         tickvals: ticks.values,
         ticktext: ticks.text.map(T.literal),
         ticklabelstandoff: 4,
-        gridcolor: colours.line,
+        gridcolor: colors.line,
         gridwidth: 1,
         fixedrange: false,
         ...extra,
@@ -112,7 +112,7 @@
     }
     /** Draw axes and traces anew: on data, zoom, resize, theme; never on a step. */
     redraw() {
-      if (!this.colours || this.width < 20 || this.height < 20) return;
+      if (!this.colors || this.width < 20 || this.height < 20) return;
       Plotly.react(this.plot, this.traces(), this.layout(), CONFIG);
       if (!this.ready) {
         this.ready = true;
@@ -146,8 +146,8 @@
       this.measure();
       this.redraw();
     }
-    theme(colours) {
-      this.colours = colours;
+    theme(colors) {
+      this.colors = colors;
       if (this.ready) this.redraw();
     }
     listen() {

@@ -36,9 +36,9 @@
       const lines = [`first ${T.span(first)}`];
       if (last && last[1] !== first[1]) lines.push(`last ${T.span(last)}`);
       if (name !== "peak") lines.push(held ? "still so at the last epoch" : "no longer so at the last epoch");
-      const colour = /train/.test(label) ? "train" : /test/.test(label) ? "test" : "accent";
+      const color = /train/.test(label) ? "train" : /test/.test(label) ? "test" : "accent";
       const text = T.span(first) + (last && last[1] !== first[1] ? ` … ${T.span(last)}` : "");
-      return { label, from: first[1], to: (last ?? first)[1], marks: [first, last ?? first], colour, lines, text };
+      return { label, from: first[1], to: (last ?? first)[1], marks: [first, last ?? first], color, lines, text };
     }
     /** How long each frequency held neurons; those that never did are left out. */
     held() {
@@ -51,7 +51,7 @@
         if (start < 0) continue;
         const end = to.data[k - 1];
         const lost = Boolean(went.data[k - 1]);
-        rows.push({ label: `k ${k}`, k, from: start, to: end, lost, colour: lost ? "muted" : "accent", text: "", lines: [`held from ${T.integer(start)}`, lost ? `last at ${T.integer(end)}` : "held at the last checkpoint"] });
+        rows.push({ label: `k ${k}`, k, from: start, to: end, lost, color: lost ? "muted" : "accent", text: "", lines: [`held from ${T.integer(start)}`, lost ? `last at ${T.integer(end)}` : "held at the last checkpoint"] });
       }
       return rows.sort((a, b) => a.lost - b.lost || a.from - b.from || b.to - a.to);
     }
@@ -60,30 +60,30 @@
       const values = this.rows.map((_, i) => i).filter((i) => i % every === 0);
       const y = { values, text: values.map((i) => this.rows[i].label) };
       const x = T.linearTicks(range.x[0], range.x[1], Math.max(2, Math.floor(width / 80)), true);
-      return { x, y, gridY: false, gridX: true, shapes: T.tints(this.run.manifest, this.frame.colours.test) };
+      return { x, y, gridY: false, gridX: true, shapes: T.tints(this.run.manifest, this.frame.colors.test) };
     }
     /** What stands still: it changes with the run, the zoom and the theme. */
     paint() {
-      const { context: g, canvas, ratio, inner, colours } = this.frame;
+      const { context: g, canvas, ratio, inner, colors } = this.frame;
       g.clearRect(0, 0, canvas.width, canvas.height);
       for (const node of this.texts) node.remove();
       this.texts = [];
       const high = inner.height / Math.max(1, this.rows.length);
       const thick = T.clamp(high * 0.5, 2, 9);
-      const rect = (x0, x1, y, height, colour, alpha) => {
+      const rect = (x0, x1, y, height, color, alpha) => {
         g.globalAlpha = alpha;
-        g.fillStyle = colour;
+        g.fillStyle = color;
         const left = Math.round(this.frame.px(x0) * ratio);
         g.fillRect(left, Math.round((y - height / 2) * ratio), Math.max(2 * ratio, Math.round(this.frame.px(x1) * ratio) - left), Math.round(height * ratio));
       };
       this.rows.forEach((row, i) => {
         const y = (i + 0.5) * high;
         if (row.from !== null) {
-          const colour = colours[row.colour];
-          if (!row.marks) rect(row.from, row.to, y, thick, colour, row.lost ? 0.55 : 0.9);
+          const color = colors[row.color];
+          if (!row.marks) rect(row.from, row.to, y, thick, color, row.lost ? 0.55 : 0.9);
           else {
-            rect(row.from, row.to, y, 2, colour, 0.45);
-            for (const [before, after] of row.marks) rect(Math.max(0, before), after, y, thick, colour, 0.95);
+            rect(row.from, row.to, y, 2, color, 0.45);
+            for (const [before, after] of row.marks) rect(Math.max(0, before), after, y, thick, color, 0.95);
           }
         }
         if (!row.text || high < 13) return;
@@ -106,7 +106,7 @@
       const now = this.rows.filter((row) => row.from <= epoch && (!row.lost || row.to >= epoch)).length;
       return this.card.read(`${now} of ${this.rows.length} within their span · ${this.rows.filter((row) => row.lost).length || "none"} came and went`);
     }
-    /** Whether the run is called grokking, and after how many epochs it generalised. */
+    /** Whether the run is called grokking, and after how many epochs it generalized. */
     verdict() {
       const { verdict, delay } = this.run.manifest.grokking;
       const late = delay ? ` (${T.span(delay)} epochs between)` : "";

@@ -20,10 +20,10 @@
    */
   T.bands = (manifest) => {
     const first = (prefix) => (manifest.events || []).find((event) => event.name.startsWith(prefix) && event.first);
-    const memorised = first("memorised");
-    const generalised = first("generalised");
-    if (!memorised || !generalised || generalised.first[1] <= memorised.first[1]) return [];
-    return [{ from: memorised.first[1], to: generalised.first[1], label: "memorised, not yet generalised" }];
+    const memorized = first("memorized");
+    const generalized = first("generalized");
+    if (!memorized || !generalized || generalized.first[1] <= memorized.first[1]) return [];
+    return [{ from: memorized.first[1], to: generalized.first[1], label: "memorized, not yet generalized" }];
   };
 
   T.Transport = class {
@@ -89,34 +89,34 @@
       this.height = this.timeline.clientHeight;
       this.paint();
     }
-    theme(colours) {
-      this.colours = colours;
+    theme(colors) {
+      this.colors = colors;
       this.paint();
     }
     /** What stands still: track, ticks, bands. */
     paint() {
-      if (!this.colours || !this.run || !this.width) return;
+      if (!this.colors || !this.run || !this.width) return;
       const ratio = window.devicePixelRatio || 1;
-      const { canvas, colours, height } = this;
+      const { canvas, colors, height } = this;
       Object.assign(canvas, { width: Math.round(this.width * ratio), height: Math.round(height * ratio) });
       const g = canvas.getContext("2d");
       const middle = Math.round(height / 2);
-      const rect = (from, to, y, h, colour, alpha) => {
+      const rect = (from, to, y, h, color, alpha) => {
         g.globalAlpha = alpha;
-        g.fillStyle = colour;
+        g.fillStyle = color;
         const left = Math.round(this.x(from) * ratio);
         g.fillRect(left, y * ratio, Math.max(ratio, Math.round(this.x(to) * ratio) - left), h * ratio);
       };
-      rect(0, this.end, middle - 1, 2, colours.line, 1);
-      rect(0, this.recorded, middle - 1, 2, colours["line-strong"], 1);
-      for (const band of T.bands(this.run.manifest)) rect(band.from, band.to, middle - 8, 16, colours.test, 0.16);
+      rect(0, this.end, middle - 1, 2, colors.line, 1);
+      rect(0, this.recorded, middle - 1, 2, colors["line-strong"], 1);
+      for (const band of T.bands(this.run.manifest)) rect(band.from, band.to, middle - 8, 16, colors.test, 0.16);
       for (const event of this.run.manifest.events || []) {
         if (!event.first) continue;
-        const colour = event.name.startsWith("memorised") ? colours.train : event.name.startsWith("generalised") ? colours.good : colours.muted;
-        rect(event.first[0] < 0 ? event.first[1] : event.first[0], event.first[1], 1, 4, colour, 0.9);
+        const color = event.name.startsWith("memorized") ? colors.train : event.name.startsWith("generalized") ? colors.good : colors.muted;
+        rect(event.first[0] < 0 ? event.first[1] : event.first[0], event.first[1], 1, 4, color, 0.9);
       }
       g.globalAlpha = 0.6;
-      g.fillStyle = colours.muted;
+      g.fillStyle = colors.muted;
       let last = -9;
       for (const epoch of this.checkpoints) {
         const x = Math.round(this.x(epoch) * ratio);

@@ -1,4 +1,4 @@
-// The synchronised page: one slider, every panel at the same checkpoint. `TdwViewer.mount(element, {base, events})`, where
+// The synchronized page: one slider, every panel at the same checkpoint. `TdwViewer.mount(element, {base, events})`, where
 // base is a run's address, null for none, or left out while it is not known; `open(base)` then says it.
 (function (T) {
   "use strict";
@@ -28,7 +28,7 @@
       this.root.append(this.doc, this.slot, this.tabs.list, main, this.notice.node, this.toast);
       element.replaceChildren(this.root);
       this.tooltip = new T.Tooltip(this.root);
-      this.colours = T.palette(this.root);
+      this.colors = T.palette(this.root);
       this.stopTheme = T.watchTheme(() => this.theme());
       this.onKey = (event) => this.key(event);
       document.addEventListener("keydown", this.onKey);
@@ -169,7 +169,7 @@
       this.cards.replaceChildren();
       this.slot.replaceChildren();
       this.transport = new T.Transport(this.slot, this);
-      this.transport.theme(this.colours);
+      this.transport.theme(this.colors);
       this.watchSize(this.transport.timeline, () => this.transport?.resize());
       this.transport.resize();
     }
@@ -200,7 +200,7 @@
         if (!Kind) throw new Error(`the panel ${spec.name} is of the kind ${spec.kind}, which this viewer does not know`);
         const card = new T.Card(this.cards, spec.title, this.tooltip);
         const panel = new Kind(card, this, (this.kept[spec.name] ??= {})); // what was chosen in its menu outlives the run
-        panel.theme(this.colours);
+        panel.theme(this.colors);
         this.panels.push({ spec, card, panel });
       }
       for (const entry of this.panels) this.watchSize(entry.card.body, () => entry.panel.resize());
@@ -465,11 +465,11 @@
       event.preventDefault();
     }
     theme() {
-      const colours = T.palette(this.root);
-      if (JSON.stringify([...colours.lut, colours.ink]) === JSON.stringify([...this.colours.lut, this.colours.ink])) return;
-      this.colours = colours;
-      this.transport?.theme(colours);
-      for (const { panel } of this.panels) panel.theme(colours);
+      const colors = T.palette(this.root);
+      if (JSON.stringify([...colors.lut, colors.ink]) === JSON.stringify([...this.colors.lut, this.colors.ink])) return;
+      this.colors = colors;
+      this.transport?.theme(colors);
+      for (const { panel } of this.panels) panel.theme(colors);
       this.repaint();
     }
     close() {

@@ -250,7 +250,7 @@ class Soak:
         self.stays.locator(f".tdw-running [title='{file}']").wait_for(state="detached")
         with tdw.open(file) as run:
             assert run.state == "finished"
-            if command == "Analyse":
+            if command == "Analyze":
                 assert run.analysis("neuron_summary").checkpoints == run.checkpoints
 
     def by_hand(self, keys: int) -> None:

@@ -60,7 +60,7 @@ def test_rows_keep_their_name_while_they_are_only_added_to_and_get_another_when_
     assert contents(held) == before, "computed again, and the same"
     whole = path.read_bytes()
 
-    other = tmp_path / "other.tdw"  # the same settings, otherwise initialised, and not analysed
+    other = tmp_path / "other.tdw"  # the same settings, otherwise initialized, and not analyzed
     with tdw.open(path) as run:
         tdw.create(other, tdw.configure(**{**run.config.to_json(), "model_seed": 5}))
     tdw.train(other)

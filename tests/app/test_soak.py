@@ -96,7 +96,7 @@ def test_an_hour_leaves_nothing_behind(browser, open_window, tmp_path, run):
     The first ten rounds fill what is kept on purpose, and the server's allocator finds its size in steps of two megabytes.
     Of the other ten, the second five are compared with the first.
     """
-    much = Round(moves=720, keys=40, reloads=8, polls=600, streams=16, jobs=("Train", "Analyse"))
+    much = Round(moves=720, keys=40, reloads=8, polls=600, streams=16, jobs=("Train", "Analyze"))
     looks = list(soak(browser, open_window(run), run, tmp_path, [much] * 20))
     print("\n" + table(looks))
     # Over 3 600 moves, 3 000 polls and 40 reloads. Plotly remembers the sizes of 10 000 words and then begins anew,

@@ -55,7 +55,7 @@ ASK = """async (paths) => {
 
 @pytest.fixture(scope="module")
 def broad(tmp_path_factory) -> Path:
-    """A run that is quickly trained and takes long to analyse. Copy it before analysing it."""
+    """A run that is quickly trained and takes long to analyze. Copy it before analyzing it."""
     path = tmp_path_factory.mktemp("runs") / "broad.tdw"
     tdw.create(path, tdw.configure(p=59, d_mlp=256, epochs=120, checkpoints="0:120:1", threads=1))
     tdw.train(path)
@@ -171,15 +171,15 @@ def test_an_answer_that_comes_late_does_not_undo_the_news(page, window, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 10])
 def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, record_property):
-    """On one run that grows, while another one grows and a third is analysed."""
+    """On one run that grows, while another one grows and a third is analyzed."""
     grows, other = own / "grows.tdw", own / "other.tdw"
     for file in (grows, other):
         tdw.create(file, tdw.configure(**SMALL, epochs=2_000_000, checkpoints="0:2000000:200"))
-    analysed = Path(shutil.copy(broad, own))
+    analyzed = Path(shutil.copy(broad, own))
     window = open_window()
     streams: list[str] = []
     page.context.on("request", lambda request: streams.append(request.url) if request.url.endswith("/events") else None)
-    keys = {file: opened(window, file) for file in (other, analysed, grows)}
+    keys = {file: opened(window, file) for file in (other, analyzed, grows)}
     for file in (other, grows):
         assert window.do("train", key=keys[file])[0] == 200
     page.goto(window.address)
@@ -187,7 +187,7 @@ def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, recor
     tabs = [page, *(beside(page) for _ in range(count - 1))]
     for tab in tabs:
         tab.wait_for_function("window.tdw?.count > 3 && tdw.painted >= 0")
-    assert window.do("analyze", key=keys[analysed])[0] == 200
+    assert window.do("analyze", key=keys[analyzed])[0] == 200
     for tab in tabs:
         tab.locator(".tdw-running .tdw-item[data-state=running]").nth(1).wait_for()
     assert all(map(store.locked_by, keys))
@@ -217,12 +217,12 @@ def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, recor
 
 
 @pytest.mark.browser
-def test_a_tab_closed_while_its_run_is_analysed_loses_nothing(page, open_window, own, broad):
+def test_a_tab_closed_while_its_run_is_analyzed_loses_nothing(page, open_window, own, broad):
     file = Path(shutil.copy(broad, own))
     window = open_window(file)
     page.goto(window.address)
     page.wait_for_function(PAINTED)
-    page.click(f"{OPENED} .tdw-action >> text=Analyse")
+    page.click(f"{OPENED} .tdw-action >> text=Analyze")
     page.wait_for_function("document.querySelector('.tdw-item .tdw-pace').textContent.includes('checkpoints/s')")
     context = page.context
     page.close()
@@ -236,8 +236,8 @@ def test_a_tab_closed_while_its_run_is_analysed_loses_nothing(page, open_window,
     tab = context.new_page()
     tab.goto(window.address)
     tab.wait_for_function(PAINTED)
-    tab.locator(f"{OPENED}[data-state='']:not(:has(.tdw-action:text('Analyse'):visible))").wait_for()
-    assert "analysed" not in tab.inner_text("#tdw-viewer").lower()
+    tab.locator(f"{OPENED}[data-state='']:not(:has(.tdw-action:text('Analyze'):visible))").wait_for()
+    assert "analyzed" not in tab.inner_text("#tdw-viewer").lower()
     assert list((window.state / "jobs").glob("*.json")) == []
     command = [sys.executable, "-m", "tdw", "analyze", shutil.copy(broad, own / "again.tdw")]
     subprocess.run(command, check=True, capture_output=True)
@@ -272,7 +272,7 @@ def test_a_tab_closed_and_a_server_killed_while_a_run_is_trained_lose_nothing(pa
     tab.goto(second.address)
     tab.click(".tdw-running .tdw-choose")
     until(lambda: not store.locked_by(file))
-    tab.locator(f"{OPENED} .tdw-action >> text=Analyse").wait_for()
+    tab.locator(f"{OPENED} .tdw-action >> text=Analyze").wait_for()
     tdw.train(alone)
     with tdw.open(file) as run, tdw.open(alone) as other:
         assert run.state == other.state == "finished"

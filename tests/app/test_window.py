@@ -1,4 +1,4 @@
-"""The whole window, driven in a real browser: a run is started, watched, stopped, resumed, analysed and explored."""
+"""The whole window, driven in a real browser: a run is started, watched, stopped, resumed, analyzed and explored."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_nothing_open_says_what_to_do(page, open_window):
     assert page.locator(".tdw-item").count() == 0
 
 
-def test_a_run_is_started_watched_stopped_resumed_analysed_and_explored(page, open_window, tmp_path):
+def test_a_run_is_started_watched_stopped_resumed_analyzed_and_explored(page, open_window, tmp_path):
     window = open_window()
     enter(page, window)
     file = tmp_path / "flow.tdw"
@@ -118,11 +118,11 @@ def test_a_run_is_started_watched_stopped_resumed_analysed_and_explored(page, op
     with tdw.open(file) as run:
         assert len(run.epochs) > stopped_at
 
-    # Analysed: the panels appear, without a reload.
-    assert page.locator("text=Not analysed yet").count() > 0
-    act(page, "Analyse")
-    page.wait_for_selector(f"{OPENED}[data-state='']:not(:has(.tdw-action:text('Analyse'):visible))")
-    page.wait_for_function("!document.querySelector('#tdw-viewer').innerText.includes('Not analysed yet')")
+    # Analyzed: the panels appear, without a reload.
+    assert page.locator("text=Not analyzed yet").count() > 0
+    act(page, "Analyze")
+    page.wait_for_selector(f"{OPENED}[data-state='']:not(:has(.tdw-action:text('Analyze'):visible))")
+    page.wait_for_function("!document.querySelector('#tdw-viewer').innerText.includes('Not analyzed yet')")
     with tdw.open(file) as run:
         assert run.analysis("neuron_frequencies").checkpoints == run.checkpoints
 
@@ -139,7 +139,7 @@ def test_a_finished_run_says_so_and_leaves_no_record(page, open_window, tmp_path
     enter(page, window)
     file = tmp_path / "short.tdw"
     start(page, file, epochs=100, checkpoints="0:100:10")
-    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Analyse")
+    page.wait_for_selector(f"{OPENED} .tdw-action >> text=Analyze")
     with tdw.open(file) as run:
         assert run.state == "finished"
     assert page.locator(f"{OPENED} .tdw-action >> text=Resume").is_hidden()
@@ -326,7 +326,7 @@ def test_a_run_from_elsewhere_is_said_to_be_one_and_only_once(page, open_window,
     page.reload()
     painted(page)
     assert not word.is_visible()
-    act(page, "Analyse")
+    act(page, "Analyze")
     page.wait_for_selector(f"{OPENED} .tdw-bar", state="visible")
     page.wait_for_selector(f"{OPENED} .tdw-bar", state="hidden")
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))

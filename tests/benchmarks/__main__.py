@@ -106,7 +106,7 @@ def in_a_fresh_process(code, path):
 
 
 def file_and_analyses(folder):
-    """Memory of training, seconds per analysed checkpoint, size and opening of the published run's file."""
+    """Memory of training, seconds per analyzed checkpoint, size and opening of the published run's file."""
     path = folder / "paper.tdw"
     tdw.create(path, tdw.configure(**PAPER))
     row("p = 113, memory while training", in_a_fresh_process(MEMORY, path))

@@ -24,7 +24,7 @@ SHARED = (
     "activations",
     "logits",
     "mean",
-    "centred",
+    "centered",
     "variance",
     "share",
     "answered",

@@ -26,7 +26,7 @@ def tiny():
 
 @pytest.fixture
 def tiny_run(tiny, tmp_path):
-    """The path of a finished tiny run, not analysed."""
+    """The path of a finished tiny run, not analyzed."""
     path = tmp_path / "tiny.tdw"
     tdw.create(path, tiny)
     tdw.train(path)

@@ -86,7 +86,7 @@ class History:
         path = self.one(*self.runs)
         with tdw.open(path) as run:
             config, checkpoints, reached = run.config, run.checkpoints, max(len(run.epochs) - 1, 0)
-        what = self.one(*["branch"] * 5, "finish", "densify", "densify", "stop", "extend", "analyse")
+        what = self.one(*["branch"] * 5, "finish", "densify", "densify", "stop", "extend", "analyze")
         if what == "finish":
             tdw.train(path)
         elif what == "stop":
@@ -100,7 +100,7 @@ class History:
             tdw.densify(path, ",".join(str(self.draw.randint(0, reached)) for _ in range(2)))
         elif what == "branch" and checkpoints:
             self.branch(path, self.one(*checkpoints))
-        elif what == "analyse":
+        elif what == "analyze":
             tdw.analyze(path, only=["loss", "pair_graduation"] if checkpoints else ["events"])
         assert_as_trained_plainly(path, self.runs[path])
 

@@ -1,4 +1,4 @@
-"""Whatever settings are accepted make a run that can be trained, analysed, checked, compared and drawn."""
+"""Whatever settings are accepted make a run that can be trained, analyzed, checked, compared and drawn."""
 
 import contextlib
 import warnings

@@ -108,7 +108,7 @@ def sent(tmp_path, monkeypatch) -> Callable[[Sent], Path]:
     return arrive
 
 
-def test_a_sound_file_from_elsewhere_is_opened_trained_and_analysed(sent):
+def test_a_sound_file_from_elsewhere_is_opened_trained_and_analyzed(sent):
     made = Sent()
     made.config = described(epochs=20)
     made.epochs = 20

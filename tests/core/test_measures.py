@@ -36,8 +36,8 @@ SETTINGS = [
 def slow_shares(neuron):
     """Share of each frequency by plain sums over all pairs and the definition of the 3 x 3 block; none if constant."""
     p = len(neuron)
-    centred = neuron - neuron.mean()
-    if not centred.any():
+    centered = neuron - neuron.mean()
+    if not centered.any():
         return [0.0] * (p // 2)
     waves = {0: [[1.0] * p]}
     for k in range(1, p // 2 + 1):
@@ -52,8 +52,8 @@ def slow_shares(neuron):
             for j, v in enumerate(block):
                 if (i, j) != (0, 0):
                     u_norm, v_norm = math.hypot(*u), math.hypot(*v)
-                    energy += (np.array(u) / u_norm @ centred @ np.array(v) / v_norm) ** 2
-        shares.append(energy / (centred**2).sum())
+                    energy += (np.array(u) / u_norm @ centered @ np.array(v) / v_norm) ** 2
+        shares.append(energy / (centered**2).sum())
     return shares
 
 

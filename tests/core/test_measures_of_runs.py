@@ -71,11 +71,11 @@ def test_events_are_intervals_between_recorded_epochs():
     found = found_events(
         [4, 3, 2, 1, 0.05, 0.005, 1e-5, 1e-5, 1e-5, 1e-5], test, [0, NAN, NAN, 0, NAN, NAN, 0.5, NAN, NAN, 0.99]
     )
-    assert found["memorised_0.1"].first == (3, 4)
-    assert found["memorised_0.01"].first == (4, 5)
-    assert found["memorised_0.0001"].first == (5, 6)
-    assert found["generalised_0.1"].first == (6, 9)
-    assert found["generalised_accuracy"].first == (6, 9)
+    assert found["memorized_0.1"].first == (3, 4)
+    assert found["memorized_0.01"].first == (4, 5)
+    assert found["memorized_0.0001"].first == (5, 6)
+    assert found["generalized_0.1"].first == (6, 9)
+    assert found["generalized_accuracy"].first == (6, 9)
     assert found["peak"].first == (3, 3)
     assert found["onset"].first == (3, 6)
     assert found["rebound"].first is None
@@ -87,9 +87,9 @@ def test_slingshots_separate_first_from_last():
     for spike in (900, 2500, 3600, 4400):
         train[spike : spike + 7] = test[spike : spike + 7] = 2.0
     found = found_events(train, every(10, test))
-    assert (found["memorised_0.1"].first, found["memorised_0.1"].last) == ((199, 200), (4406, 4407))
-    assert found["memorised_0.1"].held
-    assert (found["generalised_0.1"].first, found["generalised_0.1"].last) == ((2990, 3000), (4400, 4410))
+    assert (found["memorized_0.1"].first, found["memorized_0.1"].last) == ((199, 200), (4406, 4407))
+    assert found["memorized_0.1"].held
+    assert (found["generalized_0.1"].first, found["generalized_0.1"].last) == ((2990, 3000), (4400, 4410))
     assert (found["rebound"].first, found["rebound"].last) == ((3590, 3600), (4390, 4400))
     assert not found["rebound"].held
     assert found["peak"].first == (0, 0)
@@ -100,8 +100,8 @@ def test_slingshots_separate_first_from_last():
 def test_a_loss_that_rises_again_and_stays_is_not_held():
     train = [4, 0.05, 0.05, 2, 2, 2]
     found = found_events(train, train)
-    assert found["memorised_0.1"].first == found["memorised_0.1"].last == (0, 1)
-    assert not found["memorised_0.1"].held
+    assert found["memorized_0.1"].first == found["memorized_0.1"].last == (0, 1)
+    assert not found["memorized_0.1"].held
     assert found["rebound"].held
     assert found["rebound"].first == (2, 3)
 
@@ -110,8 +110,8 @@ def test_a_spike_between_two_looks_at_the_test_pairs_is_not_seen():
     test = falling(100, 20)
     test[33:37] = 9.0
     found = found_events(test, every(10, test))
-    assert found["memorised_0.1"].last == (36, 37)
-    assert found["generalised_0.1"].first == found["generalised_0.1"].last == (10, 20)
+    assert found["memorized_0.1"].last == (36, 37)
+    assert found["generalized_0.1"].first == found["generalized_0.1"].last == (10, 20)
     assert found["peak"].first == (0, 0)
     assert found["rebound"].first is None
 
@@ -122,8 +122,8 @@ def test_nothing_is_invented():
     assert never["peak"].first == (2, 2)
     assert not any(event.held for event in never.values())
     at_once = found_events([0.01, 0.01], [0.05, 0.05])
-    assert at_once["generalised_0.1"].first == (0, 0)
-    assert at_once["generalised_0.1"].held
+    assert at_once["generalized_0.1"].first == (0, 0)
+    assert at_once["generalized_0.1"].held
     empty = found_events([], [])
     assert all(event.first is None and not event.held for event in empty.values())
     unevaluated = found_events([1, 1], [NAN, NAN])
@@ -136,7 +136,7 @@ def test_what_is_called_grokking():
     assert verdict(train, late) == ("yes", (1300, 1300), 500)
     assert verdict(train, soon) == ("no", (100, 100), 500)
     assert verdict(train, train) == ("no", (0, 0), 500)
-    assert verdict(soon, train) == ("no", (0, 0), 500)  # generalised first: no delay
+    assert verdict(soon, train) == ("no", (0, 0), 500)  # generalized first: no delay
     assert verdict(train, never) == ("unknown", None, 500)
     assert verdict(never, never) == ("unknown", None, 500)
     assert verdict([], []) == ("unknown", None, 500)
@@ -155,7 +155,7 @@ def test_crossings_equal_a_plain_walk(values):
         if value < 0.1 and not under:
             intervals.append((epoch if before is None else before, epoch))
         before, under = epoch, value < 0.1
-    event = found_events(values, values)["generalised_0.1"]
+    event = found_events(values, values)["generalized_0.1"]
     assert (event.first, event.last) == ((intervals[0], intervals[-1]) if intervals else (None, None))
     assert event.held == (bool(intervals) and under)
 
@@ -206,8 +206,8 @@ def test_the_path_of_the_weights_is_that_of_a_plain_svd(network, room, count, mo
             assert np.isnan(found["explained"][index]).all()
             continue
         theta = np.array([np.concatenate([w[name].ravel() for name in names]) for w in weights], dtype=np.float64)
-        centred = theta - theta.mean(axis=0)
-        u, s, _ = np.linalg.svd(centred, full_matrices=False)
+        centered = theta - theta.mean(axis=0)
+        u, s, _ = np.linalg.svd(centered, full_matrices=False)
         for component in range(3):
             if component < count - 1:
                 expected = u[:, component] * s[component] * (1 if u[-1, component] > 0 else -1)

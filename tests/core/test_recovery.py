@@ -27,7 +27,7 @@ RESULTS = [f"{name} " for name, item in ANALYSES.items() if not item.unfit(tdw.c
 
 
 def make(path: Path) -> Path:
-    """A finished run, analysed, with a note; the losses fill more than a block."""
+    """A finished run, analyzed, with a note; the losses fill more than a block."""
     tdw.create(path, tdw.configure(**SETTINGS, train_fraction=0.6))
     tdw.train(path)
     tdw.analyze(path)

@@ -37,11 +37,11 @@ def damage_structure(path: Path) -> None:
 
 
 @pytest.mark.parametrize("remembered", [True, False])
-@pytest.mark.parametrize("analysed", [(), None])
-def test_rows_that_were_not_damaged_are_not_called_so(run, tmp_path, monkeypatch, remembered, analysed):
+@pytest.mark.parametrize("analyzed", [(), None])
+def test_rows_that_were_not_damaged_are_not_called_so(run, tmp_path, monkeypatch, remembered, analyzed):
     """Only the structure is damaged; whatever is planned in its place, no row of the file was touched."""
-    if analysed != ():
-        tdw.analyze(run, analysed)
+    if analyzed != ():
+        tdw.analyze(run, analyzed)
     damage_structure(run)
     if not remembered:
         monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another"))

@@ -260,7 +260,7 @@ def test_events_of_the_foreign_losses(foreign):
     }
     assert by_name["peak"].first == (curve["test_peak_epoch"],) * 2
     assert by_name["onset"].first[1] == curve["onset_80pct_drop_epoch"]
-    for verb, side in (("memorised", "train"), ("generalised", "test")):
+    for verb, side in (("memorized", "train"), ("generalized", "test")):
         for limit in (0.1, 0.01, 1e-4):
             event = by_name[f"{verb}_{limit:g}"]
             assert event.first[1] == curve[f"first_{side}_below"][f"{limit:g}"]

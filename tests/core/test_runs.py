@@ -1,4 +1,4 @@
-"""A run in its file: created, trained, interrupted, resumed, extended, analysed, read."""
+"""A run in its file: created, trained, interrupted, resumed, extended, analyzed, read."""
 
 import os
 from dataclasses import replace
@@ -248,7 +248,7 @@ def test_key_frequencies_come_with_the_rule_that_found_them(tmp_path):
         assert run.analysis("neuron_clusters").arrays["count"][0].tolist() == [0, 3, 0, 16, 1]
 
 
-def test_key_frequencies_of_a_run_that_went_on_are_those_of_the_last_analysed_checkpoint(tiny, tmp_path, monkeypatch):
+def test_key_frequencies_of_a_run_that_went_on_are_those_of_the_last_analyzed_checkpoint(tiny, tmp_path, monkeypatch):
     """To be looked at, nothing is computed, also where the newest checkpoints have no results yet."""
     path = tmp_path / "on.tdw"
     tdw.create(path, tiny)
@@ -279,12 +279,12 @@ def test_events_and_verdict_are_the_same_before_and_after_they_are_stored(tiny_r
     before = told()
     assert before[1] == ("unknown", None, 500)
     assert before[2] == {"verdict": "unknown", "delay": None, "wanted": 500}
-    assert {event.name for event in before[0]} >= {"memorised_0.1", "generalised_0.1", "peak", "onset", "rebound"}
+    assert {event.name for event in before[0]} >= {"memorized_0.1", "generalized_0.1", "peak", "onset", "rebound"}
     tdw.analyze(tiny_run, only="events")
     assert told() == before
 
 
-def test_a_run_analysed_on_the_way_ends_with_the_results_of_one_analysed_at_its_end(tiny, tmp_path):
+def test_a_run_analyzed_on_the_way_ends_with_the_results_of_one_analyzed_at_its_end(tiny, tmp_path):
     def results(path):
         with tdw.open(path) as run:
             return {

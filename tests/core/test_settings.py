@@ -111,5 +111,5 @@ def test_estimates_grow_with_the_run_and_name_its_checkpoints():
     small, large = (config.estimate(tdw.configure(p=p, epochs=1000, checkpoints="even:11")) for p in (29, 113))
     assert small.checkpoints == large.checkpoints == 11
     assert 0 < small.megabytes < large.megabytes
-    assert 0 < small.analysed_megabytes < large.analysed_megabytes
+    assert 0 < small.analyzed_megabytes < large.analyzed_megabytes
     assert 0 < small.seconds < large.seconds

@@ -36,7 +36,7 @@ def test_a_planted_split(rule, seed, fraction):
     drawn = (python_order if rule == "python" else torch_order)(seed)
     cut = int(fraction * PAIRS)
     losses = np.random.RandomState(1).exponential(size=PAIRS)
-    losses[drawn[:cut]] *= 1e-4  # memorised
+    losses[drawn[:cut]] *= 1e-4  # memorized
     found = split_search.find([anchor(losses, drawn[:cut], drawn[cut:], off=1e-4)], "python")
     assert (found.rule.name, found.rule.seed) == (rule, seed)
     assert found.split.train.tolist() == drawn[:cut].tolist()
@@ -89,7 +89,7 @@ def test_losses_between_two_measurements():
     assert split_search.stored_at(np.array([np.nan, 0.0, -1.0]), 2) is None
 
 
-def test_of_neighbouring_shares_that_all_do_the_rounder_one_was_meant():
+def test_of_neighboring_shares_that_all_do_the_rounder_one_was_meant():
     losses = np.random.RandomState(3).exponential(size=PAIRS)
     drawn = python_order(1)
     cut = int(0.8 * PAIRS)

@@ -279,8 +279,8 @@ def test_losses_alone(trainer, tmp_path):
     found = {event.name: event for event in run.events()}
     assert found["peak"].first is not None
     # Nothing tells whether an accuracy that was never written down was reached; the loss tells that it did not fall.
-    assert (found["generalised_accuracy"].first, found["generalised_accuracy"].missing) == (None, "not recorded")
-    assert (found["generalised_0.01"].first, found["generalised_0.01"].missing) == (None, "not reached")
+    assert (found["generalized_accuracy"].first, found["generalized_accuracy"].missing) == (None, "not recorded")
+    assert (found["generalized_0.01"].first, found["generalized_0.01"].missing) == (None, "not reached")
     run.close()
     assert "events" in tdw.analyze(run.path)
     with tdw.open(run.path) as run:
@@ -305,7 +305,7 @@ def test_losses_that_are_infinite_are_left_open(tmp_path):
     run.close()
     (tmp_path / "one").mkdir()
     _, run = brought({"train_losses": [2.0, 1.0], "test_losses": [math.nan, math.inf]}, tmp_path / "one")
-    assert {event.missing for event in run.events() if event.name.startswith("generalised")} == {"not recorded"}
+    assert {event.missing for event in run.events() if event.name.startswith("generalized")} == {"not recorded"}
     run.close()
 
 

@@ -17,7 +17,7 @@ from tdw.errors import (
 from tdw.network import reference
 from tests.interchange import elsewhere
 
-# The parameters and buffers of HookedTransformer in TransformerLens 2.18 (one layer, no normalisation), from its source.
+# The parameters and buffers of HookedTransformer in TransformerLens 2.18 (one layer, no normalization), from its source.
 P, D, HEADS, D_HEAD, D_MLP = 7, 8, 2, 4, 12
 THEIRS = {
     "embed.W_E": (P + 1, D),

@@ -85,7 +85,7 @@ def changed(folder, name, **changes):
     ("name", "changes", "sentence"),
     [
         ("config.json", {"n_layers": 2}, "a transformer of 2 layers"),
-        ("config.json", {"normalization_type": "LN"}, r"with normalisation \(LN\)"),
+        ("config.json", {"normalization_type": "LN"}, r"with normalization \(LN\)"),
         ("config.json", {"act_fn": "silu"}, r"another activation \(silu\)"),
         (
             "metadata.json",

@@ -24,7 +24,7 @@ from tests.store.workshop import START, Held, Whole, Workshop, analyze, look, ne
 
 
 def watch(workshop: Workshop, path: Path, whole: Whole) -> tuple[int, int]:
-    """Look on while a run is trained, extended and analysed by turns; how often it had changed, and in how many files."""
+    """Look on while a run is trained, extended and analyzed by turns; how often it had changed, and in how many files."""
     commands = [new(path, START)]
     for epochs in range(START, 1001, 4 * STEP):
         commands += [train(path, epochs), analyze(path)]

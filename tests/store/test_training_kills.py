@@ -1,4 +1,4 @@
-"""Real training, analysing, creating and closing, killed at random instants in the same file again and again.
+"""Real training, analyzing, creating and closing, killed at random instants in the same file again and again.
 
 Every number is compared with an uninterrupted run of the same settings, bit for bit; what the killed process had
 reported, with what it yielded.

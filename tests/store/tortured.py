@@ -1,6 +1,6 @@
 """A process that works on a project file without a pause until it is killed: `python tortured.py FILE SEED [STEPS]`.
 
-It does what training and analysing do, in random order, and says on its standard output what the file holds: `before` an
+It does what training and analyzing do, in random order, and says on its standard output what the file holds: `before` an
 act with the values that the act may lead to, `done` after it returned. What was said to be done must be there afterwards.
 Without a number of steps it starts a new run over the old one when that has become long.
 """

@@ -3,7 +3,7 @@
 Each line is a JSON list of command lines for `tdw`; a child runs them one after the other, so that torch is loaded once
 for all kills. What the child does goes to the standard output as JSON lines: `begin` and `end` round everything that
 writes, with all that is under way, `stored` and `rows` after a commit has returned, with checksums of what training or
-analysing yielded, and `over` at the end. An empty line asks how the child ended, killed or not.
+analyzing yielded, and `over` at the end. An empty line asks how the child ended, killed or not.
 """
 
 from __future__ import annotations

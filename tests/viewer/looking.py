@@ -1,4 +1,4 @@
-"""What tests look at: colours read from tokens.css without the browser, and where things are on the page."""
+"""What tests look at: colors read from tokens.css without the browser, and where things are on the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tdw.viewer import page as assets
 
 
 def token(name: str, theme: str = "light") -> tuple[int, int, int]:
-    """A colour of tokens.css, read without the browser."""
+    """A color of tokens.css, read without the browser."""
     text = (assets.HERE / "tokens.css").read_text()
     light, dark = text.split('[data-theme="dark"]')
     found = re.search(rf"--tdw-{name}: #([0-9a-f]{{6}})", dark if theme == "dark" else light)
@@ -20,14 +20,14 @@ def token(name: str, theme: str = "light") -> tuple[int, int, int]:
 
 
 def ramp(value: float, theme: str = "light") -> list[int]:
-    """The heat map's colour of a value in 0…1, in 256 steps: surface, accent, ink."""
+    """The heat map's color of a value in 0…1, in 256 steps: surface, accent, ink."""
     level = np.floor(min(value, 1) * 255 + 0.5) / 255 * 2
     stops = [np.array(token(f"ramp-{i}", theme), float) for i in range(3)]
     low, high, part = (stops[0], stops[1], level) if level < 1 else (stops[1], stops[2], level - 1)
     return [int(np.floor(v + 0.5)) for v in low + (high - low) * part]
 
 
-def assert_colour(pixel: list[int], value: float, theme: str = "light") -> None:
+def assert_color(pixel: list[int], value: float, theme: str = "light") -> None:
     expected = ramp(value, theme)
     assert pixel[3] == 255
     # one level of the ramp either way: float32 in the browser, float64 here

@@ -114,7 +114,7 @@ def made_once(settings: config.RunConfig, checkpoints: int, everything: bool) ->
     made._losses = made._curves()
     made._arrays = {}
     made.covered = {}
-    made._analyse([item for item in runner.ordered() if everything or item.name in OVERVIEW])
+    made._analyze([item for item in runner.ordered() if everything or item.name in OVERVIEW])
     return made.weights, made._arrays
 
 
@@ -173,7 +173,7 @@ class Made:
             "accuracy/test": accuracy,
         }
 
-    def _analyse(self, wanted: list[Any]) -> None:
+    def _analyze(self, wanted: list[Any]) -> None:
         """Compute these analyses as the runner does, each pass over the checkpoints after the one it reads from."""
         wanted = [item for item in wanted if runner.unfit(item, self) is None]  # type: ignore[arg-type]
         for final_keys in (False, True):
@@ -290,10 +290,10 @@ class Made:
         e = self.planned_epochs
         spike = (e // 3 + 7, e // 3 + 8)
         return [
-            Event("memorised_0.1", "train loss below 0.1", (e // 5 - 1, e // 5), spike, True, True),
-            Event("generalised_0.1", "test loss below 0.1", (e // 2 - 10, e // 2), (e // 2 - 10, e // 2), True, True),
+            Event("memorized_0.1", "train loss below 0.1", (e // 5 - 1, e // 5), spike, True, True),
+            Event("generalized_0.1", "test loss below 0.1", (e // 2 - 10, e // 2), (e // 2 - 10, e // 2), True, True),
             Event("rebound", "test loss above 0.1 again", None, None, False, True),
-            Event("generalised_accuracy", "test accuracy at least 0.99", None, None, False, False),
+            Event("generalized_accuracy", "test accuracy at least 0.99", None, None, False, False),
         ]
 
     def grokking(self) -> Grokking:

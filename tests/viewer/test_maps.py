@@ -11,7 +11,7 @@ import pytest
 
 from tdw.network import closed_form
 from tests.viewer.conftest import go, press, probe
-from tests.viewer.looking import assert_colour, drag, overlay, plotly_range
+from tests.viewer.looking import assert_color, drag, overlay, plotly_range
 from tests.viewer.serving import Served
 from tests.viewer.synthetic import KEYS, Made, brute_force
 
@@ -23,7 +23,7 @@ Show = Callable[..., Any]
 # ---- neurons ---------------------------------------------------------------------------------------------------
 
 
-def test_maps_equal_brute_force_and_are_painted_as_the_colour_map_says(show: Show, made: Made) -> None:
+def test_maps_equal_brute_force_and_are_painted_as_the_color_map_says(show: Show, made: Made) -> None:
     page = show()
     largest = made.series("analysis/neuron_summary/maximum").max(axis=0)
     for index, neuron in [(0, 0), (5, 3), (11, 8)]:
@@ -35,7 +35,7 @@ def test_maps_equal_brute_force_and_are_painted_as_the_colour_map_says(show: Sho
         for at in (order[0], order[np.searchsorted(expected.ravel()[order], 0.6 * expected.max())], order[-1]):
             a, b = (int(i) for i in np.unravel_index(at, expected.shape))
             pixel = probe(page, "neuron_activations", neuron, a, b)["pixel"]
-            assert_colour(pixel, expected[a, b] / largest[neuron])
+            assert_color(pixel, expected[a, b] / largest[neuron])
 
 
 def test_saturated_attention_is_still_exact(page: Any, served: Served) -> None:
@@ -88,7 +88,7 @@ def test_pinned_neurons_are_followed_through_training(show: Show, made: Made) ->
         for neuron in (0, 4, 5):
             found = probe(page, "neuron_activations", neuron, 3, 9)
             assert found["drawn"] == index
-            assert_colour(found["pixel"], brute_force(made.weights[index], neuron)[3, 9] / largest[neuron])
+            assert_color(found["pixel"], brute_force(made.weights[index], neuron)[3, 9] / largest[neuron])
             k = frequency[index, neuron]
             told = f"n {neuron} · k {k} · {share[index, neuron]:.2f}" if k > 0 else f"n {neuron} · dead"
             assert found["caption"].startswith(told)
@@ -101,19 +101,19 @@ def test_pinned_neurons_are_followed_through_training(show: Show, made: Made) ->
     assert "unpin one first" in page.locator(".tdw-toast").inner_text()
 
 
-def test_colours_per_checkpoint_use_the_whole_range(show: Show, made: Made) -> None:
+def test_colors_per_checkpoint_use_the_whole_range(show: Show, made: Made) -> None:
     page = show()
     go(page, 0)
     expected = brute_force(made.weights[0], 5)
     a, b = np.unravel_index(expected.argmax(), expected.shape)
     overall = made.series("analysis/neuron_summary/maximum").max(axis=0)[5]
     assert expected.max() < 0.8 * overall, "the neuron must grow for this test to mean anything"
-    assert_colour(probe(page, "neuron_activations", 5, int(a), int(b))["pixel"], expected.max() / overall)
+    assert_color(probe(page, "neuron_activations", 5, int(a), int(b))["pixel"], expected.max() / overall)
     page.get_by_role("button", name="Neurons: options").click()
     page.get_by_role("menuitemradio", name="Full range at each checkpoint").click()
     go(page, 1)  # a picture that was drawn before the choice does not count
     go(page, 0)
-    assert_colour(probe(page, "neuron_activations", 5, int(a), int(b))["pixel"], 1)
+    assert_color(probe(page, "neuron_activations", 5, int(a), int(b))["pixel"], 1)
 
 
 def test_hovering_a_map_tells_the_exact_value(show: Show, made: Made) -> None:
@@ -151,7 +151,7 @@ def test_maps_of_every_network_and_activation_are_exact(show: Show, served: Serv
             drawn = probe(page, "neuron_activations", neuron, a, b)
             level = round(-lowest / drawn["largest"] * 255)
             minus = page.evaluate(
-                "level => { const v = window.tdw.viewer.colours.minus[level]; return [v & 255, (v >> 8) & 255, (v >> 16) & 255]; }",
+                "level => { const v = window.tdw.viewer.colors.minus[level]; return [v & 255, (v >> 8) & 255, (v >> 16) & 255]; }",
                 level,
             )
             assert drawn["pixel"][:3] == pytest.approx(minus, abs=3)
@@ -161,7 +161,7 @@ def test_maps_of_every_network_and_activation_are_exact(show: Show, served: Serv
 # ---- clusters --------------------------------------------------------------------------------------------------
 
 
-def test_the_heat_map_is_painted_as_the_colour_map_says(show: Show, made: Made) -> None:
+def test_the_heat_map_is_painted_as_the_color_map_says(show: Show, made: Made) -> None:
     page = show()
     share = made.series("analysis/neuron_frequencies/share")
     for order in ("Final cluster", "Index"):
@@ -172,7 +172,7 @@ def test_the_heat_map_is_painted_as_the_colour_map_says(show: Show, made: Made) 
             for k, neuron in [(1, 0), (2, 23), (5, 11), (3, 1)]:
                 found = probe(page, "neuron_frequencies", k, neuron)
                 assert not found["pooled"]
-                assert_colour(found["pixel"], share[index, k - 1, neuron])
+                assert_color(found["pixel"], share[index, k - 1, neuron])
 
 
 def test_the_heat_map_zooms_and_keeps_its_zoom(show: Show, made: Made) -> None:
@@ -185,7 +185,7 @@ def test_the_heat_map_zooms_and_keeps_its_zoom(show: Show, made: Made) -> None:
     assert probe(page, "neuron_frequencies", 5, 3)["range"] == zoomed == plotly_range(page, "neuron_frequencies")
     place = page.evaluate("Array.from(window.tdw.panel('neuron_frequencies').order)")[int(sum(zoomed["x"]) / 2 + 0.5)]
     found = probe(page, "neuron_frequencies", 5, place)
-    assert_colour(found["pixel"], made.series("analysis/neuron_frequencies/share")[10, 4, place])
+    assert_color(found["pixel"], made.series("analysis/neuron_frequencies/share")[10, 4, place])
 
 
 def test_more_neurons_than_pixels_keep_the_largest(page: Any, served: Served) -> None:
@@ -198,7 +198,7 @@ def test_more_neurons_than_pixels_keep_the_largest(page: Any, served: Served) ->
     page.evaluate("window.tdw.ready")
     found = probe(page, "neuron_frequencies", 2, 600)
     assert found["pooled"]
-    assert_colour(found["pixel"], 1.0)
+    assert_color(found["pixel"], 1.0)
 
 
 def test_a_click_in_the_heat_map_pins_the_neuron_there(show: Show) -> None:

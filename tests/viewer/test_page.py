@@ -1,4 +1,4 @@
-"""The synchronised page in a real browser, over a made-up run whose numbers are known."""
+"""The synchronized page in a real browser, over a made-up run whose numbers are known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.viewer.conftest import go, press, probe
-from tests.viewer.looking import assert_colour, drag, overlay, plotly_range, token
+from tests.viewer.looking import assert_color, drag, overlay, plotly_range, token
 from tests.viewer.serving import Served
 from tests.viewer.synthetic import Made, brute_force
 
@@ -133,7 +133,7 @@ def test_thinning_keeps_spikes_and_says_so(page: Any, served: Served, made: Made
     assert points[777] == 1e-9
     assert shown["x"] == sorted(shown["x"])
     assert "thinned 1 :" in page.locator(".tdw-reading").first.inner_text()
-    # NaN between evaluations: neighbours are connected, nothing is drawn as zero or as a gap
+    # NaN between evaluations: neighbors are connected, nothing is drawn as zero or as a gap
     test = found["shown"][1]
     assert set(test["y"]) == {0.5}
     assert all(x % 10 == 0 for x in test["x"])
@@ -215,7 +215,7 @@ def test_labels_of_dominant_bars_neither_touch_nor_leave(page: Any, served: Serv
     go(page, 0)
     page.evaluate("window.tdw.panel('embedding_frequencies').move(0.01)")  # everything is dominant
     page.wait_for_function("document.querySelectorAll('.tdw-reading')[1].textContent.includes('all 29')")
-    boxes = [item["box"] for item in page.evaluate("window.tdw.panel('embedding_frequencies').labelled")]
+    boxes = [item["box"] for item in page.evaluate("window.tdw.panel('embedding_frequencies').labeled")]
     area = overlay(page, 1)
     assert len(boxes) > 5
     for i, a in enumerate(boxes):
@@ -269,9 +269,9 @@ def test_the_theme_changes_while_the_page_is_open(show: Show, made: Made) -> Non
     ]:
         page.evaluate(switch)
         wanted = "#{:02x}{:02x}{:02x}".format(*token("ink", theme))
-        page.wait_for_function("ink => window.tdw.viewer.colours.ink === ink", arg=wanted)
+        page.wait_for_function("ink => window.tdw.viewer.colors.ink === ink", arg=wanted)
         page.wait_for_function("window.tdw.viewer.request === null")
-        assert_colour(probe(page, "neuron_frequencies", 2, 5)["pixel"], share, theme)
+        assert_color(probe(page, "neuron_frequencies", 2, 5)["pixel"], share, theme)
         assert probe(page, "embedding_frequencies", 3)["pixel"][:3] == list(token("accent", theme))
         line = page.locator(".tdw-card").first.locator("path.js-line").first
         stroke = page.evaluate("path => path.style.stroke", line.element_handle())
@@ -292,7 +292,7 @@ def test_resizing_keeps_everything_in_place(show: Show, made: Made) -> None:
         assert loss["marker"] == pytest.approx(loss["x"], abs=0.01)
         found = probe(page, "embedding_frequencies", 3)
         assert found["height"] == pytest.approx(found["expected"], abs=1)
-        assert_colour(
+        assert_color(
             probe(page, "neuron_frequencies", 2, 5)["pixel"], made.series("analysis/neuron_frequencies/share")[11, 1, 5]
         )
         assert page.evaluate("document.documentElement.scrollHeight") <= height

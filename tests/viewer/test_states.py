@@ -41,13 +41,13 @@ def test_another_run_is_shown_everywhere_and_the_place_is_remembered(show: Show,
     assert page.evaluate("[window.tdw.count, window.tdw.painted, window.tdw.pins.length]") == [12, 3, 2]
 
 
-def test_not_analysed_yet_offers_to(show: Show, served: Served, made: Made) -> None:
+def test_not_analyzed_yet_offers_to(show: Show, served: Served, made: Made) -> None:
     made.covered = {}
     page = show()
-    assert [text.split("\n")[0] for text in states(page)] == ["Not analysed yet", "Not analysed yet"]
+    assert [text.split("\n")[0] for text in states(page)] == ["Not analyzed yet", "Not analyzed yet"]
     assert page.locator(".tdw-thumb:visible").count() == 24, "maps need no analysis"
     assert probe(page, "neuron_activations", 2, 0, 0)["largest"] > 0
-    page.get_by_role("button", name="Analyse", exact=True).first.click()
+    page.get_by_role("button", name="Analyze", exact=True).first.click()
     assert page.evaluate("window.actions") == [{"action": "analyze", "key": "made"}]
 
 
@@ -61,7 +61,7 @@ def test_panels_fill_while_an_analysis_runs(show: Show, served: Served, made: Ma
     )
     served.changed()
     page.wait_for_function("document.querySelector('.tdw-state:not([hidden])')?.textContent.includes('2 of 12')")
-    assert "analysing 2 / 12" in page.locator(".tdw-doc").inner_text()
+    assert "analyzing 2 / 12" in page.locator(".tdw-doc").inner_text()
     made.covered = dict.fromkeys(made.covered, 7)
     served.changed()
     page.wait_for_function("!document.querySelector('.tdw-state:not([hidden])')")  # checkpoint 4 is there now
@@ -73,8 +73,8 @@ def test_panels_fill_while_an_analysis_runs(show: Show, served: Served, made: Ma
     assert flag.inner_text() == "7 of 12"
     page.keyboard.press("End")
     page.wait_for_function("window.tdw.painted === 11")
-    assert states(page)[0].startswith("Not analysed at epoch 1\u202f100")
-    page.get_by_role("button", name="Analyse the rest").first.click()
+    assert states(page)[0].startswith("Not analyzed at epoch 1\u202f100")
+    page.get_by_role("button", name="Analyze the rest").first.click()
     assert page.evaluate("window.actions.length") == 1
 
 
@@ -243,11 +243,11 @@ def test_news_come_as_a_list_of_jobs_and_lines_too(page: Any, served: Served, ma
         }"""
     )
     bar = page.locator(".tdw-doc")
-    assert "analysing 3 / 12" in bar.inner_text(), "a job told of before its run was opened"
+    assert "analyzing 3 / 12" in bar.inner_text(), "a job told of before its run was opened"
     page.evaluate(
         "tell({ type: 'jobs', jobs: [{ key: 'made', kind: 'analyze', state: 'finished', done: 12, total: 12 }] })"
     )
-    assert "analysing" not in bar.inner_text()
+    assert "analyzing" not in bar.inner_text()
     page.wait_for_function(
         "!window.tdw.viewer.waiting && !window.tdw.viewer.run.busy"
     )  # the end of a job is looked into

@@ -22,7 +22,7 @@ Show = Callable[..., Any]
 
 @pytest.fixture
 def made() -> Made:
-    """A run of which everything is analysed that makes sense for it."""
+    """A run of which everything is analyzed that makes sense for it."""
     return Made(everything=True)
 
 
@@ -112,15 +112,15 @@ def test_one_checkpoint_is_neither_path_nor_speed(show: Show, made: Made) -> Non
     )
 
 
-def test_not_analysed_yet_and_results_of_another_shape(show: Show, made: Made) -> None:
+def test_not_analyzed_yet_and_results_of_another_shape(show: Show, made: Made) -> None:
     del made.covered["margin"]
     made.old_version = {"restricted_loss", "sparsity"}
     made._arrays["analysis/restricted_loss/loss"] = np.zeros((12, 5, 3))
     page = show()
     choose(page, "Algorithm")
-    assert state_of(page, "Margin").startswith("Not analysed yet")
+    assert state_of(page, "Margin").startswith("Not analyzed yet")
     choose(page, "Losses")
-    assert state_of(page, "Restricted loss").startswith("To be analysed again\n\nMade by version 0 of restricted_loss")
+    assert state_of(page, "Restricted loss").startswith("To be analyzed again\n\nMade by version 0 of restricted_loss")
     choose(page, "Frequencies")
     assert page.locator(".tdw-flag:visible").all_inner_texts() == ["stale"]
     assert probe(page, "sparsity", 0)["values"][0] is not None

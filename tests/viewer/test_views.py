@@ -12,7 +12,7 @@ from tdw import panels
 from tdw.panels import spec as parts
 from tdw.panels.registry import GROUPS
 from tests.viewer.conftest import go, press, probe
-from tests.viewer.looking import assert_colour, choose, menu, plotly_range
+from tests.viewer.looking import assert_color, choose, menu, plotly_range
 from tests.viewer.serving import Served
 from tests.viewer.synthetic import Made
 
@@ -23,7 +23,7 @@ Show = Callable[..., Any]
 
 @pytest.fixture
 def made() -> Made:
-    """A run of which everything is analysed that makes sense for it."""
+    """A run of which everything is analyzed that makes sense for it."""
     return Made(everything=True)
 
 
@@ -191,7 +191,7 @@ def test_tables_of_a_checkpoint_and_over_training_are_the_stored_numbers(show: S
                 value = float(stored[index, j])
                 assert found["value"] == pytest.approx(value, nan_ok=True), name
                 if name != "excluded_history" and value >= 0:
-                    assert_colour(found["pixel"], value / found["top"])
+                    assert_color(found["pixel"], value / found["top"])
         go(page, 7)
         at = probe(page, name, 0, 7)
         assert at["marker"] == pytest.approx(at["x"], abs=0.01), name
@@ -209,7 +209,7 @@ def test_tables_of_a_checkpoint_and_over_training_are_the_stored_numbers(show: S
                 found = probe(page, name, j, i)
                 assert found["value"] == pytest.approx(float(stored[index, j, i])), name
                 if name in {"key_frequencies", "attention_frequencies"}:
-                    assert_colour(found["pixel"], found["value"] / found["top"])
+                    assert_color(found["pixel"], found["value"] / found["top"])
     assert plotly_range(page, "attention")["y"] == [3.5, -0.5], "head 0 stands at the top"
 
 
@@ -228,7 +228,7 @@ def test_the_weight_of_every_head_over_training(show: Show, made: Made) -> None:
             for index in (0, 5, 10):
                 found = probe(page, "attention_frequency_history", head, index)
                 assert found["value"] == pytest.approx(float(stored[index, head, 1]))
-                assert_colour(found["pixel"], found["value"] / found["top"])
+                assert_color(found["pixel"], found["value"] / found["top"])
         found = probe(page, "attention_frequency_history", 0, 7)
         assert found["marker"] == pytest.approx(found["x"], abs=0.01)
         assert found["top"] == (1 if array == "mean" else pytest.approx(stored[:, :, 1].max()))
@@ -270,7 +270,7 @@ def test_the_map_of_pairs_is_unpacked_and_follows_the_slider(show: Show, made: M
         for a, b in [(0, 0), (3, 7), (10, 10), (5, 2)]:
             found = probe(page, "pair_graduation", a, b)
             assert found["value"] == right[a, b]
-            assert_colour(found["pixel"], right[a, b] / 2)
+            assert_color(found["pixel"], right[a, b] / 2)
         assert f"{right.sum()} of 121 pairs" in page.locator(".tdw-reading").nth(3).inner_text()
 
 
@@ -283,7 +283,7 @@ def test_the_path_of_the_weights(show: Show, made: Made) -> None:
     for index in (0, 5, 11):
         assert probe(page, "weight_trajectory", index)["point"] == pytest.approx(position[0, index, :2].tolist())
     assert probe(page, "weight_trajectory", 5)["pixel"][:3] == [0xD6, 0x33, 0x6C], "the mark is where the slider is"
-    assert probe(page, "weight_trajectory", 0)["pixel"][:3] == [0x2F, 0x5B, 0xEA], "behind it in colour"
+    assert probe(page, "weight_trajectory", 0)["pixel"][:3] == [0x2F, 0x5B, 0xEA], "behind it in color"
     assert probe(page, "weight_trajectory", 11)["pixel"][:3] == [0xC9, 0xCE, 0xD6], "what is to come is not"
     menu(page, "Weight trajectory", "mlp")
     menu(page, "Weight trajectory", "1 and 3")

@@ -260,22 +260,22 @@ class View:
         return self.activations.mean(axis=(0, 1), dtype=np.float64)
 
     @cached_property
-    def centred(self) -> NDArray[np.floating]:
+    def centered(self) -> NDArray[np.floating]:
         """Activations less their mean, (a, b, neuron)."""
         return self.activations - self.mean.astype(self.activations.dtype)
 
     @cached_property
-    def centred_grid(self) -> NDArray[np.floating]:
+    def centered_grid(self) -> NDArray[np.floating]:
         """Activations in the order of the group, less their mean there, (order, order, neuron)."""
         if self.config.task != "multiply":
-            return self.centred
+            return self.centered
         grid = self.in_order(self.activations, 2)
         return grid - grid.mean(axis=(0, 1), dtype=np.float64).astype(grid.dtype)
 
     @cached_property
     def variance(self) -> NDArray[np.float64]:
         """Variance of the activation over the pairs, (neuron,)."""
-        return fourier.energy(self.centred) / self.config.p**2
+        return fourier.energy(self.centered) / self.config.p**2
 
     @cached_property
     def dead(self) -> NDArray[np.bool_]:
@@ -286,6 +286,6 @@ class View:
     def share(self) -> NDArray[np.float32]:
         """Share of each neuron's variance that lies in each frequency, (frequency, neuron); 0 for a dead neuron."""
         as_it_is = self.config.task != "multiply"
-        total = self.variance * self.config.p**2 if as_it_is else fourier.energy(self.centred_grid)
-        share = fourier.frequency_shares(self.centred_grid, total)
+        total = self.variance * self.config.p**2 if as_it_is else fourier.energy(self.centered_grid)
+        share = fourier.frequency_shares(self.centered_grid, total)
         return np.where(self.dead, 0, share).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Analyse a run: each checkpoint once, all due analyses together, results stored as they come."""
+"""Analyze a run: each checkpoint once, all due analyses together, results stored as they come."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def analyze(
 def unfit(item: Analysis, project: Project) -> str | None:
     """Why an analysis makes no sense for this run, in words; None where it does."""
     if not project.checkpoints and (item.per == "checkpoint" or item.after or item.reads_weights):
-        return "This run has kept no checkpoint, so there are no weights to analyse."
+        return "This run has kept no checkpoint, so there are no weights to analyze."
     return item.unfit(project.config)
 
 
@@ -145,8 +145,18 @@ def _stamp(item: Analysis, recorded: int, checkpoints: int) -> Any:
 
 
 def _same(item: Analysis, stored: store.StoredAnalysis) -> bool:
-    parameters = {name: value for name, value in stored.parameters.items() if name not in BOOKKEEPING}
+    parameters = {name: value for name, value in parameters_of(stored).items() if name not in BOOKKEEPING}
     return (stored.version, parameters) == (item.version, item.parameters)
+
+
+def parameters_of(stored: store.StoredAnalysis) -> dict[str, Any]:
+    """The parameters that stored results were made with, by the names this version has for them."""
+    parameters = dict(stored.parameters)
+    if stored.name == "events":  # 0.1 spelled the names of its events as in British English
+        names = parameters.get("events")
+        if isinstance(names, list):
+            parameters["events"] = [str(name).replace("ised_", "ized_") for name in names]
+    return parameters
 
 
 def plan_rows(item: Analysis, settings: RunConfig, *, rows: int, recorded: int, checkpoints: int) -> store.AnalysisPlan:

@@ -117,7 +117,7 @@ def _read_config(found: Foreign, config: Mapping[str, Any], path: Path) -> None:
         )
     if normal is not None:
         raise sniff.refused(
-            path, f"a run of a transformer with normalisation ({cut(str(normal), 20)}), which this program lacks"
+            path, f"a run of a transformer with normalization ({cut(str(normal), 20)}), which this program lacks"
         )
     if act is not None:
         if act not in {"relu", "gelu"}:

@@ -90,7 +90,7 @@ def read_folder(path: Path) -> Foreign:
     if loaded is not None and not is_state(loaded):
         return _nanda_folder(path, files)
     found = Foreign("a folder of TransformerLens state dicts", likely_rule="torch")
-    labelled: dict[int, Path] = {}
+    labeled: dict[int, Path] = {}
     for file in files:
         numbers = re.findall(r"\d+", file.stem)
         if not numbers:
@@ -101,12 +101,12 @@ def read_folder(path: Path) -> Foreign:
                 "take it away, or import it alone."
             )
         label = int(numbers[-1][-12:])
-        if label in labelled:
+        if label in labeled:
             raise NotImportableError(
-                f"{path} cannot be imported: {labelled[label].name} and {file.name} both say that they are of epoch {label}."
+                f"{path} cannot be imported: {labeled[label].name} and {file.name} both say that they are of epoch {label}."
             )
-        labelled[label] = file
-    found.pieces = [Piece(label, state_of(file), str(file)) for label, file in sorted(labelled.items())]
+        labeled[label] = file
+    found.pieces = [Piece(label, state_of(file), str(file)) for label, file in sorted(labeled.items())]
     found.inferred.append("the epochs of the checkpoints are the numbers in the files' names")
     return found
 
@@ -120,7 +120,7 @@ def state_of(file: Path) -> Callable[[], Raw]:
             return safetensors_of(file)()
         loaded = sniff.load_torch(file, form)
         if not is_state(loaded):
-            raise sniff.refused(file, f"no state dict as its neighbours are, but {described(loaded)}")
+            raise sniff.refused(file, f"no state dict as its neighbors are, but {described(loaded)}")
         return loaded
 
     return load
@@ -133,7 +133,7 @@ def _nanda_folder(path: Path, files: list[Path]) -> Foreign:
     for file in files:
         part = nanda.read(sniff.load_torch(file, sniff.form_of(file)), file)
         if part is None or len(part.pieces) != 1:
-            raise sniff.refused(file, "no file with one set of weights, as its neighbours are")
+            raise sniff.refused(file, "no file with one set of weights, as its neighbors are")
         piece = part.pieces[0]
         label = -1 if piece.label is None and file.stem == "init" else piece.label
         if label is None or (label in pieces and part.optimizer is None):
