@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tdw.project.project import Project
     from tdw.run import Run, open  # noqa: A004 - `tdw.open` reads as it should
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _WHERE = {
     "Project": "tdw.project.project",
