@@ -11,9 +11,8 @@ from tdw.analyses import find
 from tdw.analyses.engine import registry
 from tdw.analyses.engine.checkpoint import View
 from tdw.analyses.key_frequencies import RULES
-from tdw.config import is_prime
 from tdw.network import reference
-from tdw.tasks import Split
+from tdw.tasks import Split, is_prime
 
 MODULI = [2, 3, 4, 5, 6, 7, 59, 113, 118]
 SMALL = {"d_model": 4, "heads": 1, "d_mlp": 4, "train_fraction": 0.5}
@@ -50,7 +49,7 @@ def places(config):
     """Where each operand stands in the group of the task: the operand itself, or its discrete logarithm; 0 has none."""
     if config.task != "multiply":
         return {x: x for x in range(config.p)}
-    return {int(x): place for place, x in enumerate(tasks.powers(config))}
+    return {int(x): place for place, x in enumerate(tasks.elements(config))}
 
 
 def answer_place(config, i, j):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import tdw
 from tdw import config, schedule
 from tdw.errors import ScheduleError, SettingError, UnknownNameError
+from tdw.estimate import estimate
 
 
 def test_the_defaults_are_the_published_run():
@@ -108,7 +109,7 @@ def test_any_list_of_epochs_comes_back_sorted_with_first_and_last(epochs, last):
 
 
 def test_estimates_grow_with_the_run_and_name_its_checkpoints():
-    small, large = (config.estimate(tdw.configure(p=p, epochs=1000, checkpoints="even:11")) for p in (29, 113))
+    small, large = (estimate(tdw.configure(p=p, epochs=1000, checkpoints="even:11")) for p in (29, 113))
     assert small.checkpoints == large.checkpoints == 11
     assert 0 < small.megabytes < large.megabytes
     assert 0 < small.analyzed_megabytes < large.analyzed_megabytes

@@ -43,7 +43,7 @@ FIRST_RANDOM = [38, 39, 53, 19, 28, 34, 34, 7]
 
 @pytest.mark.parametrize("p", [2, 3, 5, 7, 59, 113])
 def test_products_are_sums_of_places_among_the_powers(p):
-    order = tasks.powers(TaskConfig(task="multiply", p=p))
+    order = tasks.elements(TaskConfig(task="multiply", p=p))
     assert sorted(order) == list(range(1, p))
     place = {int(power): index for index, power in enumerate(order)}
     for a in range(1, p):
@@ -53,7 +53,7 @@ def test_products_are_sums_of_places_among_the_powers(p):
 
 @pytest.mark.parametrize("p", [4, 6, 118])
 def test_products_modulo_a_composite_have_no_order(p):
-    assert tasks.powers(TaskConfig(task="multiply", p=p)) is None
+    assert tasks.elements(TaskConfig(task="multiply", p=p)) is None
     settings = tdw.configure(task="multiply", p=p, train_fraction=0.5)
     assert "is no prime" in ANALYSES["neuron_frequencies"].unfit(settings)
     assert ANALYSES["loss"].unfit(settings) is None
