@@ -34,6 +34,7 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     exclusive: bool = False  # the limits themselves are not allowed
+    below: bool = False  # the maximum itself is not allowed
     choices: tuple[str, ...] = ()
     implied: bool = False
     chooser: str = ""
@@ -104,7 +105,7 @@ def value_of(setting: Setting, given: Any) -> Any:
                 inside = setting.minimum < number < setting.maximum
             else:
                 inside = setting.minimum <= number <= setting.maximum
-            if not inside or (setting.name == "betas" and number == 1):
+            if not inside or (setting.below and number == setting.maximum):
                 raise _refused(setting, given)
     return value
 
@@ -152,5 +153,5 @@ def _finite(given: Any) -> float:
 
 def _refused(setting: Setting, given: Any) -> SettingError:
     shown = cut(given if isinstance(given, str) else as_text(given)) or "(nothing)"
-    excluded = " (1 excluded)" if setting.name == "betas" else ""
+    excluded = f" ({as_text(setting.maximum)} excluded)" if setting.below else ""
     return SettingError(setting.name, f"{setting.flag} {shown} is not allowed: give {setting.allowed}{excluded}")

@@ -41,7 +41,7 @@ class Optimizer:
 class AdamWSettings:
     """The settings of AdamW alone."""
 
-    betas: tuple[float, float] = setting((0.9, 0.98), "AdamW betas", within=(0, 1))
+    betas: tuple[float, float] = setting((0.9, 0.98), "AdamW betas", within=(0, 1), below=True)
 
 
 EPS = 1e-8  # PyTorch's default

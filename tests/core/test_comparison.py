@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw.cli import main, report
 from tdw.analyses import events
+from tdw.cli import main, report
 from tdw.errors import NotAProjectError, TdwError
 from tdw.network import parameters
 from tdw.operations import compare
