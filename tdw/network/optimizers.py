@@ -74,9 +74,27 @@ def adamw(
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerSettings(AdamWSettings):
+class SgdSettings:
+    """The settings of SGD alone."""
+
+    momentum: float = setting(0.9, "SGD momentum", within=(0, 1), below=True)
+
+
+def sgd(
+    weights: Tensor, gradient: Tensor, slots: dict[str, Tensor], _step: Tensor, lr: float, config: RunConfig
+) -> None:
+    """SGD with momentum and L2 weight decay, in the operations of `torch.optim.SGD`."""
+    if config.weight_decay:
+        gradient.add_(weights, alpha=config.weight_decay)
+    velocity = slots["momentum_buffer"].mul_(config.momentum).add_(gradient)
+    weights.add_(velocity, alpha=-lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings(SgdSettings, AdamWSettings):
     """The settings of all optimizers."""
 
 
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer")
 OPTIMIZERS.register(Optimizer("adamw", AdamWSettings, ("exp_avg", "exp_avg_sq"), adamw, squares=("exp_avg_sq",)))
+OPTIMIZERS.register(Optimizer("sgd", SgdSettings, ("momentum_buffer",), sgd))

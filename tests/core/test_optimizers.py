@@ -14,6 +14,9 @@ REFERENCE = {
     "adamw": lambda config, weights: torch.optim.AdamW(
         [weights], lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
     ),
+    "sgd": lambda config, weights: torch.optim.SGD(
+        [weights], lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    ),
 }
 
 
