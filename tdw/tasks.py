@@ -101,10 +101,26 @@ class Task:
         return f"--task {self.name} needs a prime modulus" if self.prime and not is_prime(p) else None
 
 
+def quotient(a: Any, b: Any, p: int) -> Any:
+    """a / b modulo a prime p, that is a * b^(p-2); a / 0 is defined as 0, so that every pair has an answer.
+
+    >>> quotient(3, 2, 7), quotient(3, 0, 7), quotient(1, 1, 2)
+    (5, 0, 1)
+    """
+    product, square, exponent = a, b, max(p - 2, 1)
+    while exponent:
+        if exponent & 1:
+            product = product * square % p
+        square = square * square % p
+        exponent >>= 1
+    return product
+
+
 TASKS: Registry[Task] = Registry("task")
 TASKS.register(Task("add", lambda a, b, _: a + b, sign=+1))
 TASKS.register(Task("subtract", lambda a, b, _: a - b, sign=-1))
 TASKS.register(Task("multiply", lambda a, b, _: a * b, MULTIPLICATIVE, sign=+1))
+TASKS.register(Task("divide", quotient, MULTIPLICATIVE, sign=-1, prime=True))
 TASKS.register(Task("x2+y2", lambda a, b, _: a * a + b * b))
 TASKS.register(Task("x2+xy+y2", lambda a, b, _: a * a + a * b + b * b))
 TASKS.register(Task("random", None))

@@ -47,7 +47,7 @@ def test_a_setting_is_described_once_and_survives_its_json():
         ({"lr": "inf"}, "lr", r"--lr inf is not allowed"),
         ({"betas": "0.9"}, "betas", r"two numbers joined by a comma"),
         ({"betas": (0.9, 1.0)}, "betas", r"1 excluded"),
-        ({"task": "divide"}, "task", r"give one of add"),
+        ({"task": "cube"}, "task", r"give one of add"),
         ({"device": "tpu"}, "device", r"one of auto, cpu, cuda"),
         ({"model_seed": -1}, "model_seed", r"between 0 and"),
         ({"p": True}, "p", r"--p True"),
