@@ -80,6 +80,7 @@ def learnt(run: Run) -> list[str]:
 def _network(settings: config.RunConfig) -> str:
     """Kind and sizes of the network; what is as usual is not said."""
     words = [] if settings.network == "transformer" else [settings.network]
+    words += [f"{item.name} {as_text(value)}" for item, value in settings.items() if item.chooser == "network"]
     if "embedding" in settings.network_kind.capabilities:
         words += [f"d_model {settings.d_model}", f"{settings.heads} heads"]
         if settings.d_head * settings.heads != settings.d_model:
@@ -143,7 +144,7 @@ def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
         "p": f"mod {settings.p}",
         "d_model": _network(settings),
         "train_fraction": f"{settings.train_fraction:.0%} of the pairs in training",
-        "lr": f"lr {settings.lr:g}",
+        "lr": f"{'' if settings.optimizer == 'adamw' else settings.optimizer + ' '}lr {settings.lr:g}",
         "weight_decay": f"weight decay {settings.weight_decay:g}",
     }
     said = {"d_model": "network not known", "train_fraction": "share of the pairs in training not known"}

@@ -17,6 +17,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tdw.registry import Registry
@@ -42,6 +43,7 @@ class Network(ABC):
 
     settings: a dataclass of the settings that belong to it alone
     tokens:   the tokens of its sequence; none for a network that reads no sequence
+    lacks:    for each capability that it does not have, a sentence that says why
     module:   where its `COMPUTATION` is
     """
 
@@ -49,6 +51,7 @@ class Network(ABC):
     settings: type = NoSettings
     tokens: tuple[str, ...] = ()
     capabilities: frozenset[str]
+    lacks: Mapping[str, str] = MappingProxyType({})
     module: str
 
     @abstractmethod
@@ -79,6 +82,7 @@ class Transformer(Network):
     name = "transformer"
     tokens: tuple[str, ...] = ("a", "b", "=")
     capabilities = frozenset({"closed form", "attention", "embedding"})
+    lacks = MappingProxyType({"operand weights": "It is about an MLP on one-hot pairs; this run is of a transformer."})
     module = "tdw.network.transformer"
 
     def layers(self, config: RunConfig) -> int:  # noqa: ARG002 - deeper kinds have a setting for it
@@ -131,6 +135,12 @@ class OneHot(Network):
 
     name = "one-hot"
     capabilities = frozenset({"closed form", "operand weights"})
+    lacks = MappingProxyType(
+        {
+            "attention": "An MLP on one-hot pairs has no attention.",
+            "embedding": "An MLP on one-hot pairs has weights of its own for a and for b, and no embedding that both share.",
+        }
+    )
     module = "tdw.network.one_hot"
 
     def weights(self, config: RunConfig) -> dict[str, Weight]:

@@ -103,22 +103,9 @@ def _sum(config: RunConfig) -> str | None:
     return f"The answers of the task {config.task} are no sum of the operands, so no wave of the operands gives them."
 
 
-def _attention(config: RunConfig) -> str | None:
-    return "An MLP on one-hot pairs has no attention." if "attention" not in config.network_kind.capabilities else None
-
-
-def _embedding(config: RunConfig) -> str | None:
-    if "embedding" not in config.network_kind.capabilities:
-        return "An MLP on one-hot pairs has weights of its own for a and for b, and no embedding that both share."
-    return None
-
-
-def _one_hot(config: RunConfig) -> str | None:
-    return (
-        None
-        if "operand weights" in config.network_kind.capabilities
-        else "It is about an MLP on one-hot pairs; this run is of a transformer."
-    )
+def _capability(name: str) -> Callable[[RunConfig], str | None]:
+    """What a network without a capability says about it."""
+    return lambda config: None if name in config.network_kind.capabilities else config.network_kind.lacks[name]
 
 
 def _odd_sum(config: RunConfig) -> str | None:
@@ -130,9 +117,10 @@ def _odd_sum(config: RunConfig) -> str | None:
 NEEDS: Mapping[str, Callable[[RunConfig], str | None]] = {
     "frequencies": _frequencies,
     "sum": _sum,
-    "attention": _attention,
-    "embedding": _embedding,
-    "one_hot": _one_hot,
+    "attention": _capability("attention"),
+    "closed_form": _capability("closed form"),
+    "embedding": _capability("embedding"),
+    "one_hot": _capability("operand weights"),
     "odd_sum": _odd_sum,
 }
 
