@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tdw.registry import Registry
-from tdw.setting import NoSettings
+from tdw.setting import NoSettings, setting
 
 if TYPE_CHECKING:
     from tdw.config import RunConfig
@@ -163,7 +163,38 @@ class OneHot(Network):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSettings:
+class DeepSettings:
+    """The settings of deep transformers alone."""
+
+    layers: int = setting(2, "layers of a deep transformer", within=(2, 8))
+
+
+class DeepTransformer(Transformer):
+    """Several layers without normalization on the tokens `a b =`; trained by autograd, as it has no closed form."""
+
+    name = "deep-transformer"
+    settings = DeepSettings
+    capabilities = frozenset({"embedding"})
+    lacks = MappingProxyType(
+        {
+            "closed form": "It follows from the closed form of one layer, and this transformer has several.",
+            "attention": "It is about the attention of a single layer, and this transformer has several.",
+            **Transformer.lacks,
+        }
+    )
+    module = "tdw.network.deep_transformer"
+
+    def layers(self, config: RunConfig) -> int:
+        """As set."""
+        return config.layers
+
+    def recognizes(self, weights: Mapping[str, Any]) -> bool:
+        """By its second layer."""
+        return "blocks.1.attn.W_Q" in weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings(DeepSettings):
     """The settings that belong to single kinds of network."""
 
 
@@ -171,6 +202,7 @@ NETWORKS: Registry[Network] = Registry("network")
 NETWORKS.register(Transformer())
 NETWORKS.register(TwoToken())
 NETWORKS.register(OneHot())
+NETWORKS.register(DeepTransformer())
 
 
 def network_of(weights: Mapping[str, Any]) -> Network:
