@@ -18,8 +18,7 @@ from tdw.analyses.engine.registry import NEEDS, ArraySpec, Result, analysis, fin
 from tdw.analyses.key_frequencies import RULES
 from tdw.config import ModelConfig, RunConfig
 from tdw.errors import AppError
-from tdw.network import closed_form
-from tdw.network.parameters import network_of
+from tdw.network.computation import Weights
 
 NETWORKS = 8
 FIRST_SEED = 20_000
@@ -98,22 +97,12 @@ def measured(view: View, quantities: list[str]) -> list[float]:
     return [float(found[name]) for name in quantities]
 
 
-def permuted(weights: closed_form.Weights, config: RunConfig, seed: int) -> dict[str, NDArray[np.float32]]:
+def permuted(weights: Weights, config: RunConfig, seed: int) -> dict[str, NDArray[np.float32]]:
     """The same network with operands and answers renamed by two random permutations; '=' keeps its name."""
     random = np.random.RandomState(seed)
     operands, answers = random.permutation(config.p), random.permutation(config.p)
-    found = dict(weights)
-    columns = np.concatenate([answers, np.arange(config.p, config.outputs)])
-    if network_of(weights) == "one-hot":
-        found["mlp.W_in"] = weights["mlp.W_in"][np.concatenate([operands, config.p + operands])]
-        found["mlp.W_out"] = weights["mlp.W_out"][:, columns]
-        if "mlp.b_out" in weights:
-            found["mlp.b_out"] = weights["mlp.b_out"][columns]
-        return found
-    embed = weights["embed.W_E"]
-    found["embed.W_E"] = embed[np.concatenate([operands, np.arange(config.p, len(embed))])]
-    found["unembed.W_U"] = weights["unembed.W_U"][:, columns]
-    return found
+    classes = np.concatenate([answers, np.arange(config.p, config.outputs)])
+    return config.network_kind.computation.renamed(weights, operands, classes)
 
 
 def band(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from tdw.analyses.engine.checkpoint import View
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
-from tdw.network import closed_form
+from tdw.network.closed_form import erf
+from tdw.network.computation import Weights
 
 
 @analysis(
@@ -34,7 +35,7 @@ def gradient_symmetricity(view: View, *, triples: int, seed: int) -> Result:
 
 
 def logit_gradients(
-    weights: closed_form.Weights,
+    weights: Weights,
     activation: str,
     a: NDArray[np.int64],
     b: NDArray[np.int64],
@@ -76,4 +77,4 @@ def slope(pre: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
     if activation == "quadratic":
         return 2 * pre
     bell = np.exp(-(pre**2) / 2) / (2 * np.pi) ** 0.5
-    return 0.5 * (1 + closed_form.erf((pre / 2**0.5).astype(np.float32))) + pre * bell
+    return 0.5 * (1 + erf((pre / 2**0.5).astype(np.float32))) + pre * bell

@@ -14,8 +14,10 @@ from typing import Any
 
 from tdw import config, schedule
 from tdw.app.open_runs import typed_path
-from tdw.config import RunConfig, Setting
+from tdw.config import RunConfig
 from tdw.errors import AlreadyExistsError, CannotWriteError, SettingError, TdwError
+from tdw.estimate import estimate
+from tdw.setting import Setting, as_text
 
 # Shown at once, in this order; every other setting is under "more settings", in the order of its declaration.
 FIRST = ("task", "network", "p", "epochs", "train_fraction", "data_seed", "model_seed", "checkpoints")
@@ -58,13 +60,13 @@ class Verdict:
         """The settings as flags of `tdw train`."""
         if self.config is None:
             return []
-        return [f"{item.flag}={config.as_text(getattr(self.config, item.name))}" for item in config.settings()]
+        return [f"{item.flag}={as_text(value)}" for item, value in self.config.items()]
 
 
 def check(typed: Mapping[str, Any], file: str) -> Verdict:
     """Judge every field at once, so that each refused one can say why."""
     reasons: dict[str, str] = {}
-    accepted = dict(typed)
+    accepted = config.without_unused(typed)
     while True:
         try:
             settings = config.configure(**accepted)
@@ -94,7 +96,7 @@ def target(file: str, settings: RunConfig) -> Path:
         raise CannotWriteError(f"there is no folder {folder}: make it first, or give another")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CannotWriteError(f"{folder} may not be written to: give another folder")
-    needed, free = config.estimate(settings).megabytes, shutil.disk_usage(folder).free / 1e6
+    needed, free = estimate(settings).megabytes, shutil.disk_usage(folder).free / 1e6
     if needed > free:
         raise CannotWriteError(
             f"the run needs {needed:.0f} MB and {folder} has {free:.0f} MB left: keep fewer checkpoints, or give another"

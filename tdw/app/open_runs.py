@@ -27,6 +27,7 @@ from tdw.app.recent_files import Library
 from tdw.app.rows import Rows
 from tdw.errors import AppError, NotAProjectError, ProjectError, SettingError, TdwError, UnknownNameError
 from tdw.network import closed_form
+from tdw.network.computation import Weights
 from tdw.run import Run
 
 Array = NDArray[Any]
@@ -310,7 +311,7 @@ class OpenRun:
         read = self._of_checkpoints(closed_form.attention_scores)
         return Rows("the attention scores", min(start, kept), kept, width * 4, read)
 
-    def _of_checkpoints(self, measure: Callable[[closed_form.Weights], Array]) -> Callable[[int, int], Array]:
+    def _of_checkpoints(self, measure: Callable[[Weights], Array]) -> Callable[[int, int], Array]:
         """What reads a measure of checkpoints begin to end."""
         same = self._unchanged()
 

@@ -21,6 +21,7 @@ from tdw.cli import report
 from tdw.cli.streams import say, say_json
 from tdw.errors import StoppedError
 from tdw.safe_text import typed, visible
+from tdw.tasks import TASKS
 
 
 class Parser(argparse.ArgumentParser):
@@ -504,7 +505,7 @@ def _add_settings(sub: Parser, only: str | None = None) -> None:
 def _add_hints(sub: Parser) -> None:
     hints = sub.add_argument_group("hints: what the source does not say")
     hints.add_argument("--p", metavar="N", help="the modulus, where there are no weights")
-    hints.add_argument("--task", metavar="|".join(config.TASKS), help="what was learnt")
+    hints.add_argument("--task", metavar="|".join(TASKS), help="what was learnt")
     hints.add_argument("--activation", metavar="|".join(config.ACTIVATIONS), help="what a neuron makes of its input")
     hints.add_argument("--split-rule", metavar="python|torch", help="whose shuffle drew the split (default: try both)")
     hints.add_argument("--data-seed", metavar="N", help="seed of the split")

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdw import config
+from tdw.estimate import estimate
 from tdw.safe_text import cut, typed, visible
+from tdw.setting import as_text
 
 if TYPE_CHECKING:
     from tdw.operations.compare import Against, Comparison
@@ -19,7 +21,7 @@ COLUMN = 40  # characters of a column at most; `tdw compare --json` has whole te
 
 def plan(settings: config.RunConfig) -> str:
     """What a run will take: checkpoints, size, time."""
-    cost = config.estimate(settings)
+    cost = estimate(settings)
     return (
         f"{cost.checkpoints} checkpoints, {cost.megabytes:.1f} MB ({cost.analyzed_megabytes:.1f} MB when analyzed), "
         f"{duration(cost.seconds)} of training on this machine"
@@ -78,7 +80,7 @@ def learnt(run: Run) -> list[str]:
 def _network(settings: config.RunConfig) -> str:
     """Kind and sizes of the network; what is as usual is not said."""
     words = [] if settings.network == "transformer" else [settings.network]
-    if settings.network != "one-hot":
+    if "embedding" in settings.network_kind.capabilities:
         words += [f"d_model {settings.d_model}", f"{settings.heads} heads"]
         if settings.d_head * settings.heads != settings.d_model:
             words.append(f"d_head {settings.d_head}")
@@ -95,7 +97,7 @@ def _origin(run: Run) -> list[str]:
         return []
     before, now = branched.get("settings", {}), run.config.to_json()
     changed = [
-        f"{name.replace('_', ' ')} {config.as_text(now[name])} instead of {config.as_text(before[name])}"
+        f"{name.replace('_', ' ')} {as_text(now[name])} instead of {as_text(before[name])}"
         for name in now
         if name in before and name not in ("epochs", "checkpoints") and now[name] != before[name]
     ]

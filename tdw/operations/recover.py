@@ -164,7 +164,7 @@ def _plans(described: Config) -> Iterator[FilePlan]:
             epochs=settings.epochs,
             checkpoint_capacity=max(len(plan), 1),
             blob_nbytes=len(serialization.pack(zeros, 0)),
-            resume_nbytes=len(serialization.pack_state(State(0, zeros, zeros, zeros))),
+            resume_nbytes=len(serialization.pack_state(State.fresh(0, zeros, settings.optimizer_kind.slots))),
             analyses=tuple(analyses),
             finished=finished,
         )

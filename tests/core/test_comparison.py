@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tdw
+from tdw.analyses import events
 from tdw.cli import main, report
 from tdw.errors import NotAProjectError, TdwError
 from tdw.network import parameters
@@ -63,7 +64,7 @@ def test_what_happened_is_what_each_run_says(tiny_run, branch):
             told_of = {name: texts[index] for name, texts in found.facts.items()}
             assert told_of["last train loss"] == f"{run.train_loss[-1]:.6g}"
             for event in run.events():
-                expected = event.missing if event.first is None else report.between(event.first)
+                expected = event.missing if event.first is None else events.between(event.first)
                 assert told_of[event.label] == expected
             assert told_of["key frequencies"] == "not measured"
     tdw.analyze(branch, only="key_frequencies")

@@ -19,8 +19,7 @@ from tdw import tasks
 from tdw.analyses import fourier
 from tdw.analyses.engine.cross_entropy import cross_entropy_and_margin
 from tdw.config import RunConfig
-from tdw.network import closed_form
-from tdw.network.parameters import network_of
+from tdw.network.computation import Weights
 from tdw.tasks import Split
 
 # A neuron is dead where its activation hardly varies over the pairs: less than rounding makes of a constant one of the
@@ -52,7 +51,7 @@ class Whole:
     curves: Curves
     checkpoints: Sequence[int] = ()
     result: Callable[[str], NDArray[Any]] | None = None
-    weights: Callable[[int], closed_form.Weights] | None = None
+    weights: Callable[[int], Weights] | None = None
 
     def stored(self, name: str) -> NDArray[Any]:
         """The stored rows of "analysis/array". Only an analysis that declares `after` may ask."""
@@ -60,7 +59,7 @@ class Whole:
             raise LookupError(f"{name} was asked for, and no results were given")
         return self.result(name)
 
-    def weights_of(self, index: int) -> closed_form.Weights:
+    def weights_of(self, index: int) -> Weights:
         """The weights of the index-th checkpoint. Only an analysis that declares `reads_weights` may ask."""
         if self.weights is None:
             raise LookupError(f"the weights of checkpoint {index} were asked for, and none were given")
@@ -77,16 +76,17 @@ class View:
     def __init__(
         self,
         config: RunConfig,
-        weights: closed_form.Weights,
+        weights: Weights,
         split: Split | None = None,
         final_key: NDArray[np.uint8] | None = None,
     ):
         self.config = config
+        self.computation = config.network_kind.computation
         self.weights = weights
         self.split = split
         self.final_key = final_key
 
-    def held(self, compute: Callable[[closed_form.Weights], NDArray[Any]]) -> NDArray[Any]:
+    def held(self, compute: Callable[[Weights], NDArray[Any]]) -> NDArray[Any]:
         """What `compute` makes of the weights: as they are, in float32; in float64 where the result is so large or small
         (a run whose learning rate was too high, say) that float32 could not hold its squares.
         """
@@ -100,12 +100,12 @@ class View:
     @cached_property
     def elements(self) -> NDArray[np.int64]:
         """The operands in the order of the task's group, (order,)."""
-        found = tasks.powers(self.config)
+        found = tasks.elements(self.config)
         return np.arange(self.config.p) if found is None else found
 
     def in_order(self, array: NDArray[Any], axes: int) -> NDArray[Any]:
         """An array whose first `axes` axes are operands or answers, each put into the order of the task's group."""
-        if self.config.task != "multiply":
+        if self.config.task_kind.group.natural:
             return array
         for axis in range(axes):
             array = np.take(array, self.elements, axis=axis)
@@ -122,26 +122,22 @@ class View:
         '='; of a one-hot MLP the input weights of a and b side by side.
         """
         p = self.config.p
-        if network_of(self.weights) == "one-hot":
-            rows = np.concatenate(np.split(self.weights["mlp.W_in"], 2), axis=1)
-        else:
-            rows = self.weights["embed.W_E"][:p]
-        return self.in_order(rows, 1)
+        return self.in_order(self.computation.embedding(self.weights, p), 1)
 
     @cached_property
     def neuron_to_logit(self) -> NDArray[np.floating]:
         """W_L, what each neuron adds to each answer, answers in the order of the group, (order, neuron)."""
-        return self.in_order(self.held(closed_form.neuron_to_logit)[:, : self.config.p].T, 1)
+        return self.in_order(self.held(self.computation.neuron_to_logit)[:, : self.config.p].T, 1)
 
     @cached_property
     def activations(self) -> NDArray[np.floating]:
         """Every neuron on every pair after its activation function, (a, b, neuron), in natural order."""
-        return self.held(lambda weights: closed_form.activations(weights, self.config.activation))
+        return self.held(lambda weights: self.computation.activations(weights, self.config.activation))
 
     @cached_property
     def logits(self) -> NDArray[np.floating]:
         """Logits over the p answers, without the class '=', (a, b, c), in natural order."""
-        found = self.held(lambda weights: closed_form.logits(weights, self.activations))
+        found = self.held(lambda weights: self.computation.logits(weights, self.activations, self.config.activation))
         return np.ascontiguousarray(found[:, :, : self.config.p])
 
     @cached_property
@@ -198,7 +194,7 @@ class View:
         """
         order = self.config.order
         place = np.arange(order)
-        found = place[:, None] - place if self.config.task == "subtract" else place[:, None] + place
+        found = place[:, None] + (self.config.task_kind.sign or 1) * place
         return (found % order).ravel()
 
     @cached_property
@@ -216,7 +212,7 @@ class View:
         order = self.config.order
         cos = np.arange(1, order, 2)
         paired = cos[cos + 1 < order]
-        sign = -1 if self.config.task == "subtract" else 1
+        sign = self.config.task_kind.sign or 1
         spectrum, found = self.spectrum, np.zeros((2, len(cos), order))
         found[0] = spectrum[cos, cos]
         both = len(paired)
@@ -247,12 +243,7 @@ class View:
     @cached_property
     def attention(self) -> NDArray[np.floating]:
         """How much the last token of each pair attends to each token, (token, head, a, b)."""
-
-        def of(weights: closed_form.Weights) -> NDArray[Any]:
-            to_a, to_b = (side[: self.config.heads] for side in closed_form.patterns(weights))
-            return np.stack([to_a, to_b] if network_of(weights) == "two-token" else [to_a, to_b, 1 - to_a - to_b])
-
-        return self.held(of)
+        return self.held(self.computation.attention)
 
     @cached_property
     def mean(self) -> NDArray[np.float64]:
@@ -267,7 +258,7 @@ class View:
     @cached_property
     def centered_grid(self) -> NDArray[np.floating]:
         """Activations in the order of the group, less their mean there, (order, order, neuron)."""
-        if self.config.task != "multiply":
+        if self.config.task_kind.group.natural:
             return self.centered
         grid = self.in_order(self.activations, 2)
         return grid - grid.mean(axis=(0, 1), dtype=np.float64).astype(grid.dtype)
@@ -285,7 +276,7 @@ class View:
     @cached_property
     def share(self) -> NDArray[np.float32]:
         """Share of each neuron's variance that lies in each frequency, (frequency, neuron); 0 for a dead neuron."""
-        as_it_is = self.config.task != "multiply"
+        as_it_is = self.config.task_kind.group.natural
         total = self.variance * self.config.p**2 if as_it_is else fourier.energy(self.centered_grid)
         share = fourier.frequency_shares(self.centered_grid, total)
         return np.where(self.dead, 0, share).astype(np.float32)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdw.analyses.engine.checkpoint import View, Whole
-from tdw.config import RunConfig, is_prime
+from tdw.config import RunConfig
 from tdw.errors import OutOfRangeError, UnknownNameError
 from tdw.network.parameters import shapes
 
@@ -92,33 +92,37 @@ class Analysis:
 
 
 def _frequencies(config: RunConfig) -> str | None:
-    if config.task == "multiply" and not is_prime(config.p):
+    if config.task_kind.group.elements(config.p) is None:
         return f"Products modulo {config.p} have no frequencies: {config.p} is no prime."
     return None if config.frequencies else f"With p = {config.p} the task {config.task} has no frequencies."
 
 
 def _sum(config: RunConfig) -> str | None:
-    if config.task in ("add", "subtract", "multiply"):
+    if config.task_kind.sign is not None:
         return _frequencies(config)
     return f"The answers of the task {config.task} are no sum of the operands, so no wave of the operands gives them."
 
 
 def _attention(config: RunConfig) -> str | None:
-    return "An MLP on one-hot pairs has no attention." if config.network == "one-hot" else None
+    return "An MLP on one-hot pairs has no attention." if "attention" not in config.network_kind.capabilities else None
 
 
 def _embedding(config: RunConfig) -> str | None:
-    if config.network == "one-hot":
+    if "embedding" not in config.network_kind.capabilities:
         return "An MLP on one-hot pairs has weights of its own for a and for b, and no embedding that both share."
     return None
 
 
 def _one_hot(config: RunConfig) -> str | None:
-    return None if config.network == "one-hot" else "It is about an MLP on one-hot pairs; this run is of a transformer."
+    return (
+        None
+        if "operand weights" in config.network_kind.capabilities
+        else "It is about an MLP on one-hot pairs; this run is of a transformer."
+    )
 
 
 def _odd_sum(config: RunConfig) -> str | None:
-    if config.task != "add":
+    if not (config.task_kind.group.natural and config.task_kind.sign == 1):
         return f"It is about sums; the task is {config.task}."
     return None if config.p % 2 else f"It needs an odd modulus; p is {config.p}."
 
