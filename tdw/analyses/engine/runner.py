@@ -145,17 +145,17 @@ def _stamp(item: Analysis, recorded: int, checkpoints: int) -> Any:
 
 
 def _same(item: Analysis, stored: store.StoredAnalysis) -> bool:
-    parameters = {name: value for name, value in parameters_of(stored).items() if name not in BOOKKEEPING}
+    parameters = {name: value for name, value in parameters_of(item.name, stored).items() if name not in BOOKKEEPING}
     return (stored.version, parameters) == (item.version, item.parameters)
 
 
-def parameters_of(stored: store.StoredAnalysis) -> dict[str, Any]:
+def parameters_of(name: str, stored: store.StoredAnalysis) -> dict[str, Any]:
     """The parameters that stored results were made with, by the names this version has for them."""
     parameters = dict(stored.parameters)
-    if stored.name == "events":  # 0.1 spelled the names of its events as in British English
+    if name == "events":  # 0.1 spelled the names of its events as in British English
         names = parameters.get("events")
         if isinstance(names, list):
-            parameters["events"] = [str(name).replace("ised_", "ized_") for name in names]
+            parameters["events"] = [str(event).replace("ised_", "ized_") for event in names]
     return parameters
 
 
