@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jaxtyping
 import pytest
 from hypothesis import settings
 
 from tests import chromium
+
+# Array annotations are checked in every call, in this process: before anything imports these packages.
+jaxtyping.install_import_hook(["tdw.analyses"], "beartype.beartype")
 
 # The same examples on every run, so that what lands does not depend on luck, and no deadline, because machines are busy;
 # `pytest --hypothesis-profile=explore` looks for new ones.

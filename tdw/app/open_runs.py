@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdw.analyses import ANALYSES
-from tdw.analyses.engine.runner import is_stale, unfit
+from tdw.analyses.engine.runner import inapplicable_reason, is_stale
 from tdw.app.contents import Contents
 from tdw.app.recent_files import Library
 from tdw.app.rows import Rows
@@ -218,7 +218,9 @@ class OpenRun:
         """How many checkpoints every analysis has current results of, and how many there are."""
         stored = self.project.analyses()
         per_checkpoint = [
-            item for item in ANALYSES.values() if item.per == "checkpoint" and not unfit(item, self.project)
+            item
+            for item in ANALYSES.values()
+            if item.per == "checkpoint" and not inapplicable_reason(item, self.project)
         ]
         rows = [
             stored[item.name].rows if item.name in stored and not is_stale(item, stored[item.name]) else 0

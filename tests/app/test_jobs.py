@@ -30,7 +30,7 @@ WORK
 """
 ANALYZE = """
 from tdw.analyses.engine import runner
-runner.CHECKPOINTS_A_COMMIT = 2
+runner.CHECKPOINTS_PER_COMMIT = 2
 runner.analyze(sys.argv[1], progress=step)
 """
 EXTEND = """

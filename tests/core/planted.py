@@ -9,7 +9,7 @@ import tdw
 from tdw import tasks
 from tdw.analyses import find
 from tdw.analyses.engine import registry
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.key_frequencies import RULES
 from tdw.config import is_prime
 from tdw.network import reference
@@ -19,7 +19,7 @@ MODULI = [2, 3, 4, 5, 6, 7, 59, 113, 118]
 SMALL = {"d_model": 4, "heads": 1, "d_mlp": 4, "train_fraction": 0.5}
 
 
-class Planted(View):
+class Planted(Checkpoint):
     """A view of which some intermediate results (`activations`, `logits`, `attention`) are given instead of computed."""
 
     def __init__(self, config, split=None, final_key=None, **given):
@@ -106,7 +106,7 @@ class Slow:
         self.sums = [answer_place(config, self.where[a], self.where[b]) for a, b in self.pairs]
         self.logits = np.array([[float(logits[a, b, c]) for c in self.elements] for a, b in self.pairs])
         index = {a * config.p + b: n for n, (a, b) in enumerate(self.pairs)}
-        self.sides = [range(len(self.pairs)), *([index[i] for i in side if i in index] for side in split)]
+        self.split_masks = [range(len(self.pairs)), *([index[i] for i in side if i in index] for side in split)]
 
     def projection(self, vectors):
         """The part of the logits along functions of the pairs, each class on its own."""
@@ -151,4 +151,4 @@ class Slow:
     def losses(self, logits):
         """Mean cross-entropy of all, train and test pairs."""
         each = [slow_cross_entropy(row, s) for row, s in zip(logits, self.sums, strict=True)]
-        return [np.mean([each[n] for n in side]) if len(side) else math.nan for side in self.sides]
+        return [np.mean([each[n] for n in side]) if len(side) else math.nan for side in self.split_masks]

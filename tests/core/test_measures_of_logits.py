@@ -50,12 +50,14 @@ def test_logits_that_are_a_sum_of_cosines(config):
     by_rule = measure("key_frequencies", view)["key"]
     assert (np.flatnonzero(by_rule[RULES.index("logit_cosine")]) + 1).tolist() == keys
 
-    full = means(cross_entropy(view.logit_grid.reshape(-1, config.order).copy(), view.grid_answers), view.grid_sides)
+    full = means(
+        cross_entropy(view.logit_grid.reshape(-1, config.order).copy(), view.grid_answers), view.grid_split_masks
+    )
     restricted = measure("restricted_loss", view)["loss"]
     assert restricted[0] == pytest.approx(np.broadcast_to(full, (4, 4, 3)), rel=1e-4, nan_ok=True)
     assert restricted[1, 0] == pytest.approx(np.broadcast_to(full, (4, 3)), rel=1e-4, nan_ok=True)
     excluded = measure("excluded_loss", view)
-    if view.grid_sides[0].any():
+    if view.grid_split_masks[0].any():
         assert excluded["together"][0] == pytest.approx([math.log(config.order)] * 4, rel=1e-4)
         assert not np.isnan(excluded["alone"][np.array(keys) - 1]).any()
 
@@ -204,7 +206,7 @@ def test_loss_accuracy_and_margin_equal_plain_loops(p, task):
 @pytest.mark.parametrize("task", ["add", "subtract", "multiply", "x2+y2"])
 def test_the_logit_spectrum_equals_products_with_f(p, task):
     config = tdw.configure(**SMALL, p=p, task=task)
-    if why := find("logit_spectrum").unfit(config):
+    if why := find("logit_spectrum").inapplicable_reason(config):
         pytest.skip(why)
     logits = np.random.default_rng(p).normal(size=(p, p, p)).astype(np.float32)
     order = config.order

@@ -23,7 +23,7 @@ from tdw.store.inspect_hdf5 import read_layout
 from tdw.store.layout import Layout
 
 SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 128, "epochs": 600, "checkpoints": "0:600:100", "threads": 1}
-RESULTS = [f"{name} " for name, item in ANALYSES.items() if not item.unfit(tdw.configure(**SETTINGS))]
+RESULTS = [f"{name} " for name, item in ANALYSES.items() if not item.inapplicable_reason(tdw.configure(**SETTINGS))]
 
 
 def make(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Analyze a run: each checkpoint once, all due analyses together, results stored as they come."""
+"""Analyze a run: one pass over the checkpoints computes all missing or stale analyses and commits results as it goes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from tdw import store
-from tdw.analyses.engine.checkpoint import Curves, View, Whole
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ANALYSES, Analysis, evaluate, find
+from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.config import RunConfig
 from tdw.errors import NotApplicableError, OutOfRangeError
 from tdw.network.segment import Arrays
@@ -22,13 +24,13 @@ from tdw.project.project import Project
 from tdw.project.writer import ProjectWriter
 from tdw.store.holder import working
 
-CHECKPOINTS_A_COMMIT = 8
-BOOKKEEPING = ("per", "computed")  # stored among the parameters of a run's analysis, and none of its own
+CHECKPOINTS_PER_COMMIT = 8
+BOOKKEEPING = ("per", "computed")  # stored next to an analysis' own parameters by this module
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an analysis of a run has come. done, total: checkpoints."""
+    """Progress of `analyze`. done, total: checkpoints."""
 
     names: tuple[str, ...]
     done: int
@@ -44,66 +46,71 @@ def analyze(
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> list[str]:
-    """Compute and store what is missing or stale of the named analyses (all, if none is named).
+    """Compute and store missing and stale results of the analyses in `only` (default: all that apply to the run).
 
-    Results that are there and current are left alone, unless `force`. What an analysis is computed from is computed
-    first; what makes no sense for this run is left out, or refused where it was named. Memory does not grow with the
-    number of checkpoints; what is stored stays when this is interrupted. Returns the names of the analyses that were
-    computed. Raises UnknownNameError, NotApplicableError, FileInUseError and what opening a file raises; and OutOfRangeError, after all
-    else is stored, where results are larger than what they are stored in, or weights are no numbers.
+    Current results are kept unless `force`. Analyses that `only` depends on are computed first. Memory use does not grow
+    with the number of checkpoints, and committed results survive an interrupt.
+
+    Returns the names of the analyses that were computed. Raises UnknownNameError, NotApplicableError (for an analysis in
+    `only`), FileInUseError, and what opening a file raises; raises OutOfRangeError, after storing everything else, if
+    results overflow their dtype or weights are not finite.
     """
     named = [find(name) for name in ([only] if isinstance(only, str) else only or ())]
     with ProjectWriter.open(path) as project:
         for item in named:
-            if why := unfit(item, project):
-                raise NotApplicableError(project.path, item.name, why)
-        wanted = with_sources(named) if named else [item for item in ordered() if not unfit(item, project)]
+            if reason := inapplicable_reason(item, project):
+                raise NotApplicableError(project.path, item.name, reason)
+        wanted = (
+            with_sources(named) if named else [item for item in ordered() if not inapplicable_reason(item, project)]
+        )
         done: list[str] = []
-        beyond: dict[str, str] = {}
+        failed: dict[str, str] = {}
         for per in ("checkpoint", "run"):
             group = [item for item in wanted if item.per == per]
             due = [item for item in group if (force and (item in named or not named)) or not is_current(item, project)]
             due = (
                 [item for item in due if all(is_current(find(name), project) for name in item.sources)]
-                if beyond
+                if failed
                 else due
             )
             if due:
-                beyond |= _compute(project, due, force=force, progress=progress)
-            done += [item.name for item in due if item.name not in beyond]
-        if beyond:
-            raise OutOfRangeError(f"{project.path}: {'; '.join(dict.fromkeys(beyond.values()))}. All else is stored.")
+                failed |= _compute(project, due, force=force, progress=progress)
+            done += [item.name for item in due if item.name not in failed]
+        if failed:
+            raise OutOfRangeError(
+                f"{project.path}: {'; '.join(dict.fromkeys(failed.values()))}. Everything else was stored."
+            )
         return done
 
 
-def unfit(item: Analysis, project: Project) -> str | None:
-    """Why an analysis makes no sense for this run, in words; None where it does."""
+def inapplicable_reason(item: Analysis, project: Project) -> str | None:
+    """Why an analysis does not apply to this run, as a sentence; None if it applies."""
     if not project.checkpoints and (item.per == "checkpoint" or item.after or item.reads_weights):
-        return "This run has kept no checkpoint, so there are no weights to analyze."
-    return item.unfit(project.config)
+        return "This run has no checkpoints."
+    return item.inapplicable_reason(project.config)
 
 
 def with_sources(items: Iterable[Analysis]) -> list[Analysis]:
-    """These analyses and all that they read the results of, each after its sources."""
-    found: dict[str, Analysis] = {}
+    """These analyses and those they depend on, dependencies first."""
+    result: dict[str, Analysis] = {}
 
     def add(item: Analysis) -> None:
         for name in item.sources:
             add(find(name))
-        found.setdefault(item.name, item)
+        result.setdefault(item.name, item)
 
     for item in items:
         add(item)
-    return list(found.values())
+    return list(result.values())
 
 
 def ordered() -> list[Analysis]:
-    """All analyses, each after those whose results it reads."""
+    """All analyses, dependencies first."""
     return with_sources(ANALYSES.values())
 
 
 def is_current(item: Analysis, project: Project) -> bool:
-    """Whether stored results of this analysis exist, cover all there is, and are of this version and parameters."""
+    """Whether stored results exist, cover all checkpoints, and have the present version and parameters."""
     stored = project.analyses().get(item.name)
     if stored is None or not _same(item, stored):
         return False
@@ -117,27 +124,27 @@ def is_current(item: Analysis, project: Project) -> bool:
     return not item.final_keys or _by_these_keys(item, project, final_key(project))
 
 
-def _by_these_keys(item: Analysis, project: Project, keys: NDArray[np.uint8]) -> bool:
-    """Whether all stored rows were measured by these key frequencies of the last checkpoint."""
+def _by_these_keys(item: Analysis, project: Project, keys: UInt8[np.ndarray, "rule freq"]) -> bool:
+    """Whether all stored rows were computed with these key frequencies of the last checkpoint."""
     return bool((project.series(f"analysis/{item.name}/final_key") == keys).all())
 
 
-def final_key(project: Project) -> NDArray[np.uint8]:
-    """Which frequencies are key ones at the last checkpoint, (rule, frequency): as stored, or computed."""
+def final_key(project: Project) -> UInt8[np.ndarray, "rule freq"]:
+    """The key frequencies of the last checkpoint, stored or computed."""
     item, last = find("key_frequencies"), len(project.checkpoints)
     stored = project.analyses().get(item.name)
     if stored is not None and _same(item, stored) and stored.rows == last:
         return project.series(f"analysis/{item.name}/key", last - 1, last)[0]
-    return evaluate(item, View(project.config, _weights(project, last - 1)), project.config)["key"]
+    return evaluate(item, Checkpoint(project.config, _weights(project, last - 1)), project.config)["key"]
 
 
 def is_stale(item: Analysis, stored: store.StoredAnalysis) -> bool:
-    """Whether stored results are of another version or other parameters than this analysis has now."""
+    """Whether stored results have another version or other parameters than this analysis has now."""
     return not _same(item, stored)
 
 
 def _stamp(item: Analysis, recorded: int, checkpoints: int) -> Any:
-    """What the results of an analysis of the whole run depend on: how much was recorded, and of what it was computed."""
+    """What the results of an analysis of a run depend on: recorded epochs, checkpoints, version and parameters of its sources."""
     if not item.after and not item.reads_weights:
         return recorded
     sources = {name: [find(name).version, find(name).parameters] for name in item.after}
@@ -150,9 +157,9 @@ def _same(item: Analysis, stored: store.StoredAnalysis) -> bool:
 
 
 def parameters_of(stored: store.StoredAnalysis) -> dict[str, Any]:
-    """The parameters that stored results were made with, by the names this version has for them."""
+    """The parameters of stored results, under the names that this version uses."""
     parameters = dict(stored.parameters)
-    if stored.name == "events":  # 0.1 spelled the names of its events as in British English
+    if stored.name == "events":  # tdw 0.1 used British spelling
         names = parameters.get("events")
         if isinstance(names, list):
             parameters["events"] = [str(name).replace("ised_", "ized_") for name in names]
@@ -160,8 +167,8 @@ def parameters_of(stored: store.StoredAnalysis) -> dict[str, Any]:
 
 
 def plan_rows(item: Analysis, settings: RunConfig, *, rows: int, recorded: int, checkpoints: int) -> store.AnalysisPlan:
-    """Room for the results of an analysis: of `rows` checkpoints, or of a whole run of which so many epochs are recorded
-    and so many checkpoints there.
+    """The space for an analysis' results: `rows` rows of an analysis of checkpoints; one row of an analysis of a run that
+    has `recorded` epochs and `checkpoints` checkpoints.
     """
     arrays = {
         name: store.ArrayPlan(spec.dtype, spec.shape(settings, checkpoints)) for name, spec in item.arrays.items()
@@ -173,9 +180,9 @@ def plan_rows(item: Analysis, settings: RunConfig, *, rows: int, recorded: int, 
     return store.AnalysisPlan(item.name, item.version, dict(item.parameters), arrays, rows)
 
 
-def whole(project: Project) -> Whole:
-    """The run as analyses of the whole of it see it."""
-    return Whole(
+def run_data(project: Project) -> RunData:
+    """What analyses of the whole run see of a project."""
+    return RunData(
         project.config,
         Curves(project.train_loss, project.test_loss, project.train_accuracy, project.test_accuracy),
         project.checkpoints,
@@ -185,45 +192,47 @@ def whole(project: Project) -> Whole:
 
 
 def _weights(project: Project, index: int) -> Arrays:
-    """The weights of the index-th checkpoint. Raises OutOfRangeError where one of them is no number."""
-    found = project.weights_at(index)
-    if wrong := [name for name, array in found.items() if not np.isfinite(array).all()]:
+    """The weights of the checkpoint at an index. Raises OutOfRangeError if one of them is not finite."""
+    weights = project.weights_at(index)
+    if wrong := [name for name, array in weights.items() if not np.isfinite(array).all()]:
         raise OutOfRangeError(
-            f"at epoch {project.checkpoints[index]} {wrong[0]} holds what is no number, so nothing can be measured there"
+            f"{wrong[0]} is not finite at epoch {project.checkpoints[index]}, so this checkpoint cannot be analyzed"
         )
-    return found
+    return weights
 
 
 def _compute(
     project: ProjectWriter, due: list[Analysis], *, force: bool, progress: Callable[[Progress], None] | None
 ) -> dict[str, str]:
-    """Compute and store these. Returns what could not be measured or stored, by name, with the reason in words."""
-    beyond: dict[str, str] = {}
+    """Compute and store these analyses. Returns the reason for each one that failed, by name."""
+    failed: dict[str, str] = {}
     keys = None
     if any(item.final_keys for item in due):
         try:
             keys = final_key(project)
         except OutOfRangeError as error:
-            beyond |= {item.name: str(error) for item in due if item.final_keys}
-    of_the_run: dict[str, dict[str, NDArray[Any]]] = {}
+            failed |= {item.name: str(error) for item in due if item.final_keys}
+    run_results: dict[str, dict[str, NDArray[Any]]] = {}
     for item in due:
         if item.per == "run":
             try:
-                of_the_run[item.name] = evaluate(item, whole(project), project.config)
+                run_results[item.name] = evaluate(item, run_data(project), project.config)
             except OutOfRangeError as error:
-                beyond[item.name] = str(error)
-    due = [item for item in due if item.name not in beyond]
+                failed[item.name] = str(error)
+    due = [item for item in due if item.name not in failed]
     _make_room(project, due, keys, force=force)
-    for name, result in of_the_run.items():
+    for name, result in run_results.items():
         project.append_rows({name: {array: values[None] for array, values in result.items()}})
     of_checkpoints = [item for item in due if item.per == "checkpoint"]
-    return beyond | (_compute_checkpoints(project, of_checkpoints, keys, progress) if of_checkpoints else {})
+    return failed | (_compute_checkpoints(project, of_checkpoints, keys, progress) if of_checkpoints else {})
 
 
-def _make_room(project: ProjectWriter, due: list[Analysis], keys: NDArray[np.uint8] | None, *, force: bool) -> None:
-    """Room in the file for all rows of these, without those that must be computed anew."""
+def _make_room(
+    project: ProjectWriter, due: list[Analysis], keys: UInt8[np.ndarray, "rule freq"] | None, *, force: bool
+) -> None:
+    """Make space in the file for all rows of these analyses, and remove rows that must be recomputed."""
     stored = project.analyses()
-    # A plan equal to the stored one keeps its rows, so what must be computed anew is removed in the same change.
+    # A plan equal to the stored one keeps its rows, so rows to recompute are removed in the same change.
     old = {
         item.name
         for item in due
@@ -235,11 +244,11 @@ def _make_room(project: ProjectWriter, due: list[Analysis], keys: NDArray[np.uin
             or (keys is not None and item.final_keys and not _by_these_keys(item, project, keys))
         )
     }
-    there_are = {"recorded": len(project.epochs), "checkpoints": len(project.checkpoints)}
+    counts = {"recorded": len(project.epochs), "checkpoints": len(project.checkpoints)}
     room = max(len(project.planned_checkpoints), len(project.checkpoints), 1)
-    plans = [plan_rows(item, project.config, rows=room, **there_are) for item in due]
-    there = {name: item for name, item in stored.items() if name not in old}
-    missing = [plan for plan in plans if plan.name not in there or there[plan.name].capacity < plan.capacity]
+    plans = [plan_rows(item, project.config, rows=room, **counts) for item in due]
+    kept = {name: item for name, item in stored.items() if name not in old}
+    missing = [plan for plan in plans if plan.name not in kept or kept[plan.name].capacity < plan.capacity]
     if missing:
         project.plan_analyses(missing, remove=sorted(old))
 
@@ -247,28 +256,28 @@ def _make_room(project: ProjectWriter, due: list[Analysis], keys: NDArray[np.uin
 def _compute_checkpoints(
     project: ProjectWriter,
     due: list[Analysis],
-    keys: NDArray[np.uint8] | None,
+    keys: UInt8[np.ndarray, "rule freq"] | None,
     progress: Callable[[Progress], None] | None,
 ) -> dict[str, str]:
-    """The rows that are missing, each checkpoint's at once. Where one cannot be had, those of that analysis end there."""
+    """Compute the missing rows checkpoint by checkpoint. Where an analysis fails, its rows end."""
     started = time.monotonic()
     names = tuple(item.name for item in due)
     epochs = project.checkpoints
     settings, split = project.config, project.known_split
-    beyond: dict[str, str] = {}
-    waiting: dict[str, dict[str, list[np.ndarray[Any, Any]]]] = {}
+    failed: dict[str, str] = {}
+    waiting: dict[str, dict[str, list[NDArray[Any]]]] = {}
     rows = {item.name: project.analyses()[item.name].rows for item in due}
     for index in range(min(rows.values()), len(epochs)):
         try:
-            view = View(settings, _weights(project, index), split, keys)
+            checkpoint = Checkpoint(settings, _weights(project, index), split, keys)
         except OutOfRangeError as error:
-            beyond |= {name: str(error) for name in names if name not in beyond}
+            failed |= {name: str(error) for name in names if name not in failed}
         for item in due:
-            if rows[item.name] <= index and item.name not in beyond:
+            if rows[item.name] <= index and item.name not in failed:
                 try:
-                    result = evaluate(item, view, settings)
+                    result = evaluate(item, checkpoint, settings)
                 except OutOfRangeError as error:
-                    beyond[item.name] = f"at epoch {epochs[index]} {error}"
+                    failed[item.name] = f"at epoch {epochs[index]} {error}"
                     continue
                 except Exception as error:
                     error.add_note(f"while computing {item.name} at epoch {epochs[index]} of {project.path}")
@@ -277,11 +286,11 @@ def _compute_checkpoints(
                 for name, array in {**result, "epoch": np.int64(epochs[index])}.items():
                     into.setdefault(name, []).append(np.asarray(array))
         done = index + 1
-        if done % CHECKPOINTS_A_COMMIT == 0 or done == len(epochs):
+        if done % CHECKPOINTS_PER_COMMIT == 0 or done == len(epochs):
             project.append_rows(
                 {name: {array: np.stack(parts) for array, parts in into.items()} for name, into in waiting.items()}
             )
             waiting = {}
             if progress:
                 progress(Progress(names, done, len(epochs), time.monotonic() - started))
-    return beyond
+    return failed
