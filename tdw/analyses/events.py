@@ -166,7 +166,7 @@ def _crossed(at: Epochs, values: Series, *, below: float) -> Crossed:
 def crossings(at: Epochs, values: Series, *, below: float) -> Int64[np.ndarray, "2 2"]:
     """First and last interval in which the recorded values fall below a threshold; -1 if they never do.
 
-    >>> crossings(np.array([0, 10, 20, 30, 40]), np.array([3.0, 0.5, 2.0, 0.1, 0.1]), below=1)
+    >>> crossings(np.array([0, 10, 20, 30, 40]), np.array([3.0, 0.5, 2.0, 0.1, 0.1]), below=1.0)
     array([[ 0, 10],
            [20, 30]])
     """
@@ -204,13 +204,3 @@ def judged(grokking: Int8[np.ndarray, ""] | np.int8, delay: Interval, wanted: in
 def _recorded(values: Float64[np.ndarray, " epoch"]) -> tuple[Epochs, Series]:
     at = np.flatnonzero(~np.isnan(values))
     return at, values[at]
-
-
-def between(interval: tuple[int, int]) -> str:
-    """An interval of a crossing as text.
-
-    >>> between((125, 126)), between((590, 600))
-    ('126', '591 to 600')
-    """
-    low, high = interval
-    return str(high) if high - low <= 1 else f"{low + 1} to {high}"

@@ -132,7 +132,7 @@ def test_the_used_address_is_worth_nothing_elsewhere_and_works_where_it_was_used
     try:
         stranger = context.new_page()
         stranger.goto(used)
-        assert "This address has been used" in stranger.inner_text("body")
+        assert "This address was used already" in stranger.inner_text("body")
         assert "Open the newest address that tdw printed" in stranger.inner_text("body")
         assert context.cookies() == []
         stranger.goto(f"data:text/html,<a href='{used}'>in</a>")

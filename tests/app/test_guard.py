@@ -68,7 +68,7 @@ def test_the_address_lets_one_browser_in_and_the_next_one_is_printed(window):
     # It stays behind in a history, and is worth nothing there.
     again = window.ask(f"/?token={token}")
     assert again.status == 401
-    assert b"This address has been used" in again.body
+    assert b"This address was used already" in again.body
     assert "set-cookie" not in again.headers
     assert window.ask("/now", Cookie=f"tdw-{window.port}={token}").status == 401
     # The browser that has the cookie may click it as often as it likes.

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from tdw import state_dir
+from tdw.app.job_records import Record
 from tdw.app.open_runs import key_of
-from tdw.app.recent_files import Library
-from tdw.app.records import Record
-from tdw.app.session import Workbench
+from tdw.app.recent_files import RecentFiles
+from tdw.app.session import Session
 from tdw.run import open as open_run
 from tdw.state_dir import UnusableError, read_private
 from tdw.store import Holder, seen_files
@@ -108,7 +108,7 @@ def run(tmp_path: Path, tiny_run: Path) -> Path:
 def state(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A private folder in which all there can be is there."""
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
-    library = Library()
+    library = RecentFiles()
     library.remember(run, "a run")
     open_run(run).close()
     jobs = state_dir.private_folder(library.folder / "jobs")
@@ -153,7 +153,7 @@ def replaced(state: Path, name: str, by: Callable[[Path], None]) -> None:
 
 def used(run: Path, tmp_path: Path, *, train: bool = False) -> None:
     """All that a window does with what it remembers."""
-    workbench = Workbench()
+    workbench = Session()
     try:
         for _ in range(2):
             news = workbench.look()
@@ -168,9 +168,9 @@ def used(run: Path, tmp_path: Path, *, train: bool = False) -> None:
             assert started.process is not None
             assert started.process.wait(60) == 0  # it is finished already
         workbench.look()
-        workbench.library.forget(run)
+        workbench.recent_files.forget(run)
         workbench.look()
-        assert str(run) not in {entry.path for entry in workbench.library.entries()}
+        assert str(run) not in {entry.path for entry in workbench.recent_files.entries()}
     finally:
         workbench.close()
     open_run(run).close()
@@ -205,7 +205,7 @@ def test_what_was_in_the_way_is_moved_and_told_and_nothing_of_it_is_lost(state, 
     assert aside == ["library.json", "library.lock"]
     assert all((path / "theirs").read_text() == "theirs" for path in state.glob("*.unusable-*"))
     assert caplog.text.count("was not a file of tdw's and is now") == 2
-    assert [entry.path for entry in Library().entries()] == []
+    assert [entry.path for entry in RecentFiles().entries()] == []
 
 
 QUICK = {"folder", "fifo", "nested", "wrong path", "a structure", "link to endless zeros"}
@@ -278,8 +278,8 @@ def test_the_window_works_where_nothing_can_be_written(open_window, run, tmp_pat
         errors.seek(0)
         said = errors.read()
     assert "Traceback" not in said
-    assert "no browser was opened" in said
-    assert "the list of known files could not be kept (File too large)" in said
+    assert "cannot open a browser" in said
+    assert "the list of recent files could not be kept (File too large)" in said
 
 
 def test_a_lock_that_another_process_never_gives_back_keeps_nobody_waiting(state, run, monkeypatch, caplog):
@@ -289,12 +289,12 @@ def test_a_lock_that_another_process_never_gives_back_keeps_nobody_waiting(state
     with subprocess.Popen(command, stdin=-1, stdout=-1) as process, caplog.at_level("INFO", "tdw.store"):
         process.stdout.readline()
         os.kill(process.pid, signal.SIGSTOP)
-        Library().remember(Path("/x.tdw"), "")
+        RecentFiles().remember(Path("/x.tdw"), "")
         process.kill()
     assert "another process keeps" in caplog.text
-    assert "/x.tdw" not in {entry.path for entry in Library().entries()}
-    Library().remember(Path("/x.tdw"), "")
-    assert "/x.tdw" in {entry.path for entry in Library().entries()}
+    assert "/x.tdw" not in {entry.path for entry in RecentFiles().entries()}
+    RecentFiles().remember(Path("/x.tdw"), "")
+    assert "/x.tdw" in {entry.path for entry in RecentFiles().entries()}
 
 
 def test_one_routine_reads_them_all(tmp_path):

@@ -212,7 +212,7 @@ def test_a_file_that_is_written_over_block_by_block_is_waited_for(page, window, 
     page.wait_for_selector("text=This file can no longer be read")
     said = page.locator("#tdw-state").inner_text()
     assert (
-        "The file has changed and cannot be read at the moment. If it is being copied or replaced, this page goes on"
+        "The file has changed and cannot be read at the moment. If it is being copied or replaced, this page continues"
         in said
     )
     assert "file cannot be read now" in page.locator(".tdw-doc .tdw-warn").text_content()
@@ -228,16 +228,16 @@ def test_a_file_that_goes_and_comes_back(page, window, tmp_path, tiny_run, other
     path = Path(shutil.copy(tiny_run, tmp_path / "one.tdw"))
     show(page, window, path)
     path.rename(tmp_path / "elsewhere.tdw")
-    page.wait_for_selector("text=is not there any more: it was moved or renamed. Put it back and this page goes on")
+    page.wait_for_selector("text=does not exist anymore: it was moved or renamed. Move it back and this page continues")
     (tmp_path / "elsewhere.tdw").rename(path)
     page.wait_for_selector("text=This file can no longer be read", state="detached")
     same_as(page, path)
     assert page.locator(NOTICE).count() == 0
     assert page.locator(".tdw-doc .tdw-warn").count() == 0
     path.unlink()
-    page.wait_for_selector("text=is not there any more: it was deleted. Put a copy in its place")
+    page.wait_for_selector("text=does not exist anymore: it was deleted. Restore it")
     page.reload()  # a page that is opened meanwhile waits as well
-    page.wait_for_selector("text=is not there any more: it was deleted. Put a copy in its place")
+    page.wait_for_selector("text=does not exist anymore: it was deleted. Restore it")
     shutil.copy(others["small"], path)
     page.wait_for_selector("text=This file can no longer be read", state="detached")
     same_as(page, path)
@@ -251,7 +251,7 @@ def test_training_that_goes_on_in_a_moved_file_is_not_called_over(page, open_win
     page.click(".tdw-item[data-section=open] .tdw-action >> text=Train")
     page.wait_for_function("tdw.count > 0")
     path.rename(tmp_path / "moved.tdw")
-    page.wait_for_selector("text=Training goes on in the file, under the name that it has now")
+    page.wait_for_selector("text=Training continues in the moved file")
     (tmp_path / "moved.tdw").rename(path)
     page.wait_for_selector("text=This file can no longer be read", state="detached")
     epochs = page.evaluate("tdw.viewer.run.manifest.epochs")

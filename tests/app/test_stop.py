@@ -20,11 +20,11 @@ import pytest
 
 import tdw
 from tdw import store
+from tdw.app import job_records
 from tdw.app import jobs as jobs_module
-from tdw.app import records
 from tdw.app.jobs import Jobs
-from tdw.app.open_runs import Runs, key_of
-from tdw.app.recent_files import Library
+from tdw.app.open_runs import OpenRuns, key_of
+from tdw.app.recent_files import RecentFiles
 from tdw.errors import AppError
 from tdw.store import Holder, lock
 
@@ -39,7 +39,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     made: list[Jobs] = []
 
     def make() -> Jobs:
-        made.append(Jobs(Runs(Library())))
+        made.append(Jobs(OpenRuns(RecentFiles())))
         return made[-1]
 
     yield make
@@ -91,7 +91,7 @@ def polled(jobs: Jobs, path: Path) -> dict[str, Any] | None:
 
 def long_run(path: Path) -> Path:
     tdw.create(path, tdw.configure(**SMALL, epochs=1_000_000, checkpoints="even:3"))
-    Library().remember(path, "")
+    RecentFiles().remember(path, "")
     return path
 
 
@@ -115,11 +115,11 @@ FOREIGN = {
 @pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN)
 def test_stop_signals_nobody_whom_the_locks_text_only_seems_to_name(jobs, decoy, tmp_path, tiny_run, text):
     path = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
-    Library().remember(path, "")
+    RecentFiles().remember(path, "")
     with held(path, text(decoy.pid)):
         here = jobs()
         seen = polled(here, path)
-        with pytest.raises(AppError, match=r"nothing runs on this file|which this window did not start"):
+        with pytest.raises(AppError, match=r"no job is running on this file|which this window did not start"):
             here.stop(key_of(path))
         assert (seen is None) or polled(here, path)["state"] == "running"
     assert decoy.poll() is None
@@ -133,7 +133,7 @@ def test_stop_by_request_neither(open_window, decoy, tmp_path, tiny_run, text):
         window.get("/now")
         status, answer = window.do("stop", key=key_of(path))
         assert status == 404
-        assert "nothing runs on this file" in answer["error"] or "stop it there, with Ctrl-C" in answer["error"]
+        assert "no job is running on this file" in answer["error"] or "stop it there with Ctrl-C" in answer["error"]
     assert decoy.poll() is None
 
 
@@ -143,7 +143,7 @@ def test_a_record_whose_process_is_gone_and_its_number_given_out_again_stops_nob
     before = jobs()
     left = replace(Holder.of(decoy.pid), started="1")
     place = before.folder / f"{key_of(path)}-00000000.json"
-    place.write_bytes(records.Record(path, "train", left, time.time(), "running", None).encode())
+    place.write_bytes(job_records.Record(path, "train", left, time.time(), "running", None).encode())
     with held(path, left.encode()):
         later = jobs()
         assert polled(later, path)["state"] == "running"
@@ -202,9 +202,9 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 from tdw.app.jobs import Jobs
-from tdw.app.recent_files import Library
-from tdw.app.open_runs import Runs
-jobs = Jobs(Runs(Library()))
+from tdw.app.recent_files import RecentFiles
+from tdw.app.open_runs import OpenRuns
+jobs = Jobs(OpenRuns(RecentFiles()))
 job = jobs.start("train", Path(sys.argv[1]))
 print(job.process.pid, flush=True)
 job.process.wait()

@@ -86,7 +86,7 @@ def signal_at(count: int, number: int) -> None:
     """Be sent a signal when so many files have been opened since the work began."""
     left = [count]
     begun = [False]
-    plain = commands.stops.at_work
+    plain = commands.interrupts.at_work
 
     def at_work() -> None:
         plain()
@@ -98,7 +98,7 @@ def signal_at(count: int, number: int) -> None:
             if left[0] == 0:
                 os.kill(os.getpid(), number)
 
-    commands.stops.at_work = at_work
+    commands.interrupts.at_work = at_work
     sys.addaudithook(hook)
 
 

@@ -11,8 +11,7 @@ import time
 import pytest
 
 import tdw
-from tdw import config
-from tdw.cli import report
+from tdw import config, text_format
 
 SMALL = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--train-fraction", "0.5"]
 
@@ -107,7 +106,7 @@ def test_ctrl_c_stores_what_is_done_and_ends_with_130(tmp_path):
     output, errors = process.communicate()
     assert process.returncode == 130
     assert errors == ""
-    assert "Stopped; `tdw train" in output
+    assert "Stopped; resume with `tdw train" in output
     with tdw.open(path) as run:
         assert run.state == "unfinished"
         assert run.verify() == []
@@ -141,14 +140,14 @@ def test_every_setting_has_its_flag_default_and_help():
 
 
 def test_help_needs_no_heavy_library():
-    code = "import sys; from tdw.cli.commands import parser; parser().format_help(); print(*sys.modules)"
+    code = "import sys; from tdw.cli.parser import parser; parser().format_help(); print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert "tdw.cli.commands" in loaded
+    assert "tdw.cli.parser" in loaded
     assert not {"numpy", "torch", "h5py", "gradio", "rich"} & set(loaded)
 
 
-def test_times_in_words():
-    assert [report.duration(s) for s in (0.2, 42, 600, 10_000)] == [
+def test_durations():
+    assert [text_format.duration(s) for s in (0.2, 42, 600, 10_000)] == [
         "about 1 s",
         "about 42 s",
         "about 10 min",

@@ -46,7 +46,7 @@ def test_what_only_prints_says_that_it_could_not(tiny_run, arguments):
     full = by_shell('"$@" >/dev/full', *arguments, cwd=tiny_run.parent)
     assert full.returncode == 2
     assert full.stderr == (
-        "tdw: standard output cannot be written to (no space left on device): print to another place\n"
+        "tdw: standard output cannot be written to (no space left on device): redirect the output elsewhere\n"
     )
     both = by_shell('"$@" >/dev/full 2>/dev/full', *arguments, cwd=tiny_run.parent)
     assert (both.returncode, both.stdout, both.stderr) == (2, "", "")
@@ -58,10 +58,10 @@ def test_training_goes_on_without_anybody_who_listens(tiny_run):
         (
             50,
             '"$@" >/dev/full',
-            "note: standard output cannot be written to (no space left on device); the work goes on",
+            "note: standard output cannot be written to (no space left on device); work continues",
         ),
         (60, '"$@" >/dev/full 2>/dev/full', ""),
-        (70, '("$@"; echo $? >&2) | true', "note: standard output was closed by what reads it; the work goes on"),
+        (70, '("$@"; echo $? >&2) | true', "note: the reader closed standard output; work continues"),
         (80, '"$@" <&- >&- 2>&-', ""),
     ):
         done = by_shell(line, "train", tiny_run, "--epochs", epochs)
@@ -162,7 +162,7 @@ def test_a_stream_that_fails_is_told_of_once(monkeypatch, problem):
         print("three")
         assert unfailing.output.problem is problem
     assert other.getvalue().count("note: standard output cannot be written to") == 1
-    assert other.getvalue().endswith("the work goes on without it.\n")
+    assert other.getvalue().endswith("work continues without it.\n")
 
 
 def test_quiet_says_nothing(monkeypatch):
