@@ -143,7 +143,7 @@ def test_help_needs_no_heavy_library():
     code = "import sys; from tdw.cli.parser import parser; parser().format_help(); print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert "tdw.cli.parser" in loaded
-    assert not {"numpy", "torch", "h5py", "gradio", "rich"} & set(loaded)
+    assert not {"numpy", "torch", "h5py", "gradio", "rich", "jaxtyping"} & set(loaded)
 
 
 def test_durations():

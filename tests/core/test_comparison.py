@@ -149,7 +149,7 @@ def test_the_command_in_columns_and_as_json(tiny_run, branch, capsys):
     assert lines[1].index("1") == lines[0].index("tiny.tdw")
     assert lines[1].index("0") == lines[0].index("branch.tdw")
     assert "branch.tdw compared with tiny.tdw:" in lines
-    assert any(line.startswith("  train loss: differs from epoch 21 on, at most by ") for line in lines)
+    assert any(line.startswith("  train loss: differs from epoch 21, by at most ") for line in lines)
     assert any(line.startswith("  weights: differ from checkpoint 25; relative distance ") for line in lines)
     assert main.main(["compare", str(tiny_run), str(branch), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == asdict(compare.compare(tiny_run, branch))

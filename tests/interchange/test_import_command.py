@@ -40,7 +40,7 @@ def test_import_info_train_export(tmp_path, capsys):
     assert "imported from final.pth: a file of Nanda's grokking code" in out
     assert "inferred: the split is drawn by Python's random.seed(s)" in out
     assert "converted: train loss i there" in out
-    assert "not known: model_seed" in out
+    assert "unknown: model_seed" in out
     assert "accuracy" not in out
     _, out, _ = typed(capsys, "info", run, "--json")
     assert json.loads(out)["imported"]["split"]["seed"] == 3
