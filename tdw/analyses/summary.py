@@ -45,12 +45,12 @@ def key_frequencies(project: Project) -> KeyFrequencies | None:
     `clusters`; by `clusters` if only `neuron_frequencies` was analyzed; None if neither was.
     """
     stored = project.analyses()
-    item = registry.find("key_frequencies")
-    result = stored.get(item.name)
-    if result is not None and result.rows and not runner.is_stale(item, result):
+    analysis = registry.find("key_frequencies")
+    result = stored.get(analysis.name)
+    if result is not None and result.rows and not runner.is_stale(analysis, result):
         rule = DEFAULT_RULE if registry.NEEDS["sum"](project.config) is None else "clusters"
-        last = project.series(f"analysis/{item.name}/key", result.rows - 1, result.rows)[0]
-        return KeyFrequencies(rule, _frequencies(last[item.parameters["rules"].index(rule)]))
+        last = project.series(f"analysis/{analysis.name}/key", result.rows - 1, result.rows)[0]
+        return KeyFrequencies(rule, _frequencies(last[analysis.parameters["rules"].index(rule)]))
     shares = stored.get("neuron_frequencies")
     if shares is None or not shares.rows:
         return None
@@ -59,10 +59,10 @@ def key_frequencies(project: Project) -> KeyFrequencies | None:
 
 
 def _events(project: Project) -> dict[str, NDArray[Any]]:
-    item = registry.find("events")
-    if runner.is_current(item, project):
+    analysis = registry.find("events")
+    if runner.is_current(analysis, project):
         return {name: array[0] for name, array in project.analysis("events").arrays.items()}
-    return registry.evaluate(item, runner.run_data(project), project.config)
+    return registry.evaluate(analysis, runner.run_data(project), project.config)
 
 
 def _frequencies(key: NDArray[Any]) -> list[int]:

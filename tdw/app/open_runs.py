@@ -94,7 +94,7 @@ class OpenRun:
         self._contents = ContentNames()
         self._generation = 0
         self.moved = False  # the file was moved away from its path
-        self._gone = False  # there is no file at its path
+        self._gone = False  # its path does not exist
         self._refused_as: tuple[int, ...] | None = None  # stat of the file when it was refused
         self._next = 0.0
         self.closed = False
@@ -154,7 +154,7 @@ class OpenRun:
             return changed
 
     def _there(self) -> os.stat_result:
-        """The stat of the file. Raises NotAProjectError if there is no file."""
+        """The stat of the file. Raises NotAProjectError if it does not exist."""
         try:
             there = self.path.stat()
         except OSError as error:
@@ -217,13 +217,15 @@ class OpenRun:
         """The number of checkpoints with current results of all analyses, and the number of checkpoints."""
         stored = self.project.analyses()
         per_checkpoint = [
-            item
-            for item in ANALYSES.values()
-            if item.per == "checkpoint" and not inapplicable_reason(item, self.project)
+            analysis
+            for analysis in ANALYSES.values()
+            if analysis.per == "checkpoint" and not inapplicable_reason(analysis, self.project)
         ]
         rows = [
-            stored[item.name].rows if item.name in stored and not is_stale(item, stored[item.name]) else 0
-            for item in per_checkpoint
+            stored[analysis.name].rows
+            if analysis.name in stored and not is_stale(analysis, stored[analysis.name])
+            else 0
+            for analysis in per_checkpoint
         ]
         return {"done": min(rows, default=0), "total": len(self.project.checkpoints)}
 

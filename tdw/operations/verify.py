@@ -10,6 +10,6 @@ from tdw.operations.recover import damage
 def verify(path: str | Path) -> list[str]:
     """What is damaged, as sentences; empty if all checksums match. Also for files that do not open.
 
-    Raises NotAProjectError if there is no project file at this path, DamagedFileError if nothing in it can be read.
+    Raises NotAProjectError if the path is not a project file, DamagedFileError if nothing in it can be read.
     """
     return damage(path)

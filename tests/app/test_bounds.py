@@ -71,7 +71,7 @@ def test_however_much_is_asked_for_a_piece_of_it_is_in_memory(open_window, many_
     last = np.frombuffer(left[-512 * width * 4 :], "<f4").reshape(512, width)
     np.testing.assert_allclose(last[[0, 511]], few[-1], atol=1e-6)
     assert memory(window.process.pid) - before < 60e6
-    # Whoever goes away in the middle is not read for any more, and the run can be closed.
+    # When the client disconnects in the middle, reading stops, and the run can be closed.
     for _ in range(5):
         connection.request("GET", asked, headers={"Cookie": window.cookie})
         connection.getresponse().read(1000)

@@ -25,7 +25,7 @@ async def heard(stream, count: int) -> list[dict]:
     return found
 
 
-def test_a_listener_hears_everything_first_and_then_what_changes():
+def test_a_listener_gets_all_messages_first_and_then_changes():
     world = {"a": {"n": 1}, "b": {"n": 1}}
     hub = Hub(lambda: {topic: dict(message) for topic, message in world.items()})
 
@@ -72,7 +72,7 @@ def test_a_slow_listener_gets_the_newest_of_each_kind():
     loops.run(scene())
 
 
-def test_nobody_looks_while_nobody_listens(monkeypatch):
+def test_there_is_no_polling_without_listeners(monkeypatch):
     monkeypatch.setattr(event_stream, "TICK", 0.01)
     looks = []
     hub = Hub(lambda: looks.append(1) or {"a": {"n": 1}})
@@ -84,7 +84,7 @@ def test_nobody_looks_while_nobody_listens(monkeypatch):
         await stream.aclose()
         await asyncio.to_thread(watcher.join, 10)
         assert not watcher.is_alive()
-        again = hub.stream()  # the next listener starts anew, with everything
+        again = hub.stream()  # the next listener gets all messages again
         assert await heard(again, 1) == [{"n": 1}]
         hub.close()
         await again.aclose()

@@ -52,7 +52,7 @@ def test_a_refused_field_says_why_without_the_flag(tmp_path, setting, typed, rea
     assert verdict.arguments == []
 
 
-def test_every_refused_field_speaks_at_once(tmp_path):
+def test_every_wrong_field_gets_a_message(tmp_path):
     typed = {**DEFAULTS, "p": "1", "epochs": "x", "checkpoints": "?"}
     verdict = gradio_form.check(typed, str(tmp_path / "missing" / "a.tdw"))
     assert set(verdict.errors) == {"p", "epochs", "checkpoints", gradio_form.WHERE}

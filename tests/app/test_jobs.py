@@ -110,7 +110,7 @@ def known(path: Path) -> Path:
 
 
 def unfinished(path: Path) -> Path:
-    """A run that was stopped on its way, with checkpoints that nobody has analyzed."""
+    """A run that was stopped before its end, with checkpoints that are not analyzed."""
     tdw.create(path, tdw.configure(p=11, d_model=16, heads=2, d_mlp=16, epochs=4000, checkpoints="0:200:20", threads=1))
     tdw.train(path, stop=lambda: len(tdw.open(path).epochs) > 300, progress=None)
     with tdw.open(path) as run:

@@ -93,7 +93,7 @@ def test_rows_sent_in_parts_are_one_content(path, held):
 
 
 def test_a_file_that_is_refused_is_not_examined_all_the_time(path, held, monkeypatch):
-    """Examining a file of somebody else takes a process of its own; the window looks twice a second, for days."""
+    """Checking a file from another computer takes a sandbox process; the window polls twice a second, for days."""
     opened: list[Path] = []
 
     def count(path: Path) -> Run:
@@ -144,7 +144,7 @@ def test_a_file_that_was_just_written_is_looked_at_again_though_nothing_tells(pa
     ],
     ids=["deleted", "moved"],
 )
-def test_a_file_that_is_gone_is_let_go_and_found_again(path, held, tiny_run, leave, sentence):
+def test_a_missing_file_is_closed_and_reopened_when_it_returns(path, held, tiny_run, leave, sentence):
     leave(path)
     for _ in range(2):
         with pytest.raises(NotAProjectError, match=sentence):

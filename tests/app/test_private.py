@@ -61,7 +61,7 @@ def training(window, path: Path) -> str:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
-def test_nobody_else_can_read_what_the_window_keeps(open_window, tmp_path, tiny_run, umask):
+def test_other_users_cannot_read_what_the_window_stores(open_window, tmp_path, tiny_run, umask):
     temporary, browser = tmp_path / "tmp", tmp_path / "browser"
     temporary.mkdir()
     browser.write_text(f"#!/bin/sh\ntouch {tmp_path}/seen\n")

@@ -90,7 +90,7 @@ def never_for_long() -> Iterator[None]:
     """A hang ends as a failure; nothing else depends on it."""
 
     def hung(*_: Any) -> None:
-        raise AssertionError("this waits for ever")
+        raise AssertionError("this never returns")
 
     before = signal.signal(signal.SIGALRM, hung)
     signal.alarm(120)
@@ -196,7 +196,7 @@ def test_all_of_them_at_once_as_well(state, run, tmp_path, by):
     used(run, tmp_path, train=by in {"folder", "fifo", "sound"})
 
 
-def test_what_was_in_the_way_is_moved_and_told_and_nothing_of_it_is_lost(state, run, tmp_path, caplog):
+def test_files_in_the_way_are_moved_and_reported_and_kept(state, run, tmp_path, caplog):
     for name in ("library.json", "library.lock"):
         replaced(state, name, in_a_folder)
     with caplog.at_level("INFO", "tdw.store"):
@@ -282,7 +282,7 @@ def test_the_window_works_where_nothing_can_be_written(open_window, run, tmp_pat
     assert "the list of recent files could not be kept (File too large)" in said
 
 
-def test_a_lock_that_another_process_never_gives_back_keeps_nobody_waiting(state, run, monkeypatch, caplog):
+def test_a_lock_that_is_never_released_does_not_block(state, run, monkeypatch, caplog):
     monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.1)
     code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
     command = [sys.executable, "-c", code, str(state / "library.lock")]

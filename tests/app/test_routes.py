@@ -369,7 +369,7 @@ def test_a_refused_file_ends_the_command(tmp_path):
     assert ended.stderr.startswith("tdw: ")
 
 
-def test_ctrl_c_ends_it_quietly_even_while_someone_listens(open_window, tmp_path, tiny_run):
+def test_ctrl_c_exits_quietly_with_open_event_streams(open_window, tmp_path, tiny_run):
 
     shutil.copy(tiny_run, tmp_path / "a.tdw")
     window = open_window(tmp_path / "a.tdw")

@@ -140,7 +140,7 @@ def test_another_users_folder_is_refused(named):
 
 
 @pytest.mark.parametrize("there", ["file", "fifo", "dangling link", "loop"])
-def test_what_is_no_folder_is_refused_with_a_sentence(named, there):
+def test_a_state_folder_that_is_not_a_folder_is_refused_with_a_message(named, there):
     match there:
         case "file":
             named.write_text("a file")
@@ -186,7 +186,7 @@ def test_a_folder_inside_is_made_where_something_else_has_its_name(named):
 
 
 @pytest.mark.parametrize("command", [["open", "--no-browser"], ["open"]])
-def test_the_window_says_in_one_line_that_there_is_no_private_place(named, command):
+def test_the_window_reports_in_one_line_that_the_state_folder_is_not_private(named, command):
     made(named, 0o777)
     ended = subprocess.run([sys.executable, "-m", "tdw", *command], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2

@@ -113,7 +113,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN)
-def test_stop_signals_nobody_whom_the_locks_text_only_seems_to_name(jobs, decoy, tmp_path, tiny_run, text):
+def test_stop_never_signals_a_process_that_only_seems_to_hold_the_lock(jobs, decoy, tmp_path, tiny_run, text):
     path = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
     RecentFiles().remember(path, "")
     with held(path, text(decoy.pid)):
@@ -137,7 +137,7 @@ def test_stop_by_request_neither(open_window, decoy, tmp_path, tiny_run, text):
     assert decoy.poll() is None
 
 
-def test_a_record_whose_process_is_gone_and_its_number_given_out_again_stops_nobody(jobs, decoy, tmp_path):
+def test_a_record_whose_process_number_was_reused_stops_no_process(jobs, decoy, tmp_path):
     """The server and its job were killed, another program got the job's number, and a third process holds the file."""
     path = long_run(tmp_path / "run.tdw")
     before = jobs()
@@ -179,7 +179,7 @@ def test_where_the_system_does_not_tell_a_file_stops_the_job(jobs, tmp_path, mon
     assert list(later.folder.iterdir()) == []
 
 
-def test_a_stop_file_that_means_another_process_stops_nobody(jobs, tmp_path):
+def test_a_stop_file_for_another_process_is_ignored(jobs, tmp_path):
     path = long_run(tmp_path / "run.tdw")
     here = jobs()
     job = here.start("train", path)
@@ -225,7 +225,7 @@ def test_a_job_in_another_container_is_stopped_and_its_number_here_is_left_alone
     command = ["unshare", "-pf", "--mount-proc", sys.executable, "-c", ELSEWHERE, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as container:
         there = int(container.stdout.readline())
-        assert there < 100, "numbers begin anew in a container: this one is a system process's here"
+        assert there < 100, "process numbers restart in a container: this one is a system process's here"
         later = jobs()
         until(lambda: (polled(later, path) or {}).get("done", 0) > 0)
         holder = store.holder_of(path)
@@ -289,7 +289,7 @@ def test_servers_that_press_train_at_once_show_one_job_and_no_failure(jobs, tmp_
     assert list(one.folder.iterdir()) == []
 
 
-def test_a_race_that_is_over_when_it_is_noticed_is_no_failure(jobs, tmp_path, monkeypatch):
+def test_a_lost_race_is_not_reported_as_a_failure(jobs, tmp_path, monkeypatch):
     path = tmp_path / "short.tdw"
     tdw.create(path, tdw.configure(**SMALL, epochs=200, checkpoints="even:3"))
     here = jobs()

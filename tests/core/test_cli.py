@@ -1,4 +1,4 @@
-"""The command as people type it, in a process of its own."""
+"""The command line, in a separate process."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_new_train_analyze_info_verify(tmp_path):
     assert command("verify", path).returncode == 0
 
 
-def test_train_makes_the_file_where_there_is_none(tmp_path):
+def test_train_creates_a_missing_file(tmp_path):
     path = tmp_path / "run.tdw"
     assert command("train", path, *SMALL, "--epochs", 5, "--checkpoints", "").returncode == 0
     with tdw.open(path) as run:
@@ -80,7 +80,7 @@ def test_train_makes_the_file_where_there_is_none(tmp_path):
         (["frobnicate"], "invalid choice: 'frobnicate'"),
     ],
 )
-def test_a_refusal_is_one_line_and_changes_nothing(arguments, sentence, tmp_path):
+def test_an_error_is_one_line_and_changes_nothing(arguments, sentence, tmp_path):
     (tmp_path / "there.tdw").write_text("not a project")
     refused = command(*arguments, cwd=tmp_path)
     assert refused.returncode == 2

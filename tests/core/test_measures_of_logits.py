@@ -103,7 +103,7 @@ def test_logit_frequencies_equal_their_plain_definition(config):
     assert found["explained"] == pytest.approx(1 - rest @ rest / (differing**2).sum(), rel=1e-4, abs=1e-5)
 
 
-def test_the_key_set_of_the_last_checkpoint_and_of_this_one_are_told_apart():
+def test_key_sets_of_the_last_checkpoint_and_of_this_one_are_separate():
     config = tdw.configure(**SMALL, p=11)
     logits = cosine_sum(config, {2: 3.0, 5: 2.0})
     view = of_logits(logits, config, split=random_split(11, 0), keys=[5])
@@ -143,7 +143,7 @@ def test_what_the_published_variants_keep_differs():
     assert [sums, fit] == pytest.approx([measure("loss", clean)["loss"][0]] * 2, rel=1e-3)
 
 
-def test_a_split_that_nobody_knows_leaves_gaps():
+def test_an_unknown_split_gives_nan():
     config = tdw.configure(**SMALL, p=7)
     view = of_logits(cosine_sum(config, {2: 1.0}), config, keys=[2])
     for name in ("loss", "accuracy"):
@@ -253,7 +253,7 @@ def pair_of(s, d, p):
     return next((a, b) for a in range(p) for b in range(p) if (a + b) % p == s and (a - b) % p == d)
 
 
-def test_logits_without_differences_are_no_frequency_and_no_error():
+def test_equal_logits_have_similarity_zero():
     config = tdw.configure(**SMALL, p=6)
     view = of_logits(np.full((6, 6, 6), 0.1) + np.random.default_rng(0).normal(size=(6, 6, 1)), config)
     found = measure("logit_frequencies", view)

@@ -315,7 +315,7 @@ def test_each_rule_of_key_frequencies_sees_what_it_looks_at():
     assert not measure("key_frequencies", nothing)["key"].any()
 
 
-def test_tasks_whose_answers_are_no_sum_have_no_key_frequency_by_the_logits():
+def test_tasks_that_are_not_additive_have_no_key_frequency_by_the_logits():
     config = tdw.configure(**SMALL, p=7, task="x2+y2")
     logits = np.cos(2 * np.pi * np.add.outer(np.add.outer(np.arange(7), np.arange(7)), -np.arange(7)) / 7)
     rows = measure("key_frequencies", Planted(config, logits=logits))["key"]

@@ -80,7 +80,7 @@ def test_little_is_imported_before_signals_are_answered():
 
 
 def test_every_command_says_when_its_imports_are_done():
-    """Before that a signal ends the process at once; after it, what is held is let go. Nothing is done before it."""
+    """Before that a signal ends the process at once; after it, locks are released. Nothing is done before it."""
     tree = ast.parse(Path(commands.__file__).read_text("utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     known = next(action for action in parser.parser()._actions if action.choices and "train" in action.choices)

@@ -53,7 +53,7 @@ def test_what_only_prints_says_that_it_could_not(tiny_run, arguments):
 
 
 @needs_full
-def test_training_goes_on_without_anybody_who_listens(tiny_run):
+def test_training_continues_when_its_output_is_closed(tiny_run):
     for epochs, line, note in (
         (
             50,
@@ -153,7 +153,7 @@ class Failing(io.StringIO):
     "problem",
     [OSError(errno.EBADF, "Bad file descriptor"), OSError(errno.EIO, "Input/output error"), ValueError("I/O on closed")],
 )  # fmt: skip
-def test_a_stream_that_fails_is_told_of_once(monkeypatch, problem):
+def test_a_failing_stream_is_reported_once(monkeypatch, problem):
     other = io.StringIO()
     monkeypatch.setattr(sys, "stdout", Failing(problem))
     monkeypatch.setattr(sys, "stderr", other)

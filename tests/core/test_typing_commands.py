@@ -1,4 +1,4 @@
-"""What is typed is understood or refused, never lost; and commands that are printed work as they stand."""
+"""Typed arguments are used or refused, never dropped; and printed commands can be pasted."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def refused(capsys, *arguments: str) -> str:
     return capsys.readouterr().err
 
 
-def test_options_after_two_dashes_are_refused_and_told_where_they_belong(capsys):
+def test_options_after_two_dashes_are_refused_with_advice(capsys):
     said = refused(capsys, "train", "--", "-lead dash.tdw", "--epochs", "50")
     assert "unrecognized arguments: --epochs 50" in said
     assert "put options before it, or write the name as ./-NAME" in said

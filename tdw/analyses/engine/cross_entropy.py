@@ -44,7 +44,7 @@ def cross_entropy_and_margin(
 def means(
     values: Float[np.ndarray, "*batch pair"], split_masks: Bool[np.ndarray, "2 pair"] | None
 ) -> Float64[np.ndarray, "*batch 3"]:
-    """Means over all, train and test pairs; NaN if there are no such pairs, or if the split is unknown (None).
+    """Means over all, train and test pairs; NaN for an empty set, or if the split is unknown (None).
 
     >>> means(np.array([1.0, 2.0, 6.0]), np.array([[True, True, False], [False, False, True]]))
     array([3. , 1.5, 6. ])

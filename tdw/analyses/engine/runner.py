@@ -57,25 +57,31 @@ def analyze(
     """
     named = [find(name) for name in ([only] if isinstance(only, str) else only or ())]
     with ProjectWriter.open(path) as project:
-        for item in named:
-            if reason := inapplicable_reason(item, project):
-                raise NotApplicableError(project.path, item.name, reason)
+        for analysis in named:
+            if reason := inapplicable_reason(analysis, project):
+                raise NotApplicableError(project.path, analysis.name, reason)
         wanted = (
-            with_sources(named) if named else [item for item in ordered() if not inapplicable_reason(item, project)]
+            with_sources(named)
+            if named
+            else [analysis for analysis in ordered() if not inapplicable_reason(analysis, project)]
         )
         done: list[str] = []
         failed: dict[str, str] = {}
         for per in ("checkpoint", "run"):
-            group = [item for item in wanted if item.per == per]
-            due = [item for item in group if (force and (item in named or not named)) or not is_current(item, project)]
+            group = [analysis for analysis in wanted if analysis.per == per]
+            due = [
+                analysis
+                for analysis in group
+                if (force and (analysis in named or not named)) or not is_current(analysis, project)
+            ]
             due = (
-                [item for item in due if all(is_current(find(name), project) for name in item.sources)]
+                [analysis for analysis in due if all(is_current(find(name), project) for name in analysis.sources)]
                 if failed
                 else due
             )
             if due:
                 failed |= _compute(project, due, force=force, progress=progress)
-            done += [item.name for item in due if item.name not in failed]
+            done += [analysis.name for analysis in due if analysis.name not in failed]
         if failed:
             raise OutOfRangeError(
                 f"{project.path}: {'; '.join(dict.fromkeys(failed.values()))}. Everything else was stored."
@@ -83,24 +89,24 @@ def analyze(
         return done
 
 
-def inapplicable_reason(item: Analysis, project: Project) -> str | None:
+def inapplicable_reason(analysis: Analysis, project: Project) -> str | None:
     """Why an analysis does not apply to this run, as a sentence; None if it applies."""
-    if not project.checkpoints and (item.per == "checkpoint" or item.after or item.reads_weights):
+    if not project.checkpoints and (analysis.per == "checkpoint" or analysis.after or analysis.reads_weights):
         return "This run has no checkpoints."
-    return item.inapplicable_reason(project.config)
+    return analysis.inapplicable_reason(project.config)
 
 
 def with_sources(items: Iterable[Analysis]) -> list[Analysis]:
     """These analyses and those they depend on, dependencies first."""
     result: dict[str, Analysis] = {}
 
-    def add(item: Analysis) -> None:
-        for name in item.sources:
+    def add(analysis: Analysis) -> None:
+        for name in analysis.sources:
             add(find(name))
-        result.setdefault(item.name, item)
+        result.setdefault(analysis.name, analysis)
 
-    for item in items:
-        add(item)
+    for analysis in items:
+        add(analysis)
     return list(result.values())
 
 
@@ -109,51 +115,51 @@ def ordered() -> list[Analysis]:
     return with_sources(ANALYSES.values())
 
 
-def is_current(item: Analysis, project: Project) -> bool:
+def is_current(analysis: Analysis, project: Project) -> bool:
     """Whether stored results exist, cover all checkpoints, and have the present version and parameters."""
-    stored = project.analyses().get(item.name)
-    if stored is None or not _same(item, stored):
+    stored = project.analyses().get(analysis.name)
+    if stored is None or not _same(analysis, stored):
         return False
-    if not all(is_current(find(name), project) for name in item.sources):
+    if not all(is_current(find(name), project) for name in analysis.sources):
         return False
-    if item.per == "run":
-        stamp = _stamp(item, len(project.epochs), len(project.checkpoints))
+    if analysis.per == "run":
+        stamp = _stamp(analysis, len(project.epochs), len(project.checkpoints))
         return stored.rows == 1 and stored.parameters["computed"] == stamp
     if stored.rows != len(project.checkpoints):
         return False
-    return not item.final_keys or _by_these_keys(item, project, final_key(project))
+    return not analysis.final_keys or _by_these_keys(analysis, project, final_key(project))
 
 
-def _by_these_keys(item: Analysis, project: Project, keys: UInt8[np.ndarray, "rule freq"]) -> bool:
+def _by_these_keys(analysis: Analysis, project: Project, keys: UInt8[np.ndarray, "rule freq"]) -> bool:
     """Whether all stored rows were computed with these key frequencies of the last checkpoint."""
-    return bool((project.series(f"analysis/{item.name}/final_key") == keys).all())
+    return bool((project.series(f"analysis/{analysis.name}/final_key") == keys).all())
 
 
 def final_key(project: Project) -> UInt8[np.ndarray, "rule freq"]:
     """The key frequencies of the last checkpoint, stored or computed."""
-    item, last = find("key_frequencies"), len(project.checkpoints)
-    stored = project.analyses().get(item.name)
-    if stored is not None and _same(item, stored) and stored.rows == last:
-        return project.series(f"analysis/{item.name}/key", last - 1, last)[0]
-    return evaluate(item, Checkpoint(project.config, _weights(project, last - 1)), project.config)["key"]
+    analysis, last = find("key_frequencies"), len(project.checkpoints)
+    stored = project.analyses().get(analysis.name)
+    if stored is not None and _same(analysis, stored) and stored.rows == last:
+        return project.series(f"analysis/{analysis.name}/key", last - 1, last)[0]
+    return evaluate(analysis, Checkpoint(project.config, _weights(project, last - 1)), project.config)["key"]
 
 
-def is_stale(item: Analysis, stored: store.StoredAnalysis) -> bool:
+def is_stale(analysis: Analysis, stored: store.StoredAnalysis) -> bool:
     """Whether stored results have another version or other parameters than this analysis has now."""
-    return not _same(item, stored)
+    return not _same(analysis, stored)
 
 
-def _stamp(item: Analysis, recorded: int, checkpoints: int) -> Any:
+def _stamp(analysis: Analysis, recorded: int, checkpoints: int) -> Any:
     """What the results of an analysis of a run depend on: recorded epochs, checkpoints, version and parameters of its sources."""
-    if not item.after and not item.reads_weights:
+    if not analysis.after and not analysis.reads_weights:
         return recorded
-    sources = {name: [find(name).version, find(name).parameters] for name in item.after}
+    sources = {name: [find(name).version, find(name).parameters] for name in analysis.after}
     return {"epochs": recorded, "checkpoints": checkpoints, "of": json.loads(json.dumps(sources))}
 
 
-def _same(item: Analysis, stored: store.StoredAnalysis) -> bool:
+def _same(analysis: Analysis, stored: store.StoredAnalysis) -> bool:
     parameters = {name: value for name, value in parameters_of(stored).items() if name not in BOOKKEEPING}
-    return (stored.version, parameters) == (item.version, item.parameters)
+    return (stored.version, parameters) == (analysis.version, analysis.parameters)
 
 
 def parameters_of(stored: store.StoredAnalysis) -> dict[str, Any]:
@@ -166,18 +172,20 @@ def parameters_of(stored: store.StoredAnalysis) -> dict[str, Any]:
     return parameters
 
 
-def plan_rows(item: Analysis, settings: RunConfig, *, rows: int, recorded: int, checkpoints: int) -> store.AnalysisPlan:
+def plan_rows(
+    analysis: Analysis, settings: RunConfig, *, rows: int, recorded: int, checkpoints: int
+) -> store.AnalysisPlan:
     """The space for an analysis' results: `rows` rows of an analysis of checkpoints; one row of an analysis of a run that
     has `recorded` epochs and `checkpoints` checkpoints.
     """
     arrays = {
-        name: store.ArrayPlan(spec.dtype, spec.shape(settings, checkpoints)) for name, spec in item.arrays.items()
+        name: store.ArrayPlan(spec.dtype, spec.shape(settings, checkpoints)) for name, spec in analysis.arrays.items()
     }
-    if item.per == "run":
-        parameters = {**item.parameters, "per": "run", "computed": _stamp(item, recorded, checkpoints)}
-        return store.AnalysisPlan(item.name, item.version, parameters, arrays, 1)
+    if analysis.per == "run":
+        parameters = {**analysis.parameters, "per": "run", "computed": _stamp(analysis, recorded, checkpoints)}
+        return store.AnalysisPlan(analysis.name, analysis.version, parameters, arrays, 1)
     arrays["epoch"] = store.ArrayPlan("<i8", ())
-    return store.AnalysisPlan(item.name, item.version, dict(item.parameters), arrays, rows)
+    return store.AnalysisPlan(analysis.name, analysis.version, dict(analysis.parameters), arrays, rows)
 
 
 def run_data(project: Project) -> RunData:
@@ -207,23 +215,23 @@ def _compute(
     """Compute and store these analyses. Returns the reason for each one that failed, by name."""
     failed: dict[str, str] = {}
     keys = None
-    if any(item.final_keys for item in due):
+    if any(analysis.final_keys for analysis in due):
         try:
             keys = final_key(project)
         except OutOfRangeError as error:
-            failed |= {item.name: str(error) for item in due if item.final_keys}
+            failed |= {analysis.name: str(error) for analysis in due if analysis.final_keys}
     run_results: dict[str, dict[str, NDArray[Any]]] = {}
-    for item in due:
-        if item.per == "run":
+    for analysis in due:
+        if analysis.per == "run":
             try:
-                run_results[item.name] = evaluate(item, run_data(project), project.config)
+                run_results[analysis.name] = evaluate(analysis, run_data(project), project.config)
             except OutOfRangeError as error:
-                failed[item.name] = str(error)
-    due = [item for item in due if item.name not in failed]
+                failed[analysis.name] = str(error)
+    due = [analysis for analysis in due if analysis.name not in failed]
     _make_room(project, due, keys, force=force)
     for name, result in run_results.items():
         project.append_rows({name: {array: values[None] for array, values in result.items()}})
-    of_checkpoints = [item for item in due if item.per == "checkpoint"]
+    of_checkpoints = [analysis for analysis in due if analysis.per == "checkpoint"]
     return failed | (_compute_checkpoints(project, of_checkpoints, keys, progress) if of_checkpoints else {})
 
 
@@ -234,20 +242,20 @@ def _make_room(
     stored = project.analyses()
     # A plan equal to the stored one keeps its rows, so rows to recompute are removed in the same change.
     old = {
-        item.name
-        for item in due
-        if item.name in stored
+        analysis.name
+        for analysis in due
+        if analysis.name in stored
         and (
             force
-            or item.per == "run"
-            or not _same(item, stored[item.name])
-            or (keys is not None and item.final_keys and not _by_these_keys(item, project, keys))
+            or analysis.per == "run"
+            or not _same(analysis, stored[analysis.name])
+            or (keys is not None and analysis.final_keys and not _by_these_keys(analysis, project, keys))
         )
     }
     counts = {"recorded": len(project.epochs), "checkpoints": len(project.checkpoints)}
     room = max(len(project.planned_checkpoints), len(project.checkpoints), 1)
-    plans = [plan_rows(item, project.config, rows=room, **counts) for item in due]
-    kept = {name: item for name, item in stored.items() if name not in old}
+    plans = [plan_rows(analysis, project.config, rows=room, **counts) for analysis in due]
+    kept = {name: analysis for name, analysis in stored.items() if name not in old}
     missing = [plan for plan in plans if plan.name not in kept or kept[plan.name].capacity < plan.capacity]
     if missing:
         project.plan_analyses(missing, remove=sorted(old))
@@ -261,28 +269,28 @@ def _compute_checkpoints(
 ) -> dict[str, str]:
     """Compute the missing rows checkpoint by checkpoint. Where an analysis fails, its rows end."""
     started = time.monotonic()
-    names = tuple(item.name for item in due)
+    names = tuple(analysis.name for analysis in due)
     epochs = project.checkpoints
     settings, split = project.config, project.known_split
     failed: dict[str, str] = {}
     waiting: dict[str, dict[str, list[NDArray[Any]]]] = {}
-    rows = {item.name: project.analyses()[item.name].rows for item in due}
+    rows = {analysis.name: project.analyses()[analysis.name].rows for analysis in due}
     for index in range(min(rows.values()), len(epochs)):
         try:
             checkpoint = Checkpoint(settings, _weights(project, index), split, keys)
         except OutOfRangeError as error:
             failed |= {name: str(error) for name in names if name not in failed}
-        for item in due:
-            if rows[item.name] <= index and item.name not in failed:
+        for analysis in due:
+            if rows[analysis.name] <= index and analysis.name not in failed:
                 try:
-                    result = evaluate(item, checkpoint, settings)
+                    result = evaluate(analysis, checkpoint, settings)
                 except OutOfRangeError as error:
-                    failed[item.name] = f"at epoch {epochs[index]} {error}"
+                    failed[analysis.name] = f"at epoch {epochs[index]} {error}"
                     continue
                 except Exception as error:
-                    error.add_note(f"while computing {item.name} at epoch {epochs[index]} of {project.path}")
+                    error.add_note(f"while computing {analysis.name} at epoch {epochs[index]} of {project.path}")
                     raise
-                into = waiting.setdefault(item.name, {})
+                into = waiting.setdefault(analysis.name, {})
                 for name, array in {**result, "epoch": np.int64(epochs[index])}.items():
                     into.setdefault(name, []).append(np.asarray(array))
         done = index + 1
