@@ -27,7 +27,7 @@ const tdwShell = (() => {
 
   function hear(message) {
     if (message.type === "jobs") known.jobs = message.jobs;
-    else if (message.type === "library") known.recent_files = message.entries;
+    else if (message.type === "library") known.library = message.entries;
     else if (message.type === "run") known.runs.set(message.key, message);
     else if (message.type === "server") {
       shown.server ??= message.id;
@@ -168,7 +168,7 @@ const tdwShell = (() => {
 
   /** Where a run is kept; remembered, because a job that failed early leaves no trace in the lists. */
   function pathOf(key) {
-    const path = known.recent_files.find((entry) => entry.key === key)?.path || jobOf(key)?.path;
+    const path = known.library.find((entry) => entry.key === key)?.path || jobOf(key)?.path;
     if (path) paths.set(key, path);
     return paths.get(key);
   }
@@ -253,7 +253,7 @@ const tdwShell = (() => {
     parts.offline.hidden = line === "open";
     text(parts.offlineText, LINES[line] || "");
     parts.reload.hidden = line !== "other";
-    const name = jobOf(key)?.name || known.recent_files.find((entry) => entry.key === key)?.name;
+    const name = jobOf(key)?.name || known.library.find((entry) => entry.key === key)?.name;
     const title = `${name ? `${visible(name)} – ` : ""}Training Dynamics Workbench`;
     if (document.title !== title) document.title = title;
     document.documentElement.dataset.tdwLine = line;
@@ -273,7 +273,7 @@ const tdwShell = (() => {
     const wanted = { open: [], running: [], recent: [] };
     if (shown.key) wanted.open.push(shown.key);
     for (const job of known.jobs) if (job.key !== shown.key) wanted.running.push(job.key);
-    for (const entry of known.recent_files) {
+    for (const entry of known.library) {
       if (entry.key !== shown.key && !jobOf(entry.key)) wanted.recent.push(entry.key);
     }
     const alive = new Set();
@@ -313,7 +313,7 @@ const tdwShell = (() => {
       analyze: action("Analyze", () => act("analyze", key)),
       dismiss: action("Dismiss", () => act("dismiss", key)),
       forget: action("×", () => {
-        const entry = known.recent_files.find((one) => one.key === key);
+        const entry = known.library.find((one) => one.key === key);
         if (entry) post("forget", { path: entry.path });
       }),
     };
@@ -335,7 +335,7 @@ const tdwShell = (() => {
   function drawItem(item, key, section) {
     const job = jobOf(key);
     const run = known.runs.get(key);
-    const entry = known.recent_files.find((one) => one.key === key);
+    const entry = known.library.find((one) => one.key === key);
     const active = isActive(job);
     const failed = Boolean(job) && job.state === "failed";
     const training = active && job.kind === "train";
