@@ -275,7 +275,7 @@ def test_what_was_left_behind_is_swept_and_what_is_in_use_or_not_ours_is_not(tmp
     (state / "jobs").mkdir()
     lost, kept = f"jobs/{'0' * 20}-00000000", f"jobs/{'1' * 20}-00000000"
     swept = {
-        ".recent_files.json.abcd.tdw-tmp",
+        ".library.json.abcd.tdw-tmp",
         "tdw-open-1234.html",
         "jobs/.k.json.abcd.tdw-tmp",
         f"{lost}.log",
