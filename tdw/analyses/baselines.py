@@ -19,8 +19,7 @@ from tdw.analyses.engine.run_data import RunData
 from tdw.analyses.key_frequencies import RULES
 from tdw.config import ModelConfig, RunConfig
 from tdw.errors import AppError
-from tdw.network import closed_form
-from tdw.network.parameters import network_of
+from tdw.network.computation import Weights
 
 NETWORKS = 8
 FIRST_SEED = 20_000
@@ -104,22 +103,12 @@ def measured(checkpoint: Checkpoint, quantities: list[str]) -> list[float]:
     return [float(values[name]) for name in quantities]
 
 
-def permuted(weights: closed_form.Weights, config: RunConfig, seed: int) -> dict[str, Float32[np.ndarray, ...]]:
+def permuted(weights: Weights, config: RunConfig, seed: int) -> dict[str, Float32[np.ndarray, ...]]:
     """The same network with operands and answers relabeled by two random permutations; '=' keeps its label."""
     random = np.random.RandomState(seed)
     operands, answers = random.permutation(config.p), random.permutation(config.p)
-    relabeled = dict(weights)
-    columns = np.concatenate([answers, np.arange(config.p, config.outputs)])
-    if network_of(weights) == "one-hot":
-        relabeled["mlp.W_in"] = weights["mlp.W_in"][np.concatenate([operands, config.p + operands])]
-        relabeled["mlp.W_out"] = weights["mlp.W_out"][:, columns]
-        if "mlp.b_out" in weights:
-            relabeled["mlp.b_out"] = weights["mlp.b_out"][columns]
-        return relabeled
-    embed = weights["embed.W_E"]
-    relabeled["embed.W_E"] = embed[np.concatenate([operands, np.arange(config.p, len(embed))])]
-    relabeled["unembed.W_U"] = weights["unembed.W_U"][:, columns]
-    return relabeled
+    classes = np.concatenate([answers, np.arange(config.p, config.outputs)])
+    return config.network_kind.computation.renamed(weights, operands, classes)
 
 
 def band(values: Float64[np.ndarray, "network quantity"]) -> Float64[np.ndarray, "quantity 3"]:

@@ -7,7 +7,8 @@ from jaxtyping import Float64, Integer
 
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
-from tdw.network import closed_form
+from tdw.network.closed_form import erf
+from tdw.network.computation import Weights
 
 
 @analysis(
@@ -34,7 +35,7 @@ def gradient_symmetricity(checkpoint: Checkpoint, *, triples: int, seed: int) ->
 
 
 def logit_gradients(
-    weights: closed_form.Weights,
+    weights: Weights,
     activation: str,
     a: Integer[np.ndarray, " triple"],
     b: Integer[np.ndarray, " triple"],
@@ -80,4 +81,4 @@ def slope(pre: Float64[np.ndarray, "*shape"], activation: str) -> Float64[np.nda
     if activation == "quadratic":
         return 2 * pre
     bell = np.exp(-(pre**2) / 2) / (2 * np.pi) ** 0.5
-    return 0.5 * (1 + closed_form.erf((pre / 2**0.5).astype(np.float32))) + pre * bell
+    return 0.5 * (1 + erf((pre / 2**0.5).astype(np.float32))) + pre * bell

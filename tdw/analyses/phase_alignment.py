@@ -32,7 +32,7 @@ def phase_alignment(checkpoint: Checkpoint) -> Result:
     waves_a, waves_b, waves_c = (np.fft.rfft(part.astype(np.float64), axis=0)[1:] for part in (of_a, of_b, of_c))
     frequency = (np.abs(waves_a) ** 2 + np.abs(waves_b) ** 2).argmax(axis=0)
     at_a, at_b, at_c = (waves[frequency, np.arange(neurons)] for waves in (waves_a, waves_b, waves_c))
-    if checkpoint.config.task == "subtract":
+    if checkpoint.config.task_kind.sign == -1:
         at_b = at_b.conj()
     joint = at_c * (at_a * at_b).conj()  # its angle is ψ − φ_a − φ_b
     size = np.abs(at_a) * np.abs(at_b) * np.abs(at_c)

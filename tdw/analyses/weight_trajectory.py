@@ -12,12 +12,7 @@ from tdw.analyses.engine.run_data import RunData
 from tdw.network.parameters import shapes
 
 COMPONENTS = 3
-GROUPS = {  # prefixes of parameter names
-    "all": ("",),
-    "embedding": ("embed.", "pos_embed."),
-    "attention": ("blocks.0.attn.",),
-    "mlp": ("blocks.0.mlp.", "mlp."),
-}
+GROUPS = ("all", "embedding", "attention", "mlp")  # all weights, or those of one role
 NUMBERS_AT_ONCE = 4_000_000  # of all checkpoints together, in float64
 NUMBERS_READ_AT_ONCE = 32_000_000  # per pass over the checkpoints
 
@@ -46,6 +41,7 @@ def weight_trajectory(run: RunData, *, groups: list[str]) -> Result:
     """
     count, epochs = len(run.checkpoints), np.asarray(run.checkpoints, dtype=np.float64)
     sizes = {name: int(np.prod(shape)) for name, shape in shapes(run.config).items()}
+    roles = {name: weight.role for name, weight in run.config.network_kind.weights(run.config).items()}
     products = {group: np.zeros((count, count)) for group in groups}
     moved = np.zeros(max(count - 1, 0))
     for name, rows in _slices(run, sizes):
@@ -53,11 +49,11 @@ def weight_trajectory(run: RunData, *, groups: list[str]) -> Result:
         centered = rows - rows.mean(axis=0)
         product = centered @ centered.T
         for group in groups:
-            if name.startswith(GROUPS[group]):
+            if group in ("all", roles[name]):
                 products[group] += product
     position, explained = np.full((len(groups), count, COMPONENTS), np.nan), np.full((len(groups), COMPONENTS), np.nan)
     for index, group in enumerate(groups):
-        if any(name.startswith(GROUPS[group]) for name in sizes):
+        if group == "all" or group in roles.values():
             position[index], explained[index] = principal(products[group])
     speed = np.concatenate([[np.nan], np.sqrt(moved) / np.diff(epochs)])
     return {"position": position, "explained": explained, "speed": speed[:count]}

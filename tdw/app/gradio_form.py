@@ -14,8 +14,10 @@ from typing import Any
 
 from tdw import config, schedule
 from tdw.app.open_runs import typed_path
-from tdw.config import RunConfig, Setting
+from tdw.config import RunConfig
 from tdw.errors import AlreadyExistsError, CannotWriteError, SettingError, TdwError
+from tdw.estimate import estimate
+from tdw.setting import Setting, as_text
 from tdw.text_format import size
 
 # Shown first, in this order; other settings are under "More settings", in the order of their declaration.
@@ -59,13 +61,13 @@ class FormCheck:
         """The settings as flags of `tdw train`."""
         if self.config is None:
             return []
-        return [f"{setting.flag}={config.as_text(getattr(self.config, setting.name))}" for setting in config.settings()]
+        return [f"{setting.flag}={as_text(value)}" for setting, value in self.config.items()]
 
 
 def check(typed: Mapping[str, Any], file: str) -> FormCheck:
     """Check all fields, so that each wrong one gets a message."""
     errors: dict[str, str] = {}
-    accepted = dict(typed)
+    accepted = config.without_unused(typed)
     while True:
         try:
             settings = config.configure(**accepted)
@@ -95,7 +97,7 @@ def target(file: str, settings: RunConfig) -> Path:
         raise CannotWriteError(f"folder {folder} does not exist: create it, or choose another")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CannotWriteError(f"folder {folder} is not writable: choose another")
-    needed, free = config.estimate(settings).megabytes, shutil.disk_usage(folder).free / 1e6
+    needed, free = estimate(settings).megabytes, shutil.disk_usage(folder).free / 1e6
     if needed > free:
         raise CannotWriteError(
             f"the run needs {size(needed)} and {folder} has {size(free)} free: keep fewer checkpoints, or choose another folder"

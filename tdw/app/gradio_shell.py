@@ -19,9 +19,11 @@ import gradio as gr
 
 from tdw.app import gradio_form
 from tdw.app.gradio_calls import Field
-from tdw.config import RunConfig, Setting, configure, estimate
+from tdw.config import RunConfig, configure
 from tdw.errors import TdwError
+from tdw.estimate import estimate
 from tdw.safe_text import visible
+from tdw.setting import Setting
 from tdw.text_format import duration, integer, sentence, size
 
 if TYPE_CHECKING:

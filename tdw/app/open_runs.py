@@ -28,6 +28,7 @@ from tdw.app.recent_files import RecentFiles
 from tdw.app.streamed_rows import Rows
 from tdw.errors import AppError, NotAProjectError, ProjectError, SettingError, TdwError, UnknownNameError
 from tdw.network import closed_form
+from tdw.network.computation import Weights
 from tdw.run import Run
 
 Array = NDArray[Any]
@@ -313,7 +314,7 @@ class OpenRun:
         read = self._of_checkpoints(closed_form.attention_scores)
         return Rows("attention scores", min(start, kept), kept, width * 4, read)
 
-    def _of_checkpoints(self, measure: Callable[[closed_form.Weights], Array]) -> Callable[[int, int], Array]:
+    def _of_checkpoints(self, measure: Callable[[Weights], Array]) -> Callable[[int, int], Array]:
         """A function that computes a measure for a range of checkpoints."""
         check_unchanged = self._unchanged()
 

@@ -13,6 +13,7 @@ from tdw import __version__, config, schedule
 from tdw.cli import commands
 from tdw.cli.streams import say
 from tdw.safe_text import visible
+from tdw.tasks import TASKS
 
 
 class Parser(argparse.ArgumentParser):
@@ -224,7 +225,7 @@ def _add_settings(sub: Parser, only: str | None = None) -> None:
 def _add_hints(sub: Parser) -> None:
     hints = sub.add_argument_group("hints: what the source does not contain")
     hints.add_argument("--p", metavar="N", help="modulus, if there are no weights")
-    hints.add_argument("--task", metavar="|".join(config.TASKS), help="task")
+    hints.add_argument("--task", metavar="|".join(TASKS), help="task")
     hints.add_argument("--activation", metavar="|".join(config.ACTIVATIONS), help="activation function")
     hints.add_argument("--split-rule", metavar="python|torch", help="random generator of the split (default: try both)")
     hints.add_argument("--data-seed", metavar="N", help="seed of the split")

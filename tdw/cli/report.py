@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdw import config
+from tdw.estimate import estimate
 from tdw.safe_text import cut, typed, visible
+from tdw.setting import as_text
 from tdw.text_format import between, count, duration, size
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ COLUMN = 40  # width of a column in characters; `tdw compare --json` does not sh
 
 def plan(settings: config.RunConfig) -> str:
     """What a run will take: checkpoints, size and training time."""
-    cost = config.estimate(settings)
+    cost = estimate(settings)
     return (
         f"{count(cost.checkpoints, 'checkpoint')}, {size(cost.megabytes)} ({size(cost.analyzed_megabytes)} with all analyses), "
         f"{duration(cost.seconds)} of training on this machine"
@@ -65,7 +67,7 @@ def summary(run: Run) -> list[str]:
 def _network(settings: config.RunConfig) -> str:
     """Kind and sizes of the network; usual values are left out."""
     words = [] if settings.network == "transformer" else [settings.network]
-    if settings.network != "one-hot":
+    if "embedding" in settings.network_kind.capabilities:
         words += [f"d_model {settings.d_model}", f"{settings.heads} heads"]
         if settings.d_head * settings.heads != settings.d_model:
             words.append(f"d_head {settings.d_head}")
@@ -82,7 +84,7 @@ def _origin(run: Run) -> list[str]:
         return []
     before, now = branched.get("settings", {}), run.config.to_json()
     changed = [
-        f"{name.replace('_', ' ')} {config.as_text(now[name])} instead of {config.as_text(before[name])}"
+        f"{name.replace('_', ' ')} {as_text(now[name])} instead of {as_text(before[name])}"
         for name in now
         if name in before and name not in ("epochs", "checkpoints") and now[name] != before[name]
     ]

@@ -25,7 +25,7 @@ import numpy as np
 from tdw import config, schedule, store
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
-from tdw.config import RunConfig, configure, settings
+from tdw.config import RunConfig, settings
 from tdw.errors import (
     CheckpointNotFoundError,
     DamagedFileError,
@@ -82,6 +82,12 @@ def branch(
             raise CheckpointNotFoundError(source.path, at, source.checkpoints)
         split = _split(source, "a branch")
         after = _branched(source, at, changes)
+        if not fresh_optimizer and after.optimizer != _settings_at(source, at).optimizer:
+            raise SettingError(
+                "optimizer",
+                f"--optimizer {after.optimizer} cannot continue from the state of {_settings_at(source, at).optimizer}: add "
+                "--fresh-optimizer, which starts from the weights alone",
+            )
         ahead = [epoch for epoch in schedule.parse(after.checkpoints, after.epochs) if epoch > at]
         described = {
             "settings": after.to_json(),
@@ -102,7 +108,11 @@ def branch(
         if _is_there(new, described, at):
             return
         with built_beside(new) as part:
-            state = _beginning(source, at) if fresh_optimizer else _state_at(source, at, split, progress, stop)
+            state = (
+                _beginning(source, at, after.optimizer_kind.slots)
+                if fresh_optimizer
+                else _state_at(source, at, split, progress, stop)
+            )
             described |= {"id": str(uuid.uuid4()), "created": datetime.now(UTC).isoformat(timespec="seconds")}
             _write(part, new, described, source, split, state, past=at)
 
@@ -180,12 +190,13 @@ def replayed(
         raise NotReproducibleError(
             f"{source.path.name} cannot be repeated: it has no checkpoint at epoch {first}, where its training began."
         )
-    state = _beginning(source, first)
+    state = _beginning(source, first, stages[0].settings.optimizer_kind.slots)
     kept = sorted({*keep, *source.checkpoints})
     began, optimizer_from, reached = time.monotonic(), first, -1
     for stage in stages:
         if stage.fresh:
-            state, optimizer_from = _beginning(source, stage.first), stage.first
+            state = _beginning(source, stage.first, stage.settings.optimizer_kind.slots)
+            optimizer_from = stage.first
         now = replace(stage.settings, epochs=stage.last)
         for segment in training.train(now, state, split, kept, optimizer_from=optimizer_from, stop=stop):
             _compare(source, segment)
@@ -204,11 +215,9 @@ def replayed(
                 )
 
 
-def _beginning(source: Project, epoch: int) -> State:
+def _beginning(source: Project, epoch: int, slots: Iterable[str]) -> State:
     """The state in which an optimizer begins with the weights of a checkpoint: moments zero."""
-    weights = source.weights(epoch)
-    zeros = {name: np.zeros_like(array) for name, array in weights.items()}
-    return State(epoch, weights, zeros, {name: array.copy() for name, array in zeros.items()})
+    return State.fresh(epoch, source.weights(epoch), slots)
 
 
 def _compare(source: Project, segment: Segment) -> None:
@@ -270,6 +279,14 @@ def _optimizer_from(source: Project, epoch: int) -> int:
     return began
 
 
+def _settings_at(source: Project, epoch: int) -> RunConfig:
+    """The settings that the run, or the one it branched off, was trained with up to `epoch`."""
+    now, branched = source.config, source.branched
+    while branched is not None and epoch < _at(source, branched):
+        now, branched = config.from_json(branched["settings"]), branched["branched"]
+    return now
+
+
 def _state_at(
     source: Project,
     at: int,
@@ -288,7 +305,7 @@ def _state_at(
             "not known. Branch with --fresh-optimizer, which needs the weights alone."
         )
     if _optimizer_from(source, at) == at:
-        return _beginning(source, at)
+        return _beginning(source, at, _settings_at(source, at).optimizer_kind.slots)
     state = None
     for segment in replayed(source, at, split, (), progress, stop, since=at):
         state = segment.state
@@ -313,7 +330,7 @@ def _branched(source: Project, at: int, changes: Mapping[str, Any]) -> RunConfig
                 f"--{name.replace('_', '-')} cannot change in a branch, which keeps task, split and network; what can is "
                 + ", ".join(f"--{other.replace('_', '-')}" for other in BRANCHABLE),
             )
-    after = configure(**{**before.to_json(), **changes})
+    after = config.changed(before, changes)
     if after.epochs <= at:
         raise SettingError("epochs", f"--epochs {after.epochs} ends before the branch begins: give more than {at}")
     return after

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tdw import schedule, tasks
-from tdw.config import RunConfig, configure, settings, value_of
+from tdw.config import RunConfig, changed, settings
 from tdw.errors import DriftError, NotApplicableError, SettingError
 from tdw.network import reference, training
 from tdw.operations.rescue import Rescue
 from tdw.project.project import place
 from tdw.project.writer import ProjectWriter
+from tdw.setting import value_of
 from tdw.store.holder import working
 
 # What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
@@ -56,7 +57,7 @@ def create(
     initial = reference.initial_weights(config) if weights is None else reference.check_weights(weights, config)
     pairs = tasks.draw_split(config) if split is None else tasks.check_split(*split, config.p)
     plan = schedule.parse(config.checkpoints, config.epochs)
-    state = training.start(initial)
+    state = training.start(config, initial)
     environment = training.environment(config)
     ProjectWriter.create(path, config, plan, pairs, state, environment, overwrite=overwrite).close()
 
@@ -158,7 +159,7 @@ def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConf
             f"--epochs {epochs} is less than the {before.epochs} planned in {project.path.name}: give more to extend "
             "the run, or stop it where you like with Ctrl-C",
         )
-    asked = configure(**{**before.to_json(), **changes})
+    asked = changed(before, changes)
     for item in settings():
         was, now = getattr(before, item.name), getattr(asked, item.name)
         if was != now and item.name not in CHANGEABLE:

@@ -120,7 +120,7 @@ def state(project: Project, item: Panel) -> dict[str, str]:
 def _stale(name: str, stored: StoredAnalysis, now: Analysis) -> str | None:
     if stored.version != now.version:
         return f"Made by version {stored.version} of {name}; this program has version {now.version}."
-    made_with = runner.parameters_of(stored)
+    made_with = runner.parameters_of(name, stored)
     for key, value in now.parameters.items():
         if made_with.get(key) != value:
             made = cut(str(made_with.get(key)))

@@ -85,7 +85,7 @@ class ProjectWriter(Project):
         if segment.keep and state.epoch > max(self.checkpoints, default=-1):  # else it was stored before
             checkpoint = (state.epoch, serialization.pack(state.weights, state.epoch))
         resume = None
-        if state.exp_avg:
+        if state.slots:
             self._reached = state
             if self._store.resume_due:
                 resume = (state.epoch, serialization.pack_state(state))

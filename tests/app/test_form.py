@@ -24,8 +24,8 @@ def test_the_defaults_are_accepted_and_become_flags(tmp_path):
     assert "--p=113" in verdict.arguments
     assert "--train-fraction=0.3" in verdict.arguments
     assert "--betas=0.9,0.98" in verdict.arguments
-    given = dict(flag.removeprefix("--").replace("-", "_").split("=", 1) for flag in verdict.arguments)
-    assert config.configure(**given) == verdict.config
+    flags = (flag.removeprefix("--").split("=", 1) for flag in verdict.arguments)
+    assert config.configure(**{name.replace("-", "_"): value for name, value in flags}) == verdict.config
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ from tdw.analyses import find
 from tdw.analyses.engine import registry
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.key_frequencies import RULES
-from tdw.config import is_prime
 from tdw.network import reference
-from tdw.tasks import Split
+from tdw.tasks import Split, is_prime
 
 MODULI = [2, 3, 4, 5, 6, 7, 59, 113, 118]
 SMALL = {"d_model": 4, "heads": 1, "d_mlp": 4, "train_fraction": 0.5}
@@ -48,13 +47,13 @@ def of_logits(logits, config, *, split=None, keys=()):
 
 def places(config):
     """Where each operand stands in the group of the task: the operand itself, or its discrete logarithm; 0 has none."""
-    if config.task != "multiply":
+    if config.task not in ("multiply", "divide"):
         return {x: x for x in range(config.p)}
-    return {int(x): place for place, x in enumerate(tasks.powers(config))}
+    return {int(x): place for place, x in enumerate(tasks.elements(config))}
 
 
 def answer_place(config, i, j):
-    return (i - j if config.task == "subtract" else i + j) % config.order
+    return (i - j if config.task in ("subtract", "divide") else i + j) % config.order
 
 
 def cosine_sum(config, coefficients):
@@ -78,8 +77,8 @@ def random_split(p, seed, share=0.4):
 
 def arithmetic():
     """Settings of tasks whose answers are sums in a group, over all moduli that are quick to be slow about."""
-    for p, task in itertools.product([2, 3, 4, 5, 6, 7], ["add", "subtract", "multiply"]):
-        if task != "multiply" or (is_prime(p) and p > 2):
+    for p, task in itertools.product([2, 3, 4, 5, 6, 7], ["add", "subtract", "multiply", "divide"]):
+        if task not in ("multiply", "divide") or (is_prime(p) and p > 2):
             yield tdw.configure(**SMALL, p=p, task=task)
 
 

@@ -210,7 +210,7 @@ def test_the_logit_spectrum_equals_products_with_f(p, task):
         pytest.skip(why)
     logits = np.random.default_rng(p).normal(size=(p, p, p)).astype(np.float32)
     order = config.order
-    elements = list(range(p)) if task != "multiply" else tasks.powers(config).tolist()
+    elements = list(range(p)) if task != "multiply" else tasks.elements(config).tolist()
     f = fourier.basis(order)
     grid = np.array([[[float(logits[a, b, c]) for c in elements] for b in elements] for a in elements])
     expected = np.sqrt(np.einsum("ia,jb,abc->ijc", f, f, grid) ** 2 @ np.ones(order))

@@ -244,9 +244,9 @@ def test_gradient_symmetricity_of_networks_whose_symmetry_is_known(p):
 
 
 @pytest.mark.parametrize("p", MODULI)
-@pytest.mark.parametrize("task", ["add", "subtract", "multiply"])
+@pytest.mark.parametrize("task", ["add", "subtract", "multiply", "divide"])
 def test_planted_phases_are_found(p, task):
-    if task == "multiply" and p not in {3, 5, 7, 59, 113}:
+    if task in ("multiply", "divide") and p not in {3, 5, 7, 59, 113}:
         pytest.skip("no frequencies")
     config = tdw.configure(**SMALL | {"d_mlp": 6}, p=p, task=task, network="one-hot", biases="mlp")
     where, order = places(config), config.order
@@ -260,7 +260,7 @@ def test_planted_phases_are_found(p, task):
         if 2 * k == order:
             phase_a, phase_b, off = 0.0, math.pi, 0.0
         expected[neuron] = abs(math.sin(off)) if neuron < 5 else math.nan
-        phase_c = (phase_a - phase_b if task == "subtract" else phase_a + phase_b) + off
+        phase_c = (phase_a - phase_b if task in ("subtract", "divide") else phase_a + phase_b) + off
         for x, place in where.items():
             angle = 2 * math.pi * k * place / order
             weights["mlp.W_in"][x, neuron] = 0.4 * math.cos(angle + phase_a)

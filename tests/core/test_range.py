@@ -13,7 +13,8 @@ from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec
 from tdw.cli import main
 from tdw.errors import OutOfRangeError
-from tdw.network import closed_form, reference, training
+from tdw.network import closed_form, reference
+from tdw.network.factored import FactoredEngine
 from tdw.network.parameters import shapes
 from tests.core.planted import measure, random_split
 
@@ -182,16 +183,16 @@ def test_training_ends_where_a_loss_is_no_number(tmp_path, capsys):
 
 
 def test_what_was_recorded_before_a_loss_was_no_number_stays(tiny_run, monkeypatch):
-    measure_test = training._Step.measure_test
+    measure_test = FactoredEngine.measure_test
     calls = []
 
-    def breaks(step):
-        calls.append(step)
-        return measure_test(step) * (np.nan if len(calls) == 4 else 1)
+    def breaks(engine):
+        calls.append(engine)
+        return measure_test(engine) * (np.nan if len(calls) == 4 else 1)
 
     with tdw.open(tiny_run) as run:
         before = run.train_loss
-    monkeypatch.setattr(training._Step, "measure_test", breaks)
+    monkeypatch.setattr(FactoredEngine, "measure_test", breaks)
     # The test losses of 40 (again), 44, 45 and 48 are measured: the last of them is not there.
     with pytest.raises(OutOfRangeError, match="the test loss of epoch 48 is no number"):
         tdw.train(tiny_run, epochs=60, checkpoints="0:60:5")

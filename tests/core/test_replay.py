@@ -24,6 +24,7 @@ from tdw.errors import (
     UnknownNameError,
 )
 from tdw.network import reference
+from tdw.network.losses import cross_entropy
 from tdw.operations import branch
 from tdw.project.writer import ProjectWriter
 
@@ -81,7 +82,7 @@ def plain_continuation(config, weights, moments, split, first, last, *, updates)
     answers = torch.from_numpy(tasks.answers(split.train, config))
     losses = []
     for done in range(first, last + 1):
-        loss = reference.plain_loss(reference.plain_forward(weights, a, b, config.activation), answers)
+        loss = cross_entropy(reference.plain_forward(weights, a, b, config.activation), answers)
         losses.append(loss.item())
         if config.warmup:
             optimizer.param_groups[0]["lr"] = config.lr * min((done - first + updates) / config.warmup, 1)
@@ -98,13 +99,13 @@ def test_changed_settings_hold_from_the_branch_on(tiny_run, tmp_path):
     with tdw.open(state_at) as run:
         state, split = run.resume_state(), run.split
     assert state.epoch == 20
-    assert any(moment.any() for moment in state.exp_avg.values())
+    assert any(moment.any() for moment in state.slots["exp_avg"].values())
     tdw.train(new)
     with tdw.open(new) as run, tdw.open(tiny_run) as origin:
         assert np.array_equal(run.train_loss[:21], origin.train_loss[:21])
         assert run.config.weight_decay == 0
         assert run.branched["settings"]["weight_decay"] == 1
-        moments = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
+        moments = state.slots
         expected = plain_continuation(run.config, state.weights, moments, split, 20, 40, updates=20)
         assert np.allclose(run.train_loss[20:], expected, rtol=2e-4)
         assert not np.allclose(run.train_loss[25:], origin.train_loss[25:], rtol=1e-3)
@@ -155,7 +156,7 @@ def test_a_branch_before_its_origin_began_goes_on_with_what_adamw_carried_there(
     assert same_weights(state.weights, contents(first)[1][20])
     assert settings.lr == 5e-4
     tdw.train(third)
-    moments = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
+    moments = state.slots
     expected = plain_continuation(settings, state.weights, moments, split, 20, 40, updates=20)
     assert np.allclose(contents(third)[0]["train_loss"][20:], expected, rtol=2e-4)
     assert tdw.densify(third, "7, 13, 22, 37") == [7, 13, 22, 37]

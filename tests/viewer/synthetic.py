@@ -20,6 +20,7 @@ from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import evaluate
 from tdw.analyses.events import Event, Grokking
 from tdw.network import closed_form
+from tdw.network.kinds import network_of
 from tdw.store import ArrayPlan
 from tdw.tasks import Split
 
@@ -262,7 +263,9 @@ class Made:
         return np.stack([closed_form.attention_scores(weights) for weights in self.weights[start : self.kept]])
 
     def neuron_map(self, epoch: int, neuron: int) -> np.ndarray:
-        return closed_form.neuron_map(self.weights[self._epochs.index(epoch)], neuron, self.config.activation)
+        return network_of(self.weights[self._epochs.index(epoch)]).computation.neuron_map(
+            self.weights[self._epochs.index(epoch)], neuron, self.config.activation
+        )
 
     @property
     def epochs(self) -> np.ndarray:

@@ -9,14 +9,14 @@ Axes, here and in all analyses:
     neuron · head · token
     pair       pairs (a, b) at index a * p + b; grid_pair: those of the group, at index i * order + j
 
-For addition and subtraction the group order is the natural order. For multiplication modulo a prime it is the powers of a
-primitive root (`tasks.powers`): the product of two powers is the sum of their exponents, so everything that holds for
+For addition and subtraction the group order is the natural order. For multiplication and division modulo a prime it is
+the powers of a primitive root (`tasks.elements`): the product of two powers is the sum of their exponents, so everything that holds for
 addition modulo `order` = p - 1 holds for it. 0 is not a power and is left out. `grid` in a name means group order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -28,11 +28,8 @@ from tdw import tasks
 from tdw.analyses import fourier
 from tdw.analyses.engine.cross_entropy import cross_entropy_and_margin
 from tdw.config import RunConfig
-from tdw.network import closed_form
-from tdw.network.parameters import network_of
+from tdw.network.computation import Weights
 from tdw.tasks import Split
-
-Weights = Mapping[str, NDArray[Any]]  # by parameter name, float32 or float64
 
 # A neuron is dead if its variance over the pairs is at most DEAD_VARIANCE, or at most what rounding adds to a constant
 # activation of the same mean. A dead neuron has no frequency.
@@ -54,11 +51,12 @@ class Checkpoint:
     def __init__(
         self,
         config: RunConfig,
-        weights: closed_form.Weights,
+        weights: Weights,
         split: Split | None = None,
         final_key: UInt8[np.ndarray, "rule freq"] | None = None,
     ):
         self.config = config
+        self.computation = config.network_kind.computation
         self.weights = weights
         self.split = split
         self.final_key = final_key
@@ -77,12 +75,12 @@ class Checkpoint:
     @cached_property
     def elements(self) -> Int64[np.ndarray, " order"]:
         """The operands in group order."""
-        powers = tasks.powers(self.config)
-        return np.arange(self.config.p) if powers is None else powers
+        elements = tasks.elements(self.config)
+        return np.arange(self.config.p) if elements is None else elements
 
     def in_group_order(self, array: NDArray[Any], axes: int) -> NDArray[Any]:
         """The array with its first `axes` axes, operands or answers, permuted into group order."""
-        if self.config.task != "multiply":
+        if self.config.task_kind.group.natural:
             return array
         for axis in range(axes):
             array = np.take(array, self.elements, axis=axis)
@@ -98,27 +96,24 @@ class Checkpoint:
         """The token embedding of the operands, without '='; for a one-hot MLP the input weights of a and of b, concatenated
         along the second axis.
         """
-        p = self.config.p
-        if network_of(self.weights) == "one-hot":
-            rows = np.concatenate(np.split(self.weights["mlp.W_in"], 2), axis=1)
-        else:
-            rows = self.weights["embed.W_E"][:p]
-        return self.in_group_order(rows, 1)
+        return self.in_group_order(self.computation.embedding(self.weights, self.config.p), 1)
 
     @cached_property
     def neuron_to_logit(self) -> Float[np.ndarray, "order neuron"]:
         """W_Lᵀ: the contribution of each neuron to the logit of each answer."""
-        return self.in_group_order(self.without_overflow(closed_form.neuron_to_logit)[:, : self.config.p].T, 1)
+        return self.in_group_order(self.without_overflow(self.computation.neuron_to_logit)[:, : self.config.p].T, 1)
 
     @cached_property
     def activations(self) -> Float[np.ndarray, "p p neuron"]:
         """Activations, after the activation function."""
-        return self.without_overflow(lambda weights: closed_form.activations(weights, self.config.activation))
+        return self.without_overflow(lambda weights: self.computation.activations(weights, self.config.activation))
 
     @cached_property
     def logits(self) -> Float[np.ndarray, "p p p"]:
         """Logits of the p answers, without the class '=': (a, b, c)."""
-        logits = self.without_overflow(lambda weights: closed_form.logits(weights, self.activations))
+        logits = self.without_overflow(
+            lambda weights: self.computation.logits(weights, self.activations, self.config.activation)
+        )
         return np.ascontiguousarray(logits[:, :, : self.config.p])
 
     @cached_property
@@ -169,11 +164,11 @@ class Checkpoint:
     @cached_property
     def grid_answers(self) -> Int64[np.ndarray, " grid_pair"]:
         """The group index of the correct answer to each pair of the grid: the sum of the operands' group indices modulo
-        `order`; the difference for subtraction.
+        `order`; the difference for subtraction and division.
         """
         order = self.config.order
         index = np.arange(order)
-        answer = index[:, None] - index if self.config.task == "subtract" else index[:, None] + index
+        answer = index[:, None] + (self.config.task_kind.sign or 1) * index
         return (answer % order).ravel()
 
     @cached_property
@@ -186,12 +181,12 @@ class Checkpoint:
         """⟨u, L_c⟩ with the unit vectors u along cos(w_k(a+b)) and sin(w_k(a+b)), for each answer c.
 
         cos(x+y) = cos x cos y − sin x sin y, and sin(x+y) likewise: each coefficient is the sum of two entries of the
-        spectrum. The sine of frequency p/2 is zero. Subtraction replaces b by −b, which flips the sign of its sines.
+        spectrum. The sine of frequency p/2 is zero. Subtraction and division replace b by −b, which flips the sign of its sines.
         """
         order = self.config.order
         cos = np.arange(1, order, 2)
         paired = cos[cos + 1 < order]
-        sign = -1 if self.config.task == "subtract" else 1
+        sign = self.config.task_kind.sign or 1
         spectrum, coefficients = self.spectrum, np.zeros((2, len(cos), order))
         coefficients[0] = spectrum[cos, cos]
         both = len(paired)
@@ -222,12 +217,7 @@ class Checkpoint:
     @cached_property
     def attention(self) -> Float[np.ndarray, "token head p p"]:
         """Attention from the last position to each token, for each pair (a, b)."""
-
-        def patterns(weights: Weights) -> NDArray[Any]:
-            to_a, to_b = (side[: self.config.heads] for side in closed_form.patterns(weights))
-            return np.stack([to_a, to_b] if network_of(weights) == "two-token" else [to_a, to_b, 1 - to_a - to_b])
-
-        return self.without_overflow(patterns)
+        return self.without_overflow(self.computation.attention)
 
     @cached_property
     def mean(self) -> Float64[np.ndarray, " neuron"]:
@@ -242,7 +232,7 @@ class Checkpoint:
     @cached_property
     def centered_grid(self) -> Float[np.ndarray, "order order neuron"]:
         """Activations in group order, minus their mean over the grid."""
-        if self.config.task != "multiply":
+        if self.config.task_kind.group.natural:
             return self.centered
         grid = self.in_group_order(self.activations, 2)
         return grid - grid.mean(axis=(0, 1), dtype=np.float64).astype(grid.dtype)
@@ -260,7 +250,7 @@ class Checkpoint:
     @cached_property
     def share(self) -> Float32[np.ndarray, "freq neuron"]:
         """Share of each neuron's variance in each frequency; 0 for a dead neuron."""
-        natural = self.config.task != "multiply"
+        natural = self.config.task_kind.group.natural
         total = self.variance * self.config.p**2 if natural else fourier.energy(self.centered_grid)
         share = fourier.frequency_shares(self.centered_grid, total)
         return np.where(self.dead, 0, share).astype(np.float32)

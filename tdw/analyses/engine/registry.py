@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.run_data import RunData
-from tdw.config import RunConfig, is_prime
+from tdw.config import RunConfig
 from tdw.errors import OutOfRangeError, UnknownNameError
 from tdw.network.parameters import shapes
 
@@ -90,33 +90,35 @@ class Analysis:
 
 
 def _frequencies(config: RunConfig) -> str | None:
-    if config.task == "multiply" and not is_prime(config.p):
+    if config.task_kind.group.elements(config.p) is None:
         return f"Not defined for composite p = {config.p}."
     return None if config.frequencies else f"The task {config.task} has no frequencies for p = {config.p}."
 
 
 def _sum(config: RunConfig) -> str | None:
-    if config.task in ("add", "subtract", "multiply"):
+    if config.task_kind.sign is not None:
         return _frequencies(config)
     return f"It needs an additive task; the task is {config.task}."
 
 
 def _attention(config: RunConfig) -> str | None:
-    return "A one-hot MLP has no attention." if config.network == "one-hot" else None
+    return None if "attention" in config.network_kind.capabilities else "A one-hot MLP has no attention."
 
 
 def _embedding(config: RunConfig) -> str | None:
-    if config.network == "one-hot":
+    if "embedding" not in config.network_kind.capabilities:
         return "A one-hot MLP has separate input weights for a and b, and no shared embedding."
     return None
 
 
 def _one_hot(config: RunConfig) -> str | None:
-    return None if config.network == "one-hot" else f"It needs a one-hot MLP; the network is a {config.network}."
+    if "operand weights" in config.network_kind.capabilities:
+        return None
+    return f"It needs a one-hot MLP; the network is a {config.network}."
 
 
 def _odd_sum(config: RunConfig) -> str | None:
-    if config.task != "add":
+    if not (config.task_kind.group.natural and config.task_kind.sign == 1):
         return f"It needs the task add; the task is {config.task}."
     return None if config.p % 2 else f"It needs an odd modulus; p = {config.p}."
 

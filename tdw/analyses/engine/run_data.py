@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from tdw.config import RunConfig
-from tdw.network.closed_form import Weights
+from tdw.network.computation import Weights
 
 
 @dataclass(frozen=True)

@@ -158,17 +158,19 @@ def _stamp(analysis: Analysis, recorded: int, checkpoints: int) -> Any:
 
 
 def _same(analysis: Analysis, stored: store.StoredAnalysis) -> bool:
-    parameters = {name: value for name, value in parameters_of(stored).items() if name not in BOOKKEEPING}
+    parameters = {
+        name: value for name, value in parameters_of(analysis.name, stored).items() if name not in BOOKKEEPING
+    }
     return (stored.version, parameters) == (analysis.version, analysis.parameters)
 
 
-def parameters_of(stored: store.StoredAnalysis) -> dict[str, Any]:
+def parameters_of(name: str, stored: store.StoredAnalysis) -> dict[str, Any]:
     """The parameters of stored results, under the names that this version uses."""
     parameters = dict(stored.parameters)
-    if stored.name == "events":  # tdw 0.1 used British spelling
+    if name == "events":  # tdw 0.1 used British spelling
         names = parameters.get("events")
         if isinstance(names, list):
-            parameters["events"] = [str(name).replace("ised_", "ized_") for name in names]
+            parameters["events"] = [str(event).replace("ised_", "ized_") for event in names]
     return parameters
 
 

@@ -61,7 +61,7 @@ def export_run(
         raise UnknownNameError("form to export to", form, FORMS)
     out = Path(out)
     with Project.open(path) as project:
-        if project.config.network == "one-hot":
+        if "embedding" not in project.config.network_kind.capabilities:
             raise NotApplicableError(
                 project.path,
                 "TransformerLens",
