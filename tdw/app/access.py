@@ -213,7 +213,7 @@ ADVICE = {
 
 def _page(refusal: Refusal) -> bytes:
     advice = re.sub("`(.*?)`", r"<code>\1</code>", html.escape(ADVICE[refusal.status]))
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Training Dynamics Session</title>
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Training Dynamics Workbench</title>
 <meta name="color-scheme" content="light dark">
 <style>body{{font:15px/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto;padding:0 1.5rem}}
 h1{{font-size:1.05rem;margin:0 0 .5rem}}p{{margin:0;opacity:.75}}code{{font-size:.9em}}</style>

@@ -157,7 +157,7 @@ class Window(gr.Blocks):
 
 def window(session: Session) -> gr.Blocks:
     """The page as Gradio sees it."""
-    with Window(title="Training Dynamics Session", fill_width=True, analytics_enabled=False) as blocks:
+    with Window(title="Training Dynamics Workbench", fill_width=True, analytics_enabled=False) as blocks:
         blocks.state_session_capacity = SESSIONS
         with gr.Row(elem_id="tdw-window"):
             with gr.Column(elem_id="tdw-side"):

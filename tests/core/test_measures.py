@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,7 +153,7 @@ def test_summaries_of_a_neuron():
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())) or "usual")
 @pytest.mark.parametrize("item", ANALYSES.values(), ids=lambda item: item.name)
 def test_every_analysis_keeps_its_promises(item, settings, tiny):
-    config = tdw.configure(**{**asdict(tiny), **settings})
+    config = tdw.configure(**{**tiny.to_json(), **settings})
     assert item.title
     assert item.compute.__doc__
     if why := item.inapplicable_reason(config):
@@ -189,7 +189,7 @@ def test_every_analysis_keeps_its_promises(item, settings, tiny):
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())) or "usual")
 def test_the_loss_of_a_checkpoint_is_the_recorded_one(settings, tiny, tmp_path):
     path = tmp_path / "run.tdw"
-    config = tdw.configure(**{**asdict(tiny), **settings, "classes": "answers"})
+    config = tdw.configure(**{**tiny.to_json(), **settings, "classes": "answers"})
     tdw.create(path, config)
     tdw.train(path)
     done = tdw.analyze(path)

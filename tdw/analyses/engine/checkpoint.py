@@ -10,8 +10,9 @@ Axes, here and in all analyses:
     pair       pairs (a, b) at index a * p + b; grid_pair: those of the group, at index i * order + j
 
 For addition and subtraction the group order is the natural order. For multiplication and division modulo a prime it is
-the powers of a primitive root (`tasks.elements`): the product of two powers is the sum of their exponents, so everything that holds for
-addition modulo `order` = p - 1 holds for it. 0 is not a power and is left out. `grid` in a name means group order.
+the powers of a primitive root (`tasks.elements`): the product of two powers is the sum of their exponents, so everything
+that holds for addition modulo `order` = p - 1 holds for it. 0 is not a power and is left out. `grid` in a name means
+group order.
 """
 
 from __future__ import annotations
