@@ -53,17 +53,17 @@ class Record:
             raise ValueError("not a job record")
         names = ("path", "kind", "holder", "started", "state", "error")
         path, kind, holder, started, state, error = (_any(stored.get(name)) for name in names)
-        found = Holder.decode(holder.encode("utf-8", "replace")) if isinstance(holder, str) else None
+        process = Holder.decode(holder.encode("utf-8", "replace")) if isinstance(holder, str) else None
         if (
             not is_path(path)
             or kind not in get_args(Kind)
-            or found is None
+            or process is None
             or not is_number(started)
             or state not in get_args(State)
             or not isinstance(error, str | None)
         ):
             raise ValueError("not a job record")
-        return cls(Path(path), kind, found, float(started), state, error)
+        return cls(Path(path), kind, process, float(started), state, error)
 
 
 def read(place: Path) -> Record:

@@ -126,9 +126,9 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._searched = 0.0
         runs.pinned = self._pinned
-        known = {place.stem for place in job_records.listed(self.folder)}
+        recorded = {place.stem for place in job_records.listed(self.folder)}
         others = (*job_records.listed(self.folder, ".log"), *job_records.listed(self.folder, ".stop"))
-        sweep(self.folder, (file for file in others if file.stem not in known))
+        sweep(self.folder, (file for file in others if file.stem not in recorded))
         for job in self._stored():
             before = self._jobs.get(job.key)
             if before is None or (job.active, job.started) > (before.active, before.started):
@@ -333,11 +333,11 @@ class Jobs:
         """Find jobs on recent files that this server did not start."""
         for entry in self.runs.recent_files.entries():
             path = Path(entry.path)
-            known = self._jobs.get(key_of(path))
-            if known is not None and known.active:
+            last = self._jobs.get(key_of(path))
+            if last is not None and last.active:
                 continue
             holder = store.holder_of(path)
-            if holder is None or (known is not None and holder == known.holder):
+            if holder is None or (last is not None and holder == last.holder):
                 continue
             job = self._at_work(path)
             if job is not None and self._progress(path) is not None:

@@ -90,6 +90,6 @@ def with_headers(send: Send) -> Send:
     return sending
 
 
-def _is_page(given: list[tuple[bytes, bytes]]) -> bool:
-    known = {name.lower(): value for name, value in given}
-    return known.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in known
+def _is_page(headers: list[tuple[bytes, bytes]]) -> bool:
+    by_name = {name.lower(): value for name, value in headers}
+    return by_name.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in by_name
