@@ -50,7 +50,7 @@ class ModelConfig(NetworkSettings):
 
     network: str = setting(
         "transformer",
-        "one layer on tokens 'a b =', on 'a b', or a one-hot MLP",
+        "one layer on tokens 'a b =' or 'a b', a one-hot MLP, or several layers",
         choices=tuple(NETWORKS),
     )
     d_model: int = setting(128, "width of the residual stream; a multiple of heads", within=(1, 4_096))

@@ -29,7 +29,7 @@ def estimate(config: RunConfig) -> Estimate:
     p, d, heads, neurons = config.p, config.d_model, config.heads, config.d_mlp
     network = config.network_kind
     weights = sum(prod(weight.shape) for weight in network.weights(config).values())
-    if "attention" not in network.capabilities:  # each operand reaches the neurons by one weight
+    if not network.tokens:  # each operand reaches the neurons by one weight
         d, heads = 0, 1
     slots = 1 + len(config.optimizer_kind.slots)
     count = len(schedule.parse(config.checkpoints, config.epochs))
@@ -42,6 +42,8 @@ def estimate(config: RunConfig) -> Estimate:
     answers = p + (-p) % 64
     dense = (3 * pairs + test) * neurons * answers + 3 * (2 * heads * p + 1) * d * (neurons + answers)
     sparse = (3 * pairs + test) * (2 * heads + 1) * (neurons + answers)
+    if "closed form" not in network.capabilities:  # every weight meets every token of every pair
+        dense, sparse = (3 * pairs + test) * max(len(network.tokens), 1) * weights, 0
     an_epoch = 2 * (dense + 6 * sparse) / (EFFICIENCY * _multiplications_per_second()) + SECONDS_AN_EPOCH
     return Estimate(count, stored / 1e6, (stored + results) / 1e6, config.epochs * an_epoch)
 

@@ -14,7 +14,7 @@ from tdw.network.computation import Weights
 @analysis(
     title="Gradient symmetricity",
     version=1,
-    needs=("embedding",),
+    needs=("embedding", "closed_form"),
     arrays={"value": ArraySpec("<f8", (), gaps=True)},
     triples=100,
     seed=0,

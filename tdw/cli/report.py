@@ -67,6 +67,7 @@ def summary(run: Run) -> list[str]:
 def _network(settings: config.RunConfig) -> str:
     """Kind and sizes of the network; usual values are left out."""
     words = [] if settings.network == "transformer" else [settings.network]
+    words += [f"{item.name} {as_text(value)}" for item, value in settings.items() if item.chooser == "network"]
     if "embedding" in settings.network_kind.capabilities:
         words += [f"d_model {settings.d_model}", f"{settings.heads} heads"]
         if settings.d_head * settings.heads != settings.d_model:
@@ -130,7 +131,7 @@ def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
         "p": f"mod {settings.p}",
         "d_model": _network(settings),
         "train_fraction": f"{settings.train_fraction:.0%} of pairs in training",
-        "lr": f"lr {settings.lr:g}",
+        "lr": f"{'' if settings.optimizer == 'adamw' else settings.optimizer + ' '}lr {settings.lr:g}",
         "weight_decay": f"weight decay {settings.weight_decay:g}",
     }
     labels = {"d_model": "network", "train_fraction": "training fraction"}

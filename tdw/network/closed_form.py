@@ -24,10 +24,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tdw.errors import SettingError
-from tdw.network.computation import Array, Computation, Weights, renamed_embedding
+from tdw.network.computation import Array, Computation, TransformerComputation, Weights
 from tdw.network.kinds import Network, network_of
 
 if TYPE_CHECKING:
@@ -122,22 +121,8 @@ class ClosedForm(Computation):
         return pre
 
 
-class ResidualForm(ClosedForm):
-    """What one-layer transformers share: embedding, residual stream, unembedding."""
-
-    def forward(self, weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str) -> Tensor:
-        """See `Computation`."""
-        from tdw.network.reference import transformer_logits
-
-        return transformer_logits(weights, a, b, activation)
-
-    def embedding(self, weights: Weights, p: int) -> Array:
-        """The token embedding without '=', (operand, d)."""
-        return weights["embed.W_E"][:p]
-
-    def renamed(self, weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Array]:
-        """See `Computation`."""
-        return renamed_embedding(weights, operands, classes)
+class ResidualForm(TransformerComputation, ClosedForm):
+    """What one-layer transformers share."""
 
     def into_neurons(
         self, weights: Weights, neurons: Sequence[int] | slice = slice(None)

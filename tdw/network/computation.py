@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,21 @@ class Computation(ABC):
         return self.activations(weights, activation)[:, :, neuron]
 
 
-def renamed_embedding(weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Any]:
-    """`Computation.renamed` of a network with an embedding; '=' keeps its row."""
-    embed = weights["embed.W_E"]
-    rows = np.concatenate([operands, np.arange(len(operands), len(embed))])
-    return {**weights, "embed.W_E": embed[rows], "unembed.W_U": weights["unembed.W_U"][:, classes]}
+class TransformerComputation(Computation):
+    """What transformers of any depth share: embedding, forward pass, unembedding."""
+
+    def forward(self, weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str) -> Tensor:
+        """See `Computation`."""
+        from tdw.network.reference import transformer_logits
+
+        return transformer_logits(weights, a, b, activation)
+
+    def embedding(self, weights: Weights, p: int) -> Array:
+        """The token embedding without '=', (operand, d)."""
+        return weights["embed.W_E"][:p]
+
+    def renamed(self, weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Array]:
+        """See `Computation`; '=' keeps its row."""
+        embed = weights["embed.W_E"]
+        rows = np.concatenate([operands, np.arange(len(operands), len(embed))])
+        return {**weights, "embed.W_E": embed[rows], "unembed.W_U": weights["unembed.W_U"][:, classes]}

@@ -17,10 +17,11 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tdw.registry import Registry
-from tdw.setting import NoSettings
+from tdw.setting import NoSettings, setting
 
 if TYPE_CHECKING:
     from tdw.config import RunConfig
@@ -42,6 +43,7 @@ class Network(ABC):
 
     settings: a dataclass of the settings that belong to it alone
     tokens:   the tokens of its sequence; none for a network that reads no sequence
+    lacks:    for each capability that it does not have, a sentence that says why
     module:   where its `COMPUTATION` is
     """
 
@@ -49,6 +51,7 @@ class Network(ABC):
     settings: type = NoSettings
     tokens: tuple[str, ...] = ()
     capabilities: frozenset[str]
+    lacks: Mapping[str, str] = MappingProxyType({})
     module: str
 
     @abstractmethod
@@ -79,6 +82,7 @@ class Transformer(Network):
     name = "transformer"
     tokens: tuple[str, ...] = ("a", "b", "=")
     capabilities = frozenset({"closed form", "attention", "embedding"})
+    lacks = MappingProxyType({"operand weights": "It needs a one-hot MLP; the network is a transformer."})
     module = "tdw.network.transformer"
 
     def layers(self, config: RunConfig) -> int:  # noqa: ARG002 - deeper kinds have a setting for it
@@ -131,6 +135,12 @@ class OneHot(Network):
 
     name = "one-hot"
     capabilities = frozenset({"closed form", "operand weights"})
+    lacks = MappingProxyType(
+        {
+            "attention": "A one-hot MLP has no attention.",
+            "embedding": "A one-hot MLP has separate input weights for a and b, and no shared embedding.",
+        }
+    )
     module = "tdw.network.one_hot"
 
     def weights(self, config: RunConfig) -> dict[str, Weight]:
@@ -153,7 +163,38 @@ class OneHot(Network):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSettings:
+class DeepSettings:
+    """The settings of deep transformers alone."""
+
+    layers: int = setting(2, "layers of a deep transformer", within=(2, 8))
+
+
+class DeepTransformer(Transformer):
+    """Several layers without normalization on the tokens `a b =`; trained by autograd, as it has no closed form."""
+
+    name = "deep-transformer"
+    settings = DeepSettings
+    capabilities = frozenset({"embedding"})
+    lacks = MappingProxyType(
+        {
+            "closed form": "It needs the closed form of a single layer; this transformer has several layers.",
+            "attention": "It needs the attention of a single layer; this transformer has several layers.",
+            **Transformer.lacks,
+        }
+    )
+    module = "tdw.network.deep_transformer"
+
+    def layers(self, config: RunConfig) -> int:
+        """As set."""
+        return config.layers
+
+    def recognizes(self, weights: Mapping[str, Any]) -> bool:
+        """By its second layer."""
+        return "blocks.1.attn.W_Q" in weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings(DeepSettings):
     """The settings that belong to single kinds of network."""
 
 
@@ -161,6 +202,7 @@ NETWORKS: Registry[Network] = Registry("network")
 NETWORKS.register(Transformer())
 NETWORKS.register(TwoToken())
 NETWORKS.register(OneHot())
+NETWORKS.register(DeepTransformer())
 
 
 def network_of(weights: Mapping[str, Any]) -> Network:

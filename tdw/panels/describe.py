@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
+from tdw.analyses.engine.registry import NEEDS
 from tdw.errors import CheckpointNotFoundError, NotApplicableError
 from tdw.panels import spec as parts
 from tdw.panels import theme
@@ -48,6 +49,8 @@ def describe(project: Project) -> list[Spec]:
 def inapplicable_reason(project: Project, item: Panel) -> str | None:
     """Why a panel makes no sense for a run, in words; None where it does."""
     why = ANALYSES[item.analysis].inapplicable_reason(project.config) if item.analysis and item.required else None
+    if item.kind == "maps" and why is None:  # the browser computes them from the closed form
+        why = NEEDS["closed_form"](project.config)
     return why or (UNKNOWN_SPLIT if item.split and project.known_split is None else None)
 
 

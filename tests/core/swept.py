@@ -35,7 +35,11 @@ LOADED = (commands, recover, branch, runner, server, gradio_shell, transformer_l
 def warm_up() -> None:
     """Train in memory: torch loads half of itself on first use, which would repeat in each child."""
     settings = configure(p=3, d_model=4, heads=1, d_mlp=4, epochs=2, train_fraction=0.5, threads=1)
-    list(training.train(settings, training.start(reference.initial_weights(settings)), tasks.draw_split(settings), [2]))
+    list(
+        training.train(
+            settings, training.start(settings, reference.initial_weights(settings)), tasks.draw_split(settings), [2]
+        )
+    )
     np.fft.rfft(np.ones(8))
 
 

@@ -32,7 +32,7 @@ def made() -> Made:
 @pytest.mark.parametrize(
     ("settings", "group", "title", "reason"),
     [
-        ({}, "Algorithm", "Phase alignment", "about an MLP on one-hot pairs"),
+        ({}, "Algorithm", "Phase alignment", "needs a one-hot MLP"),
         ({"network": "one-hot"}, "Attention", "Attention", "A one-hot MLP has no attention."),
         ({"task": "x2+y2"}, "Logits", "Logit frequencies", "additive task"),
         ({"p": 2, "checkpoints": 2}, "Algorithm", "Distance irrelevance", "It needs an odd modulus; p = 2."),

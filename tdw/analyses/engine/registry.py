@@ -101,20 +101,9 @@ def _sum(config: RunConfig) -> str | None:
     return f"It needs an additive task; the task is {config.task}."
 
 
-def _attention(config: RunConfig) -> str | None:
-    return None if "attention" in config.network_kind.capabilities else "A one-hot MLP has no attention."
-
-
-def _embedding(config: RunConfig) -> str | None:
-    if "embedding" not in config.network_kind.capabilities:
-        return "A one-hot MLP has separate input weights for a and b, and no shared embedding."
-    return None
-
-
-def _one_hot(config: RunConfig) -> str | None:
-    if "operand weights" in config.network_kind.capabilities:
-        return None
-    return f"It needs a one-hot MLP; the network is a {config.network}."
+def _capability(name: str) -> Callable[[RunConfig], str | None]:
+    """Why an analysis that needs this capability of the network does not apply."""
+    return lambda config: None if name in config.network_kind.capabilities else config.network_kind.lacks[name]
 
 
 def _odd_sum(config: RunConfig) -> str | None:
@@ -126,9 +115,10 @@ def _odd_sum(config: RunConfig) -> str | None:
 NEEDS: Mapping[str, Callable[[RunConfig], str | None]] = {
     "frequencies": _frequencies,
     "sum": _sum,
-    "attention": _attention,
-    "embedding": _embedding,
-    "one_hot": _one_hot,
+    "attention": _capability("attention"),
+    "closed_form": _capability("closed form"),
+    "embedding": _capability("embedding"),
+    "one_hot": _capability("operand weights"),
     "odd_sum": _odd_sum,
 }
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from tdw import interrupts, os_errors
+from tdw.analyses.engine.registry import NEEDS
 from tdw.config import RunConfig
 from tdw.errors import (
     AlreadyExistsError,
@@ -67,6 +68,8 @@ def export_run(
                 "TransformerLens",
                 "it is an MLP on one-hot pairs, and TransformerLens has no such network.",
             )
+        if (why := NEEDS["closed_form"](project.config)) is not None:
+            raise NotApplicableError(project.path, "TransformerLens", why)
         if project.config.activation == "quadratic":
             raise NotApplicableError(
                 project.path, "TransformerLens", "its activation is the square, which TransformerLens does not have."
