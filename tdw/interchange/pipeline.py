@@ -61,9 +61,13 @@ def find(source: Path) -> Foreign:
     try:
         if not source.is_dir():
             return state_dicts.read_file(source)
-        if source.name == "checkpoints" and legacy_workbench.is_one(source.parent):
+        if source.name == "checkpoints" and legacy_workbench.is_legacy_folder(source.parent):
             source = source.parent  # the run that these checkpoints are of says more about them
-        return legacy_workbench.read(source) if legacy_workbench.is_one(source) else state_dicts.read_folder(source)
+        return (
+            legacy_workbench.read(source)
+            if legacy_workbench.is_legacy_folder(source)
+            else state_dicts.read_folder(source)
+        )
     except OSError as error:
         raise NotImportableError(f"{source} cannot be imported: it cannot be read ({error.strerror}).") from error
 

@@ -153,7 +153,7 @@ def _plans(described: Config) -> Iterator[FilePlan]:
     every = [
         plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1, checkpoints=len(plan))
         for item in ordered()
-        if not item.unfit(settings)
+        if not item.inapplicable_reason(settings)
     ]
     for analyses, finished in itertools.product(([], every), (False, True)):
         yield FilePlan(

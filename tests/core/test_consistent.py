@@ -230,15 +230,15 @@ REFUSED: dict[str, tuple[Callable[[Sent], Any], str]] = {
     ),
     "results of another size": (
         _results("embedding_frequencies", lambda a: a.update(norms=np.zeros((4, 9), "f4"))),
-        "its results of embedding_frequencies have other shapes than its settings make",
+        "results of embedding_frequencies do not have the shapes that its settings require",
     ),
     "results of other epochs": (
         _results("neuron_clusters", lambda a: a.update(epoch=np.array([0, 4, 8, 11]))),
-        "its results of neuron_clusters are of other epochs than its checkpoints",
+        "results of neuron_clusters do not belong to its checkpoints",
     ),
     "results of no epoch": (
         _results("neuron_clusters", lambda a: a.pop("epoch")),
-        "its results of neuron_clusters are of other epochs than its checkpoints",
+        "results of neuron_clusters do not belong to its checkpoints",
     ),
 }
 

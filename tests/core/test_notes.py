@@ -36,7 +36,7 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
 
 def test_notes_are_written_read_and_taken_away(run):
     before = tdw.open(run).train_loss.tobytes()
-    assert command("note", run).stdout.decode() == f"{run}: nothing is noted.\n"
+    assert command("note", run).stdout.decode() == f"{run}: no title, tags or remark.\n"
     written = command(
         "note", run, "--title", " The clock ", "--tag", "p11", "tiny", "--tag", "p11", "--remark", "first\nsecond"
     )

@@ -189,7 +189,7 @@ def test_drift_that_is_allowed_is_recorded_for_ever(stopped, tiny_run, altered, 
     assert main.main(["info", str(stopped)]) == 0
     text = capsys.readouterr().out
     for sentence in drifts:
-        assert f"\ndoes not repeat itself: {sentence}\n" in text
+        assert f"\ndrift: {sentence}\n" in text
     assert main.main(["info", str(stopped), "--json"]) == 0
     information = json.loads(capsys.readouterr().out)
     assert information["drift"] == drifts
@@ -327,7 +327,7 @@ def test_a_run_resumed_by_other_instructions_of_the_processor(tmp_path):
     assert refused.stderr.count("\n") == 1
     allowed = command("--allow-drift")
     assert allowed.returncode == 0, allowed.stderr
-    assert "\ndoes not repeat itself: " in allowed.stdout
+    assert "\ndrift: " in allowed.stdout
     with tdw.open(path) as run:
         assert [item["processor"] for item in run.environments] == [processor, "DEFAULT"]
         assert run.environments[1]["drift"]["epoch"] == 20
