@@ -14,6 +14,7 @@ from tdw.analyses.events import Event, Grokking
 from tdw.analyses.summary import CURVES, KeyFrequencies
 from tdw.project import consistency
 from tdw.project.project import Project
+from tdw.store import FORMAT_VERSION
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -86,7 +87,7 @@ class Run(Project):
         """What `tdw info --json` prints: plain values only."""
         return {
             "path": str(self.path),
-            "format": "tdw {}.{}".format(*self._store.format_version),
+            "format": f"tdw {FORMAT_VERSION[0]}.{FORMAT_VERSION[1]}",
             "id": self.id,
             **self.notes,
             "state": self.state,
