@@ -25,7 +25,6 @@ from tdw.store import salvage
 from tdw.store.atomic import built_beside
 from tdw.store.filesystem import open_to_read
 from tdw.store.layout import FilePlan, canonical
-from tdw.store.salvage_structure import Advice, Config, Repaired, Split
 
 
 def damage(path: str | Path) -> list[str]:
@@ -66,7 +65,7 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
 
 def losses(said: Iterable[str]) -> list[str]:
     """Those sentences of `damage` or `recover` that tell of something that is lost, or not proven."""
-    return [sentence for sentence in said if not isinstance(sentence, Repaired)]
+    return [sentence for sentence in said if not isinstance(sentence, salvage.Repaired)]
 
 
 def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:
@@ -78,7 +77,7 @@ def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:
     try:
         if not os.path.isfile(path) or not os.fstat(fd).st_size:  # noqa: PTH113
             store.open_reader(path).close()
-        found = salvage.survey(fd, path, Advice(_plans, _split))
+        found = salvage.survey(fd, path, salvage.Advice(_plans, _split))
     except BaseException:
         os.close(fd)
         raise
@@ -126,14 +125,14 @@ def _of_checkpoints(found: salvage.Salvage, name: str, rows: dict[str, np.ndarra
     return {array: values[there] for array, values in rows.items()}
 
 
-def _settings(described: Config) -> RunConfig | None:
+def _settings(described: salvage.Config) -> RunConfig | None:
     try:
         return config.from_json(described["settings"])
     except (SettingError, UnknownNameError, TypeError, AttributeError, KeyError):
         return None
 
 
-def _split(described: Config) -> Split | None:
+def _split(described: salvage.Config) -> salvage.Split | None:
     """The split that the settings draw; a run may also have been given another one."""
     settings = _settings(described)
     if settings is None:
@@ -144,7 +143,7 @@ def _split(described: Config) -> Split | None:
     return drawn.train, drawn.test
 
 
-def _plans(described: Config) -> Iterator[FilePlan]:
+def _plans(described: salvage.Config) -> Iterator[FilePlan]:
     """Files that a run with these settings may have: without results, and with all of them."""
     settings, plan = _settings(described), described.get("plan")
     if settings is None or not isinstance(plan, list):

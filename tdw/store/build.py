@@ -16,7 +16,7 @@ from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError
 from tdw.store import filesystem
 from tdw.store.commit_record import BLOCK, Record
 from tdw.store.filesystem import System, write_all
-from tdw.store.layout import BLOCK_CRCS, FilePlan, Layout
+from tdw.store.layout import BLOCK_CRCS, LOSSES, FilePlan, Layout
 from tdw.store.lock import Lock
 from tdw.store.open_file import State, compare, keep_in_mind
 from tdw.store.structure import layout_of
@@ -159,7 +159,7 @@ def _write_records(fd: int, path: Path, layout: Layout, filled: Filled, system: 
     """Put both commit records into a new file, with all that goes with them."""
     record = filled.record
     state = State(fd, path, 0, 0, layout, record, 0, alike=True)
-    for i, name in enumerate(layout.curves):
+    for i, name in enumerate(LOSSES):
         whole = state.committed(name) // BLOCK
         crcs = [zlib.crc32(state.read(layout.extents[name].offset + at * BLOCK, BLOCK)) for at in range(whole)]
         extent = layout.extents[BLOCK_CRCS]

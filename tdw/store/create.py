@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tdw.store.build import Filled, build, explained
 from tdw.store.claim import name_locked, refuse_existing
 from tdw.store.commit_record import Record, ResumeSlot
 from tdw.store.filesystem import SYSTEM, System, write_all
-from tdw.store.layout import FORMAT_VERSION, LOSSES, FilePlan, canonical
+from tdw.store.layout import FORMAT_VERSION, FilePlan, canonical
 from tdw.store.open_file import State, load, real_path
 from tdw.store.reader import Reader, open_reader
 from tdw.store.writer import Writer, check_blob
@@ -35,14 +35,13 @@ def create(
     resume_nbytes: int,
     resume: bytes | None,
     resume_epoch: int = 0,
-    curves: Sequence[str] = LOSSES,
     overwrite: bool = False,
     system: System = SYSTEM,
     known_as: Path | None = None,
 ) -> Writer:
     """Make a project file with room for all that is planned, and open it for writing.
 
-    epochs: the last epoch; curves (by name) have epochs + 1 entries. blob_nbytes: size of every checkpoint. resume_nbytes: the
+    epochs: the last epoch; losses have epochs + 1 entries. blob_nbytes: size of every checkpoint. resume_nbytes: the
     largest resume state; resume: the first one, at resume_epoch, or None for a run that was trained elsewhere. known_as:
     what errors call the file. The file is there complete, or not at all.
 
@@ -60,7 +59,6 @@ def create(
         checkpoint_capacity=checkpoint_capacity,
         blob_nbytes=blob_nbytes,
         resume_nbytes=resume_nbytes,
-        curves=tuple(curves),
     )
     skeleton = plan_file(plan)
     layout = skeleton.layout

@@ -7,12 +7,12 @@ and never again writes to the file. The order in the file is that of this table,
     config, notes               u1 (n,) JSON
     split/train, split/test     i8 (n,) pair (a, b) at a·p + b
     resume/slots                u1 (2, width) states of the optimizer, written in turn; not in a finished run
-    commit                      i8 (2, n) records, see commit_record.py; attributes columns and arrays name their numbers
+    commit                      (2,) records, see slots.py; attribute arrays: growing ones in order
     tails                       u1 (2, arrays, 4096) copies of the partly filled last blocks, a row for each record
     resume/last                 u1 (1, width) the state at the end, or where training was stopped
-    block_crc32                 u4 (curves, blocks) of each full block of 4096 bytes of every curve, in their order
-    losses/…, accuracy/…, curves/…   f8 (epochs + 1,); NaN where not evaluated. Any number of curves by name; those of
-                                our own training are losses/train, losses/test, accuracy/train, accuracy/test
+    block_crc32                 u4 (4, blocks) of each full block of 4096 bytes of the four curves
+    losses/train, losses/test   f8 (epochs + 1,); NaN where not evaluated
+    accuracy/train, /test       f8 (epochs + 1,)
     checkpoints/epoch           i8 (capacity,); −1 where free
     checkpoints/crc32           u4 (capacity,) of the blob
     analysis/NAME/ARRAY         (capacity, …); attributes version, parameters (JSON) of the group
@@ -29,7 +29,6 @@ it is built anew in the present format before anything is written to it.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import re
@@ -43,7 +42,6 @@ from tdw.store.commit_record import BLOCK, WITH_TAILS, Version
 
 FORMAT = b"tdw"
 FORMAT_VERSION = (1, 1)
-#: The curves of our own training; a file may have others, see `is_curve`.
 LOSSES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
 CHECKPOINTS = ("checkpoints/epoch", "checkpoints/crc32")
 SEALED = ("config", "notes", "split/train", "split/test")
@@ -98,7 +96,6 @@ class FilePlan:
     blob_nbytes: int
     resume_nbytes: int
     analyses: tuple[AnalysisPlan, ...] = ()
-    curves: tuple[str, ...] = LOSSES
     finished: bool = False  # no more training: without the two slots for states on the way
 
     def check(self) -> None:
@@ -109,8 +106,6 @@ class FilePlan:
             raise ValueError("a split needs train pairs and test pairs")
         if max(len(self.config), len(self.notes)) > JSON_LIMIT:
             raise ValueError(f"config and notes may have {JSON_LIMIT} bytes each")
-        if not self.curves or len(set(self.curves)) != len(self.curves) or not all(map(is_curve, self.curves)):
-            raise ValueError(f"curves need different names such as 'losses/train' or 'curves/lr', not {self.curves}")
         for plan in self.analyses:
             check_analysis(plan)
         if len({plan.name for plan in self.analyses}) != len(self.analyses):
@@ -119,16 +114,6 @@ class FilePlan:
         problem = too_large(self.analyses, pairs, self.blob_nbytes, self.checkpoint_capacity, self.epochs)
         if problem is not None:
             raise ValueError(problem)
-
-
-def is_curve(name: str) -> bool:
-    """Whether an array of that name is a curve: one number per epoch.
-
-    >>> is_curve("losses/train"), is_curve("curves/gradient_norm"), is_curve("checkpoints/epoch")
-    (True, True, False)
-    """
-    group, _, curve = name.partition("/")
-    return group in {"losses", "accuracy", "curves"} and NAME.fullmatch(curve) is not None
 
 
 def too_large(
@@ -212,16 +197,6 @@ class Layout:
     blob_nbytes: int
     resume_nbytes: int
     analyses: dict[str, AnalysisPlan] = field(default_factory=dict)
-
-    @functools.cached_property
-    def curves(self) -> tuple[str, ...]:
-        """Names of the curves, in the order of the commit records."""
-        return tuple(name for name in self.growing if is_curve(name))
-
-    @property
-    def planned_epochs(self) -> int:
-        """The last epoch that the curves have room for."""
-        return self.extents[self.curves[0]].shape[0] - 1
 
     def slot_offset(self, slot: int) -> int:
         """Where one of the two commit records lies."""

@@ -15,7 +15,7 @@ from tdw.errors import DamagedFileError, NotAProjectError, ProjectError
 from tdw.safe_text import typed
 from tdw.store import filesystem
 from tdw.store.commit_record import BLOCK, Record, ResumeSlot, decode
-from tdw.store.layout import CHECKPOINTS, Layout
+from tdw.store.layout import CHECKPOINTS, LOSSES, Layout
 from tdw.store.sandbox import examined
 from tdw.store.seen_files import recall, remember
 from tdw.store.structure import Structure, layout_of
@@ -195,7 +195,7 @@ def credible(record: Record, layout: Layout) -> bool:
     slots = [slot for slot, place in enumerate(layout.resume_places()) if place >= 0]
     return (
         all(0 <= n <= layout.extents[name].shape[0] for name, n in rows.items())
-        and all(rows[name] == record.n_epochs for name in layout.curves)
+        and all(rows[name] == record.n_epochs for name in LOSSES)
         and all(rows[name] == record.n_checkpoints for name in CHECKPOINTS)
         and record.resume_slot in {-1, *slots}
         and (record.resume_slot < 0) == (record.resume_epoch < 0)
@@ -291,7 +291,7 @@ def compare(fd: int, path: Path, layout: Layout) -> State:
     state = State(fd, path, status.st_dev, status.st_ino, layout, record, slot, say_the_same(records))
     if state.seal() != record.seal:
         raise state.damaged("its structure, settings or split do not match their checksum")
-    for name in (*layout.curves, *CHECKPOINTS):
+    for name in (*LOSSES, *CHECKPOINTS):
         state.check(name)
     return state
 

@@ -15,12 +15,13 @@ import h5py
 import numpy as np
 from h5py import h5d, h5g, h5p, h5s, h5t
 
-from tdw.store.commit_record import BLOCK, COLUMNS, width
+from tdw.store.commit_record import BLOCK, slot_dtype
 from tdw.store.layout import (
     BLOCK_CRCS,
     CHECKPOINTS,
     FORMAT,
     FORMAT_VERSION,
+    LOSSES,
     TAILS,
     Extent,
     FilePlan,
@@ -87,7 +88,7 @@ class _Sketch(io.RawIOBase):
 def _growing(plan: FilePlan) -> tuple[str, ...]:
     """The growing arrays, in the order of the commit records."""
     results = (f"analysis/{analysis.name}/{name}" for analysis in plan.analyses for name in analysis.arrays)
-    return (*plan.curves, *CHECKPOINTS, *sorted(results))
+    return (*LOSSES, *CHECKPOINTS, *sorted(results))
 
 
 def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | None]]:
@@ -105,8 +106,8 @@ def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | Non
     growing = _growing(plan)
     shapes[TAILS] = ("|u1", (2, len(growing), BLOCK), None)
     shapes["resume/last"] = ("|u1", (1, width), None)
-    shapes[BLOCK_CRCS] = ("<u4", (len(plan.curves), max(1, 8 * (plan.epochs + 1) // BLOCK)), None)
-    shapes |= dict.fromkeys(plan.curves, ("<f8", (plan.epochs + 1,), nan))
+    shapes[BLOCK_CRCS] = ("<u4", (len(LOSSES), max(1, 8 * (plan.epochs + 1) // BLOCK)), None)
+    shapes |= dict.fromkeys(LOSSES, ("<f8", (plan.epochs + 1,), nan))
     shapes["checkpoints/epoch"] = ("<i8", (plan.checkpoint_capacity,), -1)
     shapes["checkpoints/crc32"] = ("<u4", (plan.checkpoint_capacity,), None)
     shapes |= {
@@ -172,12 +173,11 @@ def plan_file(plan: FilePlan) -> Skeleton:
     ) as file:
         for name, (kind, shape, fill) in shapes.items():
             if name == TAILS:  # behind the slots for states, before all that is counted: see layout.py
-                record = np.dtype("<i8"), (2, width(len(growing)))
-                extents["commit"] = Extent(_create(file, "commit", *record, None), *record)
+                dtype = slot_dtype(len(growing))
+                extents["commit"] = Extent(_create(file, "commit", dtype, (2,), None), dtype, (2,))
             extents[name] = Extent(_create(file, name, np.dtype(kind), shape, fill), np.dtype(kind), shape)
         file.attrs["format"] = np.bytes_(FORMAT)
         file.attrs["format_version"] = np.array(FORMAT_VERSION, "<i8")
-        file["commit"].attrs["columns"] = np.bytes_("\n".join(COLUMNS))
         file["commit"].attrs["arrays"] = np.bytes_("\n".join(growing))
         file["checkpoints"].attrs["nbytes"] = np.int64(plan.blob_nbytes)
         file["resume"].attrs["nbytes"] = np.int64(plan.resume_nbytes)

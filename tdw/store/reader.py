@@ -21,7 +21,7 @@ import numpy as np
 
 from tdw.errors import DamagedFileError, ProjectError
 from tdw.store.commit_record import Commit, Record
-from tdw.store.layout import CHECKPOINTS, ArrayPlan
+from tdw.store.layout import CHECKPOINTS, LOSSES, ArrayPlan
 from tdw.store.open_file import State, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
 from tdw.store.validate import check_safetensors, parse_json
 
@@ -154,11 +154,6 @@ class Reader:
         return self._state.layout.version
 
     @property
-    def curves(self) -> tuple[str, ...]:
-        """Names of the curves, such as "losses/train"."""
-        return self._state.layout.curves
-
-    @property
     def n_epochs(self) -> int:
         """Loss entries that count: those of epochs 0 … n_epochs − 1."""
         return self._state.record.n_epochs
@@ -171,7 +166,7 @@ class Reader:
     @property
     def planned_epochs(self) -> int:
         """The last epoch that the losses have room for."""
-        return self._state.layout.planned_epochs
+        return self._state.layout.extents[LOSSES[0]].shape[0] - 1
 
     @property
     def checkpoint_capacity(self) -> int:
@@ -229,12 +224,12 @@ class Reader:
             if touched and state.seal() != record.seal:
                 return None
             # What was committed before must still be there, and what came since must be on top of it.
-            for name in (*state.layout.curves, *CHECKPOINTS):
+            for name in (*LOSSES, *CHECKPOINTS):
                 state.check(name)
             fresh = replace(state, checked=dict(state.checked), torn=dict(state.torn))
             if record != state.record:
                 fresh.adopt(record, slot, alike=say_the_same(records))
-            for name in (*state.layout.curves, *CHECKPOINTS):
+            for name in (*LOSSES, *CHECKPOINTS):
                 fresh.check(name)
         except DamagedFileError:
             return None

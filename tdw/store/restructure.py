@@ -32,7 +32,6 @@ def plan_of(reader: Reader) -> FilePlan:
         blob_nbytes=layout.blob_nbytes,
         resume_nbytes=layout.resume_nbytes,
         analyses=tuple(layout.analyses.values()),
-        curves=layout.curves,
         finished=reader.n_epochs > reader.planned_epochs,
     )
 

@@ -1,29 +1,81 @@
 """What of a damaged project file is sound: every part that is proven by a checksum, and a sentence for every other.
 
-A reader refuses a damaged file as a whole; here each part is judged on its own (its structure: `salvage_structure`). The
-settings, notes and split share one checksum with the structure: if it does not match, each of them is replaced by what it
-should be until it does.
+A reader refuses a damaged file as a whole; here each part is judged by itself. Where HDF5 cannot read the structure any
+more it is taken from what this computer remembers, or planned again from the settings; that it is the right one is
+proven by a commit record at the place where it says one is. The settings, notes and split share one checksum with the
+structure: when it does not match, each of them is replaced by what it should be until it does.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tdw.errors import DamagedFileError
-from tdw.store import seen_files
+from tdw.errors import DamagedFileError, NewerFormatError, ProjectError
+from tdw.store import filesystem, seen_files
 from tdw.store.commit_record import BLOCK, Record
-from tdw.store.layout import BLOCK_CRCS, CHECKPOINTS, AnalysisPlan, FilePlan, Layout
-from tdw.store.salvage_structure import Advice, Config, Repaired, Split, Wreck, find_structure
-from tdw.store.validate import check_safetensors, parse_json
+from tdw.store.layout import BLOCK_CRCS, CHECKPOINTS, FORMAT_VERSION, LOSSES, AnalysisPlan, FilePlan, Layout
+from tdw.store.open_file import State, credible, read_slots
+from tdw.store.sandbox import examined
+from tdw.store.structure import layout_of
+from tdw.store.validate import SIGNATURE, check_safetensors, parse_json
+
+Config = dict[str, Any]
+Split = tuple[np.ndarray, np.ndarray]
+
+
+class Repaired(str):
+    """A sentence about something that was damaged and is whole again: nothing of it is lost."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What those who know what a run is can say about a file of which settings are left.
+
+    plans: files that a run with these settings may have; split: the split that these settings draw, if they do.
+    """
+
+    plans: Callable[[Config], Iterable[FilePlan]] = lambda _: ()
+    split: Callable[[Config], Split | None] = lambda _: None
+
+
+class Wreck(State):
+    """A file that may end early or have unreadable sectors: zeros stand for what is not there."""
+
+    def read(self, offset: int, count: int) -> bytearray:
+        """Bytes of the file, zeros where there are none."""
+        data = bytearray(count)
+        try:
+            filesystem.read_into(self.fd, memoryview(data), offset)
+        except OSError:  # then sector by sector: the others may be whole, and a checksum tells what is missing
+            for at in range(0, count, BLOCK):
+                piece = memoryview(data)[at : at + BLOCK]
+                try:
+                    filesystem.read_into(self.fd, piece, offset + at)
+                except OSError:
+                    piece[:] = bytes(len(piece))
+        return data
+
+    def tail_copy(self, name: str) -> bytes:
+        """The copy of a last block that matches its checksum, whichever commit record it was made for."""
+        copy = b""
+        for slot in (0, 1):
+            self.slot = slot
+            copy = super().tail_copy(name)
+            if zlib.crc32(copy) == self.record.tail_crc32[self.index(name)]:
+                break
+        return copy
 
 
 @dataclass
@@ -52,7 +104,7 @@ class Salvage:
 def survey(fd: int, path: Path, advice: Advice) -> Salvage:
     """Judge every part of an open file by itself. Raises NewerFormatError, and ProjectError where nothing can be saved."""
     damage: list[str] = []
-    layout, records, planned = find_structure(fd, path, advice, damage)
+    layout, records, planned = _structure(fd, path, advice, damage)
     wreck = Wreck(fd, path, 0, 0, layout, records[0] if records else _nothing(layout), 0, alike=True)
     return _Survey(wreck, records, advice, damage, planned=planned).salvage()
 
@@ -76,6 +128,128 @@ def _nothing(layout: Layout) -> Record:
     )
 
 
+# The structure
+
+
+def _structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record], bool]:
+    """The layout, the commit records that hold, newest first, and whether the layout is not what the file itself says."""
+    walked: Layout | None = None
+    refused: ProjectError | None = None
+    size = os.fstat(fd).st_size
+    recorded = _recorded_size(fd)
+    try:
+        walked = layout_of(examined(fd, path, recorded or size), path)
+    except NewerFormatError:
+        raise
+    except ProjectError as error:
+        refused = error
+    if recorded is not None and size < recorded:
+        damage.append(f"the file was cut off: {size:,} of {recorded:,} bytes are there")
+    if walked is not None:
+        if size > walked.size:
+            damage.append(Repaired(f"{size - walked.size:,} bytes follow the end of the file, and are none of it"))
+        if walked.version > FORMAT_VERSION:
+            raise NewerFormatError(f"{path} was made by a newer version of tdw. Upgrade with `pip install -U tdw`.")
+        if records := _records(fd, walked):
+            return walked, records, False
+    best: tuple[int, Layout, list[Record], str] | None = None
+    for guess, where in _guesses(fd, path, advice):
+        layout = _measured(fd, guess)
+        if records := _records(fd, layout):
+            proven = _proven(fd, path, layout, records)
+            if best is None or proven > best[0]:
+                best = proven, layout, records, where
+            if proven == 2 * len(layout.growing):
+                break
+    if best is not None:
+        _, layout, records, where = best
+        damage.append(Repaired(f"the structure of the file is damaged; it was taken from {where}"))
+        return layout, records, True
+    if walked is not None:
+        damage.append("neither of the two commit records is whole: what they alone could prove is lost")
+        return walked, [], False
+    assert refused is not None
+    raise DamagedFileError(
+        f"{path}: nothing can be saved. Its structure cannot be read, this computer does not remember the file, and no "
+        f"settings of a run were found in it that fit. What opening it said: {refused}"
+    ) from refused
+
+
+def _recorded_size(fd: int) -> int | None:
+    """How long the file says it is."""
+    head = filesystem.read_some(fd, 48, 0)
+    if len(head) < 48 or head[:8] != SIGNATURE or head[8] != 3:
+        return None
+    (end,) = struct.unpack("<Q", head[28:36])
+    return int(end) if BLOCK <= end < 1 << 44 else None
+
+
+def _records(fd: int, layout: Layout) -> list[Record]:
+    found = [one for one in read_slots(fd, layout) if one is not None and credible(one, layout)]
+    return sorted(found, key=lambda record: -record.sequence)
+
+
+def _proven(fd: int, path: Path, layout: Layout, records: list[Record]) -> int:
+    """How many growing arrays match their checksums if the file has this layout, and how many last blocks are in place.
+
+    The copies of last blocks prove short arrays wherever the layout has them; only the blocks themselves tell the place.
+    """
+    count = 0
+    for name in layout.growing:
+        at = Wreck(fd, path, 0, 0, layout, records[0], 0, alike=True)
+        try:
+            at.check(name)
+        except DamagedFileError:
+            continue
+        count += 1 + at.tail_is_whole(name)
+    return count
+
+
+def _guesses(fd: int, path: Path, advice: Advice) -> Iterator[tuple[Layout, str]]:
+    """Layouts that the file may have, and where each comes from."""
+    for structure in seen_files.structures():
+        try:
+            yield layout_of(structure, path), "what this computer remembers of it"
+        except ProjectError:
+            continue  # remembered by another version
+    from tdw.store.planner import plan_file
+
+    for config in _configs_in(fd):
+        for plan in advice.plans(config):
+            yield plan_file(plan).layout, "its settings, from which it was planned again"
+
+
+def _measured(fd: int, layout: Layout) -> Layout:
+    """A guessed layout with the lengths of settings and notes that are in the file: they say themselves where they end."""
+    extents = dict(layout.extents)
+    for name in ("config", "notes"):
+        extent = extents[name]
+        room = min([other.offset for other in extents.values() if other.offset > extent.offset], default=layout.size)
+        text = filesystem.read_some(fd, min(room - extent.offset, 1 << 22), extent.offset).split(b"\0", 1)[0]
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            continue  # damaged, or another structure
+        extents[name] = replace(extent, shape=(len(text),))
+    return replace(layout, extents=extents)
+
+
+def _configs_in(fd: int) -> Iterator[Config]:
+    """JSON objects that start a sector and read like the settings of a run."""
+    for at in range(0, os.fstat(fd).st_size, BLOCK):
+        if filesystem.read_some(fd, 2, at) == b'{"':
+            raw = filesystem.read_some(fd, 1 << 20, at)
+            try:
+                value, _ = json.JSONDecoder().raw_decode(raw.split(b"\0", 1)[0].decode("ascii", "replace"))
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict) and isinstance(value.get("settings"), dict):
+                yield value
+
+
+# The parts
+
+
 class _Survey:
     def __init__(self, wreck: Wreck, records: list[Record], advice: Advice, damage: list[str], *, planned: bool):
         self._wreck, self._layout, self._records = wreck, wreck.layout, records
@@ -91,7 +265,7 @@ class _Survey:
         epochs = self._column("checkpoints/epoch")
         checkpoints = self._checkpoints(epochs)
         n_epochs = max([self._records[0].n_epochs if self._records else 0, *(epoch + 1 for epoch, _ in checkpoints)])
-        losses = {name: self._losses(name, n_epochs) for name in self._layout.curves}
+        losses = {name: self._losses(name, n_epochs) for name in LOSSES}
         resume = self._resume()
         analyses = {
             plan.name: (plan, rows)
@@ -163,9 +337,7 @@ class _Survey:
         at = Wreck(self._wreck.fd, self._wreck.path, 0, 0, self._layout, self._records[0], 0, alike=True)
         extent, table = self._layout.extents[name], self._layout.extents[BLOCK_CRCS]
         committed = at.committed(name)
-        crcs = np.frombuffer(
-            at.read(table.offset + self._layout.curves.index(name) * table.row_nbytes, table.row_nbytes), "<u4"
-        )
+        crcs = np.frombuffer(at.read(table.offset + LOSSES.index(name) * table.row_nbytes, table.row_nbytes), "<u4")
         for number in range(committed // BLOCK):
             block = at.read(extent.offset + number * BLOCK, BLOCK)
             if number < len(crcs) and zlib.crc32(block) == crcs[number]:
@@ -311,12 +483,11 @@ class _Survey:
             notes=stored["notes"],
             split_train=sides[0],
             split_test=sides[1],
-            epochs=layout.planned_epochs,
+            epochs=layout.extents[LOSSES[0]].shape[0] - 1,
             checkpoint_capacity=layout.extents["checkpoints/safetensors"].shape[0],
             blob_nbytes=layout.blob_nbytes,
             resume_nbytes=layout.resume_nbytes,
             analyses=tuple(layout.analyses.values()),
-            curves=layout.curves,
         )
         for analyses in itertools.islice(itertools.permutations(plan.analyses), 24):
             skeleton = plan_file(replace(plan, analyses=analyses))

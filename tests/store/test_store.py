@@ -130,7 +130,7 @@ RECIPE = """
     from safetensors.numpy import load
 
     f = h5py.File(sys.argv[1])
-    loss = f["losses/train"][: f["commit"][:, 1].max()]
+    loss = f["losses/train"][: f["commit"]["n_epochs"].max()]
     weights = load(f["checkpoints/safetensors"][-1, : f["checkpoints"].attrs["nbytes"]].tobytes())
     assert "tdw" not in sys.modules
     print(len(loss), repr(float(loss[-1])), weights["embed.W_E"].tobytes().hex()[:40])
