@@ -357,10 +357,10 @@ def _write(
                     segment.test_loss[-1],
                     segment.test_accuracy[-1],
                 )
-            writer.append(losses=losses, checkpoint=(epoch, serialization.pack(weights, epoch)))
+            writer.append(curves=losses, checkpoint=(epoch, serialization.pack(weights, epoch)))
             start = epoch + 1
         rest = {name: source.series(name, start, past + 1) for name in SERIES}
-        writer.append(losses=rest, resume=(state.epoch, resume))
+        writer.append(curves=rest, resume=(state.epoch, resume))
         if any(source.notes.values()):
             writer.set_notes(source.notes)
     with store.open_reader(part) as reader:

@@ -55,7 +55,7 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
         found = _survey(path, keep_open=True)
         assert found.wreck is not None
         try:
-            _write(found, part, new)
+            salvage.rebuild(found, part, new)
             with store.open_reader(part) as reader:
                 consistency.check(reader)
         finally:
@@ -84,45 +84,6 @@ def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:
     if not keep_open:
         os.close(fd)
     return found
-
-
-def _write(found: salvage.Salvage, path: Path, known_as: Path) -> None:
-    """A new file of the sound parts."""
-    epochs = found.layout.extents["losses/train"].shape[0] - 1
-    kept = {name: (plan, _of_checkpoints(found, name, rows)) for name, (plan, rows) in found.analyses.items()}
-    described = {**found.config, "recovered": {"from": found.path.name, "damage": found.damage}}
-    with store.create(
-        path,
-        config=described,
-        split_train=found.split[0],
-        split_test=found.split[1],
-        epochs=epochs,
-        checkpoint_capacity=found.layout.extents["checkpoints/safetensors"].shape[0],
-        blob_nbytes=found.layout.blob_nbytes,
-        resume_nbytes=found.layout.resume_nbytes,
-        resume=None,
-        known_as=known_as,
-    ) as writer:
-        writer.append(losses=found.losses)
-        for epoch, row in found.checkpoints:
-            writer.append(losses={}, checkpoint=(epoch, found.checkpoint(row)))
-        if found.resume is not None:
-            writer.append(losses={}, resume=found.resume)
-        if kept:
-            writer.plan_analyses([plan for plan, _ in kept.values()])
-            writer.append_rows({name: rows for name, (_, rows) in kept.items()})
-        if found.notes:
-            writer.set_notes(found.notes)
-
-
-def _of_checkpoints(found: salvage.Salvage, name: str, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows of results without those of checkpoints that were lost: rows and checkpoints go together."""
-    if "epoch" not in rows or rows["epoch"].ndim != 1:  # of the whole run, whatever it calls so
-        return rows
-    there = np.isin(rows["epoch"], [epoch for epoch, _ in found.checkpoints])
-    if not there.all():
-        found.damage.append(f"{(~there).sum()} rows of {name} are of checkpoints that are lost")
-    return {array: values[there] for array, values in rows.items()}
 
 
 def _settings(described: salvage.Config) -> RunConfig | None:

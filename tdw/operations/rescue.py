@@ -75,7 +75,7 @@ class Rescue:
                 resume=None,
             ) as writer:
                 if len(losses[SERIES[0]]):
-                    writer.append(losses=losses, checkpoint=(state.epoch, blob), resume=(state.epoch, resume))
+                    writer.append(curves=losses, checkpoint=(state.epoch, blob), resume=(state.epoch, resume))
                 if self._notes:
                     writer.set_notes(self._notes)
         except ProjectError as error:

@@ -90,14 +90,14 @@ class ProjectWriter(Project):
             if self._store.resume_due:
                 resume = (state.epoch, serialization.pack_state(state))
         losses = {name: values[again:] for name, values in series_of(segment).items()}
-        self._store.append(losses=losses, checkpoint=checkpoint, resume=resume)
+        self._store.append(curves=losses, checkpoint=checkpoint, resume=resume)
 
     def close(self) -> None:
         """Store the state that training has reached, if any, and let go of the file."""
         state, self._reached = self._reached, None
         try:
             if state is not None and self._store.is_open:
-                self._store.append(losses={}, resume=(state.epoch, serialization.pack_state(state)), final=True)
+                self._store.append(curves={}, resume=(state.epoch, serialization.pack_state(state)), final=True)
         finally:
             super().close()
 

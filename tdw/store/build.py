@@ -16,9 +16,9 @@ from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError
 from tdw.store import filesystem
 from tdw.store.commit_record import BLOCK, Record
 from tdw.store.filesystem import System, write_all
-from tdw.store.layout import BLOCK_CRCS, LOSSES, FilePlan, Layout
+from tdw.store.layout import BLOCK_CRCS, FilePlan, Layout
 from tdw.store.lock import Lock
-from tdw.store.open_file import State, compare, keep_in_mind
+from tdw.store.open_file import OpenFile, compare, keep_in_mind
 from tdw.store.structure import layout_of
 from tdw.store.temporary import room_for
 
@@ -82,7 +82,7 @@ def build(
     *,
     known_as: Path,
     replaced: int | None,
-) -> State:
+) -> OpenFile:
     """Build a file beside `path`, complete and durable, and give it its name. Leaves nothing when it fails before that.
 
     fill: writes what the new file takes from elsewhere, and says what.
@@ -158,8 +158,8 @@ def _name(beside: Path, path: Path, known_as: Path, system: System, renamed: lis
 def _write_records(fd: int, path: Path, layout: Layout, filled: Filled, system: System) -> None:
     """Put both commit records into a new file, with all that goes with them."""
     record = filled.record
-    state = State(fd, path, 0, 0, layout, record, 0, alike=True)
-    for i, name in enumerate(LOSSES):
+    state = OpenFile(fd, path, 0, 0, layout, record, 0, alike=True)
+    for i, name in enumerate(layout.curves):
         whole = state.committed(name) // BLOCK
         crcs = [zlib.crc32(state.read(layout.extents[name].offset + at * BLOCK, BLOCK)) for at in range(whole)]
         extent = layout.extents[BLOCK_CRCS]

@@ -21,8 +21,8 @@ import numpy as np
 
 from tdw.errors import DamagedFileError, ProjectError
 from tdw.store.commit_record import Commit, Record
-from tdw.store.layout import CHECKPOINTS, LOSSES, ArrayPlan
-from tdw.store.open_file import State, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
+from tdw.store.layout import CHECKPOINTS, ArrayPlan
+from tdw.store.open_file import OpenFile, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
 from tdw.store.validate import check_safetensors, parse_json
 
 #: Nanoseconds. A file that was changed so little ago may be changed once more with the same time: the coarsest clocks of
@@ -56,7 +56,7 @@ class Reader:
     _watchful = False  # whether others may write to the file
     _sealed = False  # the split was compared since the file was touched
 
-    def __init__(self, path: Path, state: State):
+    def __init__(self, path: Path, state: OpenFile):
         self.path = path
         self._real = real_path(path)
         self._name = Path(os.path.abspath(path))  # noqa: PTH100 - with its links: they may lead elsewhere later
@@ -69,7 +69,7 @@ class Reader:
         self._adopt(state)
         self._closed = False  # from here on the descriptor is ours to close
 
-    def _adopt(self, state: State) -> None:
+    def _adopt(self, state: OpenFile) -> None:
         """Make a state the current one, with what is derived from it."""
         config, notes = (parse_json(state.sealed(name), f"{self.path}: {name}") for name in ("config", "notes"))
         self._state, self._config, self._notes = state, config, notes
@@ -97,11 +97,11 @@ class Reader:
             os.close(self._state.fd)
 
     @property
-    def state(self) -> State:
+    def state(self) -> OpenFile:
         """The open file and the record that holds, for what else in the store works on it."""
         return self._open_state()
 
-    def _open_state(self) -> State:
+    def _open_state(self) -> OpenFile:
         if self._closed:
             raise ValueError(f"{self.path} was closed by this program")
         return self._state
@@ -155,7 +155,7 @@ class Reader:
 
     @property
     def n_epochs(self) -> int:
-        """Loss entries that count: those of epochs 0 … n_epochs − 1."""
+        """Committed epochs, 0 … n_epochs − 1: entries of every curve."""
         return self._state.record.n_epochs
 
     @property
@@ -165,13 +165,18 @@ class Reader:
 
     @property
     def planned_epochs(self) -> int:
-        """The last epoch that the losses have room for."""
-        return self._state.layout.extents[LOSSES[0]].shape[0] - 1
+        """The last epoch that the curves have room for."""
+        return self._state.layout.planned_epochs
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """Names of the curves, arrays with a number for each epoch; `read` gives their values."""
+        return self._state.layout.curves
 
     @property
     def checkpoint_capacity(self) -> int:
         """How many checkpoints there is room for."""
-        return self._state.layout.extents["checkpoints/safetensors"].shape[0]
+        return self._state.layout.checkpoint_capacity
 
     @property
     def blob_nbytes(self) -> int:
@@ -208,7 +213,7 @@ class Reader:
             self._state = fresh
             return changed
 
-    def _continued(self, there: os.stat_result, *, touched: bool) -> State | None:
+    def _continued(self, there: os.stat_result, *, touched: bool) -> OpenFile | None:
         """The state by what is committed now; None where that is no continuation of what was there."""
         state = self._state
         if (there.st_dev, there.st_ino, there.st_size) != (state.device, state.inode, state.layout.size):
@@ -224,12 +229,12 @@ class Reader:
             if touched and state.seal() != record.seal:
                 return None
             # What was committed before must still be there, and what came since must be on top of it.
-            for name in (*LOSSES, *CHECKPOINTS):
+            for name in (*state.layout.curves, *CHECKPOINTS):
                 state.check(name)
             fresh = replace(state, checked=dict(state.checked), torn=dict(state.torn))
             if record != state.record:
                 fresh.adopt(record, slot, alike=say_the_same(records))
-            for name in (*LOSSES, *CHECKPOINTS):
+            for name in (*state.layout.curves, *CHECKPOINTS):
                 fresh.check(name)
         except DamagedFileError:
             return None
@@ -286,7 +291,7 @@ class Reader:
                 raise KeyError(name)
             return np.frombuffer(data, extent.dtype).reshape(max(0, end - begin), *extent.shape[1:])
 
-    def _distrust(self, state: State) -> None:
+    def _distrust(self, state: OpenFile) -> None:
         """Compare all bytes again if the file may have been written to since they were compared."""
         times = _times(os.fstat(state.fd))
         if times != self._read_times:

@@ -27,9 +27,9 @@ from tdw.store.commit_record import BLOCK, Record, ResumeSlot
 from tdw.store.copy import copy
 from tdw.store.fence import Fence
 from tdw.store.filesystem import System, write_all
-from tdw.store.layout import BLOCK_CRCS, LOSSES, AnalysisPlan, FilePlan, canonical
+from tdw.store.layout import BLOCK_CRCS, AnalysisPlan, FilePlan, canonical
 from tdw.store.lock import Lock
-from tdw.store.open_file import State
+from tdw.store.open_file import OpenFile
 from tdw.store.reader import Reader
 from tdw.store.restructure import plan_of, restructured
 from tdw.store.temporary import room_for
@@ -53,7 +53,7 @@ class _Piece:
 class Writer(Reader):
     """An open project file, and the right to write to it; see `create` and `open_writer`."""
 
-    def __init__(self, path: Path, real: Path, state: State, lock: Lock, system: System):
+    def __init__(self, path: Path, real: Path, state: OpenFile, lock: Lock, system: System):
         super().__init__(path, state)
         self._real = real  # while it is built, a file is not where errors say that it is
         self._writing, self._system = lock, system
@@ -75,23 +75,23 @@ class Writer(Reader):
     def append(
         self,
         *,
-        losses: Mapping[str, np.ndarray],
+        curves: Mapping[str, np.ndarray],
         checkpoint: tuple[int, bytes] | None = None,
         resume: tuple[int, bytes] | None = None,
         final: bool = False,
     ) -> None:
-        """Store the next epochs' losses, and a checkpoint and the resume state if given; durable on return.
+        """Store the next epochs of every curve, and a checkpoint and the resume state if given; durable on return.
 
-        losses: the four arrays `losses/train`, `losses/test`, `accuracy/train`, `accuracy/test`, alike in length (0 is
-        allowed), from epoch `n_epochs` on. A checkpoint's epoch must be recorded by then, and later than the last.
+        curves: all curves of the file by name, equally long, from epoch `n_epochs` on; {} appends no epoch. A checkpoint's epoch must be recorded by then, and later than the last.
         final: the resume state is that of the end of this training, and has a place of its own; see `resume_due`.
 
         Raises CannotWrite; ValueError for what has no room or no order.
         """
         with self._lock:
             state = self._alive()
-            rows = {name: np.asarray(losses.get(name, ()), "<f8") for name in LOSSES}
-            self._check_append(losses, rows, checkpoint, resume)
+            layout = state.layout
+            rows = {name: np.asarray(curves.get(name, ()), layout.extents[name].dtype) for name in layout.curves}
+            self._check_append(curves, rows, checkpoint, resume)
             changes: dict[str, Any] = {}
             pieces: list[_Piece] = []
             if resume is not None:
@@ -110,7 +110,7 @@ class Writer(Reader):
                 rows["checkpoints/epoch"] = np.array([epoch], "<i8")
                 rows["checkpoints/crc32"] = np.array([zlib.crc32(blob)], "<u4")
                 changes["n_checkpoints"] = at + 1
-            changes["n_epochs"] = state.record.n_epochs + len(rows[LOSSES[0]])
+            changes["n_epochs"] = state.record.n_epochs + len(rows[layout.curves[0]])
             if pieces or changes["n_epochs"] > state.record.n_epochs:
                 self._commit(pieces, rows, changes)
 
@@ -142,11 +142,11 @@ class Writer(Reader):
         checkpoint: tuple[int, bytes] | None,
         resume: tuple[int, bytes] | None,
     ) -> None:
-        if set(given) - set(LOSSES):
-            raise ValueError(f"append takes {', '.join(LOSSES)}, not {', '.join(sorted(set(given) - set(LOSSES)))}")
+        if unknown := sorted(set(given) - set(rows)):
+            raise ValueError(f"{self.path} has no curve {', '.join(unknown)}; its curves are {', '.join(rows)}")
         lengths = {values.shape for values in rows.values()}
         if len(lengths) != 1 or len(next(iter(lengths))) != 1:
-            raise ValueError(f"the four loss arrays must be alike in length, not {sorted(lengths)}")
+            raise ValueError(f"all curves must be one-dimensional and equally long, not {sorted(lengths)}")
         recorded = self.n_epochs + next(iter(lengths))[0]
         if recorded > self.planned_epochs + 1:
             raise ValueError(
@@ -210,7 +210,7 @@ class Writer(Reader):
             crcs[i] = zlib.crc32(data, crcs[i])
             whole = tails[i] + data
             tails[i] = whole[len(whole) - len(whole) % BLOCK :]
-            if name in LOSSES and len(whole) >= BLOCK:
+            if name in state.layout.curves and len(whole) >= BLOCK:
                 pieces.append(self._block_crcs(name, at // BLOCK, whole))
         summed = tuple(zlib.crc32(tail) for tail in tails)
         record = state.record.next(clean=False, rows=tuple(counts), crc32=tuple(crcs), tail_crc32=summed, **changes)
@@ -228,7 +228,7 @@ class Writer(Reader):
         """The checksums of the blocks of a curve that become full with these bytes; first: number of the first one."""
         extent = self._state.layout.extents[BLOCK_CRCS]
         crcs = [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data) - len(data) % BLOCK, BLOCK)]
-        offset = extent.offset + LOSSES.index(name) * extent.row_nbytes + 4 * first
+        offset = extent.offset + self._state.layout.curves.index(name) * extent.row_nbytes + 4 * first
         return _Piece(offset, np.array(crcs, "<u4").tobytes())
 
     def _write_record(self, record: Record, slot: int, tails: list[bytes]) -> None:
@@ -317,7 +317,7 @@ class Writer(Reader):
         self._dead = str(error) or type(error).__name__
         self._let_go()
 
-    def _alive(self) -> State:
+    def _alive(self) -> OpenFile:
         if self._dead is not None:
             raise CannotWriteError(
                 f"{self.path} takes nothing more after a write that failed ({self._dead}). "

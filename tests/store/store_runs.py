@@ -69,7 +69,7 @@ def step(writer: Writer, count: int, *, checkpoint: bool = False, resume: bool =
     """Append the next losses, and what belongs to the last of those epochs."""
     start, last = writer.n_epochs, writer.n_epochs + count - 1
     writer.append(
-        losses=losses(start, start + count),
+        curves=losses(start, start + count),
         checkpoint=(last, blob(last)) if checkpoint else None,
         resume=(last, blob(last, 1)) if resume else None,
     )

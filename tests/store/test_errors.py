@@ -112,7 +112,7 @@ def reseal(path: Path) -> None:
         records = open_file.read_slots(file.fileno(), layout)
         for slot, record in enumerate(records):
             assert record is not None
-            draft = open_file.State(file.fileno(), path, 0, 0, layout, record, slot, True)
+            draft = open_file.OpenFile(file.fileno(), path, 0, 0, layout, record, slot, True)
             file.seek(layout.slot_offset(slot))
             file.write(replace(record, seal=draft.seal()).encode())
             file.flush()

@@ -167,7 +167,7 @@ def test_a_copy_that_went_on_from_other_values_is_not_taken_for_more_of_the_same
     grown(path, 100)
     with store.open_writer(other) as writer:
         drifted = {name: values * 2 for name, values in store_runs.losses(300, 500).items()}
-        writer.append(losses=drifted)
+        writer.append(curves=drifted)
     grown(other, 100)
     with store.open_reader(path) as reader:
         before = reader.commit

@@ -66,9 +66,9 @@ def test_what_is_appended_is_read_back(tmp_path):
 def test_an_append_of_nothing_commits_nothing(tmp_path):
     with store_runs.create(tmp_path / "run.tdw") as writer:
         before = writer.revision
-        writer.append(losses={})
+        writer.append(curves={})
         assert writer.revision == before
-        writer.append(losses={}, resume=(0, blob(0, 1)))
+        writer.append(curves={}, resume=(0, blob(0, 1)))
         assert writer.revision != before
 
 
@@ -130,7 +130,7 @@ RECIPE = """
     from safetensors.numpy import load
 
     f = h5py.File(sys.argv[1])
-    loss = f["losses/train"][: f["commit"]["n_epochs"].max()]
+    loss = f["losses/train"][: f["commit"][:, 1].max()]
     weights = load(f["checkpoints/safetensors"][-1, : f["checkpoints"].attrs["nbytes"]].tobytes())
     assert "tdw" not in sys.modules
     print(len(loss), repr(float(loss[-1])), weights["embed.W_E"].tobytes().hex()[:40])
@@ -370,18 +370,18 @@ def test_appending_refuses_what_has_no_room_or_no_order(tmp_path):
         step(writer, 5, checkpoint=True)
         before = writer.revision
         for message, arguments in {
-            "alike in length": {"losses": {"losses/train": np.zeros(3)}},
-            "append takes": {"losses": {"loss": np.zeros(3)}},
-            "losses up to epoch 21 have no room: 20 epochs are planned": {"losses": losses(5, 22)},
+            "equally long": {"curves": {"losses/train": np.zeros(3)}},
+            "has no curve loss; its curves are losses/train": {"curves": {"loss": np.zeros(3)}},
+            "losses up to epoch 21 have no room: 20 epochs are planned": {"curves": losses(5, 22)},
             "a checkpoint at epoch 4 must be after 4 and before 7": {
-                "losses": losses(5, 7),
+                "curves": losses(5, 7),
                 "checkpoint": (4, blob(4)),
             },
-            "a checkpoint at epoch 7 must be": {"losses": losses(5, 7), "checkpoint": (7, blob(7))},
-            "bytes was given, .* are planned": {"losses": losses(5, 7), "checkpoint": (6, blob(6, 1))},
-            "no safetensors file": {"losses": losses(5, 7), "checkpoint": (6, bytes(len(blob(6))))},
-            "a resume state at epoch 9 is beyond": {"losses": losses(5, 7), "resume": (9, blob(9, 1))},
-            "at most .* are planned": {"losses": losses(5, 7), "resume": (6, blob(6, 2))},
+            "a checkpoint at epoch 7 must be": {"curves": losses(5, 7), "checkpoint": (7, blob(7))},
+            "bytes was given, .* are planned": {"curves": losses(5, 7), "checkpoint": (6, blob(6, 1))},
+            "no safetensors file": {"curves": losses(5, 7), "checkpoint": (6, bytes(len(blob(6))))},
+            "a resume state at epoch 9 is beyond": {"curves": losses(5, 7), "resume": (9, blob(9, 1))},
+            "at most .* are planned": {"curves": losses(5, 7), "resume": (6, blob(6, 2))},
         }.items():
             with pytest.raises(ValueError, match=message):
                 writer.append(**arguments)
