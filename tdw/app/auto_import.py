@@ -17,7 +17,7 @@ from tdw.errors import AppError, CannotWriteError, NotImportableError, TdwError
 from tdw.interchange.importers.legacy_workbench import is_one
 from tdw.interchange.importers.state_dicts import SUFFIXES
 from tdw.project.project import Project
-from tdw.store.claim import tidy
+from tdw.store.atomic import tidy
 
 HDF5 = b"\x89HDF"
 PATIENCE = 900.0  # seconds; a run of 500 checkpoints takes some ten

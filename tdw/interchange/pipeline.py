@@ -29,7 +29,7 @@ from tdw.network.segment import Arrays, Segment, Series, State
 from tdw.project.writer import ProjectWriter
 from tdw.safe_text import cut, visible
 from tdw.schedule import text_of
-from tdw.store.atomic import built_beside
+from tdw.store.atomic import new_file
 from tdw.tasks import Split, answers
 
 HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch")
@@ -459,7 +459,7 @@ def _write(plan: _Plan, path: Path, *, overwrite: bool) -> None:
     """The project file, whole or not at all."""
     epochs = [epoch for epoch, _ in plan.pieces]
     with (
-        built_beside(path, overwrite=overwrite) as part,
+        new_file(path, overwrite=overwrite) as part,
         ProjectWriter.create_imported(part, plan.settings, epochs, plan.split, plan.imported, known_as=path) as writer,
     ):
         for segment in _segments(plan):

@@ -22,7 +22,7 @@ from tdw.network.segment import State
 from tdw.project import consistency, serialization
 from tdw.run import Run
 from tdw.store import salvage
-from tdw.store.atomic import built_beside
+from tdw.store.atomic import new_file
 from tdw.store.filesystem import open_to_read
 from tdw.store.layout import FilePlan, canonical
 
@@ -51,7 +51,7 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
     and DamagedFileError where nothing can be saved.
     """
     path, new = Path(path), Path(new)
-    with built_beside(new) as part:
+    with new_file(new) as part:
         found = _survey(path, keep_open=True)
         assert found.wreck is not None
         try:

@@ -295,7 +295,7 @@ def test_training_that_leaves_float32_ends_with_what_was_recorded_before(tiny, t
 def test_settings_that_do_not_say_where_are_refused(stopped):
     for environments in ([], [7], [{"from_epoch": "0"}], [{"from_epoch": 0, "drift": 1}], {}):
         with store.open_writer(stopped) as writer:
-            described = writer.config | {"environments": environments}
+            described = writer.reader.config | {"environments": environments}
             writer.extend(config=described, epochs=40, checkpoint_capacity=9)
         with (
             tdw.open(stopped) as run,

@@ -194,7 +194,7 @@ def test_changed_bytes_are_named(run):
 def test_creating_where_something_is(run, tmp_path):
     data = run.read_bytes()
     with pytest.raises(
-        AlreadyExistsError, match=r"run\.tdw is there already and was left as it is: choose another name, or --force"
+        AlreadyExistsError, match=r"run\.tdw already exists: use another name, or --force to replace it"
     ):
         store_runs.create(run)
     assert run.read_bytes() == data
@@ -279,9 +279,9 @@ def test_what_is_not_there_inside_a_file(run):
 
 def test_a_run_that_was_trained_elsewhere_has_no_resume_state(tmp_path):
     with store_runs.create(tmp_path / "run.tdw", resume=None, resume_nbytes=0) as writer:
-        assert writer.commit.resume_epoch == -1
+        assert writer.reader.commit.resume_epoch == -1
         with pytest.raises(ProjectError, match=r"run\.tdw holds no state that training could go on from"):
-            writer.resume()
+            writer.reader.resume()
         writer.set_notes({"title": "imported"})
     with store.open_reader(tmp_path / "run.tdw") as reader:
         assert reader.verify() == []

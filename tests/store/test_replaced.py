@@ -155,7 +155,7 @@ def test_whatever_comes_in_place_of_an_open_file_is_seen(family, tmp_path, way, 
         assert not reader.verify()
         assert refused or way not in {cp, allocated}
         with store.open_writer(path) as writer:  # and what follows is followed
-            step(writer, 0, resume=True) if writer.n_epochs > writer.planned_epochs else step(writer, 1)
+            step(writer, 0, resume=True) if writer.reader.n_epochs > writer.reader.planned_epochs else step(writer, 1)
         assert reader.refresh()
 
 
