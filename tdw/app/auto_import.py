@@ -16,7 +16,7 @@ from tdw.errors import AppError, CannotWriteError, NotImportableError, TdwError
 from tdw.interchange.importers.legacy_workbench import is_legacy_folder
 from tdw.interchange.importers.state_dicts import SUFFIXES
 from tdw.project.project import Project
-from tdw.store.claim import tidy
+from tdw.store.atomic import tidy
 from tdw.text_format import sentence
 
 HDF5 = b"\x89HDF"

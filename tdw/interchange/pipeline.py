@@ -30,7 +30,7 @@ from tdw.project.writer import ProjectWriter
 from tdw.safe_text import cut, visible
 from tdw.schedule import text_of
 from tdw.setting import value_of
-from tdw.store.atomic import built_beside
+from tdw.store.atomic import new_file
 from tdw.tasks import TASKS, Split, answers
 
 HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch")
@@ -466,7 +466,7 @@ def _write(plan: _Plan, path: Path, *, overwrite: bool) -> None:
     """The project file, whole or not at all."""
     epochs = [epoch for epoch, _ in plan.pieces]
     with (
-        built_beside(path, overwrite=overwrite) as part,
+        new_file(path, overwrite=overwrite) as part,
         ProjectWriter.create_imported(part, plan.settings, epochs, plan.split, plan.imported, known_as=path) as writer,
     ):
         for segment in _segments(plan):

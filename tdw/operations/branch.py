@@ -38,10 +38,10 @@ from tdw.errors import (
 from tdw.network import training
 from tdw.network.segment import Segment, State
 from tdw.operations.train import Progress
-from tdw.project import consistency, serialization
+from tdw.project import consistency
 from tdw.project.project import SERIES, Project
 from tdw.project.writer import ProjectWriter
-from tdw.store.atomic import built_beside
+from tdw.store.atomic import new_file
 from tdw.tasks import Split
 
 # What may differ between a branch and its origin: how it is trained from there on, not what the network is or learns.
@@ -107,7 +107,7 @@ def branch(
             described["imported"] = source.imported
         if _is_there(new, described, at):
             return
-        with built_beside(new) as part:
+        with new_file(new) as part:
             state = (
                 _beginning(source, at, after.optimizer_kind.slots)
                 if fresh_optimizer
@@ -350,19 +350,7 @@ def _write(
     """A new file with the past of another one up to an epoch, and between its own checkpoints those at which the `added`
     segments end, with the test loss that belongs to a checkpoint.
     """
-    resume = serialization.pack_state(state)
-    with store.create(
-        part,
-        config=described,
-        split_train=split.train,
-        split_test=split.test,
-        epochs=int(described["settings"]["epochs"]),
-        checkpoint_capacity=max(len(described["plan"]), 1),
-        blob_nbytes=len(serialization.pack(state.weights, state.epoch)),
-        resume_nbytes=len(resume),
-        resume=None,
-        known_as=known_as,
-    ) as writer:
+    with ProjectWriter.create_from(part, described, split, known_as=known_as) as writer:
         own = ((epoch, None) for epoch in source.checkpoints if epoch <= past)
         others = ((segment.state.epoch, segment) for segment in added)
         start = 0
@@ -374,11 +362,11 @@ def _write(
                     segment.test_loss[-1],
                     segment.test_accuracy[-1],
                 )
-            writer.append(losses=losses, checkpoint=(epoch, serialization.pack(weights, epoch)))
+            writer.append_stored(losses, (epoch, weights))
             start = epoch + 1
         rest = {name: source.series(name, start, past + 1) for name in SERIES}
-        writer.append(losses=rest, resume=(state.epoch, resume))
+        writer.append_stored(rest, resume=state)
         if any(source.notes.values()):
-            writer.set_notes(source.notes)
+            writer.set_raw_notes(source.notes)
     with store.open_reader(part) as reader:
         consistency.check(reader)

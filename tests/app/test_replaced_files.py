@@ -164,9 +164,9 @@ def test_other_weights_at_the_same_checkpoints_are_drawn(page, window, tmp_path,
     path, other = (Path(shutil.copy(others["early"], tmp_path / f"{name}.tdw")) for name in ("one", "other"))
     for place, weights in ((path, 0), (other, 2)):
         with store.open_writer(place) as writer:
-            epoch = writer.n_epochs + 4
-            losses = {name: writer.read(name)[:5] for name in store.LOSSES}
-            writer.append(losses=losses, checkpoint=(epoch, bytes(writer.checkpoint(weights))))
+            epoch = writer.reader.n_epochs + 4
+            losses = {name: writer.reader.read(name)[:5] for name in store.LOSSES}
+            writer.append(curves=losses, checkpoint=(epoch, bytes(writer.reader.checkpoint(weights))))
     show(page, window, path)
     same_as(page, path)
     shutil.copyfile(other, path)

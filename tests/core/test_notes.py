@@ -214,9 +214,11 @@ def test_nothing_from_a_file_or_its_name_steers_the_terminal(run, tmp_path):
 )
 def test_hostile_settings_are_refused_in_one_short_line(run, change, sentence):
     with store.open_writer(run) as writer:
-        stored = writer.config
+        stored = writer.reader.config
         changed = {**stored, "settings": {**stored["settings"], **change}}
-        writer.extend(config=changed, epochs=writer.planned_epochs, checkpoint_capacity=writer.checkpoint_capacity)
+        writer.extend(
+            config=changed, epochs=writer.reader.planned_epochs, checkpoint_capacity=writer.reader.checkpoint_capacity
+        )
     for refused in (command("info", run), command("train", run)):
         said = refused.stderr.decode().splitlines()[-1]
         assert refused.returncode == 2

@@ -244,7 +244,7 @@ def test_all_that_is_sound_is_saved_and_the_rest_is_named(run, whole, tmp_path, 
 @pytest.mark.parametrize("name", ["the structure", "the first block"])
 def test_without_a_memory_the_structure_is_planned_again_from_the_settings(run, whole, tmp_path, elsewhere, name):
     with store.open_writer(run) as writer:  # as training leaves it: results come later
-        writer.plan_analyses([], remove=list(writer.analyses()))
+        writer.plan_analyses([], remove=list(writer.reader.analyses()))
     shutil.rmtree(tmp_path / "another")
     CASES[name][0](run)
     lost = recover.recover(run, tmp_path / "new.tdw")
@@ -307,7 +307,7 @@ def test_a_recovered_run_goes_on_exactly(tmp_path):
 def test_nothing_is_overwritten_and_nothing_is_made_up(run, tmp_path):
     other = tmp_path / "there.tdw"
     other.write_text("mine")
-    with pytest.raises(AlreadyExistsError, match=r"there\.tdw is there already and was left as it is"):
+    with pytest.raises(AlreadyExistsError, match=r"there\.tdw already exists: use another name"):
         recover.recover(run, other)
     assert other.read_text() == "mine"
     with pytest.raises(NotAProjectError, match="does not exist"):

@@ -320,7 +320,7 @@ def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_pat
     new = tmp_path / "new.tdw"
     tdw.branch(tiny_run, new, 20)
     with ProjectWriter.open(new) as project:
-        project._store.extend(
+        project._writer.extend(
             config=project.described | {"branched": {"at": "soon"}},
             epochs=project.planned_epochs,
             checkpoint_capacity=len(project.planned_checkpoints),
@@ -343,4 +343,4 @@ def test_the_commands(tiny_run, tmp_path, capsys):
     assert main.main(["info", str(new)]) == 0
     assert "forked from tiny.tdw at epoch 20: weight decay 0 instead of 1" in capsys.readouterr().out
     assert main.main(["branch", str(tiny_run), str(new), "--at", "20"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err

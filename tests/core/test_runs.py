@@ -1,7 +1,9 @@
 """A run in its file: created, trained, interrupted, resumed, extended, analyzed, read."""
 
 import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -9,10 +11,11 @@ import pytest
 import safetensors.numpy
 
 import tdw
-from tdw import store
+from tdw import config, store
 from tdw.analyses import find
 from tdw.analyses.engine import registry as registry_module
 from tdw.analyses.engine.runner import analyze
+from tdw.app.open_runs import OpenRun
 from tdw.errors import (
     AlreadyExistsError,
     AnalysisNotFoundError,
@@ -52,7 +55,7 @@ def test_a_run_from_creation_to_its_end(tiny, tmp_path):
 
 def test_the_file_reads_with_h5py_and_safetensors_alone(tiny_run):
     with h5py.File(tiny_run) as f:
-        loss = f["losses/train"][: f["commit"]["n_epochs"].max()]
+        loss = f["losses/train"][: f["commit"][:, 1].max()]
         weights = safetensors.numpy.load(f["checkpoints/safetensors"][-1, : f["checkpoints"].attrs["nbytes"]].tobytes())
     with tdw.open(tiny_run) as run:
         assert np.array_equal(loss, run.train_loss)
@@ -311,3 +314,24 @@ def test_a_run_analyzed_on_the_way_ends_with_the_results_of_one_analyzed_at_its_
         assert np.array_equal(on_the_way[name], values, equal_nan=values.dtype.kind == "f"), name
     # The key frequencies of what was the last checkpoint then are others, so its rows were computed anew.
     assert not np.array_equal(early["excluded_loss/final_key"][-1], at_the_end["excluded_loss/final_key"][-1])
+
+
+def test_settings_are_checked_once_however_much_is_asked_of_a_run(tiny_run, tmp_path, monkeypatch):
+    """A page manifest and a request for the tables of every checkpoint read the settings many times."""
+    path = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
+    tdw.analyze(path)
+    checked = []
+    monkeypatch.setattr(config, "from_json", lambda stored, check=config.from_json: checked.append(1) or check(stored))
+    opened = OpenRun(path)
+    try:
+        opened.manifest()
+        b"".join(opened.neurons([0, 1]).pieces())
+        assert len(checked) == 1
+        tdw.train(path, epochs=60)
+        checked.clear()
+        opened.refresh(asked=True)
+        opened.manifest()
+        assert opened.project.config.epochs == 60
+        assert len(checked) == 1
+    finally:
+        opened.close()

@@ -137,7 +137,7 @@ def test_a_stranger_who_says_it_wrongly_is_refused(tmp_path, monkeypatch, wrong)
     said = {**imported, **WRONG[wrong]}
     with ProjectWriter.create_imported(path, settings, [], split, {**said, "form": said["form"] or "x"}) as writer:
         if WRONG[wrong] == {"form": None}:
-            writer._store.extend(config={**writer._store.config, "imported": said}, epochs=1, checkpoint_capacity=1)
+            writer._writer.extend(config={**writer._store.config, "imported": said}, epochs=1, checkpoint_capacity=1)
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "somebody else"))
     with pytest.raises(NotAProjectError, match="what it says of the program that it was imported from"):
         Project.open(path)

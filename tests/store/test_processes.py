@@ -128,7 +128,7 @@ def test_a_fork_has_no_part_in_the_lock(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         with store.open_writer(path) as writer:  # the fork lives, and holds nothing
-            store_runs.check_exact(writer)
+            store_runs.check_exact(writer.reader)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
