@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from tdw.errors import TdwError
     from tdw.interchange.exporters.transformer_lens import export_run
     from tdw.interchange.pipeline import import_run
-    from tdw.operations.branch import branch, densify
+    from tdw.operations.branch import branch
     from tdw.operations.compare import compare
     from tdw.operations.copy import copy
+    from tdw.operations.densify import densify
     from tdw.operations.recover import recover
     from tdw.operations.train import create, train
     from tdw.project.project import Project
@@ -53,7 +54,7 @@ _WHERE = {
     "configure": "tdw.config",
     "copy": "tdw.operations.copy",
     "create": "tdw.operations.train",
-    "densify": "tdw.operations.branch",
+    "densify": "tdw.operations.densify",
     "export_run": "tdw.interchange.exporters.transformer_lens",
     "import_run": "tdw.interchange.pipeline",
     "open": "tdw.run",

@@ -370,13 +370,13 @@ def branch_command(arguments: argparse.Namespace) -> int:
 def densify_command(arguments: argparse.Namespace) -> int:
     """Add checkpoints to the past of a run by training it again, which must repeat it bit for bit; else nothing changes."""
     from tdw.cli.progress import training_progress
-    from tdw.operations import branch
+    from tdw.operations import densify
 
     interrupts.at_work()
     stop = interrupts.Patience()
     try:
         with stop, training_progress(visible(arguments.file.name)) as progress:
-            added = branch.densify(arguments.file, arguments.checkpoints, progress=progress, stop=stop)
+            added = densify.densify(arguments.file, arguments.checkpoints, progress=progress, stop=stop)
     except StoppedError as stopped:
         say(str(stopped))
         return interrupts.code()
