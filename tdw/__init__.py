@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from tdw.operations.branch import branch
     from tdw.operations.compare import compare
     from tdw.operations.copy import copy
+    from tdw.operations.create import create
     from tdw.operations.densify import densify
     from tdw.operations.recover import recover
-    from tdw.operations.train import create, train
+    from tdw.operations.train import train
     from tdw.project.project import Project
     from tdw.run import Run, open  # noqa: A004 - `tdw.open` reads as it should
 
@@ -53,7 +54,7 @@ _WHERE = {
     "compare": "tdw.operations.compare",
     "configure": "tdw.config",
     "copy": "tdw.operations.copy",
-    "create": "tdw.operations.train",
+    "create": "tdw.operations.create",
     "densify": "tdw.operations.densify",
     "export_run": "tdw.interchange.exporters.transformer_lens",
     "import_run": "tdw.interchange.pipeline",

@@ -197,10 +197,10 @@ def open_command(arguments: argparse.Namespace) -> int:
 def new_command(arguments: argparse.Namespace) -> None:
     """Make a project file of a run that is yet to be trained. Prints what it will take."""
     settings = config.configure(**_given(arguments))
-    from tdw.operations import train
+    from tdw.operations.create import create
 
     interrupts.at_work()
-    train.create(arguments.file, settings, overwrite=arguments.force)
+    create(arguments.file, settings, overwrite=arguments.force)
     say(f"{arguments.file}: {report.plan(settings)}. `tdw train {typed(arguments.file)}` trains it.")
 
 
@@ -211,11 +211,11 @@ def train_command(arguments: argparse.Namespace) -> int:
     given = _given(arguments)
     settings = None if arguments.file.exists() else config.configure(**given)
     from tdw.cli.progress import training_progress
-    from tdw.operations import train
+    from tdw.operations import create, train
 
     interrupts.at_work()
     if settings is not None:
-        train.create(arguments.file, settings)
+        create.create(arguments.file, settings)
         say(f"{arguments.file}: {report.plan(settings)}.")
         given = {}
     stop = interrupts.Patience()
@@ -416,13 +416,13 @@ def demo_command(arguments: argparse.Namespace) -> int:
     from tdw.analyses.engine.runner import analyze
     from tdw.cli import demo
     from tdw.cli.progress import analysis_progress, training_progress
-    from tdw.operations import train
+    from tdw.operations import create, train
     from tdw.run import open as open_run
 
     interrupts.at_work()
     path = arguments.file or Path(demo.FILE)
     if arguments.force or not path.exists():
-        train.create(path, demo.settings(), overwrite=arguments.force)
+        create.create(path, demo.settings(), overwrite=arguments.force)
     else:
         demo.check(path)
     stop, place = interrupts.Patience(), _Path(path)
