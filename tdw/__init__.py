@@ -32,14 +32,16 @@ if TYPE_CHECKING:
     from tdw.errors import TdwError
     from tdw.interchange.exporters.transformer_lens import export_run
     from tdw.interchange.pipeline import import_run
-    from tdw.operations.branch import branch, densify
+    from tdw.operations.branch import branch
     from tdw.operations.compare import compare
     from tdw.operations.copy import copy
+    from tdw.operations.create import create
+    from tdw.operations.densify import densify
     from tdw.operations.info import info
     from tdw.operations.new import new
     from tdw.operations.note import note
     from tdw.operations.recover import recover
-    from tdw.operations.train import create, train
+    from tdw.operations.train import train
     from tdw.operations.verify import verify
     from tdw.project.project import Project
     from tdw.run import Run, open  # noqa: A004 - used as `tdw.open`
@@ -56,8 +58,8 @@ _MODULE_OF = {
     "compare": "tdw.operations.compare",
     "configure": "tdw.config",
     "copy": "tdw.operations.copy",
-    "create": "tdw.operations.train",
-    "densify": "tdw.operations.branch",
+    "create": "tdw.operations.create",
+    "densify": "tdw.operations.densify",
     "export_run": "tdw.interchange.exporters.transformer_lens",
     "import_run": "tdw.interchange.pipeline",
     "info": "tdw.operations.info",

@@ -51,11 +51,11 @@ def train_command(arguments: argparse.Namespace) -> int:
     given = _settings(arguments)
     settings = None if arguments.file.exists() else config.configure(**given)
     from tdw.cli.progress import training_progress
-    from tdw.operations import train
+    from tdw.operations import create, train
 
     interrupts.at_work()
     if settings is not None:
-        train.create(arguments.file, settings)
+        create.create(arguments.file, settings)
         say(f"{arguments.file}: {report.plan(settings)}.")
         given = {}
     stop = interrupts.Patience()
@@ -205,13 +205,13 @@ def branch_command(arguments: argparse.Namespace) -> int:
 def densify_command(arguments: argparse.Namespace) -> int:
     """Add checkpoints by replaying training, verified bit for bit. If the replay differs, the file is not changed."""
     from tdw.cli.progress import training_progress
-    from tdw.operations import branch
+    from tdw.operations import densify
 
     interrupts.at_work()
     stop = interrupts.Patience()
     try:
         with stop, training_progress(visible(arguments.file.name)) as progress:
-            added = branch.densify(arguments.file, arguments.checkpoints, progress=progress, stop=stop)
+            added = densify.densify(arguments.file, arguments.checkpoints, progress=progress, stop=stop)
     except StoppedError as stopped:
         say(str(stopped))
         return interrupts.code()
@@ -249,13 +249,13 @@ def demo_command(arguments: argparse.Namespace) -> int:
     from tdw.analyses.engine.runner import analyze
     from tdw.cli import demo
     from tdw.cli.progress import analysis_progress, training_progress
-    from tdw.operations import train
+    from tdw.operations import create, train
     from tdw.run import open as open_run
 
     interrupts.at_work()
     path = arguments.file or Path(demo.FILE)
     if arguments.force or not path.exists():
-        train.create(path, demo.settings(), overwrite=arguments.force)
+        create.create(path, demo.settings(), overwrite=arguments.force)
     else:
         demo.check(path)
     stop, place = interrupts.Patience(), _MovablePath(path)

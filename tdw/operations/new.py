@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tdw.config import RunConfig, configure
-from tdw.operations.train import create
+from tdw.operations.create import create
 
 
 def new(path: str | Path, *, overwrite: bool = False, **settings: Any) -> RunConfig:

@@ -27,9 +27,9 @@ from tdw.cli import commands, demo, main
 from tdw.interchange import pipeline
 from tdw.interchange.exporters import transformer_lens
 from tdw.network import reference, training
-from tdw.operations import branch, recover
+from tdw.operations import branch, densify, recover
 
-LOADED = (commands, recover, branch, runner, server, gradio_shell, transformer_lens, pipeline)
+LOADED = (commands, recover, branch, densify, runner, server, gradio_shell, transformer_lens, pipeline)
 
 
 def warm_up() -> None:

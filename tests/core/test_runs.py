@@ -26,7 +26,6 @@ from tdw.errors import (
     SettingError,
 )
 from tdw.network.parameters import shapes
-from tdw.operations import train
 
 
 def test_a_run_from_creation_to_its_end(tiny, tmp_path):
@@ -159,7 +158,7 @@ def test_nothing_is_replaced_unasked(tiny, tiny_run):
     with pytest.raises(AlreadyExistsError, match=r"tiny.tdw"):
         tdw.create(tiny_run, tiny)
     assert tiny_run.read_bytes() == before
-    train.create(tiny_run, tiny, overwrite=True)
+    tdw.create(tiny_run, tiny, overwrite=True)
     with tdw.open(tiny_run) as run:
         assert run.state == "new"
 

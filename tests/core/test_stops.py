@@ -178,7 +178,7 @@ def test_analyzing_stops_in_order_and_leaves_nothing(tiny_run, number):
 @pytest.mark.parametrize(
     ("where", "name", "arguments"),
     [
-        ("tdw.operations.branch", "Progress", ["branch", "new.tdw", "--at", "20"]),
+        ("tdw.operations.replay", "Progress", ["branch", "new.tdw", "--at", "20"]),
         ("tdw.store.filesystem:System", "allocate", ["densify", "--checkpoints", "22"]),
         (
             "tdw.interchange.exporters.transformer_lens",
