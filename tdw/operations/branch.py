@@ -24,7 +24,7 @@ from tdw.network.segment import State
 from tdw.operations.replay import beginning, optimizer_from, replayed, settings_at, split_of, write_past
 from tdw.operations.train import Progress
 from tdw.project.project import Project
-from tdw.store.atomic import built_beside
+from tdw.store.atomic import new_file
 from tdw.tasks import Split
 
 # What may differ between a branch and its origin: how it is trained, not the network or its task.
@@ -80,7 +80,7 @@ def branch(
             described["imported"] = source.imported
         if _is_there(new, described, at):
             return
-        with built_beside(new) as part:
+        with new_file(new) as part:
             state = (
                 beginning(source, at, after.optimizer_kind.slots)
                 if fresh_optimizer

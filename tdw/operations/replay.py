@@ -27,8 +27,9 @@ from tdw.errors import (
 from tdw.network import training
 from tdw.network.segment import Segment, State
 from tdw.operations.train import Progress
-from tdw.project import consistency, serialization
+from tdw.project import consistency
 from tdw.project.project import SERIES, Project
+from tdw.project.writer import ProjectWriter
 from tdw.tasks import Split
 
 
@@ -181,19 +182,7 @@ def write_past(
     """Write a new file with the history of another one up to an epoch. Checkpoints at which the `added` segments end are
     merged with its own, each with its test loss.
     """
-    resume = serialization.pack_state(state)
-    with store.create(
-        part,
-        config=described,
-        split_train=split.train,
-        split_test=split.test,
-        epochs=int(described["settings"]["epochs"]),
-        checkpoint_capacity=max(len(described["plan"]), 1),
-        blob_nbytes=len(serialization.pack(state.weights, state.epoch)),
-        resume_nbytes=len(resume),
-        resume=None,
-        known_as=known_as,
-    ) as writer:
+    with ProjectWriter.create_from(part, described, split, known_as=known_as) as writer:
         own = ((epoch, None) for epoch in source.checkpoints if epoch <= past)
         others = ((segment.state.epoch, segment) for segment in added)
         start = 0
@@ -205,11 +194,11 @@ def write_past(
                     segment.test_loss[-1],
                     segment.test_accuracy[-1],
                 )
-            writer.append(losses=losses, checkpoint=(epoch, serialization.pack(weights, epoch)))
+            writer.append_stored(losses, (epoch, weights))
             start = epoch + 1
         rest = {name: source.series(name, start, past + 1) for name in SERIES}
-        writer.append(losses=rest, resume=(state.epoch, resume))
+        writer.append_stored(rest, resume=state)
         if any(source.notes.values()):
-            writer.set_notes(source.notes)
+            writer.set_raw_notes(source.notes)
     with store.open_reader(part) as reader:
         consistency.check(reader)

@@ -320,7 +320,7 @@ def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_pat
     new = tmp_path / "new.tdw"
     tdw.branch(tiny_run, new, 20)
     with ProjectWriter.open(new) as project:
-        project._store.extend(
+        project._writer.extend(
             config=project.described | {"branched": {"at": "soon"}},
             epochs=project.planned_epochs,
             checkpoint_capacity=len(project.planned_checkpoints),
@@ -332,7 +332,7 @@ def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_pat
 def test_the_commands(tiny_run, tmp_path, capsys):
     new = tmp_path / "new.tdw"
     assert main.main(["branch", str(tiny_run), str(new), "--at", "20", "--weight-decay", "0"]) == 0
-    assert "branched off" in capsys.readouterr().out
+    assert "forked from" in capsys.readouterr().out
     assert main.main(["train", str(new)]) == 0
     assert main.main(["densify", str(new), "--checkpoints", "22:24"]) == 0
     assert "3 checkpoints added." in capsys.readouterr().out
@@ -341,6 +341,6 @@ def test_the_commands(tiny_run, tmp_path, capsys):
     assert told["branched"]["at"] == 20
     assert {22, 23, 24} <= set(told["checkpoints"])
     assert main.main(["info", str(new)]) == 0
-    assert "branched off tiny.tdw at epoch 20: weight decay 0 instead of 1" in capsys.readouterr().out
+    assert "forked from tiny.tdw at epoch 20: weight decay 0 instead of 1" in capsys.readouterr().out
     assert main.main(["branch", str(tiny_run), str(new), "--at", "20"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
