@@ -287,7 +287,7 @@ def test_a_state_of_another_network_is_not_resumed_from(sent):
         tdw.train(path)
     made.resumes = lambda epoch: state(weights(epoch)) | {"exp_avg.more": np.zeros(1, "f4")}
     with pytest.raises(
-        DamagedFileError, match="the state that training resumes from is of another network: 'more' is none of"
+        DamagedFileError, match="the state that training resumes from is of another network: 'more' is not a weight of"
     ):
         tdw.train(sent(replace_file(path, made)))
 
