@@ -1,7 +1,7 @@
-"""Save all that is sound of a damaged project file into a new one, and say what was lost.
+"""Recover the intact parts of a damaged project file into a new file, and report what was lost.
 
-What is a run tells where bytes could be (the sizes its settings give) and what some of them must be (the split its seed
-draws); `tdw.store.salvage` judges the rest by checksums.
+The settings of a run determine the sizes of its arrays, and so where they can be in the file, and its seed determines
+the split. Everything else is verified by checksums in `tdw.store.salvage`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tdw.store.layout import FilePlan, canonical
 
 
 def damage(path: str | Path) -> list[str]:
-    """Compare every byte that counts with its checksum; what is wrong, in sentences, also where the file does not open.
+    """Verify all checksums. Returns the damage as sentences, even for files that cannot be opened.
 
-    Raises NotAProjectError where there is no file or one of another kind, and DamagedFileError where nothing in it can be read.
+    Raises NotAProjectError if the path is not a project file, and DamagedFileError if nothing in it can be read.
     """
     path = Path(path)
     try:
@@ -44,46 +44,46 @@ def damage(path: str | Path) -> list[str]:
 
 
 def recover(path: str | Path, new: str | Path) -> list[str]:
-    """Write all that is sound of a file into a new one; what was damaged, in sentences, nothing for a sound file.
+    """Write the intact parts of a file into a new file. Returns the damage as sentences; empty for an intact file.
 
-    Losses whose values are not proven become NaN, checkpoints and results that are not proven are left out. The damaged
-    file is only read; `losses` are the sentences that tell of a loss. Raises AlreadyExistsError, CannotWriteError, NotAProjectError,
-    and DamagedFileError where nothing can be saved.
+    Curve values that cannot be verified become NaN; checkpoints and results that cannot be verified are left out. The
+    damaged file is not modified. `losses` selects the sentences about lost data.
+    Raises AlreadyExistsError, CannotWriteError, NotAProjectError, and DamagedFileError if nothing can be recovered.
     """
     path, new = Path(path), Path(new)
     with new_file(new) as part:
-        found = _survey(path, keep_open=True)
-        assert found.wreck is not None
+        salvaged = _survey(path, keep_open=True)
+        assert salvaged.wreck is not None
         try:
-            salvage.rebuild(found, part, new)
+            salvage.rebuild(salvaged, part, new)
             with store.open_reader(part) as reader:
                 consistency.check(reader)
         finally:
-            os.close(found.wreck.fd)
-    return found.damage
+            os.close(salvaged.wreck.fd)
+    return salvaged.damage
 
 
-def losses(said: Iterable[str]) -> list[str]:
-    """Those sentences of `damage` or `recover` that tell of something that is lost, or not proven."""
-    return [sentence for sentence in said if not isinstance(sentence, salvage.Repaired)]
+def losses(sentences: Iterable[str]) -> list[str]:
+    """The sentences of `damage` or `recover` about data that is lost or cannot be verified, without repaired parts."""
+    return [sentence for sentence in sentences if not isinstance(sentence, salvage.Repaired)]
 
 
 def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:
     try:
         fd = open_to_read(Path(os.path.realpath(path)))
     except (OSError, ValueError):
-        store.open_reader(path).close()  # says what is there instead
+        store.open_reader(path).close()  # raises an error that says what the path is instead
         raise
     try:
         if not os.path.isfile(path) or not os.fstat(fd).st_size:  # noqa: PTH113
             store.open_reader(path).close()
-        found = salvage.survey(fd, path, salvage.Advice(_plans, _split))
+        salvaged = salvage.survey(fd, path, salvage.Advice(_plans, _split))
     except BaseException:
         os.close(fd)
         raise
     if not keep_open:
         os.close(fd)
-    return found
+    return salvaged
 
 
 def _settings(described: salvage.Config) -> RunConfig | None:
@@ -94,7 +94,7 @@ def _settings(described: salvage.Config) -> RunConfig | None:
 
 
 def _split(described: salvage.Config) -> salvage.Split | None:
-    """The split that the settings draw; a run may also have been given another one."""
+    """The split drawn with the settings' seed; a run may also have been created with another split."""
     settings = _settings(described)
     if settings is None:
         return None
@@ -105,7 +105,7 @@ def _split(described: salvage.Config) -> salvage.Split | None:
 
 
 def _plans(described: salvage.Config) -> Iterator[FilePlan]:
-    """Files that a run with these settings may have: without results, and with all of them."""
+    """Possible file layouts of a run with these settings: without results, and with all of them."""
     settings, plan = _settings(described), described.get("plan")
     if settings is None or not isinstance(plan, list):
         return

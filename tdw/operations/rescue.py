@@ -1,4 +1,4 @@
-"""What a training still knows of its run when another program has overwritten the file that it was writing to."""
+"""Save the data of a training run that is still in memory after another program overwrote its file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tdw.store.atomic import unused_name
 
 
 class Rescue:
-    """The settings, split and curves of a run that is being trained, and the state that it has reached, in memory.
+    """The settings, split, curves and current state of a run during training, kept in memory.
 
-    Entered round the work on an open file. When that ends because the file was overwritten in place, what is known is
-    written to a new file beside it, and the error says so.
+    A context manager around the work on an open file. If that fails because the file was overwritten in place, the data
+    is written to a new file next to it, and the error names that file.
     """
 
     def __init__(self, project: ProjectWriter):
@@ -36,24 +36,24 @@ class Rescue:
             raise OverwrittenError(f"{error} {self._save(self._project.path, self._state)}", in_place=True) from error
 
     def begin(self, state: State) -> None:
-        """Take in the run as it is stored, and the state that training goes on from."""
+        """Keep the stored run, and the state from which training continues."""
         project = self._project
         self._split, self._notes = project.split, project.raw_notes()
         self._curves = {name: [project.series(name)] for name in SERIES}
         self._recorded, self._state = len(project.epochs), state
 
     def add(self, segment: Segment) -> None:
-        """Take in a stretch of training before it is stored."""
-        again = max(0, self._recorded - segment.epochs.start)
+        """Keep a segment before it is stored."""
+        repeated = max(0, self._recorded - segment.epochs.start)
         for name, values in series_of(segment).items():
-            self._curves[name].append(values[again:])
+            self._curves[name].append(values[repeated:])
         self._recorded = max(self._recorded, segment.epochs.stop)
         self._state = segment.state
 
     def _save(self, path: Path, state: State) -> str:
-        """Write it to a new file beside `path`; a sentence about that."""
+        """Write the data to a new file next to `path`. Returns a sentence for the error message."""
         new, described = unused_name(path, "rescued"), self._project.described
-        lost = f"{path.name} was overwritten while it was trained: all earlier checkpoints and results are lost"
+        lost = f"{path.name} was overwritten during training: all earlier checkpoints and results are lost"
         described |= {
             "plan": [state.epoch, *(epoch for epoch in described["plan"] if epoch > state.epoch)],
             "recovered": {"from": path.name, "damage": [lost]},
@@ -66,8 +66,8 @@ class Rescue:
                 if self._notes:
                     writer.set_raw_notes(self._notes)
         except ProjectError as error:
-            return f"What this training still knew of the run could not be saved elsewhere: {error}"
+            return f"The data in memory could not be saved to another file: {error}"
         return (
-            f"The settings, curves and last state of the run that was trained here are in {new}; `tdw train {new.name}` goes "
-            "on from them. Its checkpoints were in the overwritten file."
+            f"The settings, curves and last state of the run were saved to {new}; `tdw train {new.name}` resumes from them. "
+            "Its checkpoints were in the overwritten file."
         )
