@@ -225,9 +225,10 @@ def import_command(arguments: argparse.Namespace) -> None:
     inferred and how well it fits; the flags supply what the source does not contain.
     """
     from tdw.interchange import pipeline
+    from tdw.interchange.hints import HINTS
 
     interrupts.at_work()
-    hints = {name: getattr(arguments, name) for name in pipeline.HINTS}
+    hints = {name: getattr(arguments, name) for name in HINTS}
     imported = pipeline.import_run(arguments.source, arguments.file, overwrite=arguments.force, **hints)
     say(f"{arguments.file}: {pipeline.summary(imported)}.", *report.imported(imported)[1:])
 

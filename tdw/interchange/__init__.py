@@ -1,18 +1,19 @@
-"""Runs of other programs, read and written.
+"""Import runs of other programs, and export checkpoints to them.
 
-looks.py           what a file looks like by its bytes, and the restricted unpickler
-foreign.py         what a reader finds, the same for every form
-layouts.py         weights in other layouts, and refusals of other networks
-nanda.py           `.pth` files of Nanda's grokking code and of TransformerLens' demonstration
-state_dicts.py     state dicts of TransformerLens, one or a folder of them
-workbench.py       folders of an earlier workbench
-optimizer.py       a stored AdamW: its settings, and the state that training goes on from
-splits.py          which pairs were trained on, by the losses
-matching.py        what labels of epochs mean, and which split goes with the losses
-importing.py       import_run: all of it together, into a project file
-exporting.py       export_run: state dicts of TransformerLens
+pipeline.py           import_run: read → infer → align → plan → write
+hints.py              what the user knows about a run and its files do not state
+sniff.py              the type of a file by its bytes, and the restricted unpickler
+source_run.py         SourceRun: the contents of a file or folder, in one form for all readers
+importers/            readers: Nanda's grokking code, state dicts of TransformerLens, an earlier workbench
+weight_layouts.py     conversion of weight layouts, and the check that the network is supported
+adamw_state.py        a stored AdamW: its settings, and the state from which training resumes
+infer.py              settings inferred from weights, losses and hints
+epoch_alignment.py    the meaning of epoch labels, and the split that reproduces the losses
+split_search.py       search for the train/test split by the losses
+plan.py, write.py     the run to be written, and its project file
+exporters/            export_run: state dicts of TransformerLens
 
-`Project.imported` is a dict of source (its name), form, split (None where it is not known, else rule, seed, fraction, train,
-test, error, chance, compared_at), inferred, converted and contradicted (sentences), unknown (names of settings that stand
-at some value all the same), resumable, and why_not.
+`Project.imported` is a dict of source (its name), form, split (None if unknown, else rule, seed, fraction, train, test,
+error, chance, compared_at), inferred, converted and contradicted (sentences), unknown (names of settings whose stored
+values are placeholders), resumable, and why_not.
 """

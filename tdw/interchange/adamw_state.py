@@ -1,4 +1,4 @@
-"""What a stored AdamW says of settings, and the state that training goes on from."""
+"""A stored AdamW optimizer: its settings, and the state from which training resumes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 from tdw.errors import NotImportableError
 from tdw.interchange.importers.nanda import updates
-from tdw.interchange.source_run import Foreign, Raw
+from tdw.interchange.source_run import Raw, SourceRun
 from tdw.interchange.weight_layouts import BUFFERS, read
 from tdw.network.optimizers import EPS, OPTIMIZERS
 from tdw.network.segment import Arrays, State
 from tdw.safe_text import cut
 
 ADAMW = OPTIMIZERS["adamw"]
-WARMUP = 10  # of Nanda's code: its scheduler stores a function, which says nothing
+WARMUP = 10  # updates in Nanda's code. Its scheduler is a function, which a file does not contain.
 
 
-def settings_of(found: Foreign) -> dict[str, Any]:
-    """The settings that the optimizer and the scheduler had. Adds to what contradicts the file's config."""
-    group = _group(found.optimizer)
+def settings_of(run: SourceRun) -> dict[str, Any]:
+    """The settings of the optimizer and the scheduler. Adds to `run.inferred` and `run.contradicted`."""
+    group = _group(run.optimizer)
     settings: dict[str, Any] = {}
     for theirs, ours in (("initial_lr", "lr"), ("lr", "lr"), ("weight_decay", "weight_decay"), ("betas", "betas")):
         if theirs not in group or ours in settings:
@@ -29,68 +29,70 @@ def settings_of(found: Foreign) -> dict[str, Any]:
         try:
             value = tuple(float(item) for item in group[theirs]) if ours == "betas" else float(group[theirs])
         except (TypeError, ValueError, RuntimeError):
-            continue  # it says nothing that is a number
+            continue  # not a number
         settings[ours] = value
-        if ours in found.settings and found.settings[ours] != value:
-            found.contradicted.append(
-                f"the config there says {ours} {_shown(found.settings[ours])}, and the optimizer used {_shown(value)}: the optimizer is right"
+        if ours in run.settings and run.settings[ours] != value:
+            run.contradicted.append(
+                f"the config says {ours} {_shown(run.settings[ours])}, but the optimizer used {_shown(value)}: the value of "
+                "the optimizer was used"
             )
     if settings:
-        found.inferred.append("learning rate, weight decay and betas are those of the stored optimizer")
-    if found.scheduler is not None and "lr_lambdas" in found.scheduler:
+        run.inferred.append("learning rate, weight decay and betas are from the stored optimizer")
+    if run.scheduler is not None and "lr_lambdas" in run.scheduler:
         settings["warmup"] = WARMUP
-        train = found.train
+        train = run.train
         if train is not None and len(train) > 1 and np.isfinite(train[:2]).all() and train[0] != train[1]:
             del settings["warmup"]
-            found.contradicted.append(
-                "a scheduler is stored, and the first update changed the loss: it is not the warmup of that code, which begins at 0"
+            run.contradicted.append(
+                "a scheduler is stored, but the first update changed the loss: it is not the warmup of Nanda's code, which "
+                "starts at 0"
             )
         else:
-            found.inferred.append(f"the stored scheduler is the warmup over {WARMUP} updates of that code")
+            run.inferred.append(f"the stored scheduler is the warmup of Nanda's code, over {WARMUP} updates")
     return settings
 
 
-def state_of(found: Foreign, raw: Raw, weights: Arrays, epoch: int) -> State | str:
-    """The state that training goes on from after the last update, or why there is none, in words.
+def state_of(run: SourceRun, raw: Raw, weights: Arrays, epoch: int) -> State | str:
+    """The state from which training resumes after the last update; or a sentence that says why there is none.
 
-    raw: the last weights as they are in the file; weights: as they are here.
+    raw: the last weights as in the file; weights: in the layout of this program; epoch: number of updates
     """
-    optimizer = found.optimizer
+    optimizer = run.optimizer
     if not optimizer or not isinstance(optimizer.get("state"), dict) or not optimizer["state"]:
-        return "no state of an optimizer is stored"
+        return "it has no optimizer state"
     group = _group(optimizer)
     if group.get("amsgrad") or group.get("maximize") or group.get("eps", EPS) != EPS:
-        return "the optimizer is another than this program's AdamW (amsgrad, maximize or eps)"
+        return "its AdamW uses options that are not supported (amsgrad, maximize or another eps)"
     if group.get("decoupled_weight_decay") is False and group.get("weight_decay"):
-        return "the optimizer is Adam, whose weight decay is another than AdamW's"
+        return "its optimizer is Adam with L2 weight decay, not AdamW"
     if len(optimizer.get("param_groups") or ()) != 1:
-        return "the optimizer has several groups of parameters"
+        return "its optimizer has several parameter groups"
     if updates(optimizer) != epoch:
-        return "the optimizer did not count the same number of updates for every weight"
-    if found.scheduler is not None and "lr_lambdas" not in found.scheduler:
-        return "the learning rate followed a schedule that this program does not have"
+        return "its optimizer counted a different number of updates"
+    if run.scheduler is not None and "lr_lambdas" not in run.scheduler:
+        return "its learning rate schedule is not supported"
     if epoch >= WARMUP and "initial_lr" in group and group.get("lr") != group["initial_lr"]:
-        return "the learning rate followed a schedule that this program does not have"
+        return "its learning rate schedule is not supported"
     names = [name for name in raw if name not in BUFFERS]
     if len(optimizer["state"]) != len(names) or list(optimizer["state"]) != list(range(len(names))):
-        return "the optimizer's parameters are not those of the network"
+        return "the parameters of its optimizer do not match the network"
     slots: dict[str, Arrays] = {}
     for part in ADAMW.slots:
         given = {name: optimizer["state"][index].get(part) for index, name in enumerate(names)}
         try:
             arrays, _ = read({name: _tensor(value, raw[name]) for name, value in given.items()}, part)
         except NotImportableError as error:
-            return f"the optimizer's state does not go with the weights ({cut(str(error), 200)})"
+            return f"its optimizer state does not match the weights ({cut(str(error), 200)})"
         slots[part] = {name: arrays[name] for name in weights}
     if any((array < 0).any() for part in ADAMW.squares for array in slots[part].values()):
-        return "the optimizer's state does not go with the weights (squares below 0)"
+        return "its optimizer state is invalid (negative mean squares)"
     return State(epoch, weights, slots)
 
 
 def undone(state: State, settings: Mapping[str, Any]) -> Arrays:
-    """The weights before the last update, which AdamW's moments after it tell: to within the rounding of float32.
+    """The weights before the last update, computed from AdamW's moments after it, up to float32 rounding.
 
-    AdamW makes of a weight w: (1 - lr * decay) * w - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).
+    AdamW updates a weight w to (1 - lr * decay) * w - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).
     """
     done, (beta1, beta2) = state.epoch, settings["betas"]
     warmup = settings.get("warmup", 0)
@@ -103,10 +105,10 @@ def undone(state: State, settings: Mapping[str, Any]) -> Arrays:
     return earlier
 
 
-def _tensor(value: Any, beside: Any) -> Any:
-    """A moment, held against the weight it is of."""
-    if not hasattr(value, "shape") or tuple(value.shape) != tuple(beside.shape):
-        raise NotImportableError("a moment has another shape than its weight")
+def _tensor(value: Any, weight: Any) -> Any:
+    """A moment, checked to have the shape of its weight."""
+    if not hasattr(value, "shape") or tuple(value.shape) != tuple(weight.shape):
+        raise NotImportableError("a moment has a different shape than its weight")
     return value
 
 

@@ -1,6 +1,6 @@
-"""What a file looks like, by its bytes: the forms that can be imported, and sentences about those that cannot.
+"""Detect the type of a file by its bytes: types that can be imported, and descriptions of those that cannot.
 
-Nothing is unpickled before this has looked, and then by PyTorch's restricted unpickler alone.
+Files are only unpickled after this check, and only by PyTorch's restricted unpickler.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tdw.errors import NotImportableError
 from tdw.safe_text import cut
 
 HEAD = 4096
-LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before it wrote zips
-BOMB = 4  # times its own size: torch stores without compression, so an honest file unpacks to what it is
+LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before it used zip files
+BOMB = 4  # largest ratio of unpacked to packed size: torch does not compress, so a genuine file has a ratio of 1
 MARGIN = 1 << 20
 
 MAGIC = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file; if it is a project file of this program, open it with `tdw open`"),
     (
         b"version https://git-lfs",
-        "a Git-LFS pointer, a few lines in the place of the file itself: get that with `git lfs pull`",
+        "a Git LFS pointer instead of the file itself: run `git lfs pull`",
     ),
-    (b"\x93NUMPY", "a NumPy array, which says nothing of a run"),
+    (b"\x93NUMPY", "a NumPy array, not a run"),
     (b"\x1f\x8b", "a gzip archive: unpack it first"),
     (b"\xfd7zXZ", "an xz archive: unpack it first"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive: unpack it first"),
@@ -41,12 +41,12 @@ MAGIC = (
 
 
 def refused(path: Path, looks: str) -> NotImportableError:
-    """The error for a source that is not what can be imported."""
+    """The error for a source that cannot be imported."""
     return NotImportableError(f"{path} cannot be imported: it looks like {looks}.")
 
 
 def form_of(path: Path) -> str:
-    """`torch`, `legacy torch` or `safetensors`. Raises NotImportableError, saying what it looks like instead."""
+    """`torch`, `legacy torch` or `safetensors`. Raises NotImportableError, which says what the file looks like instead."""
     try:
         size = path.stat().st_size
         if not path.is_file():
@@ -54,7 +54,7 @@ def form_of(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except FileNotFoundError:
-        raise NotImportableError(f"{path} cannot be imported: nothing is there.") from None
+        raise NotImportableError(f"{path} cannot be imported: it does not exist.") from None
     except OSError as error:
         raise NotImportableError(f"{path} cannot be imported: it cannot be read ({error.strerror}).") from error
     if not head:
@@ -69,15 +69,15 @@ def form_of(path: Path) -> str:
         return "legacy torch"
     if re.match(rb"\x80[\x02-\x05]", head):
         raise refused(
-            path, "a Python pickle that PyTorch did not write; reading it could run any program, so it is not read"
+            path, "a Python pickle that PyTorch did not write, which is refused because it could run arbitrary code"
         )
     if len(head) >= 9 and struct.unpack("<Q", head[:8])[0] <= max(size - 8, 0) and head[8:9] == b"{":
         return "safetensors"
     if re.match(rb"\s*<(!doctype|html|\?xml|head|body)", head, re.IGNORECASE):
-        raise refused(path, "a web page (HTML) that was saved in the place of the file: download the file itself")
+        raise refused(path, "a web page (HTML) instead of the file: download the file itself")
     if all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
         raise refused(path, "text, not weights or losses")
-    raise refused(path, "nothing that is known: neither a PyTorch file nor a safetensors file")
+    raise refused(path, "an unknown format, neither a PyTorch file nor a safetensors file")
 
 
 def _check_zip(path: Path, size: int) -> None:
@@ -85,39 +85,39 @@ def _check_zip(path: Path, size: int) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
-        raise refused(path, "a PyTorch file or zip archive that is cut off or damaged: download it again") from None
+        raise refused(path, "a truncated or damaged PyTorch file or zip archive: download it again") from None
     names = [entry.filename for entry in entries]
     if any(name.endswith(".npy") for name in names):
-        raise refused(path, "a NumPy archive (.npz), which says nothing of a run")
+        raise refused(path, "a NumPy archive (.npz), not a run")
     if any("/code/" in name for name in names):
-        raise refused(path, "a TorchScript program; its weights alone could be read: save its state_dict()")
+        raise refused(path, "a TorchScript program: save its state_dict() instead")
     if not any(name.endswith("data.pkl") for name in names):
         raise refused(path, "a zip archive that PyTorch did not write")
     declared = sum(entry.file_size for entry in entries)
     if declared > BOMB * size + MARGIN:
-        raise refused(path, f"a trap: {size} bytes that say they unpack to {declared / 1e6:.0f} MB")
+        raise refused(path, f"a zip bomb: {size} bytes that unpack to {declared / 1e6:.0f} MB")
 
 
 def load_torch(path: Path, form: str) -> Any:
-    """What a PyTorch file holds, its tensors on the processor. Raises NotImportableError.
+    """The contents of a PyTorch file, with tensors on the CPU. Raises NotImportableError.
 
-    Only by the restricted unpickler, which knows tensors and plain containers. The tensors of a zip are mapped, not
-    read: a file of many checkpoints takes no more memory than one of them.
+    Uses the restricted unpickler, which only creates tensors and plain containers. Tensors in a zip are memory-mapped, so
+    a file of many checkpoints takes the memory of one.
     """
     import torch
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they speak of torch's own future, and to programmers
+            warnings.simplefilter("ignore")  # deprecations inside torch, of no use to users
             with named_in_utf8(path) as name:
                 return torch.load(name, map_location="cpu", weights_only=True, mmap=form == "torch")
-    except Exception as error:  # bytes from anywhere make the unpickler fail in any way; each is a refusal
+    except Exception as error:  # malformed input can make the unpickler raise anything
         raise refused(path, _unpickled(str(error))) from error
 
 
 @contextlib.contextmanager
 def named_in_utf8(path: Path) -> Iterator[Path]:
-    """A name of a file for libraries that know no other names than those in UTF-8."""
+    """A path to the file for libraries that only accept UTF-8 names."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -128,22 +128,22 @@ def named_in_utf8(path: Path) -> Iterator[Path]:
 
 
 def _unpickled(message: str) -> str:
-    """What a file looks like that the restricted unpickler refused, from its message."""
-    found = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"class ([\w.]+)", message)
-    if found is None:
-        return "a damaged PyTorch file: what it holds cannot be read"
-    name = cut(found[1], 100)
+    """What a file looks like that the restricted unpickler refused, judged by its message."""
+    match = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"class ([\w.]+)", message)
+    if match is None:
+        return "a damaged PyTorch file: its contents cannot be read"
+    name = cut(match[1], 100)
     if name.startswith("numpy"):
         return (
-            f"a PyTorch file with NumPy values inside ({name}), which are not read because that could run any program: "
-            "save it again with lists and tensors"
+            f"a PyTorch file that contains NumPy values ({name}), which are refused because they could run arbitrary code: "
+            "save it again with lists and tensors only"
         )
     if name.startswith("transformer_lens"):
         return (
-            f"a PyTorch file with an object of TransformerLens inside ({name}), which is not read because that could run "
-            "any program: save it again without it"
+            f"a PyTorch file that contains an object of TransformerLens ({name}), which is refused because it could run "
+            "arbitrary code: save it again without it"
         )
     return (
-        f"a PyTorch file with an object inside ({name}), and reading it could run any program, so it is not read: save "
-        "it again with lists and tensors alone"
+        f"a PyTorch file that contains an object ({name}), which is refused because it could run arbitrary code: save it "
+        "again with lists and tensors only"
     )

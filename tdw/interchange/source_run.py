@@ -1,7 +1,7 @@
-"""What a reader finds in somebody else's file: the same for every form, before anything is concluded from it.
+"""The contents of a file of another program, in one form for all readers, before anything is inferred.
 
-Their losses come as lists. Entry i of the train losses was measured before update i + 1 in every form that is read here,
-so it is that of epoch i. What a checkpoint's label and an entry of the test losses mean differs, and is said here.
+In all supported forms, entry i of the train losses was measured before update i + 1, so it is at epoch i. The meaning of
+checkpoint labels and test losses differs between forms and is given by the offsets of a `SourceRun`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from tdw.network.segment import Series
 from tdw.safe_text import cut
 from tdw.tasks import Split
 
-Raw = Mapping[str, Any]  # tensors or arrays by the names they have in the file
+Raw = Mapping[str, Any]  # tensors or arrays by their names in the file
+MOST_EPOCHS = 10_000_000
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One set of weights. label: the epoch that it has there, None where there is none; what: its name in sentences."""
+class SourceCheckpoint:
+    """One set of weights. label: its epoch in the source, None if not given; what: its name in messages."""
 
     label: int | None
     load: Callable[[], Raw]
@@ -31,7 +32,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Rule:
-    """How a split is drawn. name: `python` or `torch`; fraction: the share of pairs trained on."""
+    """How a split is drawn. name: `python` or `torch`; fraction: the training fraction."""
 
     name: str
     seed: int
@@ -39,28 +40,31 @@ class Rule:
 
 
 RULES = {
-    "python": "Python's random.seed(s) and random.shuffle of the pairs in lexicographic order, the first share for training",
-    "torch": "PyTorch's manual_seed(s) and randperm of the pairs, the first share for training",
+    "python": "Python's random.seed(s) and random.shuffle of the pairs in lexicographic order, the first part for training",
+    "torch": "PyTorch's manual_seed(s) and randperm of the pairs, the first part for training",
 }
 
 
 @dataclass
-class Foreign:
-    """A run of another program, as found. Lists of sentences: what was inferred, converted, contradicted.
+class SourceRun:
+    """A run of another program, as read.
 
-    pieces:      weights, in the order of their labels
-    late:        by how much an epoch here is more than a label there (1: the weights contain one more update)
-    late_test:   the same of test losses: entry i was measured after update i + 1
-    settings:    those that the file states, under our names; claims: what else it says about sizes and may be wrong in
-    pairs:       the split where the file lists it; rules: splits that it names, likely ones first
+    checkpoints:  weights, in the order of their labels
+    epoch_offset: our epoch minus the label of a checkpoint (1: the weights include one more update)
+    test_offset:  our epoch of the first test loss (1: entry i was measured after update i + 1)
+    settings:     those that the file states, under our names
+    claims:       sizes that the file states and that may be wrong
+    pairs:        the split, if the file lists it
+    rules:        splits that the file names, most likely first; likely_rule: the rule to try first for an unknown split
+    inferred, converted, contradicted: sentences for the user
     """
 
     form: str
-    pieces: list[Piece] = field(default_factory=list)
-    late: int = 0
+    checkpoints: list[SourceCheckpoint] = field(default_factory=list)
+    epoch_offset: int = 0
     train: Series | None = None
     test: Series | None = None
-    late_test: int = 0
+    test_offset: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
     pairs: Split | None = None
@@ -74,20 +78,20 @@ class Foreign:
 
 
 def numbers(value: Any, name: str, what: str) -> Series:
-    """A list of losses as float64: floats, whole numbers or tensors of one number each. Raises NotImportableError."""
+    """A list of losses as float64, from floats, integers or tensors of one element. Raises NotImportableError."""
     import torch
 
     if isinstance(value, torch.Tensor):
         if value.ndim != 1 or value.is_complex():
-            raise NotImportableError(f"{what} cannot be imported: its {name} are no list of numbers.")
+            raise NotImportableError(f"{what} cannot be imported: its {name} must be a list of numbers.")
         return value.detach().double().numpy().copy()
     if not isinstance(value, list | tuple):
-        raise NotImportableError(f"{what} cannot be imported: its {name} are no list of numbers.")
+        raise NotImportableError(f"{what} cannot be imported: its {name} must be a list of numbers.")
     return np.array([number(item, name, what) for item in value], dtype=np.float64)
 
 
 def number(value: Any, name: str, what: str) -> float:
-    """One number of a file. Raises NotImportableError."""
+    """A number from a file. Raises NotImportableError."""
     import torch
 
     if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex():
@@ -95,14 +99,14 @@ def number(value: Any, name: str, what: str) -> float:
     if isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool):
         return float(value)
     raise NotImportableError(
-        f"{what} cannot be imported: among its {name} is {cut(repr(value), 40) if isinstance(value, str) else type(value).__name__}"
-        ", not a number."
+        f"{what} cannot be imported: its {name} must be numbers (got "
+        f"{cut(repr(value), 40) if isinstance(value, str) else type(value).__name__})."
     )
 
 
-def whole(value: Any, name: str, what: str) -> int:
-    """One whole number of a file. Raises NotImportableError."""
-    found = number(value, name, what)
-    if not found.is_integer():
-        raise NotImportableError(f"{what} cannot be imported: its {name} is {found:g}, not a whole number.")
-    return int(found)
+def integer(value: Any, name: str, what: str) -> int:
+    """An integer from a file. Raises NotImportableError."""
+    result = number(value, name, what)
+    if not result.is_integer():
+        raise NotImportableError(f"{what} cannot be imported: its {name} must be an integer (got {result:g}).")
+    return int(result)

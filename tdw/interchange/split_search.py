@@ -1,9 +1,11 @@
-"""Which pairs were trained on? Found by matching losses that a file holds with those of its weights.
+"""Find the train/test split of a run by comparing the losses stored in a file with those of its weights.
 
-The loss of every pair is computed once for a few checkpoints. A candidate split is then a sum: draw the order of the pairs
-by a rule and a seed, cut it where the train pairs end, and compare the means on both sides with the stored losses. A
-single candidate is right by chance the more easily the more alike the pairs are, and many are tried: so a match counts
-only where it is much closer than the other candidates come, for the number of those that are as plausible.
+The loss of every pair is computed once for a few checkpoints. For a candidate split, the pairs are drawn in order by a
+rule and a seed and cut after the train pairs, and the mean losses of both sides are compared with the stored ones. Because
+many candidates are tried, some match by chance, the more easily the more similar the losses of the pairs are. A match is
+therefore only accepted if it is much closer than chance matches among the other candidates would be.
+
+Axes.  all_pairs: p * p, in the order of their indices · cut: candidate numbers of train pairs
 """
 
 from __future__ import annotations
@@ -28,18 +30,18 @@ if TYPE_CHECKING:
 
 CHUNK = 4096  # pairs evaluated at a time
 SEEDS = (*range(1001), 1234, 1337, 2022, 2023, 2024, 2025, 12345, 31337)
-AT_FIRST = 40  # of these seeds: enough to judge by, and to be done where one of them is right
+AT_FIRST = 40  # seeds tried first: enough to judge chance matches by, and often one of them is correct
 FRACTIONS = tuple(sorted({*(k / 100 for k in range(1, 100)), 1 / 3, 2 / 3}))
-EXACT = 2e-3  # how far the same loss, computed elsewhere in float32, may lie: its logarithm
-FAR = 0.5  # beyond this, what is left of a loss after an update says nothing
-CHANCE = 1e-3  # a match that so many others would reach by chance, or fewer, is believed
-NAMED = 0.05  # the same for a split that the source itself names
+EXACT = 2e-3  # tolerance of the logarithm of a loss of the same weights, computed in float32 by another program
+FAR = 0.5  # extrapolated losses with a larger tolerance are not used
+CHANCE = 1e-3  # a match is accepted if the expected number of chance matches is at most this
+NAMED = 0.05  # the same for a split that the source names
 NEIGHBORS = 10
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A loss that a file holds of one side. tolerance: of its logarithm; exact: it is of the very weights."""
+    """A stored loss of one side. tolerance: of its logarithm; exact: whether it is of exactly these weights."""
 
     value: float
     tolerance: float
@@ -48,7 +50,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A checkpoint: the loss of every pair, (p * p,), and what the file holds of each side."""
+    """A checkpoint with the loss of every pair, (all_pairs,), and the stored losses by side."""
 
     epoch: int
     losses: Series
@@ -57,10 +59,12 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Match:
-    """A split and how well it goes with the losses.
+    """A split and how well it reproduces the stored losses.
 
-    error: the largest difference of logarithms of a found and a stored loss; None where nothing could be compared
-    within: whether every difference is within its tolerance; chance: how many other splits one would expect to do as well
+    error:   the largest difference between the logarithms of a computed and a stored loss; None if not compared
+    within:  whether every difference is within its tolerance
+    chance:  the expected number of chance matches that are as close
+    anchors: the epochs of the compared checkpoints
     """
 
     split: Split
@@ -71,7 +75,7 @@ class Match:
     anchors: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """What is stored of it."""
+        """The description that is stored in `Project.imported`."""
         return {
             "rule": "listed in the file" if self.rule is None else RULES[self.rule.name],
             "seed": None if self.rule is None else self.rule.seed,
@@ -87,25 +91,25 @@ class Match:
 def pair_losses(
     weights: Arrays, activation: str, tasks: Sequence[TaskConfig]
 ) -> tuple[Indices, list[NDArray[np.float64]]]:
-    """Of all pairs: the class with the highest logit, and the loss under each task's answers, (p * p,) each."""
+    """For all pairs, the class with the highest logit, and the loss for each task's answers, (all_pairs,) each."""
     p = tasks[0].p
     tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
-    wanted = [torch.from_numpy(answers(np.arange(p * p), task)) for task in tasks]
-    said = np.empty(p * p, np.int64)
+    correct = [torch.from_numpy(answers(np.arange(p * p), task)) for task in tasks]
+    predicted = np.empty(p * p, np.int64)
     losses = [np.empty(p * p) for _ in tasks]
     with torch.inference_mode():
         for start in range(0, p * p, CHUNK):
             pairs = torch.arange(start, min(start + CHUNK, p * p))
             logits = plain_forward(tensors, pairs // p, pairs % p, activation).double()
-            said[start : start + CHUNK] = logits.argmax(1).numpy()
-            chances = logits.log_softmax(1)
-            for into, right in zip(losses, wanted, strict=True):
-                into[start : start + CHUNK] = -chances.gather(1, right[pairs][:, None])[:, 0].numpy()
-    return said, losses
+            predicted[start : start + CHUNK] = logits.argmax(1).numpy()
+            log_probabilities = logits.log_softmax(1)
+            for into, classes in zip(losses, correct, strict=True):
+                into[start : start + CHUNK] = -log_probabilities.gather(1, classes[pairs][:, None])[:, 0].numpy()
+    return predicted, losses
 
 
 def stored_at(curve: Series | None, epoch: int) -> Stored | None:
-    """What a curve says of an epoch: its value there, or what the last two before lead to, update by update."""
+    """The value of a curve at an epoch, or its extrapolation from the last two or three values before it."""
     if curve is None or epoch < 0:
         return None
     at = np.flatnonzero(np.isfinite(curve[: epoch + 1]) & (curve[: epoch + 1] > 0))
@@ -121,7 +125,7 @@ def stored_at(curve: Series | None, epoch: int) -> Stored | None:
     slope = float(logs[-1] - logs[-2])
     tolerance = 2 * abs(slope * ahead)
     bend = 0.0
-    if at.size > 2 and at[-2] - at[-3] == step:  # then it shows how the slope changes, too
+    if at.size > 2 and at[-2] - at[-3] == step:  # the change of the slope is then known, too
         bend = float(logs[-1] - 2 * logs[-2] + logs[-3])
         tolerance = max(4 * abs(bend), abs(slope) / 2) * ahead
     tolerance = max(EXACT, tolerance)
@@ -130,15 +134,15 @@ def stored_at(curve: Series | None, epoch: int) -> Stored | None:
 
 
 def judge(anchors: Sequence[Anchor], split: Split, rule: Rule | None, chance: float | None = None) -> Match:
-    """How well a given split goes with the losses."""
+    """How well a given split reproduces the losses."""
     means = {
         name: [anchor.losses[side].mean() for anchor in anchors]
         for name, side in zip(("train", "test"), split, strict=True)
     }
     errors = [
         (abs(float(np.log(max(mean, 1e-300) / anchor.sides[name].value))), anchor.sides[name].tolerance)
-        for name, found in means.items()
-        for mean, anchor in zip(found, anchors, strict=True)
+        for name, side_means in means.items()
+        for mean, anchor in zip(side_means, anchors, strict=True)
         if name in anchor.sides
     ]
     return Match(
@@ -152,7 +156,7 @@ def judge(anchors: Sequence[Anchor], split: Split, rule: Rule | None, chance: fl
 
 
 def order(rule: str, seed: int, pairs: int) -> Indices:
-    """The order in which a rule draws the pairs."""
+    """The order in which a rule draws the pairs, (all_pairs,)."""
     if rule == "torch":
         return torch.randperm(pairs, generator=torch.Generator().manual_seed(seed)).numpy()
     drawn = list(range(pairs))
@@ -161,16 +165,16 @@ def order(rule: str, seed: int, pairs: int) -> Indices:
 
 
 def draw(rule: Rule, pairs: int) -> Split:
-    """The split that a rule stands for."""
+    """The split drawn by a rule."""
     drawn = order(rule.name, rule.seed, pairs)
     cut = int(rule.fraction * pairs)
     return Split(drawn[:cut].copy(), drawn[cut:].copy())
 
 
 def find(anchors: Sequence[Anchor], likely: str, named: Sequence[Rule] = (), *, thorough: bool = True) -> Match | None:
-    """The split that goes with the losses, named ones before all others; None where none does, or too many might.
+    """The split that reproduces the losses; None if none does, or if chance matches cannot be excluded.
 
-    likely: the rule to try first. Not `thorough`: only a few seeds.
+    likely: the rule to try first; named: splits to try before all others; thorough: try all seeds, not only a few
     """
     anchors = [anchor for anchor in anchors if anchor.sides]
     if not anchors:
@@ -181,31 +185,30 @@ def find(anchors: Sequence[Anchor], likely: str, named: Sequence[Rule] = (), *, 
     if not fractions:
         return None
     cuts = np.array([int(share * pairs) for share in fractions])
-    meant = {rule.fraction for rule in named}
-    tried: dict[tuple[str, int], tuple[float, int]] = {}  # how far from the losses, at the best of the cuts
+    preferred = {rule.fraction for rule in named}
+    tried: dict[tuple[str, int], tuple[float, int]] = {}  # distance from the losses at the best cut, and that cut
 
     def attempt(rule: str, seed: int) -> None:
         if (rule, seed) not in tried:
             far = _distance(anchors, order(rule, seed, pairs), cuts)
-            # Of neighboring shares that all do, the one that is named was meant, or the rounder one.
+            # If neighboring fractions match as well, the named one is preferred, then the rounder one.
             fits = [at for at in range(len(cuts)) if far[at] <= 1] or [int(far.argmin())]
             tried[rule, seed] = (
                 float(far.min()),
-                min(fits, key=lambda at: (fractions[at] not in meant, _digits(fractions[at]), far[at])),
+                min(fits, key=lambda at: (fractions[at] not in preferred, _digits(fractions[at]), far[at])),
             )
 
     def best() -> Match | None:
-        believed = [
+        accepted = [
             item
             for item in _expected(tried)
             if tried[item[1]][0] <= 1 and item[0] <= (NAMED if item[1] in by_name else CHANCE)
         ]
-        if not believed:
+        if not accepted:
             return None
-        right = min(believed, key=lambda item: item[0])
-        name, seed = right[1]
-        rule = Rule(name, seed, fractions[tried[right[1]][1]])
-        return judge(anchors, draw(rule, pairs), rule, right[0])
+        chance, candidate = min(accepted, key=lambda item: item[0])
+        rule = Rule(*candidate, fractions[tried[candidate][1]])
+        return judge(anchors, draw(rule, pairs), rule, chance)
 
     by_name = {(rule.name, rule.seed) for rule in named}
     for rule in named:
@@ -214,17 +217,17 @@ def find(anchors: Sequence[Anchor], likely: str, named: Sequence[Rule] = (), *, 
     for seed in SEEDS[:AT_FIRST]:
         for name in rules:
             attempt(name, seed)
-    found = best()
-    if thorough and (found is None or (found.chance or 0) > CHANCE / 20):
+    match = best()
+    if thorough and (match is None or (match.chance or 0) > CHANCE / 20):
         for seed in SEEDS[AT_FIRST:]:
             for name in rules:
                 attempt(name, seed)
-        found = best()
-    return found
+        match = best()
+    return match
 
 
 def _digits(share: float) -> int:
-    """How far a share is from a round one: 0 for tenths, 1 for twentieths, 2 for hundredths, 3 for others.
+    """How far a fraction is from a round one: 0 for tenths, 1 for twentieths, 2 for hundredths and thirds, 3 for others.
 
     >>> [_digits(share) for share in (0.3, 0.35, 0.29, 1 / 3)]
     [0, 1, 2, 2]
@@ -237,26 +240,26 @@ def _digits(share: float) -> int:
 
 
 def _adds_up(anchors: Sequence[Anchor], share: float) -> bool:
-    """Whether the stored losses of both sides make the mean over all pairs if this is the share of the first; no split
-    is needed to know that.
+    """Whether the stored losses of both sides, weighted by this training fraction, give the mean loss of all pairs, which
+    does not depend on the split.
     """
     for anchor in anchors:
         if len(anchor.sides) == 2:
             train, test = anchor.sides["train"], anchor.sides["test"]
             total, whole = share * train.value + (1 - share) * test.value, float(anchor.losses.mean())
             slack = 3 * max(train.tolerance, test.tolerance) * max(total, whole)
-            # The share is rounded down to a number of pairs.
+            # The training fraction is rounded down to a number of pairs.
             if abs(total - whole) > slack + abs(train.value - test.value) / anchor.losses.size:
                 return False
     return True
 
 
 def _distance(anchors: Sequence[Anchor], drawn: Indices, cuts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How far the means of both sides lie from the stored losses, in tolerances, the worst of all; (cuts,)."""
+    """The largest distance between the mean losses and the stored losses over anchors and sides, in tolerances, (cut,)."""
     worst = np.zeros(len(cuts))
     for anchor in anchors:
         sums = anchor.losses[drawn].cumsum()
-        # Summed from its own end, a side with tiny losses is not drowned by the other one.
+        # Each side is summed from its own end, so that tiny losses are not lost to cancellation.
         rest = anchor.losses[drawn[::-1]].cumsum()[::-1]
         means = {"train": sums[cuts - 1] / cuts, "test": rest[cuts] / (drawn.size - cuts)}
         for side, stored in anchor.sides.items():
@@ -266,9 +269,9 @@ def _distance(anchors: Sequence[Anchor], drawn: Indices, cuts: NDArray[np.int64]
 
 
 def _expected(tried: Mapping[tuple[str, int], tuple[float, int]]) -> Iterator[tuple[float, tuple[str, int]]]:
-    """For each candidate, how many others as plausible as it would by chance come as close as it does.
+    """For each candidate, the expected number of equally plausible candidates that are as close by chance.
 
-    By how close the nearest of the others come: n of m within a distance say how dense they lie there.
+    Estimated from the density of the other candidates near distance 0.
     """
     keys = list(tried)
     far = np.array([tried[key][0] for key in keys])

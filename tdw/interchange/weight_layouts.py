@@ -1,4 +1,4 @@
-"""Weights of other programs as ours, and refusals of networks that ours is not.
+"""Convert weights of other programs to the layout of this program, and refuse networks that are not supported.
 
                TransformerLens and here       Nanda's grokking code
 W_E            (tokens, d_model)              (d_model, tokens)
@@ -32,13 +32,13 @@ MATRICES = (
 MLP_BIASES = (f"{BLOCK}mlp.b_in", f"{BLOCK}mlp.b_out")
 OTHER_BIASES = (*(f"{BLOCK}attn.b_{name}" for name in "QKVO"), "unembed.b_U")
 BUFFERS = (f"{BLOCK}attn.mask", f"{BLOCK}attn.IGNORE")
-MOST_NUMBERS = 1 << 27  # in one tensor: eight times what the largest network here has
+MOST_NUMBERS = 1 << 27  # elements of one tensor: eight times those of the largest network allowed here
 
-Kind = dict[str, Any]  # the settings that shapes determine
+Kind = dict[str, Any]  # the settings determined by the shapes of weights
 
 
 def is_state(value: Any) -> bool:
-    """Whether a value is a table of tensors by name."""
+    """Whether a value is a state dict: a dict of tensors by name."""
     import torch
 
     return (
@@ -49,14 +49,14 @@ def is_state(value: Any) -> bool:
 
 
 def transposed(raw: Raw) -> bool:
-    """Whether weights lie as in Nanda's code."""
+    """Whether weights have the layout of Nanda's code."""
     return f"{BLOCK}attn.W_O" in raw and len(raw[f"{BLOCK}attn.W_O"].shape) == 2
 
 
 def read(raw: Raw, what: str) -> tuple[Arrays, Kind]:
-    """Weights under our names and in our layout, MLP biases among them where there are any; and what their shapes say.
+    """Weights under our names and in our layout, including MLP biases if present; and the settings given by their shapes.
 
-    Raises NotImportableError.
+    what: the name of the source in messages. Raises NotImportableError.
     """
     _check_names(raw, what)
     turned = transposed(raw)
@@ -69,93 +69,84 @@ def read(raw: Raw, what: str) -> tuple[Arrays, Kind]:
             arrays[name] = _array(raw[name], name, what, 1)
     for name in OTHER_BIASES:
         if name in raw and np.any(_array(raw[name], name, what)):
-            raise NotImportableError(
-                f"{what} cannot be imported: {name} is a bias other than zero, which the networks of this program lack."
-            )
+            raise NotImportableError(f"{what} cannot be imported: {name} is a nonzero bias, which is not supported.")
     mask = raw.get(BUFFERS[0])
     if mask is not None and not _is_causal(mask):
-        raise NotImportableError(f"{what} cannot be imported: its attention mask is not the causal one.")
+        raise NotImportableError(f"{what} cannot be imported: its attention mask is not causal.")
     if turned:
         arrays |= {name: turn(name, arrays[name], arrays) for name in arrays}
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, _kind(arrays, what)
 
 
-def turn(name: str, array: np.ndarray[Any, Any], beside: Raw) -> np.ndarray[Any, Any]:
-    """A tensor of Nanda's layout in ours; `beside` holds a W_Q in his layout."""
+def turn(name: str, array: np.ndarray[Any, Any], raw: Raw) -> np.ndarray[Any, Any]:
+    """A tensor in Nanda's layout, converted to ours. raw: weights with W_Q in Nanda's layout."""
     short = name.rsplit(".", 1)[-1]
     if short in {"W_E", "W_in", "W_out"}:
         return array.T
     if short in {"W_Q", "W_K", "W_V"}:
         return array.swapaxes(1, 2)
     if short == "W_O":
-        heads = beside[f"{BLOCK}attn.W_Q"].shape[0]
+        heads = raw[f"{BLOCK}attn.W_Q"].shape[0]
         if array.shape[1] % heads:
-            return array  # the shapes do not fit; whoever compares them says so
+            return array  # the shapes do not match, which is reported by `_kind`
         return array.reshape(array.shape[0], heads, -1).transpose(1, 2, 0)
     return array
 
 
 def without_zero_biases(arrays: Arrays) -> Arrays:
-    """The weights without biases of the MLP that are all zero, as TransformerLens stores them where none were trained."""
+    """The weights without MLP biases if these are all zero; TransformerLens stores zeros for untrained biases."""
     if any(np.any(arrays[name]) for name in MLP_BIASES if name in arrays):
         return arrays
     return {name: array for name, array in arrays.items() if name not in MLP_BIASES}
 
 
 def _check_names(raw: Raw, what: str) -> None:
-    layers = {int(found[1]) for name in raw if (found := re.match(r"blocks\.(\d{1,4})\.", name))}
+    layers = {int(match[1]) for name in raw if (match := re.match(r"blocks\.(\d{1,4})\.", name))}
     if any(name not in raw for name in MATRICES[:1] + MATRICES[-1:]):
         shown = ", ".join(cut(str(name), 40) for name in list(raw)[:3])
         raise NotImportableError(
-            f"{what} cannot be imported: it looks like weights of another network ({shown}, …), not of a transformer "
-            "under TransformerLens' names."
+            f"{what} cannot be imported: it does not use TransformerLens' names for the weights of a transformer (got "
+            f"{shown}, …)."
         )
     if any(re.search(r"(^|\.)(ln\w*|w_ln|b_ln)(\.|$)", name) for name in raw):
         raise NotImportableError(
-            f"{what} cannot be imported: it looks like a transformer with LayerNorm, which the networks of this program lack."
+            f"{what} cannot be imported: it is a transformer with LayerNorm, which is not supported."
         )
     if layers != {0}:
         raise NotImportableError(
-            f"{what} cannot be imported: it looks like a transformer of {len(layers)} layers, and those of this program have one."
+            f"{what} cannot be imported: it is a transformer of {len(layers)} layers, but only one layer is supported."
         )
-    known = {*MATRICES, *MLP_BIASES, *OTHER_BIASES, *BUFFERS}
+    supported = {*MATRICES, *MLP_BIASES, *OTHER_BIASES, *BUFFERS}
     for name in raw:
-        if name not in known:
-            raise NotImportableError(
-                f"{what} cannot be imported: it looks like another network, with a tensor {cut(name)} that this program has no place for."
-            )
+        if name not in supported:
+            raise NotImportableError(f"{what} cannot be imported: its tensor {cut(name)} is not supported.")
     for name in MATRICES:
         if name not in raw:
-            raise NotImportableError(f"{what} cannot be imported: {name} is missing among its weights.")
+            raise NotImportableError(f"{what} cannot be imported: its weight {name} is missing.")
     if sum(name in raw for name in MLP_BIASES) == 1:
-        raise NotImportableError(f"{what} cannot be imported: it has one of the two biases of an MLP, not both.")
+        raise NotImportableError(f"{what} cannot be imported: it has only one of the two biases of the MLP.")
 
 
 def _array(value: Any, name: str, what: str, rank: int | None = None) -> np.ndarray[Any, Any]:
-    """A tensor or array as float32, as it is. Raises NotImportableError."""
+    """A float32 tensor or array as a NumPy array. Raises NotImportableError for anything else."""
     shape, dtype = tuple(value.shape), str(value.dtype).removeprefix("torch.")
     if rank is not None and len(shape) != rank:
         raise NotImportableError(
-            f"{what} cannot be imported: {name} has shape {shape}, which no network of this program has."
+            f"{what} cannot be imported: {name} must have {rank} {'axes' if rank > 1 else 'axis'} (got shape {shape})."
         )
     if int(np.prod([int(side) for side in shape], dtype=object)) > MOST_NUMBERS:
-        raise NotImportableError(
-            f"{what} cannot be imported: {name} says it has shape {shape}, more than this program has room for."
-        )
+        raise NotImportableError(f"{what} cannot be imported: {name} is too large (shape {shape}).")
     if dtype != "float32":
         raise NotImportableError(
-            f"{what} cannot be imported: {name} is {dtype}, and the weights of this program are float32: convert it first, "
-            "which changes the numbers."
+            f"{what} cannot be imported: {name} must be float32 (got {dtype}). Convert it first, which changes its values."
         )
     if not isinstance(value, np.ndarray):
         if str(value.layout) != "torch.strided":
-            raise NotImportableError(f"{what} cannot be imported: {name} is no plain tensor.")
+            raise NotImportableError(f"{what} cannot be imported: {name} must be a dense tensor (got {value.layout}).")
         value = value.detach().numpy()
     array: np.ndarray[Any, Any] = np.array(value, np.float32)
     if not np.isfinite(array).all():
-        raise NotImportableError(
-            f"{what} cannot be imported: {name} holds numbers that are not finite (NaN or infinite)."
-        )
+        raise NotImportableError(f"{what} cannot be imported: {name} holds NaN or infinite values.")
     return array
 
 
@@ -166,7 +157,7 @@ def _is_causal(mask: Any) -> bool:
 
 
 def _kind(arrays: Arrays, what: str) -> Kind:
-    """What the shapes of weights in our layout say. Raises NotImportableError where they do not fit together."""
+    """The settings given by the shapes of weights in our layout. Raises NotImportableError if the shapes contradict."""
     query, w_in = arrays[f"{BLOCK}attn.W_Q"], arrays[f"{BLOCK}mlp.W_in"]
     tokens, d_model = arrays["embed.W_E"].shape
     positions, outputs = arrays["pos_embed.W_pos"].shape[0], arrays["unembed.W_U"].shape[1]
@@ -185,15 +176,15 @@ def _kind(arrays: Arrays, what: str) -> Kind:
     for name, shape in wanted.items():
         if name in arrays and arrays[name].shape != shape:
             raise NotImportableError(
-                f"{what} cannot be imported: {name} has shape {arrays[name].shape} in the layout of TransformerLens, which does not go with "
-                f"the others (they make it {shape})."
+                f"{what} cannot be imported: {name} must have shape {shape}, by the shapes of the other weights (got "
+                f"{arrays[name].shape}; all in the layout of TransformerLens)."
             )
     network = {3: "transformer", 2: "two-token"}.get(positions)
     p = tokens - 1 if network == "transformer" else tokens
     if network is None or outputs not in ({p, p + 1} if network == "transformer" else {p}):
         raise NotImportableError(
-            f"{what} cannot be imported: it looks like a transformer for another task, with {positions} positions, {tokens} "
-            f"tokens and {outputs} classes; those of this program read 'a b =' or 'a b' and answer with one of the numbers."
+            f"{what} cannot be imported: it is a transformer for another task, with {positions} positions, {tokens} tokens "
+            f"and {outputs} classes. Supported are the inputs 'a b =' and 'a b', with one class per operand."
         )
     return {
         "p": p,

@@ -17,7 +17,7 @@ from tdw.network.segment import State
 
 @dataclass(frozen=True)
 class Stage:
-    """From epoch `at` on, a run is trained with these settings; `fresh`: AdamW begins anew there."""
+    """From epoch `at` on, a run is trained with these settings; `fresh`: AdamW starts again there."""
 
     config: RunConfig
     at: int

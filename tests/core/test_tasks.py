@@ -1,4 +1,4 @@
-"""What is learnt: answers by their plain definitions, the order of the group, and which analyses make sense of it."""
+"""Tasks: answers by their plain definitions, the order of the group, and which analyses make sense of it."""
 
 import numpy as np
 import pytest

@@ -118,9 +118,7 @@ def test_what_cannot_be_put_back_is_kept(run, tmp_path, monkeypatch):
         return plain(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
-    with pytest.raises(
-        CannotWriteError, match=r"\.tmp holds files that were replaced and could not be put back: .*00010"
-    ):
+    with pytest.raises(CannotWriteError, match=r"\.tmp holds replaced files that could not be restored: .*00010"):
         tdw.export_run(run, out, overwrite=True)
     everything = [data.decode("latin-1") for data in files(out).values()]
     for epoch in range(0, 50, 10):
@@ -137,7 +135,7 @@ def test_a_name_that_appears_meanwhile_is_left_alone(run, tmp_path, monkeypatch)
         (out / "epoch-00020.safetensors").write_text("another's")
 
     monkeypatch.setattr(transformer_lens, "_save", save)
-    with pytest.raises(AlreadyExistsError, match="appeared meanwhile and was left as it is"):
+    with pytest.raises(AlreadyExistsError, match="was created by another program during the export"):
         tdw.export_run(run, out)
     assert files(tmp_path) == {"out/epoch-00020.safetensors": b"another's"}
 
@@ -182,7 +180,7 @@ def test_refusals_are_sentences(run, tmp_path):
     (tmp_path / "link.pt").symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder" / "epoch-00000.safetensors").mkdir(parents=True)
     for out, kind, sentence in (
-        (tmp_path / "no" / "such" / "out", CannotWriteError, "no/such does not exist. Make it"),
+        (tmp_path / "no" / "such" / "out", CannotWriteError, "no/such does not exist. Create it"),
         (tmp_path / "file", CannotWriteError, "no folder"),
         (tmp_path / "file" / "x.pt", CannotWriteError, "no folder"),
         (tmp_path / ("x" * 300), CannotWriteError, "too long"),

@@ -30,16 +30,16 @@ def test_import_info_train_export(tmp_path, capsys):
     assert code == 0
     first, *more = out.splitlines()
     assert first.startswith(
-        f"{run}: imported from final.pth, a file of Nanda's grokking code; 60 of 121 pairs trained on, seed 3"
+        f"{run}: imported from final.pth, a file of Nanda's grokking code; 60 of 121 pairs for training, seed 3"
     )
-    assert "contradictions: 1; not known: model_seed." in first
-    assert any(line.startswith("contradicted: the config there says weight_decay 1") for line in more)
+    assert "contradictions: 1; unknown: model_seed." in first
+    assert any(line.startswith("contradicted: the config says weight_decay 1") for line in more)
 
     code, out, _ = typed(capsys, "info", run)
     assert code == 0
     assert "imported from final.pth: a file of Nanda's grokking code" in out
     assert "inferred: the split is drawn by Python's random.seed(s)" in out
-    assert "converted: train loss i there" in out
+    assert "converted: train loss i of the source" in out
     assert "unknown: model_seed" in out
     assert "accuracy" not in out
     _, out, _ = typed(capsys, "info", run, "--json")
@@ -62,7 +62,7 @@ def test_refusals_are_one_line(tmp_path, capsys):
     assert "looks like text" in err
     assert "\x1b" not in err
     code, _, err = typed(capsys, "import", tmp_path / "y.pth", tmp_path / "run.tdw", "--p", "many")
-    assert (code, err.startswith("tdw: --p many is not allowed")) == (2, True)
+    assert (code, err.startswith("tdw: --p must be an integer from 2 to 1000 (got many)")) == (2, True)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -138,8 +138,8 @@ def test_a_stranger_who_says_it_wrongly_is_refused(tmp_path, monkeypatch, wrong)
     with ProjectWriter.create_imported(path, settings, [], split, {**said, "form": said["form"] or "x"}) as writer:
         if WRONG[wrong] == {"form": None}:
             writer._writer.extend(config={**writer._store.config, "imported": said}, epochs=1, checkpoint_capacity=1)
-    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "somebody else"))
-    with pytest.raises(NotAProjectError, match="what it says of the program that it was imported from"):
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another user"))
+    with pytest.raises(NotAProjectError, match="the description of its import is invalid"):
         Project.open(path)
     with Project.open(tmp_path / "good.tdw") as run:
         assert run.imported == imported

@@ -20,9 +20,9 @@ def test_a_file_becomes_a_project_beside_it(window, source, tmp_path):
     assert status == 200, answer
     assert answer["path"] == str(tmp_path / "theirs.tdw")
     assert answer["word"].startswith(
-        "Imported from theirs.pth, a file of Nanda's grokking code; 60 of 121 pairs trained on, seed 3"
+        "Imported from theirs.pth, a file of Nanda's grokking code; 60 of 121 pairs for training, seed 3"
     )
-    assert answer["word"].endswith("not known: model_seed.")
+    assert answer["word"].endswith("unknown: model_seed.")
     with tdw.open(tmp_path / "theirs.tdw") as run:
         assert run.checkpoints == [120]
     status, again = window.do("open", path=str(source))
@@ -55,7 +55,7 @@ def test_a_refusal_is_a_sentence(window, tmp_path):
     (tmp_path / "empty").mkdir()
     for name, sentence in [
         ("page.pth", "a web page (HTML)"),
-        ("-f.pth", "a Git-LFS pointer"),
+        ("-f.pth", "a Git LFS pointer"),
         ("empty", "is a folder"),
     ]:
         status, answer = window.do("open", path=str(tmp_path / name))

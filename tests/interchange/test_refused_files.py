@@ -67,14 +67,14 @@ REFUSED = {
     "empty.pth": (lambda: b"", "an empty file: it has 0 bytes"),
     "pointer.pth": (
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:16\nsize 2823225\n",
-        "a Git-LFS pointer, a few lines in the place of the file itself: get that with `git lfs pull`",
+        "a Git LFS pointer instead of the file itself: run `git lfs pull`",
     ),
     "page.pth": (lambda: b"\n<!DOCTYPE html>\n<html><body>Not found</body></html>", r"a web page \(HTML\)"),
     "html.pth": (lambda: b"<html lang=en>", r"a web page \(HTML\)"),
-    "cut.pth": (lambda: torch_bytes(FINAL())[:-2000], "a PyTorch file or zip archive that is cut off or damaged"),
-    "short.pth": (lambda: torch_bytes(FINAL())[:300], "a PyTorch file or zip archive that is cut off or damaged"),
+    "cut.pth": (lambda: torch_bytes(FINAL())[:-2000], "a truncated or damaged PyTorch file or zip archive"),
+    "short.pth": (lambda: torch_bytes(FINAL())[:300], "a truncated or damaged PyTorch file or zip archive"),
     "text.pth": (lambda: b"epoch,loss\n0,4.7\n", "text, not weights or losses"),
-    "noise.pth": (lambda: bytes(range(256)) * 4, "nothing that is known"),
+    "noise.pth": (lambda: bytes(range(256)) * 4, "an unknown format"),
     "gzip.pth": (lambda: gzip.compress(b"x" * 99), "a gzip archive: unpack it first"),
     "array.npy": (npy, "a NumPy array"),
     "arrays.npz": (npz, r"a NumPy archive \(\.npz\)"),
@@ -82,62 +82,65 @@ REFUSED = {
     "none.zip": (zipped, "an empty zip archive"),
     "bomb.pth": (
         lambda: zipped(**{"archive/data.pkl": b"\x80\x02}.", "archive/data/0": bytes(64 << 20)}),
-        "a trap: .* bytes that say they unpack to 67 MB",
+        "a zip bomb: .* bytes that unpack to 67 MB",
     ),
     "script.pt": (script, "a TorchScript program"),
     "plain.pth": (lambda: pickle.dumps({"model": 1}), "a Python pickle that PyTorch did not write"),
     "evil.pkl": (lambda: pickle.dumps(Runs()), "a Python pickle that PyTorch did not write"),
     "evil.pth": (
         lambda: torch_bytes({"model": Runs()}),
-        r"with an object inside \((posix|nt)\.system\), and reading it could run any program",
+        r"contains an object \((posix|nt)\.system\), which is refused because it could run arbitrary code",
     ),
-    "own.pth": (lambda: torch_bytes({"config": Own()}), "with an object inside"),
+    "own.pth": (lambda: torch_bytes({"config": Own()}), "contains an object"),
     "numpy.pth": (
         lambda: torch_bytes({"train_losses": np.arange(4.0), "test_losses": np.arange(4.0)}),
-        "a PyTorch file with NumPy values inside",
+        "a PyTorch file that contains NumPy values",
     ),
-    "module.pth": (lambda: torch_bytes(torch.nn.Linear(2, 2)), "with an object inside"),
+    "module.pth": (lambda: torch_bytes(torch.nn.Linear(2, 2)), "contains an object"),
     "list.pth": (
         lambda: torch_bytes([[0.1, 0.2], [[1.0, 0.5], [0.3]]]),
-        "a list of 2 things: perhaps the curves of several runs",
+        "a list of 2 items: for the curves of several runs",
     ),
     "tensor.pth": (lambda: torch_bytes(torch.zeros(3, 4)), r"a single tensor of shape \(3, 4\)"),
-    "number.pth": (lambda: torch_bytes(4), "a int alone"),
-    "nothing.pth": (lambda: torch_bytes({}), "it holds nothing"),
-    "dict.pth": (lambda: torch_bytes({"G": [1], "D": [2]}), "it holds G, D, and neither weights nor losses"),
+    "number.pth": (lambda: torch_bytes(4), "a value of type int"),
+    "nothing.pth": (lambda: torch_bytes({}), "it contains nothing"),
+    "dict.pth": (lambda: torch_bytes({"G": [1], "D": [2]}), "it contains G, D, but no weights or losses"),
     "digits.pth": (
         lambda: torch_bytes(FINAL() | {"config": {"fn_name": "5_digit_addition"}}),
-        r"another task \(5_digit_addition\)",
+        r"an unsupported task \(5_digit_addition\)",
     ),
     "rand.pth": (lambda: torch_bytes(FINAL() | {"config": {"fn_name": "rand"}}), "a run on random answers"),
-    "silu.pth": (lambda: torch_bytes(FINAL() | {"config": {"act_type": "SiLU"}}), r"another activation \(SiLU\)"),
+    "silu.pth": (
+        lambda: torch_bytes(FINAL() | {"config": {"act_type": "SiLU"}}),
+        r"an unsupported activation function \(SiLU\)",
+    ),
     "long.pth": (
         lambda: torch_bytes({"model": {**FINAL()["model"], "pos_embed.W_pos": torch.zeros(15, 16)}}),
         "a transformer for another task, with 15 positions, 12 tokens and 12 classes",
     ),
     "labels.pth": (
         lambda: torch_bytes({"state_dicts": [FINAL()["model"]], "epochs": [1, 2]}),
-        "it holds 1 checkpoints and does not say the epoch of each",
+        "it has 1 checkpoints without an epoch for each",
     ),
     "twice.pth": (
         lambda: torch_bytes({"state_dicts": [FINAL()["model"]] * 2, "epochs": [3, 3]}),
-        "two of its checkpoints are of epoch 3",
+        "two of its checkpoints have epoch 3",
     ),
     "negative.pth": (
         lambda: torch_bytes({"state_dicts": [FINAL()["model"]] * 2, "epochs": [-7, 3]}),
-        "a checkpoint of epoch -7",
+        r"the epoch of a checkpoint must be from 0 to 10000000 \(got -7\)",
     ),
     "words.pth": (
         lambda: torch_bytes({"train_losses": ["a", "b"], "test_losses": [1.0]}),
-        "among its train_losses is 'a', not a number",
+        r"its train_losses must be numbers \(got 'a'\)",
     ),
     "brief.pth": (
         lambda: torch_bytes({"train_losses": [1.0] * 100, "test_losses": [1.0] * 60}),
-        "60 test losses for 100 epochs, which fits no even distance: give --test-stride",
+        "60 test losses for 100 epochs do not fit a constant stride: give --test-stride",
     ),
     "cut.safetensors": (
         lambda: (64).to_bytes(8, "little") + b'{"a":' + b" " * 80,
-        "a safetensors file, but a damaged one",
+        "a safetensors file that is damaged",
     ),
 }
 
@@ -162,8 +165,8 @@ def test_paths_that_hold_no_run(tmp_path):
     before = sorted(item.name for item in tmp_path.iterdir())
     for name, sentence in [
         ("ours.tdw", r"an HDF5 file; if it is a project file of this program, open it with `tdw open`"),
-        ("folder", r"a folder without a run: no \.pt, \.pth or \.safetensors file is in it"),
-        ("missing.pth", "nothing is there"),
+        ("folder", r"a folder without a run: it contains no \.pt, \.pth or \.safetensors files"),
+        ("missing.pth", "it does not exist"),
         ("pipe.pth", "neither a file nor a folder"),
     ]:
         with pytest.raises(NotImportableError, match=sentence):
@@ -175,7 +178,7 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
     source = elsewhere.saved(elsewhere.lens().state(), tmp_path / "theirs.pt")
     target = tmp_path / "run.tdw"
     target.write_text("mine")
-    with pytest.raises(AlreadyExistsError, match="was left as it is: choose another name, or --force"):
+    with pytest.raises(AlreadyExistsError, match=r"run\.tdw already exists \(use --force to replace it\)"):
         tdw.import_run(source, target)
     assert target.read_text() == "mine"
     bad = tmp_path / "bad.pth"
@@ -186,9 +189,9 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
     tdw.import_run(source, target, overwrite=True)
     with tdw.open(target) as run:
         assert run.imported["source"] == "theirs.pt"
-    with pytest.raises(AlreadyExistsError, match="is what is to be imported"):
+    with pytest.raises(AlreadyExistsError, match="is the file to import"):
         tdw.import_run(source, source, overwrite=True)
-    with pytest.raises(CannotWriteError, match="there is no folder"):
+    with pytest.raises(CannotWriteError, match=r"folder .*/no does not exist"):
         tdw.import_run(source, tmp_path / "no" / "run.tdw")
     with pytest.raises(CannotWriteError, match="it is a folder"):
         tdw.import_run(source, tmp_path)
@@ -207,7 +210,7 @@ def test_a_source_that_changes_meanwhile_leaves_nothing(tmp_path, monkeypatch):
 
         def again():
             calls.append(file.name)
-            if calls.count("2.pt") > 1:  # by now the first checkpoint is written
+            if calls.count("2.pt") > 1:  # the first checkpoint has been written before
                 file.write_bytes(b"")
             return load()
 

@@ -20,8 +20,8 @@ def test_a_whole_run(tmp_path):
     assert imported["split"]["error"] < 1e-4
     assert {"lr", "weight_decay", "betas"} <= set(imported["unknown"])
     assert not {"model_seed", "data_seed", "train_fraction", "p", "activation"} & set(imported["unknown"])
-    assert any("those of epoch e + 1 here" in sentence for sentence in imported["converted"])
-    assert any("that of epoch i + 1 here" in sentence for sentence in imported["converted"])
+    assert any("they are at epoch e + 1 here" in sentence for sentence in imported["converted"])
+    assert any("it is at epoch i + 1 here" in sentence for sentence in imported["converted"])
     with tdw.open(tmp_path / "run.tdw") as run:
         assert (run.config.p, run.config.data_seed, run.config.model_seed, run.config.train_fraction) == (
             11,
@@ -56,7 +56,7 @@ def test_the_last_weights_are_a_checkpoint_too(tmp_path):
 def test_test_losses_from_before_the_update_are_found_out(tmp_path):
     elsewhere.workbench(tmp_path / "theirs", test_after=False)
     imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
-    assert any("the losses are believed" in sentence for sentence in imported["contradicted"])
+    assert any("labeled differently than usual" in sentence for sentence in imported["contradicted"])
     with tdw.open(tmp_path / "run.tdw") as run:
         assert run.checkpoints == [1, 11, 26, 60]
         assert elsewhere.loss_here(run, 11, run.split.test) == pytest.approx(run.test_loss[11], rel=1e-4)
@@ -68,7 +68,7 @@ def test_a_run_that_was_broken_off_has_its_checkpoints_alone(tmp_path):
         (tmp_path / "theirs" / name).unlink()
     imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
     assert imported["split"] is None
-    assert any("broken off" in sentence for sentence in imported["inferred"])
+    assert any("interrupted run" in sentence for sentence in imported["inferred"])
     with tdw.open(tmp_path / "run.tdw") as run:
         assert run.checkpoints == [1, 11, 26, 60]
         assert run.known_split is None
@@ -86,17 +86,17 @@ def changed(folder, name, **changes):
     [
         ("config.json", {"n_layers": 2}, "a transformer of 2 layers"),
         ("config.json", {"normalization_type": "LN"}, r"with normalization \(LN\)"),
-        ("config.json", {"act_fn": "silu"}, r"another activation \(silu\)"),
+        ("config.json", {"act_fn": "silu"}, r"an unsupported activation function \(silu\)"),
         (
             "metadata.json",
             {"train_indices": [0, 1], "test_indices": [2]},
-            "lists 3 pairs, and with p = 11 there are 121",
+            "lists 3 pairs instead of 121 for p = 11",
         ),
-        ("metadata.json", {"test_indices": list(range(121))}, "are no split .*twice"),
-        ("metadata.json", {"train_indices": [0, 500]}, "are no split"),
-        ("metadata.json", {"train_indices": "all"}, "its indices are no lists"),
-        ("metadata.json", {"train_losses": ["low", "lower"]}, "among its train_losses is 'low', not a number"),
-        ("metadata.json", {"test_losses": {"0": 1.0}}, "its test_losses are no list of numbers"),
+        ("metadata.json", {"test_indices": list(range(121))}, "split that it lists is invalid .*twice"),
+        ("metadata.json", {"train_indices": [0, 500]}, "split that it lists is invalid"),
+        ("metadata.json", {"train_indices": "all"}, "its train_indices and test_indices must be lists"),
+        ("metadata.json", {"train_losses": ["low", "lower"]}, r"its train_losses must be numbers \(got 'low'\)"),
+        ("metadata.json", {"test_losses": {"0": 1.0}}, "its test_losses must be a list of numbers"),
     ],
 )
 def test_what_is_refused(tmp_path, name, changes, sentence):
@@ -119,11 +119,11 @@ def test_a_damaged_metadata(tmp_path):
 def test_a_config_that_contradicts_the_weights(tmp_path):
     elsewhere.workbench(tmp_path / "theirs", extra={"prime": 13})
     imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
-    assert any("says p 13, and the weights have 11" in sentence for sentence in imported["contradicted"])
+    assert any("says p 13, but the weights have 11" in sentence for sentence in imported["contradicted"])
 
 
 def test_the_file_of_the_demonstration_that_it_grew_from(tmp_path):
-    """TransformerLens' demonstration of grokking stores the same in one file."""
+    """The grokking demo of TransformerLens stores the same data in one file."""
     states = elsewhere.workbench(tmp_path / "theirs")
     metadata = json.loads((tmp_path / "theirs" / "metadata.json").read_text())
     theirs = {
@@ -137,7 +137,7 @@ def test_the_file_of_the_demonstration_that_it_grew_from(tmp_path):
     for given in (theirs | listed, theirs):
         source = elsewhere.saved(given, tmp_path / "grokking_demo.pth")
         imported = tdw.import_run(source, tmp_path / "run.tdw", overwrite=True)
-        assert imported["form"] == "a file of TransformerLens' grokking demonstration"
+        assert imported["form"] == "a file of TransformerLens' grokking demo"
         assert imported["split"]["error"] < 1e-4
         assert imported["contradicted"] == []
         with tdw.open(tmp_path / "run.tdw") as run:
@@ -157,5 +157,5 @@ def test_the_folder_of_its_checkpoints_stands_for_the_run(tmp_path):
         assert run.checkpoints == [2, 6, 8]
     again = tmp_path / "theirs" / "checkpoints" / "checkpoint_epoch_5.safetensors"
     again.write_bytes((tmp_path / "theirs" / "checkpoints" / "checkpoint_epoch_00005.safetensors").read_bytes())
-    with pytest.raises(NotImportableError, match="another checkpoint is of epoch 5 as well"):
+    with pytest.raises(NotImportableError, match="there is another checkpoint at epoch 5"):
         tdw.import_run(tmp_path / "theirs", tmp_path / "twice.tdw")

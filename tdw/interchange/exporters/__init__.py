@@ -1,1 +1,1 @@
-"""Writers of the formats of other programs."""
+"""Exporters to the formats of other programs."""

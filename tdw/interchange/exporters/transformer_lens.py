@@ -1,13 +1,12 @@
-"""A run's weights for TransformerLens: state dicts that its network loads with nothing missing and nothing too much.
+"""Export the weights of a run to TransformerLens: state dicts with exactly the names that its network expects.
 
     HookedTransformer(HookedTransformerConfig(n_layers=1, n_heads=heads, d_model=d_model, d_head=d_head, d_mlp=d_mlp,
         act_fn="relu", normalization_type=None, d_vocab=p + 1, d_vocab_out=p, n_ctx=3)).load_state_dict(torch.load(file))
 
-Biases that this program lacks are zeros; `mask` (n_ctx, n_ctx) is the causal one, `IGNORE` a single minus infinity.
+Biases that this program does not have are zero; `mask` (n_ctx, n_ctx) is the causal mask, `IGNORE` is minus infinity.
 
-An export is whole or absent: all its files are made in a private folder beside their place, and get their names when
-the last one is on the disk. Where that fails halfway, the names that were given are taken back, and files that were
-replaced come back.
+An export is complete or absent: all files are written to a private folder on the same file system and renamed after the
+last one is on disk. If that fails halfway, new files are removed again and replaced files are restored.
 """
 
 from __future__ import annotations
@@ -51,27 +50,28 @@ def export_run(
     epoch: int | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write a run's checkpoints for another program; the files that were written.
+    """Export checkpoints of a run for another program. Returns the written files.
 
-    out: a file (.pt, .pth or .safetensors) for one checkpoint, the last unless `epoch` says another; else a folder, made
-    where there is none, with a file `epoch-00100.safetensors` for each. Raises NotApplicableError, CheckpointNotFoundError,
-    AlreadyExistsError (unless `overwrite`), CannotWriteError and what opening a run raises.
+    out: a file (.pt, .pth or .safetensors) for one checkpoint, the last one unless `epoch` is given; or a folder, created
+    if missing, with a file `epoch-00100.safetensors` for each checkpoint
+    Raises UnknownNameError, NotApplicableError, CheckpointNotFoundError, AlreadyExistsError (unless `overwrite`),
+    CannotWriteError, and what opening a run raises.
     """
     if form not in FORMS:
-        raise UnknownNameError("form to export to", form, FORMS)
+        raise UnknownNameError("export format", form, FORMS)
     out = Path(out)
     with Project.open(path) as project:
         if "embedding" not in project.config.network_kind.capabilities:
             raise NotApplicableError(
                 project.path,
                 "TransformerLens",
-                "it is an MLP on one-hot pairs, and TransformerLens has no such network.",
+                "TransformerLens has no MLP on one-hot pairs.",
             )
         if (why := NEEDS["closed_form"](project.config)) is not None:
             raise NotApplicableError(project.path, "TransformerLens", why)
         if project.config.activation == "quadratic":
             raise NotApplicableError(
-                project.path, "TransformerLens", "its activation is the square, which TransformerLens does not have."
+                project.path, "TransformerLens", "TransformerLens has no quadratic activation function."
             )
         stored = project.checkpoints
         if (epoch is not None and epoch not in stored) or not stored:
@@ -103,11 +103,9 @@ def export_run(
 
 def _refuse(target: Path, run: Path, *, overwrite: bool) -> None:
     if os.path.lexists(target) and not overwrite:
-        raise AlreadyExistsError(
-            f"{target} is there already and was left as it is: choose another name, or --force to replace it."
-        )
+        raise AlreadyExistsError(f"{target} already exists (use --force to replace it).")
     if target.exists() and target.samefile(run):
-        raise AlreadyExistsError(f"{target} is the run itself: choose another name.")
+        raise AlreadyExistsError(f"{target} is the run to export: choose another name.")
     if target.is_dir():
         raise AlreadyExistsError(f"{target} is a folder: choose another name.")
 
@@ -118,18 +116,18 @@ def _explained(out: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise AlreadyExistsError(
-            f"{error.filename2 or out} appeared meanwhile and was left as it is: try again."
+            f"{error.filename2 or out} was created by another program during the export. Nothing was exported; try again."
         ) from error
     except OSError as error:
         why = os_errors.sentence(error, out) or f"{out} cannot be written: {error.strerror or error}."
         if isinstance(error, FileNotFoundError):
-            why = f"{out} cannot be written: the folder {out.absolute().parent} does not exist. Make it, or choose another one."
+            why = f"{out} cannot be written: folder {out.absolute().parent} does not exist. Create it, or choose another one."
         raise CannotWriteError(f"{why} Nothing was exported.") from error
 
 
 @contextlib.contextmanager
 def _room(folder: Path) -> Iterator[Path]:
-    """A new folder on the file system of `folder`, inside of it where it is there; nothing of it is left at the end."""
+    """A temporary folder on the file system of `folder`, inside it if it exists; removed at the end."""
     made: Path | None = None
     try:
         with interrupts.Whole():
@@ -144,15 +142,15 @@ def _room(folder: Path) -> Iterator[Path]:
 
 
 def _holds_old(made: Path) -> bool:
-    """Whether there are the only copies of files that could not be put back."""
+    """Whether it holds the only copies of files that could not be restored."""
     old = made.with_name("old")
     return old.exists() and any(old.iterdir())
 
 
 def _move_into(folder: Path, made: Path, *, overwrite: bool) -> None:
-    """Give the files in `made` their names in a folder that is there: all of them, or none.
+    """Move the files in `made` to an existing folder: all of them, or none.
 
-    Files that are replaced are kept until the last one has its name.
+    Replaced files are kept until the last one has been moved.
     """
     old = made.with_name("old")
     named: list[Path] = []
@@ -164,7 +162,7 @@ def _move_into(folder: Path, made: Path, *, overwrite: bool) -> None:
                 _keep(target, old / source.name)
                 source.replace(target)
             else:
-                SYSTEM.name(source, target)  # raises where another one has it by now
+                SYSTEM.name(source, target)  # raises if another program has created it
                 named.append(target)
     except BaseException as failed:
         _take_back(named, made, old, failed)
@@ -173,26 +171,26 @@ def _move_into(folder: Path, made: Path, *, overwrite: bool) -> None:
 
 
 def _take_back(named: list[Path], made: Path, old: Path, failed: BaseException) -> None:
-    """Take back the names that were given, and put back the files that had them."""
+    """Remove the files that were moved, and restore those that they replaced."""
     lost: list[str] = []
     for target in reversed(named):
         kept = old / target.name
         try:
             if os.path.lexists(kept):
                 kept.replace(target)
-                kept.unlink(missing_ok=True)  # a rename leaves both names where they are of one file already
-            elif not (made / target.name).exists():  # it got its name, and is ours
+                kept.unlink(missing_ok=True)  # renaming does nothing if both names are links to one file
+            elif not (made / target.name).exists():  # it was moved, so the target is our file
                 target.unlink(missing_ok=True)
         except OSError as error:
             lost.append(f"{target} ({error.strerror or error})")
     if lost:
         raise CannotWriteError(
-            f"{old.parent} holds files that were replaced and could not be put back: {', '.join(lost)}. Move them there."
+            f"{old.parent} holds replaced files that could not be restored: {', '.join(lost)}. Move them back."
         ) from failed
 
 
 def _keep(target: Path, kept: Path) -> None:
-    """A second name for a file that is about to be replaced, or, where there are no links, its only one."""
+    """Keep a file that is about to be replaced under a second name: by a link, or, without link support, by a rename."""
     try:
         os.link(target, kept, follow_symlinks=False)
     except OSError as error:
@@ -202,7 +200,7 @@ def _keep(target: Path, kept: Path) -> None:
 
 
 def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, np.ndarray[Any, Any]]:
-    """A complete state dict: names, shapes and types as TransformerLens 2.18 has them."""
+    """A complete state dict with the names, shapes and types of TransformerLens 2.18."""
     heads, d_head, d_model, positions = settings.heads, settings.d_head, settings.d_model, settings.positions
     zeros = {f"{BLOCK}attn.b_{name}": (heads, d_head) for name in "QKV"} | {
         f"{BLOCK}attn.b_O": (d_model,),
@@ -218,7 +216,7 @@ def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, np.ndarr
 
 
 def _save(state: dict[str, np.ndarray[Any, Any]], target: Path) -> None:
-    """A new file with these arrays, on the disk when this returns."""
+    """Write a new file with these arrays, and fsync it."""
     if target.suffix == ".safetensors":
         from safetensors.numpy import save
 

@@ -1,1 +1,1 @@
-"""Readers of the formats of other programs."""
+"""Importers of the formats of other programs."""

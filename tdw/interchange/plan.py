@@ -1,0 +1,142 @@
+"""The run that an import will write: settings, split, curves, checkpoints, and the description of the import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdw import config
+from tdw.config import RunConfig
+from tdw.errors import NotImportableError, SettingError
+from tdw.interchange import adamw_state, infer, split_search
+from tdw.interchange.epoch_alignment import align, by_epoch
+from tdw.interchange.source_run import Rule, SourceCheckpoint, SourceRun
+from tdw.interchange.split_search import Match
+from tdw.interchange.weight_layouts import transposed
+from tdw.network.segment import Series, State
+from tdw.safe_text import cut
+from tdw.schedule import text_of
+from tdw.tasks import Split
+
+DETERMINED = ("task", "p", "network", "d_model", "heads", "d_mlp", "activation", "biases", "classes")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run to be written.
+
+    checkpoints: (epoch, weights) in order
+    series:      train loss and test loss, (epochs + 1,) each, NaN where not recorded
+    state:       the state from which training can resume; None if there is none
+    imported:    the description of the import, see `tdw.interchange`
+    """
+
+    settings: RunConfig
+    split: Split
+    checkpoints: list[tuple[int, SourceCheckpoint]]
+    series: tuple[Series, Series]
+    state: State | None
+    imported: dict[str, Any]
+
+
+def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
+    """Everything that can be concluded about a run. Raises NotImportableError, SettingError."""
+    infer.check_losses(run, source)
+    kind, last = infer.read_weights(run)
+    settings = infer.merge_settings(run, kind, hints, source)
+    strides = infer.possible_strides(run, hints, source)
+    epoch_unknown = infer.label_single(run, hints, source)
+    if "p" in settings and last is not None:
+        infer.infer_task(run, settings, last)
+    earlier = None if last is None else infer.one_update_earlier(run, settings, last)
+    (epoch_offset, test_offset, stride), match = align(run, settings, strides, hints, str(source), earlier)
+    run.test_offset = test_offset
+    checkpoints = [((checkpoint.label or 0) + epoch_offset, checkpoint) for checkpoint in run.checkpoints]
+    epochs = infer.last_epoch(run, checkpoints, stride, source)
+    series = (by_epoch(run.train, 1, 0, epochs), by_epoch(run.test, stride, run.test_offset, epochs))
+    _report_conversions(run, epoch_offset, stride, match)
+
+    settings["evaluate_every"] = stride
+    if match is not None:
+        settings["train_fraction"] = _fraction(match)
+        rule = match.rule or next((one for one in run.rules if _draws(one, match.split)), None)
+        if rule is not None:
+            settings["data_seed"] = rule.seed
+    unknown = [name for name in (*DETERMINED, *infer.OF_TRAINING) if name not in settings]
+    if epoch_unknown:
+        unknown.append("epoch")
+    try:
+        run_config = config.configure(**settings, epochs=epochs, checkpoints=text_of(epoch for epoch, _ in checkpoints))
+    except SettingError as error:
+        raise NotImportableError(
+            f"{source} cannot be imported: its settings are not allowed here ({error})."
+        ) from error
+    state: State | str | None = None
+    if last is not None:
+        state = adamw_state.state_of(run, run.checkpoints[-1].load(), last, checkpoints[-1][0])
+        if isinstance(state, State) and match is None:
+            state = "the train/test split is unknown"
+        if isinstance(state, State) and not {"lr", "weight_decay", "betas"} <= set(settings):
+            state = "its optimizer settings are unknown"
+    imported = {
+        "source": cut(source.resolve().name or str(source), 200),
+        "form": run.form,
+        "split": None if match is None else match.to_json(),
+        "inferred": [cut(item, 400) for item in run.inferred],
+        "converted": [cut(item, 400) for item in run.converted],
+        "contradicted": [cut(item, 400) for item in run.contradicted],
+        "unknown": unknown,
+        "resumable": isinstance(state, State),
+        "why_not": state if isinstance(state, str) else "it has no weights" if state is None else None,
+    }
+    split = match.split if match is not None else _placeholder_split(run_config)
+    return Plan(run_config, split, checkpoints, series, state if isinstance(state, State) else None, imported)
+
+
+def _report_conversions(run: SourceRun, epoch_offset: int, stride: int, match: Match | None) -> None:
+    """Add sentences about changed epochs and layouts."""
+    if run.train is not None:
+        run.converted.append("train loss i of the source was measured before update i + 1: it is at epoch i here")
+    if run.checkpoints and epoch_offset and len(run.checkpoints) > 1:
+        run.converted.append("weights of epoch e of the source include update e + 1: they are at epoch e + 1 here")
+    if run.test is not None and run.test_offset:
+        run.converted.append("test loss i of the source was measured after update i + 1: it is at epoch i + 1 here")
+    if stride > 1:
+        run.converted.append(f"the source has test losses for every {stride}th epoch, starting with epoch 0")
+    if run.checkpoints:
+        raw = run.checkpoints[-1].load()
+        if transposed(raw):
+            run.converted.append(
+                "weights were transposed to the layout of TransformerLens; the causal mask was left out"
+            )
+        elif any(name.rsplit(".", 1)[-1] in {"mask", "IGNORE"} for name in raw):
+            run.converted.append("masks, IGNORE and zero biases were left out")
+    if match is not None and match.anchors and run.train is not None and len(run.checkpoints) == 1:
+        run.converted.append("the source did not record the losses of its last weights: they are missing here")
+
+
+def _fraction(match: Match) -> float:
+    """A training fraction for which the settings give exactly the number of train pairs of the split."""
+    train, pairs = len(match.split.train), len(match.split.train) + len(match.split.test)
+    candidates = [
+        *([match.rule.fraction] if match.rule else []),
+        round(train / pairs, 2),
+        train / pairs,
+        (train + 0.5) / pairs,
+    ]
+    return next(fraction for fraction in candidates if 0 < fraction < 1 and int(fraction * pairs) == train)
+
+
+def _draws(rule: Rule, split: Split) -> bool:
+    """Whether a rule draws this split."""
+    drawn = split_search.draw(rule, len(split.train) + len(split.test))
+    return set(drawn.train.tolist()) == set(split.train.tolist())
+
+
+def _placeholder_split(run_config: RunConfig) -> Split:
+    """The split stored if it is unknown: pairs in order. `Project.known_split` is None then."""
+    pairs = np.arange(run_config.p**2)
+    return Split(pairs[: run_config.train_pairs], pairs[run_config.train_pairs :])
