@@ -17,9 +17,7 @@ from tdw import config, store
 from tdw.analyses.engine.runner import ordered, plan_rows
 from tdw.config import RunConfig
 from tdw.errors import DamagedFileError, NotAProjectError, SettingError, TdwError, UnknownNameError
-from tdw.network.parameters import shapes
-from tdw.network.segment import State
-from tdw.project import consistency, serialization
+from tdw.project import consistency
 from tdw.run import Run
 from tdw.store import salvage
 from tdw.store.atomic import new_file
@@ -104,18 +102,21 @@ def _split(described: salvage.Config) -> salvage.Split | None:
     return drawn.train, drawn.test
 
 
-def _plans(described: salvage.Config) -> Iterator[FilePlan]:
-    """Files that a run with these settings may have: without results, and with all of them."""
+def _plans(described: salvage.Config, sizes: list[int]) -> Iterator[FilePlan]:
+    """Plans that the file of a run with these settings may have: without analyses and with all of them.
+
+    sizes: of the safetensors files in it. A checkpoint is smaller than a resume state.
+    """
     settings, plan = _settings(described), described.get("plan")
     if settings is None or not isinstance(plan, list):
         return
-    zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
     every = [
         plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1, checkpoints=len(plan))
         for item in ordered()
         if not item.unfit(settings)
     ]
-    for analyses, finished in itertools.product(([], every), (False, True)):
+    pairs = list(itertools.combinations(sorted(sizes), 2)) or [(size, size) for size in sizes]
+    for (blob, resume), analyses, finished in itertools.product(pairs, ([], every), (False, True)):
         yield FilePlan(
             config=canonical(described),
             notes=canonical({}),
@@ -123,8 +124,8 @@ def _plans(described: salvage.Config) -> Iterator[FilePlan]:
             split_test=np.zeros(settings.p**2 - settings.train_pairs, np.int64),
             epochs=settings.epochs,
             checkpoint_capacity=max(len(plan), 1),
-            blob_nbytes=len(serialization.pack(zeros, 0)),
-            resume_nbytes=len(serialization.pack_state(State(0, zeros, zeros, zeros))),
+            blob_nbytes=blob,
+            resume_nbytes=resume,
             analyses=tuple(analyses),
             finished=finished,
         )

@@ -128,9 +128,7 @@ def tidy(path: Path) -> None:
 
 def already_exists(given: Path) -> AlreadyExistsError:
     """The error for a name that is taken."""
-    return AlreadyExistsError(
-        f"{given} already exists: use another name, or --force to replace it."
-    )
+    return AlreadyExistsError(f"{given} already exists: use another name, or --force to replace it.")
 
 
 def refuse_existing(given: Path, real: Path, *, overwrite: bool) -> None:

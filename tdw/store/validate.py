@@ -22,7 +22,13 @@ SAFETENSORS_DTYPES = {
     "I32": 4,
     "I16": 2,
     "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
     "U8": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "C64": 8,
     "BOOL": 1,
 }
 TRY_A_COPY = "Use a copy of it made earlier; this file was not touched."

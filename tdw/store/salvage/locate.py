@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from tdw.store.open_file import credible, read_slots
 from tdw.store.salvage.wreck import Advice, Config, Repaired, Wreck
 from tdw.store.sandbox import examined
 from tdw.store.structure import layout_of
-from tdw.store.validate import SIGNATURE
+from tdw.store.validate import SAFETENSORS_HEADER_LIMIT, SIGNATURE
 
 
 def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record], bool]:
@@ -107,8 +108,9 @@ def _guesses(fd: int, path: Path, advice: Advice) -> Iterator[tuple[Layout, str]
             continue  # remembered by another version
     from tdw.store.planner import plan_file
 
+    sizes = _safetensors_sizes(fd)
     for config in _configs_in(fd):
-        for plan in advice.plans(config):
+        for plan in advice.plans(config, sizes):
             yield plan_file(plan).layout, "its settings, from which it was planned again"
 
 
@@ -125,6 +127,26 @@ def _measured(fd: int, layout: Layout) -> Layout:
             continue  # damaged, or another structure
         extents[name] = replace(extent, shape=(len(text),))
     return replace(layout, extents=extents)
+
+
+def _safetensors_sizes(fd: int) -> list[int]:
+    """Sizes of the safetensors files that start a sector, most frequent first: of checkpoints and resume states."""
+    sizes: Counter[int] = Counter()
+    end = os.fstat(fd).st_size
+    for at in range(0, end, BLOCK):
+        head = filesystem.read_some(fd, 10, at)
+        if len(head) < 10 or head[8:9] != b"{":
+            continue
+        (length,) = struct.unpack("<Q", head[:8])
+        if length > min(SAFETENSORS_HEADER_LIMIT, end - at):
+            continue
+        try:
+            header = json.loads(filesystem.read_some(fd, length, at + 8))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+            sizes[8 + length + max(ends, default=0)] += 1
+        except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError):
+            continue  # damaged, or not a header
+    return [size for size, _ in sizes.most_common(4)]
 
 
 def _configs_in(fd: int) -> Iterator[Config]:

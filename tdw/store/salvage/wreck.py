@@ -28,10 +28,12 @@ class Repaired(str):
 class Advice:
     """What those who know what a run is can say about a file of which settings are left.
 
-    plans: files that a run with these settings may have; split: the split that these settings draw, if they do.
+    plans: the plans that the file of a run with these settings may have, given the sizes in bytes of the safetensors files
+        that were found in it, most frequent first
+    split: the split that these settings draw, if they do
     """
 
-    plans: Callable[[Config], Iterable[FilePlan]] = lambda _: ()
+    plans: Callable[[Config, list[int]], Iterable[FilePlan]] = lambda *_: ()
     split: Callable[[Config], Split | None] = lambda _: None
 
 
