@@ -149,11 +149,11 @@ def densify(
             )
         analyzed = [name for name, item in ANALYSES.items() if name in project.analyses()]
         described = project.described | {"plan": sorted({*project.planned_checkpoints, *wanted})}
-        with project.room_beside() as part:
+        with project.replacement_path() as part:
             again = replayed(project, proof, split, wanted, progress, stop, since=wanted[0])
             added = (segment for segment in again if segment.state.epoch in wanted)
             _write(part, project.path, described, project, split, project.resume_state(), past=recorded, added=added)
-            project.give_way(part)
+            project.replace_by(part)
         there = project.path
     if analyzed:
         runner.analyze(there, analyzed)

@@ -46,7 +46,7 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
 
     Losses whose values are not proven become NaN, checkpoints and results that are not proven are left out. The damaged
     file is only read; `losses` are the sentences that tell of a loss. Raises AlreadyExistsError, CannotWriteError, NotAProjectError,
-    and DamagedFileError where nothing can be saved.
+    and DamagedFileError where nothing can be recovered.
     """
     path, new = Path(path), Path(new)
     with new_file(new) as part:

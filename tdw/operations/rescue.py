@@ -53,7 +53,7 @@ class Rescue:
     def _save(self, path: Path, state: State) -> str:
         """Write it to a new file beside `path`; a sentence about that."""
         new, described = unused_name(path, "rescued"), self._project.described
-        lost = f"{path.name} was overwritten while it was trained: all earlier checkpoints and results are lost"
+        lost = f"{path.name} was overwritten during training: all earlier checkpoints and results are lost"
         described |= {
             "plan": [state.epoch, *(epoch for epoch in described["plan"] if epoch > state.epoch)],
             "recovered": {"from": path.name, "damage": [lost]},
@@ -66,8 +66,8 @@ class Rescue:
                 if self._notes:
                     writer.set_raw_notes(self._notes)
         except ProjectError as error:
-            return f"What this training still knew of the run could not be saved elsewhere: {error}"
+            return f"The settings, curves and last state of the run could not be saved to another file: {error}"
         return (
-            f"The settings, curves and last state of the run that was trained here are in {new}; `tdw train {new.name}` goes "
-            "on from them. Its checkpoints were in the overwritten file."
+            f"The settings, curves and last state of the run were saved to {new}; resume with `tdw train {new.name}`. "
+            "Its checkpoints were in the overwritten file."
         )

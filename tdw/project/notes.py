@@ -43,7 +43,7 @@ def changed(
         wanted = [_allowed("tag", tag, TAG) for tag in tags]
         given["tags"] = list(dict.fromkeys(tag for tag in wanted if tag))
         if len(given["tags"]) > TAGS:
-            raise SettingError("tag", f"{len(given['tags'])} tags are not allowed: give at most {TAGS}")
+            raise SettingError("tag", f"at most {TAGS} tags are allowed (got {len(given['tags'])})")
     if remark is not None:
         given["remark"] = _allowed("remark", remark.replace("\r\n", "\n"), REMARK, lines=True)
     return {name: value for name, value in {**stored, **given}.items() if value or name not in given}
@@ -56,9 +56,9 @@ def _cut(value: Any, most: int) -> str:
 def _allowed(name: str, text: str, most: int, *, lines: bool = False) -> str:
     text = text.strip()
     if len(text) > most:
-        raise SettingError(name, f"--{name} of {len(text)} characters is not allowed: give at most {most}")
+        raise SettingError(name, f"--{name} may have at most {most} characters (got {len(text)})")
     shown = visible(text, lines=lines)
     if shown != text:
-        what = "characters that cannot be seen" + ("" if lines else " or an end of line")
-        raise SettingError(name, f"--{name} {shown} is not allowed: it has {what}; leave them out")
+        what = "invisible characters" + ("" if lines else " or line breaks")
+        raise SettingError(name, f"--{name} contains {what}: {shown}")
     return text

@@ -114,7 +114,7 @@ class Project:
         stored = self._store.config.get("environments")
         if not isinstance(stored, list) or not stored or not all(map(_is_environment, stored)):
             raise DamagedFileError(
-                f"{self.path} does not say where it was trained: its settings were not written by this program"
+                f"{self.path} does not record where it was trained: its settings were not written by this program"
             )
         return list(stored)
 
@@ -384,10 +384,10 @@ class Project:
         epoch, blob = self._store.resume()
         state = serialization.unpack_state(epoch, blob)
         for part in (state.weights, state.exp_avg, state.exp_avg_sq):
-            self._check_weights(part, "the state that training resumes from")
+            self._check_weights(part, "the resume state")
         if wrong := [name for name, array in state.exp_avg_sq.items() if not (array >= 0).all()]:
             raise DamagedFileError(
-                f"{self.path}: the state that training resumes from was never AdamW's: a mean of squares of {wrong[0]} is "
+                f"{self.path}: the resume state was never AdamW's: a mean of squares of {wrong[0]} is "
                 "negative or no number. Ask for another copy of the file."
             )
         return state

@@ -188,17 +188,17 @@ class ProjectWriter(Project):
         with _left_as_it_was():
             self._writer.plan_analyses(list(plans), remove)
 
-    def room_beside(self) -> AbstractContextManager[Path]:
+    def replacement_path(self) -> AbstractContextManager[Path]:
         """A path at which to build the file that will take the place of this one; nothing of it is left behind.
 
         Raises CannotWriteError.
         """
-        return self._writer.room_beside()
+        return self._writer.replacement_path()
 
-    def give_way(self, other: Path) -> None:
+    def replace_by(self, other: Path) -> None:
         """Put another file, whole and closed, in the place of this one in one step, and close this one."""
         with _left_as_it_was():
-            self._writer.give_way(other)
+            self._writer.replace_by(other)
 
     def append_rows(self, rows: dict[str, dict[str, NDArray[Any]]]) -> None:
         """Store rows of results: analysis -> array -> rows. Safe when this returns."""

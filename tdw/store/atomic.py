@@ -222,9 +222,9 @@ def _explanation(path: Path, error: OSError, needed: int | None) -> str:
             "the limit (`ulimit -f`), choose another disk, or keep fewer checkpoints."
         )
     if error.errno == errno.ENOENT:
-        return f"{path} cannot be written: the folder {folder} does not exist. Make it, or choose another one."
+        return f"{path} cannot be written: the folder {folder} does not exist. Create it, or choose another one."
     if error.errno == errno.ENOTDIR:
-        return f"{path} cannot be written: {folder} is no folder. Choose another place."
+        return f"{path} cannot be written: {folder} is not a folder. Choose another place."
     if error.errno == errno.ENAMETOOLONG:
         return f"{path} cannot be written: the name is too long. Choose a shorter one."
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:

@@ -172,14 +172,14 @@ class _Walk:
             raise self._refuse(f"{path!r} is compressed or kept in pieces")
         kind, space = dataset.get_type(), dataset.get_space()
         if space.get_simple_extent_type() != h5s.SIMPLE or not 1 <= len(space.shape) <= 6:
-            raise self._refuse(f"{path!r} is no array")
+            raise self._refuse(f"{path!r} is not an array")
         if path == COMMIT and self._version is not None and self._version <= WITH_TAILS:
             self._check_records(kind)
             dtype = np.dtype(("V", kind.get_size()))
         elif _plain_number(kind):
             dtype = kind.dtype
         else:
-            raise self._refuse(f"{path!r} holds something else than numbers")
+            raise self._refuse(f"{path!r} does not hold plain numbers")
         shape = tuple(int(n) for n in space.shape)
         if tuple(space.get_simple_extent_dims(maxdims=True)) != shape:
             raise self._refuse(f"{path!r} has no fixed size")
@@ -196,7 +196,7 @@ class _Walk:
             raise self._refuse("it has no commit records")
         count = arrays.count(b"\n") + 1
         if count > MAX_OBJECTS or not kind == h5t.py_create(slot_dtype(count, self._version)):
-            raise self._refuse("its commit records are about other arrays than it holds, or have another form")
+            raise self._refuse("its commit records do not match its arrays, or have an unexpected layout")
 
 
 def _plain_number(kind: Any) -> bool:

@@ -138,8 +138,8 @@ class _NameLock:
 
     def _in_the_way(self) -> CannotWriteError:
         return CannotWriteError(
-            f"{self.path} cannot be written to: {self._sidecar} is in the way. It is not a lock file of tdw, and was left as "
-            "it is. Move or rename it, and try again."
+            f"{self.path} cannot be written to: {self._sidecar} is in the way: it is not a lock file of tdw. Move "
+            "or rename it, and try again."
         )
 
     def drop(self) -> None:
@@ -263,7 +263,7 @@ class Lock:
 def _open_elsewhere(path: Path, pid: int | None) -> FileInUseError:
     who = f"process {pid}" if pid is not None else "another process"
     return FileInUseError(
-        f"{path} is being written to by {who}: wait until it is done, or stop it. Reading is possible meanwhile."
+        f"{path} is being written to by {who}: wait until it is done, or stop it. Reading remains possible."
     )
 
 

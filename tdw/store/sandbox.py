@@ -38,7 +38,7 @@ def examined(fd: int, path: Path, size: int) -> Structure:
             return structure
         kind, sentence = SENTENCES[answer["refused"]], str(answer["sentence"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise NotAProjectError(f"{path} was refused: reading its structure gave no answer that makes sense.") from error
+        raise NotAProjectError(f"{path} was refused: the sandbox returned an invalid answer.") from error
     raise kind(" ".join(sentence.split())[:2000])
 
 
@@ -52,19 +52,19 @@ def _ask(command: list[str], fd: int, path: Path) -> bytes:
         )
     except subprocess.TimeoutExpired as error:
         raise NotAProjectError(
-            f"{path} was refused: reading its structure takes more than {PATIENCE:.0f} s."
+            f"{path} was refused: checking its structure took more than {PATIENCE:.0f} s."
         ) from error
     except OSError as error:
         raise ProjectError(
-            f"{path} was not made on this computer, and the process that looks at such files could not be started "
+            f"{path} comes from another computer, and the sandbox that checks such files could not be started "
             f"({error.strerror}). Close some programs and try again."
         ) from error
     if done.returncode < 0:
         raise NotAProjectError(
-            f"{path} was refused: reading its structure ended with signal {-done.returncode}, in a process of its own. "
-            "Nothing in it was read."
+            f"{path} was refused: checking its structure in a sandbox ended with signal {-done.returncode}. "
+            "Its data was not read."
         )
     if done.returncode or len(done.stdout) > MOST_SAID:
         why = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise ProjectError(f"{path} could not be looked at: the process that does so failed ({why[0][:200]}).")
+        raise ProjectError(f"{path} could not be checked: the sandbox failed ({why[0][:200]}).")
     return done.stdout

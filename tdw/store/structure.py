@@ -111,16 +111,18 @@ def refusal(path: Path, what: str, version: Version | None = None) -> ProjectErr
     if version is not None and version > FORMAT_VERSION:
         return NewerFormatError(
             f"{path} was made by a newer version of tdw (format {version[0]}.{version[1]}), and this one cannot read it "
-            f"({what}). Upgrade with `pip install -U tdw`; the file was not touched."
+            f"({what}). Upgrade with `pip install -U tdw`; the file was not changed."
         )
-    return NotAProjectError(f"{path} was refused: {what}. No project file looks like that; nothing in it was read.")
+    return NotAProjectError(
+        f"{path} was refused: {what}. This program never writes such a file; its data was not read."
+    )
 
 
 def check_version(path: Path, attributes: dict[str, Any]) -> Version:
     """The format's version from the root's attributes, looked at first: a newer format may differ in all the rest."""
     if attributes.get("format") != FORMAT:
         raise NotAProjectError(
-            f"{path} is an HDF5 file of some other program, no project file. `tdw new FILE` makes one."
+            f"{path} is an HDF5 file of another program, not a project file. Create one with `tdw new FILE`."
         )
     version = attributes.get("format_version")
     if not isinstance(version, tuple) or len(version) != 2:
@@ -129,7 +131,7 @@ def check_version(path: Path, attributes: dict[str, Any]) -> Version:
     if major > FORMAT_VERSION[0]:
         raise NewerFormatError(
             f"{path} was made by a newer version of tdw (format {major}.{minor}; this one reads up to "
-            f"{FORMAT_VERSION[0]}.x). Upgrade with `pip install -U tdw`; the file was not touched."
+            f"{FORMAT_VERSION[0]}.x). Upgrade with `pip install -U tdw`; the file was not changed."
         )
     if major != FORMAT_VERSION[0] or minor < 0:
         raise refusal(path, f"there is no format {major}.{minor}")
@@ -171,9 +173,9 @@ class _Reading:
         elif kind in DTYPES:
             dtype = np.dtype(kind)
         else:
-            raise self._refuse(f"{path!r} holds something else than numbers")
+            raise self._refuse(f"{path!r} does not hold plain numbers")
         if not 1 <= len(shape) <= 6:
-            raise self._refuse(f"{path!r} is no array")
+            raise self._refuse(f"{path!r} is not an array")
         nbytes = dtype.itemsize * math.prod(shape)
         if min(shape) < 1 or offset < 0 or not 0 < nbytes <= self._size - offset:
             raise self._refuse(f"{path!r} declares {nbytes:,} bytes that are not in the file")
@@ -185,7 +187,7 @@ class _Reading:
         ordered = sorted(self._extents.items(), key=lambda item: item[1].offset)
         for (name, extent), (following, after) in itertools.pairwise(ordered):
             if extent.end > after.offset:
-                raise self._refuse(f"{name!r} and {following!r} lie on top of each other")
+                raise self._refuse(f"{name!r} and {following!r} overlap")
 
     def _get(self, name: str, kind: str, ndim: int = 1) -> Extent:
         extent = self._extents.get(name)
@@ -228,13 +230,13 @@ class _Reading:
             or commit.shape != ((2,) if compound else (2, dtype.itemsize // 8))
             or (not compound and commit.dtype.str != "<i8")
         ):
-            raise self._refuse("its commit records have another form")
+            raise self._refuse("its commit records have an unexpected layout")
         if version > WITH_TAILS:
             if self._get(TAILS, "|u1", 3).shape != (2, len(growing), BLOCK):
-                raise self._refuse("its copies of last blocks have another form")
+                raise self._refuse("its tail copies have an unexpected shape")
             plans = [CurvePlan(name, self._extents[name].dtype.str) for name in curves]
             if self._get(BLOCK_CRCS, "<u4", 2).shape != block_crc_shape(plans, epochs):
-                raise self._refuse("its checksums of blocks have another form")
+                raise self._refuse("its block checksums have an unexpected shape")
         return Layout(
             size=self._size,
             version=version,
@@ -267,13 +269,13 @@ class _Reading:
         if version <= WITH_TAILS:
             resume = self._get("resume/slots", "|u1", 2)
             if resume.shape[0] != 2:
-                raise self._refuse("it has other than two states to resume from")
+                raise self._refuse("it does not have two resume states")
             return resume
         last = self._get("resume/last", "|u1", 2)
         shapes = {name: self._get(name, "|u1", 2).shape for name in RESUME if name in self._extents}
         expected = {name: (rows, last.shape[1]) for name, rows in zip(RESUME, (2, 1), strict=True) if name in shapes}
         if shapes != expected or last.shape[1] % BLOCK or last.shape[1] < 2 * BLOCK:
-            raise self._refuse("its states to resume from have another form")
+            raise self._refuse("its resume states have an unexpected shape")
         return last
 
     def _growing(self, curves: tuple[str, ...], analyses: dict[str, AnalysisPlan], version: Version) -> tuple[str, ...]:
@@ -290,13 +292,13 @@ class _Reading:
         results = {f"analysis/{analysis.name}/{name}" for analysis in analyses.values() for name in analysis.arrays}
         expected = {*curves, *CHECKPOINTS, *results}
         if len(set(growing)) != len(growing) or not expected <= set(growing) <= set(self._extents):
-            raise self._refuse("its commit records are about other arrays than it holds")
+            raise self._refuse("its commit records do not match its arrays")
         exact = version <= FORMAT_VERSION
         if exact and (set(growing) != expected or set(self._extents) != expected | fixed):
             extra = sorted({*self._extents, *growing} - expected - fixed)
-            raise self._refuse(f"it holds {extra[0]!r}" if extra else "its commit records are about other arrays")
+            raise self._refuse(f"it holds {extra[0]!r}" if extra else "its commit records do not match its arrays")
         if fixed & set(growing):
-            raise self._refuse("its commit records are about arrays that never grow")
+            raise self._refuse("its commit records list arrays that never grow")
         return growing
 
     def _analyses(self) -> dict[str, AnalysisPlan]:

@@ -83,7 +83,7 @@ def test_neurons_and_scores_rebuild_the_maps(window, base, tiny_run):
     ("path", "sentence"),
     [
         ("/runs/nothing/manifest", "this run is not open"),
-        ("{base}/array/nothing", "no stored array is named 'nothing'"),
+        ("{base}/array/nothing", "unknown stored array 'nothing'"),
         ("{base}/array/losses/train?from=-1", "from='-1' is not allowed"),
         ("{base}/array/losses/train?from=x", "from='x' is not allowed"),
         ("{base}/neurons", "ids='' is not allowed"),
@@ -109,7 +109,7 @@ def test_only_files_that_were_opened_have_a_route(window):
         ("", "no path was given"),
         ("{folder}", "is a folder"),
         ("{folder}/missing.tdw", "missing.tdw"),
-        ("/etc/passwd", "is no project file"),
+        ("/etc/passwd", "is not a project file"),
         ("a\0b", "zero byte"),
         ("x" * 5000, "is not a usable path"),
         ("~nobody-of-that-name/x.tdw", "is not a usable path"),

@@ -320,9 +320,7 @@ def test_a_run_from_elsewhere_is_said_to_be_one_and_only_once(page, open_window,
     enter(page, open_window(path))
     painted(page)
     word = page.locator(f"{OPENED} .tdw-word")
-    assert word.inner_text().startswith(
-        "sent.tdw was not made on this computer: it was examined in a process of its own"
-    )
+    assert word.inner_text().startswith("sent.tdw comes from another computer. It was checked in a sandbox")
     page.reload()
     painted(page)
     assert not word.is_visible()

@@ -125,9 +125,10 @@ def test_a_run_that_does_not_repeat_itself_says_so_and_stays_as_it_was(stopped, 
     (loss,) = contents(stopped)[0]["train_loss"][-1:]
     altered(1.001)
     sentence = (
-        rf"^stopped\.tdw does not repeat itself: losses/train at epoch 10 was stored as {loss}, and recomputed as "
-        r"[\d.]+ in the same environment\. A run repeats bit for bit .*: resume it there, or "
-        r"`tdw train stopped\.tdw --allow-drift` goes on here from what is stored, which stays as it is, and records"
+        rf"^stopped\.tdw: resumed training does not reproduce what was recorded: "
+        rf"losses/train at epoch 10 was stored as {loss}, and recomputed as [\d.]+ in the same environment\. "
+        r"Training repeats bit for bit .*: resume there, or continue here with `tdw train stopped\.tdw --allow-drift`, which "
+        r"keeps what is stored and records"
     )
     for changes in ({}, {"epochs": 60, "checkpoints": "0:60:5"}):
         with pytest.raises(DriftError, match=sentence):
@@ -299,7 +300,7 @@ def test_settings_that_do_not_say_where_are_refused(stopped):
             writer.extend(config=described, epochs=40, checkpoint_capacity=9)
         with (
             tdw.open(stopped) as run,
-            pytest.raises(DamagedFileError, match=r"stopped\.tdw does not say where it was trained"),
+            pytest.raises(DamagedFileError, match=r"stopped\.tdw does not record where it was trained"),
         ):
             run.info()
 

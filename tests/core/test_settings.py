@@ -60,7 +60,7 @@ def test_what_is_refused_and_why(given, setting, sentence):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"no setting is named 'epoch': did you mean 'epochs'\?"):
+    with pytest.raises(UnknownNameError, match=r"unknown setting 'epoch': did you mean 'epochs'\?"):
         tdw.configure(epoch=5)
 
 

@@ -270,7 +270,7 @@ def test_hints_that_make_no_sense(tmp_path):
     ]:
         with pytest.raises(SettingError, match=sentence):
             tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", **hints)
-    with pytest.raises(UnknownNameError, match="no hint is named 'seed'"):
+    with pytest.raises(UnknownNameError, match="unknown hint 'seed'"):
         tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", seed=1)
     assert [item.name for item in tmp_path.iterdir()] == ["model.pt"]
 

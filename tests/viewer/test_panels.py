@@ -123,20 +123,20 @@ def test_whatever_a_menu_offers_can_be_drawn(run: Made, one_hot: Made) -> None:
 
 def test_what_no_menu_offers_is_refused_with_what_it_does(run: Made) -> None:
     for name, picks, sentence in (
-        ("loss", {"rule": "clusters"}, "no choice of this panel is named 'rule': there are none"),
-        ("restricted_loss", {"rul": "clusters"}, "no choice of this panel is named 'rul': did you mean 'rule'"),
+        ("loss", {"rule": "clusters"}, "unknown choice of this panel 'rule': there are none"),
+        ("restricted_loss", {"rul": "clusters"}, "unknown choice of this panel 'rul': did you mean 'rule'"),
         (
             "restricted_loss",
             {"rule": "best"},
-            "no option of 'rule' is named 'best': there are logit_cosine, neuron_map",
+            "unknown option of 'rule' 'best': choose from logit_cosine, neuron_map",
         ),
         (
             "restricted_loss",
             {"compare": "token"},
-            "no option of 'compare' is named 'token': there are variant, rule, keys",
+            "unknown option of 'compare' 'token': choose from variant, rule, keys",
         ),
         ("restricted_loss", {"compare": "rule", "rule": "clusters"}, "rule is chosen and compared at once"),
-        ("attention", {"view": "x"}, "no option of 'view' is named 'x': there are Mean, Variance"),
+        ("attention", {"view": "x"}, "unknown option of 'view' 'x': choose from Mean, Variance"),
     ):
         with pytest.raises(TdwError, match=sentence):
             panels.figure(run, name, 200, **picks)  # type: ignore[arg-type]

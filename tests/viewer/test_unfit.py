@@ -172,7 +172,7 @@ def test_a_view_chosen_while_the_server_is_lost_is_filled_when_it_is_back(page: 
 
 
 @pytest.mark.parametrize("factor", [1e6, 1e-7, 1e25], ids="{:g}".format)
-def test_numbers_of_any_size_find_room_beside_their_axis(show: Show, made: Made, factor: float) -> None:
+def test_numbers_of_any_size_find_replacement_path_their_axis(show: Show, made: Made, factor: float) -> None:
     made._arrays["analysis/unembedding_frequencies/norms"] = (
         made.series("analysis/unembedding_frequencies/norms") * factor
     )

@@ -38,10 +38,10 @@ def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layo
     except ProjectError as error:
         refused = error
     if recorded is not None and size < recorded:
-        damage.append(f"the file was cut off: {size:,} of {recorded:,} bytes are there")
+        damage.append(f"the file is truncated: it has {size:,} of {recorded:,} bytes")
     if walked is not None:
         if size > walked.size:
-            damage.append(Repaired(f"{size - walked.size:,} bytes follow the end of the file, and are none of it"))
+            damage.append(Repaired(f"{size - walked.size:,} extra bytes follow the end of the file"))
         if walked.version > FORMAT_VERSION:
             raise NewerFormatError(f"{path} was made by a newer version of tdw. Upgrade with `pip install -U tdw`.")
         if records := _records(fd, walked):
@@ -57,15 +57,15 @@ def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layo
                 break
     if best is not None:
         _, layout, records, where = best
-        damage.append(Repaired(f"the structure of the file is damaged; it was taken from {where}"))
+        damage.append(Repaired(f"the structure of the file is damaged; it was restored from {where}"))
         return layout, records, True
     if walked is not None:
-        damage.append("neither of the two commit records is whole: what they alone could prove is lost")
+        damage.append("both commit records are damaged: what only they prove is lost")
         return walked, [], False
     assert refused is not None
     raise DamagedFileError(
-        f"{path}: nothing can be saved. Its structure cannot be read, this computer does not remember the file, and no "
-        f"settings of a run were found in it that fit. What opening it said: {refused}"
+        f"{path}: nothing can be recovered. Its structure cannot be read, this computer has no record of the file, and "
+        f"it contains no matching settings. Opening it failed with: {refused}"
     ) from refused
 
 
@@ -103,7 +103,7 @@ def _guesses(fd: int, path: Path, advice: Advice) -> Iterator[tuple[Layout, str]
     """Layouts that the file may have, and where each comes from."""
     for structure in seen_files.structures():
         try:
-            yield layout_of(structure, path), "what this computer remembers of it"
+            yield layout_of(structure, path), "this computer's record of it"
         except ProjectError:
             continue  # remembered by another version
     from tdw.store.planner import plan_file
@@ -111,7 +111,7 @@ def _guesses(fd: int, path: Path, advice: Advice) -> Iterator[tuple[Layout, str]
     sizes = _safetensors_sizes(fd)
     for config in _configs_in(fd):
         for plan in advice.plans(config, sizes):
-            yield plan_file(plan).layout, "its settings, from which it was planned again"
+            yield plan_file(plan).layout, "its settings"
 
 
 def _measured(fd: int, layout: Layout) -> Layout:

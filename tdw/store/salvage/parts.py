@@ -48,7 +48,7 @@ class Salvage:
 
 
 def survey(fd: int, path: Path, advice: Advice) -> Salvage:
-    """Judge every part of an open file by itself. Raises NewerFormatError, and ProjectError where nothing can be saved."""
+    """Judge every part of an open file by itself. Raises NewerFormatError, and ProjectError where nothing can be recovered."""
     damage: list[str] = []
     layout, records, planned = locate(fd, path, advice, damage)
     wreck = Wreck(fd, path, 0, 0, layout, records[0] if records else empty_record(layout), 0, alike=True)
@@ -64,7 +64,7 @@ class _Survey:
         config, notes, split = Sealed(self._wreck, self._records, self._advice, self._damage).read()
         if len(self._records) == 1 and self._records[0].clean:
             self._damage.append(
-                Repaired("one of the two commit records is damaged; the other one holds, nothing is lost")
+                Repaired("one of the two commit records is damaged; the other one is intact, nothing is lost")
             )
         self._tails()
         epochs = self._column("checkpoints/epoch")
@@ -181,7 +181,7 @@ class _Survey:
                 if epoch is not None and epoch > (found[-1][0] if found else -1):
                     found.append((epoch, row))
                     continue
-                problem = "its epoch is not known"
+                problem = "its epoch is unknown"
             named = f" (epoch {int(epochs[row])})" if epochs is not None and row < len(epochs) else ""
             self._damage.append(f"checkpoint {row}{named}: {problem}")
         return found
@@ -200,15 +200,12 @@ class _Survey:
             if check_safetensors(memoryview(data)) is None:
                 if wanted or epoch != record.resume_epoch:
                     self._damage.append(
-                        "the state that training resumes from does not match its checksum; an earlier one, of epoch "
-                        f"{epoch}, does"
+                        f"the resume state does not match its checksum; an earlier one, of epoch {epoch}, does"
                     )
                 return epoch, bytes(data)
             wanted = True
         if wanted or not self._records:
-            self._damage.append(
-                "the state that training resumes from does not match its checksum: the run cannot be trained on"
-            )
+            self._damage.append("the resume state does not match its checksum: training cannot be resumed")
         return None
 
     def _results(self, plan: AnalysisPlan) -> dict[str, np.ndarray] | None:
@@ -217,7 +214,7 @@ class _Survey:
         newest = self._newest_count(f"analysis/{plan.name}/{next(iter(plan.arrays))}")
         if lengths == {newest} and self._records:
             return {array: rows for array, rows in found.items() if rows is not None}
-        self._damage.append(f"the results of {plan.name} do not match their checksum; `tdw analyze` makes them again")
+        self._damage.append(f"the results of {plan.name} do not match their checksum; `tdw analyze` recomputes them")
         return None
 
 

@@ -43,8 +43,8 @@ class Sealed:
                 mended = {names[at]: data for at, data in replaced.items() if at in names}
                 return self._parsed(stored | mended)
         self._damage.append(
-            "the structure, settings, notes or split do not match their checksum, and which of them is not known: they are "
-            "as they stand, look at them before you train on"
+            "the structure, settings, notes or split do not match their checksum, and which of them is unknown: "
+            "they were copied unchanged, check them before training"
         )
         return self._parsed(stored)
 
@@ -113,7 +113,7 @@ class Sealed:
                 return
 
     def _parsed(self, stored: Mapping[str, bytes]) -> tuple[Config, dict[str, Any], Split]:
-        config = parse_json(stored["config"], f"{self._wreck.path}: nothing can be saved, its settings")
+        config = parse_json(stored["config"], f"{self._wreck.path}: nothing can be recovered, its settings")
         try:
             notes = parse_json(stored["notes"], "notes")
         except DamagedFileError:
