@@ -1,7 +1,7 @@
-"""What a walk over an HDF5 file found, in plain values, and the rules by which that is a project file or none.
+"""The structure of an HDF5 file in plain values, and the rules by which it is a project file.
 
-The walk may have been made in another process (`strangers.py`) or at another time (`known.py`), so nothing of it is
-believed: every rule here is about numbers and names alone, and only ranges inside the file come out.
+The structure may come from a sandbox (`sandbox.py`) or from an earlier time (`seen_files.py`), so nothing in it is trusted:
+the rules here only concern numbers and names, and only ranges inside the file result.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Structure:
                     },
                     {path: _array(item) for path, item in arrays.items()},
                 )
-        raise ValueError("no structure of a file")
+        raise ValueError("not the structure of a file")
 
 
 def _attribute(item: Any) -> int | tuple[int, ...] | bytes:
@@ -96,18 +96,18 @@ def _attribute(item: Any) -> int | tuple[int, ...] | bytes:
             return item
         case list() if all(type(n) is int for n in item):
             return tuple(item)
-    raise ValueError(f"no attribute: {item!r}")
+    raise ValueError(f"not an attribute: {item!r}")
 
 
 def _array(item: Any) -> tuple[int, str, tuple[int, ...]]:
     match item:
         case [int(offset), str(kind), list(shape)] if all(type(n) is int for n in shape):
             return offset, kind, tuple(shape)
-    raise ValueError(f"no array: {item!r}")
+    raise ValueError(f"not an array: {item!r}")
 
 
 def refusal(path: Path, what: str, version: Version | None = None) -> ProjectError:
-    """The error for a file that HDF5 reads, and this program never wrote: by its version, a later one did."""
+    """The error for an HDF5 file that this program never wrote: a newer version did, or none."""
     if version is not None and version > FORMAT_VERSION:
         return NewerFormatError(
             f"{path} was made by a newer version of tdw (format {version[0]}.{version[1]}), and this one cannot read it "
@@ -119,7 +119,7 @@ def refusal(path: Path, what: str, version: Version | None = None) -> ProjectErr
 
 
 def check_version(path: Path, attributes: dict[str, Any]) -> Version:
-    """The format's version from the root's attributes, looked at first: a newer format may differ in all the rest."""
+    """The format version in the root's attributes; checked first, as a newer format may differ in all the rest."""
     if attributes.get("format") != FORMAT:
         raise NotAProjectError(
             f"{path} is an HDF5 file of another program, not a project file. Create one with `tdw new FILE`."
@@ -139,12 +139,12 @@ def check_version(path: Path, attributes: dict[str, Any]) -> Version:
 
 
 def layout_of(structure: Structure, path: Path) -> Layout:
-    """The layout that a structure describes. Raises NotAProjectError or NewerFormatError."""
+    """The layout in a structure. Raises NotAProjectError or NewerFormatError."""
     return _Reading(structure, path).layout()
 
 
 class _Reading:
-    """One structure, held against the rules; each that is broken raises NotAProjectError with its sentence."""
+    """Checks one structure against the rules; a violation raises NotAProjectError with its sentence."""
 
     def __init__(self, structure: Structure, path: Path):
         self._size, self._path = structure.size, path
@@ -265,7 +265,7 @@ class _Reading:
         return names
 
     def _resume(self, version: Version) -> Extent:
-        """The slots for states, one of the arrays for all of them."""
+        """One of the arrays of resume slots, which are equally wide."""
         if version <= WITH_TAILS:
             resume = self._get("resume/slots", "|u1", 2)
             if resume.shape[0] != 2:
@@ -279,7 +279,7 @@ class _Reading:
         return last
 
     def _growing(self, curves: tuple[str, ...], analyses: dict[str, AnalysisPlan], version: Version) -> tuple[str, ...]:
-        """Names of the growing arrays in the order of the commit records; none else, unless the format is a newer one."""
+        """Names of the growing arrays in the order of the commit records; others only in a newer format."""
         arrays = self._attributes.get(COMMIT, {}).get("arrays")
         if not isinstance(arrays, bytes) or COMMIT not in self._extents:
             raise self._refuse("it has no commit records")
