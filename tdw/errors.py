@@ -36,7 +36,7 @@ from tdw.safe_text import cut, typed
 
 
 class TdwError(Exception):
-    """Base class of every error that a user can act on."""
+    """The parent of every error a user can act on."""
 
 
 class SettingError(TdwError):
@@ -55,11 +55,11 @@ class ScheduleError(SettingError):
 
 
 class ProjectError(TdwError):
-    """An error that concerns a project file."""
+    """Something is wrong with a project file."""
 
 
 class NotAProjectError(ProjectError):
-    """The path is not a project file, or does not exist."""
+    """The path is no project file, or nothing is there."""
 
 
 class NewerFormatError(ProjectError):
@@ -67,15 +67,15 @@ class NewerFormatError(ProjectError):
 
 
 class DamagedFileError(ProjectError):
-    """Committed bytes are missing, or do not match their checksums."""
+    """Bytes that count are missing or changed."""
 
 
 class FileInUseError(ProjectError):
-    """Another process has the file open for writing."""
+    """Another process holds the file open for writing."""
 
 
 class AlreadyExistsError(ProjectError):
-    """The file exists, and replacing it was not requested."""
+    """A file is in the way and may not be replaced without being asked."""
 
 
 class CannotWriteError(ProjectError):
@@ -86,7 +86,7 @@ class OverwrittenError(CannotWriteError):
     """Another program overwrote, replaced or deleted the file while it was open for writing here.
 
     Attributes:
-        in_place: whether the bytes of the open file were changed, so that its contents are lost
+        in_place: whether the bytes of the open file were changed, so that what it held is gone
     """
 
     def __init__(self, message: str, *, in_place: bool = False):
@@ -102,41 +102,41 @@ class CheckpointNotFoundError(ProjectError):
             nearest = min(stored, key=lambda e: abs(e - epoch)) if isinstance(epoch, int) else stored[-1]
             hint = f"the nearest stored one is {nearest}. `tdw info {typed(path.name)}` lists all {len(stored)}."
         else:
-            hint = f"it has none yet. Train it with `tdw train {typed(path.name)}`."
+            hint = f"it has none yet. `tdw train {typed(path.name)}` makes them."
         super().__init__(f"{path.name} has no checkpoint at epoch {epoch}: {hint}")
 
 
 class AnalysisNotFoundError(ProjectError):
-    """The analysis exists, but this file has no results of it."""
+    """The analysis is known, but its results are not in this file."""
 
     def __init__(self, path: Path, name: str, stored: Iterable[str]):
         have = ", ".join(stored) or "none"
         super().__init__(
-            f"{path.name} has no results of {name} (stored: {have}). Compute them with `tdw analyze {typed(path.name)} --only {name}`."
+            f"{path.name} holds no results of {name} (stored: {have}). `tdw analyze {typed(path.name)} --only {name}` makes them."
         )
 
 
 class NotApplicableError(ProjectError):
-    """An analysis or operation is not defined for this run."""
+    """An analysis, or something else that was asked, makes no sense for this run."""
 
     def __init__(self, path: Path, what: str, why: str):
-        super().__init__(f"{what!r} does not apply to {path.name}: {why}")
+        super().__init__(f"{path.name} is no run for {what}: {why}")
 
 
 class NotImportableError(ProjectError):
-    """A file or folder of another program cannot be imported as a run."""
+    """A file or folder of another program cannot become a run; the sentence says what it looks like."""
 
 
 class NotReproducibleError(ProjectError):
-    """Replaying a run did not reproduce what it had stored, or cannot."""
+    """What a run has done cannot be repeated exactly, or came out otherwise here."""
 
 
 class OutOfRangeError(ProjectError):
-    """Weights or results are not finite in float32."""
+    """Numbers of a network, or results measured of it, have outgrown what float32 holds."""
 
 
 class DriftError(ProjectError):
-    """A resumed run did not reproduce what it had recorded.
+    """A resumed run did not repeat what it had recorded.
 
     found: series, epoch, stored and recomputed value, as `ProjectWriter.drift` gives them
     then:  the environment that recorded the epoch; here: the one that recomputed it
@@ -144,15 +144,14 @@ class DriftError(ProjectError):
 
     def __init__(self, path: Path, found: Mapping[str, Any], then: Mapping[str, Any], here: Mapping[str, Any]):
         super().__init__(
-            f"{path.name}: resumed training does not reproduce what was recorded: {self.sentence(found, then, here)}. "
-            "Training repeats bit for bit on the same machine, with the same software and number of threads: resume there, or "
-            f"continue here with `tdw train {typed(path.name)} --allow-drift`, which keeps what is stored and records the "
-            "difference in the file"
+            f"{path.name} does not repeat itself: {self.sentence(found, then, here)}. A run repeats bit for bit on the same "
+            f"machine, with the same software and number of threads: resume it there, or `tdw train {typed(path.name)} "
+            "--allow-drift` goes on here from what is stored, which stays as it is, and records the difference in the file"
         )
 
     @staticmethod
     def sentence(found: Mapping[str, Any], then: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-        """The first difference, and the entries in which the two environments differ."""
+        """What differs, and those entries of the two environments that differ as well."""
         names = sorted(name for name in {**then, **here} if then.get(name) != here.get(name))
         before, now = (
             " under " + ", ".join(f"{name} {_short(side.get(name, 'unknown'))}" for name in names)
@@ -167,23 +166,17 @@ class DriftError(ProjectError):
 
 
 class UnknownNameError(TdwError):
-    """There is no task, analysis or panel of that name."""
+    """No task, analysis or panel has that name."""
 
     def __init__(self, what: str, given: str, known: Iterable[str]):
         known = list(known)
         close = difflib.get_close_matches(given, known, n=1)
-        hint = (
-            f"did you mean {close[0]!r}?"
-            if close
-            else f"choose from {', '.join(known)}."
-            if known
-            else "there are none."
-        )
-        super().__init__(f"unknown {what} {cut(given)!r}: {hint}")
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}."
+        super().__init__(f"no {what} is named {cut(given)!r}: {hint}")
 
 
 class StoppedError(TdwError):
-    """An operation was interrupted before it was complete."""
+    """An operation was interrupted; nothing was changed."""
 
 
 class AppError(TdwError):
@@ -191,9 +184,9 @@ class AppError(TdwError):
 
 
 def _short(value: object) -> str:
-    """A value as text; None stands for one that is not finite, which JSON cannot store.
+    """A value in a sentence; None is what JSON has for one that is no number.
 
     >>> _short(0.5), _short(None)
-    ('0.5', 'not finite')
+    ('0.5', 'no number')
     """
-    return "not finite" if value is None else str(value)[:80]
+    return "no number" if value is None else str(value)[:80]

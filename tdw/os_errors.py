@@ -23,7 +23,7 @@ OUT_OF_MEMORY = "there is not enough memory for this{}. Close other programs, or
 #: What the system means by an error, and what can be done about it.
 MEANING = {
     errno.ENOENT: "it does not exist. Check the name",
-    errno.ENOTDIR: "part of its path is not a folder. Check the name",
+    errno.ENOTDIR: "a part of its path is no folder. Check the name",
     errno.EISDIR: "it is a folder. Give the name of a file",
     errno.EEXIST: "it already exists. Give another name",
     errno.ENOTEMPTY: "the folder is not empty. Give another name",
@@ -73,7 +73,7 @@ def sentence(error: BaseException, place: str | Path | None = None) -> str | Non
     if isinstance(error, RuntimeError) and re.search("determine (the )?home directory", text):
         return "this user has no home folder. Set HOME to a folder that can be written to."
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in text:
-        return "no writable folder for temporary files. Set TMPDIR to one."
+        return "there is no folder for temporary files that can be written to. Set TMPDIR to one."
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (isinstance(error, OSError) or type(error).__name__ == "SafetensorError"):
         found = _NUMBER.search(text)

@@ -113,7 +113,7 @@ def _plans(described: salvage.Config, sizes: list[int]) -> Iterator[FilePlan]:
     every = [
         plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1, checkpoints=len(plan))
         for item in ordered()
-        if not item.unfit(settings)
+        if not item.inapplicable_reason(settings)
     ]
     pairs = list(itertools.combinations(sorted(sizes), 2)) or [(size, size) for size in sizes]
     for (blob, resume), analyses, finished in itertools.product(pairs, ([], every), (False, True)):

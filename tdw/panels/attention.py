@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 GROUP = "Attention"
 RIGHT = 60  # margin in which names of lines stand
-TOKENS = ("a", "b", "=")
 MEAN, VARIANCE, SHARE = (f"analysis/attention/{name}" for name in ("mean", "variance", "share"))
 
 
@@ -24,7 +23,7 @@ def heads(project: Project) -> list[str]:
 
 def tokens(project: Project) -> list[str]:
     """The tokens that the last one may look at, by name."""
-    return list(TOKENS[: project.config.positions])
+    return list(project.config.network_kind.tokens)
 
 
 @declared(group=GROUP, place=1, title="Attention", kind="grid", analysis="attention")

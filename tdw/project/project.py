@@ -289,7 +289,7 @@ class Project:
         settings = self.config
         if not 0 <= neuron < settings.d_mlp:
             raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
-        return closed_form.neuron_map(self.weights(epoch), neuron, settings.activation)
+        return settings.network_kind.computation.neuron_map(self.weights(epoch), neuron, settings.activation)
 
     def neuron_tables(self, neurons: Sequence[int], start: int = 0) -> NDArray[np.float32]:
         """At every checkpoint from the start-th on, what these neurons' maps are made of: (checkpoints, neurons,
@@ -383,13 +383,20 @@ class Project:
             )
         epoch, blob = self._store.resume()
         state = serialization.unpack_state(epoch, blob)
-        for part in (state.weights, state.exp_avg, state.exp_avg_sq):
-            self._check_weights(part, "the resume state")
-        if wrong := [name for name, array in state.exp_avg_sq.items() if not (array >= 0).all()]:
+        optimizer = self.config.optimizer_kind
+        if set(state.slots) != set(optimizer.slots):
             raise DamagedFileError(
-                f"{self.path}: the resume state was never AdamW's: a mean of squares of {wrong[0]} is "
-                "negative or no number. Ask for another copy of the file."
+                f"{self.path}: the resume state does not belong to --optimizer {optimizer.name}. Ask for "
+                "another copy of the file."
             )
+        for part in (state.weights, *state.slots.values()):
+            self._check_weights(part, "the resume state")
+        for slot in optimizer.squares:
+            if wrong := [name for name, array in state.slots[slot].items() if not (array >= 0).all()]:
+                raise DamagedFileError(
+                    f"{self.path}: the resume state is invalid: {slot} of {wrong[0]} is a mean of squares, "
+                    "and it is negative or not a number. Ask for another copy of the file."
+                )
         return state
 
     def verify(self) -> list[str]:

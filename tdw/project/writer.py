@@ -101,7 +101,7 @@ class ProjectWriter(Project):
             epochs=settings.epochs,
             checkpoint_capacity=max(len(description["plan"]), 1),
             blob_nbytes=len(serialization.pack(zeros, 0)),
-            resume_nbytes=len(serialization.pack_state(State(0, zeros, zeros, zeros))),
+            resume_nbytes=len(serialization.pack_state(State.fresh(0, zeros, settings.optimizer_kind.slots))),
             resume=None if state is None else serialization.pack_state(state),
             resume_epoch=0 if state is None else state.epoch,
             overwrite=overwrite,
@@ -140,7 +140,7 @@ class ProjectWriter(Project):
         if segment.keep and state.epoch > max(self.checkpoints, default=-1):  # else it was stored before
             checkpoint = (state.epoch, serialization.pack(state.weights, state.epoch))
         resume = None
-        if state.exp_avg:
+        if state.slots:
             self._reached = state
             if self._writer.resume_due:
                 resume = (state.epoch, serialization.pack_state(state))

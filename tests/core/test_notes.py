@@ -36,7 +36,7 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
 
 def test_notes_are_written_read_and_taken_away(run):
     before = tdw.open(run).train_loss.tobytes()
-    assert command("note", run).stdout.decode() == f"{run}: nothing is noted.\n"
+    assert command("note", run).stdout.decode() == f"{run}: no title, tags or remark.\n"
     written = command(
         "note", run, "--title", " The clock ", "--tag", "p11", "tiny", "--tag", "p11", "--remark", "first\nsecond"
     )
@@ -206,8 +206,8 @@ def test_nothing_from_a_file_or_its_name_steers_the_terminal(run, tmp_path):
         ({"task": "<b>" * 100_000}, "--task <b><b>"),
         ({"task": None}, "--task None is not allowed: give one of add"),
         ({"p": "\x1b[31m"}, "--p ␛[31m is not allowed"),
-        ({"<b>x\x1b": 1}, "unknown setting '<b>x"),
-        ({"x" * 100_000: 1}, "unknown setting 'xxx"),
+        ({"<b>x\x1b": 1}, "no setting is named '<b>x"),
+        ({"x" * 100_000: 1}, "no setting is named 'xxx"),
         ({"checkpoints": "\u202e" * 100_000}, "is not understood"),
         ({"device": "\ud800"}, "--device ‹U+D800› is not allowed: give one of auto, cpu, cuda"),
     ],

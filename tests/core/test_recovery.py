@@ -23,7 +23,7 @@ from tdw.store.inspect_hdf5 import read_layout
 from tdw.store.layout import Layout
 
 SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 128, "epochs": 600, "checkpoints": "0:600:100", "threads": 1}
-RESULTS = [f"{name} " for name, item in ANALYSES.items() if not item.unfit(tdw.configure(**SETTINGS))]
+RESULTS = [f"{name} " for name, item in ANALYSES.items() if not item.inapplicable_reason(tdw.configure(**SETTINGS))]
 
 
 def make(path: Path) -> Path:
@@ -336,7 +336,7 @@ def test_the_command(run, tmp_path):
     done = subprocess.run([*command, "recover", str(run), str(tmp_path / "new.tdw")], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == f"{run}: checkpoint 3 (epoch 300): it does not match its checksum"
-    saved = f"6 of 7 checkpoints, 601 recorded epochs, {len(RESULTS)} results; not all of it could be saved"
+    saved = f"6 of 7 checkpoints, 601 recorded epochs, {len(RESULTS)} results; some data was lost"
     assert saved in done.stdout
     verify = subprocess.run([*command, "verify", str(tmp_path / "new.tdw")], capture_output=True, text=True)
     assert verify.returncode == 0

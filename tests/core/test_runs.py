@@ -26,7 +26,6 @@ from tdw.errors import (
     SettingError,
 )
 from tdw.network.parameters import shapes
-from tdw.operations import train
 
 
 def test_a_run_from_creation_to_its_end(tiny, tmp_path):
@@ -76,7 +75,7 @@ def test_what_cannot_change_is_refused(tiny_run):
 
 def test_analyses_are_stored_and_left_alone_when_current(tiny_run, tiny, monkeypatch):
     names = set(tdw.analyze(tiny_run))
-    assert names == {item.name for item in registry_module.ANALYSES.values() if not item.unfit(tiny)}
+    assert names == {item.name for item in registry_module.ANALYSES.values() if not item.inapplicable_reason(tiny)}
     assert tdw.analyze(tiny_run) == []
     with tdw.open(tiny_run) as run:
         stored = run.analysis("neuron_clusters")
@@ -103,7 +102,7 @@ def test_analyses_are_stored_and_left_alone_when_current(tiny_run, tiny, monkeyp
 
 
 def test_an_interrupted_analysis_goes_on_where_it_was(tiny_run, monkeypatch):
-    monkeypatch.setattr("tdw.analyses.engine.runner.CHECKPOINTS_A_COMMIT", 2)
+    monkeypatch.setattr("tdw.analyses.engine.runner.CHECKPOINTS_PER_COMMIT", 2)
 
     def give_up(at):
         if at.done == 4:
@@ -159,7 +158,7 @@ def test_nothing_is_replaced_unasked(tiny, tiny_run):
     with pytest.raises(AlreadyExistsError, match=r"tiny.tdw"):
         tdw.create(tiny_run, tiny)
     assert tiny_run.read_bytes() == before
-    train.create(tiny_run, tiny, overwrite=True)
+    tdw.create(tiny_run, tiny, overwrite=True)
     with tdw.open(tiny_run) as run:
         assert run.state == "new"
 
@@ -267,7 +266,7 @@ def test_key_frequencies_of_a_run_that_went_on_are_those_of_the_last_analyzed_ch
     assert before == ("logit_cosine", row)
     tdw.train(path)
     monkeypatch.setattr(
-        "tdw.analyses.engine.checkpoint.View.__init__", lambda *_, **__: pytest.fail("a checkpoint was measured")
+        "tdw.analyses.engine.checkpoint.Checkpoint.__init__", lambda *_, **__: pytest.fail("a checkpoint was measured")
     )
     with tdw.open(path) as run:
         assert run.checkpoints[-1] == 40

@@ -40,7 +40,7 @@ def test_import_info_train_export(tmp_path, capsys):
     assert "imported from final.pth: a file of Nanda's grokking code" in out
     assert "inferred: the split is drawn by Python's random.seed(s)" in out
     assert "converted: train loss i there" in out
-    assert "not known: model_seed" in out
+    assert "unknown: model_seed" in out
     assert "accuracy" not in out
     _, out, _ = typed(capsys, "info", run, "--json")
     assert json.loads(out)["imported"]["split"]["seed"] == 3
@@ -89,10 +89,10 @@ def test_curves_alone_say_what_is_not_known(tmp_path, capsys):
     assert typed(capsys, "import", source, tmp_path / "run.tdw")[0] == 0
     _, out, _ = typed(capsys, "info", tmp_path / "run.tdw")
     second = out.splitlines()[1]
-    assert "task not known p not known" in second
-    assert "network not known" in second
-    assert "lr not known" in second
-    assert "split: not known" in out
+    assert "task unknown p unknown" in second
+    assert "network unknown" in second
+    assert "lr unknown" in second
+    assert "train/test split: unknown" in out
     assert "113" not in second
 
 

@@ -266,11 +266,11 @@ def test_hints_that_make_no_sense(tmp_path):
             {"split_rule": "numpy", "data_seed": 1, "train_fraction": 0.3},
             "--split-rule numpy is not allowed: give one of python, torch",
         ),
-        ({"task": "divide"}, "--task divide is not allowed"),
+        ({"task": "cube"}, "--task cube is not allowed"),
     ]:
         with pytest.raises(SettingError, match=sentence):
             tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", **hints)
-    with pytest.raises(UnknownNameError, match="unknown hint 'seed'"):
+    with pytest.raises(UnknownNameError, match="no hint is named 'seed'"):
         tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", seed=1)
     assert [item.name for item in tmp_path.iterdir()] == ["model.pt"]
 

@@ -154,13 +154,13 @@ def test_writers_that_race_for_a_file_take_turns(tmp_path):
     path = tmp_path / "run.tdw"
     store_runs.create(path).close()
     code = (
-        "import sys, time; from tests.store import store_runs; from tdw import store; done = 0\n"
+        "import sys, time; from tests.store import store_runs; from tdw import store; from tdw.errors import FileInUseError; done = 0\n"
         "while done < 25:\n"
         "    try:\n"
         "        with store.open_writer(sys.argv[1]) as w:\n"
         "            store_runs.step(w, 1); done += 1\n"
         "        time.sleep(0.001)\n"
-        "    except store.writer.FileInUseError: pass\n"
+        "    except FileInUseError: pass\n"
     )
     command = [sys.executable, "-c", code, str(path)]
     processes = [subprocess.Popen(command) for _ in range(3)]

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from tdw import interrupts, os_errors
+from tdw.analyses.engine.registry import NEEDS
 from tdw.config import RunConfig
 from tdw.errors import (
     AlreadyExistsError,
@@ -60,12 +61,14 @@ def export_run(
         raise UnknownNameError("form to export to", form, FORMS)
     out = Path(out)
     with Project.open(path) as project:
-        if project.config.network == "one-hot":
+        if "embedding" not in project.config.network_kind.capabilities:
             raise NotApplicableError(
                 project.path,
                 "TransformerLens",
                 "it is an MLP on one-hot pairs, and TransformerLens has no such network.",
             )
+        if (why := NEEDS["closed_form"](project.config)) is not None:
+            raise NotApplicableError(project.path, "TransformerLens", why)
         if project.config.activation == "quadratic":
             raise NotApplicableError(
                 project.path, "TransformerLens", "its activation is the square, which TransformerLens does not have."
