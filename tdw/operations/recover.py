@@ -1,7 +1,7 @@
-"""Save all that is sound of a damaged project file into a new one, and say what was lost.
+"""Recovers the intact parts of a damaged project file into a new one, and reports what was lost.
 
-What is a run tells where bytes could be (the sizes its settings give) and what some of them must be (the split its seed
-draws); `tdw.store.salvage` judges the rest by checksums.
+`tdw.store.salvage` judges every part by its checksum; the run's settings tell it what the layout may be, and which split
+their seed draws.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from tdw.store.layout import FilePlan, canonical
 
 
 def damage(path: str | Path) -> list[str]:
-    """Compare every byte that counts with its checksum; what is wrong, in sentences, also where the file does not open.
+    """Verify all checksums, also of a file that does not open; returns a sentence for each damage.
 
-    Raises NotAProjectError where there is no file or one of another kind, and DamagedFileError where nothing in it can be read.
+    Raises NotAProjectError for a missing file or one of another kind, and DamagedFileError where nothing in it can be read.
     """
     path = Path(path)
     try:
@@ -42,10 +42,10 @@ def damage(path: str | Path) -> list[str]:
 
 
 def recover(path: str | Path, new: str | Path) -> list[str]:
-    """Write all that is sound of a file into a new one; what was damaged, in sentences, nothing for a sound file.
+    """Write the intact parts of a file to a new one; returns a sentence for each damage, [] for an intact file.
 
-    Losses whose values are not proven become NaN, checkpoints and results that are not proven are left out. The damaged
-    file is only read; `losses` are the sentences that tell of a loss. Raises AlreadyExistsError, CannotWriteError, NotAProjectError,
+    Damaged values of curves become NaN, damaged checkpoints and analyses are left out. The damaged file is only read;
+    `losses` selects the sentences about data that is lost. Raises AlreadyExistsError, CannotWriteError, NotAProjectError,
     and DamagedFileError where nothing can be recovered.
     """
     path, new = Path(path), Path(new)
@@ -61,16 +61,16 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
     return found.damage
 
 
-def losses(said: Iterable[str]) -> list[str]:
-    """Those sentences of `damage` or `recover` that tell of something that is lost, or not proven."""
-    return [sentence for sentence in said if not isinstance(sentence, salvage.Repaired)]
+def losses(sentences: Iterable[str]) -> list[str]:
+    """The sentences of `damage` or `recover` about data that is lost or could not be verified."""
+    return [sentence for sentence in sentences if not isinstance(sentence, salvage.Repaired)]
 
 
 def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:
     try:
         fd = open_to_read(Path(os.path.realpath(path)))
     except (OSError, ValueError):
-        store.open_reader(path).close()  # says what is there instead
+        store.open_reader(path).close()  # raises the right error
         raise
     try:
         if not os.path.isfile(path) or not os.fstat(fd).st_size:  # noqa: PTH113
@@ -92,7 +92,7 @@ def _settings(described: salvage.Config) -> RunConfig | None:
 
 
 def _split(described: salvage.Config) -> salvage.Split | None:
-    """The split that the settings draw; a run may also have been given another one."""
+    """The split that the settings draw; a run may also have been created with another one."""
     settings = _settings(described)
     if settings is None:
         return None

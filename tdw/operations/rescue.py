@@ -1,4 +1,4 @@
-"""What a training still knows of its run when another program has overwritten the file that it was writing to."""
+"""Saves what training has in memory when another program overwrites the file that it writes to."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tdw.store.atomic import unused_name
 
 
 class Rescue:
-    """The settings, split and curves of a run that is being trained, and the state that it has reached, in memory.
+    """The settings, split, curves and current state of a run during training, in memory.
 
-    Entered round the work on an open file. When that ends because the file was overwritten in place, what is known is
-    written to a new file beside it, and the error says so.
+    A context manager around the work on an open file. When the file is overwritten in place, these are saved to a new file
+    next to it, and the error says so.
     """
 
     def __init__(self, project: ProjectWriter):
@@ -36,14 +36,14 @@ class Rescue:
             raise OverwrittenError(f"{error} {self._save(self._project.path, self._state)}", in_place=True) from error
 
     def begin(self, state: State) -> None:
-        """Take in the run as it is stored, and the state that training goes on from."""
+        """Take over the stored run, and the state that training continues from."""
         project = self._project
         self._split, self._notes = project.split, project.raw_notes()
         self._curves = {name: [project.series(name)] for name in SERIES}
         self._recorded, self._state = len(project.epochs), state
 
     def add(self, segment: Segment) -> None:
-        """Take in a stretch of training before it is stored."""
+        """Take over a segment of training before it is stored."""
         again = max(0, self._recorded - segment.epochs.start)
         for name, values in series_of(segment).items():
             self._curves[name].append(values[again:])
@@ -51,7 +51,7 @@ class Rescue:
         self._state = segment.state
 
     def _save(self, path: Path, state: State) -> str:
-        """Write it to a new file beside `path`; a sentence about that."""
+        """Save to a new file next to `path`; returns a sentence about that."""
         new, described = unused_name(path, "rescued"), self._project.described
         lost = f"{path.name} was overwritten during training: all earlier checkpoints and results are lost"
         described |= {

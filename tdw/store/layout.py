@@ -26,8 +26,8 @@ written: committed data lies after its commit record and is never overwritten; t
 copy holds none that is newer than its record, and each is left alone long enough (`Writer.resume_due`) for one of them to be
 copied intact.
 
-Which process writes to a file, and what kind of work it does ("train", "analyze"), is not in the file but in the lock file
-beside it, see `holder.py`.
+Which process writes to a file, and what kind of work it does ("train", "analyze"), is not in the file but in its lock file,
+see `holder.py`.
 
 Format 1.0 has `resume/slots` (2, nbytes rounded up) only, compound commit records that contain the tails, no `block_crc32`,
 and exactly the four curves above. Such a file is rebuilt in the current format before it is written to.

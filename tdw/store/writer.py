@@ -426,7 +426,7 @@ class Writer:
                         self._let_go()
 
     def _restructure(self, plan: FilePlan, dropped_rows: Collection[str] = ()) -> None:
-        """Build the file that a plan asks for out of this one, and put it in its place. anew: analyses without rows."""
+        """Replace this file by a planned one with the same contents. dropped_rows: analyses whose rows are not copied."""
         old = self._state
         renamed: list[bool] = []
         try:

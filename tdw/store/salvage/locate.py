@@ -26,7 +26,7 @@ from tdw.store.validate import SAFETENSORS_HEADER_LIMIT, SIGNATURE
 
 
 def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record], bool]:
-    """The layout, the commit records that hold, newest first, and whether the layout is not what the file itself says."""
+    """The layout, the valid commit records, newest first, and whether the layout comes from elsewhere than the file."""
     walked: Layout | None = None
     refused: ProjectError | None = None
     size = os.fstat(fd).st_size
@@ -70,7 +70,7 @@ def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layo
 
 
 def _recorded_size(fd: int) -> int | None:
-    """How long the file says it is."""
+    """The file size that the superblock records; None for an invalid one."""
     head = filesystem.read_some(fd, 48, 0)
     if len(head) < 48 or head[:8] != SIGNATURE or head[8] != 3:
         return None
@@ -79,14 +79,14 @@ def _recorded_size(fd: int) -> int | None:
 
 
 def _records(fd: int, layout: Layout) -> list[Record]:
-    found = [one for one in read_slots(fd, layout) if one is not None and credible(one, layout)]
-    return sorted(found, key=lambda record: -record.sequence)
+    records = [record for record in read_slots(fd, layout) if record is not None and credible(record, layout)]
+    return sorted(records, key=lambda record: -record.sequence)
 
 
 def _proven(fd: int, path: Path, layout: Layout, records: list[Record]) -> int:
-    """How many growing arrays match their checksums if the file has this layout, and how many last blocks are in place.
+    """How many growing arrays match their checksums under this layout, plus how many last blocks are in place.
 
-    The copies of last blocks prove short arrays wherever the layout has them; only the blocks themselves tell the place.
+    The copies of last blocks prove short arrays at any place; only the blocks themselves prove the place.
     """
     count = 0
     for name in layout.growing:
@@ -100,12 +100,12 @@ def _proven(fd: int, path: Path, layout: Layout, records: list[Record]) -> int:
 
 
 def _guesses(fd: int, path: Path, advice: Advice) -> Iterator[tuple[Layout, str]]:
-    """Layouts that the file may have, and where each comes from."""
+    """Possible layouts of the file, and the source of each."""
     for structure in seen_files.structures():
         try:
             yield layout_of(structure, path), "this computer's record of it"
         except ProjectError:
-            continue  # remembered by another version
+            continue  # stored by another version
     from tdw.store.planner import plan_file
 
     sizes = _safetensors_sizes(fd)
@@ -115,7 +115,7 @@ def _guesses(fd: int, path: Path, advice: Advice) -> Iterator[tuple[Layout, str]
 
 
 def _measured(fd: int, layout: Layout) -> Layout:
-    """A guessed layout with the lengths of settings and notes that are in the file: they say themselves where they end."""
+    """A guessed layout with the lengths of the settings and notes in the file, which end at the first zero byte."""
     extents = dict(layout.extents)
     for name in ("config", "notes"):
         extent = extents[name]
@@ -150,7 +150,7 @@ def _safetensors_sizes(fd: int) -> list[int]:
 
 
 def _configs_in(fd: int) -> Iterator[Config]:
-    """JSON objects that start a sector and read like the settings of a run."""
+    """JSON objects that start a sector and look like the description of a run."""
     for at in range(0, os.fstat(fd).st_size, BLOCK):
         if filesystem.read_some(fd, 2, at) == b'{"':
             raw = filesystem.read_some(fd, 1 << 20, at)
