@@ -279,7 +279,7 @@ def test_the_window_works_where_nothing_can_be_written(open_window, run, tmp_pat
         said = errors.read()
     assert "Traceback" not in said
     assert "no browser was opened" in said
-    assert "the list of known files could not be kept (File too large)" in said
+    assert "could not save the list of known files (File too large)" in said
 
 
 def test_a_lock_that_another_process_never_gives_back_keeps_nobody_waiting(state, run, monkeypatch, caplog):
