@@ -30,7 +30,7 @@ from tdw.project.writer import ProjectWriter
 from tdw.safe_text import cut, visible
 from tdw.schedule import text_of
 from tdw.setting import value_of
-from tdw.store.atomic import built_beside
+from tdw.store.atomic import new_file
 from tdw.tasks import TASKS, Split, answers
 
 HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch")
@@ -61,9 +61,13 @@ def find(source: Path) -> Foreign:
     try:
         if not source.is_dir():
             return state_dicts.read_file(source)
-        if source.name == "checkpoints" and legacy_workbench.is_one(source.parent):
+        if source.name == "checkpoints" and legacy_workbench.is_legacy_folder(source.parent):
             source = source.parent  # the run that these checkpoints are of says more about them
-        return legacy_workbench.read(source) if legacy_workbench.is_one(source) else state_dicts.read_folder(source)
+        return (
+            legacy_workbench.read(source)
+            if legacy_workbench.is_legacy_folder(source)
+            else state_dicts.read_folder(source)
+        )
     except OSError as error:
         raise NotImportableError(f"{source} cannot be imported: it cannot be read ({error.strerror}).") from error
 
@@ -462,7 +466,7 @@ def _write(plan: _Plan, path: Path, *, overwrite: bool) -> None:
     """The project file, whole or not at all."""
     epochs = [epoch for epoch, _ in plan.pieces]
     with (
-        built_beside(path, overwrite=overwrite) as part,
+        new_file(path, overwrite=overwrite) as part,
         ProjectWriter.create_imported(part, plan.settings, epochs, plan.split, plan.imported, known_as=path) as writer,
     ):
         for segment in _segments(plan):

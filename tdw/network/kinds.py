@@ -82,7 +82,7 @@ class Transformer(Network):
     name = "transformer"
     tokens: tuple[str, ...] = ("a", "b", "=")
     capabilities = frozenset({"closed form", "attention", "embedding"})
-    lacks = MappingProxyType({"operand weights": "It is about an MLP on one-hot pairs; this run is of a transformer."})
+    lacks = MappingProxyType({"operand weights": "It needs a one-hot MLP; the network is a transformer."})
     module = "tdw.network.transformer"
 
     def layers(self, config: RunConfig) -> int:  # noqa: ARG002 - deeper kinds have a setting for it
@@ -137,8 +137,8 @@ class OneHot(Network):
     capabilities = frozenset({"closed form", "operand weights"})
     lacks = MappingProxyType(
         {
-            "attention": "An MLP on one-hot pairs has no attention.",
-            "embedding": "An MLP on one-hot pairs has weights of its own for a and for b, and no embedding that both share.",
+            "attention": "A one-hot MLP has no attention.",
+            "embedding": "A one-hot MLP has separate input weights for a and b, and no shared embedding.",
         }
     )
     module = "tdw.network.one_hot"
@@ -177,8 +177,8 @@ class DeepTransformer(Transformer):
     capabilities = frozenset({"embedding"})
     lacks = MappingProxyType(
         {
-            "closed form": "It follows from the closed form of one layer, and this transformer has several.",
-            "attention": "It is about the attention of a single layer, and this transformer has several.",
+            "closed form": "It needs the closed form of a single layer; this transformer has several layers.",
+            "attention": "It needs the attention of a single layer; this transformer has several layers.",
             **Transformer.lacks,
         }
     )

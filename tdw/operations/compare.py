@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdw import config
-from tdw.analyses.events import between
 from tdw.analyses.summary import CURVES
 from tdw.errors import TdwError
 from tdw.run import Run
 from tdw.setting import as_text
+from tdw.text_format import between
 
 UNKNOWN = "not known"
 

@@ -46,9 +46,9 @@ def describe(project: Project) -> list[Spec]:
     return found
 
 
-def unfit(project: Project, item: Panel) -> str | None:
+def inapplicable_reason(project: Project, item: Panel) -> str | None:
     """Why a panel makes no sense for a run, in words; None where it does."""
-    why = ANALYSES[item.analysis].unfit(project.config) if item.analysis and item.required else None
+    why = ANALYSES[item.analysis].inapplicable_reason(project.config) if item.analysis and item.required else None
     if item.kind == "maps" and why is None:  # the browser computes them from the closed form
         why = NEEDS["closed_form"](project.config)
     return why or (UNKNOWN_SPLIT if item.split and project.known_split is None else None)
@@ -85,7 +85,7 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
         epoch = stored[-1]
     if epoch is None or epoch not in stored:
         raise CheckpointNotFoundError(project.path, epoch, stored)
-    if why := unfit(project, item):
+    if why := inapplicable_reason(project, item):
         raise NotApplicableError(project.path, item.name, why)
     if item.figure is not None:
         return item.figure(project, epoch, picks)
@@ -102,7 +102,7 @@ def state(project: Project, item: Panel) -> dict[str, str]:
     parameters than this program would use now, or of less than there is now), `outdated` (so different that it cannot
     be shown), or `unfit` for this run; `reason` says why.
     """
-    if why := unfit(project, item):
+    if why := inapplicable_reason(project, item):
         return {"status": "unfit", "reason": why}
     if item.analysis is None:
         return {"status": "ready"}

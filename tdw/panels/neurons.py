@@ -90,7 +90,7 @@ def neuron_summary(project: Project) -> Spec:
 
     counted = {"axes": ["*"], "reduce": "sum"}
     lines = [counted | {"array": DEAD, "label": "dead", "color": "series-6"}]
-    if not find("neuron_clusters").unfit(project.config):
+    if not find("neuron_clusters").inapplicable_reason(project.config):
         lines.append(counted | {"array": COUNT, "label": "in a cluster", "color": "series-0"})
     neurons = project.config.d_mlp
     quantity = {

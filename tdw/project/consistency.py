@@ -22,9 +22,6 @@ from tdw.project import serialization
 def check(stored: store.Reader) -> None:
     """Refuse a file whose parts contradict each other. Raises NotAProjectError, and DamagedFileError for bytes that are not sound."""
     problem = _description(stored.config)
-    missing = [name for name in store.LOSSES if name not in stored.curves]
-    if problem is None and missing:
-        problem = f"it lacks the curve {missing[0]!r}"
     if problem is None:
         problem = _parts(stored, config.from_json(stored.config["settings"]))
     if problem is not None:

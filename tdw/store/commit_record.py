@@ -1,16 +1,15 @@
 """The commit record: what counts in a project file, in two slots written in turn.
 
-A record has a checksum of itself, so a slot that was being written when the power failed is recognized, and the other one
-is valid. For every growing array it has the number of committed rows, their CRC-32, and the CRC-32 of the last block of
-4096 bytes if that is only partly filled: the next rows go into the same sector, and a sector torn while they are written
-would damage its committed neighbors. So a copy of that block is kept: in format 1.1 in `tails`, one row per slot, in format
-1.0 in the record itself. Data must match the array's checksum, with or without the copy; copies need no checksum of their
-own.
+A record carries a checksum of itself, so a slot that was being written when the power went is known to be none, and
+the other one holds. For every growing array it has the number of rows that count, the CRC-32 of their bytes, and the
+CRC-32 of the last block of 4096 bytes where that is only partly filled: the next rows go into the same sector, and a
+sector torn while they are written would take its committed neighbors with it. So a copy of that block is kept: in
+format 1.1 in `tails`, a row for each slot, and in format 1.0 in the record itself. Whatever is read has to match the
+array's checksum, with the copy or without it; the copies need none of their own.
 
-In format 1.1 a record is a row of plain 64-bit integers, readable by any program that reads integers: the ten of `COLUMNS`,
-then for all growing arrays in order their `rows`, then their `crc32`, then their `tail_crc32`, then zeros up to a multiple of
-4096 bytes. In format 1.0 it is an HDF5 compound. A record takes one block for up to 167 arrays, so that a program that
-copies the file slowly from front to back while it is written gets at least one of the two intact.
+The record of 1.1 is small (a block of 4096 bytes up to 167 arrays), so that a program that copies the file slowly from
+front to back, while it is written, finds one of the two whole. It consists of 64-bit integers only: any HDF5 reader, also
+one without compound types, reads the dataset `commit` as a matrix of two rows (see `slot_dtype` for its columns).
 """
 
 from __future__ import annotations
@@ -26,25 +25,20 @@ Version = tuple[int, int]
 #: The last format whose records hold copies of the last blocks themselves.
 WITH_TAILS: Version = (1, 0)
 
-#: The first ten integers of a record. `record_crc32` is the CRC-32 of the record with 0 in its place; `clean` is 1 after an
-#: orderly close; `seal` is the CRC-32 of all bytes that never change; resume_epoch and resume_slot are −1 without a state.
-COLUMNS = (
-    "sequence",
-    "n_epochs",
-    "n_checkpoints",
-    "resume_epoch",
-    "resume_nbytes",
-    "resume_slot",
-    "resume_crc32",
-    "clean",
-    "seal",
-    "record_crc32",
+_HEADER: tuple[tuple[str, str], ...] = (
+    ("sequence", "<u8"),
+    ("n_epochs", "<i8"),
+    ("n_checkpoints", "<i8"),
+    ("resume_epoch", "<i8"),
+    ("resume_nbytes", "<i8"),
+    ("resume_slot", "<i4"),
+    ("resume_crc32", "<u4"),
+    ("clean", "<u4"),
+    ("seal", "<u4"),
 )
-_CRC = COLUMNS.index("record_crc32")
-_INTEGERS = BLOCK // 8  # in a block
-
-# The types of the same fields in the compound of format 1.0.
-_COMPOUND = ("<u8", "<i8", "<i8", "<i8", "<i8", "<i4", "<u4", "<u4", "<u4", "<u4")
+#: The first columns of the dataset `commit` (format 1.1), in order; `f["commit"][:, COLUMNS.index("n_epochs")].max()` is
+#: the number of committed epochs.
+COLUMNS = (*(name for name, _ in _HEADER), "record_crc32")
 
 
 @dataclass(frozen=True)
@@ -86,11 +80,10 @@ class Record:
 
     def encode(self) -> bytes:
         """The slot's bytes, in the format that is written now."""
-        slot = np.zeros(width(len(self.rows)), "<i8")
-        header = [int(getattr(self, name)) for name in COLUMNS if name != "record_crc32"]
-        values = [*header, 0, *self.rows, *self.crc32, *self.tail_crc32]
-        slot[: len(values)] = values
-        slot[_CRC] = zlib.crc32(slot.tobytes())
+        slot = np.zeros((), slot_dtype(len(self.rows)))
+        for field in ("rows", "crc32", "tail_crc32", *(name for name, _ in _HEADER)):
+            slot[field] = getattr(self, field)
+        slot["record_crc32"] = zlib.crc32(slot.tobytes())
         return slot.tobytes()
 
     def next(self, **changes: object) -> Record:
@@ -109,15 +102,26 @@ class Record:
         )
 
 
-def width(n_arrays: int) -> int:
-    """Integers in a record of a file with that many growing arrays; whole blocks, so that slots share no sector."""
-    return -(-(len(COLUMNS) + 3 * n_arrays) // _INTEGERS) * _INTEGERS
+def slot_dtype(n_arrays: int, version: Version | None = None) -> np.dtype[np.void]:
+    """The fields of a record with that many growing arrays; a multiple of 4096 bytes, so that slots share no sector.
 
+    Since format 1.1 every field is an <i8, so the same bytes are a row of the plain integer dataset `commit`, whose
+    columns are those of `COLUMNS`, then `rows`, `crc32` and `tail_crc32` of every growing array. In format 1.0 the dataset
+    had this compound type, with narrower fields.
 
-def compound_dtype(n_arrays: int) -> np.dtype[np.void]:
-    """The record of format 1.0, which has the copies of the last blocks in it; a multiple of 4096 bytes."""
-    fields: list[tuple[str, str, tuple[int, ...]]] = [(n, kind, ()) for n, kind in zip(COLUMNS, _COMPOUND, strict=True)]
-    fields += [("rows", "<i8", (n_arrays,)), ("crc32", "<u4", (n_arrays,))]
+    version: of the format; None is the one that is written now.
+    """
+    with_tails = version is not None and version <= WITH_TAILS
+    fields: list[tuple[str, str, tuple[int, ...]]] = [
+        (name, narrow if with_tails else "<i8", ()) for name, narrow in _HEADER
+    ]
+    fields += [
+        ("record_crc32", "<u4" if with_tails else "<i8", ()),
+        ("rows", "<i8", (n_arrays,)),
+        ("crc32", "<u4" if with_tails else "<i8", (n_arrays,)),
+    ]
+    if not with_tails:
+        fields.append(("tail_crc32", "<i8", (n_arrays,)))
     names, formats, offsets, at = [], [], [], 0
     for name, kind, shape in fields:
         item = np.dtype((kind, shape))
@@ -126,37 +130,22 @@ def compound_dtype(n_arrays: int) -> np.dtype[np.void]:
         offsets.append(at)
         at += item.itemsize
     at = -(-at // BLOCK) * BLOCK
-    names.append("tails")
-    formats.append(np.dtype(("|u1", (n_arrays, BLOCK))))
-    offsets.append(at)
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": at + n_arrays * BLOCK})
+    if with_tails:
+        names.append("tails")
+        formats.append(np.dtype(("|u1", (n_arrays, BLOCK))))
+        offsets.append(at)
+        at += n_arrays * BLOCK
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": at})
+
+
+def record_columns(n_arrays: int) -> int:
+    """Columns of the dataset `commit` (format 1.1): a record as a row of <i8."""
+    return slot_dtype(n_arrays).itemsize // 8
 
 
 def decode(raw: bytes, row_bytes: Sequence[int], version: Version) -> Record | None:
-    """The record in a slot's bytes, given the bytes per row of every growing array; None if the slot has no valid one.
-
-    Forged counts are refused by the caller, who knows the capacities.
-    """
-    return (_decode_compound if version <= WITH_TAILS else _decode_integers)(raw, row_bytes)
-
-
-def _decode_integers(raw: bytes, row_bytes: Sequence[int]) -> Record | None:
-    n = len(row_bytes)
-    if len(raw) != 8 * width(n):
-        return None
-    slot = np.frombuffer(bytearray(raw), "<i8")
-    stored = int(slot[_CRC])
-    slot[_CRC] = 0
-    if zlib.crc32(slot.tobytes()) != stored:
-        return None
-    values = slot.tolist()
-    first = len(COLUMNS)
-    rows, crc32, tail_crc32 = (tuple(values[first + i * n : first + (i + 1) * n]) for i in range(3))
-    return _record(dict(zip(COLUMNS, values[:first], strict=True)), rows, crc32, tail_crc32)
-
-
-def _decode_compound(raw: bytes, row_bytes: Sequence[int]) -> Record | None:
-    dtype = compound_dtype(len(row_bytes))
+    """The record in a slot's bytes, given the bytes per row of every growing array; None when the slot holds none."""
+    dtype = slot_dtype(len(row_bytes), version)
     if len(raw) != dtype.itemsize:
         return None
     slot = np.frombuffer(bytearray(raw), dtype)[0]
@@ -164,35 +153,22 @@ def _decode_compound(raw: bytes, row_bytes: Sequence[int]) -> Record | None:
     slot["record_crc32"] = 0
     if zlib.crc32(slot.tobytes()) != stored:
         return None
+    header = {name: int(slot[name]) for name, _ in _HEADER}
     rows = tuple(int(n) for n in slot["rows"])
-    tails = tuple(
-        slot["tails"][i, : tail_length(n, size)].tobytes()
-        for i, (n, size) in enumerate(zip(rows, row_bytes, strict=True))
-    )
-    header = {name: int(slot[name]) for name in COLUMNS}
-    tail_crc32 = tuple(zlib.crc32(tail) for tail in tails)
-    return _record(header, rows, tuple(int(c) for c in slot["crc32"]), tail_crc32, tails)
-
-
-def _record(
-    header: dict[str, int],
-    rows: tuple[int, ...],
-    crc32: tuple[int, ...],
-    tail_crc32: tuple[int, ...],
-    tails: tuple[bytes, ...] | None = None,
-) -> Record:
+    # Forged counts are refused by the caller, who knows the capacities; here they must only not lead anywhere.
+    tails = None
+    if "tails" in (dtype.names or ()):
+        tails = tuple(
+            slot["tails"][i, : tail_length(n, size)].tobytes()
+            for i, (n, size) in enumerate(zip(rows, row_bytes, strict=True))
+        )
+        tail_crc32 = tuple(zlib.crc32(tail) for tail in tails)
+    else:
+        tail_crc32 = tuple(int(c) for c in slot["tail_crc32"])
     return Record(
-        sequence=header["sequence"],
-        clean=bool(header["clean"]),
-        n_epochs=header["n_epochs"],
-        n_checkpoints=header["n_checkpoints"],
-        resume_epoch=header["resume_epoch"],
-        resume_slot=header["resume_slot"],
-        resume_nbytes=header["resume_nbytes"],
-        resume_crc32=header["resume_crc32"],
-        seal=header["seal"],
+        **{**header, "clean": bool(header["clean"])},  # type: ignore[arg-type]
         rows=rows,
-        crc32=crc32,
+        crc32=tuple(int(c) for c in slot["crc32"]),
         tail_crc32=tail_crc32,
         tails=tails,
     )

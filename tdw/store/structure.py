@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tdw.errors import NewerFormatError, NotAProjectError, ProjectError
-from tdw.store.commit_record import BLOCK, WITH_TAILS, Version, compound_dtype, width
+from tdw.store.commit_record import BLOCK, WITH_TAILS, Version, slot_dtype
 from tdw.store.layout import (
     ATTRIBUTE_LIMIT,
     BLOCK_CRCS,
@@ -28,20 +27,22 @@ from tdw.store.layout import (
     FORMAT_VERSION,
     JSON_LIMIT,
     LOSSES,
+    MAX_DEPTH,
     NAME,
     RESUME,
     SEALED,
     TAILS,
     AnalysisPlan,
     ArrayPlan,
+    CurvePlan,
     Extent,
     Layout,
-    is_curve,
+    block_crc_shape,
+    is_curve_name,
     too_large,
 )
 from tdw.store.validate import parse_json
 
-MAX_DEPTH = 4
 MAX_OBJECTS = 2000
 COMMIT = "commit"
 
@@ -51,7 +52,7 @@ class Structure:
     """Groups and arrays of a file, as HDF5 describes them.
 
     attributes: path of a group or array ("" is the root) -> name -> whole number, tuple of them, or text as bytes.
-    arrays: path -> (offset, dtype, shape); that of the commit records of format 1.0 is their size, "|V8192".
+    arrays: path -> (offset, dtype, shape); the dtype of the commit records of format 1.0 is their size in bytes, "|V8192".
     """
 
     size: int
@@ -201,13 +202,13 @@ class _Reading:
         return value
 
     def _assemble(self, version: Version) -> Layout:
-        names = LOSSES if version <= WITH_TAILS else sorted(name for name in self._extents if is_curve(name))
-        curves = [self._get(name, "<f8").shape for name in names]
+        curves = self._curves(version)
+        epochs = self._extents[curves[0]].shape[0] - 1
         blobs = self._get("checkpoints/safetensors", "|u1", 2)
         resume = self._resume(version)
         capacities = [self._get("checkpoints/epoch", "<i8").shape[0], self._get("checkpoints/crc32", "<u4").shape[0]]
-        if len(set(curves)) != 1:
-            raise self._refuse("its curves differ in length" if curves else "it has no curves")
+        if len({self._extents[name].shape for name in curves}) != 1:
+            raise self._refuse("its curves differ in length")
         if {*capacities, blobs.shape[0]} != {blobs.shape[0]}:
             raise self._refuse("its checkpoint arrays differ in length")
         for name in ("config", "notes"):
@@ -217,14 +218,22 @@ class _Reading:
             self._get(name, "<i8")
         analyses = self._analyses()
         pairs = sum(self._extents[name].shape[0] for name in ("split/train", "split/test"))
-        if large := too_large(analyses.values(), pairs, blobs.shape[1], blobs.shape[0], curves[0][0] - 1):
+        if large := too_large(analyses.values(), pairs, blobs.shape[1], blobs.shape[0], epochs):
             raise self._refuse(large)
-        growing = self._growing(analyses, names, version)
-        self._check_records(len(growing), version)
+        growing = self._growing(curves, analyses, version)
+        commit, dtype = self._extents[COMMIT], slot_dtype(len(growing), version)
+        compound = version <= WITH_TAILS
+        if (
+            commit.row_nbytes != dtype.itemsize
+            or commit.shape != ((2,) if compound else (2, dtype.itemsize // 8))
+            or (not compound and commit.dtype.str != "<i8")
+        ):
+            raise self._refuse("its commit records have another form")
         if version > WITH_TAILS:
             if self._get(TAILS, "|u1", 3).shape != (2, len(growing), BLOCK):
                 raise self._refuse("its copies of last blocks have another form")
-            if self._get(BLOCK_CRCS, "<u4", 2).shape != (len(curves), max(1, 8 * curves[0][0] // BLOCK)):
+            plans = [CurvePlan(name, self._extents[name].dtype.str) for name in curves]
+            if self._get(BLOCK_CRCS, "<u4", 2).shape != block_crc_shape(plans, epochs):
                 raise self._refuse("its checksums of blocks have another form")
         return Layout(
             size=self._size,
@@ -234,22 +243,24 @@ class _Reading:
             blob_nbytes=self._nbytes("checkpoints", blobs.shape[1]),
             resume_nbytes=self._nbytes("resume", resume.shape[1] - (BLOCK if version > WITH_TAILS else 0)),
             analyses=analyses,
+            curves=curves,
         )
 
-    def _check_records(self, n_arrays: int, version: Version) -> None:
-        commit = self._extents[COMMIT]
-        if version > WITH_TAILS:
-            expected = Extent(commit.offset, np.dtype("<i8"), (2, width(n_arrays)))
-        else:
-            expected = Extent(commit.offset, compound_dtype(n_arrays), (2,))
-        kind = expected.dtype.kind
-        if (
-            commit.shape != expected.shape
-            or commit.dtype.itemsize != expected.dtype.itemsize
-            or kind != commit.dtype.kind
-        ):
-            raise self._refuse("its commit records have another form")
-        self._extents[COMMIT] = expected
+    def _curves(self, version: Version) -> tuple[str, ...]:
+        """Names of the curves: listed in the file since format 1.1."""
+        if version <= WITH_TAILS:
+            for name in LOSSES:
+                self._get(name, "<f8")
+            return LOSSES
+        text = self._attributes.get(COMMIT, {}).get("curves")
+        names = tuple(text.decode("ascii", "replace").split("\n")) if isinstance(text, bytes) else ()
+        if not names or len(set(names)) != len(names) or not all(map(is_curve_name, names)):
+            raise self._refuse("it does not list its curves")
+        for name in names:
+            if name not in self._extents:
+                raise self._refuse(f"the array {name!r} is missing")
+            self._get(name, self._extents[name].dtype.str)
+        return names
 
     def _resume(self, version: Version) -> Extent:
         """The slots for states, one of the arrays for all of them."""
@@ -265,7 +276,7 @@ class _Reading:
             raise self._refuse("its states to resume from have another form")
         return last
 
-    def _growing(self, analyses: dict[str, AnalysisPlan], curves: Iterable[str], version: Version) -> tuple[str, ...]:
+    def _growing(self, curves: tuple[str, ...], analyses: dict[str, AnalysisPlan], version: Version) -> tuple[str, ...]:
         """Names of the growing arrays in the order of the commit records; none else, unless the format is a newer one."""
         arrays = self._attributes.get(COMMIT, {}).get("arrays")
         if not isinstance(arrays, bytes) or COMMIT not in self._extents:

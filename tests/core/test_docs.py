@@ -7,7 +7,7 @@ import pytest
 
 import tdw
 from tdw.analyses import ANALYSES
-from tdw.cli.commands import parser
+from tdw.cli.parser import parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "findings" / "README.md"])

@@ -92,7 +92,7 @@ def test_settings_survive_their_json_and_analyses_run_or_say_why_not(kind, setti
     computed = set(tdw.analyze(path))
     assert {"loss", "accuracy", "margin", "weight_norms", "weight_trajectory"} <= computed
     for name, item in tdw.analyses.ANALYSES.items():
-        why = item.unfit(chosen)
+        why = item.inapplicable_reason(chosen)
         assert (name in computed) == (why is None), name
         assert why is None or why.endswith(".")
     with tdw.open(path) as run:

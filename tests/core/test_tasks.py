@@ -79,8 +79,8 @@ def test_products_are_sums_of_places_among_the_powers(p):
 def test_products_modulo_a_composite_have_no_order(p):
     assert tasks.elements(TaskConfig(task="multiply", p=p)) is None
     settings = tdw.configure(task="multiply", p=p, train_fraction=0.5)
-    assert "is no prime" in ANALYSES["neuron_frequencies"].unfit(settings)
-    assert ANALYSES["loss"].unfit(settings) is None
+    assert "composite p = " in ANALYSES["neuron_frequencies"].inapplicable_reason(settings)
+    assert ANALYSES["loss"].inapplicable_reason(settings) is None
 
 
 def test_frequencies_are_counted_over_the_group():
@@ -95,7 +95,7 @@ def test_frequencies_are_counted_over_the_group():
 @pytest.mark.parametrize("task", config.TASKS)
 def test_every_analysis_fits_or_says_why_not(task, network, item, tiny):
     settings = tdw.configure(**{**tiny.to_json(), "task": task, "network": network})
-    why = item.unfit(settings)
+    why = item.inapplicable_reason(settings)
     assert why is None or (why.endswith(".") and len(why) > 20)
     if task in ("x2+y2", "x2+xy+y2", "random"):
         assert (why is not None) == bool({"sum", "odd_sum"} & set(item.needs)) or network != "transformer"

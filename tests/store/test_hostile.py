@@ -128,10 +128,7 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         lambda f: f.create_dataset("z", data=np.zeros(999)),
         "it holds 'z'|'z' does not start a sector",
     ),
-    "array missing": (
-        lambda f: f.__delitem__("losses/test"),
-        "its commit records are about other arrays than it holds",
-    ),
+    "array missing": (lambda f: f.__delitem__("losses/test"), "the array 'losses/test' is missing"),
     "no commit records": (lambda f: f.__delitem__("commit"), "it has no commit records"),
     "other form of records": (
         lambda f: (f["commit"].attrs["arrays"], f["commit"].attrs.modify("arrays", np.bytes_("losses/train")))[0],

@@ -36,9 +36,8 @@ from tdw.errors import (
 from tdw.interchange.weight_layouts import BLOCK
 from tdw.network.segment import Arrays
 from tdw.project.project import Project
-from tdw.store.build import explained
+from tdw.store.atomic import explained, make_temporary, remove_temporary
 from tdw.store.filesystem import NO_SUCH_OPERATION, SYSTEM
-from tdw.store.temporary import clear, make_room
 
 FORMS = ("transformer-lens",)
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -134,14 +133,14 @@ def _room(folder: Path) -> Iterator[Path]:
     made: Path | None = None
     try:
         with interrupts.Whole():
-            made = make_room(folder / "export" if folder.exists() else folder).with_name("new")
+            made = make_temporary(folder / "export" if folder.exists() else folder).with_name("new")
             made.mkdir()
             made.with_name("old").mkdir()
         yield made
     finally:
         with interrupts.Whole():
             if made is not None and not _holds_old(made):
-                clear(made)
+                remove_temporary(made)
 
 
 def _holds_old(made: Path) -> bool:

@@ -1,6 +1,7 @@
-"""The structure of a damaged project file: as HDF5 reads it, as this computer remembers it, or planned again from the settings.
+"""Finds the layout of a damaged file and its commit records.
 
-That a remembered or planned structure is the right one is proven by a valid commit record at the place where it has one.
+Where HDF5 cannot read the structure any more, it is taken from what this computer remembers, or planned again from the
+settings. A commit record at the place where such a layout says one is proves that it is the right one.
 """
 
 from __future__ import annotations
@@ -8,73 +9,22 @@ from __future__ import annotations
 import json
 import os
 import struct
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tdw.errors import DamagedFileError, NewerFormatError, ProjectError
 from tdw.store import filesystem, seen_files
 from tdw.store.commit_record import BLOCK, Record
-from tdw.store.layout import FORMAT_VERSION, FilePlan, Layout
-from tdw.store.open_file import State, credible, read_slots
+from tdw.store.layout import FORMAT_VERSION, Layout
+from tdw.store.open_file import credible, read_slots
+from tdw.store.salvage.wreck import Advice, Config, Repaired, Wreck
 from tdw.store.sandbox import examined
 from tdw.store.structure import layout_of
 from tdw.store.validate import SIGNATURE
 
-Config = dict[str, Any]
-Split = tuple[np.ndarray, np.ndarray]
 
-
-class Repaired(str):
-    """A sentence about something that was damaged and is whole again: nothing of it is lost."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True)
-class Advice:
-    """What those who know what a run is can say about a file of which settings are left.
-
-    plans: files that a run with these settings may have; split: the split that these settings draw, if they do.
-    """
-
-    plans: Callable[[Config], Iterable[FilePlan]] = lambda _: ()
-    split: Callable[[Config], Split | None] = lambda _: None
-
-
-class Wreck(State):
-    """A file that may end early or have unreadable sectors: zeros stand for what is not there."""
-
-    def read(self, offset: int, count: int) -> bytearray:
-        """Bytes of the file, zeros where there are none."""
-        data = bytearray(count)
-        try:
-            filesystem.read_into(self.fd, memoryview(data), offset)
-        except OSError:  # then sector by sector: the others may be whole, and a checksum tells what is missing
-            for at in range(0, count, BLOCK):
-                piece = memoryview(data)[at : at + BLOCK]
-                try:
-                    filesystem.read_into(self.fd, piece, offset + at)
-                except OSError:
-                    piece[:] = bytes(len(piece))
-        return data
-
-    def tail_copy(self, name: str) -> bytes:
-        """The copy of a last block that matches its checksum, whichever commit record it was made for."""
-        copy = b""
-        for slot in (0, 1):
-            self.slot = slot
-            copy = super().tail_copy(name)
-            if zlib.crc32(copy) == self.record.tail_crc32[self.index(name)]:
-                break
-        return copy
-
-
-def find_structure(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record], bool]:
+def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record], bool]:
     """The layout, the commit records that hold, newest first, and whether the layout is not what the file itself says."""
     walked: Layout | None = None
     refused: ProjectError | None = None

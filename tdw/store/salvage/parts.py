@@ -1,41 +1,39 @@
-"""What of a damaged project file is sound: every part that is proven by a checksum, and a sentence for every other.
-
-A reader refuses a damaged file as a whole; here each part is judged on its own (its structure: `salvage_structure`). The
-settings, notes and split share one checksum with the structure: if it does not match, each of them is replaced by what it
-should be until it does.
-"""
+"""Judges every part of a damaged file on its own, by the checksums that the commit records hold."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tdw.errors import DamagedFileError
-from tdw.store import seen_files
 from tdw.store.commit_record import BLOCK, Record
-from tdw.store.layout import BLOCK_CRCS, CHECKPOINTS, AnalysisPlan, FilePlan, Layout
-from tdw.store.salvage_structure import Advice, Config, Repaired, Split, Wreck, find_structure
-from tdw.store.validate import check_safetensors, parse_json
+from tdw.store.layout import BLOCK_CRCS, CHECKPOINTS, AnalysisPlan, Layout
+from tdw.store.salvage.locate import locate
+from tdw.store.salvage.sealed import Sealed
+from tdw.store.salvage.wreck import Advice, Config, Repaired, Split, Wreck, empty_record
+from tdw.store.validate import check_safetensors
 
 
 @dataclass
 class Salvage:
-    """The sound parts of a file. Epochs of losses that are lost are NaN; `damage` has a sentence for each loss."""
+    """The intact parts of a file.
+
+    Lost values of a curve are NaN, or 0 in a curve of integers; `damage` has a sentence for each loss.
+    """
 
     path: Path
     layout: Layout
     config: Config
     notes: dict[str, Any]
     split: Split
-    losses: dict[str, np.ndarray]
+    curves: dict[str, np.ndarray]
     checkpoints: list[tuple[int, int]]  # (epoch, row)
     resume: tuple[int, bytes] | None
     analyses: dict[str, tuple[AnalysisPlan, dict[str, np.ndarray]]]
@@ -52,28 +50,9 @@ class Salvage:
 def survey(fd: int, path: Path, advice: Advice) -> Salvage:
     """Judge every part of an open file by itself. Raises NewerFormatError, and ProjectError where nothing can be saved."""
     damage: list[str] = []
-    layout, records, planned = find_structure(fd, path, advice, damage)
-    wreck = Wreck(fd, path, 0, 0, layout, records[0] if records else _nothing(layout), 0, alike=True)
+    layout, records, planned = locate(fd, path, advice, damage)
+    wreck = Wreck(fd, path, 0, 0, layout, records[0] if records else empty_record(layout), 0, alike=True)
     return _Survey(wreck, records, advice, damage, planned=planned).salvage()
-
-
-def _nothing(layout: Layout) -> Record:
-    """The record of a file in which nothing is proven."""
-    none = tuple(0 for _ in layout.growing)
-    return Record(
-        sequence=0,
-        clean=False,
-        n_epochs=0,
-        n_checkpoints=0,
-        resume_epoch=-1,
-        resume_slot=-1,
-        resume_nbytes=0,
-        resume_crc32=0,
-        seal=0,
-        rows=none,
-        crc32=none,
-        tail_crc32=none,
-    )
 
 
 class _Survey:
@@ -82,7 +61,7 @@ class _Survey:
         self._advice, self._damage, self._planned = advice, damage, planned
 
     def salvage(self) -> Salvage:
-        config, notes, split = self._sealed()
+        config, notes, split = Sealed(self._wreck, self._records, self._advice, self._damage).read()
         if len(self._records) == 1 and self._records[0].clean:
             self._damage.append(
                 Repaired("one of the two commit records is damaged; the other one holds, nothing is lost")
@@ -91,14 +70,14 @@ class _Survey:
         epochs = self._column("checkpoints/epoch")
         checkpoints = self._checkpoints(epochs)
         n_epochs = max([self._records[0].n_epochs if self._records else 0, *(epoch + 1 for epoch, _ in checkpoints)])
-        losses = {name: self._losses(name, n_epochs) for name in self._layout.curves}
+        curves = {name: self._curve(name, n_epochs) for name in self._layout.curves}
         resume = self._resume()
         analyses = {
             plan.name: (plan, rows)
             for plan in self._layout.analyses.values()
             if (rows := self._results(plan)) is not None
         }
-        salvage = Salvage(self._wreck.path, self._layout, config, notes, split, losses, checkpoints, resume, analyses)
+        salvage = Salvage(self._wreck.path, self._layout, config, notes, split, curves, checkpoints, resume, analyses)
         salvage.damage, salvage.wreck = self._damage, self._wreck
         return salvage
 
@@ -127,7 +106,7 @@ class _Survey:
         """The rows of a growing array that a record proves, newest record first; None where none does."""
         extent = self._layout.extents[name]
         for record in self._records:
-            at = Wreck(self._wreck.fd, self._wreck.path, 0, 0, self._layout, record, 0, alike=True)
+            at = self._wreck.at(record)
             try:
                 at.check(name)
             except DamagedFileError:
@@ -139,9 +118,9 @@ class _Survey:
     def _newest_count(self, name: str) -> int:
         return self._records[0].rows[self._layout.growing.index(name)] if self._records else 0
 
-    def _losses(self, name: str, n_epochs: int) -> np.ndarray:
-        rows = self._rows(name)
-        kept, proven = np.full(n_epochs, np.nan), np.zeros(n_epochs, bool)
+    def _curve(self, name: str, n_epochs: int) -> np.ndarray:
+        rows, dtype = self._rows(name), self._layout.extents[name].dtype
+        kept, proven = np.full(n_epochs, np.nan if dtype.kind == "f" else 0, dtype), np.zeros(n_epochs, bool)
         if rows is not None:
             kept[: len(rows)], proven[: len(rows)] = rows[:n_epochs], True
         if not proven.all():
@@ -160,7 +139,7 @@ class _Survey:
         """(first row, rows) of the blocks of a curve that match checksums of their own (format 1.1)."""
         if not self._layout.current or not self._records:
             return
-        at = Wreck(self._wreck.fd, self._wreck.path, 0, 0, self._layout, self._records[0], 0, alike=True)
+        at = self._wreck.at(self._records[0])
         extent, table = self._layout.extents[name], self._layout.extents[BLOCK_CRCS]
         committed = at.committed(name)
         crcs = np.frombuffer(
@@ -212,7 +191,7 @@ class _Survey:
         for record in self._records:
             if record.resume_slot < 0:
                 continue
-            at = Wreck(self._wreck.fd, self._wreck.path, 0, 0, self._layout, record, 0, alike=True)
+            at = self._wreck.at(record)
             try:
                 epoch, data = at.resume()
             except DamagedFileError:
@@ -240,113 +219,6 @@ class _Survey:
             return {array: rows for array, rows in found.items() if rows is not None}
         self._damage.append(f"the results of {plan.name} do not match their checksum; `tdw analyze` makes them again")
         return None
-
-    # What the seal covers
-
-    def _sealed(self) -> tuple[Config, dict[str, Any], Split]:
-        """Settings, notes and split, proven by the seal where that can be done."""
-        stored = {name: self._wreck.sealed(name) for name in ("config", "notes", "split/train", "split/test")}
-        seals = {record.seal for record in self._records}
-        if self._wreck.seal() in seals:
-            return self._parsed(stored)
-        whole = self._image()
-        for said, replaced in self._replacements(stored):
-            if _crc(whole, replaced) in seals:
-                names = {offset: name for name, offset in ((n, self._layout.extents[n].offset) for n in stored)}
-                self._damage.append(Repaired(f"{said} damaged, and restored: the checksum matches again"))
-                mended = {names[at]: data for at, data in replaced.items() if at in names}
-                return self._parsed(stored | mended)
-        self._damage.append(
-            "the structure, settings, notes or split do not match their checksum, and which of them is not known: they are "
-            "as they stand, look at them before you train on"
-        )
-        return self._parsed(stored)
-
-    def _image(self) -> list[tuple[int, bytearray]]:
-        return [(start, self._wreck.read(start, end - start)) for start, end in self._layout.sealed()]
-
-    def _replacements(self, stored: Mapping[str, bytes]) -> Iterator[tuple[str, dict[int, bytes]]]:
-        """What may have been damaged, in words, and the bytes that would be right, by offset."""
-        extents = self._layout.extents
-        as_it_is = stored["config"]
-        others = [text for text in seen_files.configs() if len(text) == len(as_it_is) and text != as_it_is]
-        configs = [("", as_it_is), *(("the settings were", text) for text in others)]
-        for said, config in configs:
-            with_config = {extents["config"].offset: config} if said else {}
-            for split_said, split in [("", {}), *self._split_of(config)]:
-                for structure_said, structure in self._structure_of(config, stored, split):
-                    words = [word for word in (said, split_said, structure_said) if word]
-                    if words:
-                        yield " and ".join(words), {**structure, **with_config, **split}
-
-    def _split_of(self, config: bytes) -> list[tuple[str, dict[int, bytes]]]:
-        try:
-            drawn = self._advice.split(json.loads(config))
-        except (ValueError, RecursionError):
-            drawn = None
-        if drawn is None:
-            return []
-        pieces: dict[int, bytes] = {}
-        for name, values in zip(("split/train", "split/test"), drawn, strict=True):
-            extent = self._layout.extents[name]
-            if len(values) != extent.shape[0]:
-                return []
-            pieces[extent.offset] = np.asarray(values, "<i8").tobytes()
-        return [("the split was", pieces)]
-
-    def _structure_of(
-        self, config: bytes, stored: Mapping[str, bytes], split: Mapping[int, bytes]
-    ) -> Iterator[tuple[str, dict[int, bytes]]]:
-        """The metadata as they are, and as HDF5 would write them now."""
-        from tdw.store.planner import plan_file
-
-        yield "", {}
-        layout = self._layout
-        sides = [
-            np.frombuffer(split.get(layout.extents[name].offset, stored[name]), "<i8")
-            for name in ("split/train", "split/test")
-        ]
-        plan = FilePlan(
-            config=config,
-            notes=stored["notes"],
-            split_train=sides[0],
-            split_test=sides[1],
-            epochs=layout.planned_epochs,
-            checkpoint_capacity=layout.extents["checkpoints/safetensors"].shape[0],
-            blob_nbytes=layout.blob_nbytes,
-            resume_nbytes=layout.resume_nbytes,
-            analyses=tuple(layout.analyses.values()),
-            curves=layout.curves,
-        )
-        for analyses in itertools.islice(itertools.permutations(plan.analyses), 24):
-            skeleton = plan_file(replace(plan, analyses=analyses))
-            if {n: e.offset for n, e in skeleton.layout.extents.items()} == {
-                n: e.offset for n, e in layout.extents.items()
-            }:
-                yield "the structure was", {at: data for at, data in skeleton.metadata.items() if at < layout.size}
-                return
-
-    def _parsed(self, stored: Mapping[str, bytes]) -> tuple[Config, dict[str, Any], Split]:
-        config = parse_json(stored["config"], f"{self._wreck.path}: nothing can be saved, its settings")
-        try:
-            notes = parse_json(stored["notes"], "notes")
-        except DamagedFileError:
-            self._damage.append("the notes are lost")
-            notes = {}
-        return config, notes, (np.frombuffer(stored["split/train"], "<i8"), np.frombuffer(stored["split/test"], "<i8"))
-
-
-def _crc(image: list[tuple[int, bytearray]], replaced: Mapping[int, bytes]) -> int:
-    """The seal of a file in which these bytes stand."""
-    crc = 0
-    for start, data in image:
-        changed = bytearray(data)
-        for at, piece in replaced.items():
-            if start <= at < start + len(data):
-                whole = piece[: len(data) - (at - start)]
-                changed[at - start : at - start + len(whole)] = whole
-        crc = zlib.crc32(changed, crc)
-    return crc
 
 
 def _epoch_in(blob: memoryview) -> int | None:
