@@ -279,7 +279,7 @@ def test_the_window_works_where_nothing_can_be_written(open_window, run, tmp_pat
         said = errors.read()
     assert "Traceback" not in said
     assert "cannot open a browser" in said
-    assert "the list of recent files could not be kept (File too large)" in said
+    assert "could not save the list of recent files (File too large)" in said
 
 
 def test_a_lock_that_is_never_released_does_not_block(state, run, monkeypatch, caplog):

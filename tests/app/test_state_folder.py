@@ -77,9 +77,7 @@ def test_a_folder_that_is_open_to_others_stays_as_it_is_and_a_private_one_in_it_
 @pytest.mark.parametrize("permissions", [0o777, 0o775, 0o772])
 def test_a_folder_in_which_others_may_rename_is_refused(named, permissions):
     made(named, permissions)
-    with pytest.raises(
-        AppError, match=r"named, cannot be used \(other users may rename what is in it\): make it yours"
-    ):
+    with pytest.raises(AppError, match=r"named, cannot be used \(other users may rename its files\): make it private"):
         state_folder()
     assert mode(named) == permissions
     assert list(named.iterdir()) == []
@@ -117,7 +115,7 @@ def test_what_was_planted_where_the_private_folder_would_be_is_refused(tmp_path,
         case _:
             made(place, 0o755)
     before = mode(place)
-    with pytest.raises(AppError, match=r"cannot be used \(it is a link, or not yours alone\)"):
+    with pytest.raises(AppError, match=r"cannot be used \(it is a link, or other users can enter it\)"):
         state_folder()
     assert mode(place) == before
     assert list(target.iterdir()) == []
@@ -135,7 +133,7 @@ def test_another_users_folder_is_refused(named):
     named.chmod(0o777 | stat.S_ISVTX)
     inside = made(named / INSIDE, 0o700)
     os.chown(inside, 65534, 65534)
-    with pytest.raises(AppError, match=r"not yours alone"):
+    with pytest.raises(AppError, match=r"other users can enter it"):
         state_folder()
 
 

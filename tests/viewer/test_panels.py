@@ -189,7 +189,7 @@ def test_figures_of_declared_panels_carry_the_stored_numbers(run: Made, one_hot:
     cells = drawn("baselines")[0].cells.values
     gini = run.series("analysis/sparsity/embedding_gini")[2]
     assert dict(zip(cells[0], cells[1], strict=True))["embedding gini"] == f"{gini:.4g}"
-    with pytest.raises(NotApplicableError, match=r"phase_alignment.*It needs a one-hot MLP"):
+    with pytest.raises(NotApplicableError, match=r"'phase_alignment' does not apply to .*: It needs a one-hot MLP"):
         drawn("phase_alignment")
     lines = panels.figure(one_hot, "phase_alignment", 200).data  # type: ignore[arg-type]
     of_neurons = one_hot.series("analysis/phase_alignment/neuron")[2]
