@@ -1,4 +1,4 @@
-"""How much a request may bring and an answer may take, and what the form's endpoint takes at all."""
+"""Limits of request bodies and responses, and the calls that the form's endpoint accepts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREDICT = "/gradio_api/run/predict"
 
 
 def memory(pid: int) -> int:
-    """The most that a process has held, in bytes."""
+    """Peak memory of a process in bytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
@@ -34,7 +34,7 @@ def memory(pid: int) -> int:
 
 @pytest.fixture(scope="module")
 def many_tables(tmp_path_factory) -> Path:
-    """A run of 15 MB whose neurons' tables are 190 MB."""
+    """A run of 15 MB whose neuron tables take 190 MB."""
     path = tmp_path_factory.mktemp("runs") / "many.tdw"
     settings = tdw.configure(
         p=59,
@@ -157,7 +157,7 @@ def test_a_body_that_is_larger_than_any_the_window_sends_is_refused(window, path
             for _ in range(1500):
                 line.sendall(sent)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it is not read to its end
+            pass  # the body is not read to its end
         answer = b""
         while b"\r\n\r\n" not in answer or b"}" not in answer:
             try:
@@ -175,7 +175,7 @@ def test_a_body_that_is_larger_than_any_the_window_sends_is_refused(window, path
 
 
 def form_call(window: Any) -> dict[str, Any]:
-    """A call that the form makes, as the page describes it."""
+    """A call of the form, as described in the page."""
     config = re.search(r"window\.gradio_config = (\{.*?\});</script>", window.get("/").decode(), re.DOTALL)
     assert config is not None
     page = json.loads(config[1])
@@ -222,7 +222,7 @@ def test_what_the_form_does_not_send_is_refused_before_gradio_sees_it(open_windo
         for one in wrong:
             status, answer = predict(window, one)
             assert (status, "not a request of the form" in answer.get("error", "")) == (422, True), one
-        # What the form never sets has no effect: the call is put together here.
+        # Fields that the form does not set have no effect.
         more = {
             "event_data": named,
             "batched": True,
@@ -250,7 +250,7 @@ def test_a_read_error_is_a_sentence(window, path):
 
 
 def test_a_run_that_cannot_be_read_any_more_is_said_to_be_so(tmp_path, tiny_run, monkeypatch):
-    """As on a disk that fails: the window lists it as lost, and everything else goes on."""
+    """As on a failing disk: the window lists the run as lost, and everything else works."""
     from tdw.app.session import Session, said
 
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))

@@ -1,4 +1,4 @@
-"""Data and commands, asked from a running app."""
+"""Routes for data and commands, with requests to a running app."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ def test_assets_are_immutable_and_named_by_their_bytes(window):
     assert len(answer.body) > 1_000_000
 
 
-# Gradio leaves an event loop behind where it is imported, so the application lists its routes in a process of its own,
-# once as it is and once with three more, which must be found as well.
+# Importing Gradio leaves an event loop behind, so the application lists its routes in a separate process, once as it is
+# and once with three more, which must be found too.
 LIST_ROUTES = """
 import json
 from starlette.applications import Starlette
@@ -168,7 +168,7 @@ application.mount("/runs/deep", Starlette(routes=[Mount("/er", routes=[WebSocket
 print(json.dumps([before, [one for one in listed(application) if one not in before]]))
 """
 
-# What can be asked for with the cookie: nothing else of what Gradio brings is answered.
+# Paths that respond to the cookie; all other routes of Gradio are closed.
 USED = {
     "/",
     "/assets/NAME",
@@ -216,7 +216,7 @@ def _filled(path: str) -> str:
 
 
 def test_no_route_is_open(window, routes):
-    """Every route the app and Gradio have, listed from the application itself, asks for the cookie, by any method."""
+    """Every route of the app and of Gradio, listed by the application itself, requires the cookie, with any method."""
     cookie = window.cookie
     for path in sorted({_filled(path) for path, _ in routes}):
         for method in METHODS:
@@ -234,8 +234,8 @@ def test_no_route_is_open(window, routes):
 
 
 def test_no_route_is_there_that_the_window_does_not_use(window, routes):
-    """With the cookie, only these answer: a route that a new version brings fails here before anyone relies on it."""
-    closed = (404, "text/plain")  # ours say in JSON what is not there
+    """With the cookie, only these respond: a route added by a new version of Gradio fails here."""
+    closed = (404, "text/plain")  # our routes answer 404 with JSON
     cookie = window.cookie
     answered = set()
     for path, methods in routes:

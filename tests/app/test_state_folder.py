@@ -1,4 +1,4 @@
-"""Where the private state is kept: a folder of this user's alone; nothing that was there before is opened, closed or lost."""
+"""The location of the private state: a folder that only this user can access; existing files in it are left alone."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_folder_in_which_others_may_rename_is_refused(named, permissions):
 
 
 def test_a_private_folder_with_something_else_in_it_keeps_it(named):
-    """As if TDW_STATE_DIR were the home folder: its files are not replaced, and not swept for their names."""
+    """TDW_STATE_DIR may be the home folder: its files are not replaced or deleted."""
     made(named, 0o700)
     theirs = (".profile", ".x.tdw-tmp", "library.json", "tdw-open-80.html", "jobs")
     for name in theirs:

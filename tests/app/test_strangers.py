@@ -1,4 +1,4 @@
-"""Pages of other origins, in the browser that holds the owner's cookie: they read nothing, and nothing comes of what they do."""
+"""Pages of other origins, in the browser that has the cookie: they cannot read or change anything."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def elsewhere() -> Iterator[Elsewhere]:
     server.server_close()
 
 
-# Everything a page can try on another origin. Each attempt tells what it could read; "" is nothing.
+# Everything a page can try on another origin. Each attempt returns what it could read, or "".
 ATTACK = """async ([base, key, path]) => {
   const told = {};
   const soon = (make) => new Promise((done) => { make(done); setTimeout(() => done(""), 8000); });
@@ -66,7 +66,7 @@ ATTACK = """async ([base, key, path]) => {
   const element = (tag, attributes) => soon((done) => {
     const node = Object.assign(document.createElement(tag), attributes);
     const inside = () => node.contentDocument?.body?.innerText;
-    const framed = tag === "iframe" || tag === "object"; // which tell nobody that they were refused
+    const framed = tag === "iframe" || tag === "object"; // which do not report a refusal
     node.onload = () => done(framed ? inside() : "loaded");
     if (framed) setTimeout(() => done(inside()), 2500);
     node.onerror = () => done("");
@@ -164,7 +164,7 @@ window.run = (given) => new Promise((done) => {
 
 
 def attack_from(place: str, elsewhere: Elsewhere, tmp_path: Path) -> tuple[str, str]:
-    """The address of a page of another origin, and how to start the attack there."""
+    """The address of a page of another origin, and the call that starts the attack there."""
     inside = INSIDE.replace("ATTACK", ATTACK)
     attributes = {
         "sandboxed": 'frame.setAttribute("sandbox", "allow-scripts allow-forms allow-popups"); frame.srcdoc = TEXT;',
@@ -200,7 +200,7 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, el
         stranger = context.new_page()
         stranger.goto(address)
         context.on("request", lambda request: sent.append(request.url))
-        line = context.new_cdp_session(stranger)  # tells of answers that the browser keeps from the page, too
+        line = context.new_cdp_session(stranger)  # also shows responses that the browser hides from the page
         line.send("Network.enable")
         asked: dict[str, str] = {}
         line.on("Network.requestWillBeSent", lambda event: asked.update({event["requestId"]: event["request"]["url"]}))
@@ -212,7 +212,7 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, el
         assert {name: text for name, text in told.items() if text} == {}
         statuses = [(status, asked[name]) for name, status in answers if asked.get(name, "").startswith(base)]
         assert [one for one in statuses if one[0] not in {401, 403, 421}] == []
-        # The attacks did reach the server. Those of a frame in a process of its own are not all told of.
+        # The attacks did reach the server. Requests of frames in separate processes are not all reported.
         if place in {"sandboxed", "data"}:
             assert any(url.startswith(base) for url in sent)
         else:
@@ -229,7 +229,7 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, el
 
 
 def test_a_name_that_was_bound_to_this_machine_is_not_ours(window):
-    """DNS rebinding: the browser takes the stranger's page and this server for one origin, and sends no Origin."""
+    """DNS rebinding: the browser treats the attacker's page and this server as one origin, and sends no Origin."""
     from playwright.sync_api import sync_playwright
 
     def attempt() -> list[Any]:
@@ -251,7 +251,7 @@ def test_a_name_that_was_bound_to_this_machine_is_not_ours(window):
 
 
 def test_injected_markup_does_not_run_or_send_data(browser, window, elsewhere, tiny_run):
-    """As if some text had become HTML after all: the page's policy is the second door."""
+    """If a text were inserted as HTML, the security policy of the page would still block its scripts."""
     assert window.do("open", path=str(tiny_run))[0] == 200
     elsewhere.pages["/evil.js"] = "window.ran = 'a script from elsewhere';"
     context = browser.new_context()
@@ -313,7 +313,7 @@ def test_the_token_is_in_no_referrer(browser, window, elsewhere, way):
         assert window.token not in page.evaluate(
             "JSON.stringify([localStorage, sessionStorage, document.cookie, history.state, name])"
         )
-        if way == "from the way in":  # back to an address with the token, and from there straight on
+        if way == "from the way in":  # back to an address with the token, which redirects at once
             page.goto(window.address)
             page.evaluate("(there) => { location.href = there; }", target)
         elif way == "location":
@@ -334,7 +334,7 @@ def test_the_token_is_in_no_referrer(browser, window, elsewhere, way):
         asked = [path for path, _ in elsewhere.asked]
         assert "/told" in asked
         for path, headers in elsewhere.asked:
-            assert path != "/told" or "referer" not in headers  # its own picture is asked for by that page itself
+            assert path != "/told" or "referer" not in headers  # the page itself requests its icon
             assert str(window.port) not in headers.get("referer", "")
             assert window.token not in json.dumps(headers)
     finally:

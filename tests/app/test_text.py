@@ -1,4 +1,4 @@
-"""Text that a stranger wrote, in the window: it is shown, all of it, and does nothing."""
+"""Hostile text in the window: all of it is shown as text, and it has no effect."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REMARK = "<i>first</i>\n\u202esecond\x00"
 
 @pytest.fixture
 def hostile(tmp_path: Path, tiny_run: Path) -> Path:
-    """A run whose every text is hostile."""
+    """A run in which every text is hostile."""
     folder = tmp_path / FOLDER
     folder.mkdir()
     path = Path(shutil.copy(tiny_run, folder / FILE))
@@ -54,7 +54,7 @@ def hostile(tmp_path: Path, tiny_run: Path) -> Path:
 
 
 def nothing_came_of_it(page: Any) -> None:
-    """No script ran, no element was made, and whatever can be read has no character that cannot be seen."""
+    """No script ran, no element was created, and the visible text has no invisible characters."""
     found = page.evaluate(
         """() => {
           const inside = (place) => `${place} :is(img, script, a, u, iframe, textarea)`;
@@ -70,7 +70,7 @@ def nothing_came_of_it(page: Any) -> None:
     )
     assert found["ran"] == "undefined"
     assert found["bad"] == []
-    # Gradio's own page has line ends between its elements.
+    # Gradio's page has newlines between its elements.
     assert [text for text in found["texts"] if hostile_text.unshown(text.translate({10: None, 9: None}))] == []
 
 
@@ -88,13 +88,13 @@ def test_a_hostile_run_is_shown_as_text_everywhere(page, open_window, hostile):
     assert page.locator(f"{OPENED} b").text_content() == visible(hostile.stem)
     assert page.locator(f"{OPENED} .tdw-choose").get_attribute("title") == visible(str(hostile))
     assert page.title() == f"{visible(hostile.stem)} – Training Dynamics Workbench"
-    # The bar keeps its order whatever stands in it.
+    # The order in the side bar does not depend on the text.
     lefts = page.evaluate(
         "[...document.querySelectorAll('.tdw-doc > *')].filter((node) => node.offsetParent).map((node) => node.getBoundingClientRect().left)"
     )
     assert lefts == sorted(lefts)
     nothing_came_of_it(page)
-    # What the viewer says in its own words.
+    # Texts of the viewer itself.
     page.evaluate(
         "(text) => { tdw.viewer.say(text); tdw.viewer.tooltip.show(300, 300, [text, [text, text]]); }", hostile_text.ALL
     )
@@ -115,7 +115,7 @@ def test_hostile_jobs_and_their_errors_are_text(page, open_window, hostile):
     window = open_window(hostile)
     enter(page, window)
     painted(page)
-    with ProjectWriter.open(hostile):  # so that the job fails, and says so by its path
+    with ProjectWriter.open(hostile):  # so that the job fails with a message that contains the path
         page.evaluate("document.dispatchEvent(new CustomEvent('tdw:action', { detail: { action: 'train' } }))")
         error = page.locator(f"{OPENED} .tdw-reason")
         page.wait_for_function(
@@ -152,7 +152,7 @@ REFUSED = [
 
 def test_a_hostile_path_is_refused_in_a_sentence_that_is_text(page, open_window, tiny_run):
     enter(page, open_window())
-    open_path = "(text) => tdwShell.openPath(text)"  # typing drops the line ends
+    open_path = "(text) => tdwShell.openPath(text)"  # typing drops newlines
     for text in REFUSED:
         page.evaluate(open_path, text)
         assert page.locator("#tdw-state .tdw-place").text_content() == visible(text)
@@ -178,7 +178,7 @@ def test_a_hostile_setting_is_refused_in_a_sentence_that_is_text(page, window):
         for field in ("p", "checkpoints", "file"):
             fill(page, field, value if field != "file" else f"/{value}/a.tdw")
             reason(page, field).wait_for()
-            if field != "checkpoints":  # it quotes the piece that is wrong
+            if field != "checkpoints":  # its message quotes the wrong part
                 page.wait_for_function(
                     "([field, text]) => document.querySelector(`#tdw-field-${field} .tdw-said`)?.textContent.includes(text)",
                     arg=[field, visible(value)[:30]],
@@ -187,7 +187,7 @@ def test_a_hostile_setting_is_refused_in_a_sentence_that_is_text(page, window):
 
 
 def test_letters_from_right_to_left_stay_in_their_place(page, open_window, tmp_path, tiny_run):
-    """Honest Hebrew, without any control: the words around it keep their order."""
+    """Plain Hebrew without control characters: the words around it keep their order."""
     folder = tmp_path / "שלום"
     folder.mkdir()
     path = Path(shutil.copy(tiny_run, folder / "ריצה.tdw"))
