@@ -3,7 +3,8 @@
    News come over one event stream per browser, however many tabs are open: browsers keep six connections to a server,
    and a stream holds one for good. The tab that holds the lock listens and passes on; when it closes, the next takes over.
    Every text is set as text: nothing from a file or a path is ever read as HTML. */
-"use strict";
+import { visibleText } from "../viewer/format.js";
+import { mount } from "../viewer/viewer.js";
 
 const tdwShell = (() => {
   const known = { jobs: [], library: [], runs: new Map() };
@@ -244,7 +245,11 @@ const tdwShell = (() => {
     } else if (key && shown.mounted !== key && job && job.state === "failed") {
       state = { kind: "failed", title: `${job.name} could not be started`, text: sentence(job.error), path: job.path };
     } else if (key && shown.mounted !== key && isActive(job)) {
-      state = { kind: "starting", title: `Starting ${job.name}`, text: "The run appears here as soon as its file is made." };
+      state = {
+        kind: "starting",
+        title: `Starting ${job.name}`,
+        text: "The run appears here as soon as its file is made.",
+      };
     } else if (run && run.state === "lost") {
       state = { kind: "refused", title: "This file can no longer be read", text: sentence(run.error) };
     }
@@ -381,7 +386,7 @@ const tdwShell = (() => {
 
   // ---- words and elements -------------------------------------------------------------------------------------
 
-  const visible = (said, lines) => window.TdwViewer.visible(said, lines);
+  const visible = (said, lines) => visibleText(said, lines);
   const whole = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
   const short = (number) => (number >= 100 ? whole(Math.round(number)) : number.toPrecision(2).replace(/\.0$/, ""));
   const loss = (number) => (number >= 0.01 ? number.toPrecision(3) : number.toExponential(1));
@@ -454,7 +459,7 @@ const tdwShell = (() => {
     paint();
     system.addEventListener("change", paint);
     new MutationObserver(paint).observe(document.body, { attributeFilter: ["class"] }); // Gradio sets its own
-    parts.instance = window.TdwViewer.mount(viewer, { events: news });
+    parts.instance = mount(viewer, { events: news });
     document.addEventListener("tdw:action", (event) => {
       const key = event.detail.key || shown.key;
       if (event.detail.action === "new") newRun();

@@ -18,10 +18,11 @@ from tdw.viewer import page
 PAGE = """<!doctype html><html data-theme="{theme}"><head><meta charset="utf-8"><title>viewer</title><link rel="icon" href="data:,">{head}
 <style>html,body{{height:100%;margin:0}}#side{{position:fixed;inset:0 auto 0 0;width:{side}px;background:var(--tdw-surface);
 border-right:1px solid var(--tdw-line);box-sizing:border-box}}#host{{margin-left:{side}px;height:100vh}}</style></head>
-<body><div id="side"></div><div id="host"></div><script>
+<body><div id="side"></div><div id="host"></div><script type="module">
+import {{ mount }} from "{entry}"; window.mount = mount;
 window.actions = []; document.addEventListener("tdw:action", (event) => window.actions.push(event.detail));
 const base = {base}; const events = {events} ? new EventSource("/events") : null;
-window.instance = window.TdwViewer.mount(document.getElementById("host"), {{base, events}});
+window.instance = mount(document.getElementById("host"), {{base, events}});
 </script></body></html>"""
 
 
@@ -111,11 +112,12 @@ class Served:
                 events="true" if asked.get("events", "1") == "1" else "false",
                 base=json.dumps(f"/runs/{run}" if run else None),
                 head=page.head(),
+                entry=page.addresses(page.assets())[page.ENTRY],
             )
             return 200, "text/html; charset=utf-8", text.encode()
         if parts.path.startswith("/assets/"):
-            name = parts.path.removeprefix("/assets/")
-            asset = next(item for item in page.assets() if item.name == name)
+            where = page.addresses(page.assets())
+            asset = next(item for item in page.assets() if where[item.name].partition("?")[0] == parts.path)
             return 200, asset.media_type, asset.path.read_bytes()
         if self.refusal is not None:
             return 400, "application/json", json.dumps({"error": self.refusal}).encode()

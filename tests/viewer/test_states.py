@@ -237,7 +237,7 @@ def test_news_come_as_a_list_of_jobs_and_lines_too(page: Any, served: Served, ma
           window.news = new EventTarget();
           window.tell = (message) => news.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(message) }));
           window.instance.close();
-          window.instance = window.TdwViewer.mount(document.getElementById("host"), { base: null, events: news });
+          window.instance = window.mount(document.getElementById("host"), { base: null, events: news });
           tell({ type: "jobs", jobs: [{ key: "made", kind: "analyze", state: "running", done: 3, total: 12 }] });
           return window.instance.open("/runs/made");
         }"""
