@@ -1,13 +1,18 @@
-// One tooltip for the whole page: lines of plain text beside the pointer, never in its way.
-import { el, visibleText } from "./format.js";
+// One tooltip for the whole page: lines of plain text next to the pointer.
+
+import { el } from "./dom.js";
+import { visibleText } from "./format.js";
+
+/** @import { TooltipLine } from "./types.js" */
 
 export class Tooltip {
+  /** @param {Element} root */
   constructor(root) {
     this.node = el("div", "tdw-tooltip", null, { role: "tooltip" });
     this.node.hidden = true;
     root.append(this.node);
   }
-  /** Show lines (strings, or [strong, rest]) beside a point of the window. */
+  /** @param {number} clientX @param {number} clientY @param {TooltipLine[]} lines */
   show(clientX, clientY, lines) {
     this.node.replaceChildren(
       ...lines.map((line) => {

@@ -42,7 +42,7 @@ def test_the_manifest_says_what_there_is(window, base, tiny_run):
             "activation": "relu",
         }
         assert manifest["arrays"] == run.array_index()
-        assert [panel["name"] for panel in manifest["panels"] if panel["group"] == "Overview"] == [
+        assert [panel["name"] for panel in manifest["panels"] if panel["view"] == "Overview"] == [
             "loss",
             "embedding_frequencies",
             "neuron_activations",

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from tdw import panels
+from tdw.panels import reductions
 from tdw.viewer import page
 
 PAGE = """<!doctype html><html data-theme="{theme}"><head><meta charset="utf-8"><title>viewer</title><link rel="icon" href="data:,">{head}
@@ -29,6 +30,7 @@ window.instance = mount(document.getElementById("host"), {{base, events}});
 def manifest(project: Any, job: Any = None) -> dict[str, Any]:
     """What the app tells the viewer of a run."""
     settings = project.config
+    described = panels.describe(project)
     return {
         "name": project.path.stem,
         "file": project.path.name,
@@ -53,8 +55,8 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
         "events": [event._asdict() for event in project.events()],
         "grokking": project.grokking()._asdict(),
         "key_frequencies": _keys(project.key_frequencies()),
-        "arrays": project.array_index(),
-        "panels": panels.describe(project),
+        "arrays": panels.array_index(project, described),
+        "panels": [panel.to_json() for panel in described],
         "job": job,
     }
 
@@ -127,7 +129,7 @@ class Served:
             if what == "manifest":
                 return 200, "application/json", json.dumps(manifest(project, self.jobs.get(key))).encode()
             if what == "array":
-                rows = project.series(unquote("/".join(rest)))[int(asked.get("from", 0)) :]
+                rows = reductions.series(project, unquote("/".join(rest)), int(asked.get("from", 0)))
                 return 200, "application/octet-stream", np.ascontiguousarray(rows).tobytes()
             if what == "neurons":
                 tables = project.neuron_tables([int(n) for n in asked["ids"].split(",")], int(asked.get("from", 0)))

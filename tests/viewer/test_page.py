@@ -22,7 +22,7 @@ Show = Callable[..., Any]
 # ---- the transport ---------------------------------------------------------------------------------------------
 
 
-def test_keys_move_all_four_panels(show: Show, made: Made) -> None:
+def test_keys_move_every_panel(show: Show, made: Made) -> None:
     page = show()
     last = len(made.checkpoints) - 1
     assert page.evaluate("window.tdw.index") == last

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tdw import panels
-from tdw.panels.registry import GROUPS
+from tdw.panels.registry import VIEWS
+from tdw.panels.spec import GridSpec
 from tests.viewer.conftest import go, probe
 from tests.viewer.looking import choose, menu, state_of
 from tests.viewer.serving import Served
@@ -30,7 +31,7 @@ def made() -> Made:
 
 
 @pytest.mark.parametrize(
-    ("settings", "group", "title", "reason"),
+    ("settings", "view", "title", "reason"),
     [
         ({}, "Algorithm", "Phase alignment", "about an MLP on one-hot pairs"),
         ({"network": "one-hot"}, "Attention", "Attention", "An MLP on one-hot pairs has no attention."),
@@ -39,11 +40,11 @@ def made() -> Made:
     ],
 )
 def test_a_panel_that_makes_no_sense_says_why(
-    show: Show, served: Served, settings: dict[str, Any], group: str, title: str, reason: str
+    show: Show, served: Served, settings: dict[str, Any], view: str, title: str, reason: str
 ) -> None:
     served.runs["made"] = Made(everything=True, **{"d_mlp": 12, "checkpoints": 3, **settings})
     page = show()
-    choose(page, group)
+    choose(page, view)
     assert reason in state_of(page, title)
     card = page.locator(".tdw-card", has=page.get_by_role("heading", name=title, exact=True))
     assert card.get_by_role("button").locator("visible=true").count() == 0, "there is nothing to press"
@@ -57,8 +58,8 @@ def test_a_run_whose_split_nobody_knows_says_so_where_it_matters(show: Show, mad
     made._arrays["analysis/excluded_loss/alone"][:] = np.nan
     page = show()
     choose(page, "Losses")
-    assert "Nobody knows which pairs" in state_of(page, "Excluded loss")
-    assert "Nobody knows which pairs" in state_of(page, "Excluded loss over training")
+    assert "The train/test split of this run is unknown" in state_of(page, "Excluded loss")
+    assert "The train/test split of this run is unknown" in state_of(page, "Excluded loss over training")
     go(page, 8)
     loss = made.series("analysis/restricted_loss/loss")
     assert probe(page, "restricted_loss", 800)["values"] == pytest.approx(loss[8, 0, 0, :, 0].tolist())
@@ -72,11 +73,11 @@ def test_a_run_whose_split_nobody_knows_says_so_where_it_matters(show: Show, mad
 def test_a_run_of_losses_only_says_so_in_every_view(show: Show, made: Made) -> None:
     made.kept, made.covered = 0, {}
     page = show()
-    for group in GROUPS[1:]:
-        choose(page, group)
+    for view in VIEWS[1:]:
+        choose(page, view)
         for card in page.locator(".tdw-card").all():
             if card.locator("h3").inner_text() != "Events":
-                assert "Losses only" in card.inner_text(), group
+                assert "Losses only" in card.inner_text(), view
     assert probe(page, "events", 0)["text"] == "219–220 … 373–374"
 
 
@@ -120,7 +121,9 @@ def test_not_analyzed_yet_and_results_of_another_shape(show: Show, made: Made) -
     choose(page, "Algorithm")
     assert state_of(page, "Margin").startswith("Not analyzed yet")
     choose(page, "Losses")
-    assert state_of(page, "Restricted loss").startswith("To be analyzed again\n\nMade by version 0 of restricted_loss")
+    assert state_of(page, "Restricted loss").startswith(
+        "Results are out of date\n\nComputed by version 0 of restricted_loss"
+    )
     choose(page, "Frequencies")
     assert page.locator(".tdw-flag:visible").all_inner_texts() == ["stale"]
     assert probe(page, "sparsity", 0)["values"][0] is not None
@@ -137,7 +140,7 @@ def test_names_from_a_file_are_shown_as_text(show: Show, made: Made) -> None:
     choose(page, "Losses")
     labels = page.locator(".tdw-card").nth(1).locator(".tdw-line-label").all_text_contents()
     assert labels == shown
-    page.get_by_role("button", name="Losses compared: options").click()
+    page.get_by_role("button", name="Progress losses: options").click()
     assert "‹U+202E›evil" in page.locator(".tdw-menu").inner_text()
     choose(page, "Frequencies")
     ticks = page.locator(".tdw-card").nth(2).locator(".ytick text").all_text_contents()
@@ -148,8 +151,10 @@ def test_names_from_a_file_are_shown_as_text(show: Show, made: Made) -> None:
     title = panels.figure(made, "restricted_loss", 1100, rule=evil[0]).layout.title.text  # type: ignore[arg-type]
     assert "(by &lt;img src=x onerror=alert(1)&gt; · " in title
     found["key_frequencies"].parameters["rules"] = ["same"] * 4
-    spec = next(spec for spec in panels.describe(made) if spec["name"] == "key_frequencies")  # type: ignore[arg-type]
-    assert spec["choices"]["rule"]["options"][0] == "logit_cosine", "names that tell nothing apart are not used"
+    described = panels.describe(made)  # type: ignore[arg-type]
+    spec = next(panel.spec for panel in described if panel.header.name == "key_frequencies")
+    assert isinstance(spec, GridSpec)
+    assert spec.choices["rule"].options[0] == "logit_cosine", "names that are not distinct are not used"
 
 
 def test_a_view_chosen_while_the_server_is_lost_is_filled_when_it_is_back(page: Any, made: Made) -> None:
@@ -158,7 +163,7 @@ def test_a_view_chosen_while_the_server_is_lost_is_filled_when_it_is_back(page: 
     page.goto(server.page())
     page.evaluate("window.tdw.ready")
     server.close()
-    page.wait_for_function("document.querySelector('.tdw-doc').textContent.includes('server lost')", timeout=15000)
+    page.wait_for_function("document.querySelector('.tdw-doc').textContent.includes('server offline')", timeout=15000)
     choose(page, "Algorithm")
     assert state_of(page, "Margin").startswith("Not loaded")
     again = Served(port=port, made=made)
