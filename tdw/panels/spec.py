@@ -88,7 +88,7 @@ class CurveSpec:
     choices: Mapping[str, Choice] = field(default_factory=dict)
     compare: tuple[str, ...] = ()
     right: int = 38  # margin for the names of lines, in pixels
-    empty: str = ""  # shown when there is no number at any checkpoint
+    empty: str = ""  # shown where every checkpoint lacks a number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,12 +49,12 @@ export class Card {
   }
   /** Show a state instead of the body, or null for the body. @param {CardState | null} state */
   show(state) {
-    const key = state ? JSON.stringify([state.title, state.text, state.progress, state.button, state.chosen]) : "";
+    const key = state ? JSON.stringify([state.title, state.text, state.progress, state.button, state.keepsMenu]) : "";
     if (key === this.stateKey) return;
     this.stateKey = key;
     this.state.hidden = !state;
     this.section.classList.toggle("tdw-nothing", Boolean(state));
-    this.section.classList.toggle("tdw-nothing-chosen", Boolean(state?.chosen)); // another choice may have something
+    this.section.classList.toggle("tdw-nothing-chosen", Boolean(state?.keepsMenu)); // another choice may have something
     if (!state) return;
     this.menu.close();
     /** @type {HTMLElement[]} */

@@ -56,7 +56,9 @@ export const cardState = (situation, { spec, card, panel }, index) => {
   if (!spec.required) return null;
   if (run.row(spec.analysis, index) >= 0) return panel.absence?.(index) ?? null;
   if (situation.isLoading)
-    return situation.isLost ? { title: "Not loaded", text: "Server offline. This view loads when it is back." } : {};
+    return situation.isLost
+      ? { title: "Not loaded", text: "Server offline. This view loads when it is back." }
+      : { keepsMenu: true };
   const { status, reason } = spec.state;
   const progress = `${formatInteger(covered)} of ${formatCount(count, "checkpoint")} analyzed.`;
   const act = situation.analyze;

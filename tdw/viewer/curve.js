@@ -205,7 +205,7 @@ export class CurvePanel extends FramedPanel {
   /** @returns {CardState | null} */
   absence() {
     const isEmpty = this.lines.every(({ ys }) => ys.every(Number.isNaN));
-    return isEmpty && this.spec.empty ? { title: "Nothing to show", text: this.spec.empty, chosen: true } : null;
+    return isEmpty && this.spec.empty ? { title: "Nothing to show", text: this.spec.empty, keepsMenu: true } : null;
   }
   /** @param {number} x @returns {TooltipLine[] | null} @override */
   hover(x) {

@@ -127,7 +127,7 @@ export class PathPanel extends FramedPanel {
       return { title: "One point only", text: "A path needs two checkpoints; this run has only one." };
     if (!this.points.length || !this.points.every(([x]) => Number.isNaN(x))) return null;
     const text = `This network has no weights in the group “${this.choices.nameOf("group")}”. Choose another in the menu.`;
-    return { title: "Nothing to show", text, chosen: true };
+    return { title: "Nothing to show", text, keepsMenu: true };
   }
   /** The point that a place means. @param {number} x @param {number} y */
   near(x, y) {

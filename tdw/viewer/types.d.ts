@@ -158,8 +158,8 @@ export interface CardState {
   progress?: number;
   button?: string;
   act?: () => void;
-  /** The menu stays: another choice may have something to draw. */
-  chosen?: boolean;
+  /** The menu stays usable: another choice may have something to draw, or this one soon has. */
+  keepsMenu?: boolean;
 }
 
 export type MenuItem =

@@ -86,7 +86,7 @@ test("agreement is on columns that every row marks", () => {
   );
 });
 
-test("pairs are counted, correct now or learned by now", () => {
+test("pairs are counted, correct or learned", () => {
   assert.deepEqual(reading("correct", tableOf([[0]])), ["2 of 3 pairs"]);
   assert.deepEqual(reading("learned", tableOf([[0]])), ["2 of 4 pairs learned"]);
 });
