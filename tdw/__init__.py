@@ -1,4 +1,4 @@
-"""Training Dynamics Workbench: train small networks that grok, keep each run in one file, look at all of it at once.
+"""Training Dynamics Workbench: train small networks that grok, keep each run in one file, and look at everything in it.
 
     import tdw
     tdw.create("run.tdw", tdw.configure(p=59, d_model=64, d_mlp=256, epochs=3000, lr=2e-3, train_fraction=0.5))
@@ -7,8 +7,8 @@
     run = tdw.open("run.tdw")
     run.train_loss, run.checkpoints, run.weights(3000)["embed.W_E"], run.figure("loss", epoch=3000)
 
-Nothing here prints, and every error that a user can act on is a `tdw.TdwError`. Heavy libraries are imported when they
-are first needed: reading a file never needs torch.
+Nothing here prints, and every error the user can act on is a `tdw.TdwError`. Heavy libraries are imported on first use;
+reading a file does not import torch.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from __future__ import annotations
 import importlib
 import os
 
-# Two switches of the numerical libraries, which read them once, when they are loaded.
-# Intel's may split a sum over as many parts as there are threads; told so, it adds in one order whatever their number.
+# Settings of numerical libraries, which read them when they are loaded.
+# MKL may split a sum by the number of threads; with this it adds in one order, independent of the number of threads.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-# GNU's threads spin while they wait for each other; on cores that other programs use too, an epoch then took ten times
-# as long. Waiting briefly costs nothing where the cores are free.
+# Threads of GNU OpenMP spin while they wait for each other, which made an epoch take ten times as long on busy cores. A
+# short spin costs nothing on idle ones.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-TYPE_CHECKING = False  # the module `typing` takes longer to import than this one
+TYPE_CHECKING = False  # importing `typing` takes longer than importing this module
 if TYPE_CHECKING:
     from typing import Any
 
@@ -32,17 +32,23 @@ if TYPE_CHECKING:
     from tdw.errors import TdwError
     from tdw.interchange.exporters.transformer_lens import export_run
     from tdw.interchange.pipeline import import_run
-    from tdw.operations.branch import branch, densify
+    from tdw.operations.branch import branch
     from tdw.operations.compare import compare
     from tdw.operations.copy import copy
+    from tdw.operations.create import create
+    from tdw.operations.densify import densify
+    from tdw.operations.info import info
+    from tdw.operations.new import new
+    from tdw.operations.note import note
     from tdw.operations.recover import recover
-    from tdw.operations.train import create, train
+    from tdw.operations.train import train
+    from tdw.operations.verify import verify
     from tdw.project.project import Project
-    from tdw.run import Run, open  # noqa: A004 - `tdw.open` reads as it should
+    from tdw.run import Run, open  # noqa: A004 - used as `tdw.open`
 
 __version__ = "0.2.0"
 
-_WHERE = {
+_MODULE_OF = {
     "Project": "tdw.project.project",
     "Run": "tdw.run",
     "RunConfig": "tdw.config",
@@ -52,13 +58,17 @@ _WHERE = {
     "compare": "tdw.operations.compare",
     "configure": "tdw.config",
     "copy": "tdw.operations.copy",
-    "create": "tdw.operations.train",
-    "densify": "tdw.operations.branch",
+    "create": "tdw.operations.create",
+    "densify": "tdw.operations.densify",
     "export_run": "tdw.interchange.exporters.transformer_lens",
     "import_run": "tdw.interchange.pipeline",
+    "info": "tdw.operations.info",
+    "new": "tdw.operations.new",
+    "note": "tdw.operations.note",
     "open": "tdw.run",
     "recover": "tdw.operations.recover",
     "train": "tdw.operations.train",
+    "verify": "tdw.operations.verify",
 }
 __all__ = [
     "Project",
@@ -74,17 +84,21 @@ __all__ = [
     "densify",
     "export_run",
     "import_run",
+    "info",
+    "new",
+    "note",
     "open",
     "recover",
     "train",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'tdw' has no attribute {name!r}")
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_WHERE])
+    return sorted([*globals(), *_MODULE_OF])

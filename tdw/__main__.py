@@ -1,4 +1,4 @@
-"""`python -m tdw` is the command `tdw`."""
+"""`python -m tdw` runs the command `tdw`."""
 
 from tdw.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Run: a project file with what the analyses and panels know of it. What `tdw.open` gives."""
+"""`Run`: a project file with its analyses, events and figures. `tdw.open` returns one."""
 
 from __future__ import annotations
 
@@ -31,50 +31,52 @@ class Run(Project):
     @classmethod
     def _accept(cls, reader: store.Reader) -> None:
         super()._accept(reader)
-        if (problem := cls(reader)._unfit_results()) is not None:
+        if (problem := cls(reader)._inconsistent_results()) is not None:
             raise consistency.refusal(reader.path, problem)
 
-    def _unfit_results(self) -> str | None:
-        """What stored results that count as current have of shapes or epochs that are not this run's, in words."""
+    def _inconsistent_results(self) -> str | None:
+        """Why current results do not fit this run, as a sentence; None if all do."""
         for name, stored in self.analyses().items():
-            item = registry.ANALYSES.get(name)
-            if item is None or runner.is_stale(item, stored):
+            analysis = registry.ANALYSES.get(name)
+            if analysis is None or runner.is_stale(analysis, stored):
                 continue
-            of = len(self.checkpoints)
-            if item.per == "run" and isinstance(computed := stored.parameters.get("computed"), dict):
-                of = computed.get("checkpoints", of)
-            wanted = {array: (spec.dtype, spec.shape(self.config, of)) for array, spec in item.arrays.items()}
-            found = {array: (plan.dtype, plan.row_shape) for array, plan in stored.arrays.items()}
-            if item.per == "checkpoint":
-                found.pop("epoch", None)
-            if wanted != found:
-                return f"its results of {name} have other shapes than its settings make"
-            if item.per == "checkpoint":
+            checkpoints = len(self.checkpoints)
+            if analysis.per == "run" and isinstance(computed := stored.parameters.get("computed"), dict):
+                checkpoints = computed.get("checkpoints", checkpoints)
+            expected = {
+                array: (spec.dtype, spec.shape(self.config, checkpoints)) for array, spec in analysis.arrays.items()
+            }
+            actual = {array: (plan.dtype, plan.row_shape) for array, plan in stored.arrays.items()}
+            if analysis.per == "checkpoint":
+                actual.pop("epoch", None)
+            if expected != actual:
+                return f"results of {name} do not have the shapes that its settings require"
+            if analysis.per == "checkpoint":
                 epochs = self.series(f"analysis/{name}/epoch").tolist() if "epoch" in stored.arrays else None
                 if epochs != self.checkpoints[: stored.rows]:
-                    return f"its results of {name} are of other epochs than its checkpoints"
+                    return f"results of {name} do not belong to its checkpoints"
         return None
 
     def figure(self, name: str, epoch: int | None = None, **picks: str) -> Figure:
         """A panel as a Plotly figure with the viewer's own numbers, at a checkpoint (default: the last).
 
-        picks: choices in the panel's menus, as in `figure("restricted_loss", rule="clusters", side="train")`; "view" is
-            which of several views, "compare" what stands side by side. A wrong one is refused with those there are.
+        picks: choices in the panel's menus, as in `figure("restricted_loss", rule="clusters", side="train")`; "view"
+            selects one of several views, "compare" what is shown side by side.
         Raises UnknownNameError, CheckpointNotFoundError or AnalysisNotFoundError.
         """
         return panels.figure(self, name, epoch, **picks)
 
     def events(self) -> list[Event]:
-        """When the run memorized and generalized, as intervals between recorded epochs."""
+        """The events of the run (memorized, generalized, …), as intervals between recorded epochs."""
         return summary.events(self)
 
     def grokking(self) -> Grokking:
-        """Whether the test loss followed the train loss only after a long delay, and how many epochs lay between."""
+        """Whether the run grokked: verdict, and the delay between memorization and generalization in epochs."""
         return summary.grokking(self)
 
     @property
     def keys(self) -> KeyFrequencies | None:
-        """The key frequencies at the last analyzed checkpoint and the rule they were found by, see `analyses.summary`."""
+        """The key frequencies at the last analyzed checkpoint, and their rule; see `analyses.summary`."""
         return summary.key_frequencies(self)
 
     def key_frequencies(self) -> list[int] | None:
@@ -94,7 +96,7 @@ class Run(Project):
             "checkpoints": self.checkpoints,
             "planned_checkpoints": len(self.planned_checkpoints),
             **{name: _last(getattr(self, name)) for name in CURVES},
-            "analyses": {name: self._described(name) for name in self.analyses()},
+            "analyses": {name: self._result_info(name) for name in self.analyses()},
             "events": [event._asdict() for event in self.events()],
             "key_frequencies": None if (keys := self.keys) is None else keys._asdict(),
             "grokking": self.grokking()._asdict(),
@@ -106,16 +108,16 @@ class Run(Project):
             "size_bytes": self.size_bytes,
         }
 
-    def _described(self, name: str) -> dict[str, Any]:
+    def _result_info(self, name: str) -> dict[str, Any]:
         stored = self.analyses()[name]
-        known = registry.ANALYSES.get(name)
-        per_run = known is not None and known.per == "run"
+        analysis = registry.ANALYSES.get(name)
+        per_run = analysis is not None and analysis.per == "run"
         parameters = {key: value for key, value in stored.parameters.items() if key not in runner.BOOKKEEPING}
         return {
             "version": stored.version,
             "parameters": parameters,
             "checkpoints": self.checkpoints if per_run else self.series(f"analysis/{name}/epoch").tolist(),
-            "stale": known is None or not runner.is_current(known, self),
+            "stale": analysis is None or not runner.is_current(analysis, self),
         }
 
 

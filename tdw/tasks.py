@@ -1,19 +1,30 @@
-"""What is learnt: the pairs of operands, their answers, and the split into train and test pairs.
+"""Tasks: the pairs of operands, their answers, and the split into train and test pairs.
 
 Pair (a, b) has the index a * p + b, everywhere.
+
+A task is an entry of `TASKS`. What makes frequencies meaningful is its group: in the order of the group's elements, the
+position of an answer is a sum or difference of the positions of its operands (`sign`).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from tdw.config import TaskConfig, is_prime
 from tdw.errors import SettingError
+from tdw.registry import Registry
 
-Indices = NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from tdw.config import TaskConfig
+
+    Indices = NDArray[np.int64]
+    Operands = tuple[Tensor, Tensor, Tensor]  # a, b and the answer of each pair of a set, (pair,) each
 
 
 class Split(NamedTuple):
@@ -23,9 +34,102 @@ class Split(NamedTuple):
     test: Indices
 
 
+def is_prime(n: int) -> bool:
+    """Whether n is prime.
+
+    >>> [n for n in range(12) if is_prime(n)]
+    [2, 3, 5, 7, 11]
+    """
+    return n > 1 and all(n % divisor for divisor in range(2, math.isqrt(n) + 1))
+
+
+@dataclass(frozen=True)
+class Group:
+    """A cyclic group on some of the operands 0 .. p-1.
+
+    order:    p -> number of elements
+    elements: p -> the elements in order, from the identity on by powers of a generator; None where p admits no such group
+    natural:  the order is that of the numbers 0 .. p-1
+    """
+
+    name: str
+    order: Callable[[int], int]
+    elements: Callable[[int], list[int] | None]
+    natural: bool = False
+
+
+def powers_of_root(p: int) -> list[int] | None:
+    """Powers 1, g, g², … of the smallest primitive root g modulo a prime; None for a composite p.
+
+    >>> powers_of_root(7)
+    [1, 3, 2, 6, 4, 5]
+    """
+    if not is_prime(p):
+        return None
+    for root in range(1, p):
+        powers = [1]
+        while (following := powers[-1] * root % p) != 1:
+            powers.append(following)
+        if len(powers) == p - 1:
+            return powers
+    raise AssertionError("every prime has a primitive root")
+
+
+ADDITIVE = Group("additive", lambda p: p, lambda p: list(range(p)), natural=True)
+# 0 is not a power of the root: it is not an element. For a composite p the units are not cyclic in general.
+MULTIPLICATIVE = Group("multiplicative", lambda p: p - 1 if is_prime(p) else p, powers_of_root)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: which answer belongs to a pair.
+
+    answer: (a, b, p) -> the answer, also of arrays, to be reduced modulo p; None where answers are drawn at random
+    group:  the group in whose order frequencies are counted
+    sign:   +1 or -1 where position(answer) = position(a) ± position(b) in the group; None where neither holds
+    prime:  p must be prime
+    """
+
+    name: str
+    answer: Callable[[Any, Any, int], Any] | None
+    group: Group = ADDITIVE
+    sign: int | None = None
+    prime: bool = False
+
+    def refusal(self, p: int) -> str | None:
+        """Why this task is not defined modulo p; None where it is."""
+        return f"--task {self.name} needs a prime modulus" if self.prime and not is_prime(p) else None
+
+
+def quotient(a: Any, b: Any, p: int) -> Any:
+    """a / b modulo a prime p, that is a * b^(p-2); a / 0 is defined as 0, so that every pair has an answer.
+
+    >>> quotient(3, 2, 7), quotient(3, 0, 7), quotient(1, 1, 2)
+    (5, 0, 1)
+    """
+    product, square, exponent = a, b, max(p - 2, 1)
+    while exponent:
+        if exponent & 1:
+            product = product * square % p
+        square = square * square % p
+        exponent >>= 1
+    return product
+
+
+TASKS: Registry[Task] = Registry("task")
+TASKS.register(Task("add", lambda a, b, _: a + b, sign=+1))
+TASKS.register(Task("subtract", lambda a, b, _: a - b, sign=-1))
+TASKS.register(Task("multiply", lambda a, b, _: a * b, MULTIPLICATIVE, sign=+1))
+TASKS.register(Task("divide", quotient, MULTIPLICATIVE, sign=-1, prime=True))
+TASKS.register(Task("x2+y2", lambda a, b, _: a * a + b * b))
+TASKS.register(Task("x2+xy+y2", lambda a, b, _: a * a + a * b + b * b))
+TASKS.register(Task("random", None))
+
+
 def operands(indices: Indices, p: int) -> tuple[Indices, Indices]:
     """The operands a and b of each pair.
 
+    >>> import numpy as np
     >>> operands(np.array([7]), p=5)
     (array([1]), array([2]))
     """
@@ -33,65 +137,50 @@ def operands(indices: Indices, p: int) -> tuple[Indices, Indices]:
 
 
 def answers(indices: Indices, config: TaskConfig) -> Indices:
-    """The right answer of each pair.
+    """The correct answer of each pair, (pairs,).
 
+    >>> import numpy as np
+    >>> from tdw.config import TaskConfig
     >>> answers(np.array([7, 24]), TaskConfig(p=5))
     array([3, 3])
     """
-    if config.task == "random":
+    rule = TASKS.find(config.task).answer
+    if rule is None:
         return random_answers(config)[indices]
-    a, b = operands(indices, config.p)
-    match config.task:
-        case "add":
-            found = a + b
-        case "subtract":
-            found = a - b
-        case "multiply":
-            found = a * b
-        case "x2+y2":
-            found = a * a + b * b
-        case "x2+xy+y2":
-            found = a * a + a * b + b * b
-        case _:
-            raise SettingError("task", f"--task {config.task} has no rule for its answers")
-    return found % config.p
+    return rule(*operands(indices, config.p), config.p) % config.p
 
 
 def random_answers(config: TaskConfig) -> Indices:
-    """An answer for every pair drawn from `data_seed`, (p * p,): a control that can be memorized and nothing else.
+    """An answer for every pair drawn from `data_seed`, (p * p,): a control that can be memorized but not generalized.
 
-    The generator is NumPy's old one, whose numbers are the same in every version.
+    The generator is NumPy's legacy one, whose numbers are the same in every version.
     """
+    import numpy as np
+
     words = [config.data_seed >> shift & 0xFFFFFFFF for shift in (0, 32)]
     return np.random.RandomState(words).randint(0, config.p, config.p**2).astype(np.int64)
 
 
-def powers(config: TaskConfig) -> Indices | None:
-    """The operands in the order in which the group of the task runs through them, (order,); None where there is none.
+def elements(config: TaskConfig) -> Indices | None:
+    """The operands in the order of the task's group, (order,); None where p admits no such group.
 
-    For sums and differences that is 0 .. p-1. For products modulo a prime it is 1, g, g², … with g the smallest
-    primitive root, so that a product of operands is a sum of places; 0 is no power and left out.
+    For sums and differences that is 0 .. p-1. For products and quotients modulo a prime it is 1, g, g², … with g the
+    smallest primitive root, so that the discrete logarithm of an answer is a sum or difference of the operands'.
 
-    >>> powers(TaskConfig(task="multiply", p=7))
+    >>> from tdw.config import TaskConfig
+    >>> elements(TaskConfig(task="multiply", p=7))
     array([1, 3, 2, 6, 4, 5])
     """
-    if config.task != "multiply":
-        return np.arange(config.p)
-    if not is_prime(config.p):
-        return None
-    for root in range(1, config.p):
-        found = [1]
-        while (following := found[-1] * root % config.p) != 1:
-            found.append(following)
-        if len(found) == config.p - 1:
-            return np.array(found)
-    raise AssertionError("every prime has a primitive root")
+    import numpy as np
+
+    ordered = TASKS.find(config.task).group.elements(config.p)
+    return None if ordered is None else np.array(ordered)
 
 
 def draw_split(config: TaskConfig) -> Split:
-    """The split that `data_seed` stands for: PyTorch's random permutation of all pairs, the first share for training.
+    """The split of `data_seed`: PyTorch's random permutation of all pairs, of which the first fraction is for training.
 
-    This is the rule of the TransformerLens grokking demonstration, so the same seed gives the same pairs there.
+    This is the rule of the TransformerLens grokking demo, so the same seed gives the same pairs there.
     """
     import torch
 
@@ -101,10 +190,12 @@ def draw_split(config: TaskConfig) -> Split:
 
 
 def check_split(train: ArrayLike, test: ArrayLike, p: int) -> Split:
-    """A split that somebody gives, checked: whole numbers, inside 0 .. p*p - 1, no pair twice, neither side empty.
+    """A given split, checked: integers in 0 .. p*p - 1, each pair at most once, neither side empty.
 
     Raises SettingError.
     """
+    import numpy as np
+
     sides = []
     for name, given in (("train", train), ("test", test)):
         side = np.asarray(given)

@@ -18,9 +18,9 @@ FLAGS = [
 
 
 def launch(playwright: Any, *more: str) -> Any:
-    """Headless Chromium or Chrome: the system's, else the one Playwright installed."""
+    """Headless Chromium or Chrome: that of the system, else that of Playwright."""
     flags = [*FLAGS, *more]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         flags.append("--no-sandbox")  # it refuses to run as root with it
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    return playwright.chromium.launch(executable_path=found, args=flags)
+    installed = next(filter(None, map(shutil.which, NAMES)), None)
+    return playwright.chromium.launch(executable_path=installed, args=flags)

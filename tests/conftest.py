@@ -1,4 +1,4 @@
-"""Fixtures shared by every test: the app as its users start it, and one browser for the whole session."""
+"""Fixtures for all tests: the running app, one browser for the whole session, small trained runs."""
 
 from __future__ import annotations
 
@@ -19,28 +19,32 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jaxtyping
 import pytest
 from hypothesis import settings
 
 from tests import chromium
 
-# The same examples on every run, so that what lands does not depend on luck, and no deadline, because machines are busy;
+# Array annotations are checked in every call, in this process: before anything imports these packages.
+jaxtyping.install_import_hook(["tdw.analyses"], "beartype.beartype")
+
+# The same examples in every run, so that results are reproducible, and no deadline, because machines may be busy;
 # `pytest --hypothesis-profile=explore` looks for new ones.
 settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile("repeat")
 
 ROOT = Path(__file__).parents[1]
-# Processes that the tests start import from here too, wherever they run.
+# Processes started by tests import this checkout, in any folder.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-# What this user's own window remembers is none of the tests' business, nor theirs its.
+# Tests neither read nor write the user's own state folder.
 os.environ["TDW_STATE_DIR"] = tempfile.mkdtemp(prefix="tdw-state-")
 atexit.register(shutil.rmtree, os.environ["TDW_STATE_DIR"], ignore_errors=True)
 
 
 @dataclass
 class Answer:
-    """What a server said."""
+    """The response of a server."""
 
     status: int
     headers: dict[str, str]
@@ -49,42 +53,42 @@ class Answer:
 
 @dataclass
 class Window:
-    """A running app, and the way to ask it anything a browser would not let one ask."""
+    """A running app, and requests to it that a browser would not send."""
 
     process: subprocess.Popen[bytes]
     state: Path
-    said: str = ""  # what it printed so far
+    printed: str = ""
     port: int = field(init=False)
     _cookie: str = ""
 
     def __post_init__(self) -> None:
-        while "/?token=" not in self.said or not self.said.endswith("\n"):
+        while "/?token=" not in self.printed or not self.printed.endswith("\n"):
             assert self.process.stdout is not None
             piece = os.read(self.process.stdout.fileno(), 65536)
             if not piece:
                 self.process.stdout.close()
-                raise AssertionError(f"the app ended with status {self.process.wait()} and announced no address")
-            self.said += piece.decode()
+                raise AssertionError(f"the app exited with status {self.process.wait()} without printing an address")
+            self.printed += piece.decode()
         port = urlsplit(self.address).port
         assert port is not None
         self.port = port
 
     @property
     def address(self) -> str:
-        """The address that lets a browser in, once: the last one that was printed. A next one is printed before the
-        answer to a request with the one before.
+        """The last address that was printed, with a token that works once. The next one is printed before the response to
+        a request that used it.
         """
         assert self.process.stdout is not None
         while select.select([self.process.stdout], [], [], 0)[0]:
             piece = os.read(self.process.stdout.fileno(), 65536)
             if not piece:
                 break
-            self.said += piece.decode()
-        return next(word for word in reversed(self.said.split()) if "/?token=" in word)
+            self.printed += piece.decode()
+        return next(word for word in reversed(self.printed.split()) if "/?token=" in word)
 
     @property
     def token(self) -> str:
-        """What that address carries."""
+        """The token in that address."""
         return parse_qs(urlsplit(self.address).query)["token"][0]
 
     @property
@@ -93,7 +97,7 @@ class Window:
 
     @property
     def cookie(self) -> str:
-        """The cookie that a browser is given for the token; asked for once."""
+        """The cookie that a browser gets for the token; requested once."""
         if not self._cookie:
             self._cookie = self.ask(f"/?token={self.token}").headers["set-cookie"].split(";")[0]
         return self._cookie
@@ -113,20 +117,20 @@ class Window:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body or None)
             reply = connection.getresponse()
-            # An event stream has no end: its head is the answer.
+            # An event stream does not end: return its head.
             endless = reply.headers.get_content_type() == "text/event-stream"
             return Answer(reply.status, {k.lower(): v for k, v in reply.getheaders()}, b"" if endless else reply.read())
         finally:
             connection.close()
 
     def get(self, path: str) -> bytes:
-        """What the app has at a path, as its own page would get it."""
+        """The body at a path, requested as by the app's own page."""
         answer = self.ask(path, Cookie=self.cookie)
         assert answer.status == 200, answer.body
         return answer.body
 
     def do(self, command: str, **given: object) -> tuple[int, dict[str, Any]]:
-        """A command, as the app's own page would send it."""
+        """Send a command as the app's own page does. Returns status and JSON."""
         headers = {"Cookie": self.cookie, "Content_Type": "application/json", "Origin": f"http://{self.host}"}
         answer = self.ask(f"/do/{command}", "POST", body=json.dumps(given).encode(), **headers)
         return answer.status, json.loads(answer.body)
@@ -153,8 +157,8 @@ def start_window(
     through: Sequence[str] = (),
     **environment: str,
 ) -> Window:
-    """Start `tdw open` in a process of its own, with its private state under `state`. through: the command that starts
-    it, where that is not the system alone.
+    """Start `tdw open` in a new process with its private state under `state`. through: a command to start it with, such
+    as `setpriv`.
     """
     process = subprocess.Popen(
         [
@@ -179,7 +183,7 @@ def start_window(
 
 @pytest.fixture(scope="session")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
-    """One running app for tests that leave it as they found it."""
+    """One running app, for tests that do not change its state."""
     running = start_window(tmp_path_factory.mktemp("state"))
     yield running
     running.stop()
@@ -187,7 +191,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
 
 @pytest.fixture
 def open_window(tmp_path: Path) -> Iterator[Callable[..., Window]]:
-    """Starts apps of the test's own, with one private state; takes what `start_window` does."""
+    """A function that starts apps that share one private state; its arguments are those of `start_window`."""
     started: list[Window] = []
 
     def start(*arguments: object, **how: Any) -> Window:
@@ -202,7 +206,7 @@ def open_window(tmp_path: Path) -> Iterator[Callable[..., Window]]:
 
 
 def _end_jobs(folder: Path) -> None:
-    """Kill what still trains or analyses in a test's folder: jobs outlive their window on purpose."""
+    """Kill jobs that still run on files in a test's folder, because jobs outlive their window."""
     from tdw import store
 
     for path in folder.rglob("*.tdw"):
@@ -224,33 +228,35 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A page in a fresh context. It fails the test when a script throws, the page does what its own policy refuses, or a
-    request leaves the machine.
+    """A page in a new context. The test fails if a script throws, the page violates its own security policy, or a request
+    leaves the machine.
     """
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     opened = context.new_page()
     thrown: list[str] = []
-    strangers: list[str] = []
+    outside: list[str] = []
     refused: list[str] = []
     opened.on("pageerror", lambda error: thrown.append(str(error)))
-    opened.on("console", lambda said: refused.append(said.text) if "Content Security Policy" in said.text else None)
-    context.on("request", lambda request: _note_stranger(request.url, strangers))
+    opened.on(
+        "console", lambda message: refused.append(message.text) if "Content Security Policy" in message.text else None
+    )
+    context.on("request", lambda request: _note_outside(request.url, outside))
     yield opened
     context.close()
     assert not thrown
-    assert not strangers
+    assert not outside
     assert not refused
 
 
-def _note_stranger(url: str, strangers: list[str]) -> None:
+def _note_outside(url: str, outside: list[str]) -> None:
     parts = urlsplit(url)
     if parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname not in {"127.0.0.1", "localhost"}:
-        strangers.append(url)
+        outside.append(url)
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished and analyzed run, small enough to be made in a second. Copy it before changing it."""
+    """A finished and analyzed run that takes a second to compute. Copy it before changing it."""
     import tdw
 
     path = tmp_path_factory.mktemp("runs") / "tiny.tdw"
@@ -265,7 +271,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def workshop() -> Iterator[Any]:
-    """Does commands of `tdw` in processes of their own, which may be killed (tests/store/workshop.py)."""
+    """Runs commands of `tdw` in separate processes, which may be killed (tests/store/workshop.py)."""
     from tests.store.workshop import Workshop
 
     working = Workshop()
@@ -275,7 +281,7 @@ def workshop() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def whole(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run of a thousand epochs that was never interrupted."""
+    """A run of 1000 epochs that was never interrupted."""
     from tests.store.workshop import uninterrupted
 
     return uninterrupted(workshop, tmp_path_factory.mktemp("whole"), 1000)

@@ -1,4 +1,4 @@
-"""The measures. One short file each; importing it here is what makes it known."""
+"""The analyses, one short file each. Importing a file here registers it."""
 
 from tdw.analyses import (
     accuracy,

@@ -1,10 +1,10 @@
-"""Share of the pairs that are answered rightly, and which they are."""
+"""Share of correct answers, and which pairs are correct."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.cross_entropy import means
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
@@ -14,12 +14,13 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
     version=1,
     arrays={"accuracy": ArraySpec("<f8", (3,), gaps=True), "correct": ArraySpec("|u1", ("bitmap",))},
 )
-def accuracy(view: View) -> Result:
-    """Share of [all, train, test] pairs whose largest logit is the right answer's, (3,), and one bit for each pair, pair
-    (a, b) at a·p + b, packed eight to a byte, the first in the highest bit (`numpy.unpackbits`).
+def accuracy(checkpoint: Checkpoint) -> Result:
+    """Share of correct answers on [all, train, test] pairs, (3,), and a bitmap of the correct pairs in the order of
+    `numpy.packbits`, pair (a, b) at bit a·p + b, (⌈p²/8⌉,).
 
-    Over the p answers: an output class '=' is left out. Of equal logits the first counts as largest.
+    The output class '=' is left out. Of equal logits the first counts as largest. Train and test are NaN if the split is
+    unknown.
     """
-    p = view.config.p
-    correct = view.logits.reshape(p * p, p).argmax(axis=1) == view.answers
-    return {"accuracy": means(correct.astype(np.float64), view.sides), "correct": np.packbits(correct)}
+    p = checkpoint.config.p
+    correct = checkpoint.logits.reshape(p * p, p).argmax(axis=1) == checkpoint.answers
+    return {"accuracy": means(correct.astype(np.float64), checkpoint.split_masks), "correct": np.packbits(correct)}

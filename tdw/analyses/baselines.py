@@ -1,4 +1,4 @@
-"""What the measures come to where nothing was learnt: untrained networks, and the trained one with its names mixed up."""
+"""Baselines: what measures are by chance, for untrained networks and for randomly relabeled trained weights."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64
 
 from tdw import state_dir
-from tdw.analyses.engine.checkpoint import View, Whole
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import NEEDS, ArraySpec, Result, analysis, find
+from tdw.analyses.engine.run_data import RunData
 from tdw.analyses.key_frequencies import RULES
 from tdw.config import ModelConfig, RunConfig
 from tdw.errors import AppError
-from tdw.network import closed_form
-from tdw.network.parameters import network_of
+from tdw.network.computation import Weights
 
 NETWORKS = 8
 FIRST_SEED = 20_000
-DIGEST = 32  # bytes of the checksum that a kept file begins with
-LARGEST = 64 << 20  # bytes a file of them may have
+DIGEST = 32  # bytes of the checksum at the start of a cache file
+LARGEST = 64 << 20  # largest cache file, in bytes
 
 QUANTITIES = (
     "neuron_share",
@@ -44,105 +44,107 @@ BAND = ArraySpec("<f8", (len(QUANTITIES), 3), gaps=True)
     version=1,
     per="run",
     needs=("frequencies",),
-    after=("neuron_clusters", "sparsity", "key_frequencies"),  # it goes by their definitions
+    after=("neuron_clusters", "sparsity", "key_frequencies"),  # it uses their definitions
     reads_weights=True,
     arrays={"random": BAND, "permuted": BAND},
     quantities=list(QUANTITIES),
     networks=NETWORKS,
 )
-def baselines(run: Whole, *, quantities: list[str], networks: int) -> Result:
-    """Bands [least, median, greatest], (quantities, 3), of what each quantity comes to without anything learnt.
+def baselines(run: RunData, *, quantities: list[str], networks: int) -> Result:
+    """Bands [minimum, median, maximum] of each quantity by chance, (quantities, 3).
 
-    random    `networks` untrained networks of this run's sizes, from seeds of their own
-    permuted  the last checkpoint with its operands and its answers renamed at random, `networks` times: weights as large
-              and as aligned with each other as the trained ones, whose names mean nothing
+    random    `networks` untrained networks of this run's sizes, with different seeds
+    permuted  the last checkpoint with operands and answers randomly relabeled, `networks` times: the weights keep their
+              norms and alignment, but lose their relation to the task
 
-    neuron_share         mean over the living neurons of a neuron's largest frequency share
-    clustered            share of the neurons that `neuron_clusters` assigns
+    neuron_share         mean over the neurons that are not dead of the largest frequency share
+    clustered            share of neurons that `neuron_clusters` assigns to a frequency
     embedding_…, unembedding_…   Gini coefficient and inverse participation ratio, as in `sparsity`
-    explained            share of the logits' variance that Σ_k T_k explains, as in `logit_frequencies`; NaN where
-                         answers are no sum
+    explained            share of logit variance that Σ_k T_k explains, as in `logit_frequencies`; NaN unless the task
+                         is additive
     keys_…               number of key frequencies by each rule
 
-    The untrained band is computed once for all runs of the same sizes and kept among this user's private files.
+    The untrained band is computed once for all runs of the same sizes and cached in the user's private folder.
     """
     config = run.config
 
-    def untrained() -> NDArray[np.float64]:
+    def untrained() -> Float64[np.ndarray, "network quantity"]:
         from tdw.network.reference import initial_weights
 
         return np.array(
             [
-                measured(View(config, {name: w.numpy() for name, w in initial_weights(fresh).items()}), quantities)
+                measured(
+                    Checkpoint(config, {name: w.numpy() for name, w in initial_weights(fresh).items()}), quantities
+                )
                 for fresh in (replace(config, model_seed=FIRST_SEED + index) for index in range(networks))
             ]
         )
 
     last = run.weights_of(len(run.checkpoints) - 1)
-    renamed = [measured(View(config, permuted(last, config, seed)), quantities) for seed in range(networks)]
-    return {"random": band(cached(config, quantities, networks, untrained)), "permuted": band(np.array(renamed))}
+    relabeled = [measured(Checkpoint(config, permuted(last, config, seed)), quantities) for seed in range(networks)]
+    return {"random": band(cached(config, quantities, networks, untrained)), "permuted": band(np.array(relabeled))}
 
 
-def measured(view: View, quantities: list[str]) -> list[float]:
-    """The quantities of one network; NaN for what makes no sense for its task."""
-    found = {"neuron_share": 0.0 if view.dead.all() else view.share.max(axis=0)[~view.dead].mean(), "explained": np.nan}
+def measured(checkpoint: Checkpoint, quantities: list[str]) -> list[float]:
+    """The quantities of one network; NaN for a quantity that does not apply to its task."""
+    values = {
+        "neuron_share": 0.0 if checkpoint.dead.all() else checkpoint.share.max(axis=0)[~checkpoint.dead].mean(),
+        "explained": np.nan,
+    }
     assigned = find("neuron_clusters")
-    clusters = assigned.compute(view, **assigned.parameters)["frequency"]
-    found["clustered"] = np.mean(np.greater(clusters, 0))
-    found |= {name: float(value) for name, value in find("sparsity").compute(view).items()}
-    if NEEDS["sum"](view.config) is None:
-        found["explained"] = np.sum(view.logit_cosine**2)
+    clusters = assigned.compute(checkpoint, **assigned.parameters)["frequency"]
+    values["clustered"] = np.mean(np.greater(clusters, 0))
+    values |= {name: float(value) for name, value in find("sparsity").compute(checkpoint).items()}
+    if NEEDS["sum"](checkpoint.config) is None:
+        values["explained"] = np.sum(checkpoint.logit_cosine**2)
     rule = find("key_frequencies")
-    counts = rule.compute(view, **rule.parameters)["key"].sum(axis=1)
-    found |= {f"keys_{name}": count for name, count in zip(RULES, counts, strict=True)}
-    return [float(found[name]) for name in quantities]
+    counts = rule.compute(checkpoint, **rule.parameters)["key"].sum(axis=1)
+    values |= {f"keys_{name}": count for name, count in zip(RULES, counts, strict=True)}
+    return [float(values[name]) for name in quantities]
 
 
-def permuted(weights: closed_form.Weights, config: RunConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-    """The same network with operands and answers renamed by two random permutations; '=' keeps its name."""
+def permuted(weights: Weights, config: RunConfig, seed: int) -> dict[str, Float32[np.ndarray, ...]]:
+    """The same network with operands and answers relabeled by two random permutations; '=' keeps its label."""
     random = np.random.RandomState(seed)
     operands, answers = random.permutation(config.p), random.permutation(config.p)
-    found = dict(weights)
-    columns = np.concatenate([answers, np.arange(config.p, config.outputs)])
-    if network_of(weights) == "one-hot":
-        found["mlp.W_in"] = weights["mlp.W_in"][np.concatenate([operands, config.p + operands])]
-        found["mlp.W_out"] = weights["mlp.W_out"][:, columns]
-        if "mlp.b_out" in weights:
-            found["mlp.b_out"] = weights["mlp.b_out"][columns]
-        return found
-    embed = weights["embed.W_E"]
-    found["embed.W_E"] = embed[np.concatenate([operands, np.arange(config.p, len(embed))])]
-    found["unembed.W_U"] = weights["unembed.W_U"][:, columns]
-    return found
+    classes = np.concatenate([answers, np.arange(config.p, config.outputs)])
+    return config.network_kind.computation.renamed(weights, operands, classes)
 
 
-def band(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[least, median, greatest] of each quantity, (quantities, 3), from (networks, quantities)."""
+def band(values: Float64[np.ndarray, "network quantity"]) -> Float64[np.ndarray, "quantity 3"]:
+    """[minimum, median, maximum] of each quantity.
+
+    >>> band(np.array([[1.0], [5.0], [2.0]]))
+    array([[1., 2., 5.]])
+    """
     return np.stack([values.min(axis=0), np.median(values, axis=0), values.max(axis=0)], axis=1)
 
 
 def cached(
-    config: RunConfig, quantities: list[str], networks: int, compute: Callable[[], NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """What `compute` gives for these sizes, (networks, quantities), from this user's private files where it is there."""
+    config: RunConfig,
+    quantities: list[str],
+    networks: int,
+    compute: Callable[[], Float64[np.ndarray, "network quantity"]],
+) -> Float64[np.ndarray, "network quantity"]:
+    """The result of `compute` for these sizes, cached in the user's private folder."""
     place = _place(config, quantities, networks)
     if place is not None:
-        # No such file, or a damaged one: it is computed anew.
+        # If there is no cache file, or it is damaged, the values are computed again.
         with contextlib.suppress(OSError, ValueError):
             content = state_dir.read_private(place, LARGEST)
             if content[:DIGEST] == hashlib.sha256(content[DIGEST:]).digest():
                 return np.frombuffer(content[DIGEST:], "<f8").reshape(networks, len(quantities))
-    found = compute()
+    values = compute()
     if place is not None:
-        # Without room for it the next run computes it again.
+        # If it cannot be written, the next run computes it again.
         with contextlib.suppress(OSError):
-            data = found.astype("<f8").tobytes()
+            data = values.astype("<f8").tobytes()
             state_dir.write_private(place, hashlib.sha256(data).digest() + data, durable=False)
-    return found
+    return values
 
 
 def _place(config: RunConfig, quantities: list[str], networks: int) -> Path | None:
-    """Where the values for these sizes are kept; None where this user has no folder for it."""
+    """The cache file for these sizes; None if the user has no private folder."""
     sizes = {name: value for name, value in asdict(config).items() if name in _SIZES}
     measures = {
         name: [find(name).version, find(name).parameters]
@@ -151,7 +153,7 @@ def _place(config: RunConfig, quantities: list[str], networks: int) -> Path | No
     key = json.dumps([sizes, measures, quantities, networks, FIRST_SEED], sort_keys=True)
     try:
         folder = state_dir.private_folder(state_dir.state_folder() / "baselines")
-    except AppError:  # nobody's private folder: the values are computed each time
+    except AppError:  # no private folder: compute the values each time
         return None
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.band"
 

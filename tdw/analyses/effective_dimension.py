@@ -1,39 +1,41 @@
-"""In how many directions each weight matrix acts."""
+"""Effective dimension of each weight matrix."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Float32
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 from tdw.network.parameters import shapes
 
 
 @analysis(title="Effective dimension", version=1, arrays={"dimension": ArraySpec("<f8", ("matrix",))})
-def effective_dimension(view: View) -> Result:
+def effective_dimension(checkpoint: Checkpoint) -> Result:
     """Participation ratio (Σs²)² / Σs⁴ of the singular values s of each weight matrix, in the order of
-    `tdw.network.parameters.shapes` without biases, (matrices,). 0 for a matrix of zeros.
+    `tdw.network.parameters.shapes` without biases, (matrices,). 0 for a zero matrix.
 
-    The heads of W_Q, W_K and W_V stand side by side, (d_model, heads · d_head), and those of W_O below one another,
-    (heads · d_head, d_model): each is one matrix, as the code of Nanda et al. (2023) keeps it.
+    The heads of W_Q, W_K and W_V are concatenated to (d_model, heads · d_head), those of W_O to (heads · d_head, d_model),
+    as in the code of Nanda et al. (2023).
     """
-    matrices = [joined(name, view.weights[name]) for name, shape in shapes(view.config).items() if len(shape) > 1]
+    matrices = [
+        joined(name, checkpoint.weights[name]) for name, shape in shapes(checkpoint.config).items() if len(shape) > 1
+    ]
     return {"dimension": np.array([participation_ratio(matrix) for matrix in matrices])}
 
 
-def joined(name: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A weight of all heads, (heads, into, out), as one matrix; others as they are."""
+def joined(name: str, weight: Float32[np.ndarray, ...]) -> Float32[np.ndarray, "rows columns"]:
+    """A weight of all heads, (heads, in, out), as one matrix; a matrix unchanged."""
     if weight.ndim == 2:
         return weight
-    heads, into, out = weight.shape
+    heads, width, out = weight.shape
     if name.endswith("W_O"):
-        return weight.reshape(heads * into, out)
-    return weight.transpose(1, 0, 2).reshape(into, heads * out)
+        return weight.reshape(heads * width, out)
+    return weight.transpose(1, 0, 2).reshape(width, heads * out)
 
 
-def participation_ratio(matrix: NDArray[np.floating]) -> float:
-    """(Σs²)² / Σs⁴ = (tr G)² / ‖G‖² with G = M Mᵀ: singular values without finding them.
+def participation_ratio(matrix: Float[np.ndarray, "rows columns"]) -> float:
+    """(Σs²)² / Σs⁴ = (tr G)² / ‖G‖² with G = M Mᵀ, which needs no singular value decomposition.
 
     >>> participation_ratio(np.eye(3)), participation_ratio(np.ones((3, 5)))
     (3.0, 1.0)

@@ -1,8 +1,8 @@
-"""Which frequencies the token embedding is made of."""
+"""Fourier norms of the token embedding."""
 
 from __future__ import annotations
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
@@ -12,12 +12,12 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
     needs=("frequencies",),
     arrays={"norms": ArraySpec("<f4", ("component",)), "frequency_norms": ArraySpec("<f4", ("frequency",))},
 )
-def embedding_frequencies(view: View) -> Result:
+def embedding_frequencies(checkpoint: Checkpoint) -> Result:
     """Norms of the rows of F @ W_E, (p,), and per frequency sqrt(cos² + sin²), (K,).
 
-    F is the orthonormal real Fourier basis of `tdw.analyses.fourier`; W_E is without the row of '='. An MLP on one-hot pairs has
-    no embedding: there W_E is its input weights, those of a and of b side by side.
+    F is the orthonormal real Fourier basis of `tdw.analyses.fourier`; W_E excludes the row of '='. For a one-hot MLP, which has
+    no embedding, W_E is its input weights, those of a and b concatenated.
     After Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2023), section 4.
     """
-    norms, frequency_norms = view.embedding_norms
+    norms, frequency_norms = checkpoint.embedding_norms
     return {"norms": norms, "frequency_norms": frequency_norms}

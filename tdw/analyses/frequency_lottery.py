@@ -1,12 +1,12 @@
-"""Which frequencies won neurons, and which lost them again."""
+"""When each frequency had neurons, and which frequencies lost them again."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int64
 
-from tdw.analyses.engine.checkpoint import Whole
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
+from tdw.analyses.engine.run_data import RunData
 
 NEVER = -1
 
@@ -24,16 +24,16 @@ NEVER = -1
     },
     neurons=1,
 )
-def frequency_lottery(run: Whole, *, neurons: int) -> Result:
-    """Epochs of the first and last checkpoint at which at least `neurons` neurons belong to a frequency, (K,), -1 where
-    none ever does; and which frequencies had neurons and have none at the last checkpoint.
+def frequency_lottery(run: RunData, *, neurons: int) -> Result:
+    """Epochs of the first and last checkpoint at which at least `neurons` neurons belong to a frequency, (K,), -1 if never;
+    and which frequencies had neurons but have none at the last checkpoint.
 
-    Which neurons belong to a frequency is `neuron_clusters`, whose `count`, (E, K), is the lottery itself.
+    A neuron belongs to the frequency that `neuron_clusters` assigns; its `count`, (E, K), is the history.
     """
     held = run.stored("neuron_clusters/count") >= neurons
     epochs = np.asarray(run.checkpoints, dtype=np.int64)
 
-    def at(index: NDArray[np.int64]) -> NDArray[np.int64]:
+    def at(index: Int64[np.ndarray, " freq"]) -> Int64[np.ndarray, " freq"]:
         return np.where(held.any(axis=0), epochs[index], NEVER)
 
     return {

@@ -1,46 +1,47 @@
-"""Whether both operands push a logit in the same direction."""
+"""Gradient symmetricity: whether both operands change a logit in the same direction."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float64, Integer
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
-from tdw.network import closed_form
+from tdw.network.closed_form import erf
+from tdw.network.computation import Weights
 
 
 @analysis(
     title="Gradient symmetricity",
     version=1,
-    needs=("embedding",),
+    needs=("embedding", "closed_form"),
     arrays={"value": ArraySpec("<f8", (), gaps=True)},
     triples=100,
     seed=0,
 )
-def gradient_symmetricity(view: View, *, triples: int, seed: int) -> Result:
+def gradient_symmetricity(checkpoint: Checkpoint, *, triples: int, seed: int) -> Result:
     """Mean over `triples` seeded triples (a, b, c) of the cosine between ∂L_abc/∂E_a and ∂L_abc/∂E_b.
 
-    E_a and E_b are the embeddings as they enter at the two places, so that those of a = b are two, not one. A triple
-    with a gradient of zero has no cosine and is left out; NaN where all are.
+    E_a and E_b are the embeddings at the two positions, distinct even if a = b. Triples with a zero gradient are left
+    out; NaN if all are zero.
     After Zhong et al., "The Clock and the Pizza" (2023).
     """
-    a, b, c = np.random.RandomState(seed).randint(0, view.config.p, (3, triples))
-    gradients = logit_gradients(view.weights, view.config.activation, a, b, c)
+    a, b, c = np.random.RandomState(seed).randint(0, checkpoint.config.p, (3, triples))
+    gradients = logit_gradients(checkpoint.weights, checkpoint.config.activation, a, b, c)
     lengths = np.linalg.norm(gradients, axis=-1)
-    found = lengths.all(axis=0)
-    cosines = (gradients[0] * gradients[1]).sum(axis=-1)[found] / lengths.prod(axis=0)[found]
-    return {"value": np.float64(cosines.mean() if found.any() else np.nan)}
+    nonzero = lengths.all(axis=0)
+    cosines = (gradients[0] * gradients[1]).sum(axis=-1)[nonzero] / lengths.prod(axis=0)[nonzero]
+    return {"value": np.float64(cosines.mean() if nonzero.any() else np.nan)}
 
 
 def logit_gradients(
-    weights: closed_form.Weights,
+    weights: Weights,
     activation: str,
-    a: NDArray[np.int64],
-    b: NDArray[np.int64],
-    c: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """∂L_abc/∂E_a and ∂L_abc/∂E_b for each triple, (2, triples, d_model), by hand, forwards and backwards once.
+    a: Integer[np.ndarray, " triple"],
+    b: Integer[np.ndarray, " triple"],
+    c: Integer[np.ndarray, " triple"],
+) -> Float64[np.ndarray, "2 triple d_model"]:
+    """∂L_abc/∂E_a and ∂L_abc/∂E_b for each triple: one forward and one backward pass, written out.
 
     n: triple · t, last: token · h: head · d: d_model · k: d_head
     """
@@ -61,19 +62,23 @@ def logit_gradients(
     of_mixed = np.einsum("nd,hkd->hnk", of_residual, w["W_O"])
     of_pattern = np.einsum("hnk,thnk->thn", of_mixed, value)
     of_scores = pattern * (of_pattern - (pattern * of_pattern).sum(axis=0))
-    found = np.einsum("thn,hnk,hdk->tnd", pattern, of_mixed, w["W_V"], optimize=True)
-    found += np.einsum("thn,hnk,hdk->tnd", of_scores, query, w["W_K"], optimize=True)
-    if tokens == 2:  # b itself asks, and arrives without attention
+    of_input = np.einsum("thn,hnk,hdk->tnd", pattern, of_mixed, w["W_V"], optimize=True)
+    of_input += np.einsum("thn,hnk,hdk->tnd", of_scores, query, w["W_K"], optimize=True)
+    if tokens == 2:  # the query is b, which also enters through the residual stream
         of_query = np.einsum("thn,thnk->hnk", of_scores, key) / w["W_Q"].shape[2] ** 0.5
-        found[1] += of_residual + np.einsum("hnk,hdk->nd", of_query, w["W_Q"])
-    return found[:2]
+        of_input[1] += of_residual + np.einsum("hnk,hdk->nd", of_query, w["W_Q"])
+    return of_input[:2]
 
 
-def slope(pre: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
-    """The derivative of the activation function; that of relu at 0 is 0."""
+def slope(pre: Float64[np.ndarray, "*shape"], activation: str) -> Float64[np.ndarray, "*shape"]:
+    """Derivative of the activation function; for relu it is 0 at 0.
+
+    >>> slope(np.array([-1.0, 0.0, 2.0]), "relu"), slope(np.array([3.0]), "quadratic")
+    (array([0., 0., 1.]), array([6.]))
+    """
     if activation == "relu":
         return (pre > 0).astype(np.float64)
     if activation == "quadratic":
         return 2 * pre
     bell = np.exp(-(pre**2) / 2) / (2 * np.pi) ** 0.5
-    return 0.5 * (1 + closed_form.erf((pre / 2**0.5).astype(np.float32))) + pre * bell
+    return 0.5 * (1 + erf((pre / 2**0.5).astype(np.float32))) + pre * bell

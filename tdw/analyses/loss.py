@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.cross_entropy import means
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
 @analysis(title="Loss", version=1, arrays={"loss": ArraySpec("<f8", (3,), gaps=True)})
-def loss(view: View) -> Result:
+def loss(checkpoint: Checkpoint) -> Result:
     """Mean over [all, train, test] pairs of log1p(Σ_{c≠y} exp(L_c − L_y)), in nats, (3,).
 
-    Over the p answers: an output class '=' is left out. Train and test are NaN where nobody knows the split.
+    The output class '=' is left out. Train and test are NaN if the split is unknown.
     """
-    return {"loss": means(view.answered[0], view.sides)}
+    return {"loss": means(checkpoint.loss_and_margin[0], checkpoint.split_masks)}

@@ -1,11 +1,11 @@
-"""Which neurons belong to which frequency."""
+"""Assignment of neurons to frequencies."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int64
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 UNASSIGNED = -1
@@ -18,15 +18,19 @@ UNASSIGNED = -1
     arrays={"frequency": ArraySpec("<i2", ("neuron",)), "count": ArraySpec("<i4", ("frequency",))},
     threshold=0.85,
 )
-def neuron_clusters(view: View, *, threshold: float) -> Result:
-    """The frequency that holds at least `threshold` of a neuron's variance, (d_mlp,), -1 where none does; and the
-    number of neurons of each frequency, (K,). A dead neuron belongs to none.
+def neuron_clusters(checkpoint: Checkpoint, *, threshold: float) -> Result:
+    """The frequency with at least `threshold` of a neuron's variance, -1 if there is none or the neuron is dead, (d_mlp,);
+    and the number of neurons per frequency, (K,).
     """
-    frequency = clusters(view.share, threshold)
-    count = np.bincount(frequency[frequency != UNASSIGNED], minlength=view.config.frequencies + 1)[1:]
+    frequency = clusters(checkpoint.share, threshold)
+    count = np.bincount(frequency[frequency != UNASSIGNED], minlength=checkpoint.config.frequencies + 1)[1:]
     return {"frequency": frequency, "count": count}
 
 
-def clusters(share: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
-    """Cluster of each neuron, (neurons,), from shares (K, neurons)."""
+def clusters(share: Float32[np.ndarray, "freq neuron"], threshold: float) -> Int64[np.ndarray, " neuron"]:
+    """The frequency of each neuron, from its frequency shares; -1 below the threshold.
+
+    >>> clusters(np.array([[0.9, 0.5], [0.1, 0.5]], dtype=np.float32), 0.85)
+    array([ 1, -1])
+    """
     return np.where(share.max(axis=0) >= threshold, share.argmax(axis=0) + 1, UNASSIGNED)

@@ -1,8 +1,8 @@
-"""How much of each neuron is one frequency."""
+"""Share of each neuron's variance in each frequency."""
 
 from __future__ import annotations
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
@@ -12,11 +12,12 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
     needs=("frequencies",),
     arrays={"share": ArraySpec("<f4", ("frequency", "neuron"))},
 )
-def neuron_frequencies(view: View) -> Result:
+def neuron_frequencies(checkpoint: Checkpoint) -> Result:
     """Share of a neuron's variance over the pairs that lies in frequency k, (K, d_mlp), each in [0, 1].
 
-    With h centered and H = F h F^T, the energy of H in the products of {constant, cos k, sin k} with themselves over
-    the total energy. A dead neuron has share 0 everywhere.
-    After Nanda et al. (2023), section 4, relative to the variance.
+    With h centered and H = F h Fᵀ, the energy of the 3 × 3 block {constant, cos k, sin k} of H over the total energy. A dead
+    neuron has share 0 in every frequency.
+    After Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2023), section 4, relative to
+    the variance.
     """
-    return {"share": view.share}
+    return {"share": checkpoint.share}

@@ -1,10 +1,10 @@
-"""A few numbers for each neuron, to browse by."""
+"""Summary statistics of each neuron."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import NEEDS, ArraySpec, Result, analysis
 
 NONE = -1
@@ -25,22 +25,22 @@ PER_NEURON = ArraySpec("<f4", ("neuron",))
         "dead": ArraySpec("|u1", ("neuron",)),
     },
 )
-def neuron_summary(view: View) -> Result:
-    """Of each neuron's activation over all pairs: mean, maximum, variance, share of pairs where it is above 0, dominant
-    frequency with its share of the variance (-1 and 0 where it is dead or the task has no frequencies), and whether it
-    is dead.
+def neuron_summary(checkpoint: Checkpoint) -> Result:
+    """Statistics of each neuron's activation over all pairs, (d_mlp,) each: mean, maximum, variance, share of pairs with
+    a positive activation, dominant frequency and its share of the variance (-1 and 0 if the neuron is dead or the task
+    has no frequencies), and whether the neuron is dead.
     """
-    flat = view.activations.reshape(-1, view.config.d_mlp)
-    frequency, share = np.full(view.config.d_mlp, NONE), np.zeros(view.config.d_mlp)
-    if NEEDS["frequencies"](view.config) is None:
-        share = view.share.max(axis=0)
-        frequency = np.where(share > 0, view.share.argmax(axis=0) + 1, NONE)
+    flat = checkpoint.activations.reshape(-1, checkpoint.config.d_mlp)
+    frequency, share = np.full(checkpoint.config.d_mlp, NONE), np.zeros(checkpoint.config.d_mlp)
+    if NEEDS["frequencies"](checkpoint.config) is None:
+        share = checkpoint.share.max(axis=0)
+        frequency = np.where(share > 0, checkpoint.share.argmax(axis=0) + 1, NONE)
     return {
-        "mean": view.mean,
+        "mean": checkpoint.mean,
         "maximum": flat.max(axis=0),
-        "variance": view.variance,
+        "variance": checkpoint.variance,
         "active_share": np.count_nonzero(flat > 0, axis=0) / len(flat),
         "frequency": frequency,
         "share": share,
-        "dead": view.dead,
+        "dead": checkpoint.dead,
     }

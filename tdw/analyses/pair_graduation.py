@@ -1,11 +1,11 @@
-"""When each pair is learnt for good."""
+"""The epoch from which each pair stays correct."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tdw.analyses.engine.checkpoint import Whole
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
+from tdw.analyses.engine.run_data import RunData
 
 NEVER = -1
 
@@ -17,15 +17,15 @@ NEVER = -1
     after=("accuracy",),
     arrays={"epoch": ArraySpec("<i8", ("operand", "operand"))},
 )
-def pair_graduation(run: Whole) -> Result:
-    """The epoch of the first checkpoint from which on a pair (a, b) is answered rightly at every checkpoint, (p, p);
-    -1 for a pair that the last checkpoint gets wrong.
+def pair_graduation(run: RunData) -> Result:
+    """The epoch of the first checkpoint from which the answer to pair (a, b) stays correct, (p, p); -1 if it is wrong at
+    the last checkpoint.
     """
     p = run.config.p
     rows = run.stored("accuracy/correct")
     epoch = np.full(p * p, NEVER, dtype=np.int64)
-    lasting = np.ones(p * p, dtype=bool)
+    correct = np.ones(p * p, dtype=bool)
     for row, at in zip(rows[::-1], run.checkpoints[::-1], strict=True):
-        lasting &= np.unpackbits(row, count=p * p).astype(bool)
-        epoch[lasting] = at
+        correct &= np.unpackbits(row, count=p * p).astype(bool)
+        epoch[correct] = at
     return {"epoch": epoch.reshape(p, p)}

@@ -1,11 +1,10 @@
-"""Whether the waves of a neuron's weights fit together."""
+"""Phase alignment of the input and output weights of each neuron of a one-hot MLP."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
@@ -18,26 +17,26 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
         "neuron": ArraySpec("<f4", ("neuron",), gaps=True),
     },
 )
-def phase_alignment(view: View) -> Result:
-    """|sin(ψ − φ_a − φ_b)| of each living neuron, (neurons,), NaN for dead ones, and its mean; NaN where all are dead.
+def phase_alignment(checkpoint: Checkpoint) -> Result:
+    """Misalignment |sin(ψ − φ_a − φ_b)| of each neuron, (d_mlp,), NaN for dead neurons, and its mean; NaN if all are dead.
+    0 is aligned, 2/π the mean by chance.
 
-    A neuron's frequency k is the one with the largest energy in its input weights, those of a and b together. Their
-    parts there are in proportion to cos(w_k a + φ_a) and cos(w_k b + φ_b), that of its output weights to
-    cos(w_k c + ψ): the product of the first two holds cos(w_k(a+b) + φ_a + φ_b), which the output passes on to
-    c = a + b where ψ = φ_a + φ_b. With equal input phases this is |sin(ψ − 2φ)|. 0: aligned; 2/π on average by chance.
-    For differences φ_b changes its sign; for products modulo a prime everything is in the order of powers.
-    A neuron without any such part, in input or output, has no phase and counts as dead.
+    A neuron's frequency k is the one with the largest energy in its input weights, of a and b together. At k these are
+    proportional to cos(w_k a + φ_a) and cos(w_k b + φ_b), and the output weights to cos(w_k c + ψ). The product of the
+    first two contains cos(w_k(a+b) + φ_a + φ_b), which contributes to c = a + b if ψ = φ_a + φ_b. With equal input phases
+    the misalignment is |sin(ψ − 2φ)|. For subtraction φ_b changes its sign; for multiplication modulo a prime everything
+    is in group order. A neuron with a zero component at k, in input or output, counts as dead.
     """
-    neurons = view.config.d_mlp
-    of_a, of_b, of_c = view.embedding[:, :neurons], view.embedding[:, neurons:], view.neuron_to_logit
+    neurons = checkpoint.config.d_mlp
+    of_a, of_b, of_c = checkpoint.embedding[:, :neurons], checkpoint.embedding[:, neurons:], checkpoint.neuron_to_logit
     waves_a, waves_b, waves_c = (np.fft.rfft(part.astype(np.float64), axis=0)[1:] for part in (of_a, of_b, of_c))
     frequency = (np.abs(waves_a) ** 2 + np.abs(waves_b) ** 2).argmax(axis=0)
     at_a, at_b, at_c = (waves[frequency, np.arange(neurons)] for waves in (waves_a, waves_b, waves_c))
-    if view.config.task == "subtract":
+    if checkpoint.config.task_kind.sign == -1:
         at_b = at_b.conj()
     joint = at_c * (at_a * at_b).conj()  # its angle is ψ − φ_a − φ_b
     size = np.abs(at_a) * np.abs(at_b) * np.abs(at_c)
-    living = ~view.dead & (size > 0)
-    found: NDArray[np.float64] = np.full(neurons, np.nan)
-    found[living] = np.abs(joint.imag[living]) / size[living]
-    return {"neuron": found, "misalignment": np.float64(found[living].mean() if living.any() else np.nan)}
+    living = ~checkpoint.dead & (size > 0)
+    misalignment = np.full(neurons, np.nan)
+    misalignment[living] = np.abs(joint.imag[living]) / size[living]
+    return {"neuron": misalignment, "misalignment": np.float64(misalignment[living].mean() if living.any() else np.nan)}

@@ -1,11 +1,11 @@
-"""How few frequencies the embedding and the unembedding are made of."""
+"""Sparsity of the embedding and unembedding in frequency space."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 SCALAR = ArraySpec("<f8", ())
@@ -22,13 +22,13 @@ SCALAR = ArraySpec("<f8", ())
         "unembedding_participation": SCALAR,
     },
 )
-def sparsity(view: View) -> Result:
-    """Gini coefficient and inverse participation ratio of the K per-frequency norms of W_E and of W_L, without the
-    constant.
+def sparsity(checkpoint: Checkpoint) -> Result:
+    """Gini coefficient and inverse participation ratio of the frequency norms of W_E and of W_L, without the constant.
 
-    Gini as in Nanda et al. (2023), section 5: 0 where all frequencies are equally strong, 1 − 1/K where one is alone.
+    Gini coefficient as in Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2023),
+    section 5: 0 if all K norms are equal, 1 − 1/K if only one is nonzero.
     """
-    embedding, unembedding = view.embedding_norms[1], view.unembedding_norms[1]
+    embedding, unembedding = checkpoint.embedding_norms[1], checkpoint.unembedding_norms[1]
     return {
         "embedding_gini": np.float64(gini(embedding)),
         "embedding_participation": np.float64(participation(embedding)),
@@ -37,8 +37,8 @@ def sparsity(view: View) -> Result:
     }
 
 
-def gini(norms: NDArray[np.floating]) -> float:
-    """Σ_ij |x_i − x_j| / (2 n Σ x), which is Σ_i (2i − n − 1) x_(i) / (n Σ x) over the sorted values; 0 for zeros.
+def gini(norms: Float[np.ndarray, " freq"]) -> float:
+    """Σ_ij |x_i − x_j| / (2 n Σ x), computed as Σ_i (2i − n − 1) x_(i) / (n Σ x) over the sorted values; 0 if all are 0.
 
     >>> gini(np.ones(4)), gini(np.array([0, 0, 0, 2.0]))
     (0.0, 0.75)
@@ -48,8 +48,8 @@ def gini(norms: NDArray[np.floating]) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ x / (n * total)) if total > 0 else 0.0
 
 
-def participation(norms: NDArray[np.floating]) -> float:
-    """Inverse participation ratio Σ x⁴ / (Σ x²)²: 1/K where all are equal, 1 where one is alone; 0 for zeros.
+def participation(norms: Float[np.ndarray, " freq"]) -> float:
+    """Inverse participation ratio Σ x⁴ / (Σ x²)²: 1/K if all are equal, 1 if one is nonzero, 0 if all are 0.
 
     >>> participation(np.ones(4)), participation(np.array([0, 0, 0, 2.0]))
     (0.25, 1.0)

@@ -1,6 +1,6 @@
-"""What the curves and results of a run say as a whole: when it memorized and generalized, and on which frequencies it runs.
+"""Summary of a run: when it memorized and generalized, and its key frequencies.
 
-Each function takes a project and reads stored results where they are current; what takes no time is computed otherwise.
+Each function takes a project and reads stored results if they are current; events are computed otherwise.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
 class KeyFrequencies(NamedTuple):
-    """Which frequencies a network runs on at a checkpoint, and by which rule of the analysis `key_frequencies`."""
+    """The key frequencies at a checkpoint, and the rule of the analysis `key_frequencies` that selected them."""
 
     rule: str
     frequencies: list[int]
 
 
 def events(project: Project) -> list[Event]:
-    """When the run memorized and generalized, as intervals between recorded epochs."""
+    """The events of the run (memorized, generalized, …), as intervals between recorded epochs."""
     arrays = _events(project)
     names = registry.find("events").parameters["events"]
     recorded = {name for name in CURVES if not np.isnan(getattr(project, name)).all()}
@@ -35,22 +35,22 @@ def events(project: Project) -> list[Event]:
 
 
 def grokking(project: Project) -> Grokking:
-    """Whether the test loss followed the train loss only after a long delay, and how many epochs lay between."""
+    """Whether the run grokked: verdict, and the delay between memorization and generalization in epochs."""
     arrays = _events(project)
     return event_analysis.judged(arrays["grokking"], arrays["delay"], registry.find("events").parameters["delay"])
 
 
 def key_frequencies(project: Project) -> KeyFrequencies | None:
-    """The key frequencies at the last analyzed checkpoint: by the rule `logit_cosine` where answers are sums, else by
-    `clusters`; by `clusters` as well where only neuron frequencies were analyzed; None where neither was.
+    """The key frequencies at the last analyzed checkpoint: by the rule `logit_cosine` if the task is additive, else by
+    `clusters`; by `clusters` if only `neuron_frequencies` was analyzed; None if neither was.
     """
     stored = project.analyses()
-    item = registry.find("key_frequencies")
-    result = stored.get(item.name)
-    if result is not None and result.rows and not runner.is_stale(item, result):
+    analysis = registry.find("key_frequencies")
+    result = stored.get(analysis.name)
+    if result is not None and result.rows and not runner.is_stale(analysis, result):
         rule = DEFAULT_RULE if registry.NEEDS["sum"](project.config) is None else "clusters"
-        last = project.series(f"analysis/{item.name}/key", result.rows - 1, result.rows)[0]
-        return KeyFrequencies(rule, _frequencies(last[item.parameters["rules"].index(rule)]))
+        last = project.series(f"analysis/{analysis.name}/key", result.rows - 1, result.rows)[0]
+        return KeyFrequencies(rule, _frequencies(last[analysis.parameters["rules"].index(rule)]))
     shares = stored.get("neuron_frequencies")
     if shares is None or not shares.rows:
         return None
@@ -59,10 +59,10 @@ def key_frequencies(project: Project) -> KeyFrequencies | None:
 
 
 def _events(project: Project) -> dict[str, NDArray[Any]]:
-    item = registry.find("events")
-    if runner.is_current(item, project):
+    analysis = registry.find("events")
+    if runner.is_current(analysis, project):
         return {name: array[0] for name, array in project.analysis("events").arrays.items()}
-    return registry.evaluate(item, runner.whole(project), project.config)
+    return registry.evaluate(analysis, runner.run_data(project), project.config)
 
 
 def _frequencies(key: NDArray[Any]) -> list[int]:

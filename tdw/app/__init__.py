@@ -1,1 +1,1 @@
-"""The window: a local server, its guard, the Gradio shell around the viewer, and the jobs it starts."""
+"""The window: a local server, access control, the Gradio shell around the viewer, and background jobs."""

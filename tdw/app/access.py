@@ -1,24 +1,23 @@
-"""Who may talk to the server: a layer outside every route, ours and Gradio's alike.
+"""Access control: a layer in front of all routes, ours and Gradio's.
 
-Listening on loopback keeps other machines out, but neither a page in the same browser nor another user of the machine.
-In order, each request must pass:
+Listening on loopback keeps other machines out, but not pages in the same browser or other users of the machine. Each
+request must pass these checks, in this order:
 
-    user            whoever started the server, or root          else 403   (where the system says, see peers.py)
-    Host            exactly 127.0.0.1:PORT or localhost:PORT     else 421   (a name rebound to us is not us)
-    Origin          absent, or this very server                  else 403
-    Sec-Fetch-Site  absent, same-origin or none                  else 403   (no page elsewhere reads or triggers)
-    ?token=         the one of the address announced last        -> cookie, and 303 to the address without it
+    user            the user who started the server, or root     else 403   (on Linux, see socket_owner.py)
+    Host            exactly 127.0.0.1:PORT or localhost:PORT     else 421   (against DNS rebinding)
+    Origin          absent, or this server                       else 403
+    Sec-Fetch-Site  absent, same-origin or none                  else 403   (against cross-site requests)
+    ?token=         the current token                            -> cookie, and 303 to the address without it
     cookie          this server's secret                         else 401
-    address         a path of this server                        else 400   (OPTIONS *, and what a proxy is asked)
+    address         a path of this server                        else 400   (OPTIONS *, proxy requests)
 
-The token is good for one exchange (see tickets.py); with the cookie, an address that was used is the way in all the same.
-The cookie is HttpOnly and SameSite=Strict, named after the port because cookies are shared between the ports of a host.
-Nothing but HTTP is answered: a WebSocket's handshake is a request like any other, and no connection comes of it. Every
-answer carries the headers of `policy.py`.
+A token can be exchanged once (see tickets.py); a browser that has the cookie may use an old address. The cookie is HttpOnly
+and SameSite=Strict, and named after the port because cookies are shared between the ports of a host. Only HTTP is
+answered: a WebSocket handshake is treated as an ordinary request. Every response carries the headers of
+security_headers.py.
 
-What passes is handed on with the few headers that the application has a use for. Others say where a request came from
-before some proxy, or what it is to be taken for (X-Forwarded-Host, Forwarded, X-HTTP-Method-Override, …); there is no
-proxy here, and the application's libraries would believe them. The cookie stays here as well.
+Requests are passed on with an allowlist of headers. Others (X-Forwarded-Host, Forwarded, X-HTTP-Method-Override, …) would
+change how libraries interpret the request; there is no proxy here. The cookie is not passed on either.
 """
 
 from __future__ import annotations
@@ -47,25 +46,25 @@ PASSED = frozenset(
         *(b"range", b"if-range", b"if-none-match", b"if-modified-since"),
     )
 )
-ANNOUNCING = 1.0  # seconds that an answer waits for the terminal to take the next address
+ANNOUNCING = 1.0  # seconds that a response waits for the terminal to print the next address
 
 
 class Refusal(NamedTuple):
-    """Why a request is turned away."""
+    """Why a request is refused."""
 
     status: int
     reason: str
 
 
 class Guard:
-    """An ASGI application that lets only the owner's browser through to `app`.
+    """An ASGI application that passes only requests of the owner's browser to `app`.
 
     Args:
-        app: what is guarded
-        port: the port the server listens on, part of the allowed hosts and of the cookie's name
-        tickets: what lets a browser in
-        peers: who may be at the other end
-        welcomed: called when a browser has come in from another page, which is the one on disk
+        app: the guarded application
+        port: the port the server listens on; part of the allowed hosts and of the cookie's name
+        tickets: tokens and cookie
+        peers: checks the user of a connection
+        welcomed: called when a browser was let in from another page (the redirect page on disk)
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Guard:
         self.hosts = frozenset({host("127.0.0.1", port), host("localhost", port)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or pass it on. What is no request of HTTP is not answered."""
+        """Answer one request, or pass it on. Anything but HTTP is ignored."""
         if scope["type"] == "http":
             await self._http(scope, receive, security_headers.with_headers(send))
         elif scope["type"] == "lifespan":
@@ -94,10 +93,10 @@ class Guard:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = _token_in(scope)
         coming_in = given is not None and scope["method"] == "GET"
-        # The browser is sent here by a page on disk, which counts as another site; the token is what lets it in.
+        # The browser comes from a page on disk, which counts as cross-site; the token authorizes it.
         refusal = self._foreign(scope, navigation=coming_in) or (None if coming_in else self._unknown(scope))
         if refusal is None and (not scope["path"].startswith("/") or scope["method"] == "CONNECT"):
-            refusal = Refusal(400, "This is not an address of this server.")  # OPTIONS *, what a proxy is asked
+            refusal = Refusal(400, "This is not an address of this server.")  # OPTIONS *, proxy requests
         if refusal is None and coming_in:
             refusal = await self._admit(scope, send, str(given))
             if refusal is None:
@@ -107,31 +106,31 @@ class Guard:
             await self.app({**scope, "headers": passed}, receive, send)
         elif _headers(scope, b"sec-fetch-mode") in ([], ["navigate"]):
             await _answer(send, refusal.status, _page(refusal))
-        else:  # a script of ours shows the sentence
-            said = json.dumps({"error": f"{refusal.reason} {ADVICE[refusal.status].replace('`', '')}"}).encode("ascii")
-            await _answer(send, refusal.status, said, kind=b"application/json")
+        else:  # our scripts show the message
+            body = json.dumps({"error": f"{refusal.reason} {ADVICE[refusal.status].replace('`', '')}"}).encode("ascii")
+            await _answer(send, refusal.status, body, kind=b"application/json")
 
     async def _admit(self, scope: Scope, send: Send, given: str) -> Refusal | None:
-        """Answer a request with a token, if it is the one that works, or if there is a better reason to let it in."""
+        """Answer a request that has a token: let it in if the token is current, or the browser has access already."""
         if self._unknown(scope) is None:
             await self._welcome(scope, send, [])
         elif self.tickets.redeem(given):
             cookie = f"{self.cookie}={self.tickets.cookie}; HttpOnly; SameSite=Strict; Path=/"
-            # Before the answer, so that whoever has it can find the next address; but no terminal may hold it up.
+            # Before the response, so that the next address is printed by then; but a blocked terminal must not delay it.
             announcing = asyncio.get_running_loop().run_in_executor(None, self.tickets.announce)
             await asyncio.wait({announcing}, timeout=ANNOUNCING)
             await self._welcome(scope, send, [(b"set-cookie", cookie.encode())])
         elif not self.tickets.was_used(given):
             return Refusal(401, "The token in this address is not one of this server's.")
         elif _from_elsewhere(scope):
-            # A Strict cookie is held back from what another page, or a mail, leads to; the browser may well have it.
+            # Browsers withhold Strict cookies on navigation from other pages; this browser may well have it.
             await self._welcome(scope, send, [])
         else:
-            return Refusal(401, "This address has been used: it lets one browser in, once.")
+            return Refusal(401, "This address was used already: each address works once.")
         return None
 
     def _foreign(self, scope: Scope, *, navigation: bool = False) -> Refusal | None:
-        """Why the request does not come from this server's own pages, if so."""
+        """The refusal of a request that does not come from this server's own pages, if it does not."""
         if self.peers.is_stranger(scope.get("client")):
             return Refusal(403, "This server is private to the user who started it.")
         hosts = _headers(scope, b"host")
@@ -139,35 +138,35 @@ class Guard:
             return Refusal(421, "This server answers to 127.0.0.1 and localhost only.")
         origins = _headers(scope, b"origin")
         if origins and origins != [f"http://{hosts[0]}"]:
-            return Refusal(403, "This request comes from a page of another origin.")
+            return Refusal(403, "This request comes from another origin.")
         sites = _headers(scope, b"sec-fetch-site")
         if all(site in {"same-origin", "none"} for site in sites):
             return None
         if navigation and _headers(scope, b"sec-fetch-mode") == ["navigate"] and not origins:
             return None
-        return Refusal(403, "This request comes from a page of another site.")
+        return Refusal(403, "This request comes from another site.")
 
     def _unknown(self, scope: Scope) -> Refusal | None:
-        """Why the request does not carry our cookie, if so."""
-        # Any of that name may be the right one: a page on another port can put one of its own beside it, but not over it.
+        """The refusal of a request without our cookie, if it has none."""
+        # Check all cookies of that name: a page on another port can add one, but cannot replace ours.
         for line in _headers(scope, b"cookie"):
             for pair in line.split(";"):
                 name, _, value = pair.strip().partition("=")
                 if name == self.cookie and self.tickets.is_cookie(value):
                     return None
-        return Refusal(401, "This browser has no access to this server, or lost it.")
+        return Refusal(401, "This browser does not have access to this server.")
 
     async def _welcome(self, scope: Scope, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
-        """Go to the same address without the token."""
+        """Redirect to the same address without the token."""
         rest = [(name, value) for name, value in _query(scope) if name != "token"]
-        # One leading slash: two would make the address another host.
+        # One leading slash: two would name another host.
         clean = "/" + scope.get("raw_path", scope["path"].encode()).decode("latin-1").lstrip("/\\")
         clean += "?" + urlencode(rest) if rest else ""
         headers = [*extra, (b"cache-control", b"no-store")]
         if not _from_elsewhere(scope):
             await _answer(send, 303, b"", [*headers, (b"location", clean.encode("latin-1"))])
             return
-        # A Strict cookie is held back along a redirect that another page began, so this page begins a new one.
+        # Browsers withhold Strict cookies in redirects that started on another page, so this page starts a new navigation.
         if extra:
             self.welcomed()
         hop = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={html.escape(clean)}">'
@@ -205,9 +204,9 @@ async def _answer(
 
 ADVICE = {
     400: "Use the address that tdw printed.",
-    401: "Open the newest address that tdw printed in its terminal: each works once, and a new one is printed when one was "
-    "used. Without that terminal, `tdw open` gives another; jobs go on meanwhile.",
-    403: "Open the address that tdw printed in a tab of its own.",
+    401: "Open the newest address that tdw printed in its terminal: each address works once, and then a new one is printed. "
+    "Without that terminal, run `tdw open` again; jobs keep running.",
+    403: "Open the address that tdw printed in a new tab.",
     421: "Use the address that tdw printed when it started.",
 }
 

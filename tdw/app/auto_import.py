@@ -1,7 +1,6 @@
-"""Runs of other programs, opened in the window: each becomes a project file beside its source, made in a process of its own.
+"""Import runs of other programs when they are opened in the window, into a project file next to the source.
 
-A file from anywhere is read by libraries that are not made for an enemy; what they do to that process, the window
-survives.
+The import runs in a separate process, because the libraries that read such files are not hardened against malicious ones.
 """
 
 from __future__ import annotations
@@ -14,80 +13,81 @@ from pathlib import Path
 
 import tdw
 from tdw.errors import AppError, CannotWriteError, NotImportableError, TdwError
-from tdw.interchange.importers.legacy_workbench import is_one
+from tdw.interchange.importers.legacy_workbench import is_legacy_folder
 from tdw.interchange.importers.state_dicts import SUFFIXES
 from tdw.project.project import Project
-from tdw.store.claim import tidy
+from tdw.store.atomic import tidy
+from tdw.text_format import sentence
 
 HDF5 = b"\x89HDF"
-PATIENCE = 900.0  # seconds; a run of 500 checkpoints takes some ten
+TIMEOUT = 900.0  # seconds; a run with 500 checkpoints takes about ten
 _one_at_a_time = threading.Lock()
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a path may be of another program's run: by its name, or by what lies in the folder."""
+    """Whether a path may be a run of another program, by its name or by the files in the folder."""
     try:
         if path.is_dir():
-            return is_one(path) or any(item.suffix in SUFFIXES for item in path.iterdir())
+            return is_legacy_folder(path) or any(item.suffix in SUFFIXES for item in path.iterdir())
         if path.suffix not in SUFFIXES or not path.is_file():
             return False
         with path.open("rb") as file:
             return file.read(len(HDF5)) != HDF5
     except OSError:
-        return False  # whoever opens it next says why
+        return False  # opening it will report the reason
 
 
-def brought_in(source: Path) -> tuple[Path, str]:
-    """The project file of another program's run, made now unless it was before; and one sentence about that.
+def import_if_needed(source: Path) -> tuple[Path, str]:
+    """Import a run of another program unless it was imported before. Returns the project file and a notice.
 
     Raises NotImportableError, CannotWriteError, AppError.
     """
     with _one_at_a_time:
         target = _target(source)
         if target.exists():
-            return target, f"It was imported from {source.name} before."
+            return target, f"Already imported from {source.name}."
         command = [sys.executable, "-m", "tdw", "import", "--", str(source), str(target)]
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=PATIENCE,
-                # `-m` looks for modules in the folder it starts in: ours, not whichever the user stands in.
+                timeout=TIMEOUT,
+                # `-m` imports from the folder it starts in: ours, not the user's.
                 cwd=Path(tdw.__file__).parents[1],
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
             tidy(target)
             raise NotImportableError(
-                f"{source} cannot be imported: reading it takes more than {PATIENCE:.0f} s."
+                f"{source} cannot be imported: reading it took more than {TIMEOUT:.0f} s"
             ) from error
         except OSError as error:
-            raise AppError(f"the process that imports {source.name} could not be started ({error.strerror})") from error
-    said = [
+            raise AppError(f"could not start the process that imports {source.name}: {error.strerror}") from error
+    lines = [
         line
-        for line in (done.stderr if done.returncode else done.stdout).decode("utf-8", "replace").splitlines()
+        for line in (process.stderr if process.returncode else process.stdout).decode("utf-8", "replace").splitlines()
         if line
     ]
-    if done.returncode == 2 and said:
-        raise NotImportableError(said[-1].removeprefix("tdw: "))
-    if done.returncode or not said:
+    if process.returncode == 2 and lines:
+        raise NotImportableError(lines[-1].removeprefix("tdw: "))
+    if process.returncode or not lines:
         tidy(target)
         raise NotImportableError(
-            f"{source} cannot be imported: the process that read it ended with status {done.returncode}. Nothing was written."
+            f"{source} cannot be imported: the import process exited with status {process.returncode}. Nothing was written."
         )
-    sentence = said[0].removeprefix(f"{target}: ")
-    return target, sentence[:1].upper() + sentence[1:]
+    notice = lines[0].removeprefix(f"{target}: ")
+    return target, sentence(notice)
 
 
 def _target(source: Path) -> Path:
-    """Where a source's project file is, or will be: beside it, by its name, never in the place of something else."""
+    """The project file of a source, existing or new: next to it, with its name, without replacing another file."""
     folder = source.parent
     if not os.access(folder, os.W_OK | os.X_OK):
         folder = Path.home()
         if not os.access(folder, os.W_OK | os.X_OK):
             raise CannotWriteError(
-                f"{source.parent} may not be written to, nor {folder}: copy {source.name} elsewhere first"
+                f"neither {source.parent} nor {folder} is writable: copy {source.name} to a writable folder"
             )
     stem = source.name if source.is_dir() else source.stem
     number = 1
@@ -99,7 +99,7 @@ def _target(source: Path) -> Path:
 
 
 def _is_of(target: Path, source: Path) -> bool:
-    """Whether a file is the project file that this source, as it is now, became."""
+    """Whether a project file was imported from this source in its present state."""
     try:
         if source.stat().st_mtime > target.stat().st_mtime:
             return False

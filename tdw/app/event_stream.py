@@ -1,6 +1,6 @@
-"""News for the pages: one thread looks at files and jobs while someone listens, and every listener hears what changed.
+"""Server-sent events: one thread polls files and jobs while pages listen, and every listener gets what changed.
 
-A listener that is slow gets the newest of each kind, never a backlog.
+A slow listener gets the newest message of each topic, never a backlog.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from fastapi.sse import ServerSentEvent
+
 Message = dict[str, Any]
-TICK = 0.4  # seconds between looks
-SILENCE = 15.0  # seconds after which a comment shows that the line is alive
+TICK = 0.4  # seconds between polls
+RETRY = 1000  # milliseconds after which a browser reconnects
 
 log = logging.getLogger(__name__)
 
 
 class Listener:
-    """One open `/events` answer."""
+    """One open `/events` response."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -38,7 +40,7 @@ class Listener:
 
 
 class Hub:
-    """Calls `look` every `TICK` seconds while someone listens, and passes on what differs from the last look.
+    """Calls `look` every `TICK` seconds while there are listeners, and sends them the messages that changed.
 
     `look` returns messages by topic; it is called from the hub's own thread.
     """
@@ -53,40 +55,36 @@ class Hub:
         self._thread: threading.Thread | None = None
 
     def nudge(self) -> None:
-        """Look at once: something was just done."""
+        """Poll now, because something was just done."""
         self._changed.set()
 
-    async def stream(self) -> AsyncIterator[str]:
-        """The body of one `/events` answer: everything known, then what changes."""
+    async def stream(self) -> AsyncIterator[ServerSentEvent]:
+        """The events of one `/events` response: first all current messages, then changes."""
         listener = Listener()
         with self._lock:
             self._listeners.add(listener)
             for topic, message in self._last.items():
                 listener.pending[topic] = message
-            if listener.pending:
+            if listener.pending or self._closed:
                 listener.wake.set()
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._watch, name="tdw-events", daemon=True)
                 self._thread.start()
         self.nudge()
         try:
-            yield "retry: 1000\n\n"
+            yield ServerSentEvent(retry=RETRY)
             while not self._closed:
-                try:
-                    await asyncio.wait_for(listener.wake.wait(), SILENCE)
-                except TimeoutError:
-                    yield ": still here\n\n"
-                    continue
+                await listener.wake.wait()
                 listener.wake.clear()
                 fresh, listener.pending = listener.pending, {}
                 for message in fresh.values():
-                    yield f"data: {json.dumps(message)}\n\n"
+                    yield ServerSentEvent(raw_data=json.dumps(message))  # ASCII: names may contain lone surrogates
         finally:
             with self._lock:
                 self._listeners.discard(listener)
 
     def close(self) -> None:
-        """End every stream, so that the server can end."""
+        """End all streams, so that the server can shut down."""
         self._closed = True
         self._changed.set()
         with self._lock:
@@ -99,16 +97,16 @@ class Hub:
             try:
                 seen = self._look()
             except Exception:
-                log.exception("looking at the runs failed")  # the next look may succeed; pages keep what they have
+                log.exception("polling the runs failed")  # the next poll may succeed; pages keep what they have
                 seen = self._last
             with self._lock:
                 if self._closed or not self._listeners:
                     self._thread = None
                     self._last = {}
                     return
-                news = {topic: message for topic, message in seen.items() if self._last.get(topic) != message}
+                changed = {topic: message for topic, message in seen.items() if self._last.get(topic) != message}
                 self._last = seen
                 for listener in self._listeners:
-                    for topic, message in news.items():
+                    for topic, message in changed.items():
                         listener.tell(topic, message)
             self._changed.wait(TICK)

@@ -1,7 +1,7 @@
-"""The calls of the form, judged before Gradio sees them.
+"""Validation of the form's calls before Gradio sees them.
 
-Gradio's endpoint takes any JSON: it copies files that a value names, prints tracebacks about values it did not expect,
-and knows flags that the window does not use. What arrives there is put together here, from calls that the form makes.
+Gradio's endpoint accepts any JSON: it copies files named in values, prints tracebacks for unexpected values, and has
+options that the window does not use. Only calls that the form can make are passed on, rebuilt from validated fields.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdw.app.access import App, Receive, Scope
-from tdw.app.bounds import refuse
+from tdw.app.body_limit import refuse
 from tdw.app.security_headers import Message, Send
 from tdw.state_dir import parsed
 
 PATH = "/gradio_api/run/predict"
-LONGEST = 48_000  # characters of one field
+LONGEST = 48_000  # characters per field
 _SESSION = re.compile(r"[0-9A-Za-z]{1,32}")
 
 
 @dataclass(frozen=True)
 class Field:
-    """What one field may hold: a text; one of `choices`; or a number from `least` to `most`."""
+    """What a field accepts: text, one of `choices`, or a number from `least` to `most`."""
 
     choices: tuple[str, ...] | None = None
     least: float | None = None
@@ -38,12 +38,12 @@ class Field:
 
 
 class FormCalls:
-    """An ASGI application that lets only calls of the form through to Gradio's endpoint, and everything to other paths.
+    """An ASGI application that passes only valid calls to Gradio's endpoint, and all requests to other paths.
 
     Args:
-        app: what is guarded
-        calls: the fields of each of the form's calls by its number
-        triggers: the numbers of what may cause a call
+        app: the guarded application
+        calls: fields of each call of the form, by call number
+        triggers: numbers of the components that may trigger a call
     """
 
     def __init__(self, app: App, calls: Mapping[int, Sequence[Field]], triggers: frozenset[int]):
@@ -56,22 +56,22 @@ class FormCalls:
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        call = self.judged((await receive()).get("body", b""))
+        call = self.validated((await receive()).get("body", b""))
         if call is None:
-            await refuse(send, 422, "this request is not one the form makes: give its fields as the form has them")
+            await refuse(send, 422, "this is not a request of the form")
             return
         body = json.dumps(call).encode("ascii")
-        kept = [item for item in scope["headers"] if item[0].lower() not in {b"content-type", b"content-length"}]
-        about = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        kept = [header for header in scope["headers"] if header[0].lower() not in {b"content-type", b"content-length"}]
+        own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receiving() -> Message:
             return whole.pop() if whole else await receive()
 
-        await self.app({**scope, "headers": [*kept, *about], "query_string": b""}, receiving, send)
+        await self.app({**scope, "headers": [*kept, *own], "query_string": b""}, receiving, send)
 
-    def judged(self, body: bytes) -> dict[str, Any] | None:
-        """The call that a body makes, with nothing in it but what the form sends; None for any other body."""
+    def validated(self, body: bytes) -> dict[str, Any] | None:
+        """The call in a request body, rebuilt from validated fields; None if it is not one of the form's."""
         try:
             given = parsed(body)
         except ValueError:

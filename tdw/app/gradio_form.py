@@ -1,6 +1,6 @@
-"""The *New run* form: its fields come from the settings' own descriptions, and so do its refusals.
+"""The *New run* form: its fields and error messages come from the declarations of the settings.
 
-Nothing here knows Gradio: the shell draws what `fields()` lists and shows what `check()` says.
+This module does not use Gradio: the shell draws the fields of `fields()` and shows the errors of `check()`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from typing import Any
 
 from tdw import config, schedule
 from tdw.app.open_runs import typed_path
-from tdw.config import RunConfig, Setting
+from tdw.config import RunConfig
 from tdw.errors import AlreadyExistsError, CannotWriteError, SettingError, TdwError
+from tdw.estimate import estimate
+from tdw.setting import Setting, as_text
+from tdw.text_format import size
 
-# Shown at once, in this order; every other setting is under "more settings", in the order of its declaration.
+# Shown first, in this order; other settings are under "More settings", in the order of their declaration.
 FIRST = ("task", "network", "p", "epochs", "train_fraction", "data_seed", "model_seed", "checkpoints")
-WHERE = "file"  # the one field that is no setting
+WHERE = "file"  # the field for the path, which is not a setting
 
-# Where the setting's own name is a symbol, the words for it.
+# Labels of settings whose name is a symbol.
 LABELS = {
     "p": "Modulus p",
     "lr": "Learning rate",
@@ -32,24 +35,24 @@ LABELS = {
 
 
 def label(setting: Setting) -> str:
-    """What a field is called."""
+    """The label of a field."""
     return LABELS.get(setting.name, setting.name.replace("_", " ").capitalize())
 
 
 def fields() -> tuple[list[Setting], list[Setting]]:
-    """The settings shown at once, and those under "more settings"."""
-    known = {item.name: item for item in config.settings()}
-    return [known[name] for name in FIRST], [item for item in known.values() if item.name not in FIRST]
+    """The settings shown first, and those under "More settings"."""
+    by_name = {setting.name: setting for setting in config.settings()}
+    return [by_name[name] for name in FIRST], [s for s in by_name.values() if s.name not in FIRST]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What there is to say about a form as it stands.
+class FormCheck:
+    """The result of checking the form.
 
-    `reasons` maps the name of each refused field to a sentence; `config` and `path` are there when none is refused.
+    `errors` maps field names to messages; `config` and `path` are set if there are none.
     """
 
-    reasons: dict[str, str]
+    errors: dict[str, str]
     config: RunConfig | None = None
     path: Path | None = None
 
@@ -58,52 +61,52 @@ class Verdict:
         """The settings as flags of `tdw train`."""
         if self.config is None:
             return []
-        return [f"{item.flag}={config.as_text(getattr(self.config, item.name))}" for item in config.settings()]
+        return [f"{setting.flag}={as_text(value)}" for setting, value in self.config.items()]
 
 
-def check(typed: Mapping[str, Any], file: str) -> Verdict:
-    """Judge every field at once, so that each refused one can say why."""
-    reasons: dict[str, str] = {}
-    accepted = dict(typed)
+def check(typed: Mapping[str, Any], file: str) -> FormCheck:
+    """Check all fields, so that each wrong one gets a message."""
+    errors: dict[str, str] = {}
+    accepted = config.without_unused(typed)
     while True:
         try:
             settings = config.configure(**accepted)
             break
         except SettingError as error:
-            if error.setting in reasons or error.setting not in accepted:
+            if error.setting in errors or error.setting not in accepted:
                 raise
-            reasons[error.setting] = _in_words(str(error), error.setting)
-            # The rest is judged with this setting at its default; a refused combination may then blame the next.
+            errors[error.setting] = _for_field(str(error), error.setting)
+            # Check the rest with this setting at its default; a wrong combination may then blame the next one.
             del accepted[error.setting]
     try:
         path = target(file, settings)
     except TdwError as error:
-        reasons[WHERE] = str(error)
-    return Verdict(reasons) if reasons else Verdict(reasons, settings, path)
+        errors[WHERE] = str(error)
+    return FormCheck(errors) if errors else FormCheck(errors, settings, path)
 
 
 def target(file: str, settings: RunConfig) -> Path:
-    """Where the run will be kept. Raises ProjectError when it cannot be."""
+    """The path of the new project file. Raises ProjectError if it cannot be used."""
     path = typed_path(file)
     if path.suffix != ".tdw":
         path = path.with_name(path.name + ".tdw")
     folder = path.parent
     if path.exists():
-        raise AlreadyExistsError(f"{path} is there already: give another name")
+        raise AlreadyExistsError(f"{path} already exists: choose another name")
     if not folder.is_dir():
-        raise CannotWriteError(f"there is no folder {folder}: make it first, or give another")
+        raise CannotWriteError(f"folder {folder} does not exist: create it, or choose another")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise CannotWriteError(f"{folder} may not be written to: give another folder")
-    needed, free = config.estimate(settings).megabytes, shutil.disk_usage(folder).free / 1e6
+        raise CannotWriteError(f"folder {folder} is not writable: choose another")
+    needed, free = estimate(settings).megabytes, shutil.disk_usage(folder).free / 1e6
     if needed > free:
         raise CannotWriteError(
-            f"the run needs {needed:.0f} MB and {folder} has {free:.0f} MB left: keep fewer checkpoints, or give another"
+            f"the run needs {size(needed)} and {folder} has {size(free)} free: keep fewer checkpoints, or choose another folder"
         )
     return path
 
 
 def suggestion(taken: Path | None = None) -> str:
-    """A path for the next run: beside `taken`, else in the folder the program was started in, else at home."""
+    """A path for a new run: next to `taken`, or in the current folder; in the home folder if that is not writable."""
     folder = taken.parent if taken else Path.cwd()
     if not os.access(folder, os.W_OK | os.X_OK):
         folder = Path.home()
@@ -114,16 +117,16 @@ def suggestion(taken: Path | None = None) -> str:
 
 
 def epochs_kept(settings: RunConfig) -> list[int]:
-    """The epochs the run will keep checkpoints of."""
+    """The epochs of the run's checkpoints."""
     return schedule.parse(settings.checkpoints, settings.epochs)
 
 
-def _in_words(message: str, setting: str) -> str:
-    """A refusal as it reads beside its field: without the flag the field stands for, other flags by their labels."""
-    known = sorted(config.settings(), key=lambda item: -len(item.flag))
-    for item in known:
-        if item.name == setting:
-            message = message.removeprefix(f"{item.flag} ")
-    for item in known:
-        message = message.replace(item.flag, label(item))
+def _for_field(message: str, setting: str) -> str:
+    """An error message as it appears below its field: without the field's own flag, other flags as labels."""
+    by_length = sorted(config.settings(), key=lambda other: -len(other.flag))
+    for other in by_length:
+        if other.name == setting:
+            message = message.removeprefix(f"{other.flag} ")
+    for other in by_length:
+        message = message.replace(other.flag, label(other))
     return message

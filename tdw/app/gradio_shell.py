@@ -1,8 +1,8 @@
 """The window around the viewer: Gradio's part of the page.
 
-Three things stand side by side in one page that never scrolls: the side bar (`#tdw-side`), the viewer (`#tdw-viewer`)
-and, in the viewer's place when wanted, the *New run* form (`#tdw-new`). Lists, states and news are drawn by `shell.js`,
-which hears of changes through one event stream; Gradio carries the form, whose refusals are Python's.
+The page has a side bar (`#tdw-side`), the viewer (`#tdw-viewer`) and, in place of the viewer, the *New run* form
+(`#tdw-new`). Lists and states are drawn by `shell.js`, which gets changes through one event stream; Gradio provides the
+form, which is checked in Python.
 """
 
 from __future__ import annotations
@@ -19,24 +19,26 @@ import gradio as gr
 
 from tdw.app import gradio_form
 from tdw.app.gradio_calls import Field
-from tdw.config import RunConfig, Setting, configure, estimate
+from tdw.config import RunConfig, configure
 from tdw.errors import TdwError
+from tdw.estimate import estimate
 from tdw.safe_text import visible
+from tdw.setting import Setting
+from tdw.text_format import duration, integer, sentence, size
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from tdw.app.session import Workbench
+    from tdw.app.session import Session
 
 SYSTEM_FONT = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
-SESSIONS = 16  # page loads that Gradio remembers, each in 120 kB; it would keep 10 000, and nothing in them is needed
-IDLE = 1.0  # seconds between looks at Gradio's queue, which nothing here uses; it would look a thousand times a second
+SESSIONS = 16  # page loads that Gradio keeps in memory, 120 kB each (default: 10 000); they are not needed
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def mount(application: FastAPI, workbench: Workbench, assets: dict[str, str]) -> gr.Blocks:
-    """Put the window at `/` of the application; the window. `assets` are the addresses of scripts and styles by name."""
-    blocks = window(workbench)
+def mount(application: FastAPI, session: Session, assets: dict[str, str]) -> gr.Blocks:
+    """Mount the window at `/` of the application. assets: addresses of scripts and styles by name."""
+    blocks = window(session)
     gr.mount_gradio_app(
         application,
         blocks,
@@ -56,32 +58,33 @@ def mount(application: FastAPI, workbench: Workbench, assets: dict[str, str]) ->
 
 
 def calls(blocks: gr.Blocks) -> tuple[dict[int, list[Field]], frozenset[int]]:
-    """What the page may ask of Gradio: the fields of each call by its number, and what may cause a call."""
-    asked = {number: one for number, one in blocks.fns.items() if one.fn is not None}
-    triggers = {source for one in asked.values() for source, _ in one.targets if source is not None}
-    return {number: [_field(item) for item in one.inputs] for number, one in asked.items()}, frozenset(triggers)
+    """The valid calls to Gradio: the fields of each call by its number, and the components that may trigger one."""
+    functions = {number: function for number, function in blocks.fns.items() if function.fn is not None}
+    triggers = {source for function in functions.values() for source, _ in function.targets if source is not None}
+    fields = {number: [_field(component) for component in function.inputs] for number, function in functions.items()}
+    return fields, frozenset(triggers)
 
 
-def _field(item: Any) -> Field:
+def _field(component: Any) -> Field:
     """What a component of the form may send."""
-    match item:
+    match component:
         case gr.Slider():
-            return Field(least=float(item.minimum), most=float(item.maximum))
+            return Field(least=float(component.minimum), most=float(component.maximum))
         case gr.Dropdown():
-            return Field(choices=tuple(str(value) for _, value in item.choices))
+            return Field(choices=tuple(str(value) for _, value in component.choices))
         case gr.Textbox():
             return Field()
-    raise TypeError(f"the form has a {type(item).__name__}: say here what it may send")
+    raise TypeError(f"unknown form component {type(component).__name__}: declare here what it may send")
 
 
 def _head(assets: dict[str, str]) -> str:
-    """Styles, and a script that loads the others in order: Gradio would add them one by one, in any order, unawaited."""
+    """Styles, and a script that loads the others in order; Gradio would load them in any order."""
     styles = [f'<link rel="stylesheet" href="{address}">' for name, address in assets.items() if name.endswith(".css")]
     return f'<script src="{assets["early.js"]}"></script>' + "".join(styles)
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's components in the look of `viewer/tokens.css`, in both themes."""
+    """Gradio's components in the design of `viewer/tokens.css`, light and dark."""
     look = {
         "body_background_fill": "var(--tdw-bg)",
         "body_text_color": "var(--tdw-ink)",
@@ -143,11 +146,19 @@ def theme() -> gr.themes.Base:
     return base.set(**look, **both, **plain)
 
 
-def window(workbench: Workbench) -> gr.Blocks:
-    """The whole page as Gradio sees it."""
-    with gr.Blocks(title="Training Dynamics Workbench", fill_width=True, analytics_enabled=False) as blocks:
+class Window(gr.Blocks):
+    """A page whose events are all called directly, so Gradio's queue, which polls a thousand times a second, is not run."""
+
+    def run_startup_events(self) -> None:
+        """Start what the events need, without the queue."""
+        self.is_running = True
+        self.create_limiter()  # type: ignore[no-untyped-call]
+
+
+def window(session: Session) -> gr.Blocks:
+    """The page as Gradio sees it."""
+    with Window(title="Training Dynamics Workbench", fill_width=True, analytics_enabled=False) as blocks:
         blocks.state_session_capacity = SESSIONS
-        blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = IDLE
         with gr.Row(elem_id="tdw-window"):
             with gr.Column(elem_id="tdw-side"):
                 new = gr.Button("New run", variant="primary", size="sm", elem_id="tdw-new-button")
@@ -164,33 +175,33 @@ def window(workbench: Workbench) -> gr.Blocks:
                 _drawn("viewer")
                 _drawn("state")
                 with gr.Column(elem_id="tdw-new"):
-                    file = _form(workbench)
+                    file = _form(session)
         for event in (opens.click, path.submit):
             event(None, inputs=path, js="(path) => { tdwShell.openPath(path); }", **QUIET)
         new.click(None, js="() => { tdwShell.newRun(); }", **QUIET)
-        # The name written into the page may be taken by now. A free one is left alone: someone may be typing already.
+        # The name in the page may be taken since. A free one is kept, because the user may be typing already.
         blocks.load(lambda name: gradio_form.suggestion() if Path(name).exists() else gr.skip(), file, file, **QUIET)
     return blocks
 
 
 def _drawn(name: str) -> gr.HTML:
-    """A component whose inside belongs to `shell.js`: a template that never changes, so that Gradio never redraws it."""
+    """A component that `shell.js` draws: its template never changes, so Gradio never redraws it."""
     script = f"(window.tdwParts ||= {{}}).{name} = element; window.tdwShell?.begin();"
     return gr.HTML(html_template="", js_on_load=script, elem_id=f"tdw-{name}", apply_default_css=False)
 
 
-def _form(workbench: Workbench) -> gr.Textbox:
-    """The form; returns its field for the path."""
+def _form(session: Session) -> gr.Textbox:
+    """Build the form. Returns its field for the path."""
     first, more = gradio_form.fields()
     shown: dict[str, Any] = {}
-    reasons: dict[str, gr.HTML] = {}
+    errors: dict[str, gr.HTML] = {}
 
     @contextlib.contextmanager
     def field(name: str) -> Iterator[None]:
-        """A place for a control, with one for its refusal beneath."""
+        """A control with its error message below."""
         with gr.Column(elem_classes="tdw-field", elem_id=f"tdw-field-{name}", min_width=0):
             yield
-            reasons[name] = gr.HTML("", elem_classes="tdw-reason", apply_default_css=False)
+            errors[name] = gr.HTML("", elem_classes="tdw-reason", apply_default_css=False)
 
     def controls(settings: list[Setting]) -> None:
         with gr.Row(elem_classes="tdw-grid"):
@@ -205,7 +216,7 @@ def _form(workbench: Workbench) -> gr.Textbox:
                 shown[gradio_form.WHERE] = gr.Textbox(
                     gradio_form.suggestion(),
                     label="Save as",
-                    info="the project file the run is kept in",
+                    info="project file of the run",
                     max_lines=1,
                     elem_id=f"tdw-input-{gradio_form.WHERE}",
                 )
@@ -228,29 +239,31 @@ def _form(workbench: Workbench) -> gr.Textbox:
     inputs = [shown[name] for name in names]
     number = itertools.count()
 
-    def judge(*values: Any) -> tuple[gradio_form.Verdict, list[str]]:
+    def check(*values: Any) -> tuple[gradio_form.FormCheck, list[str]]:
         typed = dict(zip(names, values, strict=True))
-        verdict = gradio_form.check(typed, typed.pop(gradio_form.WHERE))
-        return verdict, [_reason(verdict.reasons.get(name)) for name in names]
+        result = gradio_form.check(typed, typed.pop(gradio_form.WHERE))
+        return result, [_error(result.errors.get(name)) for name in names]
 
     def typing(*values: Any) -> list[Any]:
-        verdict, said = judge(*values)
-        drawn = gr.skip() if verdict.config is None else _preview(verdict.config)
-        return [*said, drawn, gr.update(interactive=not verdict.reasons)]
+        result, messages = check(*values)
+        drawn = gr.skip() if result.config is None else _preview(result.config)
+        return [*messages, drawn, gr.update(interactive=not result.errors)]
 
     def starting(*values: Any) -> list[Any]:
-        verdict, said = judge(*values)
-        answer: dict[str, Any] = {"number": next(number)}  # a repeated answer is an answer too
-        if verdict.path is not None:
+        result, messages = check(*values)
+        answer: dict[str, Any] = {
+            "number": next(number)
+        }  # makes equal outcomes different, so that each one triggers an event
+        if result.path is not None:
             try:
-                answer["job"] = workbench.train(verdict.path, verdict.arguments).to_json()
+                answer["job"] = session.train(result.path, result.arguments).to_json()
             except TdwError as error:
                 answer["error"] = str(error)
-        # The name is taken now: the form's next run gets another.
-        return [*said, json.dumps(answer), gradio_form.suggestion(verdict.path) if "job" in answer else gr.skip()]
+        # The name is taken now: suggest another one for the next run.
+        return [*messages, json.dumps(answer), gradio_form.suggestion(result.path) if "job" in answer else gr.skip()]
 
-    outputs = [reasons[name] for name in names]
-    # One event for all fields: with one for each, an answer to what was typed before could come last and stay.
+    outputs = [errors[name] for name in names]
+    # One event for all fields: with one per field, the result for an earlier input could arrive last and stay.
     typed = [control.change for control in inputs]
     gr.on(typed, typing, inputs, [*outputs, preview, start], trigger_mode="always_last", **QUIET)
     start.click(starting, inputs, [*outputs, outcome, shown[gradio_form.WHERE]], **QUIET)
@@ -258,64 +271,40 @@ def _form(workbench: Workbench) -> gr.Textbox:
     return shown[gradio_form.WHERE]
 
 
-def _reason(refusal: str | None) -> str:
-    """A refusal beside its field."""
-    if refusal is None:
+def _error(message: str | None) -> str:
+    """An error message below its field."""
+    if message is None:
         return ""
-    ending = "" if refusal.endswith((".", "?", "!")) else "."
-    said = html.escape(visible(refusal[:1].upper() + refusal[1:] + ending))
-    return f'<span class="tdw-said" role="alert">{said}</span>'
+    return f'<span class="tdw-said" role="alert">{html.escape(visible(sentence(message)))}</span>'
 
 
 def _control(setting: Setting) -> Any:
-    """The input for one setting. Numbers are typed as text: then a refusal can quote what was typed."""
-    about: dict[str, Any] = {
+    """The control for one setting. Numbers are text fields, so that an error can quote the input."""
+    options: dict[str, Any] = {
         "label": gradio_form.label(setting),
         "info": setting.help,
         "elem_id": f"tdw-input-{setting.name}",
     }
     if setting.choices:
-        return gr.Dropdown(list(setting.choices), value=setting.default, **about)
+        return gr.Dropdown(list(setting.choices), value=setting.default, **options)
     if setting.type is float and setting.exclusive and setting.maximum == 1:
-        return gr.Slider(0.01, 0.99, value=setting.default, step=0.01, **about)
-    return gr.Textbox(setting.text, max_lines=1, **about)
+        return gr.Slider(0.01, 0.99, value=setting.default, step=0.01, **options)
+    return gr.Textbox(setting.text, max_lines=1, **options)
 
 
 def _preview(settings: RunConfig) -> str:
-    """What a run with these settings will keep, cost and take, with its checkpoints along a line."""
+    """Estimates for a run with these settings, and its checkpoints along a line."""
     cost = estimate(settings)
     kept = gradio_form.epochs_kept(settings)
-    step = max(len(kept) // 400, 1)  # more ticks than pixels say no more
+    step = max(len(kept) // 400, 1)  # at most one tick per pixel
     ticks = "".join(f'<i style="left:{100 * epoch / settings.epochs:.3f}%"></i>' for epoch in kept[::step])
     rows = (
-        ("Checkpoints", _whole(cost.checkpoints)),
-        ("File", _size(cost.megabytes)),
-        ("When analyzed", _size(cost.analyzed_megabytes)),
-        ("Training", _duration(cost.seconds)),
-        ("Pairs to train on", f"{_whole(settings.train_pairs)} of {_whole(settings.p**2)}"),
+        ("Checkpoints", integer(cost.checkpoints)),
+        ("File size", size(cost.megabytes)),
+        ("With all analyses", size(cost.analyzed_megabytes)),
+        ("Training time", duration(cost.seconds)),
+        ("Training pairs", f"{integer(settings.train_pairs)} of {integer(settings.p**2)}"),
     )
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
-    ends = f'<div class="tdw-ends"><span>0</span><span>{_whole(settings.epochs)}</span></div>'
+    ends = f'<div class="tdw-ends"><span>0</span><span>{integer(settings.epochs)}</span></div>'
     return f'<dl>{listed}</dl><div class="tdw-ticks">{ticks}</div>{ends}'
-
-
-def _whole(number: int) -> str:
-    return f"{number:,}".replace(",", "\u202f")
-
-
-def _size(megabytes: float) -> str:
-    return (
-        f"{megabytes / 1000:.1f} GB"
-        if megabytes >= 1000
-        else f"{megabytes:.0f} MB"
-        if megabytes >= 10
-        else f"{megabytes:.1f} MB"
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {max(seconds, 1):.0f} s"
-    if seconds < 90 * 60:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"

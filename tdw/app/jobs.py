@@ -1,10 +1,10 @@
-"""Jobs: training and analyzing, each a `tdw …` process of its own that outlives tab and server.
+"""Jobs: training and analysis, each a separate `tdw …` process that outlives tab and server.
 
-What a job has done is read from its project file, and whether it still runs from that file's lock, so a server that
-starts later finds it again. Beside that there is one small record per job in the private state folder (what was
-started, when, its log), from which a failed job's sentence is taken; other servers of this user read it as well.
+Progress is read from the project file, and whether a job is alive from the file's lock, so a server that starts later finds
+the job. In addition there is one record per job in the private state folder (command, start time, log), which provides the
+error message of a failed job; all servers of this user read it.
 
-A job is a process, and a process is a `Holder`: its number alone may be another's by now, or of another computer.
+Processes are identified by a `Holder`: a process number alone may be reused, or belong to another computer.
 """
 
 from __future__ import annotations
@@ -25,71 +25,71 @@ from typing import Any, cast
 
 import tdw
 from tdw import store
-from tdw.app import records, stop_request
-from tdw.app.open_runs import Runs, key_of
-from tdw.app.records import ACTIVE, Kind, Record, State
+from tdw.app import job_records, stop_request
+from tdw.app.job_records import ACTIVE, Kind, Record, State
+from tdw.app.open_runs import OpenRuns, key_of
 from tdw.errors import AppError, TdwError
 from tdw.state_dir import private_folder, read_private, set_aside, sweep, without_fail, write_private
 from tdw.store import Holder
 
-STARTUP = 120.0  # seconds a process may take before it holds its file
-STOPPED = {129, 130, 143}  # the exit status after a closed terminal, Ctrl-C, SIGTERM
-REFUSED = 2  # the exit status after a sentence
-LOG_TAIL = 64 << 10  # bytes of a log that are read
-SPEED_WINDOW = 8.0  # seconds over which the speed is measured
-SEARCH_EVERY = 3.0  # seconds between looks for jobs that were started elsewhere
+STARTUP = 120.0  # seconds until a process must hold the lock of its file
+STOPPED = {129, 130, 143}  # exit codes after a closed terminal, Ctrl-C, SIGTERM
+FAILED = 2  # exit code after an error message
+LOG_TAIL = 64 << 10  # bytes read from the end of a log
+SPEED_WINDOW = 8.0  # seconds over which the speed is averaged
+SEARCH_EVERY = 3.0  # seconds between searches for jobs that were started elsewhere
 
 
 @dataclass
 class Job:
-    """One job, as last seen. `total` and `done` count epochs for training, checkpoints for analyses."""
+    """The last known state of a job. `total` and `done` count epochs for training, checkpoints for analyses."""
 
     path: Path
     kind: Kind
     holder: Holder
     started: float  # Unix seconds
     state: State = "starting"
-    process: subprocess.Popen[bytes] | None = None  # None for a job found again
-    record: Path | None = None  # None for one that no window started
-    was_done: bool = False  # whether there was nothing left to do when it was started
-    held: bool = False  # whether it has had its file's lock: from then on the lock tells whether it lives
+    process: subprocess.Popen[bytes] | None = None  # None for a job of another server or terminal
+    record: Path | None = None  # None for a job that was not started by a window
+    was_done: bool = False  # whether there was nothing to do when it was started
+    held: bool = False  # whether it has had the file's lock; from then on the lock shows whether it is alive
     error: str | None = None
     done: int = 0
     total: int = 0
     train_loss: float | None = None
     test_loss: float | None = None
     seen: deque[tuple[float, int]] = field(default_factory=deque)
-    guessed: dict[Kind, int] | None = None  # found elsewhere: how far each kind of work was then; None when it is known
+    guessed: dict[Kind, int] | None = None  # for a job of unknown kind: progress of each kind when it was found
 
     @property
     def key(self) -> str:
-        """What pages know its file by."""
+        """The key of its file."""
         return key_of(self.path)
 
     @property
     def log(self) -> Path | None:
-        """Where its output goes."""
+        """The log file."""
         return self.record.with_suffix(".log") if self.record is not None else None
 
     def does(self, kind: Kind) -> bool:
-        """Whether it is known to be work of this kind."""
+        """Whether the job is known to be of this kind."""
         return self.kind == kind and self.guessed is None
 
     @property
     def active(self) -> bool:
-        """Whether its process is, or may be, alive."""
+        """Whether its process may be alive."""
         return self.state in ACTIVE
 
     @property
     def speed(self) -> float | None:
-        """Epochs (or checkpoints) per second of late; None before two are known."""
+        """Recent epochs (or checkpoints) per second; None before there are two measurements."""
         if len(self.seen) < 2:
             return None
         (first, before), (last, after) = self.seen[0], self.seen[-1]
         return (after - before) / (last - first) if last > first and after > before else None
 
     def note(self, done: int) -> None:
-        """Take in how far the job is now."""
+        """Record the present progress."""
         now = time.monotonic()
         if not self.seen or done > self.seen[-1][1]:
             self.seen.append((now, done))
@@ -98,7 +98,7 @@ class Job:
         self.done = done
 
     def to_json(self) -> dict[str, Any]:
-        """The job as the events route sends it."""
+        """The job as sent by the events route."""
         speed = self.speed if self.active else None
         return {
             "key": self.key,
@@ -117,33 +117,33 @@ class Job:
 
 
 class Jobs:
-    """Every job the window knows of: started here, started by another server, or from a terminal."""
+    """All known jobs: started by this server, by another one, or from a terminal."""
 
-    def __init__(self, runs: Runs):
+    def __init__(self, runs: OpenRuns):
         self.runs = runs
-        self.folder = private_folder(runs.library.folder / "jobs")
+        self.folder = private_folder(runs.recent_files.folder / "jobs")
         self._lock = threading.RLock()
         self._jobs: dict[str, Job] = {}
         self._searched = 0.0
         runs.pinned = self._pinned
-        known = {place.stem for place in records.listed(self.folder)}
-        others = (*records.listed(self.folder, ".log"), *records.listed(self.folder, ".stop"))
-        sweep(self.folder, (file for file in others if file.stem not in known))
+        recorded = {place.stem for place in job_records.listed(self.folder)}
+        others = (*job_records.listed(self.folder, ".log"), *job_records.listed(self.folder, ".stop"))
+        sweep(self.folder, (file for file in others if file.stem not in recorded))
         for job in self._stored():
             before = self._jobs.get(job.key)
             if before is None or (job.active, job.started) > (before.active, before.started):
                 self._jobs[job.key] = job
 
     def start(self, kind: Kind, path: Path, arguments: Sequence[str] = ()) -> Job:
-        """Start `tdw KIND PATH ARGUMENTS…`, unless another server did a moment ago: then that job is the answer. Raises
-        AppError when a job is at work on the file, or the process cannot be started.
+        """Start `tdw KIND PATH ARGUMENTS…`. If another server has just started the same, its job is returned. Raises
+        AppError if a job is running on the file, or the process cannot be started.
         """
         with self._lock:
             self.poll()
             job = self._jobs.get(key_of(path))
             if job is not None and job.active:
-                doing = "trained" if job.kind == "train" else "analyzed"
-                raise AppError(f"{path.name} is being {doing} already: wait until it is done, or stop it")
+                activity = "trained" if job.kind == "train" else "analyzed"
+                raise AppError(f"{path.name} is being {activity} already: wait until the job is done, or stop it")
             started_elsewhere = self._at_work(path)
             if started_elsewhere is not None and not arguments and started_elsewhere.does(kind):
                 self._jobs[started_elsewhere.key] = started_elsewhere
@@ -159,39 +159,39 @@ class Jobs:
             return job
 
     def stop(self, key: str) -> None:
-        """Ask the job on `key` to commit what is done and end. Raises AppError when there is none, or it cannot be asked."""
+        """Ask the job on this file to commit its work and exit. Raises AppError if there is none, or it cannot be reached."""
         with self._lock:
             job = self._jobs.get(key)
             if job is None or not job.active:
-                raise AppError("nothing runs on this file: there is nothing to stop")
+                raise AppError("no job is running on this file")
             if job.process is None and job.state != "starting" and store.holder_of(job.path) != job.holder:
-                return  # ended meanwhile, and its number may be another program's by now: the next look says how
+                return  # it has ended, and its number may be reused; the next poll shows how it ended
             self._ask_to_stop(job)
             job.state = "stopping"
             self._record(job)
 
     def _ask_to_stop(self, job: Job) -> None:
         if job.process is not None:
-            if job.process.poll() is None:  # our child, which keeps its number until it is waited for
+            if job.process.poll() is None:  # our child: its number is not reused before `poll` returns a code
                 job.process.send_signal(_interrupt())
         elif sys.platform != "win32" and job.holder.send(signal.SIGINT):
             pass
-        elif job.record is not None:  # in another container, or not to be told from others: it looks for this file
+        elif job.record is not None:  # in another container, or not identifiable: it polls for this file
             try:
                 write_private(job.record.with_suffix(".stop"), job.holder.encode())
             except OSError as error:
                 raise AppError(
-                    f"{job.path.name} could not be asked to stop ({error.strerror}): make room first"
+                    f"cannot ask the job on {job.path.name} to stop ({error.strerror}): free some disk space"
                 ) from error
         else:
             where = f"on {job.holder.host.split()[0]}" if job.holder.is_elsewhere and job.holder.host else "elsewhere"
             raise AppError(
-                f"{job.path.name} is written to by process {job.holder.pid} {where}, which this window did not start and "
-                "cannot tell from others: stop it there, with Ctrl-C"
+                f"{job.path.name} is in use by process {job.holder.pid} {where}, which this window did not start and cannot "
+                "signal: stop it there with Ctrl-C"
             )
 
     def dismiss(self, key: str) -> None:
-        """Drop a job that has ended, with its record and log."""
+        """Remove a job that has ended, with its record and log."""
         with self._lock:
             job = self._jobs.get(key)
             if job is not None and not job.active:
@@ -199,13 +199,13 @@ class Jobs:
                 self._remove(job)
 
     def of(self, key: str) -> dict[str, Any] | None:
-        """The active job on `key`, as JSON."""
+        """The active job on this file, as JSON."""
         with self._lock:
             job = self._jobs.get(key)
             return job.to_json() if job is not None and job.active else None
 
     def poll(self) -> list[dict[str, Any]]:
-        """Look at every job once; those at work or failed, oldest first, as JSON."""
+        """Update all jobs; returns those that are active or failed, oldest first, as JSON."""
         with self._lock:
             if time.monotonic() - self._searched > SEARCH_EVERY:
                 self._searched = time.monotonic()
@@ -216,9 +216,9 @@ class Jobs:
             return [job.to_json() for job in sorted(self._jobs.values(), key=lambda job: job.started)]
 
     def _look(self, job: Job) -> None:
-        """Bring one job up to date."""
+        """Update one job."""
         code = job.process.poll() if job.process is not None else None
-        # While it makes its file it holds the lock of a name that nothing has yet: pages could not open it.
+        # While it creates its file, it holds the lock of a file that does not exist yet: pages could not open it.
         holder = store.holder_of(job.path) if os.path.exists(job.path) else None  # noqa: PTH110 - a stored path
         alive = code is None if job.process is not None else holder == job.holder
         if holder == job.holder:
@@ -233,7 +233,7 @@ class Jobs:
             self._end(job, code)
 
     def _progress(self, path: Path) -> dict[str, Any] | None:
-        """How far the run in a file is, once it is there."""
+        """The progress of the run in a file; None if it cannot be read."""
         if not os.path.exists(path):  # noqa: PTH110 - a stored path may be one that `Path.exists` raises for
             return None
         try:
@@ -241,7 +241,7 @@ class Jobs:
                 run.refresh()
                 return run.progress()
         except (TdwError, OSError):
-            return None  # being made, or refused: the job itself says why when it ends
+            return None  # being created, or damaged: the job reports the reason when it ends
 
     def _measure(self, job: Job, progress: dict[str, Any]) -> None:
         job.train_loss, job.test_loss = progress["train_loss"], progress["test_loss"]
@@ -255,10 +255,10 @@ class Jobs:
             job.note(progress["analyzed"]["done"])
 
     def _watch(self, job: Job, progress: dict[str, Any]) -> None:
-        """See from what grows what a process does that somebody else started."""
+        """Determine the kind of a job that was started elsewhere from what grows in its file."""
         now: dict[Kind, int] = {"train": progress["epochs"], "analyze": progress["analyzed"]["done"]}
         grown: list[Kind] = [kind for kind in now if job.guessed and now[kind] > job.guessed[kind]]
-        # Until then: whatever writes to a finished run analyzes it, and most of what writes to another trains it.
+        # Until then assume that a finished run is being analyzed, and another one trained.
         kind: Kind = grown[0] if grown else "analyze" if progress["state"] == "finished" else "train"
         job.guessed = None if grown else job.guessed or now
         if kind != job.kind:
@@ -266,21 +266,23 @@ class Jobs:
             job.seen.clear()
 
     def _end(self, job: Job, code: int | None) -> None:
-        """Say how a job ended: by its exit status where we are its parent, else by what it left."""
-        if code == REFUSED and self._give_way(job):
+        """Determine how a job ended: from its exit code if it is our child, else from what it left."""
+        if code == FAILED and self._superseded(job):
             return
-        sentence = _sentence(job.log)
-        unseen = code is None  # it is nobody's child here, or ended while no server was there
-        if sentence is None and unseen and _broke_off(job.path):
+        message = _error_message(job.log)
+        unseen = code is None  # not our child, or it ended while no server was running
+        if message is None and unseen and _was_interrupted(job.path):
             job.state = "failed"
-            job.error = "the process ended without a word; what it had committed is kept, and it can go on from there"
-        elif sentence is None and (unseen or job.state == "stopping" or code in {0, *STOPPED}):
+            job.error = (
+                "the process exited without an error message; committed data is kept, and the job can be resumed"
+            )
+        elif message is None and (unseen or job.state == "stopping" or code in {0, *STOPPED}):
             job.state = "finished" if code == 0 else "stopped"
         elif code == 0:
             job.state = "finished"
         else:
             job.state = "failed"
-            job.error = sentence or _unexplained(code, job.log)
+            job.error = message or _unexplained(code, job.log)
         if job.state == "failed":
             self._record(job)
         else:
@@ -288,10 +290,8 @@ class Jobs:
             self._remove(job)
         self._keep_description(job)
 
-    def _give_way(self, job: Job) -> bool:
-        """Whether a job that was refused lost a race against the same work, which is shown in its place; or that work is
-        done by now.
-        """
+    def _superseded(self, job: Job) -> bool:
+        """Whether a job failed only because another process does the same work, which then takes its place, or has done it."""
         winner = self._at_work(job.path, but=job.holder)
         winner = winner if winner is not None and winner.does(job.kind) else None
         if winner is None and (job.was_done or not self._is_done(job)):
@@ -312,10 +312,10 @@ class Jobs:
     def _keep_description(self, job: Job) -> None:
         progress = self._progress(job.path)
         if progress is not None:
-            self.runs.library.describe(job.path, progress["about"])
+            self.runs.recent_files.describe(job.path, progress["about"])
 
     def _at_work(self, path: Path, but: Holder | None = None) -> Job | None:
-        """The job that somebody else has on a file: whoever holds it, or is about to."""
+        """The job of another process that holds a file, or is about to."""
         holder = store.holder_of(path)
         for job in self._stored(key_of(path)):
             if job.holder in {but, Holder.current()}:
@@ -325,31 +325,31 @@ class Jobs:
                 return job
         if holder is None or holder in {but, Holder.current()}:
             return None
-        told = holder.kind in {"train", "analyze"}
-        kind = cast(Kind, holder.kind) if told else "train"
-        return Job(path, kind, holder, time.time(), state="running", held=True, guessed=None if told else {})
+        known = holder.kind in {"train", "analyze"}
+        kind = cast(Kind, holder.kind) if known else "train"
+        return Job(path, kind, holder, time.time(), state="running", held=True, guessed=None if known else {})
 
     def _search(self) -> None:
-        """Find jobs on known files that this server did not start."""
-        for entry in self.runs.library.entries():
+        """Find jobs on recent files that this server did not start."""
+        for entry in self.runs.recent_files.entries():
             path = Path(entry.path)
-            known = self._jobs.get(key_of(path))
-            if known is not None and known.active:
+            last = self._jobs.get(key_of(path))
+            if last is not None and last.active:
                 continue
             holder = store.holder_of(path)
-            if holder is None or (known is not None and holder == known.holder):
+            if holder is None or (last is not None and holder == last.holder):
                 continue
             job = self._at_work(path)
             if job is not None and self._progress(path) is not None:
                 self._jobs[job.key] = job
 
     def _stored(self, key: str = "") -> Iterator[Job]:
-        """The jobs that servers of this user have recorded, on one file or on all."""
-        for place in records.listed(self.folder):
+        """The recorded jobs of all servers of this user, on one file or on all."""
+        for place in job_records.listed(self.folder):
             if not place.name.startswith(key):
                 continue
             try:
-                stored = records.read(place)
+                stored = job_records.read(place)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError):
@@ -379,10 +379,12 @@ class Jobs:
 
 
 def _spawn(command: list[str], record: Path) -> subprocess.Popen[bytes]:
-    """Start a process that no terminal or server takes down with it, its output going to a private file."""
+    """Start a process that outlives terminal and server, with its output in a private log file."""
     flags = 0
     if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP  # else Ctrl-Break, which stops it, would reach this server too
+        flags = (
+            subprocess.CREATE_NEW_PROCESS_GROUP
+        )  # otherwise Ctrl-Break, which stops it, would also reach this server
     try:
         log = os.open(record.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(log, "wb") as output:
@@ -392,57 +394,55 @@ def _spawn(command: list[str], record: Path) -> subprocess.Popen[bytes]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, stop_request.VARIABLE: str(record.with_suffix(".stop"))},
-                # `-m` looks for modules in the folder it starts in: ours, not whichever the user stands in.
+                # `-m` imports from the folder it starts in: ours, not the user's.
                 cwd=Path(tdw.__file__).parents[1],
                 start_new_session=sys.platform != "win32",
                 creationflags=flags,
             )
     except OSError as error:
         why = error.strerror or error
-        raise AppError(
-            f"the process could not be started ({why}); its log would be {record.with_suffix('.log')}"
-        ) from error
+        raise AppError(f"could not start the process ({why}); its log would be {record.with_suffix('.log')}") from error
 
 
 def _interrupt() -> int:
-    """The signal of Ctrl-C, which commits what is done; for a process group of Windows, Ctrl-Break."""
+    """The signal of Ctrl-C, which makes a job commit its work; Ctrl-Break on Windows."""
     if sys.platform == "win32":
         return signal.CTRL_BREAK_EVENT
     return signal.SIGINT
 
 
-def _sentence(log: Path | None) -> str | None:
-    """The last thing the command line said to its user, without its name before it."""
+def _error_message(log: Path | None) -> str | None:
+    """The last error message in a log, without the prefix "tdw: "."""
     if log is None:
         return None
     try:
         text = read_private(log, LOG_TAIL, tail=True)
     except OSError:
-        return None  # gone, or something else by its name
+        return None  # missing, or not our file
     lines = text.decode("utf-8", "replace").splitlines()
-    said = [line.removeprefix("tdw: ") for line in lines if line.startswith("tdw: ")]
-    return said[-1] if said else None
+    messages = [line.removeprefix("tdw: ") for line in lines if line.startswith("tdw: ")]
+    return messages[-1] if messages else None
 
 
 def _unexplained(code: int | None, log: Path | None) -> str:
     if code is not None and code < 0:
-        return f"the process was ended by signal {-code}; what it had committed is kept, and it can go on from there"
-    return f"the process ended unexpectedly with status {code}; what it had committed is kept. Its output: {log}"
+        return f"the process was killed by signal {-code}; committed data is kept, and the job can be resumed"
+    return f"the process exited with status {code}; committed data is kept. Its output: {log}"
 
 
-def _broke_off(path: Path) -> bool:
-    """Whether whoever wrote to a file last did not get to close it."""
+def _was_interrupted(path: Path) -> bool:
+    """Whether the last writer of a file did not close it."""
     try:
         with store.open_reader(path) as reader:
             return not reader.commit.clean
     except (TdwError, OSError):
-        return True  # there is none, or it cannot be read: that is not how a job ends
+        return True  # missing or unreadable: the job did not end normally
 
 
 def _may_live(holder: Holder) -> bool:
-    """Whether a process may be alive, as far as can be told from here."""
+    """Whether a process may be alive, as far as this system can tell."""
     if holder.is_elsewhere or sys.platform == "win32":
-        return True  # the lock tells within STARTUP seconds
+        return True  # the lock shows it within STARTUP seconds
     if holder.started:
         return holder.is_alive_here()
     try:

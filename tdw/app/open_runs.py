@@ -1,7 +1,7 @@
-"""Project files opened in the window: one `OpenRun` per file, shared by every tab, safe between threads.
+"""Project files opened in the window: one thread-safe `OpenRun` per file, shared by all tabs.
 
-A run is known to pages by its key, an opaque name made from the file's path, so that a page that is reloaded, or a
-server started again, means the same file by it. Few files are held open at a time; the others open again when needed.
+Pages identify a run by its key, a hash of the file's path, so that the same file keeps its key across reloads and server
+restarts. Only a few files are kept open at a time; others are reopened when needed.
 """
 
 from __future__ import annotations
@@ -20,43 +20,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tdw import text_format
 from tdw.analyses import ANALYSES
-from tdw.analyses.engine.runner import is_stale, unfit
-from tdw.app.contents import Contents
-from tdw.app.recent_files import Library
-from tdw.app.rows import Rows
+from tdw.analyses.engine.runner import inapplicable_reason, is_stale
+from tdw.app.content_names import ContentNames
+from tdw.app.recent_files import RecentFiles
+from tdw.app.streamed_rows import Rows
 from tdw.errors import AppError, NotAProjectError, ProjectError, SettingError, TdwError, UnknownNameError
 from tdw.network import closed_form
+from tdw.network.computation import Weights
 from tdw.panels import reductions
 from tdw.run import Run
 
 Array = NDArray[Any]
 
-MOST_NEURONS = 1024  # whose tables one answer brings; the page asks for those in view
-HELD = 6  # files held open at a time, those with a job not counted
-YOUNG = 2.0  # seconds, the coarsest clock of a file system
-PATIENCE = 4  # times as long as it took to find a file unreadable is waited before it is looked at again
+MAX_NEURONS = 1024  # per response; the page requests those in view
+KEPT_OPEN = 6  # files kept open, not counting those with a running job
+CLOCK_RESOLUTION = 2.0  # seconds, of the coarsest file system
+BACKOFF = 4  # wait this many times as long as the last failed attempt took
 
 
 def key_of(path: Path) -> str:
-    """The name pages know a file by."""
+    """The key by which pages identify a file."""
     return hashlib.sha256(str(path).encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
 def typed_path(text: str) -> Path:
-    """The absolute path someone meant by `text`: quotes and spaces around it are dropped, `~` is home."""
+    """The absolute path in typed text: surrounding quotes and spaces are removed, `~` is expanded."""
     text = text.strip().strip("'\"").strip()
     if not text:
-        raise NotAProjectError("no path was given: type or paste the path of a project file (NAME.tdw)")
+        raise NotAProjectError("no path given: enter the path of a project file (NAME.tdw)")
     if "\0" in text:
-        raise NotAProjectError("a path cannot contain a zero byte: type or paste the path of a project file (NAME.tdw)")
+        raise NotAProjectError("a path cannot contain a null byte: enter the path of a project file (NAME.tdw)")
     try:
         path = Path(text).expanduser().resolve()
-        path.exists()  # some names are refused by the file system alone
-    except (OSError, RuntimeError, ValueError) as error:  # ValueError: characters that no name of a file can have
+        path.exists()  # the file system itself refuses some names
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: characters that file names cannot contain
         why = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
         raise NotAProjectError(
-            f"{text[:80]!r} is not a usable path ({why}): give that of a project file (NAME.tdw)"
+            f"{text[:80]!r} is not a valid path ({why}): enter the path of a project file (NAME.tdw)"
         ) from error
     return path
 
@@ -64,26 +66,24 @@ def typed_path(text: str) -> Path:
 def about(project: Run) -> str:
     """One line about a run, for lists."""
     config = project.config
-    size, kept = project.size_bytes / 1e6, len(project.checkpoints)
     unknown = (project.imported or {}).get("unknown", [])
-    learnt = "task not known" if "task" in unknown else config.task
+    task = "task unknown" if "task" in unknown else config.task
     parts = [
-        learnt if "p" in unknown else f"{learnt} mod {config.p}",
-        f"{kept} checkpoint{'s' if kept != 1 else ''}",
-        f"{size:.0f} MB",
+        task if "p" in unknown else f"{task} mod {config.p}",
+        text_format.count(len(project.checkpoints), "checkpoint"),
+        f"{project.size_bytes / 1e6:.0f} MB",
     ]
     if project.state != "finished":
         done = max(len(project.epochs) - 1, 0)
-        parts[1:2] = [f"{done:,} of {project.planned_epochs:,} epochs".replace(",", "\u202f")]
+        parts[1:2] = [f"{text_format.integer(done)} of {text_format.integer(project.planned_epochs)} epochs"]
     return " · ".join(parts)
 
 
 class OpenRun:
-    """One opened project file. Every method takes the lock, so threads take turns.
+    """One opened project file. Every method takes the lock.
 
-    The file may go, come back, be written over or be another one: it is looked at again by `refresh` and before every
-    answer. While it cannot be read all of them raise why.
-    It stays open while somebody holds it, also when it was closed meanwhile.
+    The file may be deleted, restored, overwritten or replaced at any time: `refresh` and every response check it again.
+    While it cannot be read, all methods raise the reason. It stays open while it is held, even after `close`.
     """
 
     def __init__(self, path: Path):
@@ -91,20 +91,20 @@ class OpenRun:
         self.key = key_of(path)
         self.lock = threading.RLock()
         self._run: Run | None = Run.open(path)
-        self._why: TdwError | None = None  # it cannot be read
-        self._word = self._run.first_word
-        self._contents = Contents()
+        self._why: TdwError | None = None  # why it cannot be read
+        self._notice = self._run.first_word
+        self._contents = ContentNames()
         self._generation = 0
-        self.moved = False  # the file is not at its path, but has another name
-        self._gone = False  # nothing is at its path
-        self._refused_as: tuple[int, ...] | None = None  # what the file was like when it was refused
+        self.moved = False  # the file was moved away from its path
+        self._gone = False  # its path does not exist
+        self._refused_as: tuple[int, ...] | None = None  # stat of the file when it was refused
         self._next = 0.0
         self.closed = False
         self._holders = 0
 
     @property
     def project(self) -> Run:
-        """The run. Raises why it cannot be read at the moment."""
+        """The run. Raises the reason while it cannot be read."""
         if self._run is None:
             assert self._why is not None
             raise self._why.with_traceback(None)
@@ -116,28 +116,28 @@ class OpenRun:
             self._holders += 1
 
     def release(self) -> None:
-        """Let it be closed."""
+        """Undo one `hold`."""
         with self.lock:
             self._holders -= 1
             if self.closed and not self._holders:
-                self._let_go()
+                self._release()
 
-    def first_word(self) -> str | None:
-        """What is to be said at the first opening of a run from elsewhere: once, then never again."""
+    def take_notice(self) -> str | None:
+        """The notice to show when the run is opened, such as that it was checked in a sandbox. Returned once."""
         with self.lock:
-            word, self._word = self._word, None
-            return word
+            notice, self._notice = self._notice, None
+            return notice
 
-    def say(self, word: str) -> None:
-        """Have this said at the next opening, once."""
+    def set_notice(self, notice: str) -> None:
+        """Set the notice to show at the next opening."""
         with self.lock:
-            self._word = word
+            self._notice = notice
 
     def refresh(self, *, asked: bool = False) -> bool:
-        """Take in what became of the file since; True when anything did. Raises ProjectError while it cannot be read.
+        """Read changes of the file; True if there were any. Raises ProjectError while it cannot be read.
 
-        asked: someone waits for the answer, so that a file that was refused is looked at again in any case. Else that is
-        done when it has changed, and not all the time: examining a file of somebody else takes a process of its own.
+        asked: a user is waiting, so a file that was refused is checked again in any case. Otherwise only if it has changed,
+        with a backoff: checking a file from another computer starts a sandbox process.
         """
         with self.lock:
             there = self._there()
@@ -151,12 +151,12 @@ class OpenRun:
                 raise self._lose(_unreadable(error), there) from error
             if self._run.generation != self._generation:
                 self._generation = self._run.generation
-                self._word = self._run.first_word or self._word
+                self._notice = self._run.first_word or self._notice
                 self._contents.settle(self._run)
             return changed
 
     def _there(self) -> os.stat_result:
-        """The file as the system describes it. Raises NotAProjectError where there is none."""
+        """The stat of the file. Raises NotAProjectError if it does not exist."""
         try:
             there = self.path.stat()
         except OSError as error:
@@ -170,10 +170,10 @@ class OpenRun:
         return there
 
     def _lose(self, why: TdwError, there: os.stat_result | None) -> TdwError:
-        """The file cannot be read: of it nothing is kept but what pages were sent. Returns why."""
+        """Close the unreadable file, keeping only the content names. Returns the reason."""
         self._why = why
-        # Bytes may still be written with the same time on them: a file that is so young is looked at again in any case.
-        young = there is None or time.time() - max(there.st_mtime, there.st_ctime) < YOUNG
+        # A recent file may still be written to without a change of its time: always check it again.
+        young = there is None or time.time() - max(there.st_mtime, there.st_ctime) < CLOCK_RESOLUTION
         self._refused_as = None if there is None or young else _marks(there)
         if self._run is not None:
             self._run.close()
@@ -189,14 +189,14 @@ class OpenRun:
             run = Run.open(self.path)
         except (TdwError, OSError) as error:
             self._lose(_unreadable(error), there)
-            self._next = time.monotonic() + PATIENCE * (time.monotonic() - begun)
+            self._next = time.monotonic() + BACKOFF * (time.monotonic() - begun)
             return
         self._run, self._why, self._generation = run, None, 0
-        self._word = run.first_word or self._word
+        self._notice = run.first_word or self._notice
         self._contents.settle(run)
 
     def progress(self) -> dict[str, Any]:
-        """Where the run stands: what the events route sends, and what a job's progress is read from."""
+        """The state of the run, for the events route and for the progress of jobs."""
         with self.lock:
             project = self.project
             return {
@@ -211,24 +211,28 @@ class OpenRun:
             }
 
     def _losses(self) -> dict[str, float | None]:
-        """The losses measured last. Only the tail is read: a run may have millions of epochs."""
+        """The last recorded losses. Reads only the tail: a run may have millions of epochs."""
         tail = max(len(self.project.epochs) - self.project.config.evaluate_every - 1, 0)
         return {f"{side}_loss": _last(self.project.series(f"losses/{side}", tail)) for side in ("train", "test")}
 
     def _analyzed(self) -> dict[str, int]:
-        """How many checkpoints every analysis has current results of, and how many there are."""
+        """The number of checkpoints with current results of all analyses, and the number of checkpoints."""
         stored = self.project.analyses()
         per_checkpoint = [
-            item for item in ANALYSES.values() if item.per == "checkpoint" and not unfit(item, self.project)
+            analysis
+            for analysis in ANALYSES.values()
+            if analysis.per == "checkpoint" and not inapplicable_reason(analysis, self.project)
         ]
         rows = [
-            stored[item.name].rows if item.name in stored and not is_stale(item, stored[item.name]) else 0
-            for item in per_checkpoint
+            stored[analysis.name].rows
+            if analysis.name in stored and not is_stale(analysis, stored[analysis.name])
+            else 0
+            for analysis in per_checkpoint
         ]
         return {"done": min(rows, default=0), "total": len(self.project.checkpoints)}
 
     def manifest(self) -> dict[str, Any]:
-        """What the viewer needs to know before it fetches arrays."""
+        """What the viewer needs before it requests arrays."""
         from tdw import panels
 
         with self.lock:
@@ -268,7 +272,7 @@ class OpenRun:
             }
 
     def array(self, name: str, start: int) -> Rows:
-        """The committed rows of an array from `start` on, little-endian. Raises UnknownNameError, AppError for too much."""
+        """The committed rows of an array from `start`, little-endian. Raises UnknownNameError, AppError if they are too large."""
         with self.lock:
             self.refresh()
             entry = reductions.entry(self.project, name)
@@ -276,57 +280,57 @@ class OpenRun:
                 raise UnknownNameError("stored array", name, self.project.array_index())
             rows, *shape = entry["shape"]
             dtype = np.dtype(entry["dtype"])
-            same = self._unchanged(name)
+            check_unchanged = self._unchanged(name)
 
         def read(begin: int, end: int) -> Array:
             with self.lock:
-                same()
-                found = reductions.series(self.project, name, begin, end)
-                self._contents.sent(name, begin, found)
-                return np.ascontiguousarray(found, dtype=dtype)
+                check_unchanged()
+                array = reductions.series(self.project, name, begin, end)
+                self._contents.sent(name, begin, array)
+                return np.ascontiguousarray(array, dtype=dtype)
 
         return Rows(name, min(start, rows), rows, math.prod(shape) * dtype.itemsize, read)
 
     def neurons(self, ids: Sequence[int], start: int = 0) -> Rows:
-        """Float32 (checkpoint, neuron, 1 + 2 routes p): the closed form of the chosen neurons' maps. Raises AppError,
+        """Float32 (checkpoint, neuron, 1 + 2 routes p): the closed-form tables of these neurons' maps. Raises AppError,
         SettingError.
         """
         with self.lock:
             self.refresh()
             config, kept = self.project.config, len(self.project.checkpoints)
-        if len(ids) > MOST_NEURONS or len(set(ids)) < len(ids):
-            raise AppError(f"ids names {len(ids)} neurons: give up to {MOST_NEURONS}, each once")
+        if len(ids) > MAX_NEURONS or len(set(ids)) < len(ids):
+            raise AppError(f"ids must be up to {MAX_NEURONS} different neurons (got {len(ids)})")
         for neuron in ids:
             if not 0 <= neuron < config.d_mlp:
-                raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {config.d_mlp - 1}")
+                raise SettingError("neuron", f"neuron must be from 0 to {config.d_mlp - 1} (got {neuron})")
         width = 1 + 2 * closed_form.routes(config) * config.p
         read = self._of_checkpoints(lambda weights: closed_form.neuron_tables(weights, ids))
-        return Rows("what these neurons' maps are made of", min(start, kept), kept, len(ids) * width * 4, read)
+        return Rows("neuron tables", min(start, kept), kept, len(ids) * width * 4, read)
 
     def scores(self, start: int = 0) -> Rows:
-        """Float32 (checkpoint, …): the scores that all neurons share, see `Project.attention_scores`. Raises AppError."""
+        """Float32 (checkpoint, …): the attention scores, see `Project.attention_scores`. Raises AppError."""
         with self.lock:
             self.refresh()
             config, kept = self.project.config, len(self.project.checkpoints)
         width = math.prod(closed_form.score_shape(config))
         read = self._of_checkpoints(closed_form.attention_scores)
-        return Rows("the attention scores", min(start, kept), kept, width * 4, read)
+        return Rows("attention scores", min(start, kept), kept, width * 4, read)
 
-    def _of_checkpoints(self, measure: Callable[[closed_form.Weights], Array]) -> Callable[[int, int], Array]:
-        """What reads a measure of checkpoints begin to end."""
-        same = self._unchanged()
+    def _of_checkpoints(self, measure: Callable[[Weights], Array]) -> Callable[[int, int], Array]:
+        """A function that computes a measure for a range of checkpoints."""
+        check_unchanged = self._unchanged()
 
         def read(begin: int, end: int) -> Array:
             with self.lock:
-                same()
-                found = [measure(self.project.weights_at(row)) for row in range(begin, end)]
+                check_unchanged()
+                values = [measure(self.project.weights_at(row)) for row in range(begin, end)]
                 self._contents.sent_weights(self.project)
-            return np.ascontiguousarray(found, dtype="<f4")
+            return np.ascontiguousarray(values, dtype="<f4")
 
         return read
 
     def _unchanged(self, name: str = "checkpoints/epoch") -> Callable[[], None]:
-        """What raises AppError once an array has other content than now: the file was exchanged, or computed again."""
+        """A function that raises AppError once the array has different content, because the file was replaced or analyzed."""
         with self.lock:
             generation, entry = self.project.generation, reductions.entry(self.project, name)
 
@@ -339,48 +343,46 @@ class OpenRun:
         return check
 
     def close(self) -> None:
-        """Let go of the file, as soon as nobody holds it."""
+        """Close the file as soon as it is not held."""
         with self.lock:
             self.closed = True
             if not self._holders:
-                self._let_go()
+                self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._run is not None:
             self._run.close()
 
 
-class Runs:
-    """The opened files by key; the least recently used beyond a few are closed."""
+class OpenRuns:
+    """The opened files by key. Beyond a few, the least recently used are closed."""
 
-    def __init__(self, library: Library):
-        self.library = library
+    def __init__(self, library: RecentFiles):
+        self.recent_files = library
         self._lock = threading.RLock()
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
         self._paths: dict[str, Path] = {}
-        self.pinned: Callable[[str], bool] = lambda _key: False  # set by the jobs: files with one stay open
-        self.current: str | None = None  # what a new tab shows: the run opened last
+        self.pinned: Callable[[str], bool] = lambda _key: False  # set by `Jobs`: files with a running job stay open
+        self.current: str | None = None  # shown by a new tab: the run opened last
 
     def open(self, path: Path) -> OpenRun:
-        """Open `path`, or find it open, and put it first in the library. Raises ProjectError for a file that never was."""
+        """Open `path` unless it is open, and put it first in the list of recent files. Raises ProjectError."""
         with self.at(path) as run:
             self.current = run.key
-            with contextlib.suppress(TdwError):  # it cannot be read now: its page says so, and goes on when it can be
+            with contextlib.suppress(TdwError):  # its page shows why it cannot be read, and recovers when it can
                 run.refresh(asked=True)
-                self.library.remember(path, run.progress()["about"])
+                self.recent_files.remember(path, run.progress()["about"])
         return run
 
     @contextlib.contextmanager
     def using(self, key: str) -> Iterator[OpenRun]:
-        """The run of `key`, opened again where needed, and open as long as the block lasts. Raises AppError for a key
-        nobody was given.
-        """
+        """The run with this key, open while the block runs. Raises AppError for an unknown key."""
         with self.at(self.path(key)) as run:
             yield run
 
     @contextlib.contextmanager
     def at(self, path: Path) -> Iterator[OpenRun]:
-        """The run in a file, likewise. Raises ProjectError."""
+        """The run in this file, open while the block runs. Raises ProjectError."""
         run = self._held(path, hold=True)
         try:
             yield run
@@ -388,17 +390,17 @@ class Runs:
             run.release()
 
     def path(self, key: str) -> Path:
-        """The file behind `key`."""
+        """The file with this key. Raises AppError for an unknown key."""
         with self._lock:
-            found = self._paths.get(key)
-        if found is None:
-            found = next((Path(e.path) for e in self.library.entries() if key_of(Path(e.path)) == key), None)
-        if found is None:
+            path = self._paths.get(key)
+        if path is None:
+            path = next((Path(e.path) for e in self.recent_files.entries() if key_of(Path(e.path)) == key), None)
+        if path is None:
             raise AppError("this run is not open: open its file by path")
-        return found
+        return path
 
     def announce(self, path: Path) -> str:
-        """Give out the key of a file that is not there yet, and return it."""
+        """Register a file that does not exist yet, and return its key."""
         key = key_of(path)
         with self._lock:
             self._paths[key] = path
@@ -407,7 +409,7 @@ class Runs:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[list[OpenRun]]:
-        """The runs open at the moment, and open as long as the block lasts."""
+        """All open runs, kept open while the block runs."""
         with self._lock:
             runs = list(self._open.values())
             for run in runs:
@@ -419,7 +421,7 @@ class Runs:
                 run.release()
 
     def close(self) -> None:
-        """Let go of every file."""
+        """Close all files."""
         with self._lock:
             held, self._open = list(self._open.values()), OrderedDict()
         for run in held:
@@ -436,50 +438,50 @@ class Runs:
                 run.hold()
             self._open.move_to_end(key)
             spare = [k for k in self._open if k != key and not self.pinned(k)]
-            excess = [self._open.pop(k) for k in spare[: max(len(self._open) - HELD, 0)]]
+            excess = [self._open.pop(k) for k in spare[: max(len(self._open) - KEPT_OPEN, 0)]]
         for old in excess:
             old.close()
         return run
 
 
 def _marks(there: os.stat_result) -> tuple[int, ...]:
-    """What differs when a file does."""
+    """Values that change when a file is changed or replaced."""
     return (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
 
 
 def _missing(path: Path, error: OSError, *, moved: bool, deleted: bool) -> TdwError:
-    """moved: it has another name now; deleted: else it is known to have none."""
+    """moved: it has another name; deleted: it is known to have none."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         return ProjectError(
-            f"{path} cannot be reached: {error.strerror}. This page goes on as soon as it can be; or open another file"
+            f"{path} cannot be accessed: {error.strerror}. This page continues as soon as it can; or open another file"
         )
     how = "moved or renamed" if moved else "deleted" if deleted else "moved, renamed or deleted"
     back, elsewhere = (
-        ("Put a copy in its place", "open another file")
-        if how == "deleted"
-        else ("Put it back", "open it where it is now")
+        ("Restore it", "open another file") if how == "deleted" else ("Move it back", "open it at its new path")
     )
-    return NotAProjectError(f"{path} is not there any more: it was {how}. {back} and this page goes on, or {elsewhere}")
+    return NotAProjectError(
+        f"{path} does not exist anymore: it was {how}. {back} and this page continues, or {elsewhere}"
+    )
 
 
 def _unreadable(error: Exception) -> TdwError:
     return ProjectError(
-        "the file has changed and cannot be read at the moment. If it is being copied or replaced, this page goes on "
-        f"when that is done. What is wrong with it now: {said(error)}"
+        "the file has changed and cannot be read at the moment. If it is being copied or replaced, this page continues "
+        f"when that is done. Reason: {error_text(error)}"
     )
 
 
-def said(error: Exception) -> str:
-    """An error as a sentence: what the system calls it, where it is one of the system's."""
+def error_text(error: Exception) -> str:
+    """An error as a message for the user; errors of the operating system get a path and advice."""
     if not isinstance(error, OSError):
         return str(error)
     where = f"{os.fsdecode(error.filename)} " if isinstance(error.filename, str | bytes) else "this file "
     why = (error.strerror or str(error) or type(error).__name__).rstrip(".")
-    return f"{where}cannot be read: the system says {why.lower()!r}. Check the disk, and who may read it"
+    return f"{where}cannot be read ({why.lower()}): check the disk and the file's permissions"
 
 
 def _last(values: Any) -> float | None:
-    """The last value that was measured."""
+    """The last value that was evaluated."""
     measured = values[np.isfinite(values)]
     return float(measured[-1]) if len(measured) else None
 

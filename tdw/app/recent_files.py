@@ -1,4 +1,4 @@
-"""What the window remembers between starts: the project files it has seen, in the user's private folder."""
+"""The list of recently opened project files, kept in the user's private folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tdw.app.records import is_number, is_path
+from tdw.app.job_records import is_number, is_path
 from tdw.state_dir import (
     UnusableError,
     parsed,
@@ -23,14 +23,14 @@ from tdw.state_dir import (
     write_private,
 )
 
-KEPT = 50  # files remembered; older ones drop off the list
-LIMIT = 4 << 20  # bytes the list may have
-DOORS = "tdw-open-"  # begins the names of the pages on disk that lead into a server
+KEPT = 50  # entries; older ones drop off the list
+LIMIT = 4 << 20  # largest list, in bytes
+REDIRECT_PREFIX = "tdw-open-"  # prefix of the redirect pages on disk
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A project file the window has seen: where it is, one line about it, when it was last opened (Unix seconds)."""
+    """A recent file: its path, one line about it, when it was last opened (Unix seconds)."""
 
     path: str
     about: str
@@ -38,7 +38,7 @@ class Entry:
 
     @classmethod
     def of(cls, stored: Any) -> Entry | None:
-        """The entry of a stored item; None for one that is none."""
+        """The entry in a stored JSON value; None if it is not one."""
         if not isinstance(stored, dict) or set(stored) != {"path", "about", "opened"}:
             return None
         path, about, opened = stored["path"], stored["about"], stored["opened"]
@@ -47,19 +47,19 @@ class Entry:
         return cls(path, about, float(opened))
 
 
-class Library:
-    """The list of known project files, newest first. Several servers may share it.
+class RecentFiles:
+    """The list of recent files, last opened first. Several servers may share it.
 
-    It is a convenience: where it cannot be kept, or another program broke it, a note says so and work goes on.
+    It is a convenience: if it cannot be read or written, a note is printed and work continues.
     """
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder or state_folder()
-        sweep(self.folder, self.folder.glob(f"{DOORS}*.html"))
+        sweep(self.folder, self.folder.glob(f"{REDIRECT_PREFIX}*.html"))
         self._file = self.folder / "library.json"
 
     def entries(self) -> list[Entry]:
-        """Every remembered file, last opened first, whether it is still there or not."""
+        """All entries, last opened first, including files that no longer exist."""
         try:
             stored = parsed(read_private(self._file, LIMIT))
         except FileNotFoundError:
@@ -68,10 +68,10 @@ class Library:
             without_fail(self._file.name, partial(set_aside, self._file))
             return []
         except (OSError, ValueError):
-            return []  # not ours: a list of names is not worth refusing to start for
+            return []  # unreadable: start with an empty list
         items = stored.get("files") if isinstance(stored, dict) else None
-        found = map(Entry.of, items[: 2 * KEPT]) if isinstance(items, list) else ()
-        return [entry for entry in found if entry is not None]
+        entries = map(Entry.of, items[: 2 * KEPT]) if isinstance(items, list) else ()
+        return [entry for entry in entries if entry is not None]
 
     def remember(self, path: Path, about: str) -> None:
         """Put `path` first in the list, with one line about it."""
@@ -79,11 +79,11 @@ class Library:
         self._change(lambda old: [new, *(item for item in old if item.path != new.path)])
 
     def describe(self, path: Path, about: str) -> None:
-        """Change the line about `path`, leaving its place in the list."""
+        """Update the line about `path`; the order does not change."""
         self._change(lambda old: [Entry(e.path, about, e.opened) if e.path == str(path) else e for e in old])
 
     def forget(self, path: Path) -> None:
-        """Drop `path` from the list; the file itself is not touched."""
+        """Remove `path` from the list; the file is not touched."""
         self._change(lambda old: [item for item in old if item.path != str(path)])
 
     def _change(self, change: Callable[[list[Entry]], list[Entry]]) -> None:
@@ -92,4 +92,4 @@ class Library:
                 stored: dict[str, Any] = {"files": [asdict(item) for item in change(self.entries())[:KEPT]]}
                 write_private(self._file, json.dumps(stored, indent=1).encode())
 
-        without_fail("the list of known files", kept)
+        without_fail("the list of recent files", kept)

@@ -1,35 +1,36 @@
-"""The routes of our own: data for the viewer, news, commands, scripts and styles.
+"""Our own routes: data for the viewer, events, commands, scripts and styles.
 
-    GET  /runs/KEY/manifest                 what there is to draw
+    GET  /runs/KEY/manifest                 what the viewer can draw
     GET  /runs/KEY/array/NAME?from=ROW      committed rows, raw little-endian
-    GET  /runs/KEY/neurons?ids=3,17         closed-form tables of chosen neurons
+    GET  /runs/KEY/neurons?ids=3,17         closed-form tables of these neurons
     GET  /runs/KEY/scores                   attention scores
-    GET  /now                               all news as of now: jobs, library, opened runs
-    GET  /events                            the same as server-sent events, whenever something changes
+    GET  /now                               current messages: jobs, recent files, open runs
+    GET  /events                            the same as server-sent events, sent on changes
     GET  /assets/NAME?v=HASH                styles and Plotly, immutable
     GET  /assets/HASH/FOLDER/NAME           ES modules, immutable
     POST /do/open {path} · /do/forget {path} · /do/train|analyze|stop|dismiss {key}
 
-A refusal is `{"error": sentence}` with status 404 (there is no such thing), 409 (not possible now), 413 or 422 (nothing
-the window sends looks like that) or 507 (too little memory).
+An error is `{"error": message}` with status 404 (not found), 409 (not possible now), 413 (body too large), 422 (malformed
+request) or 507 (out of memory).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, StrictStr
 
-from tdw.app import rows
-from tdw.app.open_runs import said
-from tdw.app.session import Workbench
+from tdw.app import streamed_rows
+from tdw.app.open_runs import error_text
+from tdw.app.session import Session
 from tdw.errors import AppError, NotAProjectError, SettingError, TdwError, UnknownNameError
 from tdw.viewer import page
 
@@ -37,115 +38,116 @@ FRESH = {"Cache-Control": "no-store"}
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
-class JSONAnswer(Response):
-    """A value as JSON in plain ASCII: names of files may hold what UTF-8 has no bytes for."""
+class JSONResponse(Response):
+    """JSON in plain ASCII, because file names may contain characters that UTF-8 cannot encode."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """The bytes of the answer."""
+        """The bytes of the response."""
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class AtPath(BaseModel):
-    """A command on a path someone typed."""
+    """A command on a typed path."""
 
     path: StrictStr
 
 
 class OfRun(BaseModel):
-    """A command on a run that is known."""
+    """A command on a known run."""
 
     key: StrictStr
 
 
-def add(application: FastAPI, workbench: Workbench) -> dict[str, str]:
-    """Put every route of our own into the application; the addresses of scripts and styles by name."""
-    application.add_exception_handler(TdwError, _refused)
-    application.add_exception_handler(OSError, _refused_by_the_system)
-    application.add_exception_handler(MemoryError, _too_large)
-    application.add_exception_handler(RequestValidationError, _malformed)
-    application.include_router(_data(workbench))
-    application.include_router(_commands(workbench))
+def add(application: FastAPI, session: Session) -> dict[str, str]:
+    """Add our routes to the application. Returns the addresses of scripts and styles by name."""
+    application.add_exception_handler(TdwError, _tdw_error)
+    application.add_exception_handler(OSError, _system_error)
+    application.add_exception_handler(MemoryError, _out_of_memory)
+    application.add_exception_handler(RequestValidationError, _malformed_request)
+    application.include_router(_data(session))
+    application.include_router(_commands(session))
     return _assets(application)
 
 
-def _refused(_request: Request, error: Exception) -> Response:
-    """The one place where a refusal becomes an answer; anything else keeps its traceback in the terminal."""
+def _tdw_error(_request: Request, error: Exception) -> Response:
+    """The response to a `TdwError`. Other errors keep their traceback in the terminal."""
     missing = isinstance(error, AppError | UnknownNameError | NotAProjectError | SettingError)
-    return JSONAnswer({"error": str(error)}, status_code=404 if missing else 409)
+    return JSONResponse({"error": str(error)}, status_code=404 if missing else 409)
 
 
-def _refused_by_the_system(_request: Request, error: Exception) -> Response:
-    """A disk that cannot be read, a folder closed to us, no descriptor left."""
-    return JSONAnswer({"error": said(error)}, status_code=409)
+def _system_error(_request: Request, error: Exception) -> Response:
+    """The response to errors of the disk, permissions, or missing file descriptors."""
+    return JSONResponse({"error": error_text(error)}, status_code=409)
 
 
-def _too_large(_request: Request, _error: Exception) -> Response:
-    sentence = "this machine has too little memory for this answer: close other runs or programs, and try again"
-    return JSONAnswer({"error": sentence}, status_code=507)
+def _out_of_memory(_request: Request, _error: Exception) -> Response:
+    sentence = "out of memory: close other runs or programs, and try again"
+    return JSONResponse({"error": sentence}, status_code=507)
 
 
-def _malformed(_request: Request, _error: Exception) -> Response:
-    return JSONAnswer({"error": "this request is not one the window makes: give what its route names"}, status_code=422)
+def _malformed_request(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"error": "malformed request: send what this route expects"}, status_code=422)
 
 
-def _data(workbench: Workbench) -> APIRouter:
+def _data(session: Session) -> APIRouter:
     router = APIRouter()
-    runs = workbench.runs
+    runs = session.runs
 
     @router.get("/runs/{key}/manifest")
     def manifest(key: str) -> Response:
         with runs.using(key) as run:
-            return JSONAnswer(run.manifest() | {"job": workbench.jobs.of(key)}, headers=FRESH)
+            return JSONResponse(run.manifest() | {"job": session.jobs.of(key)}, headers=FRESH)
 
     @router.get("/runs/{key}/array/{name:path}")
     def array(key: str, name: str, request: Request) -> Response:
-        return rows.answer(runs.using(key), lambda run: run.array(name, _from(request)), FRESH)
+        return streamed_rows.response(runs.using(key), lambda run: run.array(name, _from(request)), FRESH)
 
     @router.get("/runs/{key}/neurons")
     def neurons(key: str, request: Request, ids: str = "") -> Response:
-        named = [_whole(part, "ids") for part in ids.split(",")]
-        return rows.answer(runs.using(key), lambda run: run.neurons(named, _from(request)), FRESH)
+        named = [_integer(part, "ids") for part in ids.split(",")]
+        return streamed_rows.response(runs.using(key), lambda run: run.neurons(named, _from(request)), FRESH)
 
     @router.get("/runs/{key}/scores")
     def scores(key: str, request: Request) -> Response:
-        return rows.answer(runs.using(key), lambda run: run.scores(_from(request)), FRESH)
+        return streamed_rows.response(runs.using(key), lambda run: run.scores(_from(request)), FRESH)
 
     @router.get("/now")
     def now() -> Response:
-        return JSONAnswer(list(workbench.look().values()), headers=FRESH)
+        return JSONResponse(list(session.look().values()), headers=FRESH)
 
-    @router.get("/events")
-    async def events() -> Response:
-        return StreamingResponse(workbench.hub.stream(), media_type="text/event-stream", headers=FRESH)
+    @router.get("/events", response_class=EventSourceResponse, response_model=None)
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        async for event in session.hub.stream():
+            yield event
 
     return router
 
 
-def _commands(workbench: Workbench) -> APIRouter:
+def _commands(session: Session) -> APIRouter:
     router = APIRouter(prefix="/do")
-    runs, jobs = workbench.runs, workbench.jobs
+    runs, jobs = session.runs, session.jobs
 
     def done(key: str | None = None, **more: str) -> Response:
-        workbench.hub.nudge()
-        return JSONAnswer({"key": key, **more}, headers=FRESH)
+        session.hub.nudge()
+        return JSONResponse({"key": key, **more}, headers=FRESH)
 
     @router.post("/open")
     def open_file(given: AtPath) -> Response:
-        key = workbench.open(given.path)
+        key = session.open(given.path)
         with runs.using(key) as run:
-            word = run.first_word()
-        return done(key, path=str(runs.path(key)), **({} if word is None else {"word": word}))
+            notice = run.take_notice()
+        return done(key, path=str(runs.path(key)), **({} if notice is None else {"word": notice}))
 
     @router.post("/forget")
     def forget(given: AtPath) -> Response:
-        workbench.library.forget(Path(given.path))
+        session.recent_files.forget(Path(given.path))
         return done()
 
     @router.post("/train")
     def train(given: OfRun) -> Response:
-        return done(workbench.train(runs.path(given.key)).key)
+        return done(session.train(runs.path(given.key)).key)
 
     @router.post("/analyze")
     def analyze(given: OfRun) -> Response:
@@ -176,9 +178,9 @@ def addresses() -> dict[str, str]:
 
 
 def _assets(application: FastAPI) -> dict[str, str]:
-    """Serve scripts and styles under addresses that change with their bytes.
+    """Serve scripts and styles under addresses that contain their hash.
 
-    One route for each, because Gradio keeps its own under `/assets/` too.
+    One route for each, because Gradio serves its own under `/assets/` too.
     """
     files = _files()
     where = page.addresses(files)
@@ -190,8 +192,8 @@ def _assets(application: FastAPI) -> dict[str, str]:
     return {**where, "early.js": f"/assets/early.js?v={hashlib.blake2b(early.encode(), digest_size=8).hexdigest()}"}
 
 
-# Before anything is drawn, so that no light page flashes up in the dark; then the scripts. Every module is preloaded, so
-# that none waits until those that import it have come.
+# Sets the theme before anything is drawn, to avoid a flash of the light theme; then loads Plotly and the shell. All modules
+# are preloaded, so that imports do not wait for one another.
 _EARLY = """"use strict";
 {
   const set = localStorage.getItem("tdw-theme");
@@ -213,11 +215,11 @@ def _asset(path: Path, media_type: str) -> Callable[[], Response]:
 
 
 def _from(request: Request) -> int:
-    """The row an answer begins with: a page asks only for what it does not have."""
-    return _whole(request.query_params.get("from", "0"), "from")
+    """The first row to send: a page requests only rows that it does not have."""
+    return _integer(request.query_params.get("from", "0"), "from")
 
 
-def _whole(text: str, name: str) -> int:
+def _integer(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise AppError(f"{name}={text[:40]!r} is not allowed: give whole numbers from 0 on")
+        raise AppError(f"{name} must be a non-negative integer (got {text[:40]!r})")
     return int(text)

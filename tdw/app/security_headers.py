@@ -1,9 +1,8 @@
-"""What every answer tells the browser about itself: the headers that keep strangers out and the page to itself.
+"""Security headers of every response.
 
-The Content-Security-Policy lets the page load and ask this server alone, and run no script that is written into a page
-but those the server itself wrote there: their hashes are counted out in the policy of the page that holds them. So a
-handler or a script that slipped into the page by way of some text would not run. Two things Gradio can't be without
-remain: it compiles its templates in the browser ('unsafe-eval') and writes styles into the page.
+The Content-Security-Policy allows the page to load from and connect to this server only, and to run only inline scripts
+that the server wrote, which the policy lists by hash. A handler or script injected through text does not run. Two
+exceptions are needed by Gradio: it compiles templates in the browser ('unsafe-eval') and uses inline styles.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 def content_security_policy(scripts: Iterable[str] = ()) -> str:
-    """The policy of an answer; `scripts` are the hashes of those that are written into it."""
+    """The policy of a response. scripts: hashes of its inline scripts."""
     return "; ".join(
         (
             "default-src 'none'",
@@ -49,13 +48,13 @@ _SCRIPT = re.compile(rb"<script([^>]*)>(.*?)</script>", re.DOTALL | re.IGNORECAS
 
 
 def headers(scripts: Iterable[str] = ()) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer, as ASGI takes them."""
+    """The headers of a response, in ASGI form."""
     fixed = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
     return [(_POLICY, content_security_policy(scripts).encode()), *fixed]
 
 
 def hashes(page: bytes) -> list[str]:
-    """The hashes of the scripts written into an HTML page, as a policy names them.
+    """The hashes of the inline scripts of an HTML page, in the form that policies use.
 
     >>> hashes(b'<script src="a.js"></script><script>let x;</script>')
     ['sha256-0d16uaq56s5GjNyUV+TVNe6kCw90XFh4MjUbyKmlPjs=']
@@ -66,14 +65,14 @@ def hashes(page: bytes) -> list[str]:
 
 
 def with_headers(send: Send) -> Send:
-    """`send` with the headers added. A page is held back until it is whole, to know its scripts."""
+    """`send` that adds the headers. HTML pages are buffered until complete, to hash their scripts."""
     start: Message | None = None
     page = b""
 
     async def sending(message: Message) -> None:
         nonlocal start, page
         if message["type"] == "http.response.start":
-            kept = [item for item in message.get("headers", []) if item[0].lower() not in _OURS]
+            kept = [header for header in message.get("headers", []) if header[0].lower() not in _OURS]
             message = {**message, "headers": kept}
             if _is_page(kept):
                 start = message
@@ -91,6 +90,6 @@ def with_headers(send: Send) -> Send:
     return sending
 
 
-def _is_page(given: list[tuple[bytes, bytes]]) -> bool:
-    known = {name.lower(): value for name, value in given}
-    return known.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in known
+def _is_page(headers: list[tuple[bytes, bytes]]) -> bool:
+    by_name = {name.lower(): value for name, value in headers}
+    return by_name.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in by_name

@@ -1,7 +1,7 @@
-"""A private file that asks a process to stop: it names the process, which looks for it and takes it as Ctrl-C.
+"""Stop files: a private file that asks a process to stop. The process polls for it and treats it as Ctrl-C.
 
-So a window can stop a job to which it may send no signal, because the job runs in another container, on another computer
-that shares the folder, or on a system that does not tell which process a number means.
+With it a window can stop a job that it cannot signal: in another container, on another computer that shares the folder, or
+on a system where a process number cannot be verified.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from tdw.state_dir import read_private
 from tdw.store.holder import LIMIT, Holder
 
-# The environment variable that tells a job the path of its stop file.
+# The environment variable with the path of a job's stop file.
 VARIABLE = "TDW_STOP_FILE"
-EVERY = 0.5  # seconds between looks
+EVERY = 0.5  # seconds between polls
 
 
 def asks(file: Path) -> bool:
-    """Whether a stop file is there and means this process."""
+    """Whether the stop file exists and names this process."""
     try:
         return Holder.decode(read_private(file, LIMIT)) == Holder.current()
     except OSError:
@@ -28,7 +28,7 @@ def asks(file: Path) -> bool:
 
 
 def watch(file: Path) -> None:
-    """Interrupt the main thread whenever the file asks this process to stop. Never returns."""
+    """Interrupt the main thread when the file asks this process to stop. Never returns."""
     while True:
         if asks(file):
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""What lets a browser in: an address that works once, and the cookie it is exchanged for.
+"""Tokens and cookie: an address with a token works once, and is exchanged for the cookie.
 
-The address stays behind in terminals, histories and scrollbacks, so it is worthless once it was used, and says nothing
-about the cookie. A new one is announced in its place.
+Addresses remain in terminals and browser histories, so a used one is worthless and does not reveal the cookie. A new
+address is printed in its place.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 
-REMEMBERED = 256  # used tokens that are known as such, to tell whoever comes with one what to do
+REMEMBERED = 256  # used tokens that are remembered, for a helpful error message
 
 
 def address(port: int, token: str) -> str:
-    """Where the browser is sent first."""
+    """The address with a token."""
     return f"http://{host('127.0.0.1', port)}/?token={token}"
 
 
 def host(name: str, port: int) -> str:
-    """As browsers write it: http's own port is left out."""
+    """Host and port as browsers write them: without port 80."""
     return name if port == 80 else f"{name}:{port}"
 
 
@@ -28,8 +28,8 @@ class Tickets:
     """The secrets of one server.
 
     Args:
-        port: what the address names
-        announce: tells the user of the next address, when one was used; may take as long as the terminal does
+        port: the port in the address
+        announce: prints the next address after one was used; may block as long as the terminal does
     """
 
     def __init__(self, port: int, announce: Callable[[str], None]):
@@ -41,12 +41,12 @@ class Tickets:
 
     @property
     def address(self) -> str:
-        """The address that works now."""
+        """The current address."""
         return address(self._port, self._token)
 
     @property
     def secrets(self) -> list[str]:
-        """All that must be in no log."""
+        """All secrets, which must not appear in logs."""
         return [self.cookie, self._token, *list(self._used)]
 
     def is_cookie(self, given: str) -> bool:
@@ -54,7 +54,7 @@ class Tickets:
         return _same(given, self.cookie)
 
     def redeem(self, given: str) -> bool:
-        """Whether this is the token of the address that works now; it does so no more after this."""
+        """Whether this is the current token. If so, it is used up."""
         if not _same(given, self._token):
             return False
         self._used.append(self._token)
@@ -62,11 +62,11 @@ class Tickets:
         return True
 
     def announce(self) -> None:
-        """Tell the user of the address that works now."""
-        self._announce(f"A browser was let in. Another one gets in once with {self.address}")
+        """Print the current address."""
+        self._announce(f"A browser was connected. To connect another one, open {self.address}")
 
     def was_used(self, given: str) -> bool:
-        """Whether this token let a browser in before."""
+        """Whether this token was used before."""
         return any(_same(given, one) for one in self._used)
 
 

@@ -1,1 +1,1 @@
-"""The command `tdw`."""
+"""The command line interface."""

@@ -1,10 +1,10 @@
-"""The command `tdw`: the door through which every command goes in, and comes out with an exit code.
+"""The entry point of `tdw`: runs a command and turns its errors into exit codes.
 
 Exit codes: 0; 2 for an error the user can act on (one line on standard error); 130 after Ctrl-C, 143 after SIGTERM and
-129 when the terminal was closed, with all that was done stored and nothing left behind. Any other error is a fault of
-this program: it keeps its traceback, and ends with 1.
+129 when the terminal was closed, with finished work stored and no temporary files left. Any other error is a bug: it
+prints its traceback and exits with 1.
 
-Little is imported before `main`: what the user does in the first moments must not end in a traceback.
+Little is imported before `main`, so that Ctrl-C during startup does not print a traceback.
 """
 
 from __future__ import annotations
@@ -19,57 +19,57 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code. Without `argv` it is that of the process, which this command then owns."""
+    """Run a command line (default: that of the process, which then belongs to this command). Returns the exit code."""
     alone = argv is None
     listening = interrupts.Listening(alone=alone).__enter__()
     try:
         from tdw.cli import streams
 
-        made = streams.open_missing()
+        opened = streams.open_missing()
         unfailing = streams.Unfailing().__enter__()
         try:
             code = _run(argv, unfailing)
             if alone:
                 listening.ends_with(code)
-            return _concluded(code, unfailing, listening if alone else None)
+            return _exit_code(code, unfailing, listening if alone else None)
         finally:
             if not alone:
                 unfailing.__exit__()
-                streams.close_made(made)
+                streams.close_opened(opened)
     except KeyboardInterrupt:
         return interrupts.code()
     finally:
-        if not alone:  # else signals and streams are looked after until the interpreter is gone
+        if not alone:  # otherwise signals and streams are handled until the interpreter exits
             listening.__exit__()
 
 
 def _run(argv: Sequence[str] | None, unfailing: Unfailing) -> int:
     from tdw import os_errors
-    from tdw.cli import commands
+    from tdw.cli import parser
     from tdw.cli.streams import say
     from tdw.errors import TdwError
 
     try:
-        unfailing.quiet = True  # help, version, and what is wrong with the command line
-        arguments = commands.parsed(argv)
+        unfailing.quiet = True  # help, version, and errors in the command line
+        arguments = parser.parse(argv)
         unfailing.quiet = arguments.prints(arguments)
         return int(arguments.command(arguments) or 0)
     except TdwError as error:
-        refused: str | None = str(error)
-    except SystemExit as ended:
-        return int(ended.code or 0)
+        message: str | None = str(error)
+    except SystemExit as error:
+        return int(error.code or 0)
     except Exception as error:
         if interrupts.caused(error):
             return interrupts.code()
-        refused = os_errors.sentence(error)
-        if refused is None:
+        message = os_errors.sentence(error)
+        if message is None:
             raise
-    say(f"tdw: {refused}", error=True)
+    say(f"tdw: {message}", error=True)
     return 2
 
 
-def _concluded(code: int, unfailing: Unfailing, listening: interrupts.Listening | None) -> int:
-    """The exit code, now that all was printed: what does nothing but print has failed where that could not be written."""
+def _exit_code(code: int, unfailing: Unfailing, listening: interrupts.Listening | None) -> int:
+    """The exit code after printing. A command that only prints fails if its output could not be written."""
     unfailing.flush()
     output = unfailing.output
     if unfailing.quiet and output.problem is not None and not isinstance(output.problem, BrokenPipeError):
@@ -78,5 +78,5 @@ def _concluded(code: int, unfailing: Unfailing, listening: interrupts.Listening 
         code = 2
         if listening is not None:
             listening.ends_with(code)
-        say(f"tdw: {output.why()}: print to another place", error=True)
+        say(f"tdw: {output.why()}: redirect the output elsewhere", error=True)
     return code

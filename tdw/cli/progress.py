@@ -1,4 +1,4 @@
-"""Progress on a terminal (a bar) or in a pipe (a line now and then)."""
+"""Progress: a bar on a terminal, a line every ten seconds in a pipe."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tdw.cli.streams import say
+from tdw.text_format import clock
 
 if TYPE_CHECKING:
     from tdw.analyses.engine import runner
@@ -21,13 +22,13 @@ Report = Callable[[float, float, str], None]  # done, total, text
 
 @contextmanager
 def training_progress(name: str) -> Iterator[Callable[[train.Progress], None]]:
-    """A `progress` for `tdw.train`: epochs, epochs a second, both losses, time left."""
+    """A `progress` callback for `tdw.train`: epochs, epochs per second, losses, time left."""
     with _shown(name) as show:
 
         def report(at: train.Progress) -> None:
             text = (
                 f"{at.epoch}/{at.epochs} epochs  {at.epochs_per_second:.0f}/s  train {at.train_loss:.2e}  "
-                f"test {at.test_loss:.2e}  {_clock(at.seconds_left)} left"
+                f"test {at.test_loss:.2e}  {clock(at.seconds_left)} left"
             )
             show(at.epoch, at.epochs, text)
 
@@ -36,11 +37,11 @@ def training_progress(name: str) -> Iterator[Callable[[train.Progress], None]]:
 
 @contextmanager
 def analysis_progress(name: str) -> Iterator[Callable[[runner.Progress], None]]:
-    """A `progress` for `tdw.analyze`: checkpoints and seconds for each."""
+    """A `progress` callback for `tdw.analyze`: checkpoints, and seconds per checkpoint."""
     with _shown(name) as show:
 
         def report(at: runner.Progress) -> None:
-            text = f"{at.done}/{at.total} checkpoints analyzed  {at.seconds / max(at.done, 1):.3f} s each"
+            text = f"{at.done}/{at.total} checkpoints analyzed  {at.seconds / max(at.done, 1):.3f} s per checkpoint"
             show(at.done, at.total, text)
 
         yield report
@@ -70,12 +71,3 @@ def _shown(name: str) -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=None, text="")
         yield lambda done, total, text: bar.update(task, completed=done, total=total, text=text)
-
-
-def _clock(seconds: float) -> str:
-    """Minutes and seconds.
-
-    >>> _clock(75)
-    '1:15'
-    """
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}" if seconds < 360_000 else "?"

@@ -1,9 +1,9 @@
-"""Standard output and error. What is printed may be lost; it never stops or fails the work that prints it.
+"""Standard output and error that never raise: output may be lost, but printing never stops the work.
 
-A terminal can be closed, a pipe's reader can end, the disk behind `>` can be full, an encoding can lack a character, and
-the three descriptors can be closed from the start. While `Unfailing` is entered, `sys.stdout` and `sys.stderr` take any
-text and raise nothing, whoever writes to them: this program, its libraries, `logging`, a progress bar. What cannot be
-encoded is escaped; when a stream fails, the other one says so, once, and work goes on.
+The terminal can be closed, a pipe's reader can exit, the disk behind `>` can be full, the encoding can lack a character,
+and the three descriptors can be closed from the start. Inside `Unfailing`, `sys.stdout` and `sys.stderr` accept any text
+and never raise, for this program, its libraries, `logging` and progress bars alike. Characters that cannot be encoded are
+escaped; when one stream fails, the other one prints a note, once, and work continues.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tdw.safe_text import json_text, visible
 
 
 def open_missing() -> list[str]:
-    """Open the null device in the place of standard streams that were closed when the process started.
+    """Open the null device for standard streams that were closed when the process started.
 
-    Else the next file to be opened becomes one of them, and what a library prints is written into it. Returns the names of
-    those of `sys` that it made.
+    Otherwise the next opened file would get such a descriptor, and printed text would be written into it. Returns the names
+    of the streams of `sys` that were opened.
     """
     for number in range(3):
         try:
@@ -34,26 +34,26 @@ def open_missing() -> list[str]:
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
-            os.set_inheritable(number, True)  # children start with all three
-    made = []
+            os.set_inheritable(number, True)  # child processes inherit all three
+    opened = []
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # libraries take for granted that it is not
+        if getattr(sys, name) is None:  # libraries assume that it is not
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open
-            made.append(name)
-    return made
+            opened.append(name)
+    return opened
 
 
-def close_made(names: Iterable[str]) -> None:
-    """Take back the streams that `open_missing` made."""
+def close_opened(names: Iterable[str]) -> None:
+    """Close the streams that `open_missing` opened."""
     for name in names:
         getattr(sys, name).close()
         setattr(sys, name, None)
 
 
 class Unfailing:
-    """While entered, standard output and error raise nothing.
+    """Inside this context, writing to standard output and error never raises.
 
-    quiet: say nothing on one stream of what is wrong with the other one: whoever made this does
+    quiet: print no note when a stream fails; the caller reports it
     """
 
     quiet = False
@@ -73,18 +73,18 @@ class Unfailing:
 
     def _tell(self, lost: Stream, other: Stream) -> None:
         if not self.quiet and other.problem is None:
-            other.write(f"note: {lost.why()}; the work goes on without it.\n")
+            other.write(f"note: {lost.why()}; work continues without it.\n")
 
     def flush(self) -> None:
-        """Hand over all that was written."""
+        """Flush both streams."""
         self.output.flush()
         self.errors.flush()
 
 
 class Stream(io.TextIOBase):
-    """A stream of text that takes everything and raises nothing.
+    """A text stream that accepts everything and never raises.
 
-    problem: why nothing is written any more; None while it is
+    problem: why the stream failed; None while it works
     """
 
     def __init__(self, under: TextIO, name: str, lost: Callable[[], None]):
@@ -97,11 +97,11 @@ class Stream(io.TextIOBase):
         try:
             if os.name != "nt" and under.fileno() >= 0:
                 self._encoder = codecs.getincrementalencoder(self.encoding)("backslashreplace")
-        except (OSError, ValueError, LookupError):  # a stream of Python's own, without a descriptor
+        except (OSError, ValueError, LookupError):  # a Python stream without a descriptor
             pass
 
     def write(self, text: str) -> int:
-        """Write, with what the encoding lacks escaped; whole lines at once."""
+        """Write text, with unencodable characters escaped. Flushes complete lines."""
         if self.problem is None:
             self._waiting.append(self.encodable(text))
             if "\n" in text:
@@ -109,8 +109,8 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Hand over what was written."""
-        waiting, self._waiting = self._waiting, []  # at once: threads print as well
+        """Flush this stream."""
+        waiting, self._waiting = self._waiting, []  # one step, because other threads print too
         text = "".join(waiting)
         if self.problem is not None or self._under.closed:
             return
@@ -119,22 +119,22 @@ class Stream(io.TextIOBase):
                 self._under.write(text)
                 self._under.flush()
                 return
-            self._under.flush()  # what was written before this one was there
+            self._under.flush()  # text written before this stream replaced it
             if text:
-                self._hand_over(self._encoder.encode(text))
-        except (OSError, ValueError) as problem:  # ValueError: closed, or no encoding takes it
+                self._write_bytes(self._encoder.encode(text))
+        except (OSError, ValueError) as problem:  # ValueError: closed, or not encodable
             self._lose(problem)
 
     def encodable(self, text: str, errors: str = "backslashreplace") -> str:
-        """The text as it will appear: what the encoding lacks is escaped, by the rule that is named."""
+        """The text as it will appear, with unencodable characters escaped by the given error handler."""
         encoding = self.encoding
         try:
             return text.encode(encoding, errors).decode(encoding)
-        except (UnicodeError, LookupError):  # an encoding without letters
+        except (UnicodeError, LookupError):  # an encoding that cannot write ASCII
             return text.encode("ascii", "backslashreplace").decode("ascii")
 
-    def _hand_over(self, data: bytes) -> None:
-        """Straight to the descriptor: buffers lose bytes where a pipe that does not wait for its reader is full."""
+    def _write_bytes(self, data: bytes) -> None:
+        """Write to the descriptor directly: a buffered writer loses bytes when a non-blocking pipe is full."""
         view = memoryview(data)
         while view:
             try:
@@ -145,7 +145,7 @@ class Stream(io.TextIOBase):
     def _lose(self, problem: Exception) -> None:
         self.problem = problem
         try:
-            # What is left in the buffer would fail once more when the interpreter ends, and decide its exit code.
+            # Text left in the buffer would fail again when the interpreter exits, and change the exit code.
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._under.fileno())
             os.close(null)
@@ -155,31 +155,31 @@ class Stream(io.TextIOBase):
         self._lost()
 
     def why(self) -> str:
-        """What is the matter, in words."""
+        """The problem as text."""
         if isinstance(self.problem, BrokenPipeError):
-            return f"{self.name} was closed by what reads it"
+            return f"the reader closed {self.name}"
         reason = getattr(self.problem, "strerror", None) or str(self.problem)
         return f"{self.name} cannot be written to ({reason[:1].lower()}{reason[1:]})"
 
-    # What else is asked of such a stream is the business of the one below.
+    # Everything else is delegated to the wrapped stream.
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The encoding of the stream below."""
+        """The encoding of the wrapped stream."""
         return getattr(self._under, "encoding", None) or "utf-8"
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """How what cannot be encoded is written."""
+        """The error handler for unencodable characters."""
         return "backslashreplace"
 
     @property
     def buffer(self) -> Any:
-        """The bytes below."""
+        """The binary buffer of the wrapped stream."""
         return self._under.buffer
 
     def fileno(self) -> int:
-        """The descriptor below."""
+        """The descriptor of the wrapped stream."""
         return self._under.fileno()
 
     def isatty(self) -> bool:
@@ -192,13 +192,13 @@ class Stream(io.TextIOBase):
 
 
 def say(*lines: str, error: bool = False) -> None:
-    """Print each line as one line, at once, with everything shown that a terminal would obey instead."""
+    """Print each text as one line and flush. Control characters are made visible."""
     for line in lines:
         print(visible(line), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def say_json(value: Any) -> None:
-    """Print a value as JSON, valid under every encoding."""
+    """Print a value as JSON that is valid in every encoding."""
     output = sys.stdout
     for line in json_text(value, indent=2).split("\n"):
         say(output.encodable(line, _JSON) if isinstance(output, Stream) else line)
@@ -208,7 +208,7 @@ _JSON = "tdw.json"
 
 
 def _as_json(error: UnicodeError) -> tuple[str, int]:
-    """What an encoding lacks, as JSON escapes it: the escapes of Python are none of JSON's."""
+    """Error handler: unencodable characters as JSON escapes, since Python's escapes are not valid JSON."""
     assert isinstance(error, UnicodeEncodeError)
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 

@@ -1,4 +1,4 @@
-"""A job's process: the command line, which also ends in good order when a stop file asks it to.
+"""The process of a job: a `tdw` command that also stops when a stop file requests it.
 
 python -m tdw.cli.worker tdw train FILE …
 """
@@ -12,13 +12,13 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Run the command that follows the name of the program; its exit code."""
+    """Run the command in the arguments. Returns the exit code."""
     from tdw.cli import commands
     from tdw.cli import main as command_line
 
-    del sys.argv[0]  # what is left is a command line of `tdw`, and this process is nothing else
+    del sys.argv[0]  # the rest is a `tdw` command line, which owns this process
     if sys.argv[1] == "analyze":
-        commands.one_thread()  # before anything loads numpy, which the thread below does: results depend on it
+        commands.one_thread()  # before the thread below loads numpy: results depend on it
     from tdw.app import stop_request
 
     file = os.environ.pop(stop_request.VARIABLE, None)

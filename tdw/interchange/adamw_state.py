@@ -11,10 +11,11 @@ from tdw.errors import NotImportableError
 from tdw.interchange.importers.nanda import updates
 from tdw.interchange.source_run import Foreign, Raw
 from tdw.interchange.weight_layouts import BUFFERS, read
+from tdw.network.optimizers import EPS, OPTIMIZERS
 from tdw.network.segment import Arrays, State
 from tdw.safe_text import cut
 
-EPS = 1e-8  # PyTorch's default, and this program's
+ADAMW = OPTIMIZERS["adamw"]
 WARMUP = 10  # of Nanda's code: its scheduler stores a function, which says nothing
 
 
@@ -73,17 +74,17 @@ def state_of(found: Foreign, raw: Raw, weights: Arrays, epoch: int) -> State | s
     names = [name for name in raw if name not in BUFFERS]
     if len(optimizer["state"]) != len(names) or list(optimizer["state"]) != list(range(len(names))):
         return "the optimizer's parameters are not those of the network"
-    parts: list[Arrays] = []
-    for part in ("exp_avg", "exp_avg_sq"):
+    slots: dict[str, Arrays] = {}
+    for part in ADAMW.slots:
         given = {name: optimizer["state"][index].get(part) for index, name in enumerate(names)}
         try:
             arrays, _ = read({name: _tensor(value, raw[name]) for name, value in given.items()}, part)
         except NotImportableError as error:
             return f"the optimizer's state does not go with the weights ({cut(str(error), 200)})"
-        parts.append({name: arrays[name] for name in weights})
-    if any((array < 0).any() for array in parts[1].values()):
+        slots[part] = {name: arrays[name] for name in weights}
+    if any((array < 0).any() for part in ADAMW.squares for array in slots[part].values()):
         return "the optimizer's state does not go with the weights (squares below 0)"
-    return State(epoch, weights, *parts)
+    return State(epoch, weights, slots)
 
 
 def undone(state: State, settings: Mapping[str, Any]) -> Arrays:
@@ -96,7 +97,7 @@ def undone(state: State, settings: Mapping[str, Any]) -> Arrays:
     lr = settings["lr"] * (min((done - 1) / warmup, 1) if warmup else 1)
     earlier: Arrays = {}
     for name, after in state.weights.items():
-        m, v = (part[name].astype(np.float64) for part in (state.exp_avg, state.exp_avg_sq))
+        m, v = (part[name].astype(np.float64) for part in (state.slots[slot] for slot in ADAMW.slots))
         step = lr * m / (1 - beta1**done) / (np.sqrt(v / (1 - beta2**done)) + EPS)
         earlier[name] = ((after + step) / (1 - lr * settings["weight_decay"])).astype(np.float32)
     return earlier

@@ -29,11 +29,11 @@ from tdw.network.segment import Arrays, Segment, Series, State
 from tdw.project.writer import ProjectWriter
 from tdw.safe_text import cut, visible
 from tdw.schedule import text_of
-from tdw.store.atomic import built_beside
-from tdw.tasks import Split, answers
+from tdw.setting import value_of
+from tdw.store.atomic import new_file
+from tdw.tasks import TASKS, Split, answers
 
 HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch")
-LEARNABLE = ("add", "subtract", "multiply", "x2+y2", "x2+xy+y2")
 DETERMINED = ("task", "p", "network", "d_model", "heads", "d_mlp", "activation", "biases", "classes")
 OF_TRAINING = ("model_seed", "data_seed", "train_fraction", "lr", "weight_decay", "betas", "warmup")
 MOST_EPOCHS = 10_000_000
@@ -61,9 +61,13 @@ def find(source: Path) -> Foreign:
     try:
         if not source.is_dir():
             return state_dicts.read_file(source)
-        if source.name == "checkpoints" and legacy_workbench.is_one(source.parent):
+        if source.name == "checkpoints" and legacy_workbench.is_legacy_folder(source.parent):
             source = source.parent  # the run that these checkpoints are of says more about them
-        return legacy_workbench.read(source) if legacy_workbench.is_one(source) else state_dicts.read_folder(source)
+        return (
+            legacy_workbench.read(source)
+            if legacy_workbench.is_legacy_folder(source)
+            else state_dicts.read_folder(source)
+        )
     except OSError as error:
         raise NotImportableError(f"{source} cannot be imported: it cannot be read ({error.strerror}).") from error
 
@@ -95,7 +99,7 @@ def _checked(hints: dict[str, Any]) -> dict[str, Any]:
                     f"--{name.replace('_', '-')} {cut(str(value))} is not allowed: give a whole number between {least} and {MOST_EPOCHS}",
                 )
         else:
-            given[name] = config.value_of(known[name], value)
+            given[name] = value_of(known[name], value)
     if ("split_rule" in given or "train_fraction" in given) and "data_seed" not in given:
         raise SettingError(
             "data_seed", "a split is known by its seed and its share of train pairs: give --data-seed as well"
@@ -240,7 +244,7 @@ def _settled(found: Foreign, kind: Kind, known: dict[str, Any], source: Path) ->
     for name in OF_TRAINING:
         try:
             if name in settings:
-                config.value_of(allowed[name], settings[name])
+                value_of(allowed[name], settings[name])
         except SettingError as error:
             found.contradicted.append(f"{name} there is none that this program allows ({error})")
             del settings[name]
@@ -342,9 +346,12 @@ def _label_single(found: Foreign, known: dict[str, Any], source: Path) -> bool:
 
 
 def _infer_task(found: Foreign, settings: dict[str, Any], weights: Arrays) -> None:
-    """Which task and which activation make the last weights answer rightly, where nobody says."""
-    tasks = [settings["task"]] if "task" in settings else LEARNABLE
-    acts = [settings["activation"]] if "activation" in settings else config.ACTIVATIONS
+    """Infer the task and the activation function with which the last weights answer correctly, where they are unknown."""
+    learnable = [
+        task.name for task in TASKS.values() if task.answer is not None and task.refusal(settings["p"]) is None
+    ]
+    tasks = [settings["task"]] if "task" in settings else learnable
+    acts = [settings["activation"]] if "activation" in settings else list(config.ACTIVATIONS)
     if len(tasks) == len(acts) == 1:
         return
     p = settings["p"]
@@ -435,7 +442,7 @@ def _any_split(run: RunConfig) -> Split:
 def _segments(plan: _Plan) -> Iterator[Segment]:
     """The run, stretch by stretch, each ending with a checkpoint; what comes after the last one at the end."""
     series, start = plan.series, 0
-    nothing = State(0, {}, {}, {})
+    nothing = State(0, {}, {})
     biased = plan.settings.biases == "mlp"
 
     def stretch(stop: int, state: State, *, keep: bool) -> Segment:
@@ -448,7 +455,7 @@ def _segments(plan: _Plan) -> Iterator[Segment]:
         if plan.state is not None and epoch == plan.state.epoch:
             state = plan.state
         else:
-            state = State(epoch, arrays if biased else without_zero_biases(arrays), {}, {})
+            state = State(epoch, arrays if biased else without_zero_biases(arrays), {})
         yield stretch(epoch, state, keep=True)
         start = epoch + 1
     if start <= plan.settings.epochs:
@@ -459,7 +466,7 @@ def _write(plan: _Plan, path: Path, *, overwrite: bool) -> None:
     """The project file, whole or not at all."""
     epochs = [epoch for epoch, _ in plan.pieces]
     with (
-        built_beside(path, overwrite=overwrite) as part,
+        new_file(path, overwrite=overwrite) as part,
         ProjectWriter.create_imported(part, plan.settings, epochs, plan.split, plan.imported, known_as=path) as writer,
     ):
         for segment in _segments(plan):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,10 @@ from tdw.config import TaskConfig
 from tdw.interchange.source_run import RULES, Rule
 from tdw.network.reference import plain_forward
 from tdw.network.segment import Arrays, Series
-from tdw.tasks import Indices, Split, answers
+from tdw.tasks import Split, answers
+
+if TYPE_CHECKING:
+    from tdw.tasks import Indices
 
 CHUNK = 4096  # pairs evaluated at a time
 SEEDS = (*range(1001), 1234, 1337, 2022, 2023, 2024, 2025, 12345, 31337)

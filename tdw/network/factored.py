@@ -26,15 +26,20 @@ Axes.  pair · h: head · a, b: operand · row: 2 * routes * p + 1 rows of T · 
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from tdw.config import RunConfig
-from tdw.network.closed_form import parts
-from tdw.network.parameters import network_of
+from tdw.network.closed_form import closed_form
+from tdw.network.kinds import network_of
 from tdw.network.reference import Weights
+
+if TYPE_CHECKING:
+    from tdw import tasks
+    from tdw.config import RunConfig
 
 # Exponentials stop here, exp(-60) = 9e-27: what is smaller counts for nothing beside a 1, and numbers below 1e-38 make the
 # processor ten times slower.
@@ -73,25 +78,102 @@ def padded(classes: int) -> int:
 
 def tables(weights: Weights) -> Tables:
     """The tables of these weights, differentiable."""
-    if network_of(weights) == "one-hot":
-        w_out = weights["mlp.W_out"]
-        direct = _widened(w_out)
-        _, moved, base = parts(weights, None, torch)
-        mixed = torch.cat([moved.reshape(-1, base.shape[0]), base[None]])
-        beside = mixed.new_zeros(mixed.shape[0] - 1, direct.shape[1])
-        bias = weights.get("mlp.b_out")
-        last = direct.new_zeros(1, direct.shape[1]) if bias is None else _widened(bias[None])
-        return Tables(None, torch.cat([mixed, torch.cat([beside, last])], dim=1), direct)
-    w_in, w_out, unembed = weights["blocks.0.mlp.W_in"], weights["blocks.0.mlp.W_out"], weights["unembed.W_U"]
-    unembed = _widened(unembed)
-    scores, moved, base = parts(weights, torch.cat([w_in, unembed], dim=1), torch)
-    if "blocks.0.mlp.b_in" in weights:
-        base = base + torch.cat([weights["blocks.0.mlp.b_in"], weights["blocks.0.mlp.b_out"] @ unembed])
-    return Tables(scores, torch.cat([moved.reshape(-1, base.shape[0]), base[None]]), w_out @ unembed)
+    network = network_of(weights)
+    classes = weights["unembed.W_U" if "unembed.W_U" in weights else "mlp.W_out"].shape[1]
+    return Tables(*closed_form(network).factors(weights, padded(classes)))
 
 
-def _widened(matrix: Tensor) -> Tensor:
-    return torch.nn.functional.pad(matrix, (0, padded(matrix.shape[1]) - matrix.shape[1]))
+class Openness(ABC):
+    """How far the routes are open for the operands: the entries of S that change with the weights, and their gradient.
+
+    values: (pair, 2 * heads), the entries for a, then those for b; a view of S
+    """
+
+    def __init__(self, heads: int, p: int, a: Tensor, b: Tensor):
+        self.heads, self.p, self.a, self.b = heads, p, a, b
+
+    @staticmethod
+    def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - not every kind asks for all
+        """Columns of the entries that are 1, beside that of the base: (pair, entries) each."""
+        return []
+
+    @abstractmethod
+    def attend(self, scores: Tensor, values: Tensor) -> None:
+        """Fill in the entries."""
+
+    @abstractmethod
+    def gradient(self, weights: Tensor, shared: Tensor) -> Tensor:
+        """Gradient of the scores, from the entries and their product with their own gradient, (pair, 2 * heads) each."""
+
+
+class OfTokens(Openness):
+    """A softmax over the scores of a, of b, and the 0 of '='."""
+
+    def __init__(self, heads: int, p: int, a: Tensor, b: Tensor, dtype: torch.dtype):
+        super().__init__(heads, p, a, b)
+        # Sums over all pairs with the same a (rows 0 .. p-1) or the same b (rows p .. 2p-1), in a fixed order: adding
+        # by index is not reproducible with several threads.
+        pairs = a.shape[0]
+        ones = torch.ones(2 * pairs, dtype=dtype, device=a.device)
+        both = torch.cat([a, p + b])
+        counts = torch.bincount(both, minlength=2 * p)
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        self.summing = _csr(starts, torch.argsort(both, stable=True) % pairs, ones, (2 * p, pairs))
+
+    def attend(self, scores: Tensor, values: Tensor) -> None:
+        """See `Openness`."""
+        to_a = scores[0].index_select(0, self.a)
+        to_b = scores[1].index_select(0, self.b)
+        top = torch.maximum(to_a, to_b).clamp_min_(0)
+        to_a.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
+        to_b.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
+        total = top.neg_().clamp_min_(LEAST_EXPONENT).exp_().add_(to_a).add_(to_b)
+        torch.div(to_a, total, out=values[:, : self.heads])
+        torch.div(to_b, total, out=values[:, self.heads :])
+
+    def gradient(self, weights: Tensor, shared: Tensor) -> Tensor:
+        """Of t0 and t1, (2, p, heads)."""
+        heads = self.heads
+        shared -= weights * (shared[:, :heads] + shared[:, heads:]).repeat(1, 2)
+        summed = _sparse_product(self.summing, shared, shared.new_empty(2 * self.p, 2 * heads))
+        return torch.stack([summed[: self.p, :heads], summed[self.p :, heads:]])
+
+
+class OfPairs(Openness):
+    """A sigmoid of the score of a relative to that of b, which also arrives by a route that is always open."""
+
+    def __init__(self, heads: int, p: int, a: Tensor, b: Tensor, dtype: torch.dtype):  # noqa: ARG002 - as of tokens
+        super().__init__(heads, p, a, b)
+
+    @staticmethod
+    def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - see `Openness`
+        """The last route of b."""
+        return [of_b[:, heads:]]
+
+    def attend(self, scores: Tensor, values: Tensor) -> None:
+        """See `Openness`."""
+        above = scores.view(-1, self.heads).index_select(0, self.a * self.p + self.b)
+        torch.sigmoid(above.clamp_(LEAST_EXPONENT, -LEAST_EXPONENT), out=values[:, : self.heads])
+        torch.sub(1, values[:, : self.heads], out=values[:, self.heads :])
+
+    def gradient(self, weights: Tensor, shared: Tensor) -> Tensor:
+        """Of t, (a, b, heads). The entries of a and b sum to 1: what one gains, the other loses."""
+        heads, p = self.heads, self.p
+        scores = shared.new_zeros(p * p, heads)
+        gained = weights[:, heads:] * shared[:, :heads] - weights[:, :heads] * shared[:, heads:]
+        return scores.index_copy_(0, self.a * p + self.b, gained).view(p, p, heads)
+
+
+class AlwaysOpen(OfPairs):
+    """One route, always open: there are no scores."""
+
+    @staticmethod
+    def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - see `Openness`
+        """Both operands."""
+        return [of_a, of_b]
+
+
+OPENNESS: dict[str, type[OfTokens] | type[OfPairs]] = {"tokens": OfTokens, "pairs": OfPairs, "none": AlwaysOpen}
 
 
 class Pairs:
@@ -103,17 +185,18 @@ class Pairs:
     def __init__(self, a: Tensor, b: Tensor, answer: Tensor, *, config: RunConfig, dtype: torch.dtype = torch.float32):
         device, pairs, p = a.device, a.shape[0], config.p
         self.a, self.b, self.answer = a, b, answer[:, None]
-        self.p, self.d_mlp, self.network, self.activation = p, config.d_mlp, config.network, config.activation
+        self.d_mlp, self.activation = config.d_mlp, config.activation
+        form = closed_form(config.network_kind)
         self.classes, self.width = config.outputs, padded(config.outputs)
         # Entries of a row of S that change with the weights come first, then those that are 1, then the row's last.
-        self.heads = 0 if config.network == "one-hot" else config.heads
-        routes = self.heads + (config.network != "transformer")
+        self.heads = config.heads if form.scores != "none" else 0
+        openness = OPENNESS[form.scores]
+        routes = form.routes(config)
         self.rows = 2 * routes * p  # of the operands; the row of the base comes after them
         route = torch.arange(routes, device=device) * p
         of_a, of_b = a[:, None] + route, routes * p + b[:, None] + route
         moving = [of_a[:, : self.heads], of_b[:, : self.heads]]
-        always = {"transformer": [], "two-token": [of_b[:, self.heads :]], "one-hot": [of_a, of_b]}[config.network]
-        columns = torch.cat([*moving, *always], dim=1)
+        columns = torch.cat([*moving, *openness.always(of_a, of_b, self.heads)], dim=1)
         entries = columns.shape[1]
         self.values = torch.ones(pairs, entries + 1, dtype=dtype, device=device)
         self.pattern = _csr(
@@ -132,12 +215,7 @@ class Pairs:
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self.values_by_column = torch.ones(pairs * entries, dtype=dtype, device=device)
         self.transposed = _csr(starts, order // entries, self.values_by_column, (self.rows, pairs))
-        # Sums over all pairs with the same a (rows 0 .. p-1) or the same b (rows p .. 2p-1), in a fixed order: adding
-        # by index is not reproducible with several threads.
-        ones = torch.ones(2 * pairs, dtype=dtype, device=device)
-        both = torch.cat([a, p + b])
-        summed = torch.cat([counts.new_zeros(1), torch.bincount(both, minlength=2 * p).cumsum(0)])
-        self.summing = _csr(summed, torch.argsort(both, stable=True) % pairs, ones, (2 * p, pairs))
+        self.openness = openness(self.heads, p, a, b, dtype)
 
         # [pre, then the neurons; the part of the logits that comes through attention alone]
         self.out = torch.empty(pairs, self.d_mlp + self.width, dtype=dtype, device=device)
@@ -155,7 +233,7 @@ class Pairs:
         """
         self.used = at
         if at.scores is not None:
-            self._attend(at.scores)
+            self.openness.attend(at.scores, self.values[:, : 2 * self.heads])
         _sparse_product(self.pattern, at.mixed, self.out)
         self._activate()
         torch.addmm(self.out[:, self.d_mlp :], self.active, at.direct, out=self.logits)
@@ -199,13 +277,7 @@ class Pairs:
         torch.sparse.sampled_addmm(self.back, self.pull, self.used.mixed[:-1].t(), beta=0, out=self.back)
         weights = self.values[:, : 2 * heads]
         shared = weights * self.back.values().view(pairs, 2 * heads)
-        if self.network == "two-token":  # the weights of a and b make 1: what one gains, the other loses
-            d_scores = shared.new_zeros(self.p * self.p, heads)
-            gained = weights[:, heads:] * shared[:, :heads] - weights[:, :heads] * shared[:, heads:]
-            return d_scores.index_copy_(0, self.a * self.p + self.b, gained).view(self.p, self.p, heads)
-        shared -= weights * (shared[:, :heads] + shared[:, heads:]).repeat(1, 2)
-        summed = _sparse_product(self.summing, shared, shared.new_empty(2 * self.p, 2 * heads))
-        return torch.stack([summed[: self.p, :heads], summed[self.p :, heads:]])
+        return self.openness.gradient(weights, shared)
 
     def _activate(self) -> None:
         if self.activation == "relu":
@@ -226,21 +298,48 @@ class Pairs:
         else:
             torch.ops.aten.gelu_backward.grad_input(pulled, self.pre, grad_input=pulled)
 
-    def _attend(self, scores: Tensor) -> None:
-        heads = self.heads
-        if self.network == "two-token":
-            above = scores.view(-1, heads).index_select(0, self.a * self.p + self.b)
-            torch.sigmoid(above.clamp_(LEAST_EXPONENT, -LEAST_EXPONENT), out=self.values[:, :heads])
-            torch.sub(1, self.values[:, :heads], out=self.values[:, heads : 2 * heads])
-            return
-        to_a = scores[0].index_select(0, self.a)
-        to_b = scores[1].index_select(0, self.b)
-        top = torch.maximum(to_a, to_b).clamp_min_(0)
-        to_a.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
-        to_b.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
-        total = top.neg_().clamp_min_(LEAST_EXPONENT).exp_().add_(to_a).add_(to_b)
-        torch.div(to_a, total, out=self.values[:, :heads])
-        torch.div(to_b, total, out=self.values[:, heads : 2 * heads])
+
+class _Given(torch.autograd.Function):
+    """A scalar whose gradients with respect to tensors are given.
+
+    `torch.autograd.backward` takes gradients too, and loads PyTorch's symbolic shapes to check them (0.3 s).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradients: list[Tensor], *tensors: Tensor) -> Tensor:
+        """0; the gradients wait for `backward`."""
+        ctx.gradients = gradients
+        return tensors[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        """The given gradients."""
+        return (None, *ctx.gradients)
+
+
+class FactoredEngine:
+    """Loss, accuracy and gradients of a network in closed form, see `tdw.network.training.Engine`."""
+
+    def __init__(self, config: RunConfig, weights: Weights, sides: tuple[tasks.Operands, tasks.Operands]):
+        self.weights = weights
+        self.train, self.test = (Pairs(*side, config=config) for side in sides)
+        self.tables: Tables | None = None
+
+    def measure_train(self) -> Tensor:
+        """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the two others."""
+        self.tables = tables(self.weights)
+        return torch.stack(self.train.forward(self.tables.detached()))
+
+    def measure_test(self) -> Tensor:
+        """The same on the test pairs, after `measure_train`."""
+        assert self.tables is not None, "measure_train comes first"
+        return torch.stack(self.test.forward(self.tables.detached()))
+
+    def backward(self) -> None:
+        """Add the gradients of the train loss that `measure_train` found to those of the weights."""
+        assert self.tables is not None, "measure_train comes first"
+        scalar = _Given.apply(self.train.backward(), *self.tables.tensors())  # type: ignore[no-untyped-call]
+        scalar.backward()
 
 
 def _sparse_product(matrix: Tensor, dense: Tensor, out: Tensor) -> Tensor:

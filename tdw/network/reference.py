@@ -1,9 +1,9 @@
-"""The network as anyone would write it: the reference that the fast engine is tested against.
+"""The networks written plainly in PyTorch: initial weights, and the forward pass that faster engines are tested against.
 
 network       what it is
 transformer   one layer without normalization on the three tokens `a b =`; the answer is read at `=`
 two-token     the same on the two tokens `a b`; the answer is read at `b`
-one-hot       an MLP with one hidden layer on the one-hot vectors of a and b, one after the other
+one-hot       an MLP with one hidden layer on the concatenated one-hot vectors of a and b
 
 tensor                     shape                      TransformerLens' name
 token embedding            (p + 1, d_model)           embed.W_E          row p is the token '=', where there is one
@@ -18,43 +18,45 @@ one-hot MLP                (2 p, d_mlp), (d_mlp, p)   mlp.W_in, W_out    (ours: 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tdw.config import RunConfig
 from tdw.errors import SettingError
-from tdw.network.parameters import network_of, shapes
+from tdw.network.kinds import network_of
+from tdw.network.parameters import shapes
+
+if TYPE_CHECKING:
+    from tdw.config import RunConfig
 
 Weights = dict[str, Tensor]
 
-ATTENTION_ONLY_BUFFERS = ("blocks.0.attn.mask", "blocks.0.attn.IGNORE")  # of TransformerLens; no weights
+BUFFERS = ("mask", "IGNORE")  # of TransformerLens' attention; they are not weights
 
 
 def initial_weights(config: RunConfig) -> Weights:
-    """Normal weights of standard deviation 0.8 / sqrt(d_model), drawn as TransformerLens 2.18 draws them; biases 0.
+    """Normal weights, drawn in the order and with the standard deviations that the kind of network declares; biases 0.
 
-    The same seed therefore gives the same untrained network there, bit for bit. Those of the one-hot MLP have 1 over
-    the square root of what a layer takes in, which is 2 for the first.
+    Those of transformers are 0.8 / sqrt(d_model), drawn as TransformerLens 2.18 draws them: the same seed gives the same
+    untrained network there, bit for bit.
     """
     generator = torch.Generator().manual_seed(config.model_seed)
+    network = config.network_kind
     weights: Weights = {}
-    for name, shape in shapes(config).items():
-        if len(shape) == 1:
-            weights[name] = torch.zeros(shape)
-            continue
-        deviation = 0.8 / config.d_model**0.5
-        if config.network == "one-hot":
-            deviation = (2 if name == "mlp.W_in" else config.d_mlp) ** -0.5
-        weights[name] = torch.empty(shape).normal_(0, deviation, generator=generator)
+    for name, weight in network.weights(config).items():
+        if len(weight.shape) == 1:
+            weights[name] = torch.zeros(weight.shape)
+        else:
+            deviation = network.deviation(name, config)
+            weights[name] = torch.empty(weight.shape).normal_(0, deviation, generator=generator)
     return weights
 
 
 def check_weights(given: Mapping[str, Any], config: RunConfig) -> Weights:
-    """Weights that somebody gives, as float32 tensors. Zero biases (TransformerLens stores them) are dropped.
+    """Given weights as float32 tensors. Zero biases (TransformerLens stores them) are dropped.
 
     Raises SettingError where a name is missing or unknown, a shape differs, or a number is not finite.
     """
@@ -72,7 +74,7 @@ def check_weights(given: Mapping[str, Any], config: RunConfig) -> Weights:
             found[name] = torch.from_numpy(array)
         elif name.rsplit(".", 1)[-1].startswith("b_") and not array.any():
             continue
-        elif name not in ATTENTION_ONLY_BUFFERS:
+        elif name.rsplit(".", 1)[-1] not in BUFFERS:
             reason = (
                 "it is a bias other than zero, which this network lacks" if ".b_" in name else "no such part is in it"
             )
@@ -83,39 +85,51 @@ def check_weights(given: Mapping[str, Any], config: RunConfig) -> Weights:
 
 
 def plain_forward(weights: Weights, a: Tensor, b: Tensor, activation: str) -> Tensor:
-    """Logits over the output classes, (pairs, outputs), of the pairs (a, b): every position, nothing left out."""
-    if network_of(weights) == "one-hot":
-        p = weights["mlp.W_in"].shape[0] // 2
-        both = torch.cat([functional.one_hot(a, p), functional.one_hot(b, p)], dim=1).to(weights["mlp.W_in"].dtype)
-        return plain_mlp({f"blocks.0.{name}": weight for name, weight in weights.items()}, both, activation)
-    tokens = torch.stack([a, b], dim=1)
-    if network_of(weights) == "transformer":
-        equals = torch.full_like(a, weights["embed.W_E"].shape[0] - 1)
-        tokens = torch.cat([tokens, equals[:, None]], dim=1)
-    residual = weights["embed.W_E"][tokens] + weights["pos_embed.W_pos"]
-    residual = residual + plain_attention(weights, residual)
-    residual = residual + plain_mlp(weights, residual, activation)
+    """Logits (pair, class) of the pairs (a, b): every position, nothing left out."""
+    return network_of(weights).computation.forward(weights, a, b, activation)
+
+
+def transformer_logits(
+    weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str, trace: dict[str, Tensor] | None = None
+) -> Tensor:
+    """Logits (pair, class) of a transformer of any depth, read at the last position.
+
+    trace: takes what was computed of the last layer at the last position: `pattern` (pair, head, token), `residual`
+           (pair, d_model) before its MLP
+    """
+    # Embedding rows are added up in a fixed order by this function's gradient, and not by that of indexing.
+    tokens = torch.stack([a, b, torch.full_like(a, weights["embed.W_E"].shape[0] - 1)], dim=1)
+    positions = weights["pos_embed.W_pos"]
+    residual = functional.embedding(tokens[:, : positions.shape[0]], weights["embed.W_E"]) + positions
+    layer = 0
+    while f"blocks.{layer}.attn.W_Q" in weights:
+        added, pattern = plain_attention(weights, residual, f"blocks.{layer}.")
+        residual = residual + added
+        if trace is not None:
+            trace |= {"pattern": pattern[:, :, -1], "residual": residual[:, -1]}
+        residual = residual + plain_mlp(weights, residual, activation, f"blocks.{layer}.")
+        layer += 1
     return (residual @ weights["unembed.W_U"])[:, -1]
 
 
-def plain_attention(weights: Weights, residual: Tensor) -> Tensor:
-    """What causal self-attention adds to the residual stream (pairs, tokens, d_model)."""
+def plain_attention(weights: Mapping[str, Tensor], residual: Tensor, block: str = "blocks.0.") -> tuple[Tensor, Tensor]:
+    """What causal self-attention adds to the residual stream (pair, token, d_model), and its pattern (pair, head, to, from)."""
     query, key, value = (
-        torch.einsum("nsd,hdk->nhsk", residual, weights[f"blocks.0.attn.W_{name}"]) for name in ("Q", "K", "V")
+        torch.einsum("nsd,hdk->nhsk", residual, weights[f"{block}attn.W_{name}"]) for name in ("Q", "K", "V")
     )
     scores = query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5
     future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=residual.device).triu(1)
     pattern = scores.masked_fill(future, float("-inf")).softmax(dim=-1)
-    return torch.einsum("nhsk,hkd->nsd", pattern @ value, weights["blocks.0.attn.W_O"])
+    return torch.einsum("nhsk,hkd->nsd", pattern @ value, weights[f"{block}attn.W_O"]), pattern
 
 
-def plain_mlp(weights: Weights, stream: Tensor, activation: str) -> Tensor:
-    """What the MLP makes of its input (…, width)."""
-    pre = stream @ weights["blocks.0.mlp.W_in"] + weights.get("blocks.0.mlp.b_in", 0)
-    neurons = {"relu": torch.relu, "gelu": functional.gelu, "quadratic": torch.square}[activation](pre)
-    return neurons @ weights["blocks.0.mlp.W_out"] + weights.get("blocks.0.mlp.b_out", 0)
+def plain_neurons(weights: Mapping[str, Tensor], stream: Tensor, activation: str, block: str = "blocks.0.") -> Tensor:
+    """Activations of an MLP's neurons (…, neuron) on its input (…, width)."""
+    pre = stream @ weights[f"{block}mlp.W_in"] + weights.get(f"{block}mlp.b_in", 0)
+    return {"relu": torch.relu, "gelu": functional.gelu, "quadratic": torch.square}[activation](pre)
 
 
-def plain_loss(logits: Tensor, answers: Tensor) -> Tensor:
-    """Mean cross-entropy in float64, the plain way."""
-    return functional.cross_entropy(logits.double(), answers)
+def plain_mlp(weights: Mapping[str, Tensor], stream: Tensor, activation: str, block: str = "blocks.0.") -> Tensor:
+    """Output of an MLP on its input (…, width)."""
+    neurons = plain_neurons(weights, stream, activation, block)
+    return neurons @ weights[f"{block}mlp.W_out"] + weights.get(f"{block}mlp.b_out", 0)

@@ -1,10 +1,8 @@
-"""What training yields and a project file keeps: plain values that know neither.
-
-An importer of somebody else's run is a training that has already happened, and yields the same.
-"""
+"""What training yields and a project file stores: plain values. Importers of other programs' runs yield the same."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,24 +14,30 @@ Series = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class State:
-    """All that training needs to go on from an epoch, bit for bit: weights and AdamW's two moments of each.
+    """All that training needs to continue from an epoch, bit for bit: the weights, and the optimizer's slots.
 
-    Full-batch training draws no random number, so there is no generator to keep. Without the moments, which an imported
-    run may lack, training cannot go on from it.
+    slots: by name, an array for each weight (AdamW: exp_avg and exp_avg_sq). Empty where they are unknown, as for an
+           imported run: training cannot continue from such a state.
+
+    Full-batch training draws no random numbers, so there is no generator to keep.
     """
 
     epoch: int
     weights: Arrays
-    exp_avg: Arrays
-    exp_avg_sq: Arrays
+    slots: dict[str, Arrays]
+
+    @classmethod
+    def fresh(cls, epoch: int, weights: Arrays, slots: Iterable[str]) -> State:
+        """The state in which an optimizer with these slots begins: all zero."""
+        return cls(epoch, weights, {slot: {name: np.zeros_like(w) for name, w in weights.items()} for slot in slots})
 
 
 @dataclass(frozen=True)
 class Segment:
     """A stretch of training: what was measured at each epoch of it, and the state at its last epoch.
 
-    epochs: the epochs measured, in order; the four series have one number for each, NaN where not evaluated
-    keep:   the last epoch is one of the checkpoints
+    epochs: the epochs measured, in order; each of the four series has one number per epoch, NaN where not evaluated
+    keep:   the last epoch is a checkpoint
     """
 
     epochs: range

@@ -1,8 +1,8 @@
-"""Training: a generator of plain segments that knows no file, no progress bar and no window.
+"""Training: a generator of plain segments, independent of files and of how progress is shown.
 
 Epoch e is the state after e optimizer updates. The losses of epoch e come from the forward pass on the weights of epoch
-e, which is also the first half of update e + 1; so a resumed run measures the epoch it resumes from once more, and the
-caller can check that it finds the same number.
+e, which is also the first half of update e + 1; so a resumed run measures the epoch it resumes from again, and the
+caller can check that the number is the same.
 """
 
 from __future__ import annotations
@@ -11,28 +11,52 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tdw import tasks
-from tdw.config import RunConfig
 from tdw.errors import OutOfRangeError, SettingError
-from tdw.network.factored import Pairs, Tables, tables
+from tdw.network.autograd import AutogradEngine
+from tdw.network.factored import FactoredEngine
 from tdw.network.parameters import shapes
 from tdw.network.reference import Weights
 from tdw.network.segment import Arrays, Segment, State
 
+if TYPE_CHECKING:
+    from tdw.config import RunConfig
+
 SECONDS_A_SEGMENT = 0.5
 
 
-def start(weights: Weights) -> State:
-    """The state of an untrained network: epoch 0, moments zero."""
+class Engine(Protocol):
+    """What measures and differentiates the loss of the weights that it was made with, wherever they change."""
+
+    def measure_train(self) -> Tensor:
+        """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the two others."""
+        ...
+
+    def measure_test(self) -> Tensor:
+        """The same on the test pairs, after `measure_train`."""
+        ...
+
+    def backward(self) -> None:
+        """Add the gradients of the train loss that `measure_train` found to those of the weights."""
+        ...
+
+
+def engine_of(config: RunConfig) -> type[FactoredEngine] | type[AutogradEngine]:
+    """The engine that trains such a run: the factored one where network and loss allow it, else autograd."""
+    factored = "closed form" in config.network_kind.capabilities and config.loss_kind.factored
+    return FactoredEngine if factored else AutogradEngine
+
+
+def start(config: RunConfig, weights: Weights) -> State:
+    """The state of an untrained network: epoch 0, the optimizer's slots zero."""
     arrays = {name: tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in weights.items()}
-    return State(
-        0, arrays, {k: np.zeros_like(v) for k, v in arrays.items()}, {k: np.zeros_like(v) for k, v in arrays.items()}
-    )
+    return State.fresh(0, arrays, config.optimizer_kind.slots)
 
 
 def train(
@@ -47,9 +71,9 @@ def train(
 ) -> Iterator[Segment]:
     """Train from `state` to `config.epochs`, yielding a segment at each checkpoint and about every `seconds`.
 
-    `stop` is asked after every epoch; when it says yes, the segment so far is the last. The first segment begins with
-    `state.epoch` itself. `optimizer_from` is the epoch in which AdamW began anew, with moments zero and its warm-up
-    before it. Losses are cross-entropies in nats.
+    `stop` is called after every epoch; once it returns True, the segment so far is the last. The first segment begins
+    with `state.epoch` itself. `optimizer_from` is the epoch at which the optimizer started, with its slots zero and its
+    warm-up ahead. Losses are in the unit of `config.loss`, cross-entropies in nats.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -60,9 +84,9 @@ def train(
     unknown = torch.full((2,), torch.nan, dtype=torch.float64, device=step.device)
     while True:
         last = epoch == config.epochs
-        rows.append([step.measure_train()])
+        rows.append([step.engine.measure_train()])
         evaluate = epoch in keep or _is_evaluated(config, epoch)
-        rows[-1].append(step.measure_test() if evaluate else unknown)
+        rows[-1].append(step.engine.measure_test() if evaluate else unknown)
         stopped = stop is not None and stop()
         if last or stopped or epoch in keep or time.monotonic() >= due:
             series = torch.stack([torch.cat(row) for row in rows]).cpu().numpy().T.copy()
@@ -98,59 +122,45 @@ def check_numbers(config: RunConfig, segment: Segment) -> None:
 
 
 class _Step:
-    """Weights, optimizer and the two sets of pairs on one device."""
+    """Weights, optimizer and engine on one device."""
 
     def __init__(self, config: RunConfig, state: State, split: tasks.Split, updates: int):
         self.device = device_of(config)
-        self.shapes, self.lr, self.warmup = shapes(config), config.lr, config.warmup
+        self.config, self.shapes, self.optimizer = config, shapes(config), config.optimizer_kind
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         # All weights lie in one flat buffer, so that one fused kernel updates them; what autograd sees are views.
         self.flat = torch.empty(sum(sizes), device=self.device)
-        self.flat.grad = torch.zeros_like(self.flat)
-        self.views = dict(zip(self.shapes, torch.split(self.flat, sizes), strict=True))
-        self.weights: Weights = {}
-        for (name, shape), gradient in zip(self.shapes.items(), torch.split(self.flat.grad, sizes), strict=True):
-            self.weights[name] = self.views[name].view(shape).requires_grad_()
-            self.weights[name].grad = gradient.view(shape)
+        self.gradient = torch.zeros_like(self.flat)
+        weights: Weights = {}
+        pieces = zip(torch.split(self.flat, sizes), torch.split(self.gradient, sizes), strict=True)
+        for (name, shape), (values, gradient) in zip(self.shapes.items(), pieces, strict=True):
+            weights[name] = values.view(shape).requires_grad_()
+            weights[name].grad = gradient.view(shape)
         self._fill(self.flat, state.weights)
-        self.optimizer = torch.optim.AdamW(
-            [self.flat], lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
+        self.slots = {slot: torch.zeros_like(self.flat) for slot in self.optimizer.slots}
         if updates:
-            moments = {"exp_avg": torch.empty_like(self.flat), "exp_avg_sq": torch.empty_like(self.flat)}
-            self._fill(moments["exp_avg"], state.exp_avg)
-            self._fill(moments["exp_avg_sq"], state.exp_avg_sq)
-            step = torch.tensor(float(updates), device=self.device)
-            self.optimizer.state[self.flat] = {"step": step, **moments}
-        self.train, self.test = (self._pairs(side, config) for side in split)
-        self.tables: Tables | None = None
-
-    def measure_train(self) -> Tensor:
-        """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares `update`."""
-        self.tables = tables(self.weights)
-        return torch.stack(self.train.forward(self.tables.detached()))
-
-    def measure_test(self) -> Tensor:
-        """The same on the test pairs, after `measure_train`."""
-        assert self.tables is not None, "measure_train comes first"
-        return torch.stack(self.test.forward(self.tables.detached()))
+            for slot, values in self.slots.items():
+                self._fill(values, state.slots[slot])
+        self.updates = torch.tensor(float(updates), device=self.device)
+        self.engine: Engine = engine_of(config)(config, weights, (self._pairs(split.train), self._pairs(split.test)))
 
     def update(self, done: int) -> None:
-        """One update, `done` coming before it, by the gradients of the loss that `measure_train` just found."""
-        assert self.tables is not None, "measure_train comes first"
-        assert self.flat.grad is not None
-        self.flat.grad.zero_()
-        torch.autograd.backward(self.tables.tensors(), self.train.backward())
-        if self.warmup:
-            self.optimizer.param_groups[0]["lr"] = self.lr * min(done / self.warmup, 1)
-        self.optimizer.step()
+        """One update, the `done`-th after the optimizer's start counting from 0, by the gradients of the loss that
+        `engine.measure_train` just found.
+        """
+        self.gradient.zero_()
+        self.engine.backward()
+        warmup, lr = self.config.warmup, self.config.lr
+        if warmup:
+            lr *= min(done / warmup, 1)
+        self.updates += 1
+        with torch.no_grad():
+            self.optimizer.update(self.flat, self.gradient, self.slots, self.updates, lr, self.config)
 
     def state(self, epoch: int) -> State:
-        """A copy of everything needed to go on from `epoch`."""
-        stored = self.optimizer.state.get(self.flat) or {}
-        empty = torch.zeros_like(self.flat)
-        named = (self.flat.detach(), stored.get("exp_avg", empty), stored.get("exp_avg_sq", empty))
-        return State(epoch, *(self._arrays(tensor) for tensor in named))
+        """A copy of everything needed to continue from `epoch`."""
+        slots = {slot: self._arrays(values) for slot, values in self.slots.items()}
+        return State(epoch, self._arrays(self.flat.detach()), slots)
 
     def _arrays(self, flat: Tensor) -> Arrays:
         parts = flat.cpu().numpy().copy()
@@ -161,11 +171,12 @@ class _Step:
     def _fill(self, flat: Tensor, arrays: Arrays) -> None:
         flat.detach().copy_(torch.from_numpy(np.concatenate([arrays[name].ravel() for name in self.shapes])))
 
-    def _pairs(self, indices: tasks.Indices, config: RunConfig) -> Pairs:
+    def _pairs(self, indices: tasks.Indices) -> tasks.Operands:
         indices = np.sort(indices)  # neighbors then share rows of the tables, which stay in the processor's cache
-        a, b = tasks.operands(indices, config.p)
-        on_device = [torch.from_numpy(x).to(self.device) for x in (a, b, tasks.answers(indices, config))]
-        return Pairs(*on_device, config=config)
+        a, b = tasks.operands(indices, self.config.p)
+        arrays = (a, b, tasks.answers(indices, self.config))
+        on_device = [torch.from_numpy(array).to(self.device) for array in arrays]
+        return on_device[0], on_device[1], on_device[2]
 
 
 def device_of(config: RunConfig) -> torch.device:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdw import config
-from tdw.analyses.events import between
 from tdw.analyses.summary import CURVES
 from tdw.errors import TdwError
 from tdw.run import Run
+from tdw.setting import as_text
+from tdw.text_format import between
 
 UNKNOWN = "not known"
 
@@ -152,9 +153,7 @@ def _settings(runs: Sequence[Run]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for item in config.settings():
         found[item.name] = [
-            UNKNOWN
-            if item.name in (run.imported or {}).get("unknown", [])
-            else config.as_text(getattr(run.config, item.name))
+            UNKNOWN if item.name in (run.imported or {}).get("unknown", []) else as_text(getattr(run.config, item.name))
             for run in runs
         ]
     return found

@@ -22,7 +22,7 @@ from tdw.network.segment import State
 from tdw.project import consistency, serialization
 from tdw.run import Run
 from tdw.store import salvage
-from tdw.store.atomic import built_beside
+from tdw.store.atomic import new_file
 from tdw.store.filesystem import open_to_read
 from tdw.store.layout import FilePlan, canonical
 
@@ -51,11 +51,11 @@ def recover(path: str | Path, new: str | Path) -> list[str]:
     and DamagedFileError where nothing can be saved.
     """
     path, new = Path(path), Path(new)
-    with built_beside(new) as part:
+    with new_file(new) as part:
         found = _survey(path, keep_open=True)
         assert found.wreck is not None
         try:
-            _write(found, part, new)
+            salvage.rebuild(found, part, new)
             with store.open_reader(part) as reader:
                 consistency.check(reader)
         finally:
@@ -86,45 +86,6 @@ def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:
     return found
 
 
-def _write(found: salvage.Salvage, path: Path, known_as: Path) -> None:
-    """A new file of the sound parts."""
-    epochs = found.layout.extents["losses/train"].shape[0] - 1
-    kept = {name: (plan, _of_checkpoints(found, name, rows)) for name, (plan, rows) in found.analyses.items()}
-    described = {**found.config, "recovered": {"from": found.path.name, "damage": found.damage}}
-    with store.create(
-        path,
-        config=described,
-        split_train=found.split[0],
-        split_test=found.split[1],
-        epochs=epochs,
-        checkpoint_capacity=found.layout.extents["checkpoints/safetensors"].shape[0],
-        blob_nbytes=found.layout.blob_nbytes,
-        resume_nbytes=found.layout.resume_nbytes,
-        resume=None,
-        known_as=known_as,
-    ) as writer:
-        writer.append(losses=found.losses)
-        for epoch, row in found.checkpoints:
-            writer.append(losses={}, checkpoint=(epoch, found.checkpoint(row)))
-        if found.resume is not None:
-            writer.append(losses={}, resume=found.resume)
-        if kept:
-            writer.plan_analyses([plan for plan, _ in kept.values()])
-            writer.append_rows({name: rows for name, (_, rows) in kept.items()})
-        if found.notes:
-            writer.set_notes(found.notes)
-
-
-def _of_checkpoints(found: salvage.Salvage, name: str, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows of results without those of checkpoints that were lost: rows and checkpoints go together."""
-    if "epoch" not in rows or rows["epoch"].ndim != 1:  # of the whole run, whatever it calls so
-        return rows
-    there = np.isin(rows["epoch"], [epoch for epoch, _ in found.checkpoints])
-    if not there.all():
-        found.damage.append(f"{(~there).sum()} rows of {name} are of checkpoints that are lost")
-    return {array: values[there] for array, values in rows.items()}
-
-
 def _settings(described: salvage.Config) -> RunConfig | None:
     try:
         return config.from_json(described["settings"])
@@ -152,7 +113,7 @@ def _plans(described: salvage.Config) -> Iterator[FilePlan]:
     every = [
         plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1, checkpoints=len(plan))
         for item in ordered()
-        if not item.unfit(settings)
+        if not item.inapplicable_reason(settings)
     ]
     for analyses, finished in itertools.product(([], every), (False, True)):
         yield FilePlan(
@@ -163,7 +124,7 @@ def _plans(described: salvage.Config) -> Iterator[FilePlan]:
             epochs=settings.epochs,
             checkpoint_capacity=max(len(plan), 1),
             blob_nbytes=len(serialization.pack(zeros, 0)),
-            resume_nbytes=len(serialization.pack_state(State(0, zeros, zeros, zeros))),
+            resume_nbytes=len(serialization.pack_state(State.fresh(0, zeros, settings.optimizer_kind.slots))),
             analyses=tuple(analyses),
             finished=finished,
         )

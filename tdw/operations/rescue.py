@@ -8,13 +8,11 @@ from typing import Self
 
 import numpy as np
 
-from tdw import store
 from tdw.errors import OverwrittenError, ProjectError
 from tdw.network.segment import Segment, State
-from tdw.project import serialization
 from tdw.project.project import SERIES, series_of
 from tdw.project.writer import ProjectWriter
-from tdw.store.claim import unused_name
+from tdw.store.atomic import unused_name
 
 
 class Rescue:
@@ -60,24 +58,13 @@ class Rescue:
             "plan": [state.epoch, *(epoch for epoch in described["plan"] if epoch > state.epoch)],
             "recovered": {"from": path.name, "damage": [lost]},
         }
-        blob, resume = serialization.pack(state.weights, state.epoch), serialization.pack_state(state)
-        losses = {name: np.concatenate(values) for name, values in self._curves.items()}
+        curves = {name: np.concatenate(values) for name, values in self._curves.items()}
         try:
-            with store.create(
-                new,
-                config=described,
-                split_train=self._split.train,
-                split_test=self._split.test,
-                epochs=int(described["settings"]["epochs"]),
-                checkpoint_capacity=len(described["plan"]),
-                blob_nbytes=len(blob),
-                resume_nbytes=len(resume),
-                resume=None,
-            ) as writer:
-                if len(losses[SERIES[0]]):
-                    writer.append(losses=losses, checkpoint=(state.epoch, blob), resume=(state.epoch, resume))
+            with ProjectWriter.create_from(new, described, self._split) as writer:
+                if len(curves[SERIES[0]]):
+                    writer.append_stored(curves, (state.epoch, state.weights), state)
                 if self._notes:
-                    writer.set_notes(self._notes)
+                    writer.set_raw_notes(self._notes)
         except ProjectError as error:
             return f"What this training still knew of the run could not be saved elsewhere: {error}"
         return (

@@ -1,8 +1,7 @@
-"""A job is an unfinished project file: `create` makes one, `train` finishes or resumes it."""
+"""Train or resume the run in a project file. An unfinished file is all that a job needs: `create` makes it."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from tdw import schedule, tasks
-from tdw.config import RunConfig, configure, settings, value_of
+from tdw import schedule
+from tdw.config import RunConfig, changed, settings
 from tdw.errors import DriftError, NotApplicableError, SettingError
-from tdw.network import reference, training
+from tdw.network import training
 from tdw.operations.rescue import Rescue
 from tdw.project.project import place
 from tdw.project.writer import ProjectWriter
+from tdw.setting import value_of
 from tdw.store.holder import working
 
 # What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
@@ -38,29 +37,6 @@ class Progress:
     seconds_left: float
 
 
-def create(
-    path: str | Path,
-    config: RunConfig,
-    weights: Mapping[str, Any] | None = None,
-    split: tuple[ArrayLike, ArrayLike] | None = None,
-    *,
-    overwrite: bool = False,
-) -> None:
-    """Make the file of a run that is yet to be trained.
-
-    weights: initial weights under TransformerLens' names (arrays or tensors) in place of those of `model_seed`
-    split:   (train indices, test indices) in place of that of `data_seed`; pair (a, b) is a * p + b
-    Raises SettingError, AlreadyExistsError (unless `overwrite`) and CannotWrite; nothing is left behind then.
-    """
-    _check_memory(config)
-    initial = reference.initial_weights(config) if weights is None else reference.check_weights(weights, config)
-    pairs = tasks.draw_split(config) if split is None else tasks.check_split(*split, config.p)
-    plan = schedule.parse(config.checkpoints, config.epochs)
-    state = training.start(initial)
-    environment = training.environment(config)
-    ProjectWriter.create(path, config, plan, pairs, state, environment, overwrite=overwrite).close()
-
-
 @working("train")
 def train(
     path: str | Path,
@@ -71,15 +47,15 @@ def train(
     moved: Callable[[Path], None] | None = None,
     **changes: Any,
 ) -> bool:
-    """Finish or resume the run in this file; whether it is finished now.
+    """Train or resume the run in this file. Returns whether it is finished.
 
     progress: called with a Progress about twice a second and at each checkpoint, after what it reports is stored
-    stop:     asked after every epoch; when it says yes, what is done is stored and training ends
-    allow_drift: go on even where the epoch that is measured again does not come out as it was stored; what is stored
-              stays as it is, and `environments` records the difference and both environments for ever
-    moved:    called with the file's new path, at the end, where it was moved or renamed meanwhile: training follows it
+    stop:     called after every epoch; once it returns True, what is done is stored and training ends
+    allow_drift: continue even if an epoch that is measured again differs from what was stored; stored values are kept,
+              and `environments` records the difference and both environments
+    moved:    called at the end with the file's new path if it was moved or renamed meanwhile: training follows it
     changes:  settings that may still change: epochs (more of them), checkpoints, device, threads
-    Raises SettingError for any other change, FileInUseError, DriftError, OutOfRangeError where a loss is no number, CannotWriteError,
+    Raises SettingError for any other change, FileInUseError, DriftError, OutOfRangeError where a loss is not finite, CannotWriteError,
     OverwrittenError where another program changed the file (what can be saved is then in a new file beside it, which the error
     names), and what opening a file raises.
     """
@@ -94,7 +70,7 @@ def train(
         state, here = project.resume_state(), training.environment(config)
         split = project.known_split
         if split is None:
-            why = "nobody knows which of the pairs it was trained on. Import it again with the rule of its split."
+            why = "the train/test split is unknown. Import it again with the rule of its split."
             raise NotApplicableError(project.path, "training", why)
         rescue.begin(state)
         # What was recorded beyond the state is computed again and compared, and stays as it is: from its end on it is new.
@@ -158,7 +134,7 @@ def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConf
             f"--epochs {epochs} is less than the {before.epochs} planned in {project.path.name}: give more to extend "
             "the run, or stop it where you like with Ctrl-C",
         )
-    asked = configure(**{**before.to_json(), **changes})
+    asked = changed(before, changes)
     for item in settings():
         was, now = getattr(before, item.name), getattr(asked, item.name)
         if was != now and item.name not in CHANGEABLE:
@@ -173,18 +149,3 @@ def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConf
     if asked.checkpoints == before.checkpoints and asked.epochs == before.epochs:
         return asked, project.planned_checkpoints
     return asked, sorted({*stored, *ahead, *([0] if done < 0 else [])})
-
-
-def _check_memory(config: RunConfig) -> None:
-    """Refuse a run whose buffers would not fit into this machine's memory."""
-    needed = 4 * config.p**2 * (3 * config.d_mlp + 6 * config.p)
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system tells
-        return
-    if needed > there:
-        raise SettingError(
-            "p",
-            f"--p {config.p} with --d-mlp {config.d_mlp} needs {needed / 1e9:.1f} GB of memory to train, and this machine "
-            f"has {there / 1e9:.1f} GB: give a smaller modulus or fewer neurons",
-        )

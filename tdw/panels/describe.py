@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
+from tdw.analyses.engine.registry import NEEDS
 from tdw.errors import CheckpointNotFoundError, NotApplicableError
 from tdw.panels import reductions, selection, theme
 from tdw.panels.parts import UNKNOWN_SPLIT
@@ -58,7 +59,9 @@ def array_index(project: Project, described: Iterable[PanelDescription]) -> dict
 
 def inapplicable_reason(project: Project, panel: Panel) -> str | None:
     """Why a panel is not defined for a run; None where it is."""
-    reason = ANALYSES[panel.analysis].unfit(project.config) if panel.analysis and panel.required else None
+    reason = ANALYSES[panel.analysis].inapplicable_reason(project.config) if panel.analysis and panel.required else None
+    if panel.kind == "maps" and reason is None:  # the browser computes them from the closed form
+        reason = NEEDS["closed_form"](project.config)
     return reason or (UNKNOWN_SPLIT if panel.split and project.known_split is None else None)
 
 
@@ -127,7 +130,7 @@ def state(project: Project, panel: Panel) -> State:
 def _stale_reason(name: str, stored: StoredAnalysis, now: Analysis) -> str | None:
     if stored.version != now.version:
         return f"Computed by version {stored.version} of {name}; this program has version {now.version}."
-    computed_with = runner.parameters_of(stored)
+    computed_with = runner.parameters_of(name, stored)
     for key, value in now.parameters.items():
         if computed_with.get(key) != value:
             return f"Computed with {key} = {cut(str(computed_with.get(key)))}; this program uses {value}."

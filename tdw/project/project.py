@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -84,8 +82,19 @@ class Project:
 
     @property
     def config(self) -> RunConfig:
-        """The run's settings."""
-        return config.from_json(self._store.config["settings"])
+        """The run's settings, checked once for each version of the stored JSON."""
+        return self._store.derived("settings", lambda: config.from_json(self._store.config["settings"]))
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """Names of all curves in the file."""
+        return self._store.curves
+
+    def curve(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """The recorded values of a curve, one per epoch, or those of epochs [start, stop). Raises UnknownNameError."""
+        if name not in self.curves:
+            raise UnknownNameError("curve", name, self.curves)
+        return self._store.read(name, start, stop)
 
     @property
     def id(self) -> str:
@@ -211,22 +220,22 @@ class Project:
     @property
     def train_loss(self) -> Series:
         """Mean cross-entropy on the train pairs at each epoch, in nats."""
-        return self._store.read("losses/train")
+        return self.curve("losses/train")
 
     @property
     def test_loss(self) -> Series:
         """Mean cross-entropy on the test pairs, NaN at epochs where it was not evaluated."""
-        return self._store.read("losses/test")
+        return self.curve("losses/test")
 
     @property
     def train_accuracy(self) -> Series:
         """Share of the train pairs answered rightly."""
-        return self._store.read("accuracy/train")
+        return self.curve("accuracy/train")
 
     @property
     def test_accuracy(self) -> Series:
         """Share of the test pairs answered rightly, NaN at epochs where it was not evaluated."""
-        return self._store.read("accuracy/test")
+        return self.curve("accuracy/test")
 
     @property
     def split(self) -> Split:
@@ -280,7 +289,7 @@ class Project:
         settings = self.config
         if not 0 <= neuron < settings.d_mlp:
             raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
-        return closed_form.neuron_map(self.weights(epoch), neuron, settings.activation)
+        return settings.network_kind.computation.neuron_map(self.weights(epoch), neuron, settings.activation)
 
     def neuron_tables(self, neurons: Sequence[int], start: int = 0) -> NDArray[np.float32]:
         """At every checkpoint from the start-th on, what these neurons' maps are made of: (checkpoints, neurons,
@@ -319,7 +328,9 @@ class Project:
         that was there before differs; rows that were added leave it alone.
         """
         rows = self._store.n_epochs
-        found = {name: {"dtype": "<f8", "shape": [rows], "version": self.id} for name in SERIES}
+        found = {
+            plan.name: {"dtype": plan.dtype, "shape": [rows], "version": self.id} for plan in self._store.curve_plans()
+        }
         found["checkpoints/epoch"] = {"dtype": "<i8", "shape": [self._store.n_checkpoints], "version": self.id}
         for name, item in self.analyses().items():
             for array, plan in item.arrays.items():
@@ -335,45 +346,6 @@ class Project:
         be read; it can be looked at again later.
         """
         return self._store.refresh()
-
-    @classmethod
-    def create_imported(
-        cls,
-        path: str | Path,
-        settings: RunConfig,
-        plan: Sequence[int],
-        split: Split,
-        imported: Mapping[str, Any],
-        *,
-        known_as: Path | None = None,
-    ) -> Self:
-        """A new file for a run of another program, with room for its epochs and checkpoints and nothing to resume from yet.
-
-        imported: where it is from and what was concluded, see `tdw.interchange`. known_as: what errors call the file.
-        Raises AlreadyExistsError and CannotWriteError.
-        """
-        described = {
-            "id": str(uuid.uuid4()),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "settings": settings.to_json(),
-            "plan": list(plan),
-            "environments": [{"from_epoch": 0, "program": imported["form"]}],
-            "imported": dict(imported),
-        }
-        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
-        writer = store.create(
-            Path(path),
-            config=described,
-            split_train=split.train,
-            split_test=split.test,
-            epochs=settings.epochs,
-            checkpoint_capacity=max(len(plan), 1),
-            blob_nbytes=len(serialization.pack(zeros, 0)),
-            resume_nbytes=len(serialization.pack_state(State(0, zeros, zeros, zeros))),
-            resume=None,
-            known_as=known_as,
-        )
-        return cls(writer)
 
     def drift(self, segment: Segment) -> dict[str, Any] | None:
         """Where a stretch of training differs from what was recorded of the same epochs before; None where nowhere.
@@ -411,13 +383,20 @@ class Project:
             )
         epoch, blob = self._store.resume()
         state = serialization.unpack_state(epoch, blob)
-        for part in (state.weights, state.exp_avg, state.exp_avg_sq):
-            self._check_weights(part, "the state that training resumes from")
-        if wrong := [name for name, array in state.exp_avg_sq.items() if not (array >= 0).all()]:
+        optimizer = self.config.optimizer_kind
+        if set(state.slots) != set(optimizer.slots):
             raise DamagedFileError(
-                f"{self.path}: the state that training resumes from was never AdamW's: a mean of squares of {wrong[0]} is "
-                "negative or no number. Ask for another copy of the file."
+                f"{self.path}: the state that training resumes from does not belong to --optimizer {optimizer.name}. Ask for "
+                "another copy of the file."
             )
+        for part in (state.weights, *state.slots.values()):
+            self._check_weights(part, "the state that training resumes from")
+        for slot in optimizer.squares:
+            if wrong := [name for name, array in state.slots[slot].items() if not (array >= 0).all()]:
+                raise DamagedFileError(
+                    f"{self.path}: the state that training resumes from is invalid: {slot} of {wrong[0]} is a mean of squares, "
+                    "and it is negative or not a number. Ask for another copy of the file."
+                )
         return state
 
     def verify(self) -> list[str]:

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
-from tdw import store
+from tdw import config, store
 from tdw.config import RunConfig
 from tdw.errors import CannotWriteError
-from tdw.network.segment import Segment, State
+from tdw.network.parameters import shapes
+from tdw.network.segment import Arrays, Segment, State
 from tdw.project import consistency, notes, serialization
 from tdw.project.project import Project, series_of
 from tdw.tasks import Split
@@ -24,8 +26,11 @@ from tdw.tasks import Split
 class ProjectWriter(Project):
     """A run's file, open for writing: one process at a time."""
 
-    _store: store.Writer
     _reached: State | None = None  # by the training that goes on; not stored yet as the state to resume from
+
+    def __init__(self, writer: store.Writer):
+        super().__init__(writer.reader)
+        self._writer = writer
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -44,33 +49,83 @@ class ProjectWriter(Project):
         *,
         overwrite: bool = False,
     ) -> Self:
-        """A new file with room for everything the settings plan, holding the split and the initial state.
+        """A new run: its split, its initial state, and room for all the epochs and checkpoints that the settings plan.
 
-        Raises AlreadyExistsError, and CannotWriteError where the folder is missing or closed or the space does not suffice; then
-        nothing is left behind.
+        Raises what `create_from` raises.
         """
-        described = {
-            "id": str(uuid.uuid4()),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "settings": settings.to_json(),
-            "plan": list(plan),
-            "environments": [{"from_epoch": 0, **environment}],
-        }
-        resume = serialization.pack_state(state)
+        description = describe_new(settings, plan, {"from_epoch": 0, **environment})
+        return cls.create_from(path, description, split, state, overwrite=overwrite)
+
+    @classmethod
+    def create_imported(
+        cls,
+        path: str | Path,
+        settings: RunConfig,
+        plan: Sequence[int],
+        split: Split,
+        imported: Mapping[str, Any],
+        *,
+        known_as: Path | None = None,
+    ) -> Self:
+        """A run of another program, still without epochs, checkpoints and resume state.
+
+        imported: its origin and what was inferred, see `tdw.interchange`. Raises what `create_from` raises.
+        """
+        description = describe_new(settings, plan, {"from_epoch": 0, "program": imported["form"]})
+        return cls.create_from(path, description | {"imported": dict(imported)}, split, known_as=known_as)
+
+    @classmethod
+    def create_from(
+        cls,
+        path: str | Path,
+        description: Mapping[str, Any],
+        split: Split,
+        state: State | None = None,
+        *,
+        overwrite: bool = False,
+        known_as: Path | None = None,
+    ) -> Self:
+        """The file of a run with this description, with room for all the epochs and checkpoints that it plans.
+
+        state: the resume state to store, if there is one yet. known_as: the path that errors give.
+        Raises AlreadyExistsError (unless overwrite), FileInUseError, and CannotWriteError for a missing folder, a missing
+        permission or a full disk; nothing is left behind then.
+        """
+        settings = config.from_json(description["settings"])
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
         writer = store.create(
             Path(path),
-            config=described,
+            config=description,
             split_train=split.train,
             split_test=split.test,
             epochs=settings.epochs,
-            checkpoint_capacity=len(plan),
-            blob_nbytes=len(serialization.pack(state.weights, state.epoch)),
-            resume_nbytes=len(resume),
-            resume=resume,
-            resume_epoch=state.epoch,
+            checkpoint_capacity=max(len(description["plan"]), 1),
+            blob_nbytes=len(serialization.pack(zeros, 0)),
+            resume_nbytes=len(serialization.pack_state(State.fresh(0, zeros, settings.optimizer_kind.slots))),
+            resume=None if state is None else serialization.pack_state(state),
+            resume_epoch=0 if state is None else state.epoch,
             overwrite=overwrite,
+            known_as=known_as,
         )
         return cls(writer)
+
+    def append_stored(
+        self,
+        curves: Mapping[str, NDArray[Any]],
+        checkpoint: tuple[int, Arrays] | None = None,
+        resume: State | None = None,
+    ) -> None:
+        """Store epochs, a checkpoint and a resume state that another file had; durable when this returns.
+
+        curves: all four by name, from the first epoch on that is not recorded.
+        """
+        self._writer.append(
+            curves=curves,
+            checkpoint=None
+            if checkpoint is None
+            else (checkpoint[0], serialization.pack(checkpoint[1], checkpoint[0])),
+            resume=None if resume is None else (resume.epoch, serialization.pack_state(resume)),
+        )
 
     def append(self, segment: Segment) -> None:
         """Store a stretch of training; the curves and the checkpoint in it are safe when this returns.
@@ -85,21 +140,21 @@ class ProjectWriter(Project):
         if segment.keep and state.epoch > max(self.checkpoints, default=-1):  # else it was stored before
             checkpoint = (state.epoch, serialization.pack(state.weights, state.epoch))
         resume = None
-        if state.exp_avg:
+        if state.slots:
             self._reached = state
-            if self._store.resume_due:
+            if self._writer.resume_due:
                 resume = (state.epoch, serialization.pack_state(state))
         losses = {name: values[again:] for name, values in series_of(segment).items()}
-        self._store.append(losses=losses, checkpoint=checkpoint, resume=resume)
+        self._writer.append(curves=losses, checkpoint=checkpoint, resume=resume)
 
     def close(self) -> None:
         """Store the state that training has reached, if any, and let go of the file."""
         state, self._reached = self._reached, None
         try:
-            if state is not None and self._store.is_open:
-                self._store.append(losses={}, resume=(state.epoch, serialization.pack_state(state)), final=True)
+            if state is not None and self._writer.is_open:
+                self._writer.append(curves={}, resume=(state.epoch, serialization.pack_state(state)), final=True)
         finally:
-            super().close()
+            self._writer.close()
 
     def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Mapping[str, Any]]) -> None:
         """Change the plan: more epochs or checkpoints, another device, another environment from here on."""
@@ -110,11 +165,15 @@ class ProjectWriter(Project):
         }
         if described != self._store.config:
             with _left_as_it_was():
-                self._store.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
+                self._writer.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
 
     def raw_notes(self) -> dict[str, Any]:
         """All that is noted, also what this version does not know."""
         return self._store.notes()
+
+    def set_raw_notes(self, stored: Mapping[str, Any]) -> None:
+        """Store notes as another file had them."""
+        self._writer.set_notes(stored)
 
     def set_notes(self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None) -> None:
         """Change the notes: None leaves one as it is, empty text takes it away. Raises SettingError, CannotWriteError."""
@@ -122,28 +181,39 @@ class ProjectWriter(Project):
         after = notes.changed(before, title, tags, remark)
         if after != before:
             with _left_as_it_was():
-                self._store.set_notes(after)
+                self._writer.set_notes(after)
 
     def plan_analyses(self, plans: Sequence[store.AnalysisPlan], remove: Sequence[str] = ()) -> None:
         """Make room for results; rows of the same analysis under the same version and parameters stay."""
         with _left_as_it_was():
-            self._store.plan_analyses(list(plans), remove)
+            self._writer.plan_analyses(list(plans), remove)
 
     def room_beside(self) -> AbstractContextManager[Path]:
         """A path at which to build the file that will take the place of this one; nothing of it is left behind.
 
         Raises CannotWriteError.
         """
-        return self._store.room_beside()
+        return self._writer.room_beside()
 
     def give_way(self, other: Path) -> None:
         """Put another file, whole and closed, in the place of this one in one step, and close this one."""
         with _left_as_it_was():
-            self._store.give_way(other)
+            self._writer.give_way(other)
 
     def append_rows(self, rows: dict[str, dict[str, NDArray[Any]]]) -> None:
         """Store rows of results: analysis -> array -> rows. Safe when this returns."""
-        self._store.append_rows(rows)
+        self._writer.append_rows(rows)
+
+
+def describe_new(settings: RunConfig, plan: Sequence[int], environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The description that is stored of a new run, with an id of its own; see `tdw.project.records`."""
+    return {
+        "id": str(uuid.uuid4()),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": settings.to_json(),
+        "plan": list(plan),
+        "environments": [dict(environment)],
+    }
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from tdw.store.commit_record import Commit
 from tdw.store.copy import copy
 from tdw.store.create import create, open_writer
 from tdw.store.holder import Holder
-from tdw.store.layout import FORMAT_VERSION, LOSSES, AnalysisPlan, ArrayPlan
+from tdw.store.layout import FORMAT_VERSION, LOSSES, AnalysisPlan, ArrayPlan, CurvePlan
 from tdw.store.lock import holder_of, locked_by
 from tdw.store.reader import Reader, StoredAnalysis, open_reader
 from tdw.store.writer import Writer
@@ -38,6 +38,7 @@ __all__ = [
     "AnalysisPlan",
     "ArrayPlan",
     "Commit",
+    "CurvePlan",
     "Holder",
     "Reader",
     "StoredAnalysis",

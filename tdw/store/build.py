@@ -1,31 +1,28 @@
-"""Building a whole project file beside its place, and putting it there in one step."""
+"""Builds a complete project file from a plan, and gives it its name in one step."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError
+from tdw.errors import AlreadyExistsError, FileInUseError
 from tdw.store import filesystem
+from tdw.store.atomic import explained, publish, temporary_path
 from tdw.store.commit_record import BLOCK, Record
 from tdw.store.filesystem import System, write_all
-from tdw.store.layout import BLOCK_CRCS, LOSSES, FilePlan, Layout
+from tdw.store.layout import BLOCK_CRCS, FilePlan, Layout
 from tdw.store.lock import Lock
-from tdw.store.open_file import State, compare, keep_in_mind
+from tdw.store.open_file import OpenFile, compare, keep_in_mind
 from tdw.store.structure import layout_of
-from tdw.store.temporary import room_for
 
 if TYPE_CHECKING:
     from tdw.store.planner import Skeleton
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
@@ -34,41 +31,6 @@ class Filled:
 
     record: Record
     tails: Mapping[str, bytes]
-
-
-@contextlib.contextmanager
-def explained(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn the system's refusals into CannotWriteError, in words about the project file."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotWriteError(_explanation(path, error, needed)) from error
-
-
-def _explanation(path: Path, error: OSError, needed: int | None) -> str:
-    folder = path.absolute().parent
-    if error.errno in FULL:
-        free = filesystem.free_bytes(folder)
-        need = "" if needed is None else f" {needed / 1e6:,.1f} MB are needed"
-        have = "" if free is None else f"{',' if need else ''} {free / 1e6:,.1f} MB are free"
-        return f"{path} cannot be written, the disk is full:{need}{have}. Free some space, or keep fewer checkpoints."
-    if error.errno == errno.EFBIG:
-        need = "" if needed is None else f" of {needed / 1e6:,.1f} MB"
-        return (
-            f"{path} cannot be written: a file{need} is larger than this process, or this file system, may make one. Raise "
-            "the limit (`ulimit -f`), choose another disk, or keep fewer checkpoints."
-        )
-    if error.errno == errno.ENOENT:
-        return f"{path} cannot be written: the folder {folder} does not exist. Make it, or choose another one."
-    if error.errno == errno.ENOTDIR:
-        return f"{path} cannot be written: {folder} is no folder. Choose another place."
-    if error.errno == errno.ENAMETOOLONG:
-        return f"{path} cannot be written: the name is too long. Choose a shorter one."
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return (
-            f"{path} cannot be written: no permission to write to it or to the folder {folder}. Choose another place."
-        )
-    return f"{path} cannot be written: {error.strerror or error}. Check the disk; what was saved before is still there."
 
 
 def build(
@@ -82,7 +44,7 @@ def build(
     *,
     known_as: Path,
     replaced: int | None,
-) -> State:
+) -> OpenFile:
     """Build a file beside `path`, complete and durable, and give it its name. Leaves nothing when it fails before that.
 
     fill: writes what the new file takes from elsewhere, and says what.
@@ -95,7 +57,7 @@ def build(
     from tdw.store.inspect_hdf5 import walk  # HDF5 is loaded where a file is made, and not to read one
 
     layout = skeleton.layout
-    with explained(known_as, layout.size), room_for(path) as beside:
+    with explained(known_as, layout.size), temporary_path(path) as beside:
         fd = system.open_new(beside)
         try:
             system.allocate(fd, layout.size)
@@ -128,13 +90,13 @@ def build(
                 fd = -1
                 if replaced is not None:
                     system.close(replaced)
-            if replaced is not None:
-                system.replace(beside, path)
-            else:
-                _name(beside, path, known_as, system, renamed)
+            try:
+                publish(beside, path, system, overwrite=replaced is not None, known_as=known_as)
+            except AlreadyExistsError:
+                renamed.clear()
+                raise
             if fd < 0:
                 state.fd = fd = system.open_existing(path)
-            system.sync_folder(path.parent)
             lock.keep(newest=True)
         except BaseException:
             lock.keep(newest=False)
@@ -145,21 +107,11 @@ def build(
     return state
 
 
-def _name(beside: Path, path: Path, known_as: Path, system: System, renamed: list[bool]) -> None:
-    try:
-        system.name(beside, path)
-    except FileExistsError:
-        renamed.clear()
-        raise AlreadyExistsError(
-            f"{known_as} is there already and was left as it is: choose another name, or --force to replace it."
-        ) from None
-
-
 def _write_records(fd: int, path: Path, layout: Layout, filled: Filled, system: System) -> None:
     """Put both commit records into a new file, with all that goes with them."""
     record = filled.record
-    state = State(fd, path, 0, 0, layout, record, 0, alike=True)
-    for i, name in enumerate(LOSSES):
+    state = OpenFile(fd, path, 0, 0, layout, record, 0, alike=True)
+    for i, name in enumerate(layout.curves):
         whole = state.committed(name) // BLOCK
         crcs = [zlib.crc32(state.read(layout.extents[name].offset + at * BLOCK, BLOCK)) for at in range(whole)]
         extent = layout.extents[BLOCK_CRCS]

@@ -7,8 +7,9 @@ sector torn while they are written would take its committed neighbors with it. S
 format 1.1 in `tails`, a row for each slot, and in format 1.0 in the record itself. Whatever is read has to match the
 array's checksum, with the copy or without it; the copies need none of their own.
 
-The record of 1.1 is small (a block of 4096 bytes up to 250 arrays), so that a program that copies the file slowly from
-front to back, while it is written, finds one of the two whole.
+The record of 1.1 is small (a block of 4096 bytes up to 167 arrays), so that a program that copies the file slowly from
+front to back, while it is written, finds one of the two whole. It consists of 64-bit integers only: any HDF5 reader, also
+one without compound types, reads the dataset `commit` as a matrix of two rows (see `slot_dtype` for its columns).
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ _HEADER: tuple[tuple[str, str], ...] = (
     ("clean", "<u4"),
     ("seal", "<u4"),
 )
+#: The first columns of the dataset `commit` (format 1.1), in order; `f["commit"][:, COLUMNS.index("n_epochs")].max()` is
+#: the number of committed epochs.
+COLUMNS = (*(name for name, _ in _HEADER), "record_crc32")
 
 
 @dataclass(frozen=True)
@@ -99,15 +103,25 @@ class Record:
 
 
 def slot_dtype(n_arrays: int, version: Version | None = None) -> np.dtype[np.void]:
-    """The record of a file with that many growing arrays; a multiple of 4096 bytes, so that slots share no sector.
+    """The fields of a record with that many growing arrays; a multiple of 4096 bytes, so that slots share no sector.
+
+    Since format 1.1 every field is an <i8, so the same bytes are a row of the plain integer dataset `commit`, whose
+    columns are those of `COLUMNS`, then `rows`, `crc32` and `tail_crc32` of every growing array. In format 1.0 the dataset
+    had this compound type, with narrower fields.
 
     version: of the format; None is the one that is written now.
     """
     with_tails = version is not None and version <= WITH_TAILS
-    fields: list[tuple[str, str, tuple[int, ...]]] = [(name, kind, ()) for name, kind in _HEADER]
-    fields += [("record_crc32", "<u4", ()), ("rows", "<i8", (n_arrays,)), ("crc32", "<u4", (n_arrays,))]
+    fields: list[tuple[str, str, tuple[int, ...]]] = [
+        (name, narrow if with_tails else "<i8", ()) for name, narrow in _HEADER
+    ]
+    fields += [
+        ("record_crc32", "<u4" if with_tails else "<i8", ()),
+        ("rows", "<i8", (n_arrays,)),
+        ("crc32", "<u4" if with_tails else "<i8", (n_arrays,)),
+    ]
     if not with_tails:
-        fields.append(("tail_crc32", "<u4", (n_arrays,)))
+        fields.append(("tail_crc32", "<i8", (n_arrays,)))
     names, formats, offsets, at = [], [], [], 0
     for name, kind, shape in fields:
         item = np.dtype((kind, shape))
@@ -122,6 +136,11 @@ def slot_dtype(n_arrays: int, version: Version | None = None) -> np.dtype[np.voi
         offsets.append(at)
         at += n_arrays * BLOCK
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": at})
+
+
+def record_columns(n_arrays: int) -> int:
+    """Columns of the dataset `commit` (format 1.1): a record as a row of <i8."""
+    return slot_dtype(n_arrays).itemsize // 8
 
 
 def decode(raw: bytes, row_bytes: Sequence[int], version: Version) -> Record | None:

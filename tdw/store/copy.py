@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tdw.store.build import explained
-from tdw.store.claim import name_locked, refuse_existing
+from tdw.store.atomic import explained, name_locked, refuse_existing
 from tdw.store.filesystem import SYSTEM
 from tdw.store.open_file import real_path
 from tdw.store.reader import Reader

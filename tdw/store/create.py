@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from tdw.errors import FileInUseError, NewerFormatError
 from tdw.store import filesystem
-from tdw.store.build import Filled, build, explained
-from tdw.store.claim import name_locked, refuse_existing
+from tdw.store.atomic import explained, name_locked, refuse_existing, replaced_file
+from tdw.store.build import Filled, build
 from tdw.store.commit_record import Record, ResumeSlot
 from tdw.store.filesystem import SYSTEM, System, write_all
-from tdw.store.layout import FORMAT_VERSION, FilePlan, canonical
-from tdw.store.open_file import State, load, real_path
+from tdw.store.layout import DEFAULT_CURVES, FORMAT_VERSION, CurvePlan, FilePlan, canonical
+from tdw.store.open_file import OpenFile, load, real_path
 from tdw.store.reader import Reader, open_reader
 from tdw.store.writer import Writer, check_blob
 
@@ -38,12 +38,13 @@ def create(
     overwrite: bool = False,
     system: System = SYSTEM,
     known_as: Path | None = None,
+    curves: Sequence[CurvePlan] = DEFAULT_CURVES,
 ) -> Writer:
     """Make a project file with room for all that is planned, and open it for writing.
 
-    epochs: the last epoch; losses have epochs + 1 entries. blob_nbytes: size of every checkpoint. resume_nbytes: the
+    epochs: the last epoch; every curve has epochs + 1 entries. blob_nbytes: size of every checkpoint. resume_nbytes: the
     largest resume state; resume: the first one, at resume_epoch, or None for a run that was trained elsewhere. known_as:
-    what errors call the file. The file is there complete, or not at all.
+    what errors call the file. curves: their names and types. The file is there complete, or not at all.
 
     Raises AlreadyExistsError unless overwrite, FileInUseError, CannotWriteError.
     """
@@ -59,6 +60,7 @@ def create(
         checkpoint_capacity=checkpoint_capacity,
         blob_nbytes=blob_nbytes,
         resume_nbytes=resume_nbytes,
+        curves=tuple(curves),
     )
     skeleton = plan_file(plan)
     layout = skeleton.layout
@@ -88,26 +90,14 @@ def create(
         )
         return Filled(record, {})
 
-    with explained(given, layout.size), name_locked(given, real) as lock, _replaced(given, real, overwrite) as replaced:
+    with (
+        explained(given, layout.size),
+        name_locked(given, real) as lock,
+        replaced_file(given, real, overwrite=overwrite) as replaced,
+    ):
         state = build(real, plan, skeleton, fill, system, lock, [], known_as=given, replaced=replaced)
         state.path = given
     return Writer(given, real, state, lock, system)
-
-
-@contextlib.contextmanager
-def _replaced(given: Path, real: Path, overwrite: bool) -> Iterator[int | None]:
-    """The open file that a new one takes the place of; None where there is none. Its name is locked."""
-    refuse_existing(given, real, overwrite=overwrite)  # somebody may have been quicker
-    if not os.path.lexists(real):
-        yield None
-        return
-    fd = filesystem.open_to_read(real)
-    try:
-        if filesystem.is_locked_for_writing(fd):
-            raise FileInUseError(f"{given} is being written to by another process: wait until it is done, or stop it.")
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = None, system: System = SYSTEM) -> Writer:
@@ -131,10 +121,10 @@ def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = No
             with contextlib.suppress(OSError):
                 system.close(fd)
             raise
-        if not writer.made_here or not state.layout.current:
+        if not writer.reader.made_here or not state.layout.current:
             try:
-                if not writer.made_here and check is not None:
-                    check(writer)
+                if not writer.reader.made_here and check is not None:
+                    check(writer.reader)
                 writer.rebuild()
             except BaseException:
                 writer.abandon()
@@ -142,7 +132,7 @@ def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = No
         return writer
 
 
-def _ready(fd: int, given: Path, real: Path, system: System) -> State:
+def _ready(fd: int, given: Path, real: Path, system: System) -> OpenFile:
     """Validate a file that is to be written to, and mend blocks that a power cut tore."""
     if not system.lock_shared(fd):
         raise FileInUseError(f"{given} is open for writing in another program (h5py?): close it there.")
@@ -165,7 +155,7 @@ def _ready(fd: int, given: Path, real: Path, system: System) -> State:
     return state
 
 
-def _mend_tail(state: State, name: str, system: System) -> bool:
+def _mend_tail(state: OpenFile, name: str, system: System) -> bool:
     """Put the committed part of a growing array's last block back from its copy, where the disk has something else."""
     if state.tail_is_whole(name):
         return False

@@ -12,27 +12,27 @@ from pathlib import Path
 
 from tdw.errors import OverwrittenError, ProjectError
 from tdw.store import filesystem
-from tdw.store.open_file import State
+from tdw.store.open_file import OpenFile
 
 
 class Fence:
     """What the writer of an open file knows of it: both commit records, size, and the time of its own last write."""
 
-    def __init__(self, state: State):
+    def __init__(self, state: OpenFile):
         self._records = [self._record(state, slot) for slot in (0, 1)]
         self.wrote(state)
 
     @staticmethod
-    def _record(state: State, slot: int) -> bytes:
+    def _record(state: OpenFile, slot: int) -> bytes:
         return filesystem.read_some(state.fd, state.layout.extents["commit"].row_nbytes, state.layout.slot_offset(slot))
 
-    def wrote(self, state: State, slot: int | None = None, record: bytes = b"") -> None:
+    def wrote(self, state: OpenFile, slot: int | None = None, record: bytes = b"") -> None:
         """Take in that this process wrote to the file; slot: where it put a record, if it did."""
         if slot is not None:
             self._records[slot] = record
         self._modified = os.fstat(state.fd).st_mtime_ns
 
-    def check(self, state: State, path: Path) -> None:
+    def check(self, state: OpenFile, path: Path) -> None:
         """Raise OverwrittenError where the file is not what it was after this process's last write."""
         now = os.fstat(state.fd)
         if now.st_size != state.layout.size:

@@ -17,9 +17,9 @@ from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
 
 from tdw.errors import DamagedFileError
 from tdw.store import filesystem
-from tdw.store.commit_record import Version, slot_dtype
-from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, NAME, Layout
-from tdw.store.structure import COMMIT, MAX_DEPTH, MAX_OBJECTS, Structure, check_version, layout_of, refusal
+from tdw.store.commit_record import WITH_TAILS, Version, slot_dtype
+from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, MAX_DEPTH, NAME, Layout
+from tdw.store.structure import COMMIT, MAX_OBJECTS, Structure, check_version, layout_of, refusal
 from tdw.store.validate import TRY_A_COPY, check_superblock, short
 
 MAX_ATTRIBUTES = 64
@@ -173,7 +173,7 @@ class _Walk:
         kind, space = dataset.get_type(), dataset.get_space()
         if space.get_simple_extent_type() != h5s.SIMPLE or not 1 <= len(space.shape) <= 6:
             raise self._refuse(f"{path!r} is no array")
-        if path == COMMIT:
+        if path == COMMIT and self._version is not None and self._version <= WITH_TAILS:
             self._check_records(kind)
             dtype = np.dtype(("V", kind.get_size()))
         elif _plain_number(kind):
@@ -190,7 +190,7 @@ class _Walk:
         return int(offset), dtype.str, shape
 
     def _check_records(self, kind: Any) -> None:
-        """The commit records must read as such in plain h5py as well."""
+        """The commit records of format 1.0 must read as such in plain h5py as well."""
         arrays = self._attributes[COMMIT].get("arrays")
         if not isinstance(arrays, bytes):
             raise self._refuse("it has no commit records")

@@ -7,12 +7,14 @@ and never again writes to the file. The order in the file is that of this table,
     config, notes               u1 (n,) JSON
     split/train, split/test     i8 (n,) pair (a, b) at a·p + b
     resume/slots                u1 (2, width) states of the optimizer, written in turn; not in a finished run
-    commit                      (2,) records, see slots.py; attribute arrays: growing ones in order
+    commit                      i8 (2, columns) a row for each record, see commit_record.py; attributes: arrays (the
+                                growing ones in order), curves (those with a row per epoch), columns (the first ones)
     tails                       u1 (2, arrays, 4096) copies of the partly filled last blocks, a row for each record
     resume/last                 u1 (1, width) the state at the end, or where training was stopped
-    block_crc32                 u4 (4, blocks) of each full block of 4096 bytes of the four curves
+    block_crc32                 u4 (curves, blocks) of each full block of 4096 bytes of the curves
     losses/train, losses/test   f8 (epochs + 1,); NaN where not evaluated
     accuracy/train, /test       f8 (epochs + 1,)
+    any other curve             any number type, (epochs + 1,)
     checkpoints/epoch           i8 (capacity,); −1 where free
     checkpoints/crc32           u4 (capacity,) of the blob
     analysis/NAME/ARRAY         (capacity, …); attributes version, parameters (JSON) of the group
@@ -32,7 +34,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +44,7 @@ from tdw.store.commit_record import BLOCK, WITH_TAILS, Version
 
 FORMAT = b"tdw"
 FORMAT_VERSION = (1, 1)
+#: The curves of a run of this program, and all that a file of format 1.0 has.
 LOSSES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
 CHECKPOINTS = ("checkpoints/epoch", "checkpoints/crc32")
 SEALED = ("config", "notes", "split/train", "split/test")
@@ -49,6 +52,9 @@ RESUME = ("resume/slots", "resume/last")  # a state's slot in the records: 0 and
 TAILS, BLOCK_CRCS = "tails", "block_crc32"
 #: Arrays that are written to and whose rows are not counted by the commit records.
 CHANGING = ("commit", TAILS, BLOCK_CRCS, *RESUME, "checkpoints/safetensors")
+#: First parts of dataset names that a curve may not have.
+RESERVED = frozenset({"config", "notes", "split", "resume", "commit", TAILS, BLOCK_CRCS, "checkpoints", "analysis"})
+MAX_DEPTH = 4
 DTYPES = ("<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 JSON_LIMIT = 4 << 20
@@ -61,6 +67,17 @@ class ArrayPlan:
 
     dtype: str
     row_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CurvePlan:
+    """One number per epoch: name is the dataset's path, like "losses/train"; dtype like "<f8"."""
+
+    name: str
+    dtype: str = "<f8"
+
+
+DEFAULT_CURVES = tuple(CurvePlan(name) for name in LOSSES)
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,7 @@ class FilePlan:
     resume_nbytes: int
     analyses: tuple[AnalysisPlan, ...] = ()
     finished: bool = False  # no more training: without the two slots for states on the way
+    curves: tuple[CurvePlan, ...] = DEFAULT_CURVES
 
     def check(self) -> None:
         """Refuse what cannot be laid out; ValueError, since no user's input comes here unchecked."""
@@ -106,6 +124,7 @@ class FilePlan:
             raise ValueError("a split needs train pairs and test pairs")
         if max(len(self.config), len(self.notes)) > JSON_LIMIT:
             raise ValueError(f"config and notes may have {JSON_LIMIT} bytes each")
+        check_curves(self.curves)
         for plan in self.analyses:
             check_analysis(plan)
         if len({plan.name for plan in self.analyses}) != len(self.analyses):
@@ -142,6 +161,27 @@ def too_large(
             f"its results declare {total:,} bytes; those of such a run have at most {one * checkpoints + (64 << 20):,}"
         )
     return None
+
+
+def is_curve_name(name: str) -> bool:
+    """Whether a dataset of this name may be a curve: one to four plain parts, in none of the file's own groups."""
+    parts = name.split("/")
+    return len(parts) <= MAX_DEPTH and all(map(NAME.fullmatch, parts)) and parts[0] not in RESERVED
+
+
+def check_curves(curves: Sequence[CurvePlan]) -> None:
+    """Refuse curves that no file can hold (ValueError)."""
+    names = [curve.name for curve in curves]
+    if not curves or len(set(names)) != len(names):
+        raise ValueError(f"a file needs at least one curve, each with a name of its own (got {names})")
+    for curve in curves:
+        if not is_curve_name(curve.name) or any(other.startswith(f"{curve.name}/") for other in names):
+            raise ValueError(
+                f"{curve.name!r} cannot be the name of a curve: use up to {MAX_DEPTH} parts of letters, digits, _ . - "
+                f"separated by /, not starting with {', '.join(sorted(RESERVED))}"
+            )
+        if curve.dtype not in DTYPES:
+            raise ValueError(f"curve {curve.name!r} has dtype {curve.dtype!r}; use one of {', '.join(DTYPES)}")
 
 
 def check_analysis(plan: AnalysisPlan) -> None:
@@ -197,6 +237,21 @@ class Layout:
     blob_nbytes: int
     resume_nbytes: int
     analyses: dict[str, AnalysisPlan] = field(default_factory=dict)
+    curves: tuple[str, ...] = LOSSES  # in the order of block_crc32's rows
+
+    @property
+    def planned_epochs(self) -> int:
+        """The last epoch that the curves have room for."""
+        return self.extents[self.curves[0]].shape[0] - 1
+
+    @property
+    def checkpoint_capacity(self) -> int:
+        """How many checkpoints there is room for."""
+        return self.extents["checkpoints/safetensors"].shape[0]
+
+    def curve_plans(self) -> tuple[CurvePlan, ...]:
+        """The curves as they were planned."""
+        return tuple(CurvePlan(name, self.extents[name].dtype.str) for name in self.curves)
 
     def slot_offset(self, slot: int) -> int:
         """Where one of the two commit records lies."""
@@ -250,6 +305,12 @@ class Layout:
             at = round_up(extent.end)
         if self.size > at:
             yield at, self.size
+
+
+def block_crc_shape(curves: Iterable[CurvePlan], epochs: int) -> tuple[int, int]:
+    """Shape of the table of checksums of full blocks: a row for each curve, a column for each block of the widest one."""
+    widths = [np.dtype(curve.dtype).itemsize for curve in curves]
+    return len(widths), max(1, max(widths) * (epochs + 1) // BLOCK)
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from tdw.errors import DamagedFileError, NotAProjectError, ProjectError
 from tdw.safe_text import typed
 from tdw.store import filesystem
 from tdw.store.commit_record import BLOCK, Record, ResumeSlot, decode
-from tdw.store.layout import CHECKPOINTS, LOSSES, Layout
+from tdw.store.layout import CHECKPOINTS, Layout
 from tdw.store.sandbox import examined
 from tdw.store.seen_files import recall, remember
 from tdw.store.structure import Structure, layout_of
@@ -30,7 +30,7 @@ _WHAT_TO_DO = (
 
 
 @dataclass
-class State:
+class OpenFile:
     """One open inode and the record that holds for it."""
 
     fd: int
@@ -195,7 +195,7 @@ def credible(record: Record, layout: Layout) -> bool:
     slots = [slot for slot, place in enumerate(layout.resume_places()) if place >= 0]
     return (
         all(0 <= n <= layout.extents[name].shape[0] for name, n in rows.items())
-        and all(rows[name] == record.n_epochs for name in LOSSES)
+        and all(rows[name] == record.n_epochs for name in layout.curves)
         and all(rows[name] == record.n_checkpoints for name in CHECKPOINTS)
         and record.resume_slot in {-1, *slots}
         and (record.resume_slot < 0) == (record.resume_epoch < 0)
@@ -231,7 +231,7 @@ def say_the_same(records: list[Record | None]) -> bool:
     return one is not None and other is not None and one == replace(other, sequence=one.sequence, clean=one.clean)
 
 
-def load(fd: int, path: Path) -> State:
+def load(fd: int, path: Path) -> OpenFile:
     """Validate an open file: structure, commit records, seal, small arrays. The caller closes fd on an error.
 
     A file that was neither made nor seen here before is examined by a process of its own.
@@ -262,14 +262,14 @@ def first_word(path: Path) -> str:
     )
 
 
-def keep_in_mind(state: State, structure: Structure) -> bool:
+def keep_in_mind(state: OpenFile, structure: Structure) -> bool:
     """Remember a file that was made or looked at; whether its run is new to this user."""
     config = state.sealed("config")
     run = str(parse_json(config, f"{state.path}: config").get("id", ""))
     return remember(state.fd, state.layout, structure, config, run=run, made=state.made)
 
 
-def compare(fd: int, path: Path, layout: Layout) -> State:
+def compare(fd: int, path: Path, layout: Layout) -> OpenFile:
     """Find the commit record that holds, and compare the seal and the small arrays with their checksums."""
     status = os.fstat(fd)
     for attempt in range(20):
@@ -288,10 +288,10 @@ def compare(fd: int, path: Path, layout: Layout) -> State:
         raise DamagedFileError(
             f"{path} is damaged: its commit records claim what the file has no room for. Use another copy."
         )
-    state = State(fd, path, status.st_dev, status.st_ino, layout, record, slot, say_the_same(records))
+    state = OpenFile(fd, path, status.st_dev, status.st_ino, layout, record, slot, say_the_same(records))
     if state.seal() != record.seal:
         raise state.damaged("its structure, settings or split do not match their checksum")
-    for name in (*LOSSES, *CHECKPOINTS):
+    for name in (*layout.curves, *CHECKPOINTS):
         state.check(name)
     return state
 
@@ -308,7 +308,7 @@ def _kind(mode: int) -> str:
     return "folder" if stat.S_ISDIR(mode) else "device or pipe, not a file"
 
 
-def open_state(path: Path, given: Path) -> State:
+def open_state(path: Path, given: Path) -> OpenFile:
     """Open a path for reading and validate what is there; errors speak of the path as it was given."""
     try:
         fd = filesystem.open_to_read(path)

@@ -15,17 +15,17 @@ import h5py
 import numpy as np
 from h5py import h5d, h5g, h5p, h5s, h5t
 
-from tdw.store.commit_record import BLOCK, slot_dtype
+from tdw.store.commit_record import BLOCK, COLUMNS, record_columns
 from tdw.store.layout import (
     BLOCK_CRCS,
     CHECKPOINTS,
     FORMAT,
     FORMAT_VERSION,
-    LOSSES,
     TAILS,
     Extent,
     FilePlan,
     Layout,
+    block_crc_shape,
     canonical,
     round_up,
 )
@@ -88,7 +88,7 @@ class _Sketch(io.RawIOBase):
 def _growing(plan: FilePlan) -> tuple[str, ...]:
     """The growing arrays, in the order of the commit records."""
     results = (f"analysis/{analysis.name}/{name}" for analysis in plan.analyses for name in analysis.arrays)
-    return (*LOSSES, *CHECKPOINTS, *sorted(results))
+    return (*(curve.name for curve in plan.curves), *CHECKPOINTS, *sorted(results))
 
 
 def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | None]]:
@@ -106,8 +106,11 @@ def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | Non
     growing = _growing(plan)
     shapes[TAILS] = ("|u1", (2, len(growing), BLOCK), None)
     shapes["resume/last"] = ("|u1", (1, width), None)
-    shapes[BLOCK_CRCS] = ("<u4", (len(LOSSES), max(1, 8 * (plan.epochs + 1) // BLOCK)), None)
-    shapes |= dict.fromkeys(LOSSES, ("<f8", (plan.epochs + 1,), nan))
+    shapes[BLOCK_CRCS] = ("<u4", block_crc_shape(plan.curves, plan.epochs), None)
+    shapes |= {
+        curve.name: (curve.dtype, (plan.epochs + 1,), nan if np.dtype(curve.dtype).kind == "f" else None)
+        for curve in plan.curves
+    }
     shapes["checkpoints/epoch"] = ("<i8", (plan.checkpoint_capacity,), -1)
     shapes["checkpoints/crc32"] = ("<u4", (plan.checkpoint_capacity,), None)
     shapes |= {
@@ -173,12 +176,14 @@ def plan_file(plan: FilePlan) -> Skeleton:
     ) as file:
         for name, (kind, shape, fill) in shapes.items():
             if name == TAILS:  # behind the slots for states, before all that is counted: see layout.py
-                dtype = slot_dtype(len(growing))
-                extents["commit"] = Extent(_create(file, "commit", dtype, (2,), None), dtype, (2,))
+                integer, table = np.dtype("<i8"), (2, record_columns(len(growing)))
+                extents["commit"] = Extent(_create(file, "commit", integer, table, None), integer, table)
             extents[name] = Extent(_create(file, name, np.dtype(kind), shape, fill), np.dtype(kind), shape)
         file.attrs["format"] = np.bytes_(FORMAT)
         file.attrs["format_version"] = np.array(FORMAT_VERSION, "<i8")
         file["commit"].attrs["arrays"] = np.bytes_("\n".join(growing))
+        file["commit"].attrs["curves"] = np.bytes_("\n".join(curve.name for curve in plan.curves))
+        file["commit"].attrs["columns"] = np.bytes_("\n".join(COLUMNS))
         file["checkpoints"].attrs["nbytes"] = np.int64(plan.blob_nbytes)
         file["resume"].attrs["nbytes"] = np.int64(plan.resume_nbytes)
         for analysis in sorted(plan.analyses, key=lambda item: item.name):
@@ -193,6 +198,7 @@ def plan_file(plan: FilePlan) -> Skeleton:
         blob_nbytes=plan.blob_nbytes,
         resume_nbytes=plan.resume_nbytes,
         analyses={analysis.name: analysis for analysis in plan.analyses},
+        curves=tuple(curve.name for curve in plan.curves),
     )
     _check_sectors(layout, sketch.sectors)
     return Skeleton(

@@ -15,15 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from tdw.errors import DamagedFileError, ProjectError
 from tdw.store.commit_record import Commit, Record
-from tdw.store.layout import CHECKPOINTS, LOSSES, ArrayPlan
-from tdw.store.open_file import State, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
+from tdw.store.layout import CHECKPOINTS, ArrayPlan, CurvePlan
+from tdw.store.open_file import OpenFile, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
 from tdw.store.validate import check_safetensors, parse_json
+
+T = TypeVar("T")
 
 #: Nanoseconds. A file that was changed so little ago may be changed once more with the same time: the coarsest clocks of
 #: file systems tick every two seconds.
@@ -53,26 +55,28 @@ class Reader:
 
     accept: Callable[[Reader], None] | None = None
     generation = 0
-    _watchful = False  # whether others may write to the file
+    _watchful = False  # whether other processes may write to the file
     _sealed = False  # the split was compared since the file was touched
 
-    def __init__(self, path: Path, state: State):
+    def __init__(self, path: Path, state: OpenFile, close: Callable[[int], None] = os.close):
         self.path = path
+        self._close = close
         self._real = real_path(path)
         self._name = Path(os.path.abspath(path))  # noqa: PTH100 - with its links: they may lead elsewhere later
         # The file's times when it was last looked at, and when what is in `checked` was compared; None where it may have
         # been written to since and have kept them.
         self._times: tuple[int, int] | None = None
         self._read_times: tuple[int, int] | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._state = state
-        self._adopt(state)
+        self.adopt(state)
         self._closed = False  # from here on the descriptor is ours to close
 
-    def _adopt(self, state: State) -> None:
-        """Make a state the current one, with what is derived from it."""
+    def adopt(self, state: OpenFile) -> None:
+        """Read from this open file from now on. The previous one is left open."""
         config, notes = (parse_json(state.sealed(name), f"{self.path}: {name}") for name in ("config", "notes"))
         self._state, self._config, self._notes = state, config, notes
+        self._derived: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -83,8 +87,8 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Give the descriptor back; the object is of no use afterwards."""
-        with self._lock:
+        """Close the file; the object cannot be used afterwards."""
+        with self.lock:
             self._let_go()
 
     def __del__(self) -> None:
@@ -94,14 +98,19 @@ class Reader:
     def _let_go(self) -> None:
         if not self._closed:
             self._closed = True
-            os.close(self._state.fd)
+            self._close(self._state.fd)
 
     @property
-    def state(self) -> State:
+    def state(self) -> OpenFile:
         """The open file and the record that holds, for what else in the store works on it."""
         return self._open_state()
 
-    def _open_state(self) -> State:
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def _open_state(self) -> OpenFile:
         if self._closed:
             raise ValueError(f"{self.path} was closed by this program")
         return self._state
@@ -110,6 +119,14 @@ class Reader:
     def config(self) -> dict[str, Any]:
         """The run's settings, environment and id, as stored."""
         return self._config
+
+    def derived(self, name: str, compute: Callable[[], T]) -> T:
+        """A value that follows from config and notes, computed once for each file that this reader opens."""
+        derived = self._derived
+        if name not in derived:
+            derived[name] = compute()
+        value: T = derived[name]
+        return value
 
     def notes(self) -> dict[str, Any]:
         """Title, tags, remarks, bookmarks: whatever was set."""
@@ -155,7 +172,7 @@ class Reader:
 
     @property
     def n_epochs(self) -> int:
-        """Loss entries that count: those of epochs 0 … n_epochs − 1."""
+        """Committed epochs, 0 … n_epochs − 1: entries of every curve."""
         return self._state.record.n_epochs
 
     @property
@@ -165,13 +182,22 @@ class Reader:
 
     @property
     def planned_epochs(self) -> int:
-        """The last epoch that the losses have room for."""
-        return self._state.layout.extents[LOSSES[0]].shape[0] - 1
+        """The last epoch that the curves have room for."""
+        return self._state.layout.planned_epochs
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """Names of the curves, arrays with a number for each epoch; `read` gives their values."""
+        return self._state.layout.curves
+
+    def curve_plans(self) -> tuple[CurvePlan, ...]:
+        """Names and types of the curves."""
+        return self._state.layout.curve_plans()
 
     @property
     def checkpoint_capacity(self) -> int:
         """How many checkpoints there is room for."""
-        return self._state.layout.extents["checkpoints/safetensors"].shape[0]
+        return self._state.layout.checkpoint_capacity
 
     @property
     def blob_nbytes(self) -> int:
@@ -190,8 +216,10 @@ class Reader:
         anew, and examined as if it had never been seen. While that fails, every call raises what `open_reader` would; what
         is read meanwhile is compared with its checksum again, and the call that finds the file whole goes on with it.
         """
-        with self._lock:
+        with self.lock:
             state = self._open_state()
+            if not self._watchful:
+                return False  # its own writer tells it, or it was opened for one look
             try:
                 there = self._name.stat()
             except OSError:
@@ -208,7 +236,7 @@ class Reader:
             self._state = fresh
             return changed
 
-    def _continued(self, there: os.stat_result, *, touched: bool) -> State | None:
+    def _continued(self, there: os.stat_result, *, touched: bool) -> OpenFile | None:
         """The state by what is committed now; None where that is no continuation of what was there."""
         state = self._state
         if (there.st_dev, there.st_ino, there.st_size) != (state.device, state.inode, state.layout.size):
@@ -224,12 +252,12 @@ class Reader:
             if touched and state.seal() != record.seal:
                 return None
             # What was committed before must still be there, and what came since must be on top of it.
-            for name in (*LOSSES, *CHECKPOINTS):
+            for name in (*state.layout.curves, *CHECKPOINTS):
                 state.check(name)
             fresh = replace(state, checked=dict(state.checked), torn=dict(state.torn))
             if record != state.record:
                 fresh.adopt(record, slot, alike=say_the_same(records))
-            for name in (*LOSSES, *CHECKPOINTS):
+            for name in (*state.layout.curves, *CHECKPOINTS):
                 fresh.check(name)
         except DamagedFileError:
             return None
@@ -251,7 +279,7 @@ class Reader:
             found.close()
             raise
         old = self._state
-        self._adopt(state)
+        self.adopt(state)
         found._closed = True  # the descriptor is ours now
         self._real = real
         self._read_times = None
@@ -267,7 +295,7 @@ class Reader:
 
         Raises KeyError for a name that is none, DamagedFileError when the bytes do not match their checksum.
         """
-        with self._lock:
+        with self.lock:
             state = self._open_state()
             extent = state.layout.extents[name]
             if self._watchful:
@@ -286,7 +314,7 @@ class Reader:
                 raise KeyError(name)
             return np.frombuffer(data, extent.dtype).reshape(max(0, end - begin), *extent.shape[1:])
 
-    def _distrust(self, state: State) -> None:
+    def _distrust(self, state: OpenFile) -> None:
         """Compare all bytes again if the file may have been written to since they were compared."""
         times = _times(os.fstat(state.fd))
         if times != self._read_times:
@@ -300,7 +328,7 @@ class Reader:
 
     def checkpoint(self, i: int) -> memoryview:
         """The safetensors file of checkpoint number i (0 is the first), in memory of its own."""
-        with self._lock:
+        with self.lock:
             state = self._open_state()
             if not 0 <= i < state.record.n_checkpoints:
                 raise IndexError(f"{self.path} has {state.record.n_checkpoints} checkpoints, no number {i}")
@@ -315,7 +343,7 @@ class Reader:
 
     def resume(self) -> tuple[int, bytes]:
         """(epoch, safetensors file) of the state that training goes on from. Raises ProjectError when there is none."""
-        with self._lock:
+        with self.lock:
             for _ in range(10):
                 state = self._open_state()
                 if state.record.resume_slot < 0:
@@ -329,7 +357,7 @@ class Reader:
 
     def analyses(self) -> dict[str, StoredAnalysis]:
         """What is stored of which analysis."""
-        with self._lock:
+        with self.lock:
             state = self._open_state()
             rows = self.commit.rows
             return {
@@ -346,7 +374,7 @@ class Reader:
 
     def verify(self) -> list[str]:
         """Compare every byte that counts with its checksum; returns what is wrong, in sentences, nothing when sound."""
-        with self._lock:
+        with self.lock:
             self.refresh()
             found: list[str] = []
             if self._lost_a_slot():
@@ -373,7 +401,7 @@ class Reader:
 
     def require_sound(self, why: str) -> None:
         """Raise DamagedFileError where `verify` finds anything."""
-        with self._lock:
+        with self.lock:
             wrong = self.verify()
             if wrong:
                 raise self._state.damaged(f"{wrong[0]}, and {why}")

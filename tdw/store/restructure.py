@@ -13,7 +13,7 @@ from tdw.store.commit_record import Record, ResumeSlot
 from tdw.store.filesystem import System, copy_all, write_all
 from tdw.store.layout import FilePlan, Layout, canonical
 from tdw.store.lock import Lock
-from tdw.store.open_file import State
+from tdw.store.open_file import OpenFile
 
 if TYPE_CHECKING:
     from tdw.store.reader import Reader
@@ -33,11 +33,12 @@ def plan_of(reader: Reader) -> FilePlan:
         resume_nbytes=layout.resume_nbytes,
         analyses=tuple(layout.analyses.values()),
         finished=reader.n_epochs > reader.planned_epochs,
+        curves=layout.curve_plans(),
     )
 
 
 def restructured(
-    old: State,
+    old: OpenFile,
     path: Path,
     plan: FilePlan,
     anew: Collection[str],
@@ -47,7 +48,7 @@ def restructured(
     *,
     known_as: Path,
     replaces: bool = True,
-) -> State:
+) -> OpenFile:
     """Build the file that a plan asks for out of an open one, and give it its name; anew: analyses without rows.
 
     replaces: it takes the place of the open one; else there may be no file of that name. Raises OSError, CannotWriteError,
@@ -101,7 +102,7 @@ def _kept(old: Layout, new: Layout, record: Record, anew: Collection[str]) -> di
     return {name: count for name, count in kept.items() if count}
 
 
-def _carried(old: State, layout: Layout, kept: Mapping[str, int], tails: Mapping[str, bytes]) -> Record:
+def _carried(old: OpenFile, layout: Layout, kept: Mapping[str, int], tails: Mapping[str, bytes]) -> Record:
     """The old record in the order of the new file's arrays."""
     where = {name: i for i, name in enumerate(old.layout.growing) if name in kept}
     picked = [where.get(name) for name in layout.growing]

@@ -27,19 +27,22 @@ from tdw.store.layout import (
     FORMAT_VERSION,
     JSON_LIMIT,
     LOSSES,
+    MAX_DEPTH,
     NAME,
     RESUME,
     SEALED,
     TAILS,
     AnalysisPlan,
     ArrayPlan,
+    CurvePlan,
     Extent,
     Layout,
+    block_crc_shape,
+    is_curve_name,
     too_large,
 )
 from tdw.store.validate import parse_json
 
-MAX_DEPTH = 4
 MAX_OBJECTS = 2000
 COMMIT = "commit"
 
@@ -49,7 +52,7 @@ class Structure:
     """Groups and arrays of a file, as HDF5 describes them.
 
     attributes: path of a group or array ("" is the root) -> name -> whole number, tuple of them, or text as bytes.
-    arrays: path -> (offset, dtype, shape); the dtype of the commit records is their size in bytes, "|V8192".
+    arrays: path -> (offset, dtype, shape); the dtype of the commit records of format 1.0 is their size in bytes, "|V8192".
     """
 
     size: int
@@ -199,12 +202,13 @@ class _Reading:
         return value
 
     def _assemble(self, version: Version) -> Layout:
-        losses = [self._get(name, "<f8").shape for name in LOSSES]
+        curves = self._curves(version)
+        epochs = self._extents[curves[0]].shape[0] - 1
         blobs = self._get("checkpoints/safetensors", "|u1", 2)
         resume = self._resume(version)
         capacities = [self._get("checkpoints/epoch", "<i8").shape[0], self._get("checkpoints/crc32", "<u4").shape[0]]
-        if len(set(losses)) != 1:
-            raise self._refuse("its four loss arrays differ in length")
+        if len({self._extents[name].shape for name in curves}) != 1:
+            raise self._refuse("its curves differ in length")
         if {*capacities, blobs.shape[0]} != {blobs.shape[0]}:
             raise self._refuse("its checkpoint arrays differ in length")
         for name in ("config", "notes"):
@@ -214,17 +218,22 @@ class _Reading:
             self._get(name, "<i8")
         analyses = self._analyses()
         pairs = sum(self._extents[name].shape[0] for name in ("split/train", "split/test"))
-        if large := too_large(analyses.values(), pairs, blobs.shape[1], blobs.shape[0], losses[0][0] - 1):
+        if large := too_large(analyses.values(), pairs, blobs.shape[1], blobs.shape[0], epochs):
             raise self._refuse(large)
-        growing = self._growing(analyses, version)
+        growing = self._growing(curves, analyses, version)
         commit, dtype = self._extents[COMMIT], slot_dtype(len(growing), version)
-        if commit.shape != (2,) or commit.dtype.itemsize != dtype.itemsize:
+        compound = version <= WITH_TAILS
+        if (
+            commit.row_nbytes != dtype.itemsize
+            or commit.shape != ((2,) if compound else (2, dtype.itemsize // 8))
+            or (not compound and commit.dtype.str != "<i8")
+        ):
             raise self._refuse("its commit records have another form")
-        self._extents[COMMIT] = Extent(commit.offset, dtype, (2,))
         if version > WITH_TAILS:
             if self._get(TAILS, "|u1", 3).shape != (2, len(growing), BLOCK):
                 raise self._refuse("its copies of last blocks have another form")
-            if self._get(BLOCK_CRCS, "<u4", 2).shape != (len(LOSSES), max(1, 8 * losses[0][0] // BLOCK)):
+            plans = [CurvePlan(name, self._extents[name].dtype.str) for name in curves]
+            if self._get(BLOCK_CRCS, "<u4", 2).shape != block_crc_shape(plans, epochs):
                 raise self._refuse("its checksums of blocks have another form")
         return Layout(
             size=self._size,
@@ -234,7 +243,24 @@ class _Reading:
             blob_nbytes=self._nbytes("checkpoints", blobs.shape[1]),
             resume_nbytes=self._nbytes("resume", resume.shape[1] - (BLOCK if version > WITH_TAILS else 0)),
             analyses=analyses,
+            curves=curves,
         )
+
+    def _curves(self, version: Version) -> tuple[str, ...]:
+        """Names of the curves: listed in the file since format 1.1."""
+        if version <= WITH_TAILS:
+            for name in LOSSES:
+                self._get(name, "<f8")
+            return LOSSES
+        text = self._attributes.get(COMMIT, {}).get("curves")
+        names = tuple(text.decode("ascii", "replace").split("\n")) if isinstance(text, bytes) else ()
+        if not names or len(set(names)) != len(names) or not all(map(is_curve_name, names)):
+            raise self._refuse("it does not list its curves")
+        for name in names:
+            if name not in self._extents:
+                raise self._refuse(f"the array {name!r} is missing")
+            self._get(name, self._extents[name].dtype.str)
+        return names
 
     def _resume(self, version: Version) -> Extent:
         """The slots for states, one of the arrays for all of them."""
@@ -250,7 +276,7 @@ class _Reading:
             raise self._refuse("its states to resume from have another form")
         return last
 
-    def _growing(self, analyses: dict[str, AnalysisPlan], version: Version) -> tuple[str, ...]:
+    def _growing(self, curves: tuple[str, ...], analyses: dict[str, AnalysisPlan], version: Version) -> tuple[str, ...]:
         """Names of the growing arrays in the order of the commit records; none else, unless the format is a newer one."""
         arrays = self._attributes.get(COMMIT, {}).get("arrays")
         if not isinstance(arrays, bytes) or COMMIT not in self._extents:
@@ -262,7 +288,7 @@ class _Reading:
             if "resume/slots" not in self._extents:  # a finished run needs none
                 fixed.discard("resume/slots")
         results = {f"analysis/{analysis.name}/{name}" for analysis in analyses.values() for name in analysis.arrays}
-        expected = {*LOSSES, *CHECKPOINTS, *results}
+        expected = {*curves, *CHECKPOINTS, *results}
         if len(set(growing)) != len(growing) or not expected <= set(growing) <= set(self._extents):
             raise self._refuse("its commit records are about other arrays than it holds")
         exact = version <= FORMAT_VERSION

@@ -15,24 +15,23 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
 from tdw.errors import CannotWriteError, OverwrittenError, ProjectError
 from tdw.store import filesystem
-from tdw.store.build import explained
-from tdw.store.claim import unused_name
+from tdw.store.atomic import explained, publish, take_attributes, temporary_path, unused_name
 from tdw.store.commit_record import BLOCK, Record, ResumeSlot
 from tdw.store.copy import copy
 from tdw.store.fence import Fence
 from tdw.store.filesystem import System, write_all
-from tdw.store.layout import BLOCK_CRCS, LOSSES, AnalysisPlan, FilePlan, canonical
+from tdw.store.layout import BLOCK_CRCS, AnalysisPlan, FilePlan, canonical
 from tdw.store.lock import Lock
-from tdw.store.open_file import State
+from tdw.store.open_file import OpenFile
 from tdw.store.reader import Reader
 from tdw.store.restructure import plan_of, restructured
-from tdw.store.temporary import room_for
 from tdw.store.validate import check_safetensors
 
 #: The slowest copying, in bytes per second, that finds a whole state to resume from in a file that is trained meanwhile;
@@ -50,16 +49,41 @@ class _Piece:
     data: bytes | memoryview
 
 
-class Writer(Reader):
-    """An open project file, and the right to write to it; see `create` and `open_writer`."""
+class Writer:
+    """The right to write to an open project file; see `create` and `open_writer`.
 
-    def __init__(self, path: Path, real: Path, state: State, lock: Lock, system: System):
-        super().__init__(path, state)
+    Attributes:
+        reader: the same open file, for reading; it shows what this writer has committed.
+    """
+
+    def __init__(self, path: Path, real: Path, state: OpenFile, lock: Lock, system: System):
+        self.reader = Reader(path, state, system.close)
         self._real = real  # while it is built, a file is not where errors say that it is
         self._writing, self._system = lock, system
         self._dead: str | None = None
         self._watch()
         self._resume_written = time.monotonic()
+
+    @property
+    def path(self) -> Path:
+        """Where the file is: as it was given, or where it was moved to since."""
+        return self.reader.path
+
+    @property
+    def _state(self) -> OpenFile:
+        return self.reader._state  # also of a closed one: an error must name what failed first
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_writing"):
+            self._let_go()
 
     def _watch(self) -> None:
         """Learn what a file that was opened or built just now holds."""
@@ -75,23 +99,23 @@ class Writer(Reader):
     def append(
         self,
         *,
-        losses: Mapping[str, np.ndarray],
+        curves: Mapping[str, np.ndarray],
         checkpoint: tuple[int, bytes] | None = None,
         resume: tuple[int, bytes] | None = None,
         final: bool = False,
     ) -> None:
-        """Store the next epochs' losses, and a checkpoint and the resume state if given; durable on return.
+        """Store the next epochs of every curve, and a checkpoint and the resume state if given; durable on return.
 
-        losses: the four arrays `losses/train`, `losses/test`, `accuracy/train`, `accuracy/test`, alike in length (0 is
-        allowed), from epoch `n_epochs` on. A checkpoint's epoch must be recorded by then, and later than the last.
+        curves: all curves of the file by name, equally long, from epoch `n_epochs` on; {} appends no epoch. A checkpoint's epoch must be recorded by then, and later than the last.
         final: the resume state is that of the end of this training, and has a place of its own; see `resume_due`.
 
         Raises CannotWrite; ValueError for what has no room or no order.
         """
-        with self._lock:
+        with self.reader.lock:
             state = self._alive()
-            rows = {name: np.asarray(losses.get(name, ()), "<f8") for name in LOSSES}
-            self._check_append(losses, rows, checkpoint, resume)
+            layout = state.layout
+            rows = {name: np.asarray(curves.get(name, ()), layout.extents[name].dtype) for name in layout.curves}
+            self._check_append(curves, rows, checkpoint, resume)
             changes: dict[str, Any] = {}
             pieces: list[_Piece] = []
             if resume is not None:
@@ -110,7 +134,7 @@ class Writer(Reader):
                 rows["checkpoints/epoch"] = np.array([epoch], "<i8")
                 rows["checkpoints/crc32"] = np.array([zlib.crc32(blob)], "<u4")
                 changes["n_checkpoints"] = at + 1
-            changes["n_epochs"] = state.record.n_epochs + len(rows[LOSSES[0]])
+            changes["n_epochs"] = state.record.n_epochs + len(rows[layout.curves[0]])
             if pieces or changes["n_epochs"] > state.record.n_epochs:
                 self._commit(pieces, rows, changes)
 
@@ -130,7 +154,7 @@ class Writer(Reader):
         if final and named != LAST:
             return LAST
         if self._state.layout.resume_places()[0] < 0:  # a finished run, which has the last place alone
-            self._restructure(replace(plan_of(self), finished=False))
+            self._restructure(replace(plan_of(self.reader), finished=False))
             named = self._state.record.resume_slot
         free = [slot for slot in (0, 1) if slot != named]
         return min(free, key=lambda slot: self._slots[slot].epoch if slot in self._slots else -1)
@@ -142,43 +166,43 @@ class Writer(Reader):
         checkpoint: tuple[int, bytes] | None,
         resume: tuple[int, bytes] | None,
     ) -> None:
-        if set(given) - set(LOSSES):
-            raise ValueError(f"append takes {', '.join(LOSSES)}, not {', '.join(sorted(set(given) - set(LOSSES)))}")
+        if unknown := sorted(set(given) - set(rows)):
+            raise ValueError(f"{self.path} has no curve {', '.join(unknown)}; its curves are {', '.join(rows)}")
         lengths = {values.shape for values in rows.values()}
         if len(lengths) != 1 or len(next(iter(lengths))) != 1:
-            raise ValueError(f"the four loss arrays must be alike in length, not {sorted(lengths)}")
-        recorded = self.n_epochs + next(iter(lengths))[0]
-        if recorded > self.planned_epochs + 1:
+            raise ValueError(f"all curves must be one-dimensional and equally long, not {sorted(lengths)}")
+        recorded = self.reader.n_epochs + next(iter(lengths))[0]
+        if recorded > self.reader.planned_epochs + 1:
             raise ValueError(
-                f"losses up to epoch {recorded - 1} have no room: {self.planned_epochs} epochs are planned"
+                f"losses up to epoch {recorded - 1} have no room: {self.reader.planned_epochs} epochs are planned"
             )
         if checkpoint is not None:
             epoch, blob = checkpoint
-            last = int(self.checkpoint_epochs()[-1]) if self.n_checkpoints else -1
+            last = int(self.reader.checkpoint_epochs()[-1]) if self.reader.n_checkpoints else -1
             if not last < epoch < recorded:
                 raise ValueError(f"a checkpoint at epoch {epoch} must be after {last} and before {recorded}")
-            if self.n_checkpoints >= self.checkpoint_capacity:
-                raise ValueError(f"there is room for {self.checkpoint_capacity} checkpoints, and all are there")
-            check_blob(blob, exactly=self.blob_nbytes)
+            if self.reader.n_checkpoints >= self.reader.checkpoint_capacity:
+                raise ValueError(f"there is room for {self.reader.checkpoint_capacity} checkpoints, and all are there")
+            check_blob(blob, exactly=self.reader.blob_nbytes)
         if resume is not None:
             epoch, blob = resume
             if not 0 <= epoch <= max(0, recorded - 1):
                 raise ValueError(f"a resume state at epoch {epoch} is beyond the last recorded one, {recorded - 1}")
-            check_blob(blob, at_most=self.resume_nbytes)
+            check_blob(blob, at_most=self.reader.resume_nbytes)
 
     def append_rows(self, rows: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Store the next rows of analyses, in one commit: analysis -> array -> (n, *row shape); durable on return.
 
         All arrays of an analysis must be given, alike in length. Raises CannotWrite; ValueError for what has no room.
         """
-        with self._lock:
+        with self.reader.lock:
             state = self._alive()
             values: dict[str, np.ndarray] = {}
             for name, arrays in rows.items():
                 plan = state.layout.analyses.get(name)
                 if plan is None or set(arrays) != set(plan.arrays):
                     raise ValueError(f"the arrays {sorted(arrays)} are not those planned for analysis {name!r}")
-                stored = self.analyses()[name].rows
+                stored = self.reader.analyses()[name].rows
                 counts = set()
                 for array, given in arrays.items():
                     wanted = plan.arrays[array]
@@ -210,7 +234,7 @@ class Writer(Reader):
             crcs[i] = zlib.crc32(data, crcs[i])
             whole = tails[i] + data
             tails[i] = whole[len(whole) - len(whole) % BLOCK :]
-            if name in LOSSES and len(whole) >= BLOCK:
+            if name in state.layout.curves and len(whole) >= BLOCK:
                 pieces.append(self._block_crcs(name, at // BLOCK, whole))
         summed = tuple(zlib.crc32(tail) for tail in tails)
         record = state.record.next(clean=False, rows=tuple(counts), crc32=tuple(crcs), tail_crc32=summed, **changes)
@@ -228,7 +252,7 @@ class Writer(Reader):
         """The checksums of the blocks of a curve that become full with these bytes; first: number of the first one."""
         extent = self._state.layout.extents[BLOCK_CRCS]
         crcs = [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data) - len(data) % BLOCK, BLOCK)]
-        offset = extent.offset + LOSSES.index(name) * extent.row_nbytes + 4 * first
+        offset = extent.offset + self._state.layout.curves.index(name) * extent.row_nbytes + 4 * first
         return _Piece(offset, np.array(crcs, "<u4").tobytes())
 
     def _write_record(self, record: Record, slot: int, tails: list[bytes]) -> None:
@@ -271,7 +295,7 @@ class Writer(Reader):
         there = filesystem.where_is(state.fd, self._real)
         if there is not None:
             self._writing.follow(there)
-            self._real = self.path = there
+            self._real = self.reader.path = there
             return True
         if os.path.lexists(self._real):
             what = (
@@ -298,7 +322,7 @@ class Writer(Reader):
         new = unused_name(self._real, "rescued")
         try:
             self._fence.check(self._state, self.path)
-            copy(self, new)
+            copy(self.reader, new)
         except ProjectError as error:
             return f"What was stored here could not be saved elsewhere: {error}"
         return f"What was stored here is in {new}."
@@ -317,7 +341,7 @@ class Writer(Reader):
         self._dead = str(error) or type(error).__name__
         self._let_go()
 
-    def _alive(self) -> State:
+    def _alive(self) -> OpenFile:
         if self._dead is not None:
             raise CannotWriteError(
                 f"{self.path} takes nothing more after a write that failed ({self._dead}). "
@@ -328,7 +352,7 @@ class Writer(Reader):
                 f"{self.path} was opened by the process that this one was forked from, and only that one may write to it: "
                 "open the file again here when it is done."
             )
-        return self._open_state()
+        return self.reader.state
 
     # Changing the structure
 
@@ -337,15 +361,15 @@ class Writer(Reader):
 
         Raises CannotWriteError, the old file being what it was; ValueError for less room than is in use.
         """
-        with self._lock:
+        with self.reader.lock:
             self._alive()
-            if epochs < self.n_epochs - 1 or checkpoint_capacity < self.n_checkpoints:
+            if epochs < self.reader.n_epochs - 1 or checkpoint_capacity < self.reader.n_checkpoints:
                 raise ValueError(
-                    f"{self.n_epochs} loss entries and {self.n_checkpoints} checkpoints are stored already"
+                    f"{self.reader.n_epochs} loss entries and {self.reader.n_checkpoints} checkpoints are stored already"
                 )
             changes = {"config": canonical(config), "epochs": epochs, "checkpoint_capacity": checkpoint_capacity}
-            finished = self.n_epochs > epochs
-            self._restructure(replace(plan_of(self), finished=finished, **changes))  # type: ignore[arg-type]
+            finished = self.reader.n_epochs > epochs
+            self._restructure(replace(plan_of(self.reader), finished=finished, **changes))  # type: ignore[arg-type]
 
     def plan_analyses(self, plans: Sequence[AnalysisPlan], remove: Sequence[str] = ()) -> None:
         """Make room for analyses, in one change: those of the same name are replaced, others stay; `remove` goes.
@@ -354,8 +378,8 @@ class Writer(Reader):
         it is among those to remove as well: then it starts anew.
         Raises CannotWriteError, the old file being what it was.
         """
-        with self._lock:
-            plan, before = replace(plan_of(self), analyses=()), self._alive().layout.analyses
+        with self.reader.lock:
+            plan, before = replace(plan_of(self.reader), analyses=()), self._alive().layout.analyses
             kept = {name: item for name, item in before.items() if name not in remove}
             new = {**kept, **{item.name: item for item in plans}}
             if new != before or kept != before:
@@ -363,26 +387,26 @@ class Writer(Reader):
 
     def set_notes(self, notes: Mapping[str, Any]) -> None:
         """Store new notes instead of the old ones. Raises CannotWriteError, the old file being what it was."""
-        with self._lock:
+        with self.reader.lock:
             self._alive()
-            self._restructure(replace(plan_of(self), notes=canonical(notes)))
+            self._restructure(replace(plan_of(self.reader), notes=canonical(notes)))
 
     def rebuild(self) -> None:
         """Put a fresh file in the place of one that was made elsewhere, with all it holds, after comparing every byte.
 
         Raises DamagedFileError where something does not match its checksum; CannotWriteError, the old file being what it was.
         """
-        with self._lock:
+        with self.reader.lock:
             self._alive()
-            self.require_sound(
+            self.reader.require_sound(
                 "a file that was made elsewhere, or is of an earlier format, is taken over whole or not at all"
             )
-            self._restructure(plan_of(self))
+            self._restructure(plan_of(self.reader))
 
     @contextlib.contextmanager
     def room_beside(self) -> Iterator[Path]:
         """A path at which to build the file that will take the place of this one. Raises CannotWriteError."""
-        with explained(self.path), room_for(self._real) as part:
+        with explained(self.path), temporary_path(self._real) as part:
             yield part
 
     def give_way(self, other: Path) -> None:
@@ -390,23 +414,19 @@ class Writer(Reader):
 
         Raises CannotWriteError, this file being what it was.
         """
-        with self._lock:
+        with self.reader.lock:
             state = self._alive()
             with explained(self.path):
                 real = self._found()
                 self._fence.check(state, self.path)
-                fd = filesystem.open_to_read(other)
-                try:
-                    filesystem.keep_attributes(state.fd, fd)
-                finally:
-                    os.close(fd)
+                take_attributes(other, state.fd)
                 if not self._system.replaces_open_files:
                     self._let_go()
-                self._system.replace(other, real)
                 try:
-                    self._system.sync_folder(real.parent)
+                    publish(other, real, self._system, overwrite=True, known_as=self.path)
                 finally:
-                    self._let_go()
+                    if self.reader.closed or not filesystem.names(real, state.fd):
+                        self._let_go()
 
     def _restructure(self, plan: FilePlan, anew: Collection[str] = ()) -> None:
         """Build the file that a plan asks for out of this one, and put it in its place. anew: analyses without rows."""
@@ -422,7 +442,7 @@ class Writer(Reader):
                 self._die(error)
             raise
         new.path = self.path
-        self._adopt(new)
+        self.reader.adopt(new)
         if self._system.replaces_open_files:
             os.close(old.fd)
         self._watch()
@@ -432,25 +452,27 @@ class Writer(Reader):
     @property
     def is_open(self) -> bool:
         """Whether the file takes more: not after `close`, a failed write, or in a fork."""
-        return not self._closed and self._dead is None and self._writing.mine
+        return not self.reader.closed and self._dead is None and self._writing.mine
 
     def close(self) -> None:
         """Say in the file that all is well, and let the next writer in. After a failed write: only the latter."""
-        with self._lock:
-            if self._closed:
+        with self.reader.lock:
+            if self.reader.closed:
                 return
             if not self._writing.mine:  # a fork: the file is not its to finish
                 self._let_go()
                 return
             self._follow()
             state = self._state
-            if self.n_epochs > self.planned_epochs and self._has_room_to_spare():
+            if self.reader.n_epochs > self.reader.planned_epochs and self._has_room_to_spare():
                 # A finished run has its last checkpoint at [-1], and states on the way no more. No disk space to do that
                 # now: it has to wait.
                 with contextlib.suppress(CannotWriteError):
-                    self._restructure(replace(plan_of(self), checkpoint_capacity=max(self.n_checkpoints, 1)))
+                    self._restructure(
+                        replace(plan_of(self.reader), checkpoint_capacity=max(self.reader.n_checkpoints, 1))
+                    )
                 state = self._state
-            if not self._closed and not (state.record.clean and state.alike):
+            if not self.reader.closed and not (state.record.clean and state.alike):
                 # Both slots then say the same, so rot in one of them does not bring back the past.
                 with self._fatal():
                     self._write_record(state.record.next(clean=True), 1 - state.slot, list(self._tails))
@@ -460,23 +482,20 @@ class Writer(Reader):
         """Whether a finished run is worth building anew without what it has no more use for."""
         layout = self._state.layout
         states = 2 * layout.resume_width if "resume/slots" in layout.extents else 0
-        return states > WORTH_SAVING or 0 < self.n_checkpoints < self.checkpoint_capacity
+        return states > WORTH_SAVING or 0 < self.reader.n_checkpoints < self.reader.checkpoint_capacity
 
     def _let_go(self) -> None:
-        if not self._closed:
-            self._closed = True
-            with contextlib.suppress(OSError):  # it is closed all the same, and all that was reported is on the disk
-                self._system.close(self._state.fd)
+        if not self.reader.closed:
+            with contextlib.suppress(
+                OSError
+            ):  # it is closed all the same, and all that was acknowledged is on the disk
+                self.reader.close()
             self._writing.release()
 
     def abandon(self) -> None:
-        """Let go of the file without a word in it."""
-        with self._lock:
+        """Close the file as after a kill: without marking it as closed in order."""
+        with self.reader.lock:
             self._let_go()
-
-    def refresh(self) -> bool:
-        """Nobody else writes: there is nothing new to see."""
-        return False
 
 
 def check_blob(blob: bytes, *, exactly: int | None = None, at_most: int | None = None) -> None:

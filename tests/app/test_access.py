@@ -1,4 +1,4 @@
-"""A browser that loses its access, or whose server is another by now, is told so, and finds its way back."""
+"""A browser that loses access, or whose server was restarted, shows why and how to reconnect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def own(tmp_path: Path, tiny_run: Path) -> Path:
 
 @pytest.fixture
 def other_port() -> Iterator[int]:
-    """A server of somebody else's on this machine, which sets cookies until the browser has no room for more."""
+    """Another user's server on this machine, which sets cookies until the browser evicts ours."""
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -51,7 +51,7 @@ def other_port() -> Iterator[int]:
     server.server_close()
 
 
-def test_a_cookie_that_another_port_pushed_out_is_told_and_the_next_address_brings_it_back(
+def test_a_cookie_evicted_by_another_port_is_reported_and_the_next_address_restores_access(
     page, open_window, own, other_port
 ):
     window = open_window(own)
@@ -80,7 +80,7 @@ def test_a_cookie_that_another_port_pushed_out_is_told_and_the_next_address_brin
     page.wait_for_function(PAINTED)
 
 
-def test_a_lost_cookie_is_told_by_whatever_asks_first(page, open_window, own):
+def test_a_lost_cookie_is_reported_by_the_first_request(page, open_window, own):
     window = open_window(own)
     shown(page, window.address)
     second = page.context.new_page()
@@ -132,7 +132,7 @@ def test_the_used_address_is_worth_nothing_elsewhere_and_works_where_it_was_used
     try:
         stranger = context.new_page()
         stranger.goto(used)
-        assert "This address has been used" in stranger.inner_text("body")
+        assert "This address was used already" in stranger.inner_text("body")
         assert "Open the newest address that tdw printed" in stranger.inner_text("body")
         assert context.cookies() == []
         stranger.goto(f"data:text/html,<a href='{used}'>in</a>")

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import tdw
-from tdw.app import open_runs, rows
-from tdw.app.open_runs import Runs, key_of
-from tdw.app.recent_files import Library
-from tdw.app.rows import Rows
+from tdw.app import open_runs, streamed_rows
+from tdw.app.open_runs import OpenRuns, key_of
+from tdw.app.recent_files import RecentFiles
+from tdw.app.streamed_rows import Rows
 from tdw.errors import AppError, SettingError, UnknownNameError
 
 JSON = {"Content_Type": "application/json"}
@@ -71,7 +71,7 @@ def test_however_much_is_asked_for_a_piece_of_it_is_in_memory(open_window, many_
     last = np.frombuffer(left[-512 * width * 4 :], "<f4").reshape(512, width)
     np.testing.assert_allclose(last[[0, 511]], few[-1], atol=1e-6)
     assert memory(window.process.pid) - before < 60e6
-    # Whoever goes away in the middle is not read for any more, and the run can be closed.
+    # When the client disconnects in the middle, reading stops, and the run can be closed.
     for _ in range(5):
         connection.request("GET", asked, headers={"Cookie": window.cookie})
         connection.getresponse().read(1000)
@@ -87,7 +87,7 @@ def test_however_much_is_asked_for_a_piece_of_it_is_in_memory(open_window, many_
         ("3,3", "ids names 2 neurons: give up to 1024, each once"),
         (",".join(["1"] * 20_000), "ids names 20000 neurons"),
         ("16", "give 0 to 15"),
-        ("1" * 5000, "is not allowed: give whole numbers from 0 on"),
+        ("1" * 5000, "must be a non-negative integer"),
     ],
 )
 def test_more_neurons_than_there_are_is_a_sentence(window, tiny_run, ids, sentence):
@@ -99,13 +99,13 @@ def test_more_neurons_than_there_are_is_a_sentence(window, tiny_run, ids, senten
 
 def test_rows_are_held_against_the_run_before_anything_is_read(tmp_path, tiny_run, monkeypatch):
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
-    held = Runs(Library())
-    monkeypatch.setattr(rows, "MOST_BYTES", 900)
+    held = OpenRuns(RecentFiles())
+    monkeypatch.setattr(streamed_rows, "MOST_BYTES", 900)
     with held.at(tiny_run) as run:
         monkeypatch.setattr(type(run.project), "series", lambda *_: pytest.fail("it was read"))
         monkeypatch.setattr(type(run.project), "weights_at", lambda *_: pytest.fail("it was read"))
         for plan in (lambda: run.array("losses/train", 0), lambda: run.neurons([1, 2]), run.scores):
-            with pytest.raises(AppError, match=r"MB in one answer, and 0 is the most: ask for fewer"):
+            with pytest.raises(AppError, match=r"MB, the limit is 0 MB: request fewer"):
                 plan()
         assert run.array("losses/train", 100).nbytes == 21 * 8
         assert run.array("losses/train", 10**9).nbytes == 0
@@ -118,12 +118,12 @@ def test_rows_are_held_against_the_run_before_anything_is_read(tmp_path, tiny_ru
 
 def test_a_run_that_is_closed_while_it_is_sent_is_sent_to_the_end(tmp_path, tiny_run, monkeypatch):
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setattr(rows, "PIECE", 64)
-    monkeypatch.setattr(open_runs, "HELD", 1)
-    held = Runs(Library())
+    monkeypatch.setattr(streamed_rows, "CHUNK", 64)
+    monkeypatch.setattr(open_runs, "KEPT_OPEN", 1)
+    held = OpenRuns(RecentFiles())
     other = Path(shutil.copy(tiny_run, tmp_path / "other.tdw"))
     with held.at(tiny_run) as run:
-        pieces = run.array("losses/train", 0).pieces()
+        pieces = run.array("losses/train", 0).chunks()
         first = next(pieces)
         held.open(other)
         assert run.closed
@@ -138,7 +138,7 @@ def test_a_run_that_is_closed_while_it_is_sent_is_sent_to_the_end(tmp_path, tiny
 def test_rows_that_change_while_they_are_sent_break_off():
     short = Rows("x", 0, 4, 8, lambda begin, _: np.zeros(begin))
     with pytest.raises(AppError, match="changed while it was being sent"):
-        list(short.pieces())
+        list(short.chunks())
 
 
 @pytest.mark.parametrize("path", ["/do/open", "/do/forget", "/do/train", PREDICT])
@@ -221,7 +221,7 @@ def test_what_the_form_does_not_send_is_refused_before_gradio_sees_it(open_windo
         wrong += [b"", b"{", b"[]", b"[" * 60_000, b"null", b"\xff", json.dumps([call]).encode(), b'{"data": NaN}']
         for one in wrong:
             status, answer = predict(window, one)
-            assert (status, "not one the form makes" in answer.get("error", "")) == (422, True), one
+            assert (status, "not a request of the form" in answer.get("error", "")) == (422, True), one
         # What the form never sets has no effect: the call is put together here.
         more = {
             "event_data": named,
@@ -251,11 +251,11 @@ def test_a_read_error_is_a_sentence(window, path):
 
 def test_a_run_that_cannot_be_read_any_more_is_said_to_be_so(tmp_path, tiny_run, monkeypatch):
     """As on a disk that fails: the window lists it as lost, and everything else goes on."""
-    from tdw.app.session import Workbench, said
+    from tdw.app.session import Session, said
 
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     run = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
-    bench = Workbench()
+    bench = Session()
     key = bench.open(str(run))
 
     def broken(*_: Any) -> None:
@@ -265,12 +265,8 @@ def test_a_run_that_cannot_be_read_any_more_is_said_to_be_so(tmp_path, tiny_run,
         monkeypatch.setattr(opened, "refresh", broken)
         news = bench.look()[f"run {key}"]
     assert news["state"] == "lost"
+    assert news["error"] == f"{run} cannot be read (input/output error): check the disk and the file's permissions"
     assert (
-        news["error"]
-        == f"{run} cannot be read: the system says 'input/output error'. Check the disk, and who may read it"
-    )
-    assert (
-        said(OSError("no number"))
-        == "this file cannot be read: the system says 'no number'. Check the disk, and who may read it"
+        said(OSError("no number")) == "this file cannot be read (no number): check the disk and the file's permissions"
     )
     bench.close()

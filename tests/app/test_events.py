@@ -1,4 +1,4 @@
-"""News: who listens hears what changed, and nothing else."""
+"""Server-sent events: listeners get all messages first, and then changes only."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import json
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
-from tdw.app import event_stream
+from fastapi import FastAPI
+
+from tdw.app import event_stream, routes
 from tdw.app.event_stream import Hub
 from tests import loops
 
@@ -16,13 +19,13 @@ from tests import loops
 async def heard(stream, count: int) -> list[dict]:
     found = []
     while len(found) < count:
-        piece = await anext(stream)
-        if piece.startswith("data: "):
-            found.append(json.loads(piece.removeprefix("data: ")))
+        event = await anext(stream)
+        if event.raw_data is not None:
+            found.append(json.loads(event.raw_data))
     return found
 
 
-def test_a_listener_hears_everything_first_and_then_what_changes():
+def test_a_listener_gets_all_messages_first_and_then_changes():
     world = {"a": {"n": 1}, "b": {"n": 1}}
     hub = Hub(lambda: {topic: dict(message) for topic, message in world.items()})
 
@@ -69,7 +72,7 @@ def test_a_slow_listener_gets_the_newest_of_each_kind():
     loops.run(scene())
 
 
-def test_nobody_looks_while_nobody_listens(monkeypatch):
+def test_there_is_no_polling_without_listeners(monkeypatch):
     monkeypatch.setattr(event_stream, "TICK", 0.01)
     looks = []
     hub = Hub(lambda: looks.append(1) or {"a": {"n": 1}})
@@ -81,7 +84,7 @@ def test_nobody_looks_while_nobody_listens(monkeypatch):
         await stream.aclose()
         await asyncio.to_thread(watcher.join, 10)
         assert not watcher.is_alive()
-        again = hub.stream()  # the next listener starts anew, with everything
+        again = hub.stream()  # the next listener gets all messages again
         assert await heard(again, 1) == [{"n": 1}]
         hub.close()
         await again.aclose()
@@ -90,18 +93,38 @@ def test_nobody_looks_while_nobody_listens(monkeypatch):
     loops.run(scene())
 
 
-def test_silence_is_a_comment_now_and_then(monkeypatch):
-    monkeypatch.setattr(event_stream, "SILENCE", 0.05)
-    hub = Hub(lambda: {"a": {"n": 1}})
+def test_the_route_sends_events_and_keeps_a_silent_connection_alive(monkeypatch):
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+    hub = Hub(lambda: {"a": {"name": "\udcff", "n": 1}})
+    application = FastAPI()
+    routes.add(application, SimpleNamespace(hub=hub, runs=None, jobs=None))
+    started: list[dict] = []
+    body = b""
 
-    async def scene() -> None:
-        stream = hub.stream()
-        await heard(stream, 1)
-        assert await anext(stream) == ": still here\n\n"
-        hub.close()
-        await stream.aclose()
+    async def receive() -> dict:
+        await asyncio.sleep(60)
+        raise AssertionError("the stream did not end")
 
-    loops.run(scene())
+    async def send(message: dict) -> None:
+        nonlocal body
+        if message["type"] == "http.response.start":
+            started.append(message)
+        body += message.get("body", b"")
+        if body.count(b": ping\n\n") == 2:
+            hub.close()
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+        "path": "/events", "raw_path": b"/events", "query_string": b"", "headers": [], "root_path": "",
+    }  # fmt: skip
+    loops.run(asyncio.wait_for(application(scope, receive, send), 30))
+    headers = dict(started[0]["headers"])
+    assert headers[b"content-type"].startswith(b"text/event-stream")
+    assert headers[b"cache-control"] == b"no-cache"
+    events = body.split(b"\n\n")
+    assert events[:2] == [b"retry: 1000", b'data: {"name": "\\udcff", "n": 1}']
+    assert events.count(b": ping") == 2
+    assert hub._listeners == set(), "the listener is forgotten when the stream ends"
 
 
 def test_a_look_that_fails_is_logged_and_the_next_one_counts(monkeypatch, caplog):

@@ -19,13 +19,13 @@ def test_every_setting_has_one_field():
 
 def test_the_defaults_are_accepted_and_become_flags(tmp_path):
     verdict = gradio_form.check(DEFAULTS, str(tmp_path / "a"))
-    assert verdict.reasons == {}
+    assert verdict.errors == {}
     assert verdict.path == tmp_path / "a.tdw"
     assert "--p=113" in verdict.arguments
     assert "--train-fraction=0.3" in verdict.arguments
     assert "--betas=0.9,0.98" in verdict.arguments
-    given = dict(flag.removeprefix("--").replace("-", "_").split("=", 1) for flag in verdict.arguments)
-    assert config.configure(**given) == verdict.config
+    flags = (flag.removeprefix("--").split("=", 1) for flag in verdict.arguments)
+    assert config.configure(**{name.replace("-", "_"): value for name, value in flags}) == verdict.config
 
 
 @pytest.mark.parametrize(
@@ -45,36 +45,41 @@ def test_the_defaults_are_accepted_and_become_flags(tmp_path):
 )
 def test_a_refused_field_says_why_without_the_flag(tmp_path, setting, typed, reason):
     verdict = gradio_form.check({**DEFAULTS, setting: typed}, str(tmp_path / "a.tdw"))
-    assert list(verdict.reasons) == [setting]
-    assert re.search(reason, verdict.reasons[setting])
-    assert "--" not in verdict.reasons[setting]
+    assert list(verdict.errors) == [setting]
+    assert re.search(reason, verdict.errors[setting])
+    assert "--" not in verdict.errors[setting]
     assert verdict.config is None
     assert verdict.arguments == []
 
 
-def test_every_refused_field_speaks_at_once(tmp_path):
+def test_every_wrong_field_gets_a_message(tmp_path):
     typed = {**DEFAULTS, "p": "1", "epochs": "x", "checkpoints": "?"}
     verdict = gradio_form.check(typed, str(tmp_path / "missing" / "a.tdw"))
-    assert set(verdict.reasons) == {"p", "epochs", "checkpoints", gradio_form.WHERE}
+    assert set(verdict.errors) == {"p", "epochs", "checkpoints", gradio_form.WHERE}
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path):
     (tmp_path / "a.tdw").touch()
-    assert "there already" in gradio_form.check(DEFAULTS, str(tmp_path / "a")).reasons[gradio_form.WHERE]
+    assert "already exists" in gradio_form.check(DEFAULTS, str(tmp_path / "a")).errors[gradio_form.WHERE]
 
 
 @pytest.mark.parametrize(
     ("file", "reason"),
-    [("", "no path was given"), ("  ", "no path was given"), ("a\0b", "zero byte"), ("/no/such/a.tdw", "no folder")],
+    [
+        ("", "no path given"),
+        ("  ", "no path given"),
+        ("a\0b", "null byte"),
+        ("/no/such/a.tdw", "folder /no/such does not exist"),
+    ],
 )
 def test_a_place_that_cannot_be_is_refused(file, reason):
-    assert reason in gradio_form.check(DEFAULTS, file).reasons[gradio_form.WHERE]
+    assert reason in gradio_form.check(DEFAULTS, file).errors[gradio_form.WHERE]
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
     # The tests may run as root, who may write everywhere: what the system would answer stands in.
     monkeypatch.setattr(gradio_form.os, "access", lambda *_: False)
-    assert "may not be written to" in gradio_form.check(DEFAULTS, str(tmp_path / "a.tdw")).reasons[gradio_form.WHERE]
+    assert "is not writable" in gradio_form.check(DEFAULTS, str(tmp_path / "a.tdw")).errors[gradio_form.WHERE]
 
 
 def test_a_run_that_does_not_fit_is_refused(tmp_path, monkeypatch):
@@ -82,11 +87,11 @@ def test_a_run_that_does_not_fit_is_refused(tmp_path, monkeypatch):
         free = 3e6
 
     monkeypatch.setattr(gradio_form.shutil, "disk_usage", lambda _: Usage)
-    assert "has 3 MB left" in gradio_form.check(DEFAULTS, str(tmp_path / "a.tdw")).reasons[gradio_form.WHERE]
+    assert "has 3.0 MB free" in gradio_form.check(DEFAULTS, str(tmp_path / "a.tdw")).errors[gradio_form.WHERE]
 
 
 def test_the_suggestion_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run-1.tdw").touch()
     assert gradio_form.suggestion() == str(tmp_path / "run-2.tdw")
-    assert gradio_form.check(DEFAULTS, gradio_form.suggestion()).reasons == {}
+    assert gradio_form.check(DEFAULTS, gradio_form.suggestion()).errors == {}

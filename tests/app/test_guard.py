@@ -43,14 +43,14 @@ def test_without_the_token_a_page_says_what_to_do(window):
     assert window.ask("/", Sec_Fetch_Mode="navigate").body == answer.body
 
 
-def test_a_script_of_a_page_is_told_in_a_way_it_can_show(window):
+def test_scripts_get_refusals_as_json(window):
     answer = window.ask("/now", Sec_Fetch_Mode="cors", Sec_Fetch_Site="same-origin")
     assert (answer.status, answer.headers["content-type"]) == (401, "application/json")
     assert "lost it. Open the newest address that tdw printed" in json.loads(answer.body)["error"]
 
 
 @pytest.mark.parametrize("token", ["", "x", "%C3%A4", "%00", "%ff"])
-def test_a_wrong_token_lets_nobody_in_and_keeps_nobody_out(window, token):
+def test_a_wrong_token_gives_no_access_and_keeps_existing_access(window, token):
     refused = window.ask(f"/?token={token}")
     assert refused.status == 401
     assert "set-cookie" not in refused.headers
@@ -68,7 +68,7 @@ def test_the_address_lets_one_browser_in_and_the_next_one_is_printed(window):
     # It stays behind in a history, and is worth nothing there.
     again = window.ask(f"/?token={token}")
     assert again.status == 401
-    assert b"This address has been used" in again.body
+    assert b"This address was used already" in again.body
     assert "set-cookie" not in again.headers
     assert window.ask("/now", Cookie=f"tdw-{window.port}={token}").status == 401
     # The browser that has the cookie may click it as often as it likes.
@@ -317,7 +317,7 @@ def test_cookies_of_other_ports_do_not_lock_the_owner_out(window, beside):
 
 
 @pytest.mark.parametrize("host", ["[::1]:{port}", "[::1]", "[::ffff:127.0.0.1]:{port}", "0.0.0.0:{port}", "::1"])
-def test_the_other_loopback_is_no_name_of_ours(window, host):
+def test_other_loopback_names_are_refused(window, host):
     host = host.format(port=window.port)
     assert window.ask("/now", host=host, Cookie=window.cookie).status == 421
     assert window.ask(f"/?token={window.token}", host=host).status == 421
@@ -336,7 +336,7 @@ def test_only_one_loopback_is_listened_on(window, address):
 @pytest.mark.parametrize(
     "line", ["GET http://evil.example/now HTTP/1.1", "GET //evil.example/now HTTP/1.1", "GET /now HTTP/1.0"]
 )
-def test_an_address_in_the_request_itself_is_no_way_round(window, line):
+def test_an_absolute_address_in_the_request_does_not_bypass_the_guard(window, line):
     with socket.create_connection(("127.0.0.1", window.port)) as stream:
         stream.sendall(f"{line}\r\nCookie: {window.cookie}\r\nHost: evil.example\r\n\r\n".encode())
         assert stream.recv(4096).split()[1] == b"421"
@@ -350,7 +350,7 @@ def test_an_address_in_the_request_itself_is_no_way_round(window, line):
     ["OPTIONS * HTTP/1.1", "CONNECT evil.example:443 HTTP/1.1", "CONNECT /now HTTP/1.1", "GET now HTTP/1.1", "GET * HTTP/1.1",
      "OPTIONS *?token=x HTTP/1.1", "GET *?token={token} HTTP/1.1", "GET ?token={token} HTTP/1.1", "TRACE * HTTP/1.1"],
 )  # fmt: skip
-def test_what_is_no_address_of_a_server_is_refused_with_a_sentence(window, line):
+def test_malformed_request_targets_are_refused_with_a_message(window, line):
     line = line.format(token=window.token)
     for cookie, statuses in ((f"Cookie: {window.cookie}\r\n", {b"400"}), ("", {b"400", b"401"})):
         with socket.create_connection(("127.0.0.1", window.port)) as stream:

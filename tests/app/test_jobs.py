@@ -16,8 +16,8 @@ import pytest
 import tdw
 from tdw.app import jobs as jobs_module
 from tdw.app.jobs import Jobs
-from tdw.app.open_runs import Runs, key_of
-from tdw.app.recent_files import Library
+from tdw.app.open_runs import OpenRuns, key_of
+from tdw.app.recent_files import RecentFiles
 
 # Work that takes its next step when it is told to.
 PACED = """
@@ -30,7 +30,7 @@ WORK
 """
 ANALYZE = """
 from tdw.analyses.engine import runner
-runner.CHECKPOINTS_A_COMMIT = 2
+runner.CHECKPOINTS_PER_COMMIT = 2
 runner.analyze(sys.argv[1], progress=step)
 """
 EXTEND = """
@@ -48,10 +48,10 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     """Makes the jobs of a server, and of servers started later."""
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(jobs_module, "SEARCH_EVERY", 0.0)
-    made: list[Runs] = []
+    made: list[OpenRuns] = []
 
     def make() -> Jobs:
-        made.append(Runs(Library()))
+        made.append(OpenRuns(RecentFiles()))
         return Jobs(made[-1])
 
     yield make
@@ -105,12 +105,12 @@ def until(condition: Callable[[], Any]) -> None:
 
 
 def known(path: Path) -> Path:
-    Library().remember(path, "")
+    RecentFiles().remember(path, "")
     return path
 
 
 def unfinished(path: Path) -> Path:
-    """A run that was stopped on its way, with checkpoints that nobody has analyzed."""
+    """A run that was stopped before its end, with checkpoints that are not analyzed."""
     tdw.create(path, tdw.configure(p=11, d_model=16, heads=2, d_mlp=16, epochs=4000, checkpoints="0:200:20", threads=1))
     tdw.train(path, stop=lambda: len(tdw.open(path).epochs) > 300, progress=None)
     with tdw.open(path) as run:
@@ -172,7 +172,8 @@ def test_a_job_killed_while_no_server_was_there_is_reported(jobs, long_run):
     job = polled(later, long_run)
     assert job["state"] == "failed"
     assert (
-        job["error"] == "the process ended without a word; what it had committed is kept, and it can go on from there"
+        job["error"]
+        == "the process exited without an error message; committed data is kept, and the job can be resumed"
     )
     assert polled(jobs(), long_run)["error"] == job["error"], "until it is dismissed, or done again"
     again = later.start("train", long_run)
@@ -202,4 +203,4 @@ def test_training_from_a_terminal_that_is_killed_is_reported(jobs, long_run):
     process.kill()
     process.wait()
     until(lambda: polled(here, long_run)["state"] == "failed")
-    assert "ended without a word" in polled(here, long_run)["error"]
+    assert "exited without an error message" in polled(here, long_run)["error"]

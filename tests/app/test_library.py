@@ -1,4 +1,4 @@
-"""The private list of known files."""
+"""The private list of recent files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tdw.app.recent_files import KEPT, Library
+from tdw.app.recent_files import KEPT, RecentFiles
 from tdw.errors import AppError
 from tdw.state_dir import state_folder, write_private
 
@@ -18,9 +18,9 @@ def mode(path) -> int:
 
 
 @pytest.fixture
-def library(tmp_path, monkeypatch) -> Library:
+def library(tmp_path, monkeypatch) -> RecentFiles:
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
-    return Library()
+    return RecentFiles()
 
 
 def test_the_file_opened_last_comes_first(library, tmp_path):
@@ -32,9 +32,9 @@ def test_the_file_opened_last_comes_first(library, tmp_path):
 def test_another_program_reads_the_same_list(library, tmp_path):
     library.remember(tmp_path / "a.tdw", "x")
     library.describe(tmp_path / "a.tdw", "y")
-    assert [entry.about for entry in Library(library.folder).entries()] == ["y"]
+    assert [entry.about for entry in RecentFiles(library.folder).entries()] == ["y"]
     library.forget(tmp_path / "a.tdw")
-    assert Library(library.folder).entries() == []
+    assert RecentFiles(library.folder).entries() == []
 
 
 def test_the_list_has_an_end(library, tmp_path):

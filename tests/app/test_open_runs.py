@@ -11,8 +11,8 @@ import pytest
 import tdw
 from tdw import store
 from tdw.app import open_runs
-from tdw.app.open_runs import OpenRun, Runs
-from tdw.app.recent_files import Library
+from tdw.app.open_runs import OpenRun, OpenRuns
+from tdw.app.recent_files import RecentFiles
 from tdw.errors import NotAProjectError, ProjectError
 from tdw.run import Run
 
@@ -50,9 +50,9 @@ def aged(path: Path) -> None:
 def test_rows_keep_their_name_while_they_are_only_added_to_and_get_another_when_they_are_others(path, held, tmp_path):
     before = contents(held)
     assert set(before) == {*held.manifest()["arrays"], "weights"}
-    list(held.array(CURVE, 0).pieces())
-    list(held.array(SHARE, 0).pieces())
-    list(held.neurons([1, 2]).pieces())
+    list(held.array(CURVE, 0).chunks())
+    list(held.array(SHARE, 0).chunks())
+    list(held.neurons([1, 2]).chunks())
     note(path)
     assert contents(held) == before, "a new file with the same rows"
     assert held.manifest()["title"] == "noted"
@@ -67,7 +67,7 @@ def test_rows_keep_their_name_while_they_are_only_added_to_and_get_another_when_
     shutil.copyfile(other, path)
     after = contents(held)
     assert {name for name in after if after[name] != before[name]} == {CURVE, "weights"}
-    list(held.array(CURVE, 0).pieces())
+    list(held.array(CURVE, 0).chunks())
     path.write_bytes(whole)
     again = contents(held)
     assert len({before[CURVE], after[CURVE], again[CURVE]}) == 3, "no name is given twice"
@@ -86,14 +86,14 @@ def test_a_row_that_was_never_sent_is_none_that_changed(path, held, tmp_path):
 
 def test_rows_sent_in_parts_are_one_content(path, held):
     before = contents(held)
-    list(held.array(CURVE, 0).pieces())
-    list(held.array(CURVE, 7).pieces())  # another page, which has the first ones
+    list(held.array(CURVE, 0).chunks())
+    list(held.array(CURVE, 7).chunks())  # another page, which has the first ones
     note(path)
     assert contents(held)[CURVE] == before[CURVE]
 
 
 def test_a_file_that_is_refused_is_not_examined_all_the_time(path, held, monkeypatch):
-    """Examining a file of somebody else takes a process of its own; the window looks twice a second, for days."""
+    """Checking a file from another computer takes a sandbox process; the window polls twice a second, for days."""
     opened: list[Path] = []
 
     def count(path: Path) -> Run:
@@ -102,7 +102,7 @@ def test_a_file_that_is_refused_is_not_examined_all_the_time(path, held, monkeyp
 
     plain = Run.open
     monkeypatch.setattr(Run, "open", count)
-    monkeypatch.setattr(open_runs, "YOUNG", -1e9)
+    monkeypatch.setattr(open_runs, "CLOCK_RESOLUTION", -1e9)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     for _ in range(5):
@@ -139,18 +139,18 @@ def test_a_file_that_was_just_written_is_looked_at_again_though_nothing_tells(pa
 @pytest.mark.parametrize(
     ("leave", "sentence"),
     [
-        (lambda path: path.unlink(), r"one\.tdw is not there any more: it was deleted\. Put a copy in its place"),
-        (lambda path: path.rename(path.with_name("two.tdw")), r"it was moved or renamed\. Put it back and"),
+        (lambda path: path.unlink(), r"one\.tdw does not exist anymore: it was deleted\. Restore it"),
+        (lambda path: path.rename(path.with_name("two.tdw")), r"it was moved or renamed\. Move it back and"),
     ],
     ids=["deleted", "moved"],
 )
-def test_a_file_that_is_gone_is_let_go_and_found_again(path, held, tiny_run, leave, sentence):
+def test_a_missing_file_is_closed_and_reopened_when_it_returns(path, held, tiny_run, leave, sentence):
     leave(path)
     for _ in range(2):
         with pytest.raises(NotAProjectError, match=sentence):
             held.refresh()
         with pytest.raises(NotAProjectError, match=sentence):
-            list(held.array(CURVE, 0).pieces())
+            list(held.array(CURVE, 0).chunks())
     if Path("/proc/self/fd").exists():
         kept = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
         assert not [name for name in kept if "one.tdw" in name or "two.tdw" in name], (
@@ -174,7 +174,7 @@ def test_a_folder_in_its_place_is_said_and_waited_for(path, held, tiny_run):
 
 
 def test_a_run_whose_file_is_gone_can_be_opened_and_waits(path, tmp_path, tiny_run):
-    known = Runs(Library())
+    known = OpenRuns(RecentFiles())
     try:
         known.open(path)
         path.unlink()

@@ -126,7 +126,7 @@ def test_a_connection_is_its_owners_until_it_is_closed():
         assert peers.is_stranger(None), "gone before anyone could ask"
 
 
-def test_where_the_system_does_not_tell_nobody_is_shut_out(monkeypatch, tmp_path):
+def test_without_socket_owners_connections_are_accepted(monkeypatch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setattr("tdw.app.socket_owner.TABLES", (tmp_path / "none",))
         assert not Peers(listener).is_stranger(("127.0.0.1", 1))

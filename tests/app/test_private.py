@@ -17,10 +17,10 @@ import pytest
 
 from tdw import store
 from tdw.app import server
+from tdw.app.job_records import Record
 from tdw.app.jobs import Jobs
-from tdw.app.open_runs import Runs
-from tdw.app.recent_files import Library
-from tdw.app.records import Record
+from tdw.app.open_runs import OpenRuns
+from tdw.app.recent_files import RecentFiles
 from tdw.app.tickets import Tickets
 from tdw.state_dir import LEFT_BEHIND, MARK, state_folder, sweep, write_private
 from tdw.store import Holder
@@ -61,7 +61,7 @@ def training(window, path: Path) -> str:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
-def test_nobody_else_can_read_what_the_window_keeps(open_window, tmp_path, tiny_run, umask):
+def test_other_users_cannot_read_what_the_window_stores(open_window, tmp_path, tiny_run, umask):
     temporary, browser = tmp_path / "tmp", tmp_path / "browser"
     temporary.mkdir()
     browser.write_text(f"#!/bin/sh\ntouch {tmp_path}/seen\n")
@@ -196,10 +196,13 @@ os.fdopen = cut_off
 ACT
 print(step)
 """
-LIBRARY = ("from tdw.app.recent_files import Library; library = Library()", "library.remember(Path('/new.tdw'), 'new')")
+LIBRARY = (
+    "from tdw.app.recent_files import RecentFiles; library = RecentFiles()",
+    "library.remember(Path('/new.tdw'), 'new')",
+)
 JOB = (
-    "from tdw.app.jobs import Job, Jobs; from tdw.app.recent_files import Library; from tdw.app.open_runs import Runs, key_of\n"
-    "from tdw.store import Holder; jobs = Jobs(Runs(Library())); record = jobs.folder / (key_of(Path('/a.tdw')) + '-00000000.json')\n"
+    "from tdw.app.jobs import Job, Jobs; from tdw.app.recent_files import RecentFiles; from tdw.app.open_runs import OpenRuns, key_of\n"
+    "from tdw.store import Holder; jobs = Jobs(OpenRuns(RecentFiles())); record = jobs.folder / (key_of(Path('/a.tdw')) + '-00000000.json')\n"
     "job = Job(Path('/a.tdw'), 'train', Holder(1), 2.0, state='failed', error='new', record=record)",
     "jobs._record(job)",
 )
@@ -221,25 +224,25 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, wor
     for step in range(steps):
         state = tmp_path / str(step)
         monkeypatch.setenv("TDW_STATE_DIR", str(state))
-        library = Library()
+        library = RecentFiles()
         library.remember(Path("/old.tdw"), "old")
         jobs = library.folder / "jobs"
         jobs.mkdir()
         old = Record(Path("/a.tdw"), "train", Holder(1), 1.0, "failed", "old")
         write_private(jobs / f"{_key('/a.tdw')}-00000000.json", old.encode())
         assert killed_at(step, work, state).returncode == -signal.SIGKILL
-        entries = [entry.path for entry in Library().entries()]
-        job = Jobs(Runs(Library()))._jobs[_key("/a.tdw")]
+        entries = [entry.path for entry in RecentFiles().entries()]
+        job = Jobs(OpenRuns(RecentFiles()))._jobs[_key("/a.tdw")]
         seen.add((tuple(entries), job.error))
         assert entries in (["/old.tdw"], ["/new.tdw", "/old.tdw"])
         assert job.error in {"old", "new"}
         # It goes on, and what the killed process left goes in time.
-        Library().remember(Path("/next.tdw"), "")
-        assert Library().entries()[0].path == "/next.tdw"
+        RecentFiles().remember(Path("/next.tdw"), "")
+        assert RecentFiles().entries()[0].path == "/next.tdw"
         for folder in (state, jobs):
             for path in folder.glob(".*"):
                 os.utime(path, (1, 1))
-        Jobs(Runs(Library()))
+        Jobs(OpenRuns(RecentFiles()))
         assert [path.name for path in state.rglob("*") if path.name.startswith(".")] == [MARK]
     assert len(seen) == 2, "killed before and after the moment that counts"
 
@@ -285,7 +288,7 @@ def test_what_was_left_behind_is_swept_and_what_is_in_use_or_not_ours_is_not(tmp
             (state / name).write_text("")
             os.utime(state / name, (ages[age], ages[age]))
         write_private(state / f"{kept}.json", Record(Path("/a.tdw"), "train", Holder(1), 1.0, "failed", "x").encode())
-        Jobs(Runs(Library()))
+        Jobs(OpenRuns(RecentFiles()))
         found = {path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file()}
         assert found == left | {MARK, f"{kept}.json"}
     sweep(tmp_path / "nowhere")
@@ -299,4 +302,4 @@ def test_what_the_server_logs_is_plain_and_without_the_token():
     shown = server._Plain(tickets).format(
         logging.LogRecord("x", logging.ERROR, "", 0, "no way for \x1b[31m%s %s\n%s", said, None)
     )
-    assert shown == "ERROR: no way for ␛[31m?token=(a secret) (a secret)\n(a secret)"
+    assert shown == "ERROR: no way for ␛[31m?token=(secret) (secret)\n(secret)"

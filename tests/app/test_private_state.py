@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from tdw import state_dir
+from tdw.app.job_records import Record
 from tdw.app.open_runs import key_of
-from tdw.app.recent_files import Library
-from tdw.app.records import Record
-from tdw.app.session import Workbench
+from tdw.app.recent_files import RecentFiles
+from tdw.app.session import Session
 from tdw.run import open as open_run
 from tdw.state_dir import UnusableError, read_private
 from tdw.store import Holder, seen_files
@@ -90,7 +90,7 @@ def never_for_long() -> Iterator[None]:
     """A hang ends as a failure; nothing else depends on it."""
 
     def hung(*_: Any) -> None:
-        raise AssertionError("this waits for ever")
+        raise AssertionError("this never returns")
 
     before = signal.signal(signal.SIGALRM, hung)
     signal.alarm(120)
@@ -108,7 +108,7 @@ def run(tmp_path: Path, tiny_run: Path) -> Path:
 def state(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A private folder in which all there can be is there."""
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
-    library = Library()
+    library = RecentFiles()
     library.remember(run, "a run")
     open_run(run).close()
     jobs = state_dir.private_folder(library.folder / "jobs")
@@ -153,7 +153,7 @@ def replaced(state: Path, name: str, by: Callable[[Path], None]) -> None:
 
 def used(run: Path, tmp_path: Path, *, train: bool = False) -> None:
     """All that a window does with what it remembers."""
-    workbench = Workbench()
+    workbench = Session()
     try:
         for _ in range(2):
             news = workbench.look()
@@ -168,9 +168,9 @@ def used(run: Path, tmp_path: Path, *, train: bool = False) -> None:
             assert started.process is not None
             assert started.process.wait(60) == 0  # it is finished already
         workbench.look()
-        workbench.library.forget(run)
+        workbench.recent_files.forget(run)
         workbench.look()
-        assert str(run) not in {entry.path for entry in workbench.library.entries()}
+        assert str(run) not in {entry.path for entry in workbench.recent_files.entries()}
     finally:
         workbench.close()
     open_run(run).close()
@@ -196,7 +196,7 @@ def test_all_of_them_at_once_as_well(state, run, tmp_path, by):
     used(run, tmp_path, train=by in {"folder", "fifo", "sound"})
 
 
-def test_what_was_in_the_way_is_moved_and_told_and_nothing_of_it_is_lost(state, run, tmp_path, caplog):
+def test_files_in_the_way_are_moved_and_reported_and_kept(state, run, tmp_path, caplog):
     for name in ("library.json", "library.lock"):
         replaced(state, name, in_a_folder)
     with caplog.at_level("INFO", "tdw.store"):
@@ -205,7 +205,7 @@ def test_what_was_in_the_way_is_moved_and_told_and_nothing_of_it_is_lost(state, 
     assert aside == ["library.json", "library.lock"]
     assert all((path / "theirs").read_text() == "theirs" for path in state.glob("*.unusable-*"))
     assert caplog.text.count("was not a file of tdw's and is now") == 2
-    assert [entry.path for entry in Library().entries()] == []
+    assert [entry.path for entry in RecentFiles().entries()] == []
 
 
 QUICK = {"folder", "fifo", "nested", "wrong path", "a structure", "link to endless zeros"}
@@ -278,23 +278,23 @@ def test_the_window_works_where_nothing_can_be_written(open_window, run, tmp_pat
         errors.seek(0)
         said = errors.read()
     assert "Traceback" not in said
-    assert "no browser was opened" in said
-    assert "the list of known files could not be kept (File too large)" in said
+    assert "cannot open a browser" in said
+    assert "the list of recent files could not be kept (File too large)" in said
 
 
-def test_a_lock_that_another_process_never_gives_back_keeps_nobody_waiting(state, run, monkeypatch, caplog):
+def test_a_lock_that_is_never_released_does_not_block(state, run, monkeypatch, caplog):
     monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.1)
     code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
     command = [sys.executable, "-c", code, str(state / "library.lock")]
     with subprocess.Popen(command, stdin=-1, stdout=-1) as process, caplog.at_level("INFO", "tdw.store"):
         process.stdout.readline()
         os.kill(process.pid, signal.SIGSTOP)
-        Library().remember(Path("/x.tdw"), "")
+        RecentFiles().remember(Path("/x.tdw"), "")
         process.kill()
     assert "another process keeps" in caplog.text
-    assert "/x.tdw" not in {entry.path for entry in Library().entries()}
-    Library().remember(Path("/x.tdw"), "")
-    assert "/x.tdw" in {entry.path for entry in Library().entries()}
+    assert "/x.tdw" not in {entry.path for entry in RecentFiles().entries()}
+    RecentFiles().remember(Path("/x.tdw"), "")
+    assert "/x.tdw" in {entry.path for entry in RecentFiles().entries()}
 
 
 def test_one_routine_reads_them_all(tmp_path):

@@ -71,7 +71,7 @@ def blockwise(new: Path, path: Path) -> Iterator[None]:
 
 
 def note(path: Path, title: str) -> None:
-    """What `tdw note` does: the file is built anew beside the old one, which it replaces."""
+    """What `tdw note` does: a new file is built next to the old one and replaces it."""
     with store.open_writer(path) as writer:
         writer.set_notes({"title": title, "tags": [], "remark": ""})
 
@@ -109,7 +109,7 @@ def test_another_run_copied_over_is_shown_and_said(page, window, tmp_path, tiny_
     notice.wait_for()
     assert notice.inner_text().startswith("one.tdw was replaced by another run, shown now.")
     same_as(page, path)
-    assert page.evaluate("[tdw.index, tdw.pins]") == [3, [2]], "pins of neurons that no longer exist are dropped"
+    assert page.evaluate("[tdw.index, tdw.pins]") == [3, [2]], "pins that no longer exist are dropped"
     notice.get_by_role("button", name="Dismiss").click()
     assert page.locator(NOTICE).count() == 0
     page.reload()
@@ -117,7 +117,7 @@ def test_another_run_copied_over_is_shown_and_said(page, window, tmp_path, tiny_
     status, _ = window.do("open", path=str(path))
     assert status == 200
     same_as(page, path)
-    shutil.copyfile(tiny_run, path)  # and back: the newest checkpoint is shown to whoever stood at the newest
+    shutil.copyfile(tiny_run, path)  # and back: a page at the newest checkpoint follows the newest
     page.locator(NOTICE).wait_for()
     same_as(page, path)
     assert page.evaluate("tdw.index") == 24
@@ -164,9 +164,9 @@ def test_other_weights_at_the_same_checkpoints_are_drawn(page, window, tmp_path,
     path, other = (Path(shutil.copy(others["early"], tmp_path / f"{name}.tdw")) for name in ("one", "other"))
     for place, weights in ((path, 0), (other, 2)):
         with store.open_writer(place) as writer:
-            epoch = writer.n_epochs + 4
-            losses = {name: writer.read(name)[:5] for name in store.LOSSES}
-            writer.append(losses=losses, checkpoint=(epoch, bytes(writer.checkpoint(weights))))
+            epoch = writer.reader.n_epochs + 4
+            losses = {name: writer.reader.read(name)[:5] for name in store.LOSSES}
+            writer.append(curves=losses, checkpoint=(epoch, bytes(writer.reader.checkpoint(weights))))
     show(page, window, path)
     same_as(page, path)
     shutil.copyfile(other, path)
@@ -212,7 +212,7 @@ def test_a_file_that_is_written_over_block_by_block_is_waited_for(page, window, 
     page.wait_for_selector("text=This file can no longer be read")
     said = page.locator("#tdw-state").inner_text()
     assert (
-        "The file has changed and cannot be read at the moment. If it is being copied or replaced, this page goes on"
+        "The file has changed and cannot be read at the moment. If it is being copied or replaced, this page continues"
         in said
     )
     assert "file cannot be read now" in page.locator(".tdw-doc .tdw-warn").text_content()
@@ -228,22 +228,22 @@ def test_a_file_that_goes_and_comes_back(page, window, tmp_path, tiny_run, other
     path = Path(shutil.copy(tiny_run, tmp_path / "one.tdw"))
     show(page, window, path)
     path.rename(tmp_path / "elsewhere.tdw")
-    page.wait_for_selector("text=is not there any more: it was moved or renamed. Put it back and this page goes on")
+    page.wait_for_selector("text=does not exist anymore: it was moved or renamed. Move it back and this page continues")
     (tmp_path / "elsewhere.tdw").rename(path)
     page.wait_for_selector("text=This file can no longer be read", state="detached")
     same_as(page, path)
     assert page.locator(NOTICE).count() == 0
     assert page.locator(".tdw-doc .tdw-warn").count() == 0
     path.unlink()
-    page.wait_for_selector("text=is not there any more: it was deleted. Put a copy in its place")
+    page.wait_for_selector("text=does not exist anymore: it was deleted. Restore it")
     page.reload()  # a page that is opened meanwhile waits as well
-    page.wait_for_selector("text=is not there any more: it was deleted. Put a copy in its place")
+    page.wait_for_selector("text=does not exist anymore: it was deleted. Restore it")
     shutil.copy(others["small"], path)
     page.wait_for_selector("text=This file can no longer be read", state="detached")
     same_as(page, path)
 
 
-def test_training_that_goes_on_in_a_moved_file_is_not_called_over(page, open_window, tmp_path):
+def test_training_that_continues_in_a_moved_file_is_not_reported_as_finished(page, open_window, tmp_path):
     path = tmp_path / "one.tdw"
     tdw.create(path, tdw.configure(p=11, d_mlp=16, epochs=1_000_000, checkpoints="0:1000000:100000", **SMALL))
     window = open_window(path)
@@ -251,7 +251,7 @@ def test_training_that_goes_on_in_a_moved_file_is_not_called_over(page, open_win
     page.click(".tdw-item[data-section=open] .tdw-action >> text=Train")
     page.wait_for_function("tdw.count > 0")
     path.rename(tmp_path / "moved.tdw")
-    page.wait_for_selector("text=Training goes on in the file, under the name that it has now")
+    page.wait_for_selector("text=Training continues in the moved file")
     (tmp_path / "moved.tdw").rename(path)
     page.wait_for_selector("text=This file can no longer be read", state="detached")
     epochs = page.evaluate("tdw.viewer.run.manifest.epochs")
@@ -303,7 +303,7 @@ def test_results_that_are_damaged_are_said_in_their_card_alone(page, window, tmp
     assert page.evaluate("tdw.probe('neuron_frequencies', 1, 0).value") >= 0
 
 
-def test_neurons_that_are_refused_are_no_empty_frames(page, window, tmp_path, tiny_run):
+def test_refused_neurons_do_not_leave_empty_frames(page, window, tmp_path, tiny_run):
     path = Path(shutil.copy(tiny_run, tmp_path / "one.tdw"))
     at = place(path, "checkpoints/safetensors", 3) + 1000
     flip(path, at)

@@ -106,13 +106,13 @@ def test_only_files_that_were_opened_have_a_route(window):
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("", "no path was given"),
+        ("", "no path given"),
         ("{folder}", "is a folder"),
         ("{folder}/missing.tdw", "missing.tdw"),
         ("/etc/passwd", "is no project file"),
-        ("a\0b", "zero byte"),
-        ("x" * 5000, "is not a usable path"),
-        ("~nobody-of-that-name/x.tdw", "is not a usable path"),
+        ("a\0b", "null byte"),
+        ("x" * 5000, "is not a valid path"),
+        ("~nobody-of-that-name/x.tdw", "is not a valid path"),
         ("{folder}/short.tdw", "short.tdw"),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_refused_file_is_one_sentence(window, tmp_path, path, sentence):
 def test_a_malformed_command_is_refused(window):
     assert window.do("open", file="x")[0] == 422
     assert window.do("stop", key=3)[0] == 422
-    assert window.do("stop", key="nothing") == (404, {"error": "nothing runs on this file: there is nothing to stop"})
+    assert window.do("stop", key="nothing") == (404, {"error": "no job is running on this file"})
     assert window.do("train", key="nothing")[0] == 404
 
 
@@ -159,7 +159,7 @@ def listed(application):
             found.append([before + route.path, sorted(getattr(route, "methods", None) or ["GET"])])
     return sorted(found)
 
-application, _ = server.build(session.Workbench())
+application, _ = server.build(session.Session())
 before = listed(application)
 gradio = next(route for route in application.routes if isinstance(route, Mount) and route.path == "")
 gradio.app.add_route("/gradio_api/queue/new", lambda request: None, methods=["PUT"])
@@ -369,7 +369,7 @@ def test_a_refused_file_ends_the_command(tmp_path):
     assert ended.stderr.startswith("tdw: ")
 
 
-def test_ctrl_c_ends_it_quietly_even_while_someone_listens(open_window, tmp_path, tiny_run):
+def test_ctrl_c_exits_quietly_with_open_event_streams(open_window, tmp_path, tiny_run):
 
     shutil.copy(tiny_run, tmp_path / "a.tdw")
     window = open_window(tmp_path / "a.tdw")

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="memory and descriptors are read from /proc"),
 ]
 
-# A browser has six connections to a server, and each is served by at most one thread; beside them stand the main
+# A browser has six connections to a server, and each is served by at most one thread; in addition there are the main
 # thread, the one that looks for news, and those that numerical libraries start for themselves.
 MOST_THREADS = 16
 # Those six, the listening one, and pairs by which event loop and browser's tabs wake each other.
@@ -99,7 +99,7 @@ def test_an_hour_leaves_nothing_behind(browser, open_window, tmp_path, run):
     much = Round(moves=720, keys=40, reloads=8, polls=600, streams=16, jobs=("Train", "Analyze"))
     looks = list(soak(browser, open_window(run), run, tmp_path, [much] * 20))
     print("\n" + table(looks))
-    # Over 3 600 moves, 3 000 polls and 40 reloads. Plotly remembers the sizes of 10 000 words and then begins anew,
+    # Over 3 600 moves, 3 000 polls and 40 reloads. Plotly remembers the sizes of 10 000 words and then starts again,
     # which is most of what a page may have more. The server may take one more step: it stays as large as it is for five
     # rounds and more, and then has 1.8 MB more at once; 1 kB kept of each poll or 100 kB of each reload would be 3 or 4.
     assert not faults(looks[10:], Allowed(server=2.5e6, heap=3e6, reloaded_heap=1e6))

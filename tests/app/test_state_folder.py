@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tdw.app.recent_files import Library
+from tdw.app.recent_files import RecentFiles
 from tdw.errors import AppError
 from tdw.state_dir import MARK, private_folder, state_folder
 
@@ -49,7 +49,7 @@ def test_a_new_folder_is_private_and_so_are_those_above_it(tmp_path, monkeypatch
 def test_an_empty_private_folder_is_taken_and_known_again(named):
     made(named, 0o700)
     assert state_folder() == named
-    Library().remember(Path("/x.tdw"), "")
+    RecentFiles().remember(Path("/x.tdw"), "")
     assert state_folder() == named
     assert (named / MARK).is_file()
 
@@ -65,7 +65,7 @@ def test_a_folder_that_is_open_to_others_stays_as_it_is_and_a_private_one_in_it_
     (shared / "library.json").write_text("theirs")
     folder = state_folder()
     assert folder == named / INSIDE
-    Library().remember(Path("/x.tdw"), "")
+    RecentFiles().remember(Path("/x.tdw"), "")
     assert mode(shared) == permissions
     assert sorted(path.name for path in shared.iterdir()) == ["library.json", INSIDE]
     assert (shared / "library.json").read_text() == "theirs"
@@ -93,7 +93,7 @@ def test_a_private_folder_with_something_else_in_it_keeps_it(named):
         (named / name).write_text("theirs")
         os.utime(named / name, (1, 1))
     assert state_folder() == named / INSIDE
-    Library().remember(Path("/x.tdw"), "")
+    RecentFiles().remember(Path("/x.tdw"), "")
     assert {name: (named / name).read_text() for name in theirs} == dict.fromkeys(theirs, "theirs")
 
 
@@ -140,7 +140,7 @@ def test_another_users_folder_is_refused(named):
 
 
 @pytest.mark.parametrize("there", ["file", "fifo", "dangling link", "loop"])
-def test_what_is_no_folder_is_refused_with_a_sentence(named, there):
+def test_a_state_folder_that_is_not_a_folder_is_refused_with_a_message(named, there):
     match there:
         case "file":
             named.write_text("a file")
@@ -186,7 +186,7 @@ def test_a_folder_inside_is_made_where_something_else_has_its_name(named):
 
 
 @pytest.mark.parametrize("command", [["open", "--no-browser"], ["open"]])
-def test_the_window_says_in_one_line_that_there_is_no_private_place(named, command):
+def test_the_window_reports_in_one_line_that_the_state_folder_is_not_private(named, command):
     made(named, 0o777)
     ended = subprocess.run([sys.executable, "-m", "tdw", *command], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2

@@ -20,11 +20,11 @@ import pytest
 
 import tdw
 from tdw import store
+from tdw.app import job_records
 from tdw.app import jobs as jobs_module
-from tdw.app import records
 from tdw.app.jobs import Jobs
-from tdw.app.open_runs import Runs, key_of
-from tdw.app.recent_files import Library
+from tdw.app.open_runs import OpenRuns, key_of
+from tdw.app.recent_files import RecentFiles
 from tdw.errors import AppError
 from tdw.store import Holder, lock
 
@@ -39,7 +39,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     made: list[Jobs] = []
 
     def make() -> Jobs:
-        made.append(Jobs(Runs(Library())))
+        made.append(Jobs(OpenRuns(RecentFiles())))
         return made[-1]
 
     yield make
@@ -91,7 +91,7 @@ def polled(jobs: Jobs, path: Path) -> dict[str, Any] | None:
 
 def long_run(path: Path) -> Path:
     tdw.create(path, tdw.configure(**SMALL, epochs=1_000_000, checkpoints="even:3"))
-    Library().remember(path, "")
+    RecentFiles().remember(path, "")
     return path
 
 
@@ -113,13 +113,13 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN)
-def test_stop_signals_nobody_whom_the_locks_text_only_seems_to_name(jobs, decoy, tmp_path, tiny_run, text):
+def test_stop_never_signals_a_process_that_only_seems_to_hold_the_lock(jobs, decoy, tmp_path, tiny_run, text):
     path = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
-    Library().remember(path, "")
+    RecentFiles().remember(path, "")
     with held(path, text(decoy.pid)):
         here = jobs()
         seen = polled(here, path)
-        with pytest.raises(AppError, match=r"nothing runs on this file|which this window did not start"):
+        with pytest.raises(AppError, match=r"no job is running on this file|which this window did not start"):
             here.stop(key_of(path))
         assert (seen is None) or polled(here, path)["state"] == "running"
     assert decoy.poll() is None
@@ -133,17 +133,17 @@ def test_stop_by_request_neither(open_window, decoy, tmp_path, tiny_run, text):
         window.get("/now")
         status, answer = window.do("stop", key=key_of(path))
         assert status == 404
-        assert "nothing runs on this file" in answer["error"] or "stop it there, with Ctrl-C" in answer["error"]
+        assert "no job is running on this file" in answer["error"] or "stop it there with Ctrl-C" in answer["error"]
     assert decoy.poll() is None
 
 
-def test_a_record_whose_process_is_gone_and_its_number_given_out_again_stops_nobody(jobs, decoy, tmp_path):
+def test_a_record_whose_process_number_was_reused_stops_no_process(jobs, decoy, tmp_path):
     """The server and its job were killed, another program got the job's number, and a third process holds the file."""
     path = long_run(tmp_path / "run.tdw")
     before = jobs()
     left = replace(Holder.of(decoy.pid), started="1")
     place = before.folder / f"{key_of(path)}-00000000.json"
-    place.write_bytes(records.Record(path, "train", left, time.time(), "running", None).encode())
+    place.write_bytes(job_records.Record(path, "train", left, time.time(), "running", None).encode())
     with held(path, left.encode()):
         later = jobs()
         assert polled(later, path)["state"] == "running"
@@ -179,7 +179,7 @@ def test_where_the_system_does_not_tell_a_file_stops_the_job(jobs, tmp_path, mon
     assert list(later.folder.iterdir()) == []
 
 
-def test_a_stop_file_that_means_another_process_stops_nobody(jobs, tmp_path):
+def test_a_stop_file_for_another_process_is_ignored(jobs, tmp_path):
     path = long_run(tmp_path / "run.tdw")
     here = jobs()
     job = here.start("train", path)
@@ -202,9 +202,9 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 from tdw.app.jobs import Jobs
-from tdw.app.recent_files import Library
-from tdw.app.open_runs import Runs
-jobs = Jobs(Runs(Library()))
+from tdw.app.recent_files import RecentFiles
+from tdw.app.open_runs import OpenRuns
+jobs = Jobs(OpenRuns(RecentFiles()))
 job = jobs.start("train", Path(sys.argv[1]))
 print(job.process.pid, flush=True)
 job.process.wait()
@@ -225,7 +225,7 @@ def test_a_job_in_another_container_is_stopped_and_its_number_here_is_left_alone
     command = ["unshare", "-pf", "--mount-proc", sys.executable, "-c", ELSEWHERE, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as container:
         there = int(container.stdout.readline())
-        assert there < 100, "numbers begin anew in a container: this one is a system process's here"
+        assert there < 100, "process numbers restart in a container: this one is a system process's here"
         later = jobs()
         until(lambda: (polled(later, path) or {}).get("done", 0) > 0)
         holder = store.holder_of(path)
@@ -289,7 +289,7 @@ def test_servers_that_press_train_at_once_show_one_job_and_no_failure(jobs, tmp_
     assert list(one.folder.iterdir()) == []
 
 
-def test_a_race_that_is_over_when_it_is_noticed_is_no_failure(jobs, tmp_path, monkeypatch):
+def test_a_lost_race_is_not_reported_as_a_failure(jobs, tmp_path, monkeypatch):
     path = tmp_path / "short.tdw"
     tdw.create(path, tdw.configure(**SMALL, epochs=200, checkpoints="even:3"))
     here = jobs()

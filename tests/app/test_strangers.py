@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 @dataclass
 class Elsewhere:
-    """A server of somebody else's on another port, which keeps what it is asked."""
+    """Another user's server on another port, which records its requests."""
 
     port: int
     pages: dict[str, str] = field(default_factory=dict)
@@ -252,7 +252,7 @@ def test_a_name_that_was_bound_to_this_machine_is_not_ours(window):
     assert _apart(attempt) == [421, 421, 421, 421, 421, 421, []]
 
 
-def test_what_slips_into_the_page_runs_nothing_and_tells_nobody(browser, window, elsewhere, tiny_run):
+def test_injected_markup_does_not_run_or_send_data(browser, window, elsewhere, tiny_run):
     """As if some text had become HTML after all: the page's policy is the second door."""
     assert window.do("open", path=str(tiny_run))[0] == 200
     elsewhere.pages["/evil.js"] = "window.ran = 'a script from elsewhere';"

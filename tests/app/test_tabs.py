@@ -228,10 +228,10 @@ def test_a_tab_closed_while_its_run_is_analyzed_loses_nothing(page, open_window,
     page.close()
     assert store.locked_by(file)
     with tdw.open(file) as run:
-        fitting = [name for name, item in ANALYSES.items() if item.unfit(run.config) is None]
+        fitting = [name for name, item in ANALYSES.items() if item.inapplicable_reason(run.config) is None]
         assert any(name not in run.analyses() or run.analyses()[name].rows < 121 for name in fitting)
     until(lambda: not store.locked_by(file))
-    assert list((window.state / "jobs").glob("*.json")) != []  # nobody has looked since
+    assert list((window.state / "jobs").glob("*.json")) != []  # there was no poll since
 
     tab = context.new_page()
     tab.goto(window.address)

@@ -42,9 +42,13 @@ def hostile(tmp_path: Path, tiny_run: Path) -> Path:
     with store.open_writer(path) as writer:
         writer.set_notes({"title": TITLE, "tags": TAGS, "remark": REMARK})
         stale = store.AnalysisPlan(
-            "neuron_clusters", 1, {"threshold": hostile_text.ALL[:300]}, writer.analyses()["neuron_clusters"].arrays, 99
+            "neuron_clusters",
+            1,
+            {"threshold": hostile_text.ALL[:300]},
+            writer.reader.analyses()["neuron_clusters"].arrays,
+            99,
         )
-        rows = {name: writer.read(f"analysis/neuron_clusters/{name}") for name in stale.arrays}
+        rows = {name: writer.reader.read(f"analysis/neuron_clusters/{name}") for name in stale.arrays}
         writer.plan_analyses([stale])
         writer.append_rows({"neuron_clusters": rows})
     return path

@@ -144,7 +144,7 @@ def test_a_finished_run_says_so_and_leaves_no_record(page, open_window, tmp_path
         assert run.state == "finished"
     assert page.locator(f"{OPENED} .tdw-action >> text=Resume").is_hidden()
     assert list((window.state / "jobs").iterdir()) == []
-    # The form suggests another name by now.
+    # The form now suggests another name.
     page.click("#tdw-new-button")
     page.wait_for_function("document.querySelector('#tdw-input-file :is(textarea, input)').value.endsWith('run-1.tdw')")
     assert reason(page, "file").count() == 0
@@ -200,7 +200,7 @@ def test_a_refused_path_is_a_sentence(page, open_window, tmp_path, tiny_run):
         page.click("#tdw-open-button")
         page.locator("#tdw-state .tdw-place", has_text=str(path)).wait_for()
         assert "Traceback" not in page.inner_text("body")
-    # With a run open, the sentence stands beside the field and the run stays.
+    # With a run open, the message is below the field and the run stays.
     page.fill("#tdw-path :is(textarea, input)", str(tiny_run))
     page.press("#tdw-path :is(textarea, input)", "Enter")
     painted(page)
@@ -219,11 +219,11 @@ def test_a_refused_path_is_a_sentence(page, open_window, tmp_path, tiny_run):
         ("p", "1", "is not allowed: give a whole number between 2 and 1000."),
         ("checkpoints", "0:100:nonsense", "0:100:nonsense"),
         ("epochs", "-5", "is not allowed: give a whole number between 1 and"),
-        ("file", "/no/such/folder/a.tdw", "There is no folder /no/such/folder"),
+        ("file", "/no/such/folder/a.tdw", "Folder /no/such/folder does not exist"),
         ("file", "", "No path was given"),
     ],
 )
-def test_a_refused_setting_says_why_beside_its_field(page, window, tmp_path, field, value, sentence):
+def test_a_wrong_setting_shows_its_error_below_the_field(page, window, tmp_path, field, value, sentence):
     enter(page, window)
     open_form(page, file=tmp_path / "a.tdw")
     fill(page, field, value)

@@ -42,6 +42,7 @@ def training_speed():
 
     from tdw import tasks
     from tdw.network import reference, training
+    from tdw.network.losses import cross_entropy
 
     for every in (1, 10):
         config = tdw.configure(epochs=120, checkpoints="", evaluate_every=every)
@@ -54,18 +55,18 @@ def training_speed():
             optimizer = torch.optim.AdamW(weights.values(), lr=config.lr, betas=config.betas, weight_decay=1.0)
             for epoch in range(epochs):
                 a, b, answers = sides[0]
-                loss = reference.plain_loss(reference.plain_forward(weights, a, b, "relu"), answers)
+                loss = cross_entropy(reference.plain_forward(weights, a, b, "relu"), answers)
                 loss.item()
                 if epoch % every == 0:
                     with torch.no_grad():
                         a, b, answers = sides[1]
-                        reference.plain_loss(reference.plain_forward(weights, a, b, "relu"), answers).item()
+                        cross_entropy(reference.plain_forward(weights, a, b, "relu"), answers).item()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
 
         def factored(config=config, split=split, initial=initial):
-            list(training.train(config, training.start(initial), split, []))
+            list(training.train(config, training.start(config, initial), split, []))
 
         plain(1)
         factored()

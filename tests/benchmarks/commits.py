@@ -32,7 +32,7 @@ initial = {name: w.numpy() for name, w in model.initial_weights(config).items()}
 zeros = {name: np.zeros_like(w) for name, w in initial.items()}
 plan = schedule.parse(config.checkpoints, config.epochs)
 writer = ProjectWriter.create(
-    path, config, plan, tasks.draw_split(config), State(0, initial, zeros, zeros), training.environment(config), overwrite=True
+    path, config, plan, tasks.draw_split(config), State(0, initial, {"exp_avg": zeros, "exp_avg_sq": zeros}), training.environment(config), overwrite=True
 )
 times = {"commit of 30 epochs": [], "commit with a checkpoint": []}
 at = 0
@@ -40,14 +40,14 @@ for number in range(120):
     stop = at + 30
     series = np.full(stop - at, 0.5)
     keep = stop - 1 in plan
-    segment = Segment(range(at, stop), series, series, series, series, State(stop - 1, initial, zeros, zeros), keep)
+    segment = Segment(range(at, stop), series, series, series, series, State(stop - 1, initial, {"exp_avg": zeros, "exp_avg_sq": zeros}), keep)
     started = time.perf_counter()
     writer.append(segment)
     times["commit of 30 epochs"].append(time.perf_counter() - started)
     at = stop
 for epoch in [epoch for epoch in plan if epoch > at]:
     series = np.full(epoch + 1 - at, 0.5)
-    segment = Segment(range(at, epoch + 1), series, series, series, series, State(epoch, initial, zeros, zeros), True)
+    segment = Segment(range(at, epoch + 1), series, series, series, series, State(epoch, initial, {"exp_avg": zeros, "exp_avg_sq": zeros}), True)
     started = time.perf_counter()
     writer.append(segment)
     times["commit with a checkpoint"].append(time.perf_counter() - started)

@@ -17,7 +17,7 @@ import tdw
 from tdw import tasks
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import registry
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.network import reference
 
 SHARED = (
@@ -63,17 +63,17 @@ def main():
     config = tdw.configure()
     weights = {name: w.numpy() for name, w in reference.initial_weights(config).items()}
     split, keys = tasks.draw_split(config), different_keys(config.frequencies)
-    items = [item for item in ANALYSES.values() if item.per == "checkpoint" and not item.unfit(config)]
+    items = [item for item in ANALYSES.values() if item.per == "checkpoint" and not item.inapplicable_reason(config)]
     before = peak_megabytes()
     seconds: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        view = View(config, weights, split, keys)
+        view = Checkpoint(config, weights, split, keys)
         for name in SHARED:
             seconds.setdefault(f"(shared) {name}", []).append(timed(lambda name=name, view=view: getattr(view, name)))
         for item in items:
             work = timed(lambda item=item, view=view: registry.evaluate(item, view, config))
             seconds.setdefault(item.name, []).append(work)
-        fresh = View(config, weights, split, keys)
+        fresh = Checkpoint(config, weights, split, keys)
         together = timed(lambda fresh=fresh: [registry.evaluate(item, fresh, config) for item in items])
         seconds.setdefault("all of a checkpoint together", []).append(together)
     print("| measure | median ms | least ms | bytes a checkpoint |\n|---|---|---|---|")

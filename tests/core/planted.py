@@ -1,4 +1,4 @@
-"""Networks whose neurons, logits or weights are given, and plain slow versions of what is measured of them."""
+"""Networks with given neurons, logits or weights, and slow, direct implementations of the analyses."""
 
 import itertools
 import math
@@ -9,18 +9,17 @@ import tdw
 from tdw import tasks
 from tdw.analyses import find
 from tdw.analyses.engine import registry
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.key_frequencies import RULES
-from tdw.config import is_prime
 from tdw.network import reference
-from tdw.tasks import Split
+from tdw.tasks import Split, is_prime
 
 MODULI = [2, 3, 4, 5, 6, 7, 59, 113, 118]
 SMALL = {"d_model": 4, "heads": 1, "d_mlp": 4, "train_fraction": 0.5}
 
 
-class Planted(View):
-    """A view of which some intermediate results (`activations`, `logits`, `attention`) are given instead of computed."""
+class Planted(Checkpoint):
+    """A checkpoint with some intermediate results (`activations`, `logits`, `attention`) given instead of computed."""
 
     def __init__(self, config, split=None, final_key=None, **given):
         weights = {name: w.numpy() for name, w in reference.initial_weights(config).items()}
@@ -34,27 +33,27 @@ def measure(name, view):
 
 
 def of_neurons(neurons, **settings):
-    """A view of neurons (a, b, neuron)."""
+    """A checkpoint with these activations (a, b, neuron)."""
     config = tdw.configure(**SMALL | {"p": neurons.shape[0], "d_mlp": neurons.shape[2]} | settings)
     return Planted(config, activations=neurons)
 
 
 def of_logits(logits, config, *, split=None, keys=()):
-    """A view of logits (a, b, c) in natural order whose key frequencies are these by every rule, at the last checkpoint."""
+    """A checkpoint with these logits (a, b, c) in natural order, and these key frequencies by every rule."""
     final = np.zeros((len(RULES), config.frequencies), np.uint8)
     final[:, [k - 1 for k in keys]] = 1
     return Planted(config, split, final, logits=logits)
 
 
 def places(config):
-    """Where each operand stands in the group of the task: the operand itself, or its discrete logarithm; 0 has none."""
-    if config.task != "multiply":
+    """The group index of each operand: the operand itself, or its discrete logarithm, which 0 does not have."""
+    if config.task not in ("multiply", "divide"):
         return {x: x for x in range(config.p)}
-    return {int(x): place for place, x in enumerate(tasks.powers(config))}
+    return {int(x): place for place, x in enumerate(tasks.elements(config))}
 
 
 def answer_place(config, i, j):
-    return (i - j if config.task == "subtract" else i + j) % config.order
+    return (i - j if config.task in ("subtract", "divide") else i + j) % config.order
 
 
 def cosine_sum(config, coefficients):
@@ -62,41 +61,41 @@ def cosine_sum(config, coefficients):
     p, order, where = config.p, config.order, places(config)
     logits = np.zeros((p, p, p))
     wave = [sum(x * math.cos(2 * math.pi * k * t / order) for k, x in coefficients.items()) for t in range(order)]
-    found = np.array(wave)
+    wave = np.array(wave)
     elements = np.array(sorted(where, key=where.get))
     i, j, c = np.ogrid[:order, :order, :order]
-    logits[np.ix_(elements, elements, elements)] = found[(answer_place(config, i, j) - c) % order]
+    logits[np.ix_(elements, elements, elements)] = wave[(answer_place(config, i, j) - c) % order]
     return logits
 
 
 def random_split(p, seed, share=0.4):
-    """Some pairs for training, most others for testing; one is left out where there are enough."""
+    """A share of the pairs for training, the others for testing; one pair is left out if there are enough."""
     pairs = np.random.default_rng(seed).permutation(p * p)
     cut = max(int(share * p * p), 1)
     return Split(pairs[:cut], pairs[cut : max(p * p - 1, cut + 1)])
 
 
 def arithmetic():
-    """Settings of tasks whose answers are sums in a group, over all moduli that are quick to be slow about."""
-    for p, task in itertools.product([2, 3, 4, 5, 6, 7], ["add", "subtract", "multiply"]):
-        if task != "multiply" or (is_prime(p) and p > 2):
+    """Settings of all tasks with a group, for small moduli, because the direct implementations are slow."""
+    for p, task in itertools.product([2, 3, 4, 5, 6, 7], ["add", "subtract", "multiply", "divide"]):
+        if task not in ("multiply", "divide") or (is_prime(p) and p > 2):
             yield tdw.configure(**SMALL, p=p, task=task)
 
 
 def slow_cross_entropy(logits, answer):
-    """Σ_{c≠y} exp(L_c − L_y) as it stands, in Python's numbers."""
+    """log(1 + Σ_{c≠y} exp(L_c − L_y)), term by term."""
     others = math.fsum(math.exp(float(x) - float(logits[answer])) for c, x in enumerate(logits) if c != answer)
     return math.log1p(others)
 
 
 def waves(k, order):
-    """cos(w_k x) and sin(w_k x) as lists; of p/2 the cosine alone."""
-    found = [[f(2 * math.pi * k * x / order) for x in range(order)] for f in (math.cos, math.sin)]
-    return found[:1] if 2 * k == order else found
+    """cos(w_k x) and sin(w_k x) as lists; only the cosine for frequency p/2."""
+    both = [[f(2 * math.pi * k * x / order) for x in range(order)] for f in (math.cos, math.sin)]
+    return both[:1] if 2 * k == order else both
 
 
 class Slow:
-    """Every projection of the logits by explicit unit vectors over all pairs, in float64, in natural order."""
+    """Projections of the logits by explicit unit vectors over all pairs, in float64."""
 
     def __init__(self, config, logits, split):
         self.config, self.order = config, config.order
@@ -106,15 +105,15 @@ class Slow:
         self.sums = [answer_place(config, self.where[a], self.where[b]) for a, b in self.pairs]
         self.logits = np.array([[float(logits[a, b, c]) for c in self.elements] for a, b in self.pairs])
         index = {a * config.p + b: n for n, (a, b) in enumerate(self.pairs)}
-        self.sides = [range(len(self.pairs)), *([index[i] for i in side if i in index] for side in split)]
+        self.split_masks = [range(len(self.pairs)), *([index[i] for i in side if i in index] for side in split)]
 
     def projection(self, vectors):
-        """The part of the logits along functions of the pairs, each class on its own."""
-        found = np.zeros_like(self.logits)
+        """The part of the logits along functions of the pairs, separately for each class."""
+        part = np.zeros_like(self.logits)
         for vector in np.array(vectors):
             unit = vector / np.linalg.norm(vector)
-            found += np.outer(unit, unit @ self.logits)
-        return found
+            part += np.outer(unit, unit @ self.logits)
+        return part
 
     def of_sums(self, keys):
         return self.projection([[wave[s] for s in self.sums] for k in keys for wave in waves(k, self.order)])
@@ -130,7 +129,7 @@ class Slow:
         return self.projection(vectors)
 
     def templates(self, keys):
-        """cos(w_k(a+b−c)) of every pair and answer, (keys, pairs, answers)."""
+        """cos(w_k(a+b−c)) for every pair and answer, (keys, pairs, answers)."""
         t = np.array(self.sums)[:, None] - np.arange(self.order)
         return np.array([np.cos(2 * np.pi * k * t / self.order) for k in keys])
 
@@ -151,4 +150,4 @@ class Slow:
     def losses(self, logits):
         """Mean cross-entropy of all, train and test pairs."""
         each = [slow_cross_entropy(row, s) for row, s in zip(logits, self.sums, strict=True)]
-        return [np.mean([each[n] for n in side]) if len(side) else math.nan for side in self.sides]
+        return [np.mean([each[n] for n in side]) if len(side) else math.nan for side in self.split_masks]

@@ -27,15 +27,19 @@ from tdw.cli import commands, demo, main
 from tdw.interchange import pipeline
 from tdw.interchange.exporters import transformer_lens
 from tdw.network import reference, training
-from tdw.operations import branch, recover
+from tdw.operations import branch, densify, recover
 
-LOADED = (commands, recover, branch, runner, server, gradio_shell, transformer_lens, pipeline)
+LOADED = (commands, recover, branch, densify, runner, server, gradio_shell, transformer_lens, pipeline)
 
 
 def warm_up() -> None:
-    """Train in memory: torch loads half of itself when it is first used, which each child would do anew."""
+    """Train in memory: torch loads half of itself on first use, which would repeat in each child."""
     settings = configure(p=3, d_model=4, heads=1, d_mlp=4, epochs=2, train_fraction=0.5, threads=1)
-    list(training.train(settings, training.start(reference.initial_weights(settings)), tasks.draw_split(settings), [2]))
+    list(
+        training.train(
+            settings, training.start(settings, reference.initial_weights(settings)), tasks.draw_split(settings), [2]
+        )
+    )
     np.fft.rfft(np.ones(8))
 
 
@@ -86,7 +90,7 @@ def signal_at(count: int, number: int) -> None:
     """Be sent a signal when so many files have been opened since the work began."""
     left = [count]
     begun = [False]
-    plain = commands.stops.at_work
+    plain = commands.interrupts.at_work
 
     def at_work() -> None:
         plain()
@@ -98,7 +102,7 @@ def signal_at(count: int, number: int) -> None:
             if left[0] == 0:
                 os.kill(os.getpid(), number)
 
-    commands.stops.at_work = at_work
+    commands.interrupts.at_work = at_work
     sys.addaudithook(hook)
 
 

@@ -27,14 +27,13 @@ class Stage:
 def plainly(stages, until):
     """Weights, train and test loss of every epoch, trained from the start and kept in memory."""
     config = stages[0].config
-    split, state = tasks.draw_split(config), training.start(reference.initial_weights(config))
+    split, state = tasks.draw_split(config), training.start(config, reference.initial_weights(config))
     found, began = {}, 0
     for stage, following in itertools.zip_longest(stages, stages[1:]):
         last = until if following is None else following.at
         if stage.fresh:
             began = stage.at
-            zeros = [{name: np.zeros_like(array) for name, array in state.weights.items()} for _ in range(2)]
-            state = State(stage.at, state.weights, *zeros)
+            state = State.fresh(stage.at, state.weights, stage.config.optimizer_kind.slots)
         every = list(range(last + 1))
         for segment in training.train(replace(stage.config, epochs=last), state, split, every, optimizer_from=began):
             state = segment.state

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tdw
+from tdw import text_format
 from tdw.cli import main, report
 from tdw.errors import NotAProjectError, TdwError
 from tdw.network import parameters
@@ -63,7 +64,7 @@ def test_what_happened_is_what_each_run_says(tiny_run, branch):
             told_of = {name: texts[index] for name, texts in found.facts.items()}
             assert told_of["last train loss"] == f"{run.train_loss[-1]:.6g}"
             for event in run.events():
-                expected = event.missing if event.first is None else report.between(event.first)
+                expected = event.missing if event.first is None else text_format.between(event.first)
                 assert told_of[event.label] == expected
             assert told_of["key frequencies"] == "not measured"
     tdw.analyze(branch, only="key_frequencies")
@@ -126,7 +127,7 @@ def test_weights_that_are_all_zero_are_no_measure_of_a_distance(tiny, tiny_run, 
     tdw.train(path, stop=lambda: True)
     (against,) = tdw.compare(path, tiny_run).against
     assert asdict(against.weights) == {"checkpoints": 1, "differs": 0, "last": 0, "distance": None}
-    assert "  weights: differ from checkpoint 0 on" in report.compared(tdw.compare(path, tiny_run))
+    assert "  weights: differ from checkpoint 0" in report.comparison(tdw.compare(path, tiny_run))
 
 
 def test_a_comparison_needs_two_runs(tiny_run, tmp_path):
@@ -147,9 +148,9 @@ def test_the_command_in_columns_and_as_json(tiny_run, branch, capsys):
     assert lines[1].split() == ["weight_decay", "1", "0"]
     assert lines[1].index("1") == lines[0].index("tiny.tdw")
     assert lines[1].index("0") == lines[0].index("branch.tdw")
-    assert "branch.tdw against tiny.tdw:" in lines
-    assert any(line.startswith("  train loss: differs from epoch 21 on, at most by ") for line in lines)
-    assert any(line.startswith("  weights: differ from checkpoint 25 on; at epoch 40 ") for line in lines)
+    assert "branch.tdw compared with tiny.tdw:" in lines
+    assert any(line.startswith("  train loss: differs from epoch 21, by at most ") for line in lines)
+    assert any(line.startswith("  weights: differ from checkpoint 25; relative distance ") for line in lines)
     assert main.main(["compare", str(tiny_run), str(branch), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == asdict(compare.compare(tiny_run, branch))
     assert main.main(["compare", str(tiny_run)]) == 2
@@ -162,9 +163,9 @@ def test_files_of_one_name_are_told_apart_and_names_show_as_text(tiny_run, tmp_p
     folder.mkdir()
     copy = folder / tiny_run.name
     copy.write_bytes(tiny_run.read_bytes())
-    lines = report.compared(tdw.compare(tiny_run, copy))
+    lines = report.comparison(tdw.compare(tiny_run, copy))
     assert lines[0].split() == [report.cut(str(tiny_run), report.COLUMN), report.cut(str(copy), report.COLUMN)]
-    assert "  weights: equal bit for bit at all 9 checkpoints that both have" in lines
+    assert "  weights: equal bit for bit at all 9 common checkpoints" in lines
     strange = tmp_path / "a\x1b[31mb.tdw"
     strange.write_bytes(tiny_run.read_bytes())
     assert main.main(["compare", str(tiny_run), str(strange)]) == 0

@@ -82,11 +82,11 @@ class Sent:
         ) as writer:
             for start, end in ((0, 1), (1, 5), (5, 9), (9, EPOCHS + 1)):
                 losses = {name: np.linspace(1, 2, end - start) for name in store.LOSSES}
-                epoch = self.kept[writer.n_checkpoints]
+                epoch = self.kept[writer.reader.n_checkpoints]
                 kept = (epoch, serialization.pack(self.weights(epoch), epoch))
                 again = (min(self.resume_epoch, end - 1), save(self.resumes(end), {"epoch": "0" * 12}))
                 writer._check_append = lambda *_: None  # type: ignore[method-assign]  # whoever made it had no such rule
-                writer.append(losses=losses, checkpoint=kept, resume=again)
+                writer.append(curves=losses, checkpoint=kept, resume=again)
             for name, arrays in self.results.items():
                 rows = len(next(iter(arrays.values())))
                 plans = {key: store.ArrayPlan(value.dtype.str, value.shape[1:]) for key, value in arrays.items()}
@@ -230,15 +230,15 @@ REFUSED: dict[str, tuple[Callable[[Sent], Any], str]] = {
     ),
     "results of another size": (
         _results("embedding_frequencies", lambda a: a.update(norms=np.zeros((4, 9), "f4"))),
-        "its results of embedding_frequencies have other shapes than its settings make",
+        "results of embedding_frequencies do not have the shapes that its settings require",
     ),
     "results of other epochs": (
         _results("neuron_clusters", lambda a: a.update(epoch=np.array([0, 4, 8, 11]))),
-        "its results of neuron_clusters are of other epochs than its checkpoints",
+        "results of neuron_clusters do not belong to its checkpoints",
     ),
     "results of no epoch": (
         _results("neuron_clusters", lambda a: a.pop("epoch")),
-        "its results of neuron_clusters are of other epochs than its checkpoints",
+        "results of neuron_clusters do not belong to its checkpoints",
     ),
 }
 
@@ -331,5 +331,5 @@ def test_training_goes_on_from_no_state_that_adamw_never_leaves(sent):
 
     made.resumes = resumes
     path = sent(made)
-    with pytest.raises(DamagedFileError, match=r"was never AdamW's: a mean of squares of unembed\.W_U is negative"):
+    with pytest.raises(DamagedFileError, match=r"is invalid: exp_avg_sq of unembed\.W_U is a mean of squares"):
         tdw.train(path, epochs=20, allow_drift=True)

@@ -7,7 +7,7 @@ import pytest
 
 import tdw
 from tdw.analyses import ANALYSES
-from tdw.cli.commands import parser
+from tdw.cli.parser import parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "findings" / "README.md"])
@@ -59,7 +59,7 @@ def test_that_a_missing_row_would_be_noticed():
 
 
 def test_the_recipe_for_reading_a_file_without_this_package_runs(tiny_run):
-    recipe = re.search(r"```python\n(import h5py.*?)```", text("docs/USING.md"), re.DOTALL)[1]
+    recipe = re.search(r"```python\n(import h5py.*?)```", text("docs/FORMAT.md"), re.DOTALL)[1]
     names = {}
     exec(recipe.replace('"run.tdw"', repr(str(tiny_run))), names)
     names["f"].close()

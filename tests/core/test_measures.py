@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,8 @@ import tdw
 from tdw import panels, tasks
 from tdw.analyses import ANALYSES, events, find, fourier
 from tdw.analyses.engine import registry
-from tdw.analyses.engine.checkpoint import Curves, View, Whole
+from tdw.analyses.engine.checkpoint import Checkpoint
+from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.analyses.neuron_clusters import UNASSIGNED
 from tdw.errors import UnknownNameError
 from tdw.network import reference
@@ -79,7 +80,7 @@ def test_a_pure_wave_in_the_embedding_lights_its_own_bar(p):
             embedding[:p, 2] = getattr(np, wave)(2 * np.pi * k * x / p)
             config = tdw.configure(p=p, d_model=4, heads=1, d_mlp=4, train_fraction=0.5)
             weights = {"embed.W_E": embedding, "pos_embed.W_pos": np.ones((3, 4), np.float32)}
-            found = measure("embedding_frequencies", View(config, weights))
+            found = measure("embedding_frequencies", Checkpoint(config, weights))
             assert fourier.component_names(p)[found["norms"].argmax()] == f"{wave} {k}"
             assert found["norms"].max() == pytest.approx(np.linalg.norm(embedding), rel=1e-6)
             assert np.sort(found["norms"])[-2] < 1e-5
@@ -152,10 +153,10 @@ def test_summaries_of_a_neuron():
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())) or "usual")
 @pytest.mark.parametrize("item", ANALYSES.values(), ids=lambda item: item.name)
 def test_every_analysis_keeps_its_promises(item, settings, tiny):
-    config = tdw.configure(**{**asdict(tiny), **settings})
+    config = tdw.configure(**{**tiny.to_json(), **settings})
     assert item.title
     assert item.compute.__doc__
-    if why := item.unfit(config):
+    if why := item.inapplicable_reason(config):
         assert why.endswith(".")
         return
     checkpoints = [0, 5]
@@ -166,16 +167,16 @@ def test_every_analysis_keeps_its_promises(item, settings, tiny):
     key = np.ones((4, config.frequencies), np.uint8)
     if item.per == "run":
         curve = np.linspace(3, 0, 41)
-        views = [View(config, w, tasks.draw_split(config), key) for w in weights]
+        views = [Checkpoint(config, w, tasks.draw_split(config), key) for w in weights]
         rows = {
             f"{name}/{array}": np.stack([registry.evaluate(find(name), view, config)[array] for view in views])
             for name in item.after
             for array in find(name).arrays
         }
         curves = Curves(curve, curve, 1 - curve / 3, 1 - curve / 3)
-        subjects = [Whole(config, curves, checkpoints, rows.__getitem__, weights.__getitem__)] * 2
+        subjects = [RunData(config, curves, checkpoints, rows.__getitem__, weights.__getitem__)] * 2
     else:
-        subjects = [View(config, weights[0], tasks.draw_split(config), key) for _ in range(2)]
+        subjects = [Checkpoint(config, weights[0], tasks.draw_split(config), key) for _ in range(2)]
     first, again = (registry.evaluate(item, subject, config) for subject in subjects)
     assert set(first) == set(item.arrays)
     for name, spec in item.arrays.items():
@@ -188,11 +189,11 @@ def test_every_analysis_keeps_its_promises(item, settings, tiny):
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())) or "usual")
 def test_the_loss_of_a_checkpoint_is_the_recorded_one(settings, tiny, tmp_path):
     path = tmp_path / "run.tdw"
-    config = tdw.configure(**{**asdict(tiny), **settings, "classes": "answers"})
+    config = tdw.configure(**{**tiny.to_json(), **settings, "classes": "answers"})
     tdw.create(path, config)
     tdw.train(path)
     done = tdw.analyze(path)
-    assert set(done) == {item.name for item in ANALYSES.values() if not item.unfit(config)}
+    assert set(done) == {item.name for item in ANALYSES.values() if not item.inapplicable_reason(config)}
     with tdw.open(path) as run:
         for name in ("loss", "accuracy"):
             stored = run.analysis(name)

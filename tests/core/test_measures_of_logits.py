@@ -50,12 +50,14 @@ def test_logits_that_are_a_sum_of_cosines(config):
     by_rule = measure("key_frequencies", view)["key"]
     assert (np.flatnonzero(by_rule[RULES.index("logit_cosine")]) + 1).tolist() == keys
 
-    full = means(cross_entropy(view.logit_grid.reshape(-1, config.order).copy(), view.grid_answers), view.grid_sides)
+    full = means(
+        cross_entropy(view.logit_grid.reshape(-1, config.order).copy(), view.grid_answers), view.grid_split_masks
+    )
     restricted = measure("restricted_loss", view)["loss"]
     assert restricted[0] == pytest.approx(np.broadcast_to(full, (4, 4, 3)), rel=1e-4, nan_ok=True)
     assert restricted[1, 0] == pytest.approx(np.broadcast_to(full, (4, 3)), rel=1e-4, nan_ok=True)
     excluded = measure("excluded_loss", view)
-    if view.grid_sides[0].any():
+    if view.grid_split_masks[0].any():
         assert excluded["together"][0] == pytest.approx([math.log(config.order)] * 4, rel=1e-4)
         assert not np.isnan(excluded["alone"][np.array(keys) - 1]).any()
 
@@ -101,7 +103,7 @@ def test_logit_frequencies_equal_their_plain_definition(config):
     assert found["explained"] == pytest.approx(1 - rest @ rest / (differing**2).sum(), rel=1e-4, abs=1e-5)
 
 
-def test_the_key_set_of_the_last_checkpoint_and_of_this_one_are_told_apart():
+def test_key_sets_of_the_last_checkpoint_and_of_this_one_are_separate():
     config = tdw.configure(**SMALL, p=11)
     logits = cosine_sum(config, {2: 3.0, 5: 2.0})
     view = of_logits(logits, config, split=random_split(11, 0), keys=[5])
@@ -141,7 +143,7 @@ def test_what_the_published_variants_keep_differs():
     assert [sums, fit] == pytest.approx([measure("loss", clean)["loss"][0]] * 2, rel=1e-3)
 
 
-def test_a_split_that_nobody_knows_leaves_gaps():
+def test_an_unknown_split_gives_nan():
     config = tdw.configure(**SMALL, p=7)
     view = of_logits(cosine_sum(config, {2: 1.0}), config, keys=[2])
     for name in ("loss", "accuracy"):
@@ -204,11 +206,11 @@ def test_loss_accuracy_and_margin_equal_plain_loops(p, task):
 @pytest.mark.parametrize("task", ["add", "subtract", "multiply", "x2+y2"])
 def test_the_logit_spectrum_equals_products_with_f(p, task):
     config = tdw.configure(**SMALL, p=p, task=task)
-    if why := find("logit_spectrum").unfit(config):
+    if why := find("logit_spectrum").inapplicable_reason(config):
         pytest.skip(why)
     logits = np.random.default_rng(p).normal(size=(p, p, p)).astype(np.float32)
     order = config.order
-    elements = list(range(p)) if task != "multiply" else tasks.powers(config).tolist()
+    elements = list(range(p)) if task != "multiply" else tasks.elements(config).tolist()
     f = fourier.basis(order)
     grid = np.array([[[float(logits[a, b, c]) for c in elements] for b in elements] for a in elements])
     expected = np.sqrt(np.einsum("ia,jb,abc->ijc", f, f, grid) ** 2 @ np.ones(order))
@@ -251,7 +253,7 @@ def pair_of(s, d, p):
     return next((a, b) for a in range(p) for b in range(p) if (a + b) % p == s and (a - b) % p == d)
 
 
-def test_logits_without_differences_are_no_frequency_and_no_error():
+def test_equal_logits_have_similarity_zero():
     config = tdw.configure(**SMALL, p=6)
     view = of_logits(np.full((6, 6, 6), 0.1) + np.random.default_rng(0).normal(size=(6, 6, 1)), config)
     found = measure("logit_frequencies", view)

@@ -12,7 +12,8 @@ import tdw
 from tdw import state_dir
 from tdw.analyses import baselines, events, find, weight_trajectory
 from tdw.analyses.engine import registry
-from tdw.analyses.engine.checkpoint import Curves, View, Whole
+from tdw.analyses.engine.checkpoint import Checkpoint
+from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.network import reference
 from tdw.network.parameters import shapes
 from tests.core.planted import SMALL, Planted, measure
@@ -22,7 +23,7 @@ NO_CURVES = Curves(*(np.empty(0) for _ in range(4)))
 
 
 def of_run(name, config, checkpoints, *, results=None, weights=None):
-    whole = Whole(
+    whole = RunData(
         config,
         NO_CURVES,
         checkpoints,
@@ -37,7 +38,7 @@ def of_curves(train, test, accuracy=None):
     accuracy = np.zeros(len(test)) if accuracy is None else accuracy
     curves = Curves(np.array(train, float), np.array(test, float), np.zeros(len(train)), np.array(accuracy, float))
     config = tdw.configure(**SMALL, p=5)
-    return registry.evaluate(item, Whole(config, curves), config)
+    return registry.evaluate(item, RunData(config, curves), config)
 
 
 def found_events(train, test, accuracy=None):
@@ -45,7 +46,7 @@ def found_events(train, test, accuracy=None):
     names = find("events").parameters["events"]
     return {
         event.name: event
-        for event in events.described(found["intervals"], found["held"], names, events.SERIES.values())
+        for event in events.described(found["intervals"], found["held"], names, events.CURVE_OF.values())
     }
 
 
@@ -244,7 +245,7 @@ CONTROLS = [
 def test_the_control_is_the_same_network_under_other_names(settings):
     config = tdw.configure(**SMALL, p=7, **settings)
     view = Planted(config)
-    renamed = View(config, baselines.permuted(view.weights, config, 3))
+    renamed = Checkpoint(config, baselines.permuted(view.weights, config, 3))
     random = np.random.RandomState(3)
     operands, answers = random.permutation(7), random.permutation(7)
     assert renamed.logits == pytest.approx(view.logits[operands][:, operands][:, :, answers], abs=1e-6)
@@ -269,7 +270,7 @@ def test_bands_say_what_chance_gives(state):
     weights["embed.W_E"][:p] = np.cos(2 * np.pi * 5 * np.arange(p) / p)[:, None]
     found = band_of(config, weights)
     rows = dict(zip(baselines.QUANTITIES, zip(found["random"], found["permuted"], strict=True), strict=True))
-    assert measure("sparsity", View(config, weights))["embedding_gini"] == pytest.approx(1 - 1 / 11, abs=1e-6)
+    assert measure("sparsity", Checkpoint(config, weights))["embedding_gini"] == pytest.approx(1 - 1 / 11, abs=1e-6)
     for random, permuted in rows.values():
         assert random[0] <= random[1] <= random[2]
         assert permuted[0] <= permuted[1] <= permuted[2]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tdw
 from tdw.analyses import fourier
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.gradient_symmetricity import logit_gradients
 from tdw.analyses.key_frequencies import RULES
 from tdw.analyses.sparsity import gini, participation
@@ -59,7 +59,7 @@ def test_a_pure_wave_in_the_unembedding_lights_its_own_bar(p, network):
                 weights[out][1, p] = 100  # the class of '=' is none of the answers
             if through:
                 weights[through][2, 1] = 1
-            found = measure("unembedding_frequencies", View(config, weights))
+            found = measure("unembedding_frequencies", Checkpoint(config, weights))
             assert fourier.component_names(p)[found["norms"].argmax()] == f"{wave} {k}"
             assert found["norms"].max() == pytest.approx(np.linalg.norm(weights[out][1, :p]), rel=1e-6)
             assert np.sort(found["norms"])[-2] < 1e-5
@@ -76,7 +76,7 @@ def test_frequencies_of_products_are_counted_along_powers(p):
     for x, value in wave.items():
         weights["embed.W_E"][x, 1] = value
     weights["embed.W_E"][0] = 50  # 0 is no power
-    found = measure("embedding_frequencies", View(config, weights))
+    found = measure("embedding_frequencies", Checkpoint(config, weights))
     assert fourier.component_names(order)[found["norms"].argmax()] == f"cos {k}"
     assert np.sort(found["norms"])[-2] < 1e-5 if order > 1 else True
     neurons = np.full((p, p, 3), 7.0)
@@ -119,13 +119,13 @@ def test_sparsity_leaves_the_constant_out(p):
     weights["embed.W_E"][p] = 30
     weights["blocks.0.mlp.W_out"][0, 0] = 1
     weights["unembed.W_U"][0] = sum(row for row in fourier.basis(p)[1::2])  # every cosine alike
-    found = measure("sparsity", View(config, weights))
+    found = measure("sparsity", Checkpoint(config, weights))
     frequencies = p // 2
     assert found["embedding_gini"] == pytest.approx(1 - 1 / frequencies, abs=1e-4)
     assert found["embedding_participation"] == pytest.approx(1, abs=1e-4)
     assert found["unembedding_gini"] == pytest.approx(0, abs=1e-5)
     assert found["unembedding_participation"] == pytest.approx(1 / frequencies, abs=1e-5)
-    nothing = measure("sparsity", View(config, zeros(config)))
+    nothing = measure("sparsity", Checkpoint(config, zeros(config)))
     assert all(value == 0 for value in nothing.values())
 
 
@@ -133,7 +133,7 @@ def test_sparsity_leaves_the_constant_out(p):
 def test_norms_and_effective_dimensions_of_every_weight(settings):
     config = tdw.configure(p=6, d_model=6, heads=2, d_mlp=5, train_fraction=0.5, **settings)
     weights = random_weights(config)
-    view = View(config, weights)
+    view = Checkpoint(config, weights)
     norms = measure("weight_norms", view)
     squares = [math.fsum(float(x) ** 2 for x in weights[name].ravel()) for name in shapes(config)]
     assert norms["squares"] == pytest.approx(squares, rel=1e-12)
@@ -147,7 +147,9 @@ def test_norms_and_effective_dimensions_of_every_weight(settings):
             s = np.linalg.svd(matrix, compute_uv=False)
             expected.append((s**2).sum() ** 2 / (s**4).sum())
     assert measure("effective_dimension", view)["dimension"] == pytest.approx(expected, rel=1e-9)
-    assert measure("effective_dimension", View(config, zeros(config)))["dimension"].tolist() == [0] * len(expected)
+    assert measure("effective_dimension", Checkpoint(config, zeros(config)))["dimension"].tolist() == [0] * len(
+        expected
+    )
 
 
 @pytest.mark.parametrize("settings", NETWORKS, ids=described)
@@ -156,7 +158,7 @@ def test_attention_is_what_a_plain_softmax_gives(settings, p):
     config = tdw.configure(p=p, d_model=6, heads=2, d_mlp=5, train_fraction=0.5, **settings)
     weights = random_weights(config)
     pattern = plain_pattern(weights, p)  # (head, token, a, b)
-    found = measure("attention", View(config, weights))
+    found = measure("attention", Checkpoint(config, weights))
     assert found["mean"] == pytest.approx(pattern.mean(axis=(2, 3)), abs=1e-6)
     assert found["variance"] == pytest.approx(pattern.var(axis=(2, 3)), abs=1e-6)
     on_a = pattern[:, 0].transpose(1, 2, 0)
@@ -207,7 +209,7 @@ def test_gradients_are_those_of_autograd_on_the_plain_network(settings):
     found = logit_gradients(weights, settings["activation"], a, b, c)
     assert found == pytest.approx(np.array(expected).transpose(1, 0, 2), rel=1e-5, abs=1e-6)
 
-    value = measure("gradient_symmetricity", View(config, weights))["value"]
+    value = measure("gradient_symmetricity", Checkpoint(config, weights))["value"]
     a, b, c = np.random.RandomState(0).randint(0, p, (3, 100))
     pairs = logit_gradients(weights, settings["activation"], a, b, c)
     cosines = [u @ v / (np.linalg.norm(u) * np.linalg.norm(v)) for u, v in zip(*pairs, strict=True)]
@@ -233,18 +235,18 @@ def test_gradient_symmetricity_of_networks_whose_symmetry_is_known(p):
         weights["blocks.0.attn.W_V"][0, 0, 1] = 1
         weights["blocks.0.attn.W_V"][1][second[0], 1] = second[1]
         weights["blocks.0.attn.W_O"][:, 1, 0] = 1
-        return measure("gradient_symmetricity", View(config, weights))["value"]
+        return measure("gradient_symmetricity", Checkpoint(config, weights))["value"]
 
     assert value((0, 1.0)) == pytest.approx(1)
     assert value((0, -1.0)) == pytest.approx(-1)
     assert value((1, 1.0)) == pytest.approx(0, abs=1e-9)
-    assert np.isnan(measure("gradient_symmetricity", View(config, zeros(config)))["value"])
+    assert np.isnan(measure("gradient_symmetricity", Checkpoint(config, zeros(config)))["value"])
 
 
 @pytest.mark.parametrize("p", MODULI)
-@pytest.mark.parametrize("task", ["add", "subtract", "multiply"])
+@pytest.mark.parametrize("task", ["add", "subtract", "multiply", "divide"])
 def test_planted_phases_are_found(p, task):
-    if task == "multiply" and p not in {3, 5, 7, 59, 113}:
+    if task in ("multiply", "divide") and p not in {3, 5, 7, 59, 113}:
         pytest.skip("no frequencies")
     config = tdw.configure(**SMALL | {"d_mlp": 6}, p=p, task=task, network="one-hot", biases="mlp")
     where, order = places(config), config.order
@@ -258,20 +260,20 @@ def test_planted_phases_are_found(p, task):
         if 2 * k == order:
             phase_a, phase_b, off = 0.0, math.pi, 0.0
         expected[neuron] = abs(math.sin(off)) if neuron < 5 else math.nan
-        phase_c = (phase_a - phase_b if task == "subtract" else phase_a + phase_b) + off
+        phase_c = (phase_a - phase_b if task in ("subtract", "divide") else phase_a + phase_b) + off
         for x, place in where.items():
             angle = 2 * math.pi * k * place / order
             weights["mlp.W_in"][x, neuron] = 0.4 * math.cos(angle + phase_a)
             weights["mlp.W_in"][p + x, neuron] = 2 * math.cos(angle + phase_b)
             weights["mlp.W_out"][neuron, x] = 3 * math.cos(angle + phase_c)
-    found = measure("phase_alignment", View(config, weights))
+    found = measure("phase_alignment", Checkpoint(config, weights))
     assert found["neuron"] == pytest.approx(expected, abs=1e-4, nan_ok=True)
     assert found["misalignment"] == pytest.approx(np.nanmean(expected), abs=1e-4)
 
 
 def test_phases_of_a_network_without_living_neurons_are_not_measured():
     config = tdw.configure(**SMALL, p=7, network="one-hot")
-    found = measure("phase_alignment", View(config, zeros(config)))
+    found = measure("phase_alignment", Checkpoint(config, zeros(config)))
     assert np.isnan(found["neuron"]).all()
     assert np.isnan(found["misalignment"])
 
@@ -309,11 +311,11 @@ def test_each_rule_of_key_frequencies_sees_what_it_looks_at():
     assert found == {"logit_cosine": [1], "neuron_map": [3, 9], "clusters": [6], "embedding": [2, 5]}
     strong = Planted(config, activations=neurons, logits=np.cos(angle) + 0.0055 * np.cos(2 * angle))
     assert (np.flatnonzero(measure("key_frequencies", strong)["key"][0]) + 1).tolist() == [1, 2]
-    nothing = View(config, zeros(config))
+    nothing = Checkpoint(config, zeros(config))
     assert not measure("key_frequencies", nothing)["key"].any()
 
 
-def test_tasks_whose_answers_are_no_sum_have_no_key_frequency_by_the_logits():
+def test_tasks_that_are_not_additive_have_no_key_frequency_by_the_logits():
     config = tdw.configure(**SMALL, p=7, task="x2+y2")
     logits = np.cos(2 * np.pi * np.add.outer(np.add.outer(np.arange(7), np.arange(7)), -np.arange(7)) / 7)
     rows = measure("key_frequencies", Planted(config, logits=logits))["key"]

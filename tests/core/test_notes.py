@@ -36,7 +36,7 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
 
 def test_notes_are_written_read_and_taken_away(run):
     before = tdw.open(run).train_loss.tobytes()
-    assert command("note", run).stdout.decode() == f"{run}: nothing is noted.\n"
+    assert command("note", run).stdout.decode() == f"{run}: no title, tags or remark.\n"
     written = command(
         "note", run, "--title", " The clock ", "--tag", "p11", "tiny", "--tag", "p11", "--remark", "first\nsecond"
     )
@@ -214,9 +214,11 @@ def test_nothing_from_a_file_or_its_name_steers_the_terminal(run, tmp_path):
 )
 def test_hostile_settings_are_refused_in_one_short_line(run, change, sentence):
     with store.open_writer(run) as writer:
-        stored = writer.config
+        stored = writer.reader.config
         changed = {**stored, "settings": {**stored["settings"], **change}}
-        writer.extend(config=changed, epochs=writer.planned_epochs, checkpoint_capacity=writer.checkpoint_capacity)
+        writer.extend(
+            config=changed, epochs=writer.reader.planned_epochs, checkpoint_capacity=writer.reader.checkpoint_capacity
+        )
     for refused in (command("info", run), command("train", run)):
         said = refused.stderr.decode().splitlines()[-1]
         assert refused.returncode == 2

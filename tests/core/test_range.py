@@ -9,11 +9,12 @@ import pytest
 import tdw
 from tdw.analyses import find
 from tdw.analyses.engine import registry
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec
 from tdw.cli import main
 from tdw.errors import OutOfRangeError
-from tdw.network import closed_form, reference, training
+from tdw.network import closed_form, reference
+from tdw.network.factored import FactoredEngine
 from tdw.network.parameters import shapes
 from tests.core.planted import measure, random_split
 
@@ -52,9 +53,9 @@ def times(weights, **powers):
 
 
 def assert_same(config, weights, others, wanted):
-    one, other = (View(config, given, random_split(11, 0)) for given in (weights, others))
+    one, other = (Checkpoint(config, given, random_split(11, 0)) for given in (weights, others))
     for name, arrays in wanted.items():
-        if find(name).unfit(config):
+        if find(name).inapplicable_reason(config):
             continue
         expected, found = measure(name, one), measure(name, other)
         for array in arrays or expected:
@@ -77,8 +78,8 @@ def test_logits_as_large_or_small_as_one_likes_are_made_of_the_same_frequencies(
     last = {"W_out": power, "b_out": power} if config.network == "one-hot" else {"W_U": power}
     scaled = times(weights, **last)
     assert_same(config, weights, scaled, OF_LOGITS)
-    if not find("logit_spectrum").unfit(config):
-        one, other = (measure("logit_spectrum", View(config, given))["norm"] for given in (weights, scaled))
+    if not find("logit_spectrum").inapplicable_reason(config):
+        one, other = (measure("logit_spectrum", Checkpoint(config, given))["norm"] for given in (weights, scaled))
         np.testing.assert_allclose(other, one * 2.0**power, rtol=1e-4, atol=1e-6 * one.max() * 2.0**power)
 
 
@@ -86,20 +87,20 @@ def test_logits_as_large_or_small_as_one_likes_are_made_of_the_same_frequencies(
 @pytest.mark.filterwarnings("error")
 def test_attention_whose_scores_leave_float32_still_sums_to_one(settings):
     config, weights = network(**settings)
-    view = View(config, times(weights, W_Q=70, W_K=70))
+    view = Checkpoint(config, times(weights, W_Q=70, W_K=70))
     assert view.attention.sum(axis=0) == pytest.approx(1)
     assert set(np.unique(view.attention.round(12))) == {0, 1}
 
 
 def test_a_result_too_large_for_its_type_is_said():
     config, weights = network()
-    view = View(config, weights)
+    view = Checkpoint(config, weights)
 
     def compute(_view):
         return {"value": np.float64(1e50)}
 
     item = registry.Analysis("large", "Large", "checkpoint", 1, {"value": ArraySpec("<f4", ())}, compute, {})
-    with pytest.raises(OutOfRangeError, match=r"large/value reaches 1e\+50, and float32 holds no such number"):
+    with pytest.raises(OutOfRangeError, match=r"large/value reaches 1e\+50, which overflows float32"):
         registry.evaluate(item, view, config)
     # What is no number at all is a mistake in a measure, and not something a user could act on.
     broken = replace(item, compute=lambda _view: {"value": np.float64(np.nan)})
@@ -124,7 +125,7 @@ def test_all_that_can_be_stored_is_stored(tmp_path, capsys):
     with pytest.raises(OutOfRangeError) as raised:
         tdw.analyze(path)
     assert str(raised.value).startswith(f"{path}: at epoch 0 neuron_summary/variance reaches ")
-    assert str(raised.value).endswith("and float32 holds no such number. All else is stored.")
+    assert str(raised.value).endswith("which overflows float32. Everything else was stored.")
     with tdw.open(path) as run:
         analyses = run.info()["analyses"]
         assert analyses["neuron_summary"]["checkpoints"] == []
@@ -151,11 +152,11 @@ def test_weights_that_are_no_numbers_are_measured_nowhere(tmp_path, monkeypatch,
         return found
 
     monkeypatch.setattr(tdw.Project, "weights_at", damaged)
-    said = f"{path}: at epoch {{}} unembed.W_U holds what is no number, so nothing can be measured there"
+    said = f"{path}: unembed.W_U is not finite at epoch {{}}, so this checkpoint cannot be analyzed"
     with pytest.raises(OutOfRangeError) as raised:
         tdw.analyze(path)
     assert str(raised.value).startswith(said.format(12))  # those that need the key frequencies of the last one
-    assert str(raised.value).endswith("All else is stored.")
+    assert str(raised.value).endswith("Everything else was stored.")
     with tdw.open(path) as run:
         stored = run.info()["analyses"]
         assert stored["accuracy"]["checkpoints"] == stored["logit_spectrum"]["checkpoints"] == [0, 4, 8, 12][:index]
@@ -165,7 +166,7 @@ def test_weights_that_are_no_numbers_are_measured_nowhere(tmp_path, monkeypatch,
         assert run.verify() == []
     with pytest.raises(OutOfRangeError) as raised:
         tdw.analyze(path, only="pair_graduation")
-    assert str(raised.value) == said.format([0, 4, 8, 12][index]) + ". All else is stored."
+    assert str(raised.value) == said.format([0, 4, 8, 12][index]) + ". Everything else was stored."
     monkeypatch.undo()
     assert tdw.analyze(path, only="pair_graduation") == ["accuracy", "pair_graduation"]
 
@@ -182,16 +183,16 @@ def test_training_ends_where_a_loss_is_no_number(tmp_path, capsys):
 
 
 def test_what_was_recorded_before_a_loss_was_no_number_stays(tiny_run, monkeypatch):
-    measure_test = training._Step.measure_test
+    measure_test = FactoredEngine.measure_test
     calls = []
 
-    def breaks(step):
-        calls.append(step)
-        return measure_test(step) * (np.nan if len(calls) == 4 else 1)
+    def breaks(engine):
+        calls.append(engine)
+        return measure_test(engine) * (np.nan if len(calls) == 4 else 1)
 
     with tdw.open(tiny_run) as run:
         before = run.train_loss
-    monkeypatch.setattr(training._Step, "measure_test", breaks)
+    monkeypatch.setattr(FactoredEngine, "measure_test", breaks)
     # The test losses of 40 (again), 44, 45 and 48 are measured: the last of them is not there.
     with pytest.raises(OutOfRangeError, match="the test loss of epoch 48 is no number"):
         tdw.train(tiny_run, epochs=60, checkpoints="0:60:5")

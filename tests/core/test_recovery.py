@@ -23,7 +23,7 @@ from tdw.store.inspect_hdf5 import read_layout
 from tdw.store.layout import Layout
 
 SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 128, "epochs": 600, "checkpoints": "0:600:100", "threads": 1}
-RESULTS = [f"{name} " for name, item in ANALYSES.items() if not item.unfit(tdw.configure(**SETTINGS))]
+RESULTS = [f"{name} " for name, item in ANALYSES.items() if not item.inapplicable_reason(tdw.configure(**SETTINGS))]
 
 
 def make(path: Path) -> Path:
@@ -244,7 +244,7 @@ def test_all_that_is_sound_is_saved_and_the_rest_is_named(run, whole, tmp_path, 
 @pytest.mark.parametrize("name", ["the structure", "the first block"])
 def test_without_a_memory_the_structure_is_planned_again_from_the_settings(run, whole, tmp_path, elsewhere, name):
     with store.open_writer(run) as writer:  # as training leaves it: results come later
-        writer.plan_analyses([], remove=list(writer.analyses()))
+        writer.plan_analyses([], remove=list(writer.reader.analyses()))
     shutil.rmtree(tmp_path / "another")
     CASES[name][0](run)
     lost = recover.recover(run, tmp_path / "new.tdw")
@@ -307,7 +307,7 @@ def test_a_recovered_run_goes_on_exactly(tmp_path):
 def test_nothing_is_overwritten_and_nothing_is_made_up(run, tmp_path):
     other = tmp_path / "there.tdw"
     other.write_text("mine")
-    with pytest.raises(AlreadyExistsError, match=r"there\.tdw is there already and was left as it is"):
+    with pytest.raises(AlreadyExistsError, match=r"there\.tdw already exists: use another name"):
         recover.recover(run, other)
     assert other.read_text() == "mine"
     with pytest.raises(NotAProjectError, match="does not exist"):
@@ -336,7 +336,7 @@ def test_the_command(run, tmp_path):
     done = subprocess.run([*command, "recover", str(run), str(tmp_path / "new.tdw")], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == f"{run}: checkpoint 3 (epoch 300): it does not match its checksum"
-    saved = f"6 of 7 checkpoints, 601 recorded epochs, {len(RESULTS)} results; not all of it could be saved"
+    saved = f"6 of 7 checkpoints, 601 recorded epochs, {len(RESULTS)} results; some data was lost"
     assert saved in done.stdout
     verify = subprocess.run([*command, "verify", str(tmp_path / "new.tdw")], capture_output=True, text=True)
     assert verify.returncode == 0

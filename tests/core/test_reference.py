@@ -14,10 +14,12 @@ import tdw
 from tdw import tasks
 from tdw.analyses import ANALYSES, events, find
 from tdw.analyses.engine import registry
-from tdw.analyses.engine.checkpoint import Curves, View, Whole
+from tdw.analyses.engine.checkpoint import Checkpoint
+from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.analyses.key_frequencies import RULES
 from tdw.analyses.restricted_loss import VARIANTS
-from tdw.network import closed_form, reference
+from tdw.network import reference
+from tdw.network.kinds import network_of
 from tdw.network.parameters import shapes
 
 FOLDER = Path(os.environ.get("TDW_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
@@ -40,7 +42,7 @@ def close(found, expected, tolerance=1e-4):
 
 def result(name, weights):
     config = tdw.configure(**CONFIG)
-    return registry.evaluate(ANALYSES[name], View(config, weights), config)
+    return registry.evaluate(ANALYSES[name], Checkpoint(config, weights), config)
 
 
 def weights_of(arrays, epoch):
@@ -56,7 +58,7 @@ def test_the_fixture(reference_run):
     weights = weights_of(reference_run, 2500)
     assert close(result("embedding_frequencies", weights)["norms"], reference_run["epoch2500/embedding_norms"])
     assert close(result("neuron_frequencies", weights)["share"], reference_run["epoch2500/neuron_share"])
-    maps = np.stack([closed_form.neuron_map(weights, neuron, "relu") for neuron in range(3)])
+    maps = np.stack([network_of(weights).computation.neuron_map(weights, neuron, "relu") for neuron in range(3)])
     assert close(maps, reference_run["epoch2500/neuron_activations"])
     index = np.arange(0, 29 * 29, 29)
     logits = reference.plain_forward(
@@ -81,9 +83,9 @@ def test_arrays_from_given_weights(folder, epoch):
     norms[1::2], norms[2::2] = norms[2::2].copy(), norms[1::2].copy()
     assert close(result("embedding_frequencies", weights)["norms"], norms)
     assert close(result("neuron_frequencies", weights)["share"], arrays[f"epoch{epoch}/neuron_frequency_shares"])
-    activations = closed_form.activations(weights, "relu").transpose(2, 0, 1)
+    activations = network_of(weights).computation.activations(weights, "relu").transpose(2, 0, 1)
     assert close(activations, arrays[f"epoch{epoch}/neuron_activations"])
-    to_a, to_b = closed_form.attention_pattern(closed_form.attention_scores(weights))
+    to_a, to_b = network_of(weights).computation.patterns(weights)
     pattern = np.stack([to_a, to_b, 1 - to_a - to_b], axis=-1).transpose(1, 2, 0, 3).reshape(29 * 29, 4, 3)
     theirs = arrays[f"epoch{epoch}/attention_pattern"]
     assert close(pattern, theirs)
@@ -96,7 +98,7 @@ def test_arrays_from_given_weights(folder, epoch):
 def test_losses_of_given_weights_are_those_recorded(folder, epoch):
     figures, arrays = folder
     config = tdw.configure(**CONFIG)
-    view = View(config, weights_of(arrays, epoch), tasks.draw_split(config))
+    view = Checkpoint(config, weights_of(arrays, epoch), tasks.draw_split(config))
     assert close(view.logits.reshape(29 * 29, 29), arrays[f"epoch{epoch}/logits"])
     for name in ("loss", "accuracy"):
         theirs = [figures[f"{side}_{name}"][epoch] for side in ("train", "test")]
@@ -141,7 +143,7 @@ class Foreign:
         random.Random(self.figures["split"]["seed"]).shuffle(pairs)
         order = np.array([a * p + b for a, b in pairs])
         split = tasks.Split(*np.split(order, [self.figures["split"]["n_train"]]))
-        self.view = View(self.config, self.weights(), split)
+        self.view = Checkpoint(self.config, self.weights(), split)
         self.view.final_key = self.measure("key_frequencies")["key"]
 
     def weights(self):
@@ -251,11 +253,11 @@ def test_events_of_the_foreign_losses(foreign):
     train, test = (np.array(foreign.stored[f"{side}_losses"], float) for side in ("train", "test"))
     item = find("events")
     nothing = np.full(len(test), np.nan)
-    found = registry.evaluate(item, Whole(foreign.config, Curves(train, test, nothing, nothing)), foreign.config)
+    found = registry.evaluate(item, RunData(foreign.config, Curves(train, test, nothing, nothing)), foreign.config)
     by_name = {
         event.name: event
         for event in events.described(
-            found["intervals"], found["held"], item.parameters["events"], events.SERIES.values()
+            found["intervals"], found["held"], item.parameters["events"], events.CURVE_OF.values()
         )
     }
     assert by_name["peak"].first == (curve["test_peak_epoch"],) * 2

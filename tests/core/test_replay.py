@@ -24,7 +24,8 @@ from tdw.errors import (
     UnknownNameError,
 )
 from tdw.network import reference
-from tdw.operations import branch
+from tdw.network.losses import cross_entropy
+from tdw.operations import replay
 from tdw.project.writer import ProjectWriter
 
 SERIES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
@@ -81,7 +82,7 @@ def plain_continuation(config, weights, moments, split, first, last, *, updates)
     answers = torch.from_numpy(tasks.answers(split.train, config))
     losses = []
     for done in range(first, last + 1):
-        loss = reference.plain_loss(reference.plain_forward(weights, a, b, config.activation), answers)
+        loss = cross_entropy(reference.plain_forward(weights, a, b, config.activation), answers)
         losses.append(loss.item())
         if config.warmup:
             optimizer.param_groups[0]["lr"] = config.lr * min((done - first + updates) / config.warmup, 1)
@@ -98,13 +99,13 @@ def test_changed_settings_hold_from_the_branch_on(tiny_run, tmp_path):
     with tdw.open(state_at) as run:
         state, split = run.resume_state(), run.split
     assert state.epoch == 20
-    assert any(moment.any() for moment in state.exp_avg.values())
+    assert any(moment.any() for moment in state.slots["exp_avg"].values())
     tdw.train(new)
     with tdw.open(new) as run, tdw.open(tiny_run) as origin:
         assert np.array_equal(run.train_loss[:21], origin.train_loss[:21])
         assert run.config.weight_decay == 0
         assert run.branched["settings"]["weight_decay"] == 1
-        moments = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
+        moments = state.slots
         expected = plain_continuation(run.config, state.weights, moments, split, 20, 40, updates=20)
         assert np.allclose(run.train_loss[20:], expected, rtol=2e-4)
         assert not np.allclose(run.train_loss[25:], origin.train_loss[25:], rtol=1e-3)
@@ -155,7 +156,7 @@ def test_a_branch_before_its_origin_began_goes_on_with_what_adamw_carried_there(
     assert same_weights(state.weights, contents(first)[1][20])
     assert settings.lr == 5e-4
     tdw.train(third)
-    moments = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
+    moments = state.slots
     expected = plain_continuation(settings, state.weights, moments, split, 20, 40, updates=20)
     assert np.allclose(contents(third)[0]["train_loss"][20:], expected, rtol=2e-4)
     assert tdw.densify(third, "7, 13, 22, 37") == [7, 13, 22, 37]
@@ -166,12 +167,12 @@ def test_a_branch_before_its_origin_began_goes_on_with_what_adamw_carried_there(
 
 
 def test_what_does_not_come_out_again_is_not_branched_off(tiny_run, tmp_path, monkeypatch):
-    true = branch.training.train
+    true = replay.training.train
 
     def other(settings, *rest, **more):
         return true(replace(settings, lr=2e-3), *rest, **more)
 
-    monkeypatch.setattr(branch.training, "train", other)
+    monkeypatch.setattr(replay.training, "train", other)
     with pytest.raises(NotReproducibleError, match=r"losses/train at epoch 1 was stored as .* --fresh-optimizer"):
         tdw.branch(tiny_run, tmp_path / "new.tdw", 20)
     before = tiny_run.read_bytes()
@@ -182,7 +183,7 @@ def test_what_does_not_come_out_again_is_not_branched_off(tiny_run, tmp_path, mo
 
 
 def test_weights_that_do_not_come_out_again_are_noticed_too(tiny_run, tmp_path, monkeypatch):
-    true = branch.training.train
+    true = replay.training.train
 
     def other(*rest, **more):
         for segment in true(*rest, **more):
@@ -190,7 +191,7 @@ def test_weights_that_do_not_come_out_again_are_noticed_too(tiny_run, tmp_path, 
                 segment.state.weights["unembed.W_U"][0, 0] += np.float32(1e-6)
             yield segment
 
-    monkeypatch.setattr(branch.training, "train", other)
+    monkeypatch.setattr(replay.training, "train", other)
     with pytest.raises(NotReproducibleError, match="the weights at epoch 10 came out other"):
         tdw.densify(tiny_run, "3, 7")
 
@@ -319,7 +320,7 @@ def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_pat
     new = tmp_path / "new.tdw"
     tdw.branch(tiny_run, new, 20)
     with ProjectWriter.open(new) as project:
-        project._store.extend(
+        project._writer.extend(
             config=project.described | {"branched": {"at": "soon"}},
             epochs=project.planned_epochs,
             checkpoint_capacity=len(project.planned_checkpoints),
@@ -331,7 +332,7 @@ def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_pat
 def test_the_commands(tiny_run, tmp_path, capsys):
     new = tmp_path / "new.tdw"
     assert main.main(["branch", str(tiny_run), str(new), "--at", "20", "--weight-decay", "0"]) == 0
-    assert "branched off" in capsys.readouterr().out
+    assert "forked from" in capsys.readouterr().out
     assert main.main(["train", str(new)]) == 0
     assert main.main(["densify", str(new), "--checkpoints", "22:24"]) == 0
     assert "3 checkpoints added." in capsys.readouterr().out
@@ -340,6 +341,6 @@ def test_the_commands(tiny_run, tmp_path, capsys):
     assert told["branched"]["at"] == 20
     assert {22, 23, 24} <= set(told["checkpoints"])
     assert main.main(["info", str(new)]) == 0
-    assert "branched off tiny.tdw at epoch 20: weight decay 0 instead of 1" in capsys.readouterr().out
+    assert "forked from tiny.tdw at epoch 20: weight decay 0 instead of 1" in capsys.readouterr().out
     assert main.main(["branch", str(tiny_run), str(new), "--at", "20"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err

@@ -1,7 +1,9 @@
 """A run in its file: created, trained, interrupted, resumed, extended, analyzed, read."""
 
 import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -9,10 +11,11 @@ import pytest
 import safetensors.numpy
 
 import tdw
-from tdw import store
+from tdw import config, store
 from tdw.analyses import find
 from tdw.analyses.engine import registry as registry_module
 from tdw.analyses.engine.runner import analyze
+from tdw.app.open_runs import OpenRun
 from tdw.errors import (
     AlreadyExistsError,
     AnalysisNotFoundError,
@@ -23,7 +26,6 @@ from tdw.errors import (
     SettingError,
 )
 from tdw.network.parameters import shapes
-from tdw.operations import train
 
 
 def test_a_run_from_creation_to_its_end(tiny, tmp_path):
@@ -52,7 +54,7 @@ def test_a_run_from_creation_to_its_end(tiny, tmp_path):
 
 def test_the_file_reads_with_h5py_and_safetensors_alone(tiny_run):
     with h5py.File(tiny_run) as f:
-        loss = f["losses/train"][: f["commit"]["n_epochs"].max()]
+        loss = f["losses/train"][: f["commit"][:, 1].max()]
         weights = safetensors.numpy.load(f["checkpoints/safetensors"][-1, : f["checkpoints"].attrs["nbytes"]].tobytes())
     with tdw.open(tiny_run) as run:
         assert np.array_equal(loss, run.train_loss)
@@ -73,7 +75,7 @@ def test_what_cannot_change_is_refused(tiny_run):
 
 def test_analyses_are_stored_and_left_alone_when_current(tiny_run, tiny, monkeypatch):
     names = set(tdw.analyze(tiny_run))
-    assert names == {item.name for item in registry_module.ANALYSES.values() if not item.unfit(tiny)}
+    assert names == {item.name for item in registry_module.ANALYSES.values() if not item.inapplicable_reason(tiny)}
     assert tdw.analyze(tiny_run) == []
     with tdw.open(tiny_run) as run:
         stored = run.analysis("neuron_clusters")
@@ -100,7 +102,7 @@ def test_analyses_are_stored_and_left_alone_when_current(tiny_run, tiny, monkeyp
 
 
 def test_an_interrupted_analysis_goes_on_where_it_was(tiny_run, monkeypatch):
-    monkeypatch.setattr("tdw.analyses.engine.runner.CHECKPOINTS_A_COMMIT", 2)
+    monkeypatch.setattr("tdw.analyses.engine.runner.CHECKPOINTS_PER_COMMIT", 2)
 
     def give_up(at):
         if at.done == 4:
@@ -156,7 +158,7 @@ def test_nothing_is_replaced_unasked(tiny, tiny_run):
     with pytest.raises(AlreadyExistsError, match=r"tiny.tdw"):
         tdw.create(tiny_run, tiny)
     assert tiny_run.read_bytes() == before
-    train.create(tiny_run, tiny, overwrite=True)
+    tdw.create(tiny_run, tiny, overwrite=True)
     with tdw.open(tiny_run) as run:
         assert run.state == "new"
 
@@ -264,7 +266,7 @@ def test_key_frequencies_of_a_run_that_went_on_are_those_of_the_last_analyzed_ch
     assert before == ("logit_cosine", row)
     tdw.train(path)
     monkeypatch.setattr(
-        "tdw.analyses.engine.checkpoint.View.__init__", lambda *_, **__: pytest.fail("a checkpoint was measured")
+        "tdw.analyses.engine.checkpoint.Checkpoint.__init__", lambda *_, **__: pytest.fail("a checkpoint was measured")
     )
     with tdw.open(path) as run:
         assert run.checkpoints[-1] == 40
@@ -311,3 +313,24 @@ def test_a_run_analyzed_on_the_way_ends_with_the_results_of_one_analyzed_at_its_
         assert np.array_equal(on_the_way[name], values, equal_nan=values.dtype.kind == "f"), name
     # The key frequencies of what was the last checkpoint then are others, so its rows were computed anew.
     assert not np.array_equal(early["excluded_loss/final_key"][-1], at_the_end["excluded_loss/final_key"][-1])
+
+
+def test_settings_are_checked_once_however_much_is_asked_of_a_run(tiny_run, tmp_path, monkeypatch):
+    """A page manifest and a request for the tables of every checkpoint read the settings many times."""
+    path = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
+    tdw.analyze(path)
+    checked = []
+    monkeypatch.setattr(config, "from_json", lambda stored, check=config.from_json: checked.append(1) or check(stored))
+    opened = OpenRun(path)
+    try:
+        opened.manifest()
+        b"".join(opened.neurons([0, 1]).pieces())
+        assert len(checked) == 1
+        tdw.train(path, epochs=60)
+        checked.clear()
+        opened.refresh(asked=True)
+        opened.manifest()
+        assert opened.project.config.epochs == 60
+        assert len(checked) == 1
+    finally:
+        opened.close()

@@ -15,7 +15,7 @@ import pytest
 
 import tdw
 from tdw import store
-from tdw.cli import commands
+from tdw.cli import commands, parser
 
 SMALL = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--train-fraction", "0.5", "--threads", "1"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -80,14 +80,14 @@ def test_little_is_imported_before_signals_are_answered():
 
 
 def test_every_command_says_when_its_imports_are_done():
-    """Before that a signal ends the process at once; after it, what is held is let go. Nothing is done before it."""
+    """Before that a signal ends the process at once; after it, locks are released. Nothing is done before it."""
     tree = ast.parse(Path(commands.__file__).read_text("utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    known = next(action for action in commands.parser()._actions if action.choices and "train" in action.choices)
+    known = next(action for action in parser.parser()._actions if action.choices and "train" in action.choices)
     for name in known.choices:
         body = functions[f"{name}_command"].body
         lines = {ast.unparse(node).split("\n")[0]: node.lineno for node in body}
-        at_work = lines["stops.at_work()"]
+        at_work = lines["interrupts.at_work()"]
         imports = [node.lineno for node in ast.walk(functions[f"{name}_command"]) if isinstance(node, ast.ImportFrom)]
         assert max(imports) < at_work, name
 
@@ -114,7 +114,7 @@ def test_training_stops_in_order_and_leaves_nothing(tmp_path, number):
     process.send_signal(number)
     output, errors = process.communicate()
     assert (process.returncode, errors) == (CODES[number], "")
-    assert f"Stopped; `tdw train {path}` goes on." in output
+    assert f"Stopped; resume with `tdw train {path}`." in output
     assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]
     assert store.locked_by(path) is None
     with tdw.open(path) as run:
@@ -178,7 +178,7 @@ def test_analyzing_stops_in_order_and_leaves_nothing(tiny_run, number):
 @pytest.mark.parametrize(
     ("where", "name", "arguments"),
     [
-        ("tdw.operations.branch", "Progress", ["branch", "new.tdw", "--at", "20"]),
+        ("tdw.operations.replay", "Progress", ["branch", "new.tdw", "--at", "20"]),
         ("tdw.store.filesystem:System", "allocate", ["densify", "--checkpoints", "22"]),
         (
             "tdw.interchange.exporters.transformer_lens",

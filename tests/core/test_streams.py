@@ -46,22 +46,22 @@ def test_what_only_prints_says_that_it_could_not(tiny_run, arguments):
     full = by_shell('"$@" >/dev/full', *arguments, cwd=tiny_run.parent)
     assert full.returncode == 2
     assert full.stderr == (
-        "tdw: standard output cannot be written to (no space left on device): print to another place\n"
+        "tdw: standard output cannot be written to (no space left on device): redirect the output elsewhere\n"
     )
     both = by_shell('"$@" >/dev/full 2>/dev/full', *arguments, cwd=tiny_run.parent)
     assert (both.returncode, both.stdout, both.stderr) == (2, "", "")
 
 
 @needs_full
-def test_training_goes_on_without_anybody_who_listens(tiny_run):
+def test_training_continues_when_its_output_is_closed(tiny_run):
     for epochs, line, note in (
         (
             50,
             '"$@" >/dev/full',
-            "note: standard output cannot be written to (no space left on device); the work goes on",
+            "note: standard output cannot be written to (no space left on device); work continues",
         ),
         (60, '"$@" >/dev/full 2>/dev/full', ""),
-        (70, '("$@"; echo $? >&2) | true', "note: standard output was closed by what reads it; the work goes on"),
+        (70, '("$@"; echo $? >&2) | true', "note: the reader closed standard output; work continues"),
         (80, '"$@" <&- >&- 2>&-', ""),
     ):
         done = by_shell(line, "train", tiny_run, "--epochs", epochs)
@@ -153,7 +153,7 @@ class Failing(io.StringIO):
     "problem",
     [OSError(errno.EBADF, "Bad file descriptor"), OSError(errno.EIO, "Input/output error"), ValueError("I/O on closed")],
 )  # fmt: skip
-def test_a_stream_that_fails_is_told_of_once(monkeypatch, problem):
+def test_a_failing_stream_is_reported_once(monkeypatch, problem):
     other = io.StringIO()
     monkeypatch.setattr(sys, "stdout", Failing(problem))
     monkeypatch.setattr(sys, "stderr", other)
@@ -162,7 +162,7 @@ def test_a_stream_that_fails_is_told_of_once(monkeypatch, problem):
         print("three")
         assert unfailing.output.problem is problem
     assert other.getvalue().count("note: standard output cannot be written to") == 1
-    assert other.getvalue().endswith("the work goes on without it.\n")
+    assert other.getvalue().endswith("work continues without it.\n")
 
 
 def test_quiet_says_nothing(monkeypatch):

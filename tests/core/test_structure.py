@@ -5,9 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
+import numpy as np
 import pytest
 
 import tdw
+from tdw.analyses import fourier
+from tdw.cli.parser import parser
+from tdw.errors import AlreadyExistsError, UnknownNameError
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +46,40 @@ def test_the_top_of_the_package_is_a_table_of_contents():
     assert set(tdw.__all__) <= set(dir(tdw))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         tdw.trian  # noqa: B018
+
+
+def test_every_command_has_a_function():
+    """Of the same name; `import` and `export`, where one is a keyword, end in `_run`; `open` and `demo` open the window."""
+    commands = next(action for action in parser()._actions if action.choices and "train" in action.choices).choices
+    functions = {{"import": "import_run", "export": "export_run"}.get(name, name) for name in commands} - {"demo"}
+    assert functions <= set(tdw.__all__)
+
+
+def test_functions_of_commands_without_a_terminal(tmp_path):
+    path = tmp_path / "run.tdw"
+    sizes = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 8, "epochs": 20, "checkpoints": "0:20:10"}
+    assert tdw.new(path, **sizes).p == 7
+    with pytest.raises(AlreadyExistsError):
+        tdw.new(path, **sizes)
+    with pytest.raises(UnknownNameError, match="epochs"):
+        tdw.new(tmp_path / "other.tdw", epoch=3)
+    assert tdw.note(path, title="A title", tags=["x", "y"]) == {"title": "A title", "tags": ["x", "y"], "remark": ""}
+    assert tdw.note(path, tags=[]) == {"title": "A title", "tags": [], "remark": ""}
+    assert tdw.info(path)["title"] == "A title"
+    assert tdw.verify(path) == []
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    assert tdw.verify(path) != []
+
+
+def test_shapes_of_analyses_are_checked_in_tests():
+    square, oblong = np.zeros((3, 3, 1)), np.zeros((2, 3, 1))
+    assert fourier.energy(square) == 0
+    with pytest.raises(jaxtyping.TypeCheckError):
+        fourier.energy(oblong)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        fourier.energy(square[0])
 
 
 def test_one_version():

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import tdw
-from tdw.cli.commands import parser
+from tdw.cli.parser import parser
 from tdw.operations import recover
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts, limits and /dev/full are Linux's")

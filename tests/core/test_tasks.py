@@ -26,6 +26,30 @@ def test_answers_are_the_plain_definition(task, p):
     assert found.tolist() == [PLAIN[task](a, b) % p for a in range(p) for b in range(p)]
 
 
+@pytest.mark.parametrize("p", [2, 3, 5, 59, 113])
+def test_a_quotient_times_its_divisor_is_the_dividend(p):
+    a, b = np.indices((p, p)).reshape(2, -1)
+    quotient = tasks.answers(np.arange(p * p), TaskConfig(task="divide", p=p))
+    assert np.array_equal((quotient * b % p)[b > 0], a[b > 0])
+    assert not quotient[b == 0].any()  # by definition
+
+
+@pytest.mark.parametrize("p", [3, 5, 7, 59])
+def test_the_logarithm_of_a_quotient_is_a_difference(p):
+    position = np.zeros(p, np.int64)
+    order = tasks.elements(TaskConfig(task="divide", p=p))
+    position[order] = np.arange(p - 1)
+    a, b = np.indices((p, p)).reshape(2, -1)
+    quotient = tasks.answers(np.arange(p * p), TaskConfig(task="divide", p=p))
+    units = (a > 0) & (b > 0)
+    assert np.array_equal(position[quotient[units]], (position[a[units]] - position[b[units]]) % (p - 1))
+
+
+def test_division_needs_a_prime():
+    with pytest.raises(SettingError, match=r"--task divide needs a prime modulus \(got --p 12\)"):
+        tdw.configure(task="divide", p=12)
+
+
 def test_random_answers_are_fixed_by_the_seed_and_fair():
     one = tasks.answers(np.arange(59**2), TaskConfig(task="random", p=59, data_seed=3))
     assert np.array_equal(one, tasks.answers(np.arange(59**2), TaskConfig(task="random", p=59, data_seed=3)))
@@ -43,7 +67,7 @@ FIRST_RANDOM = [38, 39, 53, 19, 28, 34, 34, 7]
 
 @pytest.mark.parametrize("p", [2, 3, 5, 7, 59, 113])
 def test_products_are_sums_of_places_among_the_powers(p):
-    order = tasks.powers(TaskConfig(task="multiply", p=p))
+    order = tasks.elements(TaskConfig(task="multiply", p=p))
     assert sorted(order) == list(range(1, p))
     place = {int(power): index for index, power in enumerate(order)}
     for a in range(1, p):
@@ -53,16 +77,16 @@ def test_products_are_sums_of_places_among_the_powers(p):
 
 @pytest.mark.parametrize("p", [4, 6, 118])
 def test_products_modulo_a_composite_have_no_order(p):
-    assert tasks.powers(TaskConfig(task="multiply", p=p)) is None
+    assert tasks.elements(TaskConfig(task="multiply", p=p)) is None
     settings = tdw.configure(task="multiply", p=p, train_fraction=0.5)
-    assert "is no prime" in ANALYSES["neuron_frequencies"].unfit(settings)
-    assert ANALYSES["loss"].unfit(settings) is None
+    assert "composite p = " in ANALYSES["neuron_frequencies"].inapplicable_reason(settings)
+    assert ANALYSES["loss"].inapplicable_reason(settings) is None
 
 
 def test_frequencies_are_counted_over_the_group():
     of = {task: tdw.configure(task=task, p=7, train_fraction=0.5) for task in config.TASKS}
     assert {task: (item.order, item.frequencies) for task, item in of.items()} == {
-        task: (6, 3) if task == "multiply" else (7, 3) for task in config.TASKS
+        task: (6, 3) if task in ("multiply", "divide") else (7, 3) for task in config.TASKS
     }
 
 
@@ -71,7 +95,7 @@ def test_frequencies_are_counted_over_the_group():
 @pytest.mark.parametrize("task", config.TASKS)
 def test_every_analysis_fits_or_says_why_not(task, network, item, tiny):
     settings = tdw.configure(**{**tiny.to_json(), "task": task, "network": network})
-    why = item.unfit(settings)
+    why = item.inapplicable_reason(settings)
     assert why is None or (why.endswith(".") and len(why) > 20)
     if task in ("x2+y2", "x2+xy+y2", "random"):
         assert (why is not None) == bool({"sum", "odd_sum"} & set(item.needs)) or network != "transformer"
@@ -82,7 +106,7 @@ def test_every_analysis_fits_or_says_why_not(task, network, item, tiny):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"task": "divide"}, "--task divide is not allowed: give one of add, subtract"),
+        ({"task": "cube"}, "--task cube is not allowed: give one of add, subtract"),
         ({"network": "two-token", "classes": "tokens"}, "which has no token '='"),
         ({"network": "rnn"}, "one of transformer, two-token, one-hot"),
         ({"activation": "tanh"}, "one of relu, gelu, quadratic"),

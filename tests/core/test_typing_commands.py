@@ -1,4 +1,4 @@
-"""What is typed is understood or refused, never lost; and commands that are printed work as they stand."""
+"""Typed arguments are used or refused, never dropped; and printed commands can be pasted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import tdw
-from tdw.cli import commands
+from tdw.cli import commands, parser
 from tdw.safe_text import typed
 
 NAMES = ["-lead dash.tdw", "-x.tdw", "--epochs.tdw", "a b.tdw", "it's.tdw", "`id`$(id).tdw", "~.tdw", "a\nb\x1b.tdw",
@@ -39,7 +39,7 @@ def test_the_command_that_is_printed_works(tmp_path, name):
     sizes = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--epochs", "20", "--checkpoints", "0:20:10"]
     made = subprocess.run([*command, "new", *sizes, "--", name], capture_output=True, text=True, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    printed = re.search(r"`tdw (train .*)` trains it", made.stdout)
+    printed = re.search(r"Train it with `tdw (train .*)`\.", made.stdout)
     assert printed
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m tdw {printed[1]}"], capture_output=True, text=True, cwd=tmp_path
@@ -51,28 +51,28 @@ def test_the_command_that_is_printed_works(tmp_path, name):
 
 def refused(capsys, *arguments: str) -> str:
     with pytest.raises(SystemExit) as ended:
-        commands.parsed(arguments)
+        parser.parse(arguments)
     assert ended.value.code == 2
     return capsys.readouterr().err
 
 
-def test_options_after_two_dashes_are_refused_and_told_where_they_belong(capsys):
+def test_options_after_two_dashes_are_refused_with_advice(capsys):
     said = refused(capsys, "train", "--", "-lead dash.tdw", "--epochs", "50")
     assert "unrecognized arguments: --epochs 50" in said
-    assert "options come before it, or write the name as ./-NAME" in said
+    assert "put options before it, or write the name as ./-NAME" in said
 
 
 def test_options_before_the_command_reach_it(capsys):
-    given = commands.parsed(["--port", "7000", "--no-browser", "open", "x.tdw"])
+    given = parser.parse(["--port", "7000", "--no-browser", "open", "x.tdw"])
     assert (given.port, given.no_browser, given.command) == (7000, True, commands.open_command)
-    given = commands.parsed(["--port", "7000", "open", "--port", "8000", "x.tdw"])
+    given = parser.parse(["--port", "7000", "open", "--port", "8000", "x.tdw"])
     assert given.port == 8000
-    given = commands.parsed(["--port", "7000"])
+    given = parser.parse(["--port", "7000"])
     assert (given.port, given.no_browser, given.file) == (7000, False, None)
-    assert "which this command does not open" in refused(capsys, "--port", "7000", "info", "x.tdw")
-    assert "which this command does not open" in refused(capsys, "--no-browser", "train", "x.tdw")
+    assert "apply only to `tdw open` and `tdw demo`" in refused(capsys, "--port", "7000", "info", "x.tdw")
+    assert "apply only to `tdw open` and `tdw demo`" in refused(capsys, "--no-browser", "train", "x.tdw")
 
 
 def test_names_that_are_given_twice_are_all_taken():
-    given = commands.parsed(["analyze", "x.tdw", "--only", "events", "--only", "loss", "margin"])
+    given = parser.parse(["analyze", "x.tdw", "--only", "events", "--only", "loss", "margin"])
     assert given.only == ["events", "loss", "margin"]

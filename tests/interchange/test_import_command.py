@@ -40,7 +40,7 @@ def test_import_info_train_export(tmp_path, capsys):
     assert "imported from final.pth: a file of Nanda's grokking code" in out
     assert "inferred: the split is drawn by Python's random.seed(s)" in out
     assert "converted: train loss i there" in out
-    assert "not known: model_seed" in out
+    assert "unknown: model_seed" in out
     assert "accuracy" not in out
     _, out, _ = typed(capsys, "info", run, "--json")
     assert json.loads(out)["imported"]["split"]["seed"] == 3
@@ -89,10 +89,10 @@ def test_curves_alone_say_what_is_not_known(tmp_path, capsys):
     assert typed(capsys, "import", source, tmp_path / "run.tdw")[0] == 0
     _, out, _ = typed(capsys, "info", tmp_path / "run.tdw")
     second = out.splitlines()[1]
-    assert "task not known p not known" in second
-    assert "network not known" in second
-    assert "lr not known" in second
-    assert "split: not known" in out
+    assert "task unknown p unknown" in second
+    assert "network unknown" in second
+    assert "lr unknown" in second
+    assert "train/test split: unknown" in out
     assert "113" not in second
 
 
@@ -137,7 +137,7 @@ def test_a_stranger_who_says_it_wrongly_is_refused(tmp_path, monkeypatch, wrong)
     said = {**imported, **WRONG[wrong]}
     with ProjectWriter.create_imported(path, settings, [], split, {**said, "form": said["form"] or "x"}) as writer:
         if WRONG[wrong] == {"form": None}:
-            writer._store.extend(config={**writer._store.config, "imported": said}, epochs=1, checkpoint_capacity=1)
+            writer._writer.extend(config={**writer._store.config, "imported": said}, epochs=1, checkpoint_capacity=1)
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "somebody else"))
     with pytest.raises(NotAProjectError, match="what it says of the program that it was imported from"):
         Project.open(path)

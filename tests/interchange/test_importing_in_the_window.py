@@ -26,7 +26,7 @@ def test_a_file_becomes_a_project_beside_it(window, source, tmp_path):
     with tdw.open(tmp_path / "theirs.tdw") as run:
         assert run.checkpoints == [120]
     status, again = window.do("open", path=str(source))
-    assert (again["path"], again["word"]) == (answer["path"], "It was imported from theirs.pth before.")
+    assert (again["path"], again["word"]) == (answer["path"], "Already imported from theirs.pth.")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["theirs.pth", "theirs.tdw"]
 
 
@@ -74,11 +74,11 @@ def test_a_project_file_by_another_name_is_opened_as_what_it_is(window, source, 
 
 def test_a_process_that_falls_over_is_a_refusal(source, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(tdw.TdwError, match=r"the process that read it ended with status 1\. Nothing was written"):
-        auto_import.brought_in(source)
+    with pytest.raises(tdw.TdwError, match=r"the import process exited with status 1\. Nothing was written"):
+        auto_import.import_if_needed(source)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
-    with pytest.raises(tdw.TdwError, match=r"could not be started \(No such file"):
-        auto_import.brought_in(source)
+    with pytest.raises(tdw.TdwError, match=r"could not start the process that imports .*: No such file"):
+        auto_import.import_if_needed(source)
 
 
 def test_the_command_line_opens_them_too(open_window, source, tmp_path):

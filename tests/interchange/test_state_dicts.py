@@ -266,7 +266,7 @@ def test_hints_that_make_no_sense(tmp_path):
             {"split_rule": "numpy", "data_seed": 1, "train_fraction": 0.3},
             "--split-rule numpy is not allowed: give one of python, torch",
         ),
-        ({"task": "divide"}, "--task divide is not allowed"),
+        ({"task": "cube"}, "--task cube is not allowed"),
     ]:
         with pytest.raises(SettingError, match=sentence):
             tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", **hints)

@@ -26,8 +26,7 @@ def test_the_last_update_of_a_plain_adamw_is_taken_back(updates, warmup):
     state = State(
         updates,
         {"w": weight.detach().numpy()},
-        {"w": moments["exp_avg"].numpy()},
-        {"w": moments["exp_avg_sq"].numpy()},
+        {slot: {"w": moments[slot].numpy()} for slot in ("exp_avg", "exp_avg_sq")},
     )
     found = adamw_state.undone(state, settings)["w"]
     assert np.abs(found - before.numpy()).max() < 1e-6

@@ -67,9 +67,9 @@ def create(path: Path, system: System = SYSTEM, **changes: Any) -> Writer:
 
 def step(writer: Writer, count: int, *, checkpoint: bool = False, resume: bool = False) -> None:
     """Append the next losses, and what belongs to the last of those epochs."""
-    start, last = writer.n_epochs, writer.n_epochs + count - 1
+    start, last = writer.reader.n_epochs, writer.reader.n_epochs + count - 1
     writer.append(
-        losses=losses(start, start + count),
+        curves=losses(start, start + count),
         checkpoint=(last, blob(last)) if checkpoint else None,
         resume=(last, blob(last, 1)) if resume else None,
     )
@@ -86,8 +86,9 @@ def finished(path: Path, epochs: int = 600, notes: dict[str, Any] | None = None)
     return path
 
 
-def check_exact(reader: Reader) -> None:
+def check_exact(file: Reader | Writer) -> None:
     """Read everything; assert that each value is the one that belongs there."""
+    reader = file.reader if isinstance(file, Writer) else file
     n = reader.n_epochs
     for name, expected in losses(0, n).items():
         assert np.array_equal(reader.read(name), expected, equal_nan=True), name

@@ -112,7 +112,7 @@ def reseal(path: Path) -> None:
         records = open_file.read_slots(file.fileno(), layout)
         for slot, record in enumerate(records):
             assert record is not None
-            draft = open_file.State(file.fileno(), path, 0, 0, layout, record, slot, True)
+            draft = open_file.OpenFile(file.fileno(), path, 0, 0, layout, record, slot, True)
             file.seek(layout.slot_offset(slot))
             file.write(replace(record, seal=draft.seal()).encode())
             file.flush()
@@ -194,7 +194,7 @@ def test_changed_bytes_are_named(run):
 def test_creating_where_something_is(run, tmp_path):
     data = run.read_bytes()
     with pytest.raises(
-        AlreadyExistsError, match=r"run\.tdw is there already and was left as it is: choose another name, or --force"
+        AlreadyExistsError, match=r"run\.tdw already exists: use another name, or --force to replace it"
     ):
         store_runs.create(run)
     assert run.read_bytes() == data
@@ -279,9 +279,9 @@ def test_what_is_not_there_inside_a_file(run):
 
 def test_a_run_that_was_trained_elsewhere_has_no_resume_state(tmp_path):
     with store_runs.create(tmp_path / "run.tdw", resume=None, resume_nbytes=0) as writer:
-        assert writer.commit.resume_epoch == -1
+        assert writer.reader.commit.resume_epoch == -1
         with pytest.raises(ProjectError, match=r"run\.tdw holds no state that training could go on from"):
-            writer.resume()
+            writer.reader.resume()
         writer.set_notes({"title": "imported"})
     with store.open_reader(tmp_path / "run.tdw") as reader:
         assert reader.verify() == []

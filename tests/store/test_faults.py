@@ -58,18 +58,18 @@ for _name in OPERATIONS:
 def life(path: Path, system: System, said: list[dict[str, Any]]) -> None:
     """Everything that is ever done to a file; `said` collects what was reported as saved."""
     with store_runs.create(path, system, epochs=400, checkpoint_capacity=3) as writer:
-        said.append(store_runs.summary(writer))
+        said.append(store_runs.summary(writer.reader))
         store_runs.step(writer, 130, checkpoint=True, resume=True)
-        said.append(store_runs.summary(writer))
+        said.append(store_runs.summary(writer.reader))
         writer.plan_analyses([store_runs.plan("events")])
         writer.append_rows({"events": store_runs.rows("events", 0.5, 0, 3)})
-        said.append(store_runs.summary(writer))
+        said.append(store_runs.summary(writer.reader))
     with store.open_writer(path, system=system) as writer:
         store_runs.step(writer, 250, resume=True)
-        said.append(store_runs.summary(writer))
+        said.append(store_runs.summary(writer.reader))
         writer.extend(config={"p": 7, "room": 600}, epochs=600, checkpoint_capacity=5)
         store_runs.step(writer, 200, checkpoint=True, resume=True)
-        said.append(store_runs.summary(writer))
+        said.append(store_runs.summary(writer.reader))
 
 
 def operations(tmp_path: Path) -> list[str]:
@@ -105,7 +105,7 @@ def check_after_fault(folder: Path, at: int, error: int | None) -> None:
         assert found[key] >= last[key], where
     assert all(found["rows"][name] >= count for name, count in last["rows"].items()), where
     with store.open_writer(path) as writer:  # and work goes on
-        if writer.n_epochs <= writer.planned_epochs:
+        if writer.reader.n_epochs <= writer.reader.planned_epochs:
             store_runs.step(writer, 1, resume=True)
     with store.open_reader(path) as reader:
         store_runs.check_exact(reader)

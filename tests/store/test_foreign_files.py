@@ -87,9 +87,9 @@ def test_this_process_gives_no_byte_of_it_to_hdf5(elsewhere):
 def test_writing_rebuilds_it_first(elsewhere, looks):
     before, inode = elsewhere.read_bytes(), elsewhere.stat().st_ino
     with store.open_writer(elsewhere) as writer:
-        assert writer.made_here
+        assert writer.reader.made_here
         assert elsewhere.stat().st_ino != inode
-        store_runs.check_exact(writer)
+        store_runs.check_exact(writer.reader)
     with store.open_reader(elsewhere) as reader:
         assert reader.made_here
         store_runs.check_exact(reader)

@@ -66,7 +66,7 @@ def survive(path: Path, kills: int, seed: int) -> None:
             continue
         before = check_against(path, words, before)
         with h5py.File(path) as file:  # plain h5py sees the same epochs, or some more that were not reported yet
-            n = int(file["commit"]["n_epochs"].max())
+            n = int(file["commit"][:, 1].max())
             assert n >= before["epochs"]
             expected = store_runs.losses(0, before["epochs"])["losses/train"]
             assert np.array_equal(file["losses/train"][: before["epochs"]], expected)

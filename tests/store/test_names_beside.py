@@ -17,8 +17,8 @@ import tdw
 from tdw import store
 from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError
 from tdw.operations import recover
-from tdw.store import filesystem, lock, temporary
-from tdw.store.atomic import built_beside
+from tdw.store import atomic, filesystem, lock
+from tdw.store.atomic import new_file
 from tdw.store.holder import Holder
 from tests.store import store_runs
 
@@ -104,7 +104,7 @@ def test_an_empty_file_in_the_place_of_a_lock_is_used_and_left_empty(run):
 def test_what_a_killed_process_left_is_taken_over_and_removed(run, text):
     """Also that of the first versions, which was a number."""
     lock.sidecar(run).write_bytes(text)
-    folder = temporary.make_room(run).parent
+    folder = atomic.make_temporary(run).parent
     (folder / "file").write_bytes(bytes(9999))
     store.open_writer(run).close()
     assert [item.name for item in run.parent.iterdir()] == ["run.tdw"]
@@ -112,11 +112,11 @@ def test_what_a_killed_process_left_is_taken_over_and_removed(run, text):
 
 def test_only_what_was_made_here_is_swept(run):
     """By its name it could be; but it can be looked into by others, or is no folder."""
-    open_one = temporary.make_room(run).parent
+    open_one = atomic.make_temporary(run).parent
     open_one.chmod(0o755)
     plain = run.parent / ".run.tdw.0123456789abcdef.tmp"
     plain.write_text("mine")
-    other = temporary.make_room(run.with_name("run.tdw.tdw")).parent
+    other = atomic.make_temporary(run.with_name("run.tdw.tdw")).parent
     store.open_writer(run).close()
     assert sorted(item.name for item in run.parent.iterdir()) == sorted(
         ["run.tdw", open_one.name, plain.name, other.name]
@@ -127,7 +127,7 @@ def test_a_planted_link_leads_nowhere(run, monkeypatch):
     """In a folder that others may write to, the temporary file's own name cannot be taken, even when it is guessed."""
     victim = run.parent / "victim"
     victim.write_text("mine")
-    monkeypatch.setattr(temporary.secrets, "token_hex", lambda _: "0123456789abcdef")
+    monkeypatch.setattr(atomic.secrets, "token_hex", lambda _: "0123456789abcdef")
     planted = run.parent / ".new.tdw.0123456789abcdef.tmp"
     planted.symlink_to(victim)
     with pytest.raises(CannotWriteError, match=r"new\.tdw cannot be written"):
@@ -264,11 +264,11 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(run):
     new = run.parent / "new.tdw"
 
     def build() -> None:
-        with built_beside(new) as part:
+        with new_file(new) as part:
             part.write_text("built")
             new.write_text("somebody else's")
 
-    with pytest.raises(AlreadyExistsError, match=r"new\.tdw is there already"):
+    with pytest.raises(AlreadyExistsError, match=r"new\.tdw already exists"):
         build()
     assert new.read_text() == "somebody else's"
     assert sorted(item.name for item in run.parent.iterdir()) == ["new.tdw", "run.tdw"]
@@ -282,7 +282,7 @@ def test_a_file_that_appears_while_one_is_created_is_not_replaced(tmp_path, monk
         plain(self, source, target)
 
     monkeypatch.setattr(filesystem.System, "name", late)
-    with pytest.raises(AlreadyExistsError, match=r"run\.tdw is there already and was left as it is"):
+    with pytest.raises(AlreadyExistsError, match=r"run\.tdw already exists: use another name"):
         store_runs.create(tmp_path / "run.tdw")
     assert (tmp_path / "run.tdw").read_text() == "somebody else's"
     assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]
@@ -294,7 +294,7 @@ def test_a_file_system_without_links_refuses_as_well(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", no_links)
     store_runs.create(tmp_path / "run.tdw").close()
-    with built_beside(tmp_path / "new.tdw") as part:
+    with new_file(tmp_path / "new.tdw") as part:
         part.write_text("built")
     assert (tmp_path / "new.tdw").read_text() == "built"
     (tmp_path / "there").write_text("mine")

@@ -128,7 +128,7 @@ def test_a_fork_has_no_part_in_the_lock(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         with store.open_writer(path) as writer:  # the fork lives, and holds nothing
-            store_runs.check_exact(writer)
+            store_runs.check_exact(writer.reader)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -154,13 +154,13 @@ def test_writers_that_race_for_a_file_take_turns(tmp_path):
     path = tmp_path / "run.tdw"
     store_runs.create(path).close()
     code = (
-        "import sys, time; from tests.store import store_runs; from tdw import store; done = 0\n"
+        "import sys, time; from tests.store import store_runs; from tdw import store; from tdw.errors import FileInUseError; done = 0\n"
         "while done < 25:\n"
         "    try:\n"
         "        with store.open_writer(sys.argv[1]) as w:\n"
         "            store_runs.step(w, 1); done += 1\n"
         "        time.sleep(0.001)\n"
-        "    except store.writer.FileInUseError: pass\n"
+        "    except FileInUseError: pass\n"
     )
     command = [sys.executable, "-c", code, str(path)]
     processes = [subprocess.Popen(command) for _ in range(3)]

@@ -155,7 +155,7 @@ def test_whatever_comes_in_place_of_an_open_file_is_seen(family, tmp_path, way, 
         assert not reader.verify()
         assert refused or way not in {cp, allocated}
         with store.open_writer(path) as writer:  # and what follows is followed
-            step(writer, 0, resume=True) if writer.n_epochs > writer.planned_epochs else step(writer, 1)
+            step(writer, 0, resume=True) if writer.reader.n_epochs > writer.reader.planned_epochs else step(writer, 1)
         assert reader.refresh()
 
 
@@ -167,7 +167,7 @@ def test_a_copy_that_went_on_from_other_values_is_not_taken_for_more_of_the_same
     grown(path, 100)
     with store.open_writer(other) as writer:
         drifted = {name: values * 2 for name, values in store_runs.losses(300, 500).items()}
-        writer.append(losses=drifted)
+        writer.append(curves=drifted)
     grown(other, 100)
     with store.open_reader(path) as reader:
         before = reader.commit

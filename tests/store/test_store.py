@@ -29,7 +29,7 @@ def test_a_new_file_holds_its_plan_and_nothing_else(tmp_path):
     path = tmp_path / "run.tdw"
     with store_runs.create(path) as writer:
         assert [item.name for item in tmp_path.iterdir()] == ["run.tdw", "run.tdw.lock"]
-        assert (writer.n_epochs, writer.n_checkpoints) == (0, 0)
+        assert (writer.reader.n_epochs, writer.reader.n_checkpoints) == (0, 0)
     with store.open_reader(path) as reader:
         assert reader.config == {"p": 7, "room": store_runs.EPOCHS}
         assert reader.planned_epochs == store_runs.EPOCHS
@@ -51,10 +51,10 @@ def test_what_is_appended_is_read_back(tmp_path):
     with store_runs.create(path) as writer:
         for count, checkpoint, resume in ((1, True, True), (511, False, False), (1, True, False), (600, False, True)):
             step(writer, count, checkpoint=checkpoint, resume=resume)
-            check_exact(writer)
-        assert writer.n_epochs == 1113
-        assert writer.checkpoint_epochs().tolist() == [0, 512]
-        assert writer.commit.resume_epoch == 1112
+            check_exact(writer.reader)
+        assert writer.reader.n_epochs == 1113
+        assert writer.reader.checkpoint_epochs().tolist() == [0, 512]
+        assert writer.reader.commit.resume_epoch == 1112
     with store.open_reader(path) as reader:
         check_exact(reader)
         assert np.array_equal(reader.read("losses/train", 500, 520), losses(500, 520)["losses/train"])
@@ -65,11 +65,11 @@ def test_what_is_appended_is_read_back(tmp_path):
 
 def test_an_append_of_nothing_commits_nothing(tmp_path):
     with store_runs.create(tmp_path / "run.tdw") as writer:
-        before = writer.revision
-        writer.append(losses={})
-        assert writer.revision == before
-        writer.append(losses={}, resume=(0, blob(0, 1)))
-        assert writer.revision != before
+        before = writer.reader.revision
+        writer.append(curves={})
+        assert writer.reader.revision == before
+        writer.append(curves={}, resume=(0, blob(0, 1)))
+        assert writer.reader.revision != before
 
 
 def test_analyses_keep_their_rows_where_they_may(tmp_path):
@@ -78,20 +78,20 @@ def test_analyses_keep_their_rows_where_they_may(tmp_path):
         step(writer, 10, checkpoint=True)
         writer.plan_analyses([plan("summary"), plan("events")])
         writer.append_rows({"summary": rows("summary", 0.5, 0, 5), "events": rows("events", 0.5, 0, 2)})
-        sequence = writer.commit.sequence
+        sequence = writer.reader.commit.sequence
         writer.plan_analyses([plan("summary")])  # is planned already
-        assert writer.commit.sequence == sequence
+        assert writer.reader.commit.sequence == sequence
         writer.plan_analyses([plan("summary", capacity=40), plan("events", 0.25)])
-        found = writer.analyses()
+        found = writer.reader.analyses()
         assert (found["summary"].rows, found["summary"].capacity) == (5, 40)
         assert (found["events"].rows, found["events"].parameters) == (0, {"threshold": 0.25})
         writer.append_rows({"summary": rows("summary", 0.5, 5, 40)})
         writer.plan_analyses([plan("clusters")], remove=["events"])
-        assert set(writer.analyses()) == {"summary", "clusters"}
-        check_exact(writer)
+        assert set(writer.reader.analyses()) == {"summary", "clusters"}
+        check_exact(writer.reader)
         with pytest.raises(ValueError, match="40 rows of 'summary' are stored, 12 would have room"):
             writer.plan_analyses([plan("summary")])
-        check_exact(writer)
+        check_exact(writer.reader)
     with store.open_reader(path) as reader:
         check_exact(reader)
         assert reader.analyses()["summary"].arrays == plan("summary").arrays
@@ -101,9 +101,9 @@ def test_extend_keeps_everything_and_changes_the_settings(tmp_path):
     path = store_runs.finished(tmp_path / "run.tdw")
     with store.open_writer(path) as writer:
         writer.extend(config={"p": 7, "more": True}, epochs=900, checkpoint_capacity=9)
-        assert (writer.planned_epochs, writer.checkpoint_capacity) == (900, 9)
+        assert (writer.reader.planned_epochs, writer.reader.checkpoint_capacity) == (900, 9)
         step(writer, 300, checkpoint=True, resume=True)
-        check_exact(writer)
+        check_exact(writer.reader)
     with store.open_reader(path) as reader:
         assert reader.config == {"p": 7, "more": True}
         assert reader.notes() == {"title": "a small run"}
@@ -130,7 +130,7 @@ RECIPE = """
     from safetensors.numpy import load
 
     f = h5py.File(sys.argv[1])
-    loss = f["losses/train"][: f["commit"]["n_epochs"].max()]
+    loss = f["losses/train"][: f["commit"][:, 1].max()]
     weights = load(f["checkpoints/safetensors"][-1, : f["checkpoints"].attrs["nbytes"]].tobytes())
     assert "tdw" not in sys.modules
     print(len(loss), repr(float(loss[-1])), weights["embed.W_E"].tobytes().hex()[:40])
@@ -286,7 +286,7 @@ def test_a_system_that_renames_over_no_open_file(tmp_path):
         step(writer, 300, checkpoint=True, resume=True)
         writer.plan_analyses([plan("events")])
         writer.append_rows({"events": rows("events", 0.5, 0, 3)})
-        check_exact(writer)
+        check_exact(writer.reader)
     with store.open_reader(path) as reader:
         check_exact(reader)
 
@@ -368,20 +368,20 @@ def test_a_rotten_record_in_a_closed_file_is_reported_and_loses_nothing(tmp_path
 def test_appending_refuses_what_has_no_room_or_no_order(tmp_path):
     with store_runs.create(tmp_path / "run.tdw", epochs=20, checkpoint_capacity=2) as writer:
         step(writer, 5, checkpoint=True)
-        before = writer.revision
+        before = writer.reader.revision
         for message, arguments in {
-            "alike in length": {"losses": {"losses/train": np.zeros(3)}},
-            "append takes": {"losses": {"loss": np.zeros(3)}},
-            "losses up to epoch 21 have no room: 20 epochs are planned": {"losses": losses(5, 22)},
+            "equally long": {"curves": {"losses/train": np.zeros(3)}},
+            "has no curve loss; its curves are losses/train": {"curves": {"loss": np.zeros(3)}},
+            "losses up to epoch 21 have no room: 20 epochs are planned": {"curves": losses(5, 22)},
             "a checkpoint at epoch 4 must be after 4 and before 7": {
-                "losses": losses(5, 7),
+                "curves": losses(5, 7),
                 "checkpoint": (4, blob(4)),
             },
-            "a checkpoint at epoch 7 must be": {"losses": losses(5, 7), "checkpoint": (7, blob(7))},
-            "bytes was given, .* are planned": {"losses": losses(5, 7), "checkpoint": (6, blob(6, 1))},
-            "no safetensors file": {"losses": losses(5, 7), "checkpoint": (6, bytes(len(blob(6))))},
-            "a resume state at epoch 9 is beyond": {"losses": losses(5, 7), "resume": (9, blob(9, 1))},
-            "at most .* are planned": {"losses": losses(5, 7), "resume": (6, blob(6, 2))},
+            "a checkpoint at epoch 7 must be": {"curves": losses(5, 7), "checkpoint": (7, blob(7))},
+            "bytes was given, .* are planned": {"curves": losses(5, 7), "checkpoint": (6, blob(6, 1))},
+            "no safetensors file": {"curves": losses(5, 7), "checkpoint": (6, bytes(len(blob(6))))},
+            "a resume state at epoch 9 is beyond": {"curves": losses(5, 7), "resume": (9, blob(9, 1))},
+            "at most .* are planned": {"curves": losses(5, 7), "resume": (6, blob(6, 2))},
         }.items():
             with pytest.raises(ValueError, match=message):
                 writer.append(**arguments)
@@ -399,8 +399,8 @@ def test_appending_refuses_what_has_no_room_or_no_order(tmp_path):
             step(writer, 2, checkpoint=True)
         with pytest.raises(ValueError, match="are stored already"):
             writer.extend(config={}, epochs=3, checkpoint_capacity=2)
-        assert before != writer.revision
-        check_exact(writer)
+        assert before != writer.reader.revision
+        check_exact(writer.reader)
 
 
 def test_an_analysis_starts_anew_in_one_change(tmp_path):
@@ -410,12 +410,12 @@ def test_an_analysis_starts_anew_in_one_change(tmp_path):
         writer.plan_analyses([store_runs.plan("events"), store_runs.plan("summary")])
         for name in ("events", "summary"):
             writer.append_rows({name: store_runs.rows(name, 0.5, 0, 3)})
-        before = writer.commit.sequence
+        before = writer.reader.commit.sequence
         writer.plan_analyses([store_runs.plan("events")], remove=["events"])
-        assert {name: item.rows for name, item in writer.analyses().items()} == {"events": 0, "summary": 3}
-        assert writer.commit.sequence - before <= 2
+        assert {name: item.rows for name, item in writer.reader.analyses().items()} == {"events": 0, "summary": 3}
+        assert writer.reader.commit.sequence - before <= 2
         writer.append_rows({"events": store_runs.rows("events", 0.5, 0, 2)})
-        store_runs.check_exact(writer)
+        store_runs.check_exact(writer.reader)
 
 
 def test_opening_loads_neither_torch_nor_any_plug_in(tmp_path):

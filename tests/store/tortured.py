@@ -28,7 +28,7 @@ def work(path: Path, seed: int, steps: int | None) -> None:
     choose = random.Random(seed)
     writer = store.open_writer(path) if path.exists() else None
     for count in itertools.count() if steps is None else range(steps):
-        if writer is None or (steps is None and writer.n_epochs > 30_000):
+        if writer is None or (steps is None and writer.reader.n_epochs > 30_000):
             if writer is not None:
                 writer.close()
             say("create")
@@ -38,22 +38,22 @@ def work(path: Path, seed: int, steps: int | None) -> None:
             if choose.random() < 0.15:
                 writer.close()
                 writer = store.open_writer(path)
-        say("done", **summary(writer))
+        say("done", **summary(writer.reader))
     if writer is not None:
         writer.close()
         say("closed")
 
 
 def act(writer: store.Writer, choose: random.Random, count: int) -> None:
-    room = writer.planned_epochs - writer.n_epochs + 1
+    room = writer.reader.planned_epochs - writer.reader.n_epochs + 1
     dice = choose.random()
-    stored = writer.analyses()
+    stored = writer.reader.analyses()
     grown = [a for a in stored.values() if a.rows < a.capacity]
-    if room < 200 or writer.n_checkpoints == writer.checkpoint_capacity:
-        epochs = writer.planned_epochs + 400
+    if room < 200 or writer.reader.n_checkpoints == writer.reader.checkpoint_capacity:
+        epochs = writer.reader.planned_epochs + 400
         say("extend", room=epochs)
         config = {"p": 7, "room": epochs}
-        writer.extend(config=config, epochs=epochs, checkpoint_capacity=writer.checkpoint_capacity + 4)
+        writer.extend(config=config, epochs=epochs, checkpoint_capacity=writer.reader.checkpoint_capacity + 4)
     elif dice < 0.6 or (dice < 0.85 and not grown):
         kept = choose.random() < 0.4
         step(writer, choose.randrange(1, 120), checkpoint=kept, resume=kept or choose.random() < 0.3)

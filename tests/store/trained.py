@@ -126,9 +126,13 @@ def child(line: str) -> None:
 
 
 def warm_up() -> None:
-    """Train in memory: torch loads half of itself when it is first used, which each child would do anew."""
+    """Train in memory: torch loads half of itself on first use, which would repeat in each child."""
     settings = configure(p=3, d_model=4, heads=1, d_mlp=4, epochs=2, train_fraction=0.5, threads=1)
-    list(training.train(settings, training.start(reference.initial_weights(settings)), tasks.draw_split(settings), [2]))
+    list(
+        training.train(
+            settings, training.start(settings, reference.initial_weights(settings)), tasks.draw_split(settings), [2]
+        )
+    )
 
 
 def break_it(how: str) -> None:

@@ -16,10 +16,11 @@ import numpy as np
 from tdw import config
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
-from tdw.analyses.engine.checkpoint import View
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import evaluate
 from tdw.analyses.events import Event, Grokking
 from tdw.network import closed_form
+from tdw.network.kinds import network_of
 from tdw.store import ArrayPlan
 from tdw.tasks import Split
 
@@ -176,13 +177,13 @@ class Made:
 
     def _analyze(self, wanted: list[Any]) -> None:
         """Compute these analyses as the runner does, each pass over the checkpoints after the one it reads from."""
-        wanted = [item for item in wanted if runner.unfit(item, self) is None]  # type: ignore[arg-type]
+        wanted = [item for item in wanted if runner.inapplicable_reason(item, self) is None]  # type: ignore[arg-type]
         for final_keys in (False, True):
             due = [item for item in wanted if item.per == "checkpoint" and item.final_keys == final_keys]
             keys = self._arrays["analysis/key_frequencies/key"][-1] if due and final_keys else None
             parts: dict[str, list[np.ndarray]] = {}
             for epoch, weights in zip(self._epochs, self.weights, strict=True):
-                view = View(self.config, weights, self.known_split, keys)
+                view = Checkpoint(self.config, weights, self.known_split, keys)
                 for item in due:
                     for array, values in evaluate(item, view, self.config).items():
                         parts.setdefault(f"analysis/{item.name}/{array}", []).append(values)
@@ -191,7 +192,7 @@ class Made:
             self.covered |= {item.name: self.kept for item in due}
         for item in wanted:
             if item.per == "run":
-                found = evaluate(item, runner.whole(self), self.config)  # type: ignore[arg-type]
+                found = evaluate(item, runner.run_data(self), self.config)  # type: ignore[arg-type]
                 self._arrays |= {f"analysis/{item.name}/{array}": values[None] for array, values in found.items()}
                 self.covered[item.name] = 1
 
@@ -263,7 +264,9 @@ class Made:
         return np.stack([closed_form.attention_scores(weights) for weights in self.weights[start : self.kept]])
 
     def neuron_map(self, epoch: int, neuron: int) -> np.ndarray:
-        return closed_form.neuron_map(self.weights[self._epochs.index(epoch)], neuron, self.config.activation)
+        return network_of(self.weights[self._epochs.index(epoch)]).computation.neuron_map(
+            self.weights[self._epochs.index(epoch)], neuron, self.config.activation
+        )
 
     @property
     def epochs(self) -> np.ndarray:

@@ -33,10 +33,10 @@ def made() -> Made:
 @pytest.mark.parametrize(
     ("settings", "view", "title", "reason"),
     [
-        ({}, "Algorithm", "Phase alignment", "about an MLP on one-hot pairs"),
-        ({"network": "one-hot"}, "Attention", "Attention", "An MLP on one-hot pairs has no attention."),
-        ({"task": "x2+y2"}, "Logits", "Logit frequencies", "no sum of the operands"),
-        ({"p": 2, "checkpoints": 2}, "Algorithm", "Distance irrelevance", "It needs an odd modulus; p is 2."),
+        ({}, "Algorithm", "Phase alignment", "needs a one-hot MLP"),
+        ({"network": "one-hot"}, "Attention", "Attention", "A one-hot MLP has no attention."),
+        ({"task": "x2+y2"}, "Logits", "Logit frequencies", "additive task"),
+        ({"p": 2, "checkpoints": 2}, "Algorithm", "Distance irrelevance", "It needs an odd modulus; p = 2."),
     ],
 )
 def test_a_panel_that_makes_no_sense_says_why(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tdw.network import closed_form
+from tdw.network.kinds import network_of
 from tests.viewer.conftest import go, press, probe
 from tests.viewer.looking import assert_color, drag, overlay, plotly_range
 from tests.viewer.serving import Served
@@ -140,11 +140,16 @@ def test_maps_of_every_network_and_activation_are_exact(show: Show, served: Serv
         for index in (2, 0):
             go(page, index)
             for neuron in (0, 5, 11):
-                expected = closed_form.neuron_map(made.weights[index], neuron, activation)
+                expected = network_of(made.weights[index]).computation.neuron_map(
+                    made.weights[index], neuron, activation
+                )
                 found = np.array(page.evaluate("n => window.tdw.panel('neuron_activations').map(n)", neuron))
                 np.testing.assert_allclose(found.reshape(7, 7), expected, rtol=2e-5, atol=2e-6)
         if activation == "gelu":
-            maps = [closed_form.neuron_map(made.weights[0], neuron, activation) for neuron in range(12)]
+            maps = [
+                network_of(made.weights[0]).computation.neuron_map(made.weights[0], neuron, activation)
+                for neuron in range(12)
+            ]
             neuron, a, b = (int(i) for i in np.unravel_index(np.argmin(maps), (12, 7, 7)))
             lowest = float(maps[neuron][a, b])
             assert lowest < -0.01, "a neuron must go below zero for this test to mean anything"

@@ -1,1 +1,1 @@
-"""What runs the measures: their registry, what they see of a checkpoint, and the pass over a run."""
+"""The engine of the analyses: their registry, the data they see (`Checkpoint`, `RunData`), and the runner."""

@@ -1,232 +1,203 @@
-"""What analyses look at: the network at one checkpoint, and the whole of a run.
+"""What analyses of a checkpoint see: its network, with every intermediate result computed once and shared.
 
-For products modulo a prime, `p` of the order below is p - 1, and grids run over the powers of a primitive root instead of
-over 0 .. p-1 (`tasks.powers`): products are then sums, and all that is said of sums holds for them. `grid` in a name
-says that an array is in that order; 0, which is no power, is not among it.
+Axes, here and in all analyses:
+
+    p          operands a and b, and answers c, in natural order 0 .. p-1
+    order      the same in the order of the task's group (below); their number is `RunConfig.order`
+    component  rows of the Fourier basis (`tdw.analyses.fourier`), the constant first; as many as `order`
+    freq       frequencies 1 .. order // 2
+    neuron · head · token
+    pair       pairs (a, b) at index a * p + b; grid_pair: those of the group, at index i * order + j
+
+For addition and subtraction the group order is the natural order. For multiplication and division modulo a prime it is
+the powers of a primitive root (`tasks.elements`): the product of two powers is the sum of their exponents, so everything
+that holds for addition modulo `order` = p - 1 holds for it. 0 is not a power and is left out. `grid` in a name means
+group order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from numpy.typing import NDArray
 
 from tdw import tasks
 from tdw.analyses import fourier
 from tdw.analyses.engine.cross_entropy import cross_entropy_and_margin
 from tdw.config import RunConfig
-from tdw.network import closed_form
-from tdw.network.parameters import network_of
+from tdw.network.computation import Weights
 from tdw.tasks import Split
 
-# A neuron is dead where its activation hardly varies over the pairs: less than rounding makes of a constant one of the
-# same mean, or less than this in absolute terms. It then has no frequency.
+# A neuron is dead if its variance over the pairs is at most DEAD_VARIANCE, or at most what rounding adds to a constant
+# activation of the same mean. A dead neuron has no frequency.
 DEAD_VARIANCE = 1e-12
 DEAD_VARIANCE_OF_MEAN_SQUARE = 1e-10
-# Beyond this, and below one divided by it, squares and their sums leave what float32 holds.
+
+# Squares and sums of squares of values above this, or below its inverse, may overflow or underflow float32.
 MODERATE = 2.0**50
-ROUNDING = 1e-6  # logits that differ by less than this of their size are equal but for rounding
+ROUNDING = 1e-6  # logits whose relative difference is below this differ by rounding only
 
 
-@dataclass(frozen=True)
-class Curves:
-    """The recorded series of a run, (epochs,) each; NaN where a series was not evaluated."""
+class Checkpoint:
+    """The network at one checkpoint. Shared intermediate results are computed on first use and kept.
 
-    train_loss: NDArray[np.float64]
-    test_loss: NDArray[np.float64]
-    train_accuracy: NDArray[np.float64]
-    test_accuracy: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A run as a whole. `result` gives the stored rows of an array, one a checkpoint, by "analysis/array"; `weights` the
-    weights of the index-th checkpoint.
-    """
-
-    config: RunConfig
-    curves: Curves
-    checkpoints: Sequence[int] = ()
-    result: Callable[[str], NDArray[Any]] | None = None
-    weights: Callable[[int], closed_form.Weights] | None = None
-
-    def stored(self, name: str) -> NDArray[Any]:
-        """The stored rows of "analysis/array". Only an analysis that declares `after` may ask."""
-        if self.result is None:
-            raise LookupError(f"{name} was asked for, and no results were given")
-        return self.result(name)
-
-    def weights_of(self, index: int) -> closed_form.Weights:
-        """The weights of the index-th checkpoint. Only an analysis that declares `reads_weights` may ask."""
-        if self.weights is None:
-            raise LookupError(f"the weights of checkpoint {index} were asked for, and none were given")
-        return self.weights(index)
-
-
-class View:
-    """The network at one checkpoint. Whatever several analyses need is computed once, when first asked for.
-
-    split: the train and test pairs; None where nobody knows them
-    final_key: which frequencies are key ones at the last checkpoint, (rule, frequency), for analyses that ask for it
+    split: the train and test pairs; None if the split is unknown
+    final_key: the key frequencies of the last checkpoint, for analyses that declare `final_keys`
     """
 
     def __init__(
         self,
         config: RunConfig,
-        weights: closed_form.Weights,
+        weights: Weights,
         split: Split | None = None,
-        final_key: NDArray[np.uint8] | None = None,
+        final_key: UInt8[np.ndarray, "rule freq"] | None = None,
     ):
         self.config = config
+        self.computation = config.network_kind.computation
         self.weights = weights
         self.split = split
         self.final_key = final_key
 
-    def held(self, compute: Callable[[closed_form.Weights], NDArray[Any]]) -> NDArray[Any]:
-        """What `compute` makes of the weights: as they are, in float32; in float64 where the result is so large or small
-        (a run whose learning rate was too high, say) that float32 could not hold its squares.
+    def without_overflow(self, compute: Callable[[Weights], NDArray[Any]]) -> NDArray[Any]:
+        """`compute(weights)` in float32; again in float64 if the result is so large or small that its squares would
+        overflow or underflow float32, as after training with a learning rate that is too high.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            found = compute(self.weights)
-        peak = max(found.max(), -found.min())
-        if peak == 0 or 1 / MODERATE <= peak <= MODERATE:  # neither holds where there is a NaN
-            return found
+            result = compute(self.weights)
+        peak = max(result.max(), -result.min())
+        if peak == 0 or 1 / MODERATE <= peak <= MODERATE:  # false for NaN
+            return result
         return compute({name: array.astype(np.float64) for name, array in self.weights.items()})
 
     @cached_property
-    def elements(self) -> NDArray[np.int64]:
-        """The operands in the order of the task's group, (order,)."""
-        found = tasks.powers(self.config)
-        return np.arange(self.config.p) if found is None else found
+    def elements(self) -> Int64[np.ndarray, " order"]:
+        """The operands in group order."""
+        elements = tasks.elements(self.config)
+        return np.arange(self.config.p) if elements is None else elements
 
-    def in_order(self, array: NDArray[Any], axes: int) -> NDArray[Any]:
-        """An array whose first `axes` axes are operands or answers, each put into the order of the task's group."""
-        if self.config.task != "multiply":
+    def in_group_order(self, array: NDArray[Any], axes: int) -> NDArray[Any]:
+        """The array with its first `axes` axes, operands or answers, permuted into group order."""
+        if self.config.task_kind.group.natural:
             return array
         for axis in range(axes):
             array = np.take(array, self.elements, axis=axis)
         return array
 
     @cached_property
-    def answers(self) -> NDArray[np.int64]:
-        """The right answer of each pair, (p * p,)."""
+    def answers(self) -> Int64[np.ndarray, " pair"]:
+        """The correct answer to each pair."""
         return tasks.answers(np.arange(self.config.p**2), self.config)
 
     @cached_property
-    def embedding(self) -> NDArray[np.float32]:
-        """What the network holds of each operand, in the order of the group, (order, width): the token embedding without
-        '='; of a one-hot MLP the input weights of a and b side by side.
+    def embedding(self) -> Float32[np.ndarray, "order width"]:
+        """The token embedding of the operands, without '='; for a one-hot MLP the input weights of a and of b, concatenated
+        along the second axis.
         """
-        p = self.config.p
-        if network_of(self.weights) == "one-hot":
-            rows = np.concatenate(np.split(self.weights["mlp.W_in"], 2), axis=1)
-        else:
-            rows = self.weights["embed.W_E"][:p]
-        return self.in_order(rows, 1)
+        return self.in_group_order(self.computation.embedding(self.weights, self.config.p), 1)
 
     @cached_property
-    def neuron_to_logit(self) -> NDArray[np.floating]:
-        """W_L, what each neuron adds to each answer, answers in the order of the group, (order, neuron)."""
-        return self.in_order(self.held(closed_form.neuron_to_logit)[:, : self.config.p].T, 1)
+    def neuron_to_logit(self) -> Float[np.ndarray, "order neuron"]:
+        """W_Lᵀ: the contribution of each neuron to the logit of each answer."""
+        return self.in_group_order(self.without_overflow(self.computation.neuron_to_logit)[:, : self.config.p].T, 1)
 
     @cached_property
-    def activations(self) -> NDArray[np.floating]:
-        """Every neuron on every pair after its activation function, (a, b, neuron), in natural order."""
-        return self.held(lambda weights: closed_form.activations(weights, self.config.activation))
+    def activations(self) -> Float[np.ndarray, "p p neuron"]:
+        """Activations, after the activation function."""
+        return self.without_overflow(lambda weights: self.computation.activations(weights, self.config.activation))
 
     @cached_property
-    def logits(self) -> NDArray[np.floating]:
-        """Logits over the p answers, without the class '=', (a, b, c), in natural order."""
-        found = self.held(lambda weights: closed_form.logits(weights, self.activations))
-        return np.ascontiguousarray(found[:, :, : self.config.p])
+    def logits(self) -> Float[np.ndarray, "p p p"]:
+        """Logits of the p answers, without the class '=': (a, b, c)."""
+        logits = self.without_overflow(
+            lambda weights: self.computation.logits(weights, self.activations, self.config.activation)
+        )
+        return np.ascontiguousarray(logits[:, :, : self.config.p])
 
     @cached_property
-    def logit_grid(self) -> NDArray[np.floating]:
-        """The logits in the order of the group, (order, order, order)."""
-        return np.ascontiguousarray(self.in_order(self.logits, 3))
+    def logit_grid(self) -> Float[np.ndarray, "order order order"]:
+        """The logits in group order."""
+        return np.ascontiguousarray(self.in_group_order(self.logits, 3))
 
     @cached_property
-    def sides(self) -> NDArray[np.bool_] | None:
-        """Which pairs are train and test ones, (2, p * p); None where nobody knows."""
+    def split_masks(self) -> Bool[np.ndarray, "2 pair"] | None:
+        """Masks of the train pairs and of the test pairs; None if the split is unknown."""
         if self.split is None:
             return None
-        sides = np.zeros((2, self.config.p**2), dtype=bool)
-        for side, pairs in zip(sides, self.split, strict=True):
-            side[pairs] = True
-        return sides
+        masks = np.zeros((2, self.config.p**2), dtype=bool)
+        for mask, pairs in zip(masks, self.split, strict=True):
+            mask[pairs] = True
+        return masks
 
     @cached_property
-    def answered(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Cross-entropy of each pair, and its right logit less the largest wrong one, (p * p,) each."""
+    def loss_and_margin(self) -> tuple[Float64[np.ndarray, " pair"], Float64[np.ndarray, " pair"]]:
+        """Cross-entropy of each pair in nats, and its correct logit minus the largest wrong one."""
         return cross_entropy_and_margin(self.logits.reshape(-1, self.config.p).copy(), self.answers)
 
     @cached_property
-    def embedding_norms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Norms of the Fourier components of the embedding, (order,), and of its frequencies, (frequency,)."""
+    def embedding_norms(self) -> tuple[Float64[np.ndarray, " component"], Float64[np.ndarray, " freq"]]:
+        """Norms of the Fourier components, and of the frequencies, of the embedding."""
         norms = fourier.component_norms(self.embedding.astype(np.float64))
         return norms, fourier.frequency_norms(norms)
 
     @cached_property
-    def unembedding_norms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Norms of the Fourier components of the neuron-to-logit map, (order,), and of its frequencies, (frequency,)."""
+    def unembedding_norms(self) -> tuple[Float64[np.ndarray, " component"], Float64[np.ndarray, " freq"]]:
+        """Norms of the Fourier components, and of the frequencies, of the neuron-to-logit map."""
         norms = fourier.component_norms(self.neuron_to_logit.astype(np.float64))
         return norms, fourier.frequency_norms(norms)
 
     @cached_property
-    def spectrum(self) -> NDArray[np.floating]:
-        """(F ⊗ F) L: the logit of each answer in products of Fourier components of a and of b, (component, component,
-        c), everything in the order of the group.
-        """
+    def spectrum(self) -> Float[np.ndarray, "component component order"]:
+        """(F ⊗ F) L: the logit of each answer in the basis of products of Fourier components of a and of b."""
         order = self.config.order
-        turn = fourier.basis(order).astype(self.logit_grid.dtype)
-        half = (turn @ self.logit_grid.reshape(order, -1)).reshape(order, order, order)
-        return turn @ half
+        basis = fourier.basis(order).astype(self.logit_grid.dtype)
+        half = (basis @ self.logit_grid.reshape(order, -1)).reshape(order, order, order)
+        return basis @ half
 
     @cached_property
-    def grid_pairs(self) -> NDArray[np.int64]:
-        """The index a·p + b of each pair of the grid, (order * order,)."""
+    def grid_pairs(self) -> Int64[np.ndarray, " grid_pair"]:
+        """The index a * p + b of each pair of the grid."""
         return (self.elements[:, None] * self.config.p + self.elements).ravel()
 
     @cached_property
-    def grid_answers(self) -> NDArray[np.int64]:
-        """The place of the right answer of each pair of the grid, where it is the sum (for differences, difference) of
-        those of the operands, (order * order,).
+    def grid_answers(self) -> Int64[np.ndarray, " grid_pair"]:
+        """The group index of the correct answer to each pair of the grid: the sum of the operands' group indices modulo
+        `order`; the difference for subtraction and division.
         """
         order = self.config.order
-        place = np.arange(order)
-        found = place[:, None] - place if self.config.task == "subtract" else place[:, None] + place
-        return (found % order).ravel()
+        index = np.arange(order)
+        answer = index[:, None] + (self.config.task_kind.sign or 1) * index
+        return (answer % order).ravel()
 
     @cached_property
-    def grid_sides(self) -> NDArray[np.bool_] | None:
-        """Which pairs of the grid are train and test ones, (2, order * order); None where nobody knows."""
-        return None if self.sides is None else self.sides[:, self.grid_pairs]
+    def grid_split_masks(self) -> Bool[np.ndarray, "2 grid_pair"] | None:
+        """Masks of the train and of the test pairs among the pairs of the grid; None if the split is unknown."""
+        return None if self.split_masks is None else self.split_masks[:, self.grid_pairs]
 
     @cached_property
-    def sum_coefficients(self) -> NDArray[np.float64]:
-        """⟨u, L_c⟩ with the unit vectors u along cos(w_k(a+b)) and sin(w_k(a+b)), (2, frequency, c), group order.
+    def sum_coefficients(self) -> Float64[np.ndarray, "2 freq order"]:
+        """⟨u, L_c⟩ with the unit vectors u along cos(w_k(a+b)) and sin(w_k(a+b)), for each answer c.
 
-        cos(x+y) = cos x cos y − sin x sin y, and so on: each is two entries of the spectrum. The sine of p/2 is zero.
-        For differences b counts backwards, which turns the sign of its sines.
+        cos(x+y) = cos x cos y − sin x sin y, and sin(x+y) likewise: each coefficient is the sum of two entries of the
+        spectrum. The sine of frequency p/2 is zero. Subtraction and division replace b by −b, which flips the sign of its sines.
         """
         order = self.config.order
         cos = np.arange(1, order, 2)
         paired = cos[cos + 1 < order]
-        sign = -1 if self.config.task == "subtract" else 1
-        spectrum, found = self.spectrum, np.zeros((2, len(cos), order))
-        found[0] = spectrum[cos, cos]
+        sign = self.config.task_kind.sign or 1
+        spectrum, coefficients = self.spectrum, np.zeros((2, len(cos), order))
+        coefficients[0] = spectrum[cos, cos]
         both = len(paired)
-        found[0, :both] = (spectrum[paired, paired] - sign * spectrum[paired + 1, paired + 1]) / 2**0.5
-        found[1, :both] = (spectrum[paired + 1, paired] + sign * spectrum[paired, paired + 1]) / 2**0.5
-        return found
+        coefficients[0, :both] = (spectrum[paired, paired] - sign * spectrum[paired + 1, paired + 1]) / 2**0.5
+        coefficients[1, :both] = (spectrum[paired + 1, paired] + sign * spectrum[paired, paired + 1]) / 2**0.5
+        return coefficients
 
     @cached_property
-    def template_coefficients(self) -> NDArray[np.float64]:
-        """⟨T_k/‖T_k‖, L⟩ with T_k = cos(w_k(a+b−c)), (frequency,)."""
+    def template_coefficients(self) -> Float64[np.ndarray, " freq"]:
+        """⟨T_k/‖T_k‖, L⟩ with the templates T_k = cos(w_k(a+b−c))."""
         waves = fourier.basis(self.config.order)[1:]
         along = np.einsum("kc,kc->k", self.sum_coefficients[0], waves[::2])
         sines = waves[1::2]
@@ -236,56 +207,51 @@ class View:
         return along
 
     @cached_property
-    def logit_cosine(self) -> NDArray[np.float64]:
-        """Cosine similarity of T_k with L − mean_c L, (frequency,); 0 where the logits do not differ between answers."""
+    def logit_cosine(self) -> Float64[np.ndarray, " freq"]:
+        """Cosine similarity of T_k with L − mean_c L; 0 if the logits of all answers are equal."""
         flat = self.logit_grid.reshape(-1, self.config.order)
-        differing = flat - flat.mean(axis=1, keepdims=True)
-        norm, whole = (np.sqrt(np.einsum("ij,ij->i", x, x).sum(dtype=np.float64)) for x in (differing, flat))
-        alike = norm <= ROUNDING * whole
-        return np.zeros(self.config.frequencies) if alike else self.template_coefficients / norm
+        centered = flat - flat.mean(axis=1, keepdims=True)
+        norm, total = (np.sqrt(np.einsum("ij,ij->i", x, x).sum(dtype=np.float64)) for x in (centered, flat))
+        constant = norm <= ROUNDING * total
+        return np.zeros(self.config.frequencies) if constant else self.template_coefficients / norm
 
     @cached_property
-    def attention(self) -> NDArray[np.floating]:
-        """How much the last token of each pair attends to each token, (token, head, a, b)."""
-
-        def of(weights: closed_form.Weights) -> NDArray[Any]:
-            to_a, to_b = (side[: self.config.heads] for side in closed_form.patterns(weights))
-            return np.stack([to_a, to_b] if network_of(weights) == "two-token" else [to_a, to_b, 1 - to_a - to_b])
-
-        return self.held(of)
+    def attention(self) -> Float[np.ndarray, "token head p p"]:
+        """Attention from the last position to each token, for each pair (a, b)."""
+        return self.without_overflow(self.computation.attention)
 
     @cached_property
-    def mean(self) -> NDArray[np.float64]:
-        """Mean activation over the pairs, (neuron,)."""
+    def mean(self) -> Float64[np.ndarray, " neuron"]:
+        """Mean activation over the pairs."""
         return self.activations.mean(axis=(0, 1), dtype=np.float64)
 
     @cached_property
-    def centered(self) -> NDArray[np.floating]:
-        """Activations less their mean, (a, b, neuron)."""
+    def centered(self) -> Float[np.ndarray, "p p neuron"]:
+        """Activations minus their mean over the pairs."""
         return self.activations - self.mean.astype(self.activations.dtype)
 
     @cached_property
-    def centered_grid(self) -> NDArray[np.floating]:
-        """Activations in the order of the group, less their mean there, (order, order, neuron)."""
-        if self.config.task != "multiply":
+    def centered_grid(self) -> Float[np.ndarray, "order order neuron"]:
+        """Activations in group order, minus their mean over the grid."""
+        if self.config.task_kind.group.natural:
             return self.centered
-        grid = self.in_order(self.activations, 2)
+        grid = self.in_group_order(self.activations, 2)
         return grid - grid.mean(axis=(0, 1), dtype=np.float64).astype(grid.dtype)
 
     @cached_property
-    def variance(self) -> NDArray[np.float64]:
-        """Variance of the activation over the pairs, (neuron,)."""
+    def variance(self) -> Float64[np.ndarray, " neuron"]:
+        """Variance of the activation over the pairs."""
         return fourier.energy(self.centered) / self.config.p**2
 
     @cached_property
-    def dead(self) -> NDArray[np.bool_]:
-        """Neurons without variance, (neuron,)."""
+    def dead(self) -> Bool[np.ndarray, " neuron"]:
+        """Neurons whose activation does not vary."""
         return self.variance <= np.maximum(DEAD_VARIANCE, DEAD_VARIANCE_OF_MEAN_SQUARE * self.mean**2)
 
     @cached_property
-    def share(self) -> NDArray[np.float32]:
-        """Share of each neuron's variance that lies in each frequency, (frequency, neuron); 0 for a dead neuron."""
-        as_it_is = self.config.task != "multiply"
-        total = self.variance * self.config.p**2 if as_it_is else fourier.energy(self.centered_grid)
+    def share(self) -> Float32[np.ndarray, "freq neuron"]:
+        """Share of each neuron's variance in each frequency; 0 for a dead neuron."""
+        natural = self.config.task_kind.group.natural
+        total = self.variance * self.config.p**2 if natural else fourier.energy(self.centered_grid)
         share = fourier.frequency_shares(self.centered_grid, total)
         return np.where(self.dead, 0, share).astype(np.float32)

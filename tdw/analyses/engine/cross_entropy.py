@@ -1,20 +1,20 @@
-"""The one cross-entropy of all measures, and its means over all, train and test pairs."""
+"""The cross-entropy that all analyses share, and means over all, train and test pairs."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float, Float64, Int64
 
 SIDES = ("all", "train", "test")
 
 
-def cross_entropy(logits: NDArray[np.floating[Any]], answers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Cross-entropy of each pair in nats, (pairs,), from logits (pairs, classes). Overwrites the logits.
+def cross_entropy(
+    logits: Float[np.ndarray, "pair class"], answers: Int64[np.ndarray, " pair"]
+) -> Float64[np.ndarray, " pair"]:
+    """Cross-entropy of each pair in nats. Overwrites the logits.
 
-    log1p(Σ_{c≠y} exp(L_c − L_y)): the right answer y is left out of the sum, so that a loss of 1e-12 keeps as many
-    digits as one of 1. The largest wrong logit is taken out of the sum first, so that nothing overflows.
+    log1p(Σ_{c≠y} exp(L_c − L_y)): the correct answer y is left out of the sum, so that a loss of 1e-12 is as precise as a
+    loss of 1. The largest wrong logit is factored out of the sum, so that it cannot overflow.
 
     >>> cross_entropy(np.array([[0.0, 0.0], [30.0, 0.0]]), np.array([0, 0]))
     array([6.93147181e-01, 9.35762297e-14])
@@ -23,32 +23,36 @@ def cross_entropy(logits: NDArray[np.floating[Any]], answers: NDArray[np.int64])
 
 
 def cross_entropy_and_margin(
-    logits: NDArray[np.floating[Any]], answers: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cross-entropy of each pair, and its right logit less the largest wrong one, (pairs,) each. Overwrites the logits.
+    logits: Float[np.ndarray, "pair class"], answers: Int64[np.ndarray, " pair"]
+) -> tuple[Float64[np.ndarray, " pair"], Float64[np.ndarray, " pair"]]:
+    """Cross-entropy of each pair, and its margin: the correct logit minus the largest wrong one. Overwrites the logits.
 
     >>> cross_entropy_and_margin(np.array([[0.0, 3.0, 5.0]]), np.array([2]))[1]
     array([2.])
     """
     pairs = np.arange(len(logits))
-    right = logits[pairs, answers].astype(np.float64)
+    correct = logits[pairs, answers].astype(np.float64)
     logits[pairs, answers] = -np.inf
     wrong = logits.max(axis=1)
     logits -= wrong[:, None]
     np.exp(logits, out=logits)
-    others = np.einsum("ij->i", logits)  # of hundreds of numbers in 0 … 1: its rounding is that of the exponentials
-    margin = right - wrong
+    others = np.einsum("ij->i", logits)  # a few hundred values in [0, 1]: rounding is that of the exponentials
+    margin = correct - wrong
     return np.logaddexp(0, np.log(others.astype(np.float64)) - margin), margin
 
 
-def means(losses: NDArray[np.floating[Any]], sides: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Mean over all, train and test pairs, (…, 3), from values (…, pairs); NaN where there is no such pair, or nobody
-    knows which they are. sides: which pairs are train and test ones, (2, pairs), or None.
+def means(
+    values: Float[np.ndarray, "*batch pair"], split_masks: Bool[np.ndarray, "2 pair"] | None
+) -> Float64[np.ndarray, "*batch 3"]:
+    """Means over all, train and test pairs; NaN for an empty set, or if the split is unknown (None).
+
+    >>> means(np.array([1.0, 2.0, 6.0]), np.array([[True, True, False], [False, False, True]]))
+    array([3. , 1.5, 6. ])
     """
-    found = np.full((*losses.shape[:-1], 3), np.nan)
-    found[..., 0] = losses.mean(axis=-1)
-    if sides is not None:
+    result = np.full((*values.shape[:-1], 3), np.nan)
+    result[..., 0] = values.mean(axis=-1)
+    if split_masks is not None:
         for side in (0, 1):
-            if sides[side].any():
-                found[..., 1 + side] = losses[..., sides[side]].mean(axis=-1)
-    return found
+            if split_masks[side].any():
+                result[..., 1 + side] = values[..., split_masks[side]].mean(axis=-1)
+    return result

@@ -1,9 +1,8 @@
-"""What an analysis is, and the one list of them.
+"""The registry of analyses.
 
-An analysis of a checkpoint is a function of a `View` (the network at that checkpoint, each intermediate result computed
-once and shared) and of its parameters; an analysis of a run is a function of a `Whole` (curves, weights and stored
-results of all checkpoints). Either returns its arrays by name. The decorator says what they are, and what a run must be
-like for the question to make sense; the runner, the file, the viewer and the tests read it there.
+An analysis of a checkpoint is a function of a `Checkpoint` and of its parameters; an analysis of a run is a function of a
+`RunData` and of its parameters. Both return their arrays by name. The decorator declares names, types and shapes of the
+arrays, and which runs the analysis applies to; the runner, the file format, the viewer and the tests read the declaration.
 """
 
 from __future__ import annotations
@@ -15,26 +14,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw.analyses.engine.checkpoint import View, Whole
-from tdw.config import RunConfig, is_prime
+from tdw.analyses.engine.checkpoint import Checkpoint
+from tdw.analyses.engine.run_data import RunData
+from tdw.config import RunConfig
 from tdw.errors import OutOfRangeError, UnknownNameError
 from tdw.network.parameters import shapes
 
 Result = Mapping[str, NDArray[Any] | np.generic]
 Parameters = dict[str, Any]
-
-
-Compute = Callable[..., "Result"]
+Compute = Callable[..., Result]
 
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One stored array: its number type and its axes, by name or size, of one row. Only with `gaps` may it hold NaN,
-    which stands for what was not measured.
+    """One stored array: its dtype, and the axes of one row by name or size. `gaps`: NaN is allowed, for values that
+    were not measured.
 
-    component  Fourier components, the constant among them · frequency · neuron · head · token · operand 0 .. p-1
-    tensor     weights, in the order of `tdw.network.parameters.shapes` · matrix  those that are no biases · checkpoint
-    bitmap     bytes that hold a bit for each pair
+    component  Fourier components, including the constant · frequency · neuron · head · token · operand 0 .. p-1
+    tensor     weights and biases, in the order of `tdw.network.parameters.shapes` · matrix  weights only · checkpoint
+    bitmap     bytes with one bit per pair
     """
 
     dtype: str
@@ -42,7 +40,7 @@ class ArraySpec:
     gaps: bool = False
 
     def shape(self, config: RunConfig, checkpoints: int = 0) -> tuple[int, ...]:
-        """Sizes of the axes for a run."""
+        """Shape of one row for a run with these settings and this many checkpoints."""
         weights = shapes(config).values()
         sizes = {
             "component": config.order,
@@ -61,12 +59,12 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A named, versioned measure. `per` is what one row of its arrays is of: "checkpoint" or "run".
+    """A named, versioned measure. `per`: whether one row of its arrays belongs to a "checkpoint" or to the "run".
 
-    needs: what a run must be like, names of `NEEDS` · after: analyses whose stored results it reads
-    final_keys: it also measures by the key frequencies of the last checkpoint (`View.final_key`), and stores them with
-                its results as `final_key`
-    reads_weights: an analysis of a run that looks at the weights of its checkpoints
+    needs: conditions on the run, names from `NEEDS` · after: analyses whose stored results it reads
+    final_keys: it also uses the key frequencies of the last checkpoint (`Checkpoint.final_key`), and stores them with its
+                results as `final_key`
+    reads_weights: an analysis of a run that reads the weights of its checkpoints
     """
 
     name: str
@@ -83,52 +81,44 @@ class Analysis:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Names of the analyses that come before this one."""
+        """Names of the analyses that must be computed before this one."""
         return (*self.after, "key_frequencies") if self.final_keys else self.after
 
-    def unfit(self, config: RunConfig) -> str | None:
-        """Why this analysis makes no sense for a run, in words; None where it does."""
-        return next((why for why in (NEEDS[need](config) for need in self.needs) if why), None)
+    def inapplicable_reason(self, config: RunConfig) -> str | None:
+        """Why this analysis does not apply to a run with these settings, as a sentence; None if it applies."""
+        return next((reason for reason in (NEEDS[need](config) for need in self.needs) if reason), None)
 
 
 def _frequencies(config: RunConfig) -> str | None:
-    if config.task == "multiply" and not is_prime(config.p):
-        return f"Products modulo {config.p} have no frequencies: {config.p} is no prime."
-    return None if config.frequencies else f"With p = {config.p} the task {config.task} has no frequencies."
+    if config.task_kind.group.elements(config.p) is None:
+        return f"Not defined for composite p = {config.p}."
+    return None if config.frequencies else f"The task {config.task} has no frequencies for p = {config.p}."
 
 
 def _sum(config: RunConfig) -> str | None:
-    if config.task in ("add", "subtract", "multiply"):
+    if config.task_kind.sign is not None:
         return _frequencies(config)
-    return f"The answers of the task {config.task} are no sum of the operands, so no wave of the operands gives them."
+    return f"It needs an additive task; the task is {config.task}."
 
 
-def _attention(config: RunConfig) -> str | None:
-    return "An MLP on one-hot pairs has no attention." if config.network == "one-hot" else None
-
-
-def _embedding(config: RunConfig) -> str | None:
-    if config.network == "one-hot":
-        return "An MLP on one-hot pairs has weights of its own for a and for b, and no embedding that both share."
-    return None
-
-
-def _one_hot(config: RunConfig) -> str | None:
-    return None if config.network == "one-hot" else "It is about an MLP on one-hot pairs; this run is of a transformer."
+def _capability(name: str) -> Callable[[RunConfig], str | None]:
+    """Why an analysis that needs this capability of the network does not apply."""
+    return lambda config: None if name in config.network_kind.capabilities else config.network_kind.lacks[name]
 
 
 def _odd_sum(config: RunConfig) -> str | None:
-    if config.task != "add":
-        return f"It is about sums; the task is {config.task}."
-    return None if config.p % 2 else f"It needs an odd modulus; p is {config.p}."
+    if not (config.task_kind.group.natural and config.task_kind.sign == 1):
+        return f"It needs the task add; the task is {config.task}."
+    return None if config.p % 2 else f"It needs an odd modulus; p = {config.p}."
 
 
 NEEDS: Mapping[str, Callable[[RunConfig], str | None]] = {
     "frequencies": _frequencies,
     "sum": _sum,
-    "attention": _attention,
-    "embedding": _embedding,
-    "one_hot": _one_hot,
+    "attention": _capability("attention"),
+    "closed_form": _capability("closed form"),
+    "embedding": _capability("embedding"),
+    "one_hot": _capability("operand weights"),
     "odd_sum": _odd_sum,
 }
 
@@ -148,7 +138,7 @@ def analysis(
     reads_weights: bool = False,
     **parameters: Any,
 ) -> Callable[[Compute], Compute]:
-    """Register the decorated function under its own name. A name taken twice is a mistake, and says so."""
+    """Register the decorated function under its own name. Raises ValueError if the name is taken."""
 
     def register(compute: Compute) -> Compute:
         name = compute.__name__
@@ -164,33 +154,33 @@ def analysis(
 
 
 def find(name: str) -> Analysis:
-    """The analysis of that name. Raises UnknownNameError, with the nearest one."""
+    """The analysis with this name. Raises UnknownNameError, which suggests the closest name."""
     if name not in ANALYSES:
         raise UnknownNameError("analysis", name, ANALYSES)
     return ANALYSES[name]
 
 
-def evaluate(item: Analysis, subject: View | Whole, config: RunConfig) -> dict[str, NDArray[Any]]:
-    """Run one analysis and hold its result to what it declared: names, shapes, types, numbers that are finite.
+def evaluate(item: Analysis, subject: Checkpoint | RunData, config: RunConfig) -> dict[str, NDArray[Any]]:
+    """Run one analysis and check its arrays against the declaration: names, shapes, dtypes, finite values.
 
-    Raises OutOfRangeError where a number is too large for the type that it was declared with.
+    Raises OutOfRangeError if a value overflows the declared dtype, ValueError if the analysis breaks its declaration.
     """
     result = item.compute(subject, **item.parameters)
-    checkpoints = len(subject.checkpoints) if isinstance(subject, Whole) else 0
+    checkpoints = len(subject.checkpoints) if isinstance(subject, RunData) else 0
     checked = {}
     for name, spec in item.arrays.items():
         given = np.asarray(result[name])
-        with np.errstate(over="ignore"):  # said below, in words
+        with np.errstate(over="ignore"):  # reported below
             array = np.ascontiguousarray(given, dtype=spec.dtype).reshape(given.shape)
         if array.shape != spec.shape(config, checkpoints):
             raise ValueError(
-                f"{item.name}/{name} came out as {array.shape}, declared as {spec.shape(config, checkpoints)}"
+                f"{item.name}/{name} has shape {array.shape}, declared as {spec.shape(config, checkpoints)}"
             )
         wrong = np.isinf(array) if spec.gaps else ~np.isfinite(array)
         if array.dtype.kind == "f" and wrong.any():
             if np.isfinite(given[wrong]).all():
                 most = np.abs(given[wrong]).max()
-                raise OutOfRangeError(f"{item.name}/{name} reaches {most:.3g}, and {array.dtype} holds no such number")
-            raise ValueError(f"{item.name}/{name} holds numbers that are not finite")
+                raise OutOfRangeError(f"{item.name}/{name} reaches {most:.3g}, which overflows {array.dtype}")
+            raise ValueError(f"{item.name}/{name} contains values that are not finite")
         checked[name] = array
     return checked

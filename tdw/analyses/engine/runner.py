@@ -1,4 +1,4 @@
-"""Analyze a run: each checkpoint once, all due analyses together, results stored as they come."""
+"""Analyze a run: one pass over the checkpoints computes all missing or stale analyses and commits results as it goes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from tdw import store
-from tdw.analyses.engine.checkpoint import Curves, View, Whole
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ANALYSES, Analysis, evaluate, find
+from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.config import RunConfig
 from tdw.errors import NotApplicableError, OutOfRangeError
 from tdw.network.segment import Arrays
@@ -22,13 +24,13 @@ from tdw.project.project import Project
 from tdw.project.writer import ProjectWriter
 from tdw.store.holder import working
 
-CHECKPOINTS_A_COMMIT = 8
-BOOKKEEPING = ("per", "computed")  # stored among the parameters of a run's analysis, and none of its own
+CHECKPOINTS_PER_COMMIT = 8
+BOOKKEEPING = ("per", "computed")  # stored next to an analysis' own parameters by this module
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an analysis of a run has come. done, total: checkpoints."""
+    """Progress of `analyze`. done, total: checkpoints."""
 
     names: tuple[str, ...]
     done: int
@@ -44,138 +46,153 @@ def analyze(
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> list[str]:
-    """Compute and store what is missing or stale of the named analyses (all, if none is named).
+    """Compute and store missing and stale results of the analyses in `only` (default: all that apply to the run).
 
-    Results that are there and current are left alone, unless `force`. What an analysis is computed from is computed
-    first; what makes no sense for this run is left out, or refused where it was named. Memory does not grow with the
-    number of checkpoints; what is stored stays when this is interrupted. Returns the names of the analyses that were
-    computed. Raises UnknownNameError, NotApplicableError, FileInUseError and what opening a file raises; and OutOfRangeError, after all
-    else is stored, where results are larger than what they are stored in, or weights are no numbers.
+    Current results are kept unless `force`. Analyses that `only` depends on are computed first. Memory use does not grow
+    with the number of checkpoints, and committed results survive an interrupt.
+
+    Returns the names of the analyses that were computed. Raises UnknownNameError, NotApplicableError (for an analysis in
+    `only`), FileInUseError, and what opening a file raises; raises OutOfRangeError, after storing everything else, if
+    results overflow their dtype or weights are not finite.
     """
     named = [find(name) for name in ([only] if isinstance(only, str) else only or ())]
     with ProjectWriter.open(path) as project:
-        for item in named:
-            if why := unfit(item, project):
-                raise NotApplicableError(project.path, item.name, why)
-        wanted = with_sources(named) if named else [item for item in ordered() if not unfit(item, project)]
+        for analysis in named:
+            if reason := inapplicable_reason(analysis, project):
+                raise NotApplicableError(project.path, analysis.name, reason)
+        wanted = (
+            with_sources(named)
+            if named
+            else [analysis for analysis in ordered() if not inapplicable_reason(analysis, project)]
+        )
         done: list[str] = []
-        beyond: dict[str, str] = {}
+        failed: dict[str, str] = {}
         for per in ("checkpoint", "run"):
-            group = [item for item in wanted if item.per == per]
-            due = [item for item in group if (force and (item in named or not named)) or not is_current(item, project)]
+            group = [analysis for analysis in wanted if analysis.per == per]
+            due = [
+                analysis
+                for analysis in group
+                if (force and (analysis in named or not named)) or not is_current(analysis, project)
+            ]
             due = (
-                [item for item in due if all(is_current(find(name), project) for name in item.sources)]
-                if beyond
+                [analysis for analysis in due if all(is_current(find(name), project) for name in analysis.sources)]
+                if failed
                 else due
             )
             if due:
-                beyond |= _compute(project, due, force=force, progress=progress)
-            done += [item.name for item in due if item.name not in beyond]
-        if beyond:
-            raise OutOfRangeError(f"{project.path}: {'; '.join(dict.fromkeys(beyond.values()))}. All else is stored.")
+                failed |= _compute(project, due, force=force, progress=progress)
+            done += [analysis.name for analysis in due if analysis.name not in failed]
+        if failed:
+            raise OutOfRangeError(
+                f"{project.path}: {'; '.join(dict.fromkeys(failed.values()))}. Everything else was stored."
+            )
         return done
 
 
-def unfit(item: Analysis, project: Project) -> str | None:
-    """Why an analysis makes no sense for this run, in words; None where it does."""
-    if not project.checkpoints and (item.per == "checkpoint" or item.after or item.reads_weights):
-        return "This run has kept no checkpoint, so there are no weights to analyze."
-    return item.unfit(project.config)
+def inapplicable_reason(analysis: Analysis, project: Project) -> str | None:
+    """Why an analysis does not apply to this run, as a sentence; None if it applies."""
+    if not project.checkpoints and (analysis.per == "checkpoint" or analysis.after or analysis.reads_weights):
+        return "This run has no checkpoints."
+    return analysis.inapplicable_reason(project.config)
 
 
 def with_sources(items: Iterable[Analysis]) -> list[Analysis]:
-    """These analyses and all that they read the results of, each after its sources."""
-    found: dict[str, Analysis] = {}
+    """These analyses and those they depend on, dependencies first."""
+    result: dict[str, Analysis] = {}
 
-    def add(item: Analysis) -> None:
-        for name in item.sources:
+    def add(analysis: Analysis) -> None:
+        for name in analysis.sources:
             add(find(name))
-        found.setdefault(item.name, item)
+        result.setdefault(analysis.name, analysis)
 
-    for item in items:
-        add(item)
-    return list(found.values())
+    for analysis in items:
+        add(analysis)
+    return list(result.values())
 
 
 def ordered() -> list[Analysis]:
-    """All analyses, each after those whose results it reads."""
+    """All analyses, dependencies first."""
     return with_sources(ANALYSES.values())
 
 
-def is_current(item: Analysis, project: Project) -> bool:
-    """Whether stored results of this analysis exist, cover all there is, and are of this version and parameters."""
-    stored = project.analyses().get(item.name)
-    if stored is None or not _same(item, stored):
+def is_current(analysis: Analysis, project: Project) -> bool:
+    """Whether stored results exist, cover all checkpoints, and have the present version and parameters."""
+    stored = project.analyses().get(analysis.name)
+    if stored is None or not _same(analysis, stored):
         return False
-    if not all(is_current(find(name), project) for name in item.sources):
+    if not all(is_current(find(name), project) for name in analysis.sources):
         return False
-    if item.per == "run":
-        stamp = _stamp(item, len(project.epochs), len(project.checkpoints))
+    if analysis.per == "run":
+        stamp = _stamp(analysis, len(project.epochs), len(project.checkpoints))
         return stored.rows == 1 and stored.parameters["computed"] == stamp
     if stored.rows != len(project.checkpoints):
         return False
-    return not item.final_keys or _by_these_keys(item, project, final_key(project))
+    return not analysis.final_keys or _by_these_keys(analysis, project, final_key(project))
 
 
-def _by_these_keys(item: Analysis, project: Project, keys: NDArray[np.uint8]) -> bool:
-    """Whether all stored rows were measured by these key frequencies of the last checkpoint."""
-    return bool((project.series(f"analysis/{item.name}/final_key") == keys).all())
+def _by_these_keys(analysis: Analysis, project: Project, keys: UInt8[np.ndarray, "rule freq"]) -> bool:
+    """Whether all stored rows were computed with these key frequencies of the last checkpoint."""
+    return bool((project.series(f"analysis/{analysis.name}/final_key") == keys).all())
 
 
-def final_key(project: Project) -> NDArray[np.uint8]:
-    """Which frequencies are key ones at the last checkpoint, (rule, frequency): as stored, or computed."""
-    item, last = find("key_frequencies"), len(project.checkpoints)
-    stored = project.analyses().get(item.name)
-    if stored is not None and _same(item, stored) and stored.rows == last:
-        return project.series(f"analysis/{item.name}/key", last - 1, last)[0]
-    return evaluate(item, View(project.config, _weights(project, last - 1)), project.config)["key"]
+def final_key(project: Project) -> UInt8[np.ndarray, "rule freq"]:
+    """The key frequencies of the last checkpoint, stored or computed."""
+    analysis, last = find("key_frequencies"), len(project.checkpoints)
+    stored = project.analyses().get(analysis.name)
+    if stored is not None and _same(analysis, stored) and stored.rows == last:
+        return project.series(f"analysis/{analysis.name}/key", last - 1, last)[0]
+    return evaluate(analysis, Checkpoint(project.config, _weights(project, last - 1)), project.config)["key"]
 
 
-def is_stale(item: Analysis, stored: store.StoredAnalysis) -> bool:
-    """Whether stored results are of another version or other parameters than this analysis has now."""
-    return not _same(item, stored)
+def is_stale(analysis: Analysis, stored: store.StoredAnalysis) -> bool:
+    """Whether stored results have another version or other parameters than this analysis has now."""
+    return not _same(analysis, stored)
 
 
-def _stamp(item: Analysis, recorded: int, checkpoints: int) -> Any:
-    """What the results of an analysis of the whole run depend on: how much was recorded, and of what it was computed."""
-    if not item.after and not item.reads_weights:
+def _stamp(analysis: Analysis, recorded: int, checkpoints: int) -> Any:
+    """What the results of an analysis of a run depend on: recorded epochs, checkpoints, version and parameters of its sources."""
+    if not analysis.after and not analysis.reads_weights:
         return recorded
-    sources = {name: [find(name).version, find(name).parameters] for name in item.after}
+    sources = {name: [find(name).version, find(name).parameters] for name in analysis.after}
     return {"epochs": recorded, "checkpoints": checkpoints, "of": json.loads(json.dumps(sources))}
 
 
-def _same(item: Analysis, stored: store.StoredAnalysis) -> bool:
-    parameters = {name: value for name, value in parameters_of(stored).items() if name not in BOOKKEEPING}
-    return (stored.version, parameters) == (item.version, item.parameters)
+def _same(analysis: Analysis, stored: store.StoredAnalysis) -> bool:
+    parameters = {
+        name: value for name, value in parameters_of(analysis.name, stored).items() if name not in BOOKKEEPING
+    }
+    return (stored.version, parameters) == (analysis.version, analysis.parameters)
 
 
-def parameters_of(stored: store.StoredAnalysis) -> dict[str, Any]:
-    """The parameters that stored results were made with, by the names this version has for them."""
+def parameters_of(name: str, stored: store.StoredAnalysis) -> dict[str, Any]:
+    """The parameters of stored results, under the names that this version uses."""
     parameters = dict(stored.parameters)
-    if stored.name == "events":  # 0.1 spelled the names of its events as in British English
+    if name == "events":  # tdw 0.1 used British spelling
         names = parameters.get("events")
         if isinstance(names, list):
-            parameters["events"] = [str(name).replace("ised_", "ized_") for name in names]
+            parameters["events"] = [str(event).replace("ised_", "ized_") for event in names]
     return parameters
 
 
-def plan_rows(item: Analysis, settings: RunConfig, *, rows: int, recorded: int, checkpoints: int) -> store.AnalysisPlan:
-    """Room for the results of an analysis: of `rows` checkpoints, or of a whole run of which so many epochs are recorded
-    and so many checkpoints there.
+def plan_rows(
+    analysis: Analysis, settings: RunConfig, *, rows: int, recorded: int, checkpoints: int
+) -> store.AnalysisPlan:
+    """The space for an analysis' results: `rows` rows of an analysis of checkpoints; one row of an analysis of a run that
+    has `recorded` epochs and `checkpoints` checkpoints.
     """
     arrays = {
-        name: store.ArrayPlan(spec.dtype, spec.shape(settings, checkpoints)) for name, spec in item.arrays.items()
+        name: store.ArrayPlan(spec.dtype, spec.shape(settings, checkpoints)) for name, spec in analysis.arrays.items()
     }
-    if item.per == "run":
-        parameters = {**item.parameters, "per": "run", "computed": _stamp(item, recorded, checkpoints)}
-        return store.AnalysisPlan(item.name, item.version, parameters, arrays, 1)
+    if analysis.per == "run":
+        parameters = {**analysis.parameters, "per": "run", "computed": _stamp(analysis, recorded, checkpoints)}
+        return store.AnalysisPlan(analysis.name, analysis.version, parameters, arrays, 1)
     arrays["epoch"] = store.ArrayPlan("<i8", ())
-    return store.AnalysisPlan(item.name, item.version, dict(item.parameters), arrays, rows)
+    return store.AnalysisPlan(analysis.name, analysis.version, dict(analysis.parameters), arrays, rows)
 
 
-def whole(project: Project) -> Whole:
-    """The run as analyses of the whole of it see it."""
-    return Whole(
+def run_data(project: Project) -> RunData:
+    """What analyses of the whole run see of a project."""
+    return RunData(
         project.config,
         Curves(project.train_loss, project.test_loss, project.train_accuracy, project.test_accuracy),
         project.checkpoints,
@@ -185,61 +202,63 @@ def whole(project: Project) -> Whole:
 
 
 def _weights(project: Project, index: int) -> Arrays:
-    """The weights of the index-th checkpoint. Raises OutOfRangeError where one of them is no number."""
-    found = project.weights_at(index)
-    if wrong := [name for name, array in found.items() if not np.isfinite(array).all()]:
+    """The weights of the checkpoint at an index. Raises OutOfRangeError if one of them is not finite."""
+    weights = project.weights_at(index)
+    if wrong := [name for name, array in weights.items() if not np.isfinite(array).all()]:
         raise OutOfRangeError(
-            f"at epoch {project.checkpoints[index]} {wrong[0]} holds what is no number, so nothing can be measured there"
+            f"{wrong[0]} is not finite at epoch {project.checkpoints[index]}, so this checkpoint cannot be analyzed"
         )
-    return found
+    return weights
 
 
 def _compute(
     project: ProjectWriter, due: list[Analysis], *, force: bool, progress: Callable[[Progress], None] | None
 ) -> dict[str, str]:
-    """Compute and store these. Returns what could not be measured or stored, by name, with the reason in words."""
-    beyond: dict[str, str] = {}
+    """Compute and store these analyses. Returns the reason for each one that failed, by name."""
+    failed: dict[str, str] = {}
     keys = None
-    if any(item.final_keys for item in due):
+    if any(analysis.final_keys for analysis in due):
         try:
             keys = final_key(project)
         except OutOfRangeError as error:
-            beyond |= {item.name: str(error) for item in due if item.final_keys}
-    of_the_run: dict[str, dict[str, NDArray[Any]]] = {}
-    for item in due:
-        if item.per == "run":
+            failed |= {analysis.name: str(error) for analysis in due if analysis.final_keys}
+    run_results: dict[str, dict[str, NDArray[Any]]] = {}
+    for analysis in due:
+        if analysis.per == "run":
             try:
-                of_the_run[item.name] = evaluate(item, whole(project), project.config)
+                run_results[analysis.name] = evaluate(analysis, run_data(project), project.config)
             except OutOfRangeError as error:
-                beyond[item.name] = str(error)
-    due = [item for item in due if item.name not in beyond]
+                failed[analysis.name] = str(error)
+    due = [analysis for analysis in due if analysis.name not in failed]
     _make_room(project, due, keys, force=force)
-    for name, result in of_the_run.items():
+    for name, result in run_results.items():
         project.append_rows({name: {array: values[None] for array, values in result.items()}})
-    of_checkpoints = [item for item in due if item.per == "checkpoint"]
-    return beyond | (_compute_checkpoints(project, of_checkpoints, keys, progress) if of_checkpoints else {})
+    of_checkpoints = [analysis for analysis in due if analysis.per == "checkpoint"]
+    return failed | (_compute_checkpoints(project, of_checkpoints, keys, progress) if of_checkpoints else {})
 
 
-def _make_room(project: ProjectWriter, due: list[Analysis], keys: NDArray[np.uint8] | None, *, force: bool) -> None:
-    """Room in the file for all rows of these, without those that must be computed anew."""
+def _make_room(
+    project: ProjectWriter, due: list[Analysis], keys: UInt8[np.ndarray, "rule freq"] | None, *, force: bool
+) -> None:
+    """Make space in the file for all rows of these analyses, and remove rows that must be recomputed."""
     stored = project.analyses()
-    # A plan equal to the stored one keeps its rows, so what must be computed anew is removed in the same change.
+    # A plan equal to the stored one keeps its rows, so rows to recompute are removed in the same change.
     old = {
-        item.name
-        for item in due
-        if item.name in stored
+        analysis.name
+        for analysis in due
+        if analysis.name in stored
         and (
             force
-            or item.per == "run"
-            or not _same(item, stored[item.name])
-            or (keys is not None and item.final_keys and not _by_these_keys(item, project, keys))
+            or analysis.per == "run"
+            or not _same(analysis, stored[analysis.name])
+            or (keys is not None and analysis.final_keys and not _by_these_keys(analysis, project, keys))
         )
     }
-    there_are = {"recorded": len(project.epochs), "checkpoints": len(project.checkpoints)}
+    counts = {"recorded": len(project.epochs), "checkpoints": len(project.checkpoints)}
     room = max(len(project.planned_checkpoints), len(project.checkpoints), 1)
-    plans = [plan_rows(item, project.config, rows=room, **there_are) for item in due]
-    there = {name: item for name, item in stored.items() if name not in old}
-    missing = [plan for plan in plans if plan.name not in there or there[plan.name].capacity < plan.capacity]
+    plans = [plan_rows(analysis, project.config, rows=room, **counts) for analysis in due]
+    kept = {name: analysis for name, analysis in stored.items() if name not in old}
+    missing = [plan for plan in plans if plan.name not in kept or kept[plan.name].capacity < plan.capacity]
     if missing:
         project.plan_analyses(missing, remove=sorted(old))
 
@@ -247,41 +266,41 @@ def _make_room(project: ProjectWriter, due: list[Analysis], keys: NDArray[np.uin
 def _compute_checkpoints(
     project: ProjectWriter,
     due: list[Analysis],
-    keys: NDArray[np.uint8] | None,
+    keys: UInt8[np.ndarray, "rule freq"] | None,
     progress: Callable[[Progress], None] | None,
 ) -> dict[str, str]:
-    """The rows that are missing, each checkpoint's at once. Where one cannot be had, those of that analysis end there."""
+    """Compute the missing rows checkpoint by checkpoint. Where an analysis fails, its rows end."""
     started = time.monotonic()
-    names = tuple(item.name for item in due)
+    names = tuple(analysis.name for analysis in due)
     epochs = project.checkpoints
     settings, split = project.config, project.known_split
-    beyond: dict[str, str] = {}
-    waiting: dict[str, dict[str, list[np.ndarray[Any, Any]]]] = {}
-    rows = {item.name: project.analyses()[item.name].rows for item in due}
+    failed: dict[str, str] = {}
+    waiting: dict[str, dict[str, list[NDArray[Any]]]] = {}
+    rows = {analysis.name: project.analyses()[analysis.name].rows for analysis in due}
     for index in range(min(rows.values()), len(epochs)):
         try:
-            view = View(settings, _weights(project, index), split, keys)
+            checkpoint = Checkpoint(settings, _weights(project, index), split, keys)
         except OutOfRangeError as error:
-            beyond |= {name: str(error) for name in names if name not in beyond}
-        for item in due:
-            if rows[item.name] <= index and item.name not in beyond:
+            failed |= {name: str(error) for name in names if name not in failed}
+        for analysis in due:
+            if rows[analysis.name] <= index and analysis.name not in failed:
                 try:
-                    result = evaluate(item, view, settings)
+                    result = evaluate(analysis, checkpoint, settings)
                 except OutOfRangeError as error:
-                    beyond[item.name] = f"at epoch {epochs[index]} {error}"
+                    failed[analysis.name] = f"at epoch {epochs[index]} {error}"
                     continue
                 except Exception as error:
-                    error.add_note(f"while computing {item.name} at epoch {epochs[index]} of {project.path}")
+                    error.add_note(f"while computing {analysis.name} at epoch {epochs[index]} of {project.path}")
                     raise
-                into = waiting.setdefault(item.name, {})
+                into = waiting.setdefault(analysis.name, {})
                 for name, array in {**result, "epoch": np.int64(epochs[index])}.items():
                     into.setdefault(name, []).append(np.asarray(array))
         done = index + 1
-        if done % CHECKPOINTS_A_COMMIT == 0 or done == len(epochs):
+        if done % CHECKPOINTS_PER_COMMIT == 0 or done == len(epochs):
             project.append_rows(
                 {name: {array: np.stack(parts) for array, parts in into.items()} for name, into in waiting.items()}
             )
             waiting = {}
             if progress:
                 progress(Progress(names, done, len(epochs), time.monotonic() - started))
-    return beyond
+    return failed

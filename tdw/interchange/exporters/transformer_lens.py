@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from tdw import interrupts, os_errors
+from tdw.analyses.engine.registry import NEEDS
 from tdw.config import RunConfig
 from tdw.errors import (
     AlreadyExistsError,
@@ -35,9 +36,8 @@ from tdw.errors import (
 from tdw.interchange.weight_layouts import BLOCK
 from tdw.network.segment import Arrays
 from tdw.project.project import Project
-from tdw.store.build import explained
+from tdw.store.atomic import explained, make_temporary, remove_temporary
 from tdw.store.filesystem import NO_SUCH_OPERATION, SYSTEM
-from tdw.store.temporary import clear, make_room
 
 FORMS = ("transformer-lens",)
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -61,12 +61,14 @@ def export_run(
         raise UnknownNameError("form to export to", form, FORMS)
     out = Path(out)
     with Project.open(path) as project:
-        if project.config.network == "one-hot":
+        if "embedding" not in project.config.network_kind.capabilities:
             raise NotApplicableError(
                 project.path,
                 "TransformerLens",
                 "it is an MLP on one-hot pairs, and TransformerLens has no such network.",
             )
+        if (why := NEEDS["closed_form"](project.config)) is not None:
+            raise NotApplicableError(project.path, "TransformerLens", why)
         if project.config.activation == "quadratic":
             raise NotApplicableError(
                 project.path, "TransformerLens", "its activation is the square, which TransformerLens does not have."
@@ -131,14 +133,14 @@ def _room(folder: Path) -> Iterator[Path]:
     made: Path | None = None
     try:
         with interrupts.Whole():
-            made = make_room(folder / "export" if folder.exists() else folder).with_name("new")
+            made = make_temporary(folder / "export" if folder.exists() else folder).with_name("new")
             made.mkdir()
             made.with_name("old").mkdir()
         yield made
     finally:
         with interrupts.Whole():
             if made is not None and not _holds_old(made):
-                clear(made)
+                remove_temporary(made)
 
 
 def _holds_old(made: Path) -> bool:

@@ -36,7 +36,7 @@ NAMES = {
 MOST_JSON = 1 << 30
 
 
-def is_one(path: Path) -> bool:
+def is_legacy_folder(path: Path) -> bool:
     """Whether a folder is one of these."""
     return (path / "metadata.json").is_file() or any((path / "checkpoints").glob("checkpoint_epoch_*.safetensors"))
 

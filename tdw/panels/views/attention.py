@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 VIEW = "Attention"
 RIGHT = 60  # margin for the names of lines
 LEFT = 52
-TOKENS = ("a", "b", "=")
 MEAN, VARIANCE, SHARE = (f"analysis/attention/{name}" for name in ("mean", "variance", "share"))
 
 
@@ -25,7 +24,7 @@ def head_choice(project: Project) -> Choice:
 
 def tokens(project: Project) -> tuple[str, ...]:
     """The tokens that the last one attends to."""
-    return TOKENS[: project.config.positions]
+    return tuple(project.config.network_kind.tokens)
 
 
 def token_choice(project: Project) -> Choice:

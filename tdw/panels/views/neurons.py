@@ -80,7 +80,7 @@ def neuron_summary(project: Project) -> CurveSpec:
     from tdw.analyses.engine.registry import find
 
     lines = [Line(array=reduced("sum", DEAD), label="dead", color="series-6")]
-    if not find("neuron_clusters").unfit(project.config):
+    if not find("neuron_clusters").inapplicable_reason(project.config):
         lines.append(Line(array=reduced("sum", COUNT), label="in a cluster"))
     neurons = project.config.d_mlp
     quantity = Quantity(title="Neuron counts", unit=f"of {neurons}", range=(0, neurons), lines=tuple(lines))

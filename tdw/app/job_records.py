@@ -1,5 +1,5 @@
-"""The small file that tells every window of this user of a job: what was started, by which process it is done, how it
-ended. Its log and the file that asks it to stop lie beside it under the same name.
+"""Job records: one small file per job, which all windows of this user read. It has the command, the process and the
+outcome. The job's log and stop file have the same name with other suffixes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tdw.store import Holder
 Kind = Literal["train", "analyze"]
 State = Literal["starting", "running", "stopping", "finished", "stopped", "failed"]
 ACTIVE: tuple[State, ...] = ("starting", "running", "stopping")
-LIMIT = 64 << 10  # bytes a record may have
-_NAME = re.compile(r"[0-9a-f]{20}-[0-9a-f]{8}")  # a file's key, and a number drawn for each job
+LIMIT = 64 << 10  # largest record, in bytes
+_NAME = re.compile(r"[0-9a-f]{20}-[0-9a-f]{8}")  # the file's key and a random number
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept of a job."""
+    """The record of a job."""
 
     path: Path
     kind: Kind
@@ -34,7 +34,7 @@ class Record:
     error: str | None
 
     def encode(self) -> bytes:
-        """As it is written."""
+        """The bytes of the file."""
         stored = {
             "path": str(self.path),
             "kind": self.kind,
@@ -47,32 +47,32 @@ class Record:
 
     @classmethod
     def decode(cls, text: bytes) -> Record:
-        """Raises ValueError for anything that `encode` did not write."""
+        """The record in these bytes. Raises ValueError for anything that `encode` did not write."""
         stored = parsed(text)
         if not isinstance(stored, dict):
-            raise ValueError("no record")
+            raise ValueError("not a job record")
         names = ("path", "kind", "holder", "started", "state", "error")
         path, kind, holder, started, state, error = (_any(stored.get(name)) for name in names)
-        found = Holder.decode(holder.encode("utf-8", "replace")) if isinstance(holder, str) else None
+        process = Holder.decode(holder.encode("utf-8", "replace")) if isinstance(holder, str) else None
         if (
             not is_path(path)
             or kind not in get_args(Kind)
-            or found is None
+            or process is None
             or not is_number(started)
             or state not in get_args(State)
             or not isinstance(error, str | None)
         ):
-            raise ValueError("no record")
-        return cls(Path(path), kind, found, float(started), state, error)
+            raise ValueError("not a job record")
+        return cls(Path(path), kind, process, float(started), state, error)
 
 
 def read(place: Path) -> Record:
-    """The record at a place. Raises OSError where it cannot be read, ValueError where it is none."""
+    """The record in a file. Raises OSError if it cannot be read, ValueError if it is not a record."""
     return Record.decode(read_private(place, LIMIT))
 
 
 def listed(folder: Path, suffix: str = ".json") -> Iterator[Path]:
-    """Every file of a job's name in a folder, the oldest name first."""
+    """All files in a folder that have a job's name, sorted by name."""
     return (path for path in sorted(folder.glob(f"*{suffix}")) if _NAME.fullmatch(path.stem))
 
 
@@ -81,7 +81,7 @@ def _any(value: Any) -> Any:
 
 
 def is_path(value: Any) -> bool:
-    """Whether a stored value is the absolute path of a file that can be."""
+    """Whether a stored value is a valid absolute path."""
     return isinstance(value, str) and len(value) < 10_000 and "\0" not in value and Path(value).is_absolute()
 
 

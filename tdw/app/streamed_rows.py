@@ -1,7 +1,7 @@
-"""Rows of a run on their way to a page: held against the run before anything is read, then read and sent in pieces.
+"""Streaming rows of a run to a page: requests are validated first, then rows are read and sent in chunks.
 
-However much a page asks for, a piece is all of it that is in memory. The first is read before the answer begins, so that
-a refusal is one; where a later one cannot be read, the answer breaks off, which the page notices by its length.
+Only one chunk is in memory at a time. The first is read before the response starts, so that an error becomes an error
+response; if a later one cannot be read, the response ends early, which the page detects by its length.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tdw.errors import AppError, TdwError
 if TYPE_CHECKING:
     from tdw.app.open_runs import OpenRun
 
-MOST_BYTES = (1 << 31) - 1  # of one answer: a browser holds no more in one piece of memory
-PIECE = 1 << 20  # bytes, or one row where that has more
+MOST_BYTES = (1 << 31) - 1  # per response: the limit of a browser's ArrayBuffer
+CHUNK = 1 << 20  # bytes, or one row if that is larger
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows start to stop of something, and how to read some of them: `read(start, stop)`, as they are to be sent."""
+    """Rows start to stop of an array, and a function that reads a range of them as they are sent."""
 
     what: str
     start: int
@@ -41,20 +41,20 @@ class Rows:
     def __post_init__(self) -> None:
         if self.nbytes > MOST_BYTES:
             raise AppError(
-                f"{self.what} would be {self.nbytes / 1e6:,.0f} MB in one answer, and {MOST_BYTES / 1e6:,.0f} is the most: "
-                "ask for fewer, or from a later row on"
+                f"{self.what}: the response would have {self.nbytes / 1e6:,.0f} MB, the limit is {MOST_BYTES / 1e6:,.0f} MB: "
+                "request fewer rows"
             )
 
     @property
     def nbytes(self) -> int:
-        """Bytes of them all."""
+        """Size of all rows in bytes."""
         return max(self.stop - self.start, 0) * self.row_nbytes
 
-    def pieces(self) -> Iterator[bytes]:
-        """Their bytes, in order."""
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes of the rows, in chunks."""
         if not self.row_nbytes:
             return
-        step = max(PIECE // self.row_nbytes, 1)
+        step = max(CHUNK // self.row_nbytes, 1)
         for at in range(self.start, self.stop, step):
             end = min(at + step, self.stop)
             data = self.read(at, end).tobytes()
@@ -64,33 +64,33 @@ class Rows:
 
 
 class Streamed(StreamingResponse):
-    """An answer of known length. Where it breaks off the connection is closed, which tells the page."""
+    """A response of known length. If it ends early, the connection is closed, which tells the page."""
 
     async def stream_response(self, send: Send) -> None:
-        """Send the pieces, and an end only if they are whole."""
+        """Send the chunks, and the end only if they are complete."""
         try:
             await super().stream_response(send)
         except (TdwError, OSError) as error:
-            log.warning("an answer broke off: %s", error)
+            log.warning("a response ended early: %s", error)
 
 
-def answer(
+def response(
     using: AbstractContextManager[OpenRun], plan: Callable[[OpenRun], Rows], headers: dict[str, str]
 ) -> Response:
-    """The answer that sends rows of a run, raw. The run is in use until they are sent, or nobody waits for them."""
+    """The response that sends the rows as raw bytes. The run stays in use until they are sent or the client disconnects."""
 
     def sending() -> Generator[bytes]:
         with using as run:
             rows = plan(run)
             yield str(rows.nbytes).encode()
-            yield from rows.pieces()
+            yield from rows.chunks()
 
-    pieces = sending()
-    length = int(next(pieces))
-    first = next(pieces, b"")
+    chunks = sending()
+    length = int(next(chunks))
+    first = next(chunks, b"")
     kind = "application/octet-stream"
     if len(first) == length:
-        pieces.close()
+        chunks.close()
         return Response(first, media_type=kind, headers=headers)
     about = {**headers, "Content-Length": str(length)}
-    return Streamed(chain([first], pieces), media_type=kind, headers=about)
+    return Streamed(chain([first], chunks), media_type=kind, headers=about)

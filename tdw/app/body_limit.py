@@ -1,4 +1,4 @@
-"""How much a request may bring: a layer that takes in the whole body of a command before anything works on it."""
+"""A limit on request bodies: a layer that reads the whole body before the application sees the request."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 from tdw.app.access import App, Receive, Scope
 from tdw.app.security_headers import Message, Send
 
-LARGEST_BODY = 64 << 10  # bytes; what the window sends has hundreds
+LARGEST_BODY = 64 << 10  # bytes; the window sends a few hundred
 
 
-class Bounded:
-    """An ASGI application that answers 413 where a body is larger than any the window sends, and passes others on."""
+class BodyLimit:
+    """An ASGI application that answers 413 to larger bodies, and passes other requests on."""
 
     def __init__(self, app: App, limit: int = LARGEST_BODY):
         self.app = app
@@ -29,7 +29,7 @@ class Bounded:
                 return
             body += message.get("body", b"")
             if len(body) > self.limit:
-                await refuse(send, 413, f"this request has more than {self.limit} bytes: nothing the window sends has")
+                await refuse(send, 413, f"the request body exceeds {self.limit} bytes")
                 return
             if not message.get("more_body"):
                 break
@@ -42,9 +42,9 @@ class Bounded:
 
 
 async def refuse(send: Send, status: int, sentence: str) -> None:
-    """Answer with a sentence, as every refusal is answered."""
+    """Answer with an error message as JSON."""
     body = json.dumps({"error": sentence}).encode("ascii")
-    about = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    closing = [(b"connection", b"close")] if status == 413 else []  # the rest is not read
-    await send({"type": "http.response.start", "status": status, "headers": [*about, *closing]})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    closing = [(b"connection", b"close")] if status == 413 else []  # the rest of the body is not read
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *closing]})
     await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,234 @@
+"""The command line of `tdw`: its parser. What the commands do is in `tdw.cli.commands`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tdw import __version__, config, schedule
+from tdw.cli import commands
+from tdw.cli.streams import say
+from tdw.safe_text import visible
+from tdw.tasks import TASKS
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line that says what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error, and exit with 2."""
+        self.exit(2, f"tdw: {visible(message)}; see `{self.prog} --help`\n")
+
+
+class _StoreLog(logging.Handler):
+    """Prints log records of the store as notes on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one note."""
+        say(f"note: {record.getMessage()}", error=True)
+
+
+_store_log = _StoreLog()
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line. Raises SystemExit for help, the version and errors.
+
+    `command` of the result is the function to call with it; `prints(arguments)` tells whether that only prints.
+    """
+    top = parser()
+    arguments, unknown = top.parse_known_args(argv, argparse.Namespace(before=argparse.Namespace()))
+    if unknown:
+        message = f"unrecognized arguments: {' '.join(unknown)}"
+        if any(argument.startswith("-") for argument in unknown) and "--" in (sys.argv[1:] if argv is None else argv):
+            message += " (arguments after `--` are file names: put options before it, or write the name as ./-NAME)"
+        top.error(message)
+    before = {name: value for name, value in vars(arguments.before).items() if value}
+    if before and arguments.command not in (commands.open_command, commands.demo_command):
+        top.error("--port and --no-browser apply only to `tdw open` and `tdw demo`")
+    for name, value in before.items():  # flags after the command take precedence
+        if not getattr(arguments, name):
+            setattr(arguments, name, value)
+    log = logging.getLogger("tdw.store")
+    log.addHandler(_store_log)
+    log.setLevel(logging.INFO)
+    return arguments
+
+
+def parser() -> Parser:
+    """The whole command line. Flags of settings come from the config dataclasses."""
+    top = Parser(
+        prog="tdw",
+        description="Training Dynamics Workbench: train small networks that grok, keep each run in one file, and look at "
+        "everything in it at the same checkpoint under one slider. Without a command, opens the window.",
+    )
+    top.add_argument("--version", action="version", version=f"tdw {__version__}")
+    _add_window_flags(top, _BeforeCommand)
+    top.set_defaults(command=commands.open_command, file=None, port=None, no_browser=False, prints=_never)
+    subparsers = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
+
+    def add(
+        name: str,
+        command: Callable[[argparse.Namespace], int | None],
+        prints: Callable[[argparse.Namespace], bool] = _never,
+    ) -> Parser:
+        text = " ".join((command.__doc__ or "").split())
+        sub: Parser = subparsers.add_parser(name, help=text.split(". ")[0].rstrip("."), description=text)
+        sub.set_defaults(command=command, prints=prints)
+        return sub
+
+    sub = add("open", commands.open_command)
+    sub.add_argument("file", nargs="?", type=Path, metavar="FILE", help="project file to show")
+    _add_window_flags(sub)
+
+    sub = add("new", commands.new_command)
+    _add_file(sub, "project file to create")
+    sub.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    _add_settings(sub)
+
+    sub = add("train", commands.train_command)
+    _add_file(sub, "project file (created if missing)")
+    sub.add_argument(
+        "--allow-drift",
+        action="store_true",
+        help="resume even if replayed epochs are not bit for bit equal to the stored ones; stored data is kept, and the file "
+        "records the drift",
+    )
+    _add_settings(sub)
+
+    sub = add("analyze", commands.analyze_command)
+    _add_file(sub, "project file")
+    sub.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="compute only these (default: all)")
+    sub.add_argument("--force", action="store_true", help="recompute current results too")
+
+    sub = add("info", commands.info_command, prints=_always)
+    _add_file(sub, "project file")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = add("compare", commands.compare_command, prints=_always)
+    sub.add_argument("files", nargs="+", type=Path, metavar="FILE", help="project files, two or more")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = add("note", commands.note_command, prints=lambda arguments: not commands.notes_given(arguments))
+    _add_file(sub, "project file")
+    sub.add_argument("--title", metavar="TEXT", help="set the title")
+    sub.add_argument("--tag", nargs="+", action="extend", metavar="TEXT", help="set all tags")
+    sub.add_argument("--remark", metavar="TEXT", help="set the remark; it may have several lines")
+
+    _add_file(add("verify", commands.verify_command, prints=_always), "project file")
+
+    sub = add("copy", commands.copy_command)
+    _add_file(sub, "project file (only read)")
+    sub.add_argument("new", type=Path, metavar="NEW", help="project file to create")
+
+    sub = add("recover", commands.recover_command)
+    _add_file(sub, "damaged project file (only read)")
+    sub.add_argument("new", type=Path, metavar="NEW", help="project file to create")
+
+    sub = add("branch", commands.branch_command)
+    _add_file(sub, "project file of the run to fork (only read)")
+    sub.add_argument("new", type=Path, metavar="NEW", help="project file to create")
+    sub.add_argument("--at", type=int, required=True, metavar="EPOCH", help="the checkpoint to fork at")
+    sub.add_argument(
+        "--fresh-optimizer",
+        action="store_true",
+        help="start with a new AdamW state, instead of restoring the state by replaying training up to EPOCH",
+    )
+    _add_settings(sub, only="training")
+
+    sub = add("densify", commands.densify_command)
+    _add_file(sub, "project file")
+    sub.add_argument(
+        "--checkpoints",
+        required=True,
+        metavar="TEXT",
+        help=f"epochs of the checkpoints, separated by commas: {schedule.FORMS}",
+    )
+
+    sub = add("import", commands.import_command)
+    sub.add_argument("source", type=Path, metavar="SOURCE", help="file or folder of another program (only read)")
+    _add_file(sub, "project file to create")
+    sub.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    _add_hints(sub)
+
+    sub = add("export", commands.export_command)
+    _add_file(sub, "project file")
+    sub.add_argument(
+        "out", type=Path, metavar="OUT", help="file (.pt, .pth, .safetensors) for one checkpoint, else a folder"
+    )
+    sub.add_argument("--as", dest="form", metavar="FORMAT", required=True, help="format to write: transformer-lens")
+    sub.add_argument(
+        "--epoch", type=int, metavar="N", help="export only this checkpoint (default: all; into a file: the last)"
+    )
+    sub.add_argument("--force", action="store_true", help="replace existing files")
+
+    sub = add("demo", commands.demo_command)
+    sub.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="project file (default: grok-p59.tdw in this folder)"
+    )
+    sub.add_argument("--no-open", action="store_true", help="do not open the window at the end")
+    sub.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    _add_window_flags(sub)
+    return top
+
+
+def _always(_: argparse.Namespace) -> bool:
+    return True
+
+
+def _never(_: argparse.Namespace) -> bool:
+    return False
+
+
+def _add_file(sub: Parser, text: str) -> None:
+    sub.add_argument("file", type=Path, metavar="FILE", help=text)
+
+
+class _BeforeCommand(argparse.Action):
+    """A flag before the command. Kept apart, because the command's default would overwrite it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: object,
+        option: str | None = None,  # noqa: ARG002
+    ) -> None:
+        setattr(namespace.before, self.dest, True if self.nargs == 0 else values)
+
+
+def _add_window_flags(sub: Parser, before: type[argparse.Action] | None = None) -> None:
+    own: dict[str, Any] = {} if before is None else {"action": before, "default": argparse.SUPPRESS}
+    sub.add_argument("--port", type=int, help="port of the window (default: a free one)", **own)
+    own = {"action": "store_true"} if before is None else own | {"nargs": 0}
+    sub.add_argument("--no-browser", help="print the address instead of opening a browser", **own)
+
+
+def _add_settings(sub: Parser, only: str | None = None) -> None:
+    groups: dict[str, Any] = {}
+    for setting in config.settings():
+        if only not in (None, setting.group):
+            continue
+        if setting.group not in groups:
+            groups[setting.group] = sub.add_argument_group(f"settings: {setting.group}")
+        text = f"{setting.help} (default: {setting.text})".replace("%", "%%")
+        metavar = {int: "N", float: "X", tuple: "X,X", str: "TEXT"}[setting.type]
+        if setting.choices:
+            metavar = "|".join(setting.choices)
+        groups[setting.group].add_argument(setting.flag, metavar=metavar, help=text)
+
+
+def _add_hints(sub: Parser) -> None:
+    hints = sub.add_argument_group("hints: what the source does not contain")
+    hints.add_argument("--p", metavar="N", help="modulus, if there are no weights")
+    hints.add_argument("--task", metavar="|".join(TASKS), help="task")
+    hints.add_argument("--activation", metavar="|".join(config.ACTIVATIONS), help="activation function")
+    hints.add_argument("--split-rule", metavar="python|torch", help="random generator of the split (default: try both)")
+    hints.add_argument("--data-seed", metavar="N", help="seed of the split")
+    hints.add_argument("--train-fraction", metavar="X", help="training fraction")
+    hints.add_argument("--test-stride", metavar="N", help="epochs between test losses")
+    hints.add_argument("--epoch", metavar="N", help="epoch of the weights, for a file with one checkpoint")

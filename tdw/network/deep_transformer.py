@@ -1,0 +1,70 @@
+"""Transformers of several layers, by the plain forward pass in PyTorch: neurons are those of the last layer at '='."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdw.network.computation import Array, TransformerComputation, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PAIRS_AT_ONCE = 8_192  # of which all layers' activations are in memory together
+
+
+class DeepTransformerComputation(TransformerComputation):
+    """A transformer without a closed form."""
+
+    def neuron_to_logit(self, weights: Weights) -> Array:
+        """W_out @ W_U of the last layer, (neuron, class)."""
+        return weights[f"{_last(weights)}mlp.W_out"] @ weights["unembed.W_U"]
+
+    def activations(self, weights: Weights, activation: str) -> Array:
+        """See `Computation`; of the last layer."""
+        from tdw.network.reference import plain_neurons
+
+        block = _last(weights)
+        return _of_pairs(weights, activation, lambda w, residual: plain_neurons(w, residual, activation, block))
+
+    def logits(self, weights: Weights, neurons: Array, activation: str) -> Array:
+        """See `Computation`."""
+        unembed, block = weights["unembed.W_U"], _last(weights)
+        out = _of_pairs(weights, activation, lambda w, residual: residual @ w["unembed.W_U"])
+        out += neurons @ self.neuron_to_logit(weights)
+        if f"{block}mlp.b_out" in weights:
+            out += weights[f"{block}mlp.b_out"] @ unembed
+        return out
+
+    def attention(self, weights: Weights) -> Array:
+        """The network lacks the capability."""
+        raise NotImplementedError("attention patterns are those of one-layer networks")
+
+
+def _last(weights: Weights) -> str:
+    """How the names of the last layer's weights begin."""
+    layers = {int(name.split(".")[1]) for name in weights if name.startswith("blocks.")}
+    return f"blocks.{max(layers)}."
+
+
+def _of_pairs(weights: Weights, activation: str, measure: Callable[[dict[str, Tensor], Tensor], Tensor]) -> Array:
+    """What `measure` gives of the residual stream before the last MLP at '=', for every pair, (a, b, …)."""
+    import torch
+
+    from tdw.network.reference import transformer_logits
+
+    p = len(weights["embed.W_E"]) - 1
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in weights.items()}
+    parts = []
+    with torch.no_grad():
+        for pairs in torch.arange(p * p).split(PAIRS_AT_ONCE):
+            trace: dict[str, Tensor] = {}
+            transformer_logits(tensors, pairs // p, pairs % p, activation, trace)
+            parts.append(measure(tensors, trace["residual"]).numpy())
+    flat = np.concatenate(parts)
+    return flat.reshape(p, p, flat.shape[1])
+
+
+COMPUTATION = DeepTransformerComputation()

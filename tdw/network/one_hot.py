@@ -1,0 +1,115 @@
+"""The MLP on one-hot pairs in closed form: a neuron's input is a sum of one weight for a and one for b."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdw.network.closed_form import ClosedForm, Parts, widened
+from tdw.network.computation import Array, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tdw.config import RunConfig
+
+
+class OneHotForm(ClosedForm):
+    """Closed form of the MLP. It has no residual stream: its parts are inputs of neurons, and `into` selects among them."""
+
+    scores = "none"
+
+    def routes(self, config: RunConfig) -> int:  # noqa: ARG002 - the interface of all kinds
+        """One, always open."""
+        return 1
+
+    def score_shape(self, config: RunConfig) -> tuple[int, ...]:  # noqa: ARG002 - the interface of all kinds
+        """(0,)."""
+        return (0,)
+
+    def parts(self, weights: Mapping[str, Any], into: Any = None, xp: ModuleType = np) -> Parts:  # noqa: ARG002 - the interface of all kinds
+        """See `ClosedForm`."""
+        first = weights["mlp.W_in"] if into is None else weights["mlp.W_in"] @ into
+        bias = weights.get("mlp.b_in")
+        zero = first[0] * 0
+        return Parts(
+            None,
+            first.reshape(2, 1, first.shape[0] // 2, first.shape[1]),
+            zero if bias is None else bias if into is None else bias @ into,
+        )
+
+    def attention_scores(self, weights: Weights) -> Array:  # noqa: ARG002 - the interface of all kinds
+        """(0,): there is no attention."""
+        return np.zeros((0,), np.float32)
+
+    def patterns(self, weights: Weights) -> tuple[Array, Array]:
+        """See `ClosedForm`."""
+        p = weights["mlp.W_in"].shape[0] // 2
+        return np.ones((1, p, p), np.float32), np.ones((1, p, p), np.float32)
+
+    def attention(self, weights: Weights) -> Array:
+        """The network has no attention."""
+        raise NotImplementedError("an MLP on one-hot pairs has no attention")
+
+    def forward(self, weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str) -> Tensor:
+        """See `Computation`."""
+        import torch
+        from torch.nn import functional
+
+        from tdw.network.reference import plain_mlp
+
+        p = weights["mlp.W_in"].shape[0] // 2
+        both = torch.cat([functional.one_hot(a, p), functional.one_hot(b, p)], dim=1).to(weights["mlp.W_in"].dtype)
+        return plain_mlp(weights, both, activation, block="")
+
+    def embedding(self, weights: Weights, p: int) -> Array:  # noqa: ARG002 - the interface of all kinds
+        """The input weights of a and b side by side, (operand, 2 * d_mlp)."""
+        return np.concatenate(np.split(weights["mlp.W_in"], 2), axis=1)
+
+    def renamed(self, weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Array]:
+        """See `Computation`."""
+        changed = {
+            "mlp.W_in": weights["mlp.W_in"][np.concatenate([operands, len(operands) + operands])],
+            "mlp.W_out": weights["mlp.W_out"][:, classes],
+        }
+        if "mlp.b_out" in weights:
+            changed["mlp.b_out"] = weights["mlp.b_out"][classes]
+        return {**weights, **changed}
+
+    def into_neurons(
+        self, weights: Weights, neurons: Sequence[int] | slice = slice(None)
+    ) -> tuple[Array, Array | float]:
+        """The identity, restricted to these neurons."""
+        return np.eye(weights["mlp.W_in"].shape[1], dtype=np.float32)[:, neurons], 0.0
+
+    def _read(self, weights: Weights, residual: Array) -> Array:  # noqa: ARG002 - the interface of all kinds
+        return residual  # these are the neurons' inputs
+
+    def neuron_to_logit(self, weights: Weights) -> Array:
+        """W_out, (neuron, class)."""
+        return weights["mlp.W_out"]
+
+    def logits(self, weights: Weights, neurons: Array, activation: str = "") -> Array:  # noqa: ARG002 - linear in the neurons
+        """See `Computation`."""
+        p = neurons.shape[0]
+        out = neurons.reshape(p * p, -1) @ weights["mlp.W_out"] + weights.get("mlp.b_out", np.float32(0))
+        return out.reshape(p, p, -1)
+
+    def factors(self, weights: dict[str, Tensor], width: int) -> tuple[Tensor | None, Tensor, Tensor]:
+        """See `ClosedForm`."""
+        import torch
+
+        direct = widened(weights["mlp.W_out"], width)
+        _, moved, base = self.parts(weights, None, torch)
+        mixed = torch.cat([moved.reshape(-1, base.shape[0]), base[None]])
+        unread = mixed.new_zeros(mixed.shape[0] - 1, direct.shape[1])
+        bias = weights.get("mlp.b_out")
+        last = direct.new_zeros(1, direct.shape[1]) if bias is None else widened(bias[None], width)
+        return None, torch.cat([mixed, torch.cat([unread, last])], dim=1), direct
+
+
+COMPUTATION = OneHotForm()

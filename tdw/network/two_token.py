@@ -1,0 +1,65 @@
+"""The one-layer transformer on the tokens `a b` in closed form: b itself asks, and also arrives without attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdw.network.closed_form import Parts, ResidualForm
+from tdw.network.computation import Array, Weights
+
+if TYPE_CHECKING:
+    from tdw.config import RunConfig
+
+
+class TwoTokenForm(ResidualForm):
+    """Closed form of the network on two tokens."""
+
+    scores = "pairs"
+
+    def routes(self, config: RunConfig) -> int:
+        """The heads, and the residual stream of b."""
+        return config.heads + 1
+
+    def score_shape(self, config: RunConfig) -> tuple[int, ...]:
+        """(h, a, b)."""
+        return (config.heads, config.p, config.p)
+
+    def parts(self, weights: Mapping[str, Any], into: Any = None, xp: ModuleType = np) -> Parts:
+        """See `ClosedForm`."""
+        embed, position = weights["embed.W_E"], weights["pos_embed.W_pos"]
+        query, key, value, output = (weights[f"blocks.0.attn.W_{name}"] for name in "QKVO")
+        d_head = query.shape[2]
+        spread = output if into is None else output @ into  # (h, d_head, width)
+        sides = xp.stack([embed + position[0], embed + position[1]])
+        keys = sides[:, None] @ key  # (side, h, operand, d_head)
+        asked = sides[1] @ query  # (h, b, d_head)
+        to_b = (asked * keys[1]).sum(-1)  # (h, b)
+        scores = (keys[0] @ asked.swapaxes(-1, -2) - to_b[:, None]) / d_head**0.5  # (h, a, b)
+        itself = sides[1] if into is None else sides[1] @ into
+        last = xp.stack([itself * 0, itself])[:, None]
+        moved = xp.concatenate([(sides[:, None] @ value) @ spread, last], 1)
+        return Parts(xp.moveaxis(scores, 0, -1), moved, itself[0] * 0)
+
+    def attention_scores(self, weights: Weights) -> Array:
+        """t, the score of a relative to that of b, (h, a, b)."""
+        return np.ascontiguousarray(self.parts(weights).scores.transpose(2, 0, 1))
+
+    def patterns(self, weights: Weights) -> tuple[Array, Array]:
+        """See `ClosedForm`."""
+        scores = self.attention_scores(weights)
+        with np.errstate(over="ignore"):  # exp(-t) of a score far below is infinite, and the weight 0
+            to_a = 1 / (1 + np.exp(-scores))
+        always = np.ones((1, *scores.shape[1:]), scores.dtype)
+        return np.concatenate([to_a, always]), np.concatenate([1 - to_a, always])
+
+    def attention(self, weights: Weights) -> Array:
+        """How much b attends to a and to itself, (token, head, a, b)."""
+        to_a, to_b = (side[:-1] for side in self.patterns(weights))
+        return np.stack([to_a, to_b])
+
+
+COMPUTATION = TwoTokenForm()

@@ -1,0 +1,14 @@
+"""`tdw info`: what is in a project file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tdw.run import open as open_run
+
+
+def info(path: str | Path) -> dict[str, Any]:
+    """What `tdw info --json` prints: plain values only. Raises what opening a file raises."""
+    with open_run(path) as run:
+        return run.info()

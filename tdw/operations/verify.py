@@ -1,0 +1,15 @@
+"""`tdw verify`: verify all checksums of a project file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tdw.operations.recover import damage
+
+
+def verify(path: str | Path) -> list[str]:
+    """What is damaged, as sentences; empty if all checksums match. Also for files that do not open.
+
+    Raises NotAProjectError if the path is not a project file, DamagedFileError if nothing in it can be read.
+    """
+    return damage(path)

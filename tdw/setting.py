@@ -1,0 +1,157 @@
+"""What a setting is: its type, default, limits and help, and the check of a value given for it.
+
+The settings themselves are declared in `tdw.config`, and beside the kinds of task, network, optimizer and loss that they
+belong to.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from tdw import schedule
+from tdw.errors import SettingError
+from tdw.safe_text import cut
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: enough for a flag, a form field and a check.
+
+    implied: left out of the stored JSON at its default, so that versions that do not know the setting read the file
+    chooser, kinds: the setting that selects a kind, and the kinds to which this one belongs; none: it always applies
+    """
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    group: str
+    minimum: float | None = None
+    maximum: float | None = None
+    exclusive: bool = False  # the limits themselves are not allowed
+    below: bool = False  # the maximum itself is not allowed
+    choices: tuple[str, ...] = ()
+    implied: bool = False
+    chooser: str = ""
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """As typed: `--train-fraction`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def text(self) -> str:
+        """The default as one would type it."""
+        return as_text(self.default)
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values, in words."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        noun = {int: "a whole number", float: "a number", tuple: "two numbers joined by a comma, each"}.get(
+            self.type, "text"
+        )
+        if self.minimum is None or self.maximum is None:
+            return noun
+        low, high = as_text(self.minimum), as_text(self.maximum)
+        return f"{noun} between {low} and {high}" + (", both excluded" if self.exclusive else "")
+
+
+def setting(default: Any, text: str, *, within: tuple[float, float] | None = None, **more: Any) -> Any:
+    """A field of a dataclass of settings, with its help and its limits."""
+    low, high = within or (None, None)
+    return field(default=default, metadata={"help": text, "minimum": low, "maximum": high, **more})
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """The settings of a kind that has none of its own."""
+
+
+def declared(part: type, group: str) -> list[Setting]:
+    """The settings that a dataclass declares, in order; those of its base classes are not among them."""
+    hints = typing.get_type_hints(part)
+    own = [item for item in fields(part) if item.name in inspect.get_annotations(part)]
+    return [
+        Setting(
+            item.name,
+            typing.get_origin(hints[item.name]) or hints[item.name],
+            item.default,
+            group=group,
+            **item.metadata,
+        )
+        for item in own
+    ]
+
+
+def value_of(setting: Setting, given: Any) -> Any:
+    """`given` as a value of the setting's type, within its limits. Raises SettingError."""
+    try:
+        value = _converted(setting, given)
+    except (ValueError, TypeError, OverflowError):
+        raise _refused(setting, given) from None
+    if setting.choices and value not in setting.choices:
+        raise _refused(setting, given)
+    if setting.minimum is not None and setting.maximum is not None:
+        for number in value if isinstance(value, tuple) else (value,):
+            if setting.exclusive:
+                inside = setting.minimum < number < setting.maximum
+            else:
+                inside = setting.minimum <= number <= setting.maximum
+            if not inside or (setting.below and number == setting.maximum):
+                raise _refused(setting, given)
+    return value
+
+
+def as_text(value: Any) -> str:
+    """A setting's value as one would type it.
+
+    >>> as_text((0.9, 0.98)), as_text(0.001), as_text(25000)
+    ('0.9,0.98', '0.001', '25000')
+    """
+    if isinstance(value, (tuple, list)):
+        return ",".join(as_text(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _converted(setting: Setting, given: Any) -> Any:
+    if isinstance(given, bool) or given is None:
+        raise TypeError
+    if setting.type is tuple:
+        parts = given.split(",") if isinstance(given, str) else list(given)
+        first, second = (_finite(part) for part in parts)
+        return (first, second)
+    if setting.type is int:
+        if isinstance(given, str):
+            return int(given)
+        whole = int(given)
+        if whole != given:
+            raise ValueError
+        return whole
+    if setting.type is float:
+        return _finite(given)
+    if isinstance(given, str):
+        return given.strip()
+    if setting.name == "checkpoints" and isinstance(given, Iterable):
+        return schedule.text_of(given)
+    raise TypeError
+
+
+def _finite(given: Any) -> float:
+    number = float(given)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _refused(setting: Setting, given: Any) -> SettingError:
+    shown = cut(given if isinstance(given, str) else as_text(given)) or "(nothing)"
+    excluded = f" ({as_text(setting.maximum)} excluded)" if setting.below else ""
+    return SettingError(setting.name, f"{setting.flag} {shown} is not allowed: give {setting.allowed}{excluded}")

@@ -1,0 +1,140 @@
+"""Finds the layout of a damaged file and its commit records.
+
+Where HDF5 cannot read the structure any more, it is taken from what this computer remembers, or planned again from the
+settings. A commit record at the place where such a layout says one is proves that it is the right one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from tdw.errors import DamagedFileError, NewerFormatError, ProjectError
+from tdw.store import filesystem, seen_files
+from tdw.store.commit_record import BLOCK, Record
+from tdw.store.layout import FORMAT_VERSION, Layout
+from tdw.store.open_file import credible, read_slots
+from tdw.store.salvage.wreck import Advice, Config, Repaired, Wreck
+from tdw.store.sandbox import examined
+from tdw.store.structure import layout_of
+from tdw.store.validate import SIGNATURE
+
+
+def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record], bool]:
+    """The layout, the commit records that hold, newest first, and whether the layout is not what the file itself says."""
+    walked: Layout | None = None
+    refused: ProjectError | None = None
+    size = os.fstat(fd).st_size
+    recorded = _recorded_size(fd)
+    try:
+        walked = layout_of(examined(fd, path, recorded or size), path)
+    except NewerFormatError:
+        raise
+    except ProjectError as error:
+        refused = error
+    if recorded is not None and size < recorded:
+        damage.append(f"the file was cut off: {size:,} of {recorded:,} bytes are there")
+    if walked is not None:
+        if size > walked.size:
+            damage.append(Repaired(f"{size - walked.size:,} bytes follow the end of the file, and are none of it"))
+        if walked.version > FORMAT_VERSION:
+            raise NewerFormatError(f"{path} was made by a newer version of tdw. Upgrade with `pip install -U tdw`.")
+        if records := _records(fd, walked):
+            return walked, records, False
+    best: tuple[int, Layout, list[Record], str] | None = None
+    for guess, where in _guesses(fd, path, advice):
+        layout = _measured(fd, guess)
+        if records := _records(fd, layout):
+            proven = _proven(fd, path, layout, records)
+            if best is None or proven > best[0]:
+                best = proven, layout, records, where
+            if proven == 2 * len(layout.growing):
+                break
+    if best is not None:
+        _, layout, records, where = best
+        damage.append(Repaired(f"the structure of the file is damaged; it was taken from {where}"))
+        return layout, records, True
+    if walked is not None:
+        damage.append("neither of the two commit records is whole: what they alone could prove is lost")
+        return walked, [], False
+    assert refused is not None
+    raise DamagedFileError(
+        f"{path}: nothing can be saved. Its structure cannot be read, this computer does not remember the file, and no "
+        f"settings of a run were found in it that fit. What opening it said: {refused}"
+    ) from refused
+
+
+def _recorded_size(fd: int) -> int | None:
+    """How long the file says it is."""
+    head = filesystem.read_some(fd, 48, 0)
+    if len(head) < 48 or head[:8] != SIGNATURE or head[8] != 3:
+        return None
+    (end,) = struct.unpack("<Q", head[28:36])
+    return int(end) if BLOCK <= end < 1 << 44 else None
+
+
+def _records(fd: int, layout: Layout) -> list[Record]:
+    found = [one for one in read_slots(fd, layout) if one is not None and credible(one, layout)]
+    return sorted(found, key=lambda record: -record.sequence)
+
+
+def _proven(fd: int, path: Path, layout: Layout, records: list[Record]) -> int:
+    """How many growing arrays match their checksums if the file has this layout, and how many last blocks are in place.
+
+    The copies of last blocks prove short arrays wherever the layout has them; only the blocks themselves tell the place.
+    """
+    count = 0
+    for name in layout.growing:
+        at = Wreck(fd, path, 0, 0, layout, records[0], 0, alike=True)
+        try:
+            at.check(name)
+        except DamagedFileError:
+            continue
+        count += 1 + at.tail_is_whole(name)
+    return count
+
+
+def _guesses(fd: int, path: Path, advice: Advice) -> Iterator[tuple[Layout, str]]:
+    """Layouts that the file may have, and where each comes from."""
+    for structure in seen_files.structures():
+        try:
+            yield layout_of(structure, path), "what this computer remembers of it"
+        except ProjectError:
+            continue  # remembered by another version
+    from tdw.store.planner import plan_file
+
+    for config in _configs_in(fd):
+        for plan in advice.plans(config):
+            yield plan_file(plan).layout, "its settings, from which it was planned again"
+
+
+def _measured(fd: int, layout: Layout) -> Layout:
+    """A guessed layout with the lengths of settings and notes that are in the file: they say themselves where they end."""
+    extents = dict(layout.extents)
+    for name in ("config", "notes"):
+        extent = extents[name]
+        room = min([other.offset for other in extents.values() if other.offset > extent.offset], default=layout.size)
+        text = filesystem.read_some(fd, min(room - extent.offset, 1 << 22), extent.offset).split(b"\0", 1)[0]
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            continue  # damaged, or another structure
+        extents[name] = replace(extent, shape=(len(text),))
+    return replace(layout, extents=extents)
+
+
+def _configs_in(fd: int) -> Iterator[Config]:
+    """JSON objects that start a sector and read like the settings of a run."""
+    for at in range(0, os.fstat(fd).st_size, BLOCK):
+        if filesystem.read_some(fd, 2, at) == b'{"':
+            raw = filesystem.read_some(fd, 1 << 20, at)
+            try:
+                value, _ = json.JSONDecoder().raw_decode(raw.split(b"\0", 1)[0].decode("ascii", "replace"))
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict) and isinstance(value.get("settings"), dict):
+                yield value

@@ -1,0 +1,135 @@
+"""Settings, notes and split of a damaged file, which share one checksum, the seal, with the structure.
+
+When the seal does not match, each of them is replaced by what it should be until it does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tdw.errors import DamagedFileError
+from tdw.store import seen_files
+from tdw.store.commit_record import Record
+from tdw.store.layout import FilePlan
+from tdw.store.salvage.wreck import Advice, Config, Repaired, Split, Wreck
+from tdw.store.validate import parse_json
+
+
+class Sealed:
+    """The parts of one file that the seal covers; `damage` takes a sentence for each that is wrong."""
+
+    def __init__(self, wreck: Wreck, records: list[Record], advice: Advice, damage: list[str]):
+        self._wreck, self._layout, self._records = wreck, wreck.layout, records
+        self._advice, self._damage = advice, damage
+
+    def read(self) -> tuple[Config, dict[str, Any], Split]:
+        """Settings, notes and split, proven by the seal where that can be done."""
+        stored = {name: self._wreck.sealed(name) for name in ("config", "notes", "split/train", "split/test")}
+        seals = {record.seal for record in self._records}
+        if self._wreck.seal() in seals:
+            return self._parsed(stored)
+        whole = self._image()
+        for said, replaced in self._replacements(stored):
+            if _crc(whole, replaced) in seals:
+                names = {offset: name for name, offset in ((n, self._layout.extents[n].offset) for n in stored)}
+                self._damage.append(Repaired(f"{said} damaged, and restored: the checksum matches again"))
+                mended = {names[at]: data for at, data in replaced.items() if at in names}
+                return self._parsed(stored | mended)
+        self._damage.append(
+            "the structure, settings, notes or split do not match their checksum, and which of them is not known: they are "
+            "as they stand, look at them before you train on"
+        )
+        return self._parsed(stored)
+
+    def _image(self) -> list[tuple[int, bytearray]]:
+        return [(start, self._wreck.read(start, end - start)) for start, end in self._layout.sealed()]
+
+    def _replacements(self, stored: Mapping[str, bytes]) -> Iterator[tuple[str, dict[int, bytes]]]:
+        """What may have been damaged, in words, and the bytes that would be right, by offset."""
+        extents = self._layout.extents
+        as_it_is = stored["config"]
+        others = [text for text in seen_files.configs() if len(text) == len(as_it_is) and text != as_it_is]
+        configs = [("", as_it_is), *(("the settings were", text) for text in others)]
+        for said, config in configs:
+            with_config = {extents["config"].offset: config} if said else {}
+            for split_said, split in [("", {}), *self._split_of(config)]:
+                for structure_said, structure in self._structure_of(config, stored, split):
+                    words = [word for word in (said, split_said, structure_said) if word]
+                    if words:
+                        yield " and ".join(words), {**structure, **with_config, **split}
+
+    def _split_of(self, config: bytes) -> list[tuple[str, dict[int, bytes]]]:
+        try:
+            drawn = self._advice.split(json.loads(config))
+        except (ValueError, RecursionError):
+            drawn = None
+        if drawn is None:
+            return []
+        pieces: dict[int, bytes] = {}
+        for name, values in zip(("split/train", "split/test"), drawn, strict=True):
+            extent = self._layout.extents[name]
+            if len(values) != extent.shape[0]:
+                return []
+            pieces[extent.offset] = np.asarray(values, "<i8").tobytes()
+        return [("the split was", pieces)]
+
+    def _structure_of(
+        self, config: bytes, stored: Mapping[str, bytes], split: Mapping[int, bytes]
+    ) -> Iterator[tuple[str, dict[int, bytes]]]:
+        """The metadata as they are, and as HDF5 would write them now."""
+        from tdw.store.planner import plan_file
+
+        yield "", {}
+        layout = self._layout
+        sides = [
+            np.frombuffer(split.get(layout.extents[name].offset, stored[name]), "<i8")
+            for name in ("split/train", "split/test")
+        ]
+        plan = FilePlan(
+            config=config,
+            notes=stored["notes"],
+            split_train=sides[0],
+            split_test=sides[1],
+            epochs=layout.planned_epochs,
+            checkpoint_capacity=layout.checkpoint_capacity,
+            blob_nbytes=layout.blob_nbytes,
+            resume_nbytes=layout.resume_nbytes,
+            analyses=tuple(layout.analyses.values()),
+            curves=layout.curve_plans(),
+        )
+        for analyses in itertools.islice(itertools.permutations(plan.analyses), 24):
+            skeleton = plan_file(replace(plan, analyses=analyses))
+            if {n: e.offset for n, e in skeleton.layout.extents.items()} == {
+                n: e.offset for n, e in layout.extents.items()
+            }:
+                yield "the structure was", {at: data for at, data in skeleton.metadata.items() if at < layout.size}
+                return
+
+    def _parsed(self, stored: Mapping[str, bytes]) -> tuple[Config, dict[str, Any], Split]:
+        config = parse_json(stored["config"], f"{self._wreck.path}: nothing can be saved, its settings")
+        try:
+            notes = parse_json(stored["notes"], "notes")
+        except DamagedFileError:
+            self._damage.append("the notes are lost")
+            notes = {}
+        return config, notes, (np.frombuffer(stored["split/train"], "<i8"), np.frombuffer(stored["split/test"], "<i8"))
+
+
+def _crc(image: list[tuple[int, bytearray]], replaced: Mapping[int, bytes]) -> int:
+    """The seal of a file in which these bytes stand."""
+    crc = 0
+    for start, data in image:
+        changed = bytearray(data)
+        for at, piece in replaced.items():
+            if start <= at < start + len(data):
+                whole = piece[: len(data) - (at - start)]
+                changed[at - start : at - start + len(whole)] = whole
+        crc = zlib.crc32(changed, crc)
+    return crc
