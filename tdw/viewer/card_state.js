@@ -64,7 +64,7 @@ export const cardState = (situation, { spec, card, panel }, index) => {
   const act = situation.analyze;
   if (isAnalyzing) return { title: "Analyzing", text: progress, progress: covered / count };
   if (isTraining) return { title: "Not analyzed yet", text: "Analyze this run when training has finished or stopped." };
-  if (status === "outdated") return { title: "Out of date", text: reason, button: "Analyze", act };
+  if (status === "outdated") return { title: "Results are out of date", text: reason, button: "Analyze", act };
   if (!covered) {
     const text = `Computes what this panel shows at ${formatCount(count, "checkpoint")}.`;
     return { title: "Not analyzed yet", text, button: "Analyze", act };

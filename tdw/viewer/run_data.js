@@ -136,6 +136,10 @@ export class RunData {
       );
     });
   }
+  /** Whether arrays that are drawn now were not asked for yet. */
+  isUnasked() {
+    return this.wanted(this.manifest).some((name) => !this.arrays.has(name) && !this.refused.has(name));
+  }
   mapRows() {
     this.rowsOf = new Map();
     for (const [name, array] of this.arrays) {

@@ -161,7 +161,7 @@ export class Viewer {
     const place = this.places.get(base); // the file may hold another run now
     this.pins = (place?.pins ?? []).filter((neuron) => neuron < run.manifest.parameters.d_mlp);
     this.index = place ? Math.min(place.index, this.count - 1) : this.count - 1;
-    this.isLoading = run.isIncomplete();
+    this.isLoading = run.isUnasked();
     this.update(run);
     await this.filled(generation);
   }

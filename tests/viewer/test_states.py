@@ -101,10 +101,10 @@ def test_training_is_followed_live(show: Show, served: Served, made: Made) -> No
     page.wait_for_function("window.tdw.painted === 2")
     assert "training 250 / 1\u202f100 · 78.2 epochs/s · 14 s left" in page.locator(".tdw-doc").inner_text()
     assert probe(page, "loss", 200)["range"]["x"][1] >= 250
-    assert any("Training is writing" in text for text in states(page))
+    assert any("Analyze this run when training" in text for text in states(page))
     made.recorded, made.kept = 451, 5
     served.changed()
-    page.wait_for_function("window.tdw.painted === 4")  # whoever stands at the newest stays with the newest
+    page.wait_for_function("window.tdw.painted === 4")  # the newest checkpoint stays the newest
     page.wait_for_function("window.tdw.probe('neuron_activations', 2, 0, 0).drawn === 4")
     assert len(probe(page, "loss", 0)["shown"][0]["x"]) == 451
     go(page, 1)
