@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-LOST = "text=This browser lost its access"
+LOST = "text=This browser has lost access"
 PAINTED = "window.tdw && tdw.count > 0 && tdw.painted === tdw.index && tdw.index >= 0"
 
 
@@ -105,7 +105,7 @@ def test_an_open_page_finds_out_that_its_server_is_another_one(page, open_window
     first = open_window(own)
     shown(page, first.address)
     first.stop()
-    page.wait_for_selector("text=The server does not answer")
+    page.wait_for_selector("text=Server offline")
     second = open_window(own, "--port", str(first.port))
     page.wait_for_selector(LOST)
     # After reconnecting in another tab, this page says that it is from the earlier server.

@@ -177,7 +177,7 @@ def test_the_way_in_leads_nowhere_else(window, path):
     assert not answer.headers["location"].startswith(("//", "/\\"))
 
 
-@pytest.mark.parametrize("path", ["/", "/now", "/assets/shell.js", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/now", "/assets/shell.css", "/nowhere"])
 @pytest.mark.parametrize("known", [True, False])
 def test_every_answer_carries_the_headers(window, path, known):
     answer = window.ask(path, **({"Cookie": window.cookie} if known else {}))

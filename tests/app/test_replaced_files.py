@@ -107,7 +107,7 @@ def test_another_run_copied_over_is_shown_and_said(page, window, tmp_path, tiny_
     shutil.copyfile(others["small"], path)  # into the same file, which is truncated first
     notice = page.locator(NOTICE)
     notice.wait_for()
-    assert notice.inner_text().startswith("one.tdw was replaced by another run. This is the new one.")
+    assert notice.inner_text().startswith("one.tdw was replaced by another run, shown now.")
     same_as(page, path)
     assert page.evaluate("[tdw.index, tdw.pins]") == [3, [2]], "pins that no longer exist are dropped"
     notice.get_by_role("button", name="Dismiss").click()
@@ -293,7 +293,7 @@ def test_results_that_are_damaged_are_said_in_their_card_alone(page, window, tmp
     page.route("**/manifest", lambda route: held.append(route))  # noqa: PLW0108 (Playwright looks for its signature)
     with page.expect_request("**/manifest"):
         button.click()
-    shown.locator(".tdw-state", has_text="Asking again").wait_for()
+    shown.locator(".tdw-state", has_text="Retrying").wait_for()
     held[0].continue_()
     page.unroute("**/manifest")
     refused.wait_for()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tdw.app import routes
 from tests import chromium
 
 pytestmark = pytest.mark.browser
@@ -56,6 +57,7 @@ def elsewhere() -> Iterator[Elsewhere]:
 
 # Everything a page can try on another origin. Each attempt returns what it could read, or "".
 ATTACK = """async ([base, key, path]) => {
+  const shell = SHELL;
   const told = {};
   const soon = (make) => new Promise((done) => { make(done); setTimeout(() => done(""), 8000); });
   const trying = [];
@@ -72,7 +74,7 @@ ATTACK = """async ([base, key, path]) => {
     node.onerror = () => done("");
     document.body.append(node);
   });
-  for (const place of ["/", "/now", `/runs/${key}/manifest`, "/assets/shell.js", "/favicon.ico", "/theme.css"]) {
+  for (const place of ["/", "/now", `/runs/${key}/manifest`, shell, "/favicon.ico", "/theme.css"]) {
     for (const credentials of ["include", "omit"]) {
       attempt(`fetch ${credentials} ${place}`, () => read(base + place, { credentials }));
       attempt(`fetch no-cors ${credentials} ${place}`, () => read(base + place, { credentials, mode: "no-cors" }));
@@ -134,7 +136,7 @@ ATTACK = """async ([base, key, path]) => {
   attempt("upload", () => read(`${base}/gradio_api/upload`, { method: "POST", body: upload, mode: "no-cors", credentials: "include" }));
   attempt("predict", () => read(`${base}/gradio_api/run/predict`, { ...json, body: '{"data":[],"fn_index":0}', credentials: "include" }));
   for (const method of ["PUT", "DELETE", "PATCH"]) attempt(method, () => read(`${base}/do/forget`, { method, credentials: "include" }));
-  attempt("service worker", async () => Boolean(await navigator.serviceWorker.register(`${base}/assets/shell.js`)));
+  attempt("service worker", async () => Boolean(await navigator.serviceWorker.register(base + shell)));
   attempt("window", () => soon((done) => {
     const opened = window.open(base + "/");
     if (!opened) return done("");
@@ -144,9 +146,9 @@ ATTACK = """async ([base, key, path]) => {
     }, 700);
   }));
   await Promise.all(trying);
-  told["what ran"] = String([window.tdwShell, window.TdwViewer, window.Plotly].filter(Boolean).length || "");
+  told["what ran"] = String([window.tdwShell, window.tdw, window.Plotly].filter(Boolean).length || "");
   return told;
-}"""
+}""".replace("SHELL", json.dumps(routes.addresses()["app/shell.js"]))
 
 INSIDE = """<!doctype html><meta charset="utf-8"><script>
 addEventListener("message", async (event) => { parent.postMessage(await (ATTACK)(event.data), "*"); });

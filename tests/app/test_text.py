@@ -13,6 +13,7 @@ import pytest
 
 import tdw
 from tdw import panels, store
+from tdw.app import routes
 from tdw.project.writer import ProjectWriter
 from tdw.safe_text import visible
 from tests import hostile_text
@@ -213,10 +214,14 @@ def test_letters_from_right_to_left_stay_in_their_place(page, open_window, tmp_p
 
 def test_the_page_and_the_terminal_have_one_rule(page, window):
     enter(page, window)
+    page.evaluate(
+        "async (address) => { window.visibleText = (await import(address)).visibleText }",
+        routes.addresses()["viewer/format.js"],
+    )
     changed = set(
         page.evaluate(
             """() => { const found = [];
-            for (let code = 0; code < 0x110000; code++) if (TdwViewer.visible(String.fromCodePoint(code)) !== String.fromCodePoint(code)) found.push(code);
+            for (let code = 0; code < 0x110000; code++) if (visibleText(String.fromCodePoint(code)) !== String.fromCodePoint(code)) found.push(code);
             return found; }"""
         )
     )
@@ -232,8 +237,8 @@ def test_the_page_and_the_terminal_have_one_rule(page, window):
         "\U000e0041",
         "👩\u200d👧",
     ):
-        assert page.evaluate("(text) => TdwViewer.visible(text)", text) == visible(text)
-        assert page.evaluate("(text) => TdwViewer.visible(text, true)", text + "\n") == visible(text + "\n", lines=True)
+        assert page.evaluate("(text) => visibleText(text)", text) == visible(text)
+        assert page.evaluate("(text) => visibleText(text, true)", text + "\n") == visible(text + "\n", lines=True)
 
 
 def test_an_exported_figure_shows_text_as_text(page, hostile, tmp_path):

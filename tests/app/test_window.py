@@ -112,7 +112,7 @@ def test_a_run_is_started_watched_stopped_resumed_analyzed_and_explored(page, op
     # Resumed: continues from there.
     act(page, "Resume")
     page.wait_for_selector(f"{OPENED} .tdw-action >> text=Stop")
-    page.wait_for_function("document.querySelector('.tdw-item .tdw-pace').textContent.includes('ep/s')")
+    page.wait_for_function("document.querySelector('.tdw-item .tdw-pace').textContent.includes('epochs/s')")
     act(page, "Stop")
     page.wait_for_selector(f"{OPENED} .tdw-action >> text=Resume")
     with tdw.open(file) as run:
@@ -287,7 +287,7 @@ def test_a_job_is_found_again_by_a_server_started_later(page, open_window, tmp_p
     pid = store.locked_by(file)
     first.process.kill()
     first.process.wait()
-    page.wait_for_selector("text=The server does not answer")
+    page.wait_for_selector("text=Server offline")
     assert store.locked_by(file) == pid  # the job is not affected
     second = open_window()
     enter(page, second)

@@ -60,10 +60,10 @@ def overview(page: Any, path: Path, theme: str) -> None:
 def views(page: Any, folder: Path, theme: str) -> None:
     """A picture of every view."""
     folder.mkdir(parents=True, exist_ok=True)
-    for group in page.get_by_role("tab").all_inner_texts():
-        page.evaluate("group => window.tdw.choose(group)", group)
+    for view in page.get_by_role("tab").all_inner_texts():
+        page.evaluate("view => window.tdw.choose(view)", view)
         drawn(page)
-        page.screenshot(path=folder / f"{group.lower()}-{theme}.png")
+        page.screenshot(path=folder / f"{view.lower()}-{theme}.png")
 
 
 def main() -> None:
