@@ -1,7 +1,7 @@
-"""One description of every setting of a run.
+"""The settings of a run, declared once.
 
-A field of these dataclasses is at once a flag of the command line, a field of the form in the window, a key of the
-stored JSON, a help text and its limits. Nothing else in the package repeats a default or a limit.
+Each field of these dataclasses is a command-line flag, a field of the *New run* form, a key of the stored JSON, a help
+text and its limits. Defaults and limits are not repeated anywhere else in the package.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ SEEDS = (0, 2**63 - 1)
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """What is learnt: the pairs, their answers, and which of them are shown in training."""
+    """The task: the pairs, their answers, and the train/test split."""
 
     task: str = setting(
         "add",
-        "what is learnt of a and b, modulo p; random: nothing can be",
+        "operation on a and b, modulo p; random: random answers, as a memorization control",
         choices=tuple(TASKS),
     )
     p: int = setting(113, "modulus: operands and answers are 0 .. p-1", within=(2, 1_000))
-    data_seed: int = setting(598, "seed of the split into train and test pairs", within=SEEDS)
-    train_fraction: float = setting(0.3, "share of the p*p pairs that is trained on", within=(0, 1), exclusive=True)
+    data_seed: int = setting(598, "seed of the train/test split", within=SEEDS)
+    train_fraction: float = setting(0.3, "training fraction of the p*p pairs", within=(0, 1), exclusive=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +50,14 @@ class ModelConfig(NetworkSettings):
 
     network: str = setting(
         "transformer",
-        "one layer on tokens 'a b =' or 'a b', a one-hot MLP, or several layers",
+        "architecture: one layer on tokens 'a b =' or 'a b', a one-hot MLP, or several layers",
         choices=tuple(NETWORKS),
     )
     d_model: int = setting(128, "width of the residual stream; a multiple of heads", within=(1, 4_096))
     heads: int = setting(4, "attention heads", within=(1, 64))
     d_head: int = setting(0, "width of a head; 0: d_model / heads", within=(0, 4_096))
     d_mlp: int = setting(512, "neurons in the MLP", within=(1, 16_384))
-    activation: str = setting("relu", "what a neuron makes of its input", choices=ACTIVATIONS)
+    activation: str = setting("relu", "activation function", choices=ACTIVATIONS)
     biases: str = setting("none", "which biases are trained", choices=BIASES)
     classes: str = setting("answers", "output classes: the p answers, or '=' as well", choices=CLASSES)
     model_seed: int = setting(999, "seed of the initial weights", within=SEEDS)
@@ -65,25 +65,25 @@ class ModelConfig(NetworkSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(OptimizerSettings):
-    """Full-batch AdamW, what is recorded of it, and where it runs."""
+    """Full-batch training: the optimizer, what is recorded, and the device."""
 
     epochs: int = setting(25_000, "optimizer updates to apply", within=(1, 10_000_000))
-    optimizer: str = setting("adamw", "how gradients update the weights", choices=tuple(OPTIMIZERS), implied=True)
-    loss: str = setting("cross-entropy", "what is minimized", choices=tuple(LOSSES), implied=True)
+    optimizer: str = setting("adamw", "optimizer", choices=tuple(OPTIMIZERS), implied=True)
+    loss: str = setting("cross-entropy", "loss function", choices=tuple(LOSSES), implied=True)
     lr: float = setting(1e-3, "learning rate", within=(0, 10), exclusive=True)
     warmup: int = setting(0, "updates over which the learning rate rises from 0", within=(0, 10_000_000))
     weight_decay: float = setting(1.0, "weight decay: decoupled (AdamW) or L2 (SGD)", within=(0, 1_000))
-    checkpoints: str = setting("paper", f"epochs to keep, joined by commas: {schedule.FORMS}")
-    evaluate_every: int = setting(10, "epochs between measurements on the test pairs", within=(1, 10_000_000))
+    checkpoints: str = setting("paper", f"checkpoint epochs, comma-separated: {schedule.FORMS}")
+    evaluate_every: int = setting(10, "epochs between evaluations on the test pairs", within=(1, 10_000_000))
     device: str = setting(
-        "auto", "where to train; auto is the processor, which is what runs are compared on", choices=DEVICES
+        "auto", "device to train on; auto is the CPU, whose results are reproducible", choices=DEVICES
     )
-    threads: int = setting(0, "processor threads to train with; 0 leaves it to PyTorch", within=(0, 1_024))
+    threads: int = setting(0, "CPU threads for training; 0: PyTorch's default", within=(0, 1_024))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(TaskConfig, ModelConfig, TrainingConfig):
-    """All settings of a run, under the flags' names. Made by `configure`, which checks them."""
+    """All settings of a run, named like the flags. Use `configure` to create one with its values checked."""
 
     @property
     def task_kind(self) -> Task:
@@ -107,14 +107,14 @@ class RunConfig(TaskConfig, ModelConfig, TrainingConfig):
 
     @property
     def order(self) -> int:
-        """Order of the cyclic group over which frequencies are counted: p, or p - 1 for products and quotients modulo a
-        prime, where every operand but 0 is a power of a primitive root.
+        """Order of the cyclic group whose frequencies are analyzed: p, or p - 1 for products and quotients modulo a
+        prime, where every operand except 0 is a power of a primitive root.
         """
         return self.task_kind.group.order(self.p)
 
     @property
     def frequencies(self) -> int:
-        """K = order // 2: the number of frequencies of functions on that group, the constant not counted."""
+        """K = order // 2: the number of frequencies of functions on that group, without the constant."""
         return self.order // 2
 
     @property
@@ -124,16 +124,16 @@ class RunConfig(TaskConfig, ModelConfig, TrainingConfig):
 
     @property
     def positions(self) -> int:
-        """Tokens in the sequence; none for a network without one."""
+        """Number of tokens in the sequence; 0 for a network that does not read one."""
         return len(self.network_kind.tokens)
 
     @property
     def train_pairs(self) -> int:
-        """Number of pairs trained on."""
+        """Number of training pairs."""
         return int(self.train_fraction * self.p**2)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings that apply, as plain JSON values, in the order of their declaration."""
+        """The settings that apply, as plain JSON values, in declaration order."""
         stored = asdict(self) | {item.name: list(value) for item, value in self.items() if item.type is tuple}
         return {
             item.name: stored[item.name] for item, value in self.items() if not (item.implied and value == item.default)
@@ -146,13 +146,13 @@ class RunConfig(TaskConfig, ModelConfig, TrainingConfig):
                 yield item, getattr(self, item.name)
 
 
-# What a setting chooses among: kinds that may have settings of their own.
+# Settings that select a kind, and the registries they select from. A kind may have settings of its own.
 CHOOSERS: dict[str, Registry[Any]] = {"network": NETWORKS, "optimizer": OPTIMIZERS}
 
 
 @cache
 def settings() -> tuple[Setting, ...]:
-    """Every setting, in the order in which help and form show them."""
+    """All settings, in the order in which the help and the form show them."""
     ordered: list[Setting] = []
     for part, group in ((TaskConfig, "task"), (ModelConfig, "model"), (TrainingConfig, "training")):
         for item in declared(part, group):
@@ -162,7 +162,7 @@ def settings() -> tuple[Setting, ...]:
 
 
 def _of_kinds(chooser: str, group: str) -> list[Setting]:
-    """The settings that belong to kinds of network or optimizer, with the kinds that have them."""
+    """The settings specific to kinds of network or optimizer, each with the kinds that have it."""
     belongs: dict[str, Setting] = {}
     for kind in CHOOSERS.get(chooser, {}).values():
         for item in declared(kind.settings, group):
@@ -172,12 +172,12 @@ def _of_kinds(chooser: str, group: str) -> list[Setting]:
 
 
 def configure(**flags: Any) -> RunConfig:
-    """A checked configuration from the flags' names (underscores for dashes), as values or as text typed by someone.
+    """A checked configuration from settings by name (flags with underscores for dashes), given as values or as typed text.
 
     >>> configure(p=59, heads="4", betas="0.9, 0.95", checkpoints=[0, 50]).betas
     (0.9, 0.95)
 
-    Raises SettingError, whose `.setting` names the culprit, and UnknownNameError for a name that is no setting.
+    Raises SettingError, whose `.setting` names the refused setting, and UnknownNameError for an unknown name.
     """
     named = {item.name: item for item in settings()}
     for name in flags:
@@ -190,14 +190,17 @@ def configure(**flags: Any) -> RunConfig:
 
 
 def changed(before: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
-    """The settings of a run with changes. Those that belong to a kind that was changed are dropped. Raises as `configure`."""
+    """The settings of a run with changes applied. Settings specific to a kind that was replaced are dropped.
+
+    Raises what `configure` raises.
+    """
     chosen = {chooser: changes.get(chooser, getattr(before, chooser)) for chooser in CHOOSERS}
     kept = {item.name for item in settings() if not item.kinds or chosen[item.chooser] in item.kinds}
     return configure(**{**{name: value for name, value in before.to_json().items() if name in kept}, **changes})
 
 
 def without_unused(typed: Mapping[str, Any]) -> dict[str, Any]:
-    """What was typed into a form, without the fields left at their default that do not apply to the kinds chosen there."""
+    """The values of a form, without fields that do not apply to the kinds selected in it and are at their default."""
     chosen = {item.name: typed.get(item.name, item.default) for item in settings() if item.name in CHOOSERS}
     unused = {
         item.name
@@ -208,7 +211,7 @@ def without_unused(typed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_json(stored: Mapping[str, Any]) -> RunConfig:
-    """The configuration that `to_json` described."""
+    """The configuration from the output of `to_json`. Raises what `configure` raises."""
     return configure(**stored)
 
 
@@ -219,31 +222,31 @@ def _check_applicable(config: RunConfig, given: Mapping[str, Any]) -> None:
             chosen = getattr(config, item.chooser)
             raise SettingError(
                 item.name,
-                f"{item.flag} belongs to --{item.chooser} {' or '.join(item.kinds)} and does not apply to "
-                f"--{item.chooser} {chosen}: leave it out",
+                f"{item.flag} only applies to --{item.chooser} {' or '.join(item.kinds)} (got --{item.chooser} {chosen}): "
+                "leave it out",
             )
 
 
 def _check_together(config: RunConfig) -> None:
     if (refusal := config.task_kind.refusal(config.p)) is not None:
-        raise SettingError("p", f"{refusal} (got --p {config.p})")
+        raise SettingError("p", f"{refusal} (got {config.p})")
     if not config.d_head and (config.d_model % config.heads):
         raise SettingError(
             "heads",
-            f"--heads {config.heads} does not divide --d-model {config.d_model}: give a number of heads that divides it, "
-            "or the width of a head with --d-head",
+            f"--heads must divide --d-model {config.d_model} (got {config.heads}): use another number of heads, or set the "
+            "width of a head with --d-head",
         )
     if config.classes == "tokens" and "=" not in config.network_kind.tokens:
         raise SettingError(
             "classes",
-            f"--classes tokens is not possible with --network {config.network}, which has no token '=': give answers",
+            f"--classes must be answers with --network {config.network}, which has no '=' token (got tokens)",
         )
     pairs = config.p**2
     if not 1 <= config.train_pairs < pairs:
-        missing = "no train pair" if config.train_pairs < 1 else "no test pair"
+        missing = "training" if config.train_pairs < 1 else "test"
         raise SettingError(
             "train_fraction",
-            f"--train-fraction {as_text(config.train_fraction)} of the {pairs} pairs leaves {missing}: "
-            f"give at least {math.ceil(1e6 / pairs) / 1e6:g} and less than 1",
+            f"--train-fraction must be at least {math.ceil(1e6 / pairs) / 1e6:g} and less than 1 for {pairs} pairs (got "
+            f"{as_text(config.train_fraction)}, which leaves no {missing} pairs)",
         )
     schedule.parse(config.checkpoints, config.epochs)

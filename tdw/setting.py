@@ -1,7 +1,7 @@
-"""What a setting is: its type, default, limits and help, and the check of a value given for it.
+"""Settings: type, default, limits and help of each, and the check of a given value.
 
-The settings themselves are declared in `tdw.config`, and beside the kinds of task, network, optimizer and loss that they
-belong to.
+The settings themselves are declared in `tdw.config`. Those specific to a kind of task, network, optimizer or loss are
+declared next to that kind.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tdw.safe_text import cut
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: enough for a flag, a form field and a check.
+    """One setting, with everything a flag, a form field and a check need.
 
-    implied: left out of the stored JSON at its default, so that versions that do not know the setting read the file
-    chooser, kinds: the setting that selects a kind, and the kinds to which this one belongs; none: it always applies
+    implied: omitted from the stored JSON at its default, so that versions without the setting can read the file
+    chooser, kinds: the setting that selects a kind, and the kinds that have this setting; empty: it always applies
     """
 
     name: str
@@ -33,8 +33,8 @@ class Setting:
     group: str
     minimum: float | None = None
     maximum: float | None = None
-    exclusive: bool = False  # the limits themselves are not allowed
-    below: bool = False  # the maximum itself is not allowed
+    exclusive: bool = False  # both limits are excluded
+    below: bool = False  # the maximum is excluded
     choices: tuple[str, ...] = ()
     implied: bool = False
     chooser: str = ""
@@ -42,41 +42,47 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """As typed: `--train-fraction`."""
+        """The command-line flag: `--train-fraction`."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def text(self) -> str:
-        """The default as one would type it."""
+        """The default, as typed on the command line."""
         return as_text(self.default)
 
     @property
     def allowed(self) -> str:
-        """The allowed values, in words."""
+        """The allowed values, in words.
+
+        >>> Setting("p", int, 113, "modulus", "task", 2, 1000).allowed
+        'an integer from 2 to 1000'
+        >>> Setting("lr", float, 1e-3, "learning rate", "training", 0, 10, exclusive=True).allowed
+        'a number greater than 0 and less than 10'
+        """
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        noun = {int: "a whole number", float: "a number", tuple: "two numbers joined by a comma, each"}.get(
-            self.type, "text"
-        )
+        noun = {int: "an integer", float: "a number", tuple: "two comma-separated numbers"}.get(self.type, "text")
         if self.minimum is None or self.maximum is None:
             return noun
         low, high = as_text(self.minimum), as_text(self.maximum)
-        return f"{noun} between {low} and {high}" + (", both excluded" if self.exclusive else "")
+        if self.exclusive:
+            return f"{noun} greater than {low} and less than {high}"
+        return f"{noun} of at least {low} and less than {high}" if self.below else f"{noun} from {low} to {high}"
 
 
 def setting(default: Any, text: str, *, within: tuple[float, float] | None = None, **more: Any) -> Any:
-    """A field of a dataclass of settings, with its help and its limits."""
+    """A dataclass field that declares a setting, with its help and its limits."""
     low, high = within or (None, None)
     return field(default=default, metadata={"help": text, "minimum": low, "maximum": high, **more})
 
 
 @dataclass(frozen=True)
 class NoSettings:
-    """The settings of a kind that has none of its own."""
+    """For kinds that have no settings of their own."""
 
 
 def declared(part: type, group: str) -> list[Setting]:
-    """The settings that a dataclass declares, in order; those of its base classes are not among them."""
+    """The settings that a dataclass declares itself, in order, without those of its base classes."""
     hints = typing.get_type_hints(part)
     own = [item for item in fields(part) if item.name in inspect.get_annotations(part)]
     return [
@@ -92,7 +98,7 @@ def declared(part: type, group: str) -> list[Setting]:
 
 
 def value_of(setting: Setting, given: Any) -> Any:
-    """`given` as a value of the setting's type, within its limits. Raises SettingError."""
+    """`given`, converted to the setting's type and checked against its limits. Raises SettingError."""
     try:
         value = _converted(setting, given)
     except (ValueError, TypeError, OverflowError):
@@ -111,7 +117,7 @@ def value_of(setting: Setting, given: Any) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A setting's value as one would type it.
+    """A setting's value, as typed on the command line.
 
     >>> as_text((0.9, 0.98)), as_text(0.001), as_text(25000)
     ('0.9,0.98', '0.001', '25000')
@@ -131,10 +137,10 @@ def _converted(setting: Setting, given: Any) -> Any:
     if setting.type is int:
         if isinstance(given, str):
             return int(given)
-        whole = int(given)
-        if whole != given:
+        integer = int(given)
+        if integer != given:
             raise ValueError
-        return whole
+        return integer
     if setting.type is float:
         return _finite(given)
     if isinstance(given, str):
@@ -152,6 +158,5 @@ def _finite(given: Any) -> float:
 
 
 def _refused(setting: Setting, given: Any) -> SettingError:
-    shown = cut(given if isinstance(given, str) else as_text(given)) or "(nothing)"
-    excluded = f" ({as_text(setting.maximum)} excluded)" if setting.below else ""
-    return SettingError(setting.name, f"{setting.flag} {shown} is not allowed: give {setting.allowed}{excluded}")
+    shown = cut(given if isinstance(given, str) else as_text(given)) or "nothing"
+    return SettingError(setting.name, f"{setting.flag} must be {setting.allowed} (got {shown})")

@@ -1,9 +1,11 @@
-"""Tasks: the pairs of operands, their answers, and the split into train and test pairs.
+"""Tasks: the pairs of operands, their answers, and the train/test split.
 
 Pair (a, b) has the index a * p + b, everywhere.
 
-A task is an entry of `TASKS`. What makes frequencies meaningful is its group: in the order of the group's elements, the
-position of an answer is a sum or difference of the positions of its operands (`sign`).
+Each task is an entry of `TASKS`. Its group makes frequencies meaningful: in the order of the group's elements, the
+position of an answer is the sum or difference of the positions of its operands (`sign`).
+
+Axes.  pair: entries of a set of pairs · all_pairs: p * p, in the order of their indices · order: elements of the group
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """Indices of the train and of the test pairs, in the order in which they were drawn."""
+    """Indices of the train pairs and of the test pairs, in the order in which they were drawn."""
 
     train: Indices
     test: Indices
@@ -48,8 +50,8 @@ class Group:
     """A cyclic group on some of the operands 0 .. p-1.
 
     order:    p -> number of elements
-    elements: p -> the elements in order, from the identity on by powers of a generator; None where p admits no such group
-    natural:  the order is that of the numbers 0 .. p-1
+    elements: p -> the elements in order, as powers of a generator starting with the identity; None if p has no such group
+    natural:  the elements are 0 .. p-1 in numerical order
     """
 
     name: str
@@ -59,7 +61,7 @@ class Group:
 
 
 def powers_of_root(p: int) -> list[int] | None:
-    """Powers 1, g, g², … of the smallest primitive root g modulo a prime; None for a composite p.
+    """Powers 1, g, g², … of the smallest primitive root g modulo a prime p; None for composite p.
 
     >>> powers_of_root(7)
     [1, 3, 2, 6, 4, 5]
@@ -76,18 +78,18 @@ def powers_of_root(p: int) -> list[int] | None:
 
 
 ADDITIVE = Group("additive", lambda p: p, lambda p: list(range(p)), natural=True)
-# 0 is not a power of the root: it is not an element. For a composite p the units are not cyclic in general.
+# 0 is not a power of the root and so not an element. For composite p, the units are not cyclic in general.
 MULTIPLICATIVE = Group("multiplicative", lambda p: p - 1 if is_prime(p) else p, powers_of_root)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task: which answer belongs to a pair.
+    """A task: a function from pairs to answers.
 
-    answer: (a, b, p) -> the answer, also of arrays, to be reduced modulo p; None where answers are drawn at random
-    group:  the group in whose order frequencies are counted
-    sign:   +1 or -1 where position(answer) = position(a) ± position(b) in the group; None where neither holds
-    prime:  p must be prime
+    answer: (a, b, p) -> the answer, not yet reduced modulo p, of integers or arrays; None if answers are random
+    group:  the group whose frequencies are analyzed
+    sign:   +1 or -1 if position(answer) = position(a) ± position(b) in the group; None if neither holds
+    prime:  whether p must be prime
     """
 
     name: str
@@ -97,12 +99,12 @@ class Task:
     prime: bool = False
 
     def refusal(self, p: int) -> str | None:
-        """Why this task is not defined modulo p; None where it is."""
-        return f"--task {self.name} needs a prime modulus" if self.prime and not is_prime(p) else None
+        """Why this task is not defined modulo p; None if it is."""
+        return f"--p must be prime for --task {self.name}" if self.prime and not is_prime(p) else None
 
 
 def quotient(a: Any, b: Any, p: int) -> Any:
-    """a / b modulo a prime p, that is a * b^(p-2); a / 0 is defined as 0, so that every pair has an answer.
+    """a / b modulo a prime p, computed as a * b^(p-2); a / 0 is defined as 0, so that every pair has an answer.
 
     >>> quotient(3, 2, 7), quotient(3, 0, 7), quotient(1, 1, 2)
     (5, 0, 1)
@@ -127,7 +129,7 @@ TASKS.register(Task("random", None))
 
 
 def operands(indices: Indices, p: int) -> tuple[Indices, Indices]:
-    """The operands a and b of each pair.
+    """The operands a and b of each pair, (pair,) each.
 
     >>> import numpy as np
     >>> operands(np.array([7]), p=5)
@@ -137,7 +139,7 @@ def operands(indices: Indices, p: int) -> tuple[Indices, Indices]:
 
 
 def answers(indices: Indices, config: TaskConfig) -> Indices:
-    """The correct answer of each pair, (pairs,).
+    """The correct answer of each pair, (pair,).
 
     >>> import numpy as np
     >>> from tdw.config import TaskConfig
@@ -151,9 +153,9 @@ def answers(indices: Indices, config: TaskConfig) -> Indices:
 
 
 def random_answers(config: TaskConfig) -> Indices:
-    """An answer for every pair drawn from `data_seed`, (p * p,): a control that can be memorized but not generalized.
+    """Random answers for all pairs, drawn with `data_seed`, (p * p,): a control that can be memorized but not generalized.
 
-    The generator is NumPy's legacy one, whose numbers are the same in every version.
+    Uses NumPy's legacy generator, because its numbers are the same in every version.
     """
     import numpy as np
 
@@ -162,10 +164,10 @@ def random_answers(config: TaskConfig) -> Indices:
 
 
 def elements(config: TaskConfig) -> Indices | None:
-    """The operands in the order of the task's group, (order,); None where p admits no such group.
+    """The operands in the order of the task's group, (order,); None if p has no such group.
 
-    For sums and differences that is 0 .. p-1. For products and quotients modulo a prime it is 1, g, g², … with g the
-    smallest primitive root, so that the discrete logarithm of an answer is a sum or difference of the operands'.
+    For sums and differences: 0 .. p-1. For products and quotients modulo a prime: 1, g, g², … with g the smallest
+    primitive root, so that the discrete logarithm of an answer is the sum or difference of those of the operands.
 
     >>> from tdw.config import TaskConfig
     >>> elements(TaskConfig(task="multiply", p=7))
@@ -178,9 +180,9 @@ def elements(config: TaskConfig) -> Indices | None:
 
 
 def draw_split(config: TaskConfig) -> Split:
-    """The split of `data_seed`: PyTorch's random permutation of all pairs, of which the first fraction is for training.
+    """The split drawn with `data_seed`: PyTorch's random permutation of all pairs, the first fraction for training.
 
-    This is the rule of the TransformerLens grokking demo, so the same seed gives the same pairs there.
+    The TransformerLens grokking demo does the same, so the same seed gives the same split there.
     """
     import torch
 
@@ -190,7 +192,7 @@ def draw_split(config: TaskConfig) -> Split:
 
 
 def check_split(train: ArrayLike, test: ArrayLike, p: int) -> Split:
-    """A given split, checked: integers in 0 .. p*p - 1, each pair at most once, neither side empty.
+    """The given split, checked: pair indices from 0 to p*p - 1, each at most once, neither side empty.
 
     Raises SettingError.
     """
@@ -200,15 +202,16 @@ def check_split(train: ArrayLike, test: ArrayLike, p: int) -> Split:
     for name, given in (("train", train), ("test", test)):
         side = np.asarray(given)
         if side.ndim != 1 or side.dtype.kind not in "iu" or side.size == 0:
-            raise SettingError("split", f"the {name} side of the split must be a list of pair indices, at least one")
+            raise SettingError("split", f"the {name} side of the split must be a non-empty list of pair indices")
         if side.min() < 0 or side.max() >= p**2:
             outside = side[(side < 0) | (side >= p**2)][0]
             raise SettingError(
-                "split", f"the {name} side of the split holds {outside}: with p = {p} give 0 to {p**2 - 1}"
+                "split",
+                f"the {name} side of the split must hold integers from 0 to {p**2 - 1} for p = {p} (got {outside})",
             )
         sides.append(side.astype(np.int64))
     both = np.concatenate(sides)
     if np.unique(both).size != both.size:
         twice = np.flatnonzero(np.bincount(both) > 1)[0]
-        raise SettingError("split", f"the split holds pair {twice} twice: give each pair once, on one side")
+        raise SettingError("split", f"the split holds pair {twice} twice: each pair must occur once, on one side")
     return Split(*sides)

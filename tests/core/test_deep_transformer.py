@@ -81,5 +81,5 @@ def test_it_learns_and_a_file_keeps_it(tmp_path):
 
 def test_settings_of_layers():
     assert tdw.configure(network="deep-transformer").layers == 2
-    with pytest.raises(tdw.TdwError, match="--layers belongs to --network deep-transformer"):
+    with pytest.raises(tdw.TdwError, match="--layers only applies to --network deep-transformer"):
         tdw.configure(layers=2)

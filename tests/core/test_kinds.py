@@ -109,7 +109,9 @@ def test_settings_of_one_kind_are_refused_for_others(chooser):
                 assert getattr(tdw.configure(**{chooser: name, own.name: own.default}), own.name) == own.default
             else:
                 assert own.name not in tdw.configure(**{chooser: name}).to_json()
-                with pytest.raises(SettingError, match=f"{own.flag} belongs to --{chooser} {' or '.join(own.kinds)}"):
+                with pytest.raises(
+                    SettingError, match=f"{own.flag} only applies to --{chooser} {' or '.join(own.kinds)}"
+                ):
                     tdw.configure(**{chooser: name, own.name: own.default})
 
 

@@ -184,8 +184,8 @@ def test_given_splits_are_checked():
     assert tasks.check_split([0, 3], np.array([1]), 2).train.tolist() == [0, 3]
     for train, test, sentence in [
         ([0, 1], [1, 2], "holds pair 1 twice"),
-        ([], [1], "train side of the split must be a list"),
-        ([0], [4], r"holds 4: with p = 2 give 0 to 3"),
+        ([], [1], "train side of the split must be a non-empty list"),
+        ([0], [4], r"must hold integers from 0 to 3 for p = 2 \(got 4\)"),
         ([0.5], [1], "train side"),
     ]:
         with pytest.raises(SettingError, match=sentence):
