@@ -55,13 +55,15 @@ class Setting:
         """The allowed values, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        noun = {int: "a whole number", float: "a number", tuple: "two numbers joined by a comma, each"}.get(
+        noun = {int: "an integer", float: "a number", tuple: "two numbers separated by a comma, each"}.get(
             self.type, "text"
         )
         if self.minimum is None or self.maximum is None:
             return noun
         low, high = as_text(self.minimum), as_text(self.maximum)
-        return f"{noun} between {low} and {high}" + (", both excluded" if self.exclusive else "")
+        if self.exclusive:
+            return f"{noun} greater than {low} and less than {high}"
+        return f"{noun} from {low} to {high}" + (f", {high} excluded" if self.below else "")
 
 
 def setting(default: Any, text: str, *, within: tuple[float, float] | None = None, **more: Any) -> Any:
@@ -152,6 +154,5 @@ def _finite(given: Any) -> float:
 
 
 def _refused(setting: Setting, given: Any) -> SettingError:
-    shown = cut(given if isinstance(given, str) else as_text(given)) or "(nothing)"
-    excluded = f" ({as_text(setting.maximum)} excluded)" if setting.below else ""
-    return SettingError(setting.name, f"{setting.flag} {shown} is not allowed: give {setting.allowed}{excluded}")
+    shown = cut(given if isinstance(given, str) else as_text(given)) or "nothing"
+    return SettingError(setting.name, f"{setting.flag} must be {setting.allowed} (got {shown})")

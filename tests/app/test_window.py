@@ -216,9 +216,9 @@ def test_a_refused_path_is_a_sentence(page, open_window, tmp_path, tiny_run):
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("p", "1", "is not allowed: give a whole number between 2 and 1000."),
+        ("p", "1", "must be an integer from 2 to 1000 (got 1)."),
         ("checkpoints", "0:100:nonsense", "0:100:nonsense"),
-        ("epochs", "-5", "is not allowed: give a whole number between 1 and"),
+        ("epochs", "-5", "must be an integer from 1 to"),
         ("file", "/no/such/folder/a.tdw", "Folder /no/such/folder does not exist"),
         ("file", "", "No path was given"),
     ],

@@ -66,8 +66,11 @@ def test_train_creates_a_missing_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["new", "x.tdw", "--p", "1"], "--p 1 is not allowed: give a whole number between 2 and 1000"),
-        (["new", "x.tdw", "--train-fraction", "1.5"], "--train-fraction 1.5 is not allowed"),
+        (["new", "x.tdw", "--p", "1"], "--p must be an integer from 2 to 1000 (got 1)"),
+        (
+            ["new", "x.tdw", "--train-fraction", "1.5"],
+            "--train-fraction must be a number greater than 0 and less than 1 (got 1.5)",
+        ),
         (["new", "x.tdw", "--checkpoints", "0:9:x"], "'0:9:x' is not understood"),
         (["new", "x.tdw", "--frequency", "3"], "unrecognized arguments: --frequency"),
         (["new", "missing/x.tdw"], "missing"),

@@ -302,7 +302,7 @@ def test_what_is_asked_wrongly(tiny_run, tmp_path):
         (SettingError, 20, {"p": 11}, r"--p cannot change in a branch"),
         (SettingError, 20, {"train_fraction": 0.4}, "--train-fraction cannot change in a branch"),
         (SettingError, 20, {"epochs": 20, "checkpoints": ""}, "ends before the branch begins"),
-        (SettingError, 20, {"lr": -1}, "--lr -1 is not allowed"),
+        (SettingError, 20, {"lr": -1}, r"--lr must be .* \(got -1\)"),
         (UnknownNameError, 20, {"weight_deca": 0}, "did you mean 'weight_decay'"),
     ]:
         with pytest.raises(error, match=sentence):
