@@ -83,9 +83,7 @@ def _checked(hints: dict[str, Any]) -> dict[str, Any]:
             continue
         if name == "split_rule":
             if value not in RULES:
-                raise SettingError(
-                    name, f"--split-rule {cut(str(value))} is not allowed: give one of {', '.join(RULES)}"
-                )
+                raise SettingError(name, f"--split-rule must be one of {', '.join(RULES)} (got {cut(str(value))})")
             given[name] = value
         elif name in {"test_stride", "epoch"}:
             least = int(name == "test_stride")
@@ -96,7 +94,7 @@ def _checked(hints: dict[str, Any]) -> dict[str, Any]:
             if not least <= given[name] <= MOST_EPOCHS:
                 raise SettingError(
                     name,
-                    f"--{name.replace('_', '-')} {cut(str(value))} is not allowed: give a whole number between {least} and {MOST_EPOCHS}",
+                    f"--{name.replace('_', '-')} must be an integer from {least} to {MOST_EPOCHS} (got {cut(str(value))})",
                 )
         else:
             given[name] = value_of(known[name], value)

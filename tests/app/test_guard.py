@@ -39,7 +39,7 @@ def test_without_the_token_a_page_says_what_to_do(window):
     assert answer.status == 401
     assert "text/html" in answer.headers["content-type"]
     assert b"Open the newest address that tdw printed" in answer.body
-    assert b"<code>tdw open</code> gives another" in answer.body
+    assert b"run <code>tdw open</code> again" in answer.body
     assert window.ask("/", Sec_Fetch_Mode="navigate").body == answer.body
 
 

@@ -84,12 +84,12 @@ def test_neurons_and_scores_rebuild_the_maps(window, base, tiny_run):
     [
         ("/runs/nothing/manifest", "this run is not open"),
         ("{base}/array/nothing", "no stored array is named 'nothing'"),
-        ("{base}/array/losses/train?from=-1", "from='-1' is not allowed"),
-        ("{base}/array/losses/train?from=x", "from='x' is not allowed"),
-        ("{base}/neurons", "ids='' is not allowed"),
-        ("{base}/neurons?ids=1,,2", "ids='' is not allowed"),
-        ("{base}/neurons?ids=16", "give 0 to 15"),
-        ("{base}/neurons?ids=99999999999999999999", "is not allowed"),
+        ("{base}/array/losses/train?from=-1", "from must be a non-negative integer (got '-1')"),
+        ("{base}/array/losses/train?from=x", "from must be a non-negative integer (got 'x')"),
+        ("{base}/neurons", "ids must be a non-negative integer (got '')"),
+        ("{base}/neurons?ids=1,,2", "ids must be a non-negative integer (got '')"),
+        ("{base}/neurons?ids=16", "neuron must be from 0 to 15 (got 16)"),
+        ("{base}/neurons?ids=99999999999999999999", "ids must be a non-negative integer"),
     ],
 )
 def test_what_is_not_there_is_said(window, base, path, sentence):

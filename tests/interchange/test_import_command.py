@@ -62,7 +62,7 @@ def test_refusals_are_one_line(tmp_path, capsys):
     assert "looks like text" in err
     assert "\x1b" not in err
     code, _, err = typed(capsys, "import", tmp_path / "y.pth", tmp_path / "run.tdw", "--p", "many")
-    assert (code, err.startswith("tdw: --p many is not allowed")) == (2, True)
+    assert (code, err.startswith("tdw: --p must be an integer from ")) == (2, True)
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -259,14 +259,14 @@ def test_hints_that_make_no_sense(tmp_path):
     for hints, sentence in [
         ({"p": 7}, r"--p 7 cannot be: the weights in model\.pt are of p = 11"),
         ({"test_stride": 10}, r"--test-stride 10 makes no sense"),
-        ({"epoch": "soon"}, r"--epoch soon is not allowed: give a whole number between 0"),
+        ({"epoch": "soon"}, r"--epoch must be an integer from 0 to \d+ \(got soon\)"),
         ({"data_seed": 4}, "give --train-fraction as well"),
         ({"train_fraction": 0.4}, "give --data-seed as well"),
         (
             {"split_rule": "numpy", "data_seed": 1, "train_fraction": 0.3},
-            "--split-rule numpy is not allowed: give one of python, torch",
+            r"--split-rule must be one of python, torch \(got numpy\)",
         ),
-        ({"task": "cube"}, "--task cube is not allowed"),
+        ({"task": "cube"}, r"--task must be one of .* \(got cube\)"),
     ]:
         with pytest.raises(SettingError, match=sentence):
             tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw", **hints)
