@@ -71,7 +71,7 @@ def about(project: Run) -> str:
     parts = [
         task if "p" in unknown else f"{task} mod {config.p}",
         text_format.count(len(project.checkpoints), "checkpoint"),
-        f"{project.size_bytes / 1e6:.0f} MB",
+        text_format.size(project.size_bytes / 1e6),
     ]
     if project.state != "finished":
         done = max(len(project.epochs) - 1, 0)

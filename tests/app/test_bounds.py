@@ -83,10 +83,10 @@ def test_however_much_is_asked_for_a_piece_of_it_is_in_memory(open_window, many_
 @pytest.mark.parametrize(
     ("ids", "sentence"),
     [
-        (",".join(map(str, range(1025))), "ids names 1025 neurons: give up to 1024, each once"),
-        ("3,3", "ids names 2 neurons: give up to 1024, each once"),
-        (",".join(["1"] * 20_000), "ids names 20000 neurons"),
-        ("16", "give 0 to 15"),
+        (",".join(map(str, range(1025))), "ids must be up to 1024 different neurons (got 1025)"),
+        ("3,3", "ids must be up to 1024 different neurons (got 2)"),
+        (",".join(["1"] * 20_000), "(got 20000)"),
+        ("16", "neuron must be from 0 to 15 (got 16)"),
         ("1" * 5000, "must be a non-negative integer"),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_body_that_is_larger_than_any_the_window_sends_is_refused(window, path
     assert memory(window.process.pid) - before < 30e6
     small = window.ask(path, "POST", body=b"x" * 66_000, Cookie=window.cookie, **JSON)
     assert small.status == 413
-    assert "more than 65536 bytes" in json.loads(small.body)["error"]
+    assert "exceeds 65536 bytes" in json.loads(small.body)["error"]
 
 
 def form_call(window: Any) -> dict[str, Any]:
@@ -251,7 +251,8 @@ def test_a_read_error_is_a_sentence(window, path):
 
 def test_a_run_that_cannot_be_read_any_more_is_said_to_be_so(tmp_path, tiny_run, monkeypatch):
     """As on a failing disk: the window lists the run as lost, and everything else works."""
-    from tdw.app.session import Session, said
+    from tdw.app.open_runs import error_text
+    from tdw.app.session import Session
 
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     run = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
@@ -267,6 +268,7 @@ def test_a_run_that_cannot_be_read_any_more_is_said_to_be_so(tmp_path, tiny_run,
     assert news["state"] == "lost"
     assert news["error"] == f"{run} cannot be read (input/output error): check the disk and the file's permissions"
     assert (
-        said(OSError("no number")) == "this file cannot be read (no number): check the disk and the file's permissions"
+        error_text(OSError("no number"))
+        == "this file cannot be read (no number): check the disk and the file's permissions"
     )
     bench.close()

@@ -352,7 +352,9 @@ def test_it_says_which_port_is_taken(window, tmp_path):
         timeout=60,
     )
     assert ended.returncode == 2
-    assert re.fullmatch(rf"tdw: port {window.port} cannot be used \(.*\): give another with --port, .*\n", ended.stderr)
+    assert re.fullmatch(
+        rf"tdw: port {window.port} cannot be used \(.*\): choose another with --port, .*\n", ended.stderr
+    )
     assert ended.stdout == ""
 
 
