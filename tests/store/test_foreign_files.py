@@ -202,8 +202,8 @@ def examiner(monkeypatch, code: str) -> None:
     ("code", "sentence"),
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "in a sandbox ended with signal 11"),
-        ("import time; time.sleep(60)", "takes more than 1 s"),
-        ("while True: pass", "takes more than 1 s"),
+        ("import time; time.sleep(60)", "took more than 1 s"),
+        ("while True: pass", "took more than 1 s"),
         ("print('no json')", "the sandbox returned an invalid answer"),
         ("print('[1]')", "the sandbox returned an invalid answer"),
         ('print(\'{"structure": {"size": 1}}\')', "the sandbox returned an invalid answer"),
@@ -279,7 +279,7 @@ LIES: dict[str, tuple[Any, str]] = {
     "no axis": (lambda v: v["arrays"]["losses/train"].__setitem__(2, []), "'losses/train' is not an array"),
     "objects": (lambda v: v["arrays"]["losses/train"].__setitem__(1, "|O8"), "does not hold plain numbers"),
     "records of another size": (
-        lambda v: v["arrays"]["commit"].__setitem__(1, "|V8192"),
+        lambda v: v["arrays"]["commit"].__setitem__(2, [2, 256]),
         "its commit records have an unexpected layout",
     ),
     "a name": (
