@@ -395,7 +395,7 @@ def test_appending_refuses_what_has_no_room_or_no_order(tmp_path):
             with pytest.raises(ValueError, match=message):
                 writer.append_rows(given)
         step(writer, 2, checkpoint=True)
-        with pytest.raises(ValueError, match="room for 2 checkpoints, and all are there"):
+        with pytest.raises(ValueError, match="all 2 planned checkpoints are already stored"):
             step(writer, 2, checkpoint=True)
         with pytest.raises(ValueError, match="are stored already"):
             writer.extend(config={}, epochs=3, checkpoint_capacity=2)
