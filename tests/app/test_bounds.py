@@ -57,6 +57,7 @@ def test_however_much_is_asked_for_a_piece_of_it_is_in_memory(open_window, many_
     base = f"/runs/{key_of(many_tables)}"
     width = 1 + 2 * 8 * 59
     few = np.frombuffer(window.get(f"{base}/neurons?ids=0,511"), "<f4").reshape(100, 2, width)
+    window.get("/now")  # until the first response, libraries are loaded
     before = memory(window.process.pid)
     asked = f"{base}/neurons?ids={','.join(map(str, range(512)))}"
     connection = http.client.HTTPConnection("127.0.0.1", window.port, timeout=120)
