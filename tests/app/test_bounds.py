@@ -57,7 +57,6 @@ def test_however_much_is_asked_for_a_piece_of_it_is_in_memory(open_window, many_
     base = f"/runs/{key_of(many_tables)}"
     width = 1 + 2 * 8 * 59
     few = np.frombuffer(window.get(f"{base}/neurons?ids=0,511"), "<f4").reshape(100, 2, width)
-    window.get("/now")  # until the first response, libraries are loaded
     before = memory(window.process.pid)
     asked = f"{base}/neurons?ids={','.join(map(str, range(512)))}"
     connection = http.client.HTTPConnection("127.0.0.1", window.port, timeout=120)
@@ -145,6 +144,7 @@ def test_rows_that_change_while_they_are_sent_break_off():
 @pytest.mark.parametrize("path", ["/do/open", "/do/forget", "/do/train", PREDICT])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_larger_than_any_the_window_sends_is_refused(window, path, chunked):
+    window.get("/now")  # until the first response, libraries are loaded
     before = memory(window.process.pid)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {window.host}\r\nCookie: {window.cookie}\r\nContent-Type: application/json\r\n"
