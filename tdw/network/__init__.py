@@ -1,1 +1,1 @@
-"""The networks and their training: parameters, reference forward, closed form, factored engine."""
+"""The networks and their training: parameters, reference forward pass, closed form, factored engine."""

@@ -1,4 +1,4 @@
-"""Training by plain PyTorch: any network, any loss, by autograd on the forward pass as it is written."""
+"""Training in plain PyTorch: any network and any loss, by autograd through the reference forward pass."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 
 class AutogradEngine:
-    """Loss, accuracy and gradients by autograd, see `tdw.network.training.Engine`."""
+    """Loss, accuracy and gradients by autograd. See `tdw.network.training.Engine`."""
 
     def __init__(self, config: RunConfig, weights: Weights, sides: tuple[tasks.Operands, tasks.Operands]):
         self.config, self.weights = config, weights
         self.computation, self.loss = config.network_kind.computation, config.loss_kind
         self.train, self.test = sides
-        self.reached: Tensor | None = None
+        self.train_loss: Tensor | None = None
 
     def measure_train(self) -> Tensor:
         """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares `backward`."""
-        self.reached, accuracy = self._measure(self.train)
-        return torch.stack([self.reached.detach(), accuracy])
+        self.train_loss, accuracy = self._measure(self.train)
+        return torch.stack([self.train_loss.detach(), accuracy])
 
     def measure_test(self) -> Tensor:
-        """The same on the test pairs."""
+        """Loss and accuracy of the current weights on the test pairs, (2,) float64."""
         with torch.no_grad():
             return torch.stack(self._measure(self.test))
 
     def backward(self) -> None:
-        """Add the gradients of the train loss that `measure_train` found to those of the weights."""
-        assert self.reached is not None, "measure_train comes first"
-        torch.autograd.backward(self.reached)
-        self.reached = None
+        """Accumulate the gradients of the train loss of the last `measure_train` into those of the weights."""
+        assert self.train_loss is not None, "measure_train comes first"
+        torch.autograd.backward(self.train_loss)
+        self.train_loss = None
 
     def _measure(self, side: tasks.Operands) -> tuple[Tensor, Tensor]:
         a, b, answers = side

@@ -1,19 +1,20 @@
-"""One-layer networks in closed form: parts that exist once per token, from which any neuron's map follows exactly.
+"""One-layer networks in closed form: small per-token tables that determine every neuron's activation map exactly.
 
-An operand's contribution reaches a neuron by routes r: the attention heads, and one that is always open. With A0[r] and
-A1[r], (a, b), how far route r is open for a and for b,
+An operand contributes to a neuron's input along routes r: the attention heads, and the residual stream. With A0[r] and
+A1[r], (a, b), the weights of route r for a and for b,
 
     pre_n (a, b) = c_n + sum over r of  A0[r] (a, b) U0[n, r, a]  +  A1[r] (a, b) U1[n, r, b]
 
-so a neuron's p x p map is exact from 1 + 2 * routes * p numbers and the scores that all neurons share:
+so 1 + 2 * routes * p numbers per neuron, and the scores that all neurons share, give its p x p map exactly:
 
-    transformer   routes: heads.      t0 and t1, the scores of a and b relative to that of '=' (whose own is then 0):
-                                      A0 = exp(t0[a]) / (exp(t0[a]) + exp(t1[b]) + 1), A1 alike
+    transformer   routes: heads.      t0 and t1, the scores of a and b relative to that of '=', which is then 0:
+                                      A0 = exp(t0[a]) / (exp(t0[a]) + exp(t1[b]) + 1), A1 with t1[b] in the numerator
     two-token     routes: heads + 1.  t (a, b), the score of a relative to that of b: A0 = 1 / (1 + exp(-t)), A1 = 1 - A0;
-                                      by the last route b itself arrives, without attention
+                                      the last route is the residual stream of b
     one-hot       routes: 1.          A0 = A1 = 1
 
-Axes.  side: 0 for a, 1 for b · h: head · r: route · a, b: operand · d: d_model · n: neuron
+Axes.  side: 0 for a, 1 for b · h: head · r: route · a, b, operand: 0 .. p-1 · d: d_model · neuron · class: output class
+       width: columns of `into`, or d_model
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
 
 
 class Parts(NamedTuple):
-    """scores: (side, operand, h) of a transformer; (a, b, h) of a two-token one; None of a one-hot MLP
-    moved:  (side, r, operand, width), what each operand adds to the residual stream by each route
-    base:   (width,), the same for every pair
+    """The per-token tables of a network in closed form.
+
+    scores: (side, operand, h) for a transformer; (a, b, h) for a two-token one; None for a one-hot MLP
+    moved:  (side, r, operand, width), the contribution of each operand to the residual stream along each route
+    base:   (width,), the constant contribution
     """
 
     scores: Any
@@ -49,7 +52,7 @@ class Parts(NamedTuple):
 class ClosedForm(Computation):
     """A network with a closed form.
 
-    scores: what attention scores are functions of: single tokens (relative to '='), pairs of tokens, or nothing
+    scores: the argument of the attention scores: single tokens (relative to '='), pairs of tokens, or none
     """
 
     scores: ClassVar[Literal["tokens", "pairs", "none"]]
@@ -64,32 +67,32 @@ class ClosedForm(Computation):
 
     @abstractmethod
     def parts(self, weights: Mapping[str, Any], into: Any = None, xp: ModuleType = np) -> Parts:
-        """The parts of these weights that exist once per token.
+        """The per-token tables of these weights, arrays or tensors.
 
-        Multiplied by `into`, (d, width), where it is given: early, while they are still narrow. `xp` is numpy or torch,
-        so that training differentiates the very lines that analyses and viewer rest on.
+        into: (d, width), a matrix to multiply by. It is applied early, where the tables are smallest.
+        xp:   numpy or torch, so that training differentiates the same code that the analyses and the viewer use.
         """
 
     @abstractmethod
     def attention_scores(self, weights: Weights) -> Array:
-        """What all neurons' maps share, see `score_shape`."""
+        """The attention scores shared by all neurons' maps, of shape `score_shape`."""
 
     @abstractmethod
     def patterns(self, weights: Weights) -> tuple[Array, Array]:
-        """A0 and A1 of every route, each (r, a, b). The attention heads come first."""
+        """A0 and A1 of every route, (r, a, b) each. The attention heads come first."""
 
     @abstractmethod
     def factors(self, weights: dict[str, Tensor], width: int) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Scores, T @ [W_in, W_U] and W_out @ W_U with classes padded to `width`, see `tdw.network.factored`."""
+        """Scores, T @ [W_in, W_U] and W_out @ W_U, with classes padded to `width`. See `tdw.network.factored`."""
 
     @abstractmethod
     def into_neurons(
         self, weights: Weights, neurons: Sequence[int] | slice = slice(None)
     ) -> tuple[Array, Array | float]:
-        """The matrix from `Parts` to these neurons' inputs, (width, neuron), and their biases."""
+        """The matrix from `Parts` to the inputs of these neurons, (width, neuron), and their biases, (neuron,) or 0."""
 
     def neuron_tables(self, weights: Weights, neurons: Sequence[int]) -> Array:
-        """For each neuron [c, U0[r, a] with r slower, U1[r, b]], (neuron, 1 + 2 * routes * p)."""
+        """For each neuron [c, U0[r, a], U1[r, b]], with r the slower axis, (neuron, 1 + 2 * routes * p)."""
         into, bias = self.into_neurons(weights, list(neurons))
         _, moved, base = self.parts(weights, into)
         tables = np.concatenate([(base + bias)[None], moved.reshape(-1, base.shape[0])])
@@ -107,8 +110,8 @@ class ClosedForm(Computation):
         """Activation of every neuron on every pair, (a, b, neuron)."""
         _, moved, base = self.parts(weights)
         to_a, to_b = self.patterns(weights)
-        residual = to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)  # (a, b, d), one small product for each a
-        residual += (to_b.transpose(2, 1, 0) @ moved[1].transpose(1, 0, 2)).transpose(1, 0, 2)  # and one for each b
+        residual = to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)  # (a, b, d), one small product per a
+        residual += (to_b.transpose(2, 1, 0) @ moved[1].transpose(1, 0, 2)).transpose(1, 0, 2)  # one per b
         residual += base
         return activate(self._read(weights, residual), activation)
 
@@ -122,12 +125,12 @@ class ClosedForm(Computation):
 
 
 class ResidualForm(TransformerComputation, ClosedForm):
-    """What one-layer transformers share."""
+    """The closed form shared by one-layer transformers."""
 
     def into_neurons(
         self, weights: Weights, neurons: Sequence[int] | slice = slice(None)
     ) -> tuple[Array, Array | float]:
-        """W_in and its biases."""
+        """W_in and the biases of these neurons."""
         bias = weights.get("blocks.0.mlp.b_in")
         return weights["blocks.0.mlp.W_in"][:, neurons], 0.0 if bias is None else bias[neurons]
 
@@ -135,7 +138,7 @@ class ResidualForm(TransformerComputation, ClosedForm):
         """W_out @ W_U, (neuron, class)."""
         return weights["blocks.0.mlp.W_out"] @ weights["unembed.W_U"]
 
-    def logits(self, weights: Weights, neurons: Array, activation: str = "") -> Array:  # noqa: ARG002 - all but the neurons is linear
+    def logits(self, weights: Weights, neurons: Array, activation: str = "") -> Array:  # noqa: ARG002 - everything except the neurons is linear
         """See `Computation`."""
         p = neurons.shape[0]
         flat = neurons.reshape(p * p, -1)
@@ -163,34 +166,34 @@ class ResidualForm(TransformerComputation, ClosedForm):
 
 
 def widened(matrix: Tensor, width: int) -> Tensor:
-    """A matrix with columns of zeros up to `width`."""
+    """A matrix, padded with zero columns to `width`."""
     import torch
 
     return torch.nn.functional.pad(matrix, (0, width - matrix.shape[1]))
 
 
 def closed_form(network: Network) -> ClosedForm:
-    """The closed form of a kind of network. Raises SettingError where it has none."""
+    """The closed form of a kind of network. Raises SettingError if it has none."""
     computation = network.computation
     if not isinstance(computation, ClosedForm):
         raise SettingError(
-            "network", f"--network {network.name} has no closed form: its neurons have no tables or scores"
+            "network", f"neuron tables and attention scores need a one-layer --network (got {network.name})"
         )
     return computation
 
 
 def routes(config: RunConfig) -> int:
-    """Number of routes from an operand to a neuron. Raises SettingError, see `closed_form`."""
+    """Number of routes from an operand to a neuron. Raises SettingError if the network has no closed form."""
     return closed_form(config.network_kind).routes(config)
 
 
 def score_shape(config: RunConfig) -> tuple[int, ...]:
-    """Shape of `attention_scores`. Raises SettingError, see `closed_form`."""
+    """Shape of `attention_scores`. Raises SettingError if the network has no closed form."""
     return closed_form(config.network_kind).score_shape(config)
 
 
 def attention_scores(weights: Weights) -> Array:
-    """What all neurons' maps share: t0 and t1, (side, h, operand); of a two-token network t, (h, a, b); else (0,)."""
+    """The scores shared by all neurons' maps: t0 and t1, (side, h, operand); for a two-token network t, (h, a, b); else (0,)."""
     return closed_form(network_of(weights)).attention_scores(weights)
 
 
@@ -200,7 +203,7 @@ def neuron_tables(weights: Weights, neurons: Sequence[int]) -> Array:
 
 
 def activate(pre: Array, activation: str) -> Array:
-    """The activation function, in place."""
+    """Apply the activation function in place; returns `pre`."""
     if activation == "relu":
         return np.maximum(pre, 0, out=pre)
     if activation == "quadratic":
@@ -210,8 +213,8 @@ def activate(pre: Array, activation: str) -> Array:
 
 
 def erf(x: Array) -> Array:
-    """The error function, within 1.5e-7: formula 7.1.26 of Abramowitz and Stegun, which the viewer uses too."""
-    size = np.minimum(np.abs(x), 9)  # from 6 on it is 1, and the squares of large numbers leave float32
+    """The error function, accurate to 1.5e-7: Abramowitz and Stegun, formula 7.1.26, also used by the viewer."""
+    size = np.minimum(np.abs(x), 9)  # it is 1 from 6 on, and squares of large numbers overflow float32
     t = 1 / (1 + 0.3275911 * size)
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     return np.copysign(1 - series * np.exp(-size * size), x)

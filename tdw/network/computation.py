@@ -1,6 +1,7 @@
-"""What any kind of network computes: the interface of the modules that `tdw.network.kinds` names.
+"""The computations of a network: the interface implemented by the modules that `tdw.network.kinds` names.
 
-Axes.  a, b: operand, 0 .. p-1 · neuron: of the last MLP · class: output class, the p answers first · head · token
+Axes.  pair: entries of a batch · a, b, operand: 0 .. p-1 · neuron: of the last MLP · class: output class, the p answers
+       first · head · token: position in the sequence
 """
 
 from __future__ import annotations
@@ -20,43 +21,46 @@ Weights = Mapping[str, Array]
 
 
 class Computation(ABC):
-    """A kind of network as functions of its weights. All but `forward` take and give numpy arrays."""
+    """A kind of network as functions of its weights. All methods except `forward` take and return numpy arrays."""
 
     @abstractmethod
     def forward(self, weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str) -> Tensor:
-        """Logits (pair, class) of the pairs (a, b), written plainly, for autograd and as a reference."""
+        """Logits of the pairs (a, b), (pair, class): the reference implementation, also used by autograd."""
 
     @abstractmethod
     def embedding(self, weights: Weights, p: int) -> Array:
-        """What the network holds of each operand, (operand, width)."""
+        """The embedding of each operand, (operand, width)."""
 
     @abstractmethod
     def renamed(self, weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Array]:
-        """The same network with operands and output classes permuted: operand i behaves as operands[i] did."""
+        """The same network with operands and output classes permuted: operand i behaves like operands[i] before.
+
+        operands: (operand,); classes: (class,)
+        """
 
     @abstractmethod
     def neuron_to_logit(self, weights: Weights) -> Array:
-        """What one unit of each neuron's activation adds directly to each logit, (neuron, class)."""
+        """The direct effect of each neuron's activation on each logit, (neuron, class)."""
 
     @abstractmethod
     def activations(self, weights: Weights, activation: str) -> Array:
-        """Activation of every neuron on every pair, (a, b, neuron), at the position where the answer is read."""
+        """Activations of all neurons on all pairs, (a, b, neuron), at the position where the answer is read."""
 
     @abstractmethod
     def logits(self, weights: Weights, neurons: Array, activation: str) -> Array:
-        """Logits (a, b, class) where the neurons have these activations, (a, b, neuron)."""
+        """Logits, (a, b, class), given the activations of the neurons, (a, b, neuron)."""
 
     @abstractmethod
     def attention(self, weights: Weights) -> Array:
-        """How much the last token attends to each, (token, head, a, b). Only of networks with the capability."""
+        """Attention pattern of the last token, (token, head, a, b). Only for networks with the capability."""
 
     def neuron_map(self, weights: Weights, neuron: int, activation: str) -> Array:
-        """Activation of one neuron on every pair, (a, b)."""
+        """Activation of one neuron on all pairs, (a, b)."""
         return self.activations(weights, activation)[:, :, neuron]
 
 
 class TransformerComputation(Computation):
-    """What transformers of any depth share: embedding, forward pass, unembedding."""
+    """The parts shared by transformers of any depth: embedding, forward pass, unembedding."""
 
     def forward(self, weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str) -> Tensor:
         """See `Computation`."""
@@ -69,7 +73,7 @@ class TransformerComputation(Computation):
         return weights["embed.W_E"][:p]
 
     def renamed(self, weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Array]:
-        """See `Computation`; '=' keeps its row."""
+        """See `Computation`. The row of '=' is not permuted."""
         embed = weights["embed.W_E"]
         rows = np.concatenate([operands, np.arange(len(operands), len(embed))])
         return {**weights, "embed.W_E": embed[rows], "unembed.W_U": weights["unembed.W_U"][:, classes]}

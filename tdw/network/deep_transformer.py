@@ -1,4 +1,4 @@
-"""Transformers of several layers, by the plain forward pass in PyTorch: neurons are those of the last layer at '='."""
+"""Multi-layer transformers, computed by the reference forward pass. Neurons are those of the last layer, at '='."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tdw.network.computation import Array, TransformerComputation, Weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-PAIRS_AT_ONCE = 8_192  # of which all layers' activations are in memory together
+PAIRS_AT_ONCE = 8_192  # batch size, which bounds the memory for the activations of all layers
 
 
 class DeepTransformerComputation(TransformerComputation):
@@ -23,7 +23,7 @@ class DeepTransformerComputation(TransformerComputation):
         return weights[f"{_last(weights)}mlp.W_out"] @ weights["unembed.W_U"]
 
     def activations(self, weights: Weights, activation: str) -> Array:
-        """See `Computation`; of the last layer."""
+        """See `Computation`."""
         from tdw.network.reference import plain_neurons
 
         block = _last(weights)
@@ -39,18 +39,18 @@ class DeepTransformerComputation(TransformerComputation):
         return out
 
     def attention(self, weights: Weights) -> Array:
-        """The network lacks the capability."""
-        raise NotImplementedError("attention patterns are those of one-layer networks")
+        """Not available: attention patterns are defined for one-layer networks."""
+        raise NotImplementedError("attention patterns are defined for one-layer networks")
 
 
 def _last(weights: Weights) -> str:
-    """How the names of the last layer's weights begin."""
+    """The prefix of the names of the last layer's weights."""
     layers = {int(name.split(".")[1]) for name in weights if name.startswith("blocks.")}
     return f"blocks.{max(layers)}."
 
 
 def _of_pairs(weights: Weights, activation: str, measure: Callable[[dict[str, Tensor], Tensor], Tensor]) -> Array:
-    """What `measure` gives of the residual stream before the last MLP at '=', for every pair, (a, b, …)."""
+    """`measure` of the weights and the residual stream before the last MLP at '=', for all pairs, (a, b, …)."""
     import torch
 
     from tdw.network.reference import transformer_logits

@@ -1,26 +1,29 @@
-"""The same network, exactly, without the waste: what trains.
+"""The training engine: the exact network, factored so that nothing is computed more than once.
 
-What follows is the network on three tokens. Only the answer at `=` counts, so the query is one constant vector per head, and keys and values exist once per token
-and position, not once per pair. The attention of head h from `=` is a softmax over three scores,
+For the network on three tokens: the answer is only read at `=`, so the query is one constant vector per head, and keys
+and values are computed once per token and position instead of once per pair. The attention of head h from `=` is a
+softmax over three scores,
 
     t0[h, a], t1[h, b], 0            relative to the score of '=' itself,
 
-and with the weight of '=' written as 1 - A0 - A1, the residual stream before the MLP is
+and with 1 - A0 - A1 for the weight of '=', the residual stream before the MLP is
 
     base + sum over h of  A0[h] (a, b) D0[h, a]  +  A1[h] (a, b) D1[h, b].
 
-Everything a pair contributes is therefore sparse: with S the matrix whose row (a, b) holds A0 of each head in column
-(0, h, a), A1 in column (1, h, b) and a 1 in the last column, and T the rows D0, D1 and base,
+The dependence on the pair is therefore sparse: with S the matrix whose row (a, b) holds A0 of each head in column
+(0, h, a), A1 in column (1, h, b) and a 1 in the last column, and T the matrix with the rows D0, D1 and base,
 
     pre = S @ (T @ W_in)        logits = S @ (T @ W_U) + relu(pre) @ (W_out @ W_U).
 
-The other networks are of the same form (`tdw.network.closed_form`): on two tokens the scores are of pairs, one p x p table for each
-head, and S has one entry more, a 1 in the column of b itself; of an MLP on one-hot pairs S is the one-hot matrix.
+The other networks have the same form (`tdw.network.closed_form`). On two tokens, the scores depend on the pair, one p x p
+table per head, and rows of S have one more entry, a 1 in the column of b itself. For an MLP on one-hot pairs, S is the
+one-hot matrix.
 
-T and the scores (`tables`) are small and left to autograd. What has one row per pair is in `Pairs`, whose sparsity
-pattern is built once, whose buffers are allocated once, and whose backward pass is written out.
+T and the scores (`tables`) are small and left to autograd. Everything with one row per pair is in `Pairs`, which builds
+the sparsity pattern and allocates its buffers once, and whose backward pass is written by hand.
 
-Axes.  pair · h: head · a, b: operand · row: 2 * routes * p + 1 rows of T · neuron · class: padded to `width`
+Axes.  pair: entries of a set of pairs · h: head · a, b: operand · row: rows of T, 2 * routes * p + 1 · neuron
+       width: output classes, padded (`padded`) · column: neuron + width · entry: of a row of S that changes, 2 * heads
 """
 
 from __future__ import annotations
@@ -41,18 +44,19 @@ if TYPE_CHECKING:
     from tdw import tasks
     from tdw.config import RunConfig
 
-# Exponentials stop here, exp(-60) = 9e-27: what is smaller counts for nothing beside a 1, and numbers below 1e-38 make the
-# processor ten times slower.
+# Exponents are clamped here, exp(-60) = 9e-27: smaller terms vanish when added to 1, and subnormal numbers (below 1e-38)
+# make the CPU ten times slower.
 LEAST_EXPONENT = -60.0
-# Classes are padded to a multiple of this: 113 columns run at half the speed of 128.
+# Classes are padded to a multiple of this, because 113 columns run at half the speed of 128.
 WIDTH = 64
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The small products of the weights that hold all the network knows.
+    """The small products of the weights that determine the network.
 
-    scores: (2, p, heads), t0[a, h] and t1[b, h], relative to the score of '='; on two tokens (p, p, heads); or none
+    scores: (2, p, heads), t0[a, h] and t1[b, h], relative to the score of '='; on two tokens (p, p, heads); None without
+            attention
     mixed:  (rows, neurons + width), T @ [W_in, W_U]
     direct: (neurons, width), W_out @ W_U
     """
@@ -62,17 +66,21 @@ class Tables:
     direct: Tensor
 
     def tensors(self) -> list[Tensor]:
-        """The tensors that there are, for autograd."""
+        """The tensors that are not None, for autograd."""
         return [self.mixed, self.direct] if self.scores is None else [self.scores, self.mixed, self.direct]
 
     def detached(self) -> Tables:
-        """The same numbers without their history."""
+        """The same values, detached from autograd."""
         scores = None if self.scores is None else self.scores.detach()
         return Tables(scores, self.mixed.detach(), self.direct.detach())
 
 
 def padded(classes: int) -> int:
-    """Columns used for so many classes."""
+    """Number of columns for this many classes.
+
+    >>> padded(64), padded(113)
+    (64, 128)
+    """
     return -(-classes // WIDTH) * WIDTH
 
 
@@ -84,35 +92,35 @@ def tables(weights: Weights) -> Tables:
 
 
 class Openness(ABC):
-    """How far the routes are open for the operands: the entries of S that change with the weights, and their gradient.
-
-    values: (pair, 2 * heads), the entries for a, then those for b; a view of S
-    """
+    """The route weights A0 and A1: the entries of S that change with the parameters, and their gradient."""
 
     def __init__(self, heads: int, p: int, a: Tensor, b: Tensor):
         self.heads, self.p, self.a, self.b = heads, p, a, b
 
     @staticmethod
-    def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - not every kind asks for all
-        """Columns of the entries that are 1, beside that of the base: (pair, entries) each."""
+    def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - subclasses use some of them
+        """Columns of the entries that are constant 1, except that of the base: (pair, n) each."""
         return []
 
     @abstractmethod
     def attend(self, scores: Tensor, values: Tensor) -> None:
-        """Fill in the entries."""
+        """Compute the entries from the scores into `values`, (pair, 2 * heads): those for a, then those for b; a view of S."""
 
     @abstractmethod
     def gradient(self, weights: Tensor, shared: Tensor) -> Tensor:
-        """Gradient of the scores, from the entries and their product with their own gradient, (pair, 2 * heads) each."""
+        """Gradient of the scores, of their shape, from the entries and the entries times their gradients.
+
+        weights, shared: (pair, 2 * heads) each
+        """
 
 
 class OfTokens(Openness):
-    """A softmax over the scores of a, of b, and the 0 of '='."""
+    """A softmax over the scores of a, of b, and of '=' (which is 0)."""
 
     def __init__(self, heads: int, p: int, a: Tensor, b: Tensor, dtype: torch.dtype):
         super().__init__(heads, p, a, b)
-        # Sums over all pairs with the same a (rows 0 .. p-1) or the same b (rows p .. 2p-1), in a fixed order: adding
-        # by index is not reproducible with several threads.
+        # Sums over all pairs with the same a (rows 0 .. p-1) or the same b (rows p .. 2p-1), in a fixed order, because
+        # `index_add` is not reproducible with several threads.
         pairs = a.shape[0]
         ones = torch.ones(2 * pairs, dtype=dtype, device=a.device)
         both = torch.cat([a, p + b])
@@ -132,7 +140,7 @@ class OfTokens(Openness):
         torch.div(to_b, total, out=values[:, self.heads :])
 
     def gradient(self, weights: Tensor, shared: Tensor) -> Tensor:
-        """Of t0 and t1, (2, p, heads)."""
+        """Gradient of t0 and t1, (2, p, heads). Overwrites `shared`."""
         heads = self.heads
         shared -= weights * (shared[:, :heads] + shared[:, heads:]).repeat(1, 2)
         summed = _sparse_product(self.summing, shared, shared.new_empty(2 * self.p, 2 * heads))
@@ -140,14 +148,14 @@ class OfTokens(Openness):
 
 
 class OfPairs(Openness):
-    """A sigmoid of the score of a relative to that of b, which also arrives by a route that is always open."""
+    """A sigmoid of the score of a relative to that of b. b also contributes along the residual stream."""
 
-    def __init__(self, heads: int, p: int, a: Tensor, b: Tensor, dtype: torch.dtype):  # noqa: ARG002 - as of tokens
+    def __init__(self, heads: int, p: int, a: Tensor, b: Tensor, dtype: torch.dtype):  # noqa: ARG002 - the interface of all kinds
         super().__init__(heads, p, a, b)
 
     @staticmethod
     def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - see `Openness`
-        """The last route of b."""
+        """The column of b's residual stream."""
         return [of_b[:, heads:]]
 
     def attend(self, scores: Tensor, values: Tensor) -> None:
@@ -157,7 +165,7 @@ class OfPairs(Openness):
         torch.sub(1, values[:, : self.heads], out=values[:, self.heads :])
 
     def gradient(self, weights: Tensor, shared: Tensor) -> Tensor:
-        """Of t, (a, b, heads). The entries of a and b sum to 1: what one gains, the other loses."""
+        """Gradient of t, (a, b, heads). The entries of a and b sum to 1, so their derivatives are opposite."""
         heads, p = self.heads, self.p
         scores = shared.new_zeros(p * p, heads)
         gained = weights[:, heads:] * shared[:, :heads] - weights[:, :heads] * shared[:, heads:]
@@ -165,11 +173,11 @@ class OfPairs(Openness):
 
 
 class AlwaysOpen(OfPairs):
-    """One route, always open: there are no scores."""
+    """One route of constant weight 1, without scores."""
 
     @staticmethod
     def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - see `Openness`
-        """Both operands."""
+        """The columns of both operands."""
         return [of_a, of_b]
 
 
@@ -177,9 +185,9 @@ OPENNESS: dict[str, type[OfTokens] | type[OfPairs]] = {"tokens": OfTokens, "pair
 
 
 class Pairs:
-    """A fixed set of pairs: forward with loss and accuracy, and the gradients of the tables.
+    """A fixed set of pairs: forward pass with loss and accuracy, and the gradients of the tables.
 
-    a, b, answer: (pairs,) whole numbers. Buffers are allocated here and overwritten by every call of `forward`.
+    a, b, answer: (pair,) integers. Buffers are allocated once and overwritten by every call of `forward`.
     """
 
     def __init__(self, a: Tensor, b: Tensor, answer: Tensor, *, config: RunConfig, dtype: torch.dtype = torch.float32):
@@ -188,11 +196,11 @@ class Pairs:
         self.d_mlp, self.activation = config.d_mlp, config.activation
         form = closed_form(config.network_kind)
         self.classes, self.width = config.outputs, padded(config.outputs)
-        # Entries of a row of S that change with the weights come first, then those that are 1, then the row's last.
+        # In a row of S, the entries that change with the weights come first, then those that are 1, then that of the base.
         self.heads = config.heads if form.scores != "none" else 0
         openness = OPENNESS[form.scores]
         routes = form.routes(config)
-        self.rows = 2 * routes * p  # of the operands; the row of the base comes after them
+        self.rows = 2 * routes * p  # of the operands, followed by the row of the base
         route = torch.arange(routes, device=device) * p
         of_a, of_b = a[:, None] + route, routes * p + b[:, None] + route
         moving = [of_a[:, : self.heads], of_b[:, : self.heads]]
@@ -205,31 +213,31 @@ class Pairs:
             self.values.view(-1),
             (pairs, self.rows + 1),
         )
-        # For the way back, patterns without the column of ones: one row as long as all pairs would keep one thread busy.
+        # The backward pass leaves out the column of ones: in the transpose, it would be one row with an entry for each
+        # pair, which occupies a single thread.
         self.columns = columns[:, : 2 * self.heads].flatten()
         order = torch.argsort(columns.flatten(), stable=True)
-        self.order = (
-            order // entries * (entries + 1) + order % entries
-        )  # where the transpose's values stand in `values`
+        # The positions in `values` of the transpose's values.
+        self.order = order // entries * (entries + 1) + order % entries
         counts = torch.bincount(columns.flatten(), minlength=self.rows)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self.values_by_column = torch.ones(pairs * entries, dtype=dtype, device=device)
         self.transposed = _csr(starts, order // entries, self.values_by_column, (self.rows, pairs))
         self.openness = openness(self.heads, p, a, b, dtype)
 
-        # [pre, then the neurons; the part of the logits that comes through attention alone]
+        # [pre-activations, then activations; the direct contribution of the residual stream to the logits]
         self.out = torch.empty(pairs, self.d_mlp + self.width, dtype=dtype, device=device)
         self.pre = self.out[:, : self.d_mlp]
         self.active = self.pre if self.activation == "relu" else torch.empty_like(self.pre)
         self.logits = torch.empty(pairs, self.width, dtype=dtype, device=device)
-        self.pull: Tensor | None = None  # gradient of `out`; only for pairs that are trained on
+        self.pull: Tensor | None = None  # gradient of `out`, allocated for training pairs only
         self.back: Tensor | None = None
 
     def forward(self, at: Tables) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy (float64) and accuracy, on the device. Leaves in the buffers what `backward` needs.
+        """Mean cross-entropy and accuracy, float64 scalars on the device. Prepares the buffers for `backward`.
 
-        With m the row's maximum, at answer c*, the loss of a pair is (m - L_y) + log1p(sum over c != c* of
-        exp(L_c - m)): in float32 this keeps its relative precision however small it gets.
+        With m the row's maximum, at class c*, the loss of a pair is (m - L_y) + log1p(sum over c != c* of exp(L_c - m)),
+        which keeps its relative precision in float32 no matter how small it gets.
         """
         self.used = at
         if at.scores is not None:
@@ -239,25 +247,25 @@ class Pairs:
         torch.addmm(self.out[:, self.d_mlp :], self.active, at.direct, out=self.logits)
         top, self.top_answer = self.logits[:, : self.classes].max(dim=1, keepdim=True)
         missed = top - self.logits.gather(1, self.answer)
-        # From here on `logits` holds exp(L_c - m), with the top answer and the padding taken out.
+        # From here on `logits` holds exp(L_c - m), with 0 for the top class and the padding.
         self.logits.sub_(top).clamp_min_(LEAST_EXPONENT).exp_().scatter_(1, self.top_answer, 0)
         self.logits[:, self.classes :] = 0
         self.rest = self.logits.sum(dim=1, keepdim=True)
         loss = missed + torch.log1p(self.rest)
-        self.right = self.top_answer == self.answer
-        return loss.double().mean(), self.right.double().mean()
+        self.correct = self.top_answer == self.answer
+        return loss.double().mean(), self.correct.double().mean()
 
     def backward(self) -> list[Tensor]:
-        """Gradients of the mean loss with respect to `Tables.tensors()`, of the last `forward`."""
+        """Gradients of the mean loss of the last `forward` with respect to `Tables.tensors()`."""
         pairs, neurons = self.a.shape[0], self.d_mlp
         if self.pull is None:
             self.pull = torch.empty_like(self.out)
             self.push = self.logits.new_empty(self.rows + 1, self.out.shape[1])
-        # Softmax minus one-hot. At a right answer it is -rest / (1 + rest), not a difference of nearly equal numbers.
+        # Softmax minus one-hot. For a correct answer it is -rest / (1 + rest), which avoids cancellation.
         scale = 1 / (1 + self.rest)
         wrong = self.logits.mul_(scale / pairs).scatter_(1, self.top_answer, scale / pairs)
-        lacking = torch.where(self.right, -self.rest * scale, wrong.gather(1, self.answer) * pairs - 1)
-        wrong.scatter_(1, self.answer, lacking / pairs)
+        at_answer = torch.where(self.correct, -self.rest * scale, wrong.gather(1, self.answer) * pairs - 1)
+        wrong.scatter_(1, self.answer, at_answer / pairs)
 
         d_direct = self.active.t() @ wrong
         torch.mm(wrong, self.used.direct.t(), out=self.pull[:, :neurons])
@@ -288,11 +296,9 @@ class Pairs:
             torch.ops.aten.gelu.out(self.pre, out=self.active)
 
     def _pull_through(self, pulled: Tensor) -> None:
-        """Turn the gradient of the neurons into that of their inputs, in place."""
+        """Backpropagate through the activation function, in place."""
         if self.activation == "relu":
-            torch.ops.aten.threshold_backward.grad_input(
-                pulled, self.active, 0, grad_input=pulled
-            )  # 0 where it was off
+            torch.ops.aten.threshold_backward.grad_input(pulled, self.active, 0, grad_input=pulled)
         elif self.activation == "quadratic":
             pulled.mul_(self.pre).mul_(2)
         else:
@@ -300,14 +306,14 @@ class Pairs:
 
 
 class _Given(torch.autograd.Function):
-    """A scalar whose gradients with respect to tensors are given.
+    """A scalar with given gradients with respect to tensors.
 
-    `torch.autograd.backward` takes gradients too, and loads PyTorch's symbolic shapes to check them (0.3 s).
+    `torch.autograd.backward` also accepts gradients, but loads PyTorch's symbolic shapes to check them (0.3 s).
     """
 
     @staticmethod
     def forward(ctx: Any, gradients: list[Tensor], *tensors: Tensor) -> Tensor:
-        """0; the gradients wait for `backward`."""
+        """0. Keeps the gradients for `backward`."""
         ctx.gradients = gradients
         return tensors[0].new_zeros(())
 
@@ -318,7 +324,7 @@ class _Given(torch.autograd.Function):
 
 
 class FactoredEngine:
-    """Loss, accuracy and gradients of a network in closed form, see `tdw.network.training.Engine`."""
+    """Loss, accuracy and gradients of a network in closed form. See `tdw.network.training.Engine`."""
 
     def __init__(self, config: RunConfig, weights: Weights, sides: tuple[tasks.Operands, tasks.Operands]):
         self.weights = weights
@@ -326,31 +332,31 @@ class FactoredEngine:
         self.tables: Tables | None = None
 
     def measure_train(self) -> Tensor:
-        """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the two others."""
+        """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the other two methods."""
         self.tables = tables(self.weights)
         return torch.stack(self.train.forward(self.tables.detached()))
 
     def measure_test(self) -> Tensor:
-        """The same on the test pairs, after `measure_train`."""
+        """Loss and accuracy on the test pairs, (2,) float64. Call `measure_train` first."""
         assert self.tables is not None, "measure_train comes first"
         return torch.stack(self.test.forward(self.tables.detached()))
 
     def backward(self) -> None:
-        """Add the gradients of the train loss that `measure_train` found to those of the weights."""
+        """Accumulate the gradients of the train loss of the last `measure_train` into those of the weights."""
         assert self.tables is not None, "measure_train comes first"
         scalar = _Given.apply(self.train.backward(), *self.tables.tensors())  # type: ignore[no-untyped-call]
         scalar.backward()
 
 
 def _sparse_product(matrix: Tensor, dense: Tensor, out: Tensor) -> Tensor:
-    """matrix @ dense, written to `out`. Builds of PyTorch without MKL (Apple's processors) have another kernel for it."""
+    """matrix @ dense, written to `out`. PyTorch builds without MKL (Apple silicon) need a different kernel."""
     if out.is_cuda or torch.backends.mkl.is_available():
         return torch.addmm(out, matrix, dense, beta=0, out=out)
     return out.copy_(torch.sparse.mm(matrix, dense, "sum"))
 
 
 def _csr(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
-    """A CSR matrix over `values` itself (no copy), with the 32-bit indices that the processor's library works in."""
+    """A CSR matrix that shares memory with `values`, with the 32-bit indices that MKL uses."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
         return torch.sparse_csr_tensor(

@@ -1,14 +1,14 @@
-"""Kinds of network: what each is called, which weights it has, and what can be said of it.
+"""Kinds of network: the name, weights and capabilities of each.
 
-A kind is declared here, in pure Python, so that settings and help are quick to read. What it computes is in the module
-that it names, loaded when first asked for (`Network.computation`).
+Kinds are declared here in pure Python, so that settings and help load fast. The module that implements a kind is loaded
+on first use (`Network.computation`).
 
-Capabilities, which analyses, panels and engines ask for:
+Capabilities, required by analyses, panels and engines:
 
-closed form      one layer, so that any neuron's map is exact from a few tables (`tdw.network.closed_form`)
+closed form      one layer, so that small tables determine every neuron's activation map (`tdw.network.closed_form`)
 attention        one layer of attention, whose pattern is a function of the pair
 embedding        both operands share one embedding
-operand weights  each neuron has a weight of its own for each value of each operand
+operand weights  each neuron has one input weight per value of each operand
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CAPABILITIES = ("closed form", "attention", "embedding", "operand weights")
 
 @dataclass(frozen=True)
 class Weight:
-    """One weight: its shape, and its role: embedding, attention, mlp or unembedding. A bias has one axis."""
+    """One weight: its shape, and its role (embedding, attention, mlp or unembedding). A bias has one axis."""
 
     shape: tuple[int, ...]
     role: str
@@ -41,10 +41,10 @@ class Weight:
 class Network(ABC):
     """A kind of network.
 
-    settings: a dataclass of the settings that belong to it alone
-    tokens:   the tokens of its sequence; none for a network that reads no sequence
-    lacks:    for each capability that it does not have, a sentence that says why
-    module:   where its `COMPUTATION` is
+    settings: a dataclass of the settings specific to this kind
+    tokens:   the tokens of its sequence; empty for a network that does not read a sequence
+    lacks:    for each missing capability, a sentence that gives the reason
+    module:   the module that defines its `COMPUTATION`
     """
 
     name: str
@@ -60,17 +60,17 @@ class Network(ABC):
 
     @abstractmethod
     def recognizes(self, weights: Mapping[str, Any]) -> bool:
-        """Whether weights, by their names and shapes, are of this kind."""
+        """Whether weights are of this kind, judged by their names and shapes."""
 
-    def deviation(self, name: str, config: RunConfig) -> float:  # noqa: ARG002 - other kinds go by the name
-        """Standard deviation of a weight before training; that of a bias is not asked for."""
+    def deviation(self, name: str, config: RunConfig) -> float:  # noqa: ARG002 - other kinds use the name
+        """Standard deviation of a weight at initialization. Not called for biases, which start at 0."""
         return 0.8 / config.d_model**0.5
 
     @property
     def computation(self) -> Computation:
-        """What the network computes. Loads numpy."""
-        found: Computation = importlib.import_module(self.module).COMPUTATION
-        return found
+        """The implementation of this kind. Imports numpy."""
+        computation: Computation = importlib.import_module(self.module).COMPUTATION
+        return computation
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -85,12 +85,12 @@ class Transformer(Network):
     lacks = MappingProxyType({"operand weights": "It needs a one-hot MLP; the network is a transformer."})
     module = "tdw.network.transformer"
 
-    def layers(self, config: RunConfig) -> int:  # noqa: ARG002 - deeper kinds have a setting for it
+    def layers(self, config: RunConfig) -> int:  # noqa: ARG002 - deep transformers have a setting for it
         """Number of layers."""
         return 1
 
     def weights(self, config: RunConfig) -> dict[str, Weight]:
-        """TransformerLens' names, in its order."""
+        """Named and ordered as in TransformerLens."""
         d, d_mlp, vocabulary = config.d_model, config.d_mlp, config.p + ("=" in self.tokens)
         into_head = Weight((config.heads, d, config.d_head), "attention")
         declared = {
@@ -123,7 +123,7 @@ class Transformer(Network):
 
 
 class TwoToken(Transformer):
-    """The same on the two tokens `a b`; the answer is read at `b`."""
+    """One layer without normalization on the two tokens `a b`; the answer is read at `b`."""
 
     name = "two-token"
     tokens = ("a", "b")
@@ -144,7 +144,7 @@ class OneHot(Network):
     module = "tdw.network.one_hot"
 
     def weights(self, config: RunConfig) -> dict[str, Weight]:
-        """Names of ours: TransformerLens has no such network."""
+        """The names are specific to this program, because TransformerLens has no MLP on one-hot pairs."""
         declared = {
             "mlp.W_in": Weight((2 * config.p, config.d_mlp), "mlp"),
             "mlp.W_out": Weight((config.d_mlp, config.outputs), "mlp"),
@@ -154,7 +154,7 @@ class OneHot(Network):
         return declared
 
     def recognizes(self, weights: Mapping[str, Any]) -> bool:
-        """By its names."""
+        """By the names of its weights."""
         return "mlp.W_in" in weights
 
     def deviation(self, name: str, config: RunConfig) -> float:
@@ -164,13 +164,13 @@ class OneHot(Network):
 
 @dataclass(frozen=True, kw_only=True)
 class DeepSettings:
-    """The settings of deep transformers alone."""
+    """The settings specific to deep transformers."""
 
-    layers: int = setting(2, "layers of a deep transformer", within=(2, 8))
+    layers: int = setting(2, "number of layers of a deep transformer", within=(2, 8))
 
 
 class DeepTransformer(Transformer):
-    """Several layers without normalization on the tokens `a b =`; trained by autograd, as it has no closed form."""
+    """Several layers without normalization on the tokens `a b =`. Has no closed form, so it is trained by autograd."""
 
     name = "deep-transformer"
     settings = DeepSettings
@@ -185,7 +185,7 @@ class DeepTransformer(Transformer):
     module = "tdw.network.deep_transformer"
 
     def layers(self, config: RunConfig) -> int:
-        """As set."""
+        """Number of layers."""
         return config.layers
 
     def recognizes(self, weights: Mapping[str, Any]) -> bool:
@@ -195,7 +195,7 @@ class DeepTransformer(Transformer):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings(DeepSettings):
-    """The settings that belong to single kinds of network."""
+    """The settings specific to single kinds of network."""
 
 
 NETWORKS: Registry[Network] = Registry("network")
@@ -206,5 +206,5 @@ NETWORKS.register(DeepTransformer())
 
 
 def network_of(weights: Mapping[str, Any]) -> Network:
-    """The kind of network that weights, by their names and shapes, belong to."""
+    """The kind of network these weights belong to, judged by their names and shapes."""
     return next(kind for kind in NETWORKS.values() if kind.recognizes(weights))

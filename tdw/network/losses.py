@@ -1,4 +1,4 @@
-"""Loss functions that training may minimize. The accuracy and the losses that are recorded are of the same kind."""
+"""Loss functions for training. The recorded train and test losses use the same function."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Loss:
     """A loss function.
 
-    mean:     (logits (pair, class), answers (pair,)) -> mean over the pairs, a float64 scalar that autograd differentiates
-    unit:     of the recorded numbers
-    factored: the factored engine computes it, with its gradient, itself
+    mean:     (logits (pair, class), answers (pair,)) -> mean over the pairs, a differentiable float64 scalar
+    unit:     the unit of the recorded values
+    factored: whether the factored engine implements it and its gradient
     """
 
     name: str

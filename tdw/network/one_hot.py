@@ -1,4 +1,4 @@
-"""The MLP on one-hot pairs in closed form: a neuron's input is a sum of one weight for a and one for b."""
+"""The MLP on one-hot pairs in closed form: a neuron's input is the sum of one weight for a and one for b."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class OneHotForm(ClosedForm):
-    """Closed form of the MLP. It has no residual stream: its parts are inputs of neurons, and `into` selects among them."""
+    """Closed form of the MLP. It has no residual stream: its tables are the inputs of neurons, and `into` selects neurons."""
 
     scores = "none"
 
     def routes(self, config: RunConfig) -> int:  # noqa: ARG002 - the interface of all kinds
-        """One, always open."""
+        """One, of constant weight 1."""
         return 1
 
     def score_shape(self, config: RunConfig) -> tuple[int, ...]:  # noqa: ARG002 - the interface of all kinds
@@ -43,7 +43,7 @@ class OneHotForm(ClosedForm):
         )
 
     def attention_scores(self, weights: Weights) -> Array:  # noqa: ARG002 - the interface of all kinds
-        """(0,): there is no attention."""
+        """Empty, (0,): the network has no attention."""
         return np.zeros((0,), np.float32)
 
     def patterns(self, weights: Weights) -> tuple[Array, Array]:
@@ -52,7 +52,7 @@ class OneHotForm(ClosedForm):
         return np.ones((1, p, p), np.float32), np.ones((1, p, p), np.float32)
 
     def attention(self, weights: Weights) -> Array:
-        """The network has no attention."""
+        """Not available: the network has no attention."""
         raise NotImplementedError("an MLP on one-hot pairs has no attention")
 
     def forward(self, weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str) -> Tensor:
@@ -67,7 +67,7 @@ class OneHotForm(ClosedForm):
         return plain_mlp(weights, both, activation, block="")
 
     def embedding(self, weights: Weights, p: int) -> Array:  # noqa: ARG002 - the interface of all kinds
-        """The input weights of a and b side by side, (operand, 2 * d_mlp)."""
+        """The concatenated input weights of a and b, (operand, 2 * d_mlp)."""
         return np.concatenate(np.split(weights["mlp.W_in"], 2), axis=1)
 
     def renamed(self, weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Array]:
@@ -83,11 +83,11 @@ class OneHotForm(ClosedForm):
     def into_neurons(
         self, weights: Weights, neurons: Sequence[int] | slice = slice(None)
     ) -> tuple[Array, Array | float]:
-        """The identity, restricted to these neurons."""
+        """The columns of the identity for these neurons, and 0 (biases are in `parts`)."""
         return np.eye(weights["mlp.W_in"].shape[1], dtype=np.float32)[:, neurons], 0.0
 
     def _read(self, weights: Weights, residual: Array) -> Array:  # noqa: ARG002 - the interface of all kinds
-        return residual  # these are the neurons' inputs
+        return residual  # already the inputs of the neurons
 
     def neuron_to_logit(self, weights: Weights) -> Array:
         """W_out, (neuron, class)."""

@@ -1,7 +1,9 @@
-"""Optimizers: their settings, the slots of their state, and one update of all weights at once.
+"""Optimizers: their settings, the slots of their state, and the update step.
 
-All weights lie in one flat buffer (`tdw.network.training`), and so does each slot: an array as large as the weights that
-the optimizer carries from update to update, zero at first.
+All weights are in one flat buffer (`tdw.network.training`). Each slot is a buffer of the same size that the optimizer
+keeps between updates, initially zero.
+
+Axes.  weight: entries of the flat buffer
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
 class Optimizer:
     """An optimizer.
 
-    settings: a dataclass of the settings that belong to it alone
+    settings: a dataclass of the settings specific to it
     slots:    the names of the arrays in its state
-    squares:  those slots that hold means of squares, so that a negative number in one is damage
-    update:   (weights, gradient, slots, step, lr, config): one update in place; step counts the updates, this one
-              included, as a float32 scalar on the weights' device
+    squares:  the slots that hold mean squares, so that negative values in them indicate damage
+    update:   (weights, gradient, slots, step, lr, config): one update in place; step is the number of updates including
+              this one, a float32 scalar on the device of the weights
     """
 
     name: str
@@ -39,7 +41,7 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWSettings:
-    """The settings of AdamW alone."""
+    """The settings specific to AdamW."""
 
     betas: tuple[float, float] = setting((0.9, 0.98), "AdamW betas", within=(0, 1), below=True)
 
@@ -50,9 +52,10 @@ EPS = 1e-8  # PyTorch's default
 def adamw(
     weights: Tensor, gradient: Tensor, slots: dict[str, Tensor], step: Tensor, lr: float, config: RunConfig
 ) -> None:
-    """AdamW, decoupled weight decay (Loshchilov and Hutter 2019), by the kernel under `torch.optim.AdamW(fused=True)`.
+    """AdamW with decoupled weight decay (Loshchilov and Hutter 2019), by the kernel of `torch.optim.AdamW(fused=True)`.
 
-    The kernel is called by itself because `torch.optim.AdamW` imports the compiler, which takes longer than a short run.
+    Calls the kernel directly, because importing `torch.optim.AdamW` imports the compiler, which takes longer than a short
+    run.
     """
     import torch
 
@@ -75,7 +78,7 @@ def adamw(
 
 @dataclass(frozen=True, kw_only=True)
 class SgdSettings:
-    """The settings of SGD alone."""
+    """The settings specific to SGD."""
 
     momentum: float = setting(0.9, "SGD momentum", within=(0, 1), below=True)
 
@@ -83,7 +86,7 @@ class SgdSettings:
 def sgd(
     weights: Tensor, gradient: Tensor, slots: dict[str, Tensor], _step: Tensor, lr: float, config: RunConfig
 ) -> None:
-    """SGD with momentum and L2 weight decay, in the operations of `torch.optim.SGD`."""
+    """SGD with momentum and L2 weight decay, with the same operations as `torch.optim.SGD`. Overwrites `gradient`."""
     if config.weight_decay:
         gradient.add_(weights, alpha=config.weight_decay)
     velocity = slots["momentum_buffer"].mul_(config.momentum).add_(gradient)

@@ -1,4 +1,4 @@
-"""The shapes of a network's weights as its settings determine them, and the check of arrays against them."""
+"""The shapes of a network's weights, as determined by its settings, and the check of arrays against them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ def shapes(config: RunConfig) -> dict[str, tuple[int, ...]]:
 
 
 def mismatch(arrays: Mapping[str, Any], config: RunConfig) -> str | None:
-    """How arrays differ from the weights of these settings, in words; None where names, shapes and types are the same."""
+    """How arrays differ from the weights of these settings, in words; None if names, shapes and types match."""
     expected = shapes(config)
     for name in sorted(set(expected) | set(arrays)):
         if name not in arrays:
             return f"{name} is missing"
         if name not in expected:
-            return f"{name[:80]!r} is none of this network's weights"
+            return f"{name[:80]!r} is not a weight of this network"
         array = arrays[name]
         if tuple(array.shape) != expected[name] or str(array.dtype) != "float32":
-            return f"{name} is {array.dtype} {tuple(array.shape)}, and its settings make it float32 {expected[name]}"
+            return (
+                f"{name} is {array.dtype} {tuple(array.shape)}, but must be float32 {expected[name]} with its settings"
+            )
     return None

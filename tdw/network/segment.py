@@ -1,4 +1,4 @@
-"""What training yields and a project file stores: plain values. Importers of other programs' runs yield the same."""
+"""The plain values that training and importers yield and a project file stores."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Series = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class State:
-    """All that training needs to continue from an epoch, bit for bit: the weights, and the optimizer's slots.
+    """The state from which training continues bit for bit: the weights, and the optimizer state.
 
-    slots: by name, an array for each weight (AdamW: exp_avg and exp_avg_sq). Empty where they are unknown, as for an
-           imported run: training cannot continue from such a state.
+    slots: by name, one array per weight (AdamW: exp_avg and exp_avg_sq). Empty if unknown, as in some imported runs;
+           training cannot continue from such a state.
 
-    Full-batch training draws no random numbers, so there is no generator to keep.
+    Full-batch training does not draw random numbers, so there is no generator state.
     """
 
     epoch: int
@@ -28,16 +28,16 @@ class State:
 
     @classmethod
     def fresh(cls, epoch: int, weights: Arrays, slots: Iterable[str]) -> State:
-        """The state in which an optimizer with these slots begins: all zero."""
+        """The state in which an optimizer with these slots starts: all zero."""
         return cls(epoch, weights, {slot: {name: np.zeros_like(w) for name, w in weights.items()} for slot in slots})
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of training: what was measured at each epoch of it, and the state at its last epoch.
+    """Consecutive epochs of training: the curves, and the state at the last epoch.
 
-    epochs: the epochs measured, in order; each of the four series has one number per epoch, NaN where not evaluated
-    keep:   the last epoch is a checkpoint
+    epochs: the epochs, in order; each of the four curves has one value per epoch, NaN where not evaluated
+    keep:   whether the last epoch is a checkpoint
     """
 
     epochs: range

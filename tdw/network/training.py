@@ -1,8 +1,8 @@
-"""Training: a generator of plain segments, independent of files and of how progress is shown.
+"""Training: a generator of segments, independent of files and of progress display.
 
 Epoch e is the state after e optimizer updates. The losses of epoch e come from the forward pass on the weights of epoch
-e, which is also the first half of update e + 1; so a resumed run measures the epoch it resumes from again, and the
-caller can check that the number is the same.
+e, which is also the first half of update e + 1. A resumed run therefore recomputes the losses of the epoch it resumes
+from, and the caller can check that they are the same.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ SECONDS_A_SEGMENT = 0.5
 
 
 class Engine(Protocol):
-    """What measures and differentiates the loss of the weights that it was made with, wherever they change."""
+    """Computes loss, accuracy and gradients of the weights it was created with, which the optimizer updates in place."""
 
     def measure_train(self) -> Tensor:
-        """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the two others."""
+        """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the other two methods."""
         ...
 
     def measure_test(self) -> Tensor:
-        """The same on the test pairs, after `measure_train`."""
+        """Loss and accuracy on the test pairs, (2,) float64. Call `measure_train` first."""
         ...
 
     def backward(self) -> None:
-        """Add the gradients of the train loss that `measure_train` found to those of the weights."""
+        """Accumulate the gradients of the train loss of the last `measure_train` into those of the weights."""
         ...
 
 
 def engine_of(config: RunConfig) -> type[FactoredEngine] | type[AutogradEngine]:
-    """The engine that trains such a run: the factored one where network and loss allow it, else autograd."""
+    """The engine for a run: the factored one if the network and the loss support it, otherwise autograd."""
     factored = "closed form" in config.network_kind.capabilities and config.loss_kind.factored
     return FactoredEngine if factored else AutogradEngine
 
 
 def start(config: RunConfig, weights: Weights) -> State:
-    """The state of an untrained network: epoch 0, the optimizer's slots zero."""
+    """The state of an untrained network: epoch 0, all optimizer slots zero."""
     arrays = {name: tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in weights.items()}
     return State.fresh(0, arrays, config.optimizer_kind.slots)
 
@@ -69,11 +69,13 @@ def train(
     seconds: float = SECONDS_A_SEGMENT,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Segment]:
-    """Train from `state` to `config.epochs`, yielding a segment at each checkpoint and about every `seconds`.
+    """Train from `state` to `config.epochs`. Yields a segment at each checkpoint and about every `seconds`.
 
-    `stop` is called after every epoch; once it returns True, the segment so far is the last. The first segment begins
-    with `state.epoch` itself. `optimizer_from` is the epoch at which the optimizer started, with its slots zero and its
-    warm-up ahead. Losses are in the unit of `config.loss`, cross-entropies in nats.
+    The first segment begins with `state.epoch` itself. Losses are in the unit of `config.loss` (cross-entropy: nats).
+
+    optimizer_from: the epoch at which the optimizer started with zero slots, from which its warm-up counts
+    stop:           called after every epoch; once it returns True, the segment so far is the last
+    Raises SettingError if the device is not available.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -105,19 +107,19 @@ def _is_evaluated(config: RunConfig, epoch: int) -> bool:
 
 
 def check_numbers(config: RunConfig, segment: Segment) -> None:
-    """Raise OutOfRangeError where a loss that was measured is no number: nothing is learnt from there on, and what is no number
-    means "not measured" in a file.
+    """Raise OutOfRangeError if an evaluated loss is not finite: training has diverged, and a file stores NaN for epochs
+    that were not evaluated.
     """
     train = ~np.isfinite(segment.train_loss)
     measured = [
         (segment.keep and epoch == segment.state.epoch) or _is_evaluated(config, epoch) for epoch in segment.epochs
     ]
     test = ~np.isfinite(segment.test_loss) & measured
-    if wrong := np.flatnonzero(train | test).tolist():
-        side = "train" if train[wrong[0]] else "test"
+    if diverged := np.flatnonzero(train | test).tolist():
+        side = "train" if train[diverged[0]] else "test"
         raise OutOfRangeError(
-            f"the {side} loss of epoch {segment.epochs[wrong[0]]} is no number: the network's numbers have outgrown "
-            "float32. What was recorded before stays; begin a run with a lower --lr or --weight-decay."
+            f"training diverged at epoch {segment.epochs[diverged[0]]}: {side} loss is not finite. Everything recorded "
+            "before is kept; start a new run with a lower --lr or --weight-decay."
         )
 
 
@@ -128,7 +130,7 @@ class _Step:
         self.device = device_of(config)
         self.config, self.shapes, self.optimizer = config, shapes(config), config.optimizer_kind
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
-        # All weights lie in one flat buffer, so that one fused kernel updates them; what autograd sees are views.
+        # All weights are in one flat buffer, so that one fused kernel updates them; autograd works on views of it.
         self.flat = torch.empty(sum(sizes), device=self.device)
         self.gradient = torch.zeros_like(self.flat)
         weights: Weights = {}
@@ -145,9 +147,7 @@ class _Step:
         self.engine: Engine = engine_of(config)(config, weights, (self._pairs(split.train), self._pairs(split.test)))
 
     def update(self, done: int) -> None:
-        """One update, the `done`-th after the optimizer's start counting from 0, by the gradients of the loss that
-        `engine.measure_train` just found.
-        """
+        """One optimizer update with the gradients of the last `engine.measure_train`; `done` updates came before it."""
         self.gradient.zero_()
         self.engine.backward()
         warmup, lr = self.config.warmup, self.config.lr
@@ -158,7 +158,7 @@ class _Step:
             self.optimizer.update(self.flat, self.gradient, self.slots, self.updates, lr, self.config)
 
     def state(self, epoch: int) -> State:
-        """A copy of everything needed to continue from `epoch`."""
+        """A copy of the state needed to continue from `epoch`."""
         slots = {slot: self._arrays(values) for slot, values in self.slots.items()}
         return State(epoch, self._arrays(self.flat.detach()), slots)
 
@@ -172,7 +172,7 @@ class _Step:
         flat.detach().copy_(torch.from_numpy(np.concatenate([arrays[name].ravel() for name in self.shapes])))
 
     def _pairs(self, indices: tasks.Indices) -> tasks.Operands:
-        indices = np.sort(indices)  # neighbors then share rows of the tables, which stay in the processor's cache
+        indices = np.sort(indices)  # neighboring pairs then share rows of the tables, which stay in the CPU cache
         a, b = tasks.operands(indices, self.config.p)
         arrays = (a, b, tasks.answers(indices, self.config))
         on_device = [torch.from_numpy(array).to(self.device) for array in arrays]
@@ -180,14 +180,14 @@ class _Step:
 
 
 def device_of(config: RunConfig) -> torch.device:
-    """The device that `--device` stands for on this machine. Raises SettingError where there is no GPU to use."""
+    """The device selected by `--device`. Raises SettingError for cuda if PyTorch finds no GPU."""
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise SettingError("device", "--device cuda: PyTorch finds no GPU on this machine; give auto or cpu")
+        raise SettingError("device", "--device must be auto or cpu on this machine: PyTorch finds no GPU (got cuda)")
     return torch.device("cuda" if config.device == "cuda" else "cpu")
 
 
 def environment(config: RunConfig) -> dict[str, str | int]:
-    """What the numbers of a run depend on beside its settings, as stored in the file."""
+    """The software and hardware that affect the results of a run, as stored in its file."""
     device = device_of(config)
     return {
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""The one-layer transformer on the tokens `a b =` in closed form: the score of '=' is 0, those of a and b are relative to it."""
+"""The one-layer transformer on the tokens `a b =` in closed form, with the scores of a and b relative to that of '='."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TransformerForm(ResidualForm):
     scores = "tokens"
 
     def routes(self, config: RunConfig) -> int:
-        """The heads."""
+        """The number of heads."""
         return config.heads
 
     def score_shape(self, config: RunConfig) -> tuple[int, ...]:
@@ -52,13 +52,13 @@ class TransformerForm(ResidualForm):
         return attention_pattern(self.attention_scores(weights))
 
     def attention(self, weights: Weights) -> Array:
-        """How much '=' attends to a, b and itself, (token, head, a, b)."""
+        """Attention from '=' to a, b and itself, (token, head, a, b)."""
         to_a, to_b = self.patterns(weights)
         return np.stack([to_a, to_b, 1 - to_a - to_b])
 
 
 def attention_pattern(scores: Array) -> tuple[Array, Array]:
-    """A0 and A1 of the heads, each (h, a, b), from scores (side, h, operand)."""
+    """A0 and A1 of the heads, (h, a, b) each, from scores (side, h, operand)."""
     to_a, to_b = scores[0][:, :, None], scores[1][:, None, :]
     top = np.maximum(np.maximum(to_a, to_b), 0)
     exp_a, exp_b = np.exp(to_a - top), np.exp(to_b - top)

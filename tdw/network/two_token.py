@@ -1,4 +1,4 @@
-"""The one-layer transformer on the tokens `a b` in closed form: b itself asks, and also arrives without attention."""
+"""The one-layer transformer on the tokens `a b` in closed form: the query is b, which also has its residual stream."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TwoTokenForm(ResidualForm):
     scores = "pairs"
 
     def routes(self, config: RunConfig) -> int:
-        """The heads, and the residual stream of b."""
+        """The number of heads, plus one for the residual stream of b."""
         return config.heads + 1
 
     def score_shape(self, config: RunConfig) -> tuple[int, ...]:
@@ -36,9 +36,9 @@ class TwoTokenForm(ResidualForm):
         spread = output if into is None else output @ into  # (h, d_head, width)
         sides = xp.stack([embed + position[0], embed + position[1]])
         keys = sides[:, None] @ key  # (side, h, operand, d_head)
-        asked = sides[1] @ query  # (h, b, d_head)
-        to_b = (asked * keys[1]).sum(-1)  # (h, b)
-        scores = (keys[0] @ asked.swapaxes(-1, -2) - to_b[:, None]) / d_head**0.5  # (h, a, b)
+        queries = sides[1] @ query  # (h, b, d_head)
+        to_b = (queries * keys[1]).sum(-1)  # (h, b)
+        scores = (keys[0] @ queries.swapaxes(-1, -2) - to_b[:, None]) / d_head**0.5  # (h, a, b)
         itself = sides[1] if into is None else sides[1] @ into
         last = xp.stack([itself * 0, itself])[:, None]
         moved = xp.concatenate([(sides[:, None] @ value) @ spread, last], 1)
@@ -51,13 +51,13 @@ class TwoTokenForm(ResidualForm):
     def patterns(self, weights: Weights) -> tuple[Array, Array]:
         """See `ClosedForm`."""
         scores = self.attention_scores(weights)
-        with np.errstate(over="ignore"):  # exp(-t) of a score far below is infinite, and the weight 0
+        with np.errstate(over="ignore"):  # for a very negative score, exp(-t) is infinite and the weight 0
             to_a = 1 / (1 + np.exp(-scores))
         always = np.ones((1, *scores.shape[1:]), scores.dtype)
         return np.concatenate([to_a, always]), np.concatenate([1 - to_a, always])
 
     def attention(self, weights: Weights) -> Array:
-        """How much b attends to a and to itself, (token, head, a, b)."""
+        """Attention from b to a and to itself, (token, head, a, b)."""
         to_a, to_b = (side[:-1] for side in self.patterns(weights))
         return np.stack([to_a, to_b])
 

@@ -90,7 +90,7 @@ def test_a_run_is_started_watched_stopped_resumed_analyzed_and_explored(page, op
     first = page.evaluate("tdw.count")
     page.wait_for_function(f"tdw.count > {first}")
     pace = page.locator(f"{OPENED} .tdw-pace")
-    page.wait_for_function("/ep\\/s.*left/.test(document.querySelector('.tdw-pace').textContent)")
+    page.wait_for_function("/epochs\\/s.*left/.test(document.querySelector('.tdw-pace').textContent)")
     assert "200\u202f000" in pace.text_content()
     assert "train" in page.locator(f"{OPENED} .tdw-losses").text_content()
     assert "test" in page.locator(f"{OPENED} .tdw-losses").text_content()

@@ -284,7 +284,7 @@ def test_a_state_of_another_network_is_not_resumed_from(sent):
     with pytest.raises(DamagedFileError, match=r"the resume state is of another network: embed\.W_E is"):
         tdw.train(path)
     made.resumes = lambda epoch: state(weights(epoch)) | {"exp_avg.more": np.zeros(1, "f4")}
-    with pytest.raises(DamagedFileError, match="the resume state is of another network: 'more' is none of"):
+    with pytest.raises(DamagedFileError, match="the resume state is of another network: 'more' is not a weight of"):
         tdw.train(sent(replace_file(path, made)))
 
 

@@ -169,10 +169,13 @@ def test_given_weights_are_checked():
     zero_bias = {"blocks.0.mlp.b_in": np.zeros(6), "blocks.0.attn.mask": np.ones((3, 3))}
     assert set(reference.check_weights(given | zero_bias, config)) == set(weights)
     for changed, sentence in [
-        ({"blocks.0.mlp.W_in": np.zeros((3, 3))}, r"W_in has shape \(3, 3\), but these settings make it \(9, 6\)"),
-        ({"blocks.0.mlp.b_in": np.ones(6)}, r"it is a bias other than zero"),
-        ({"blocks.1.mlp.W_in": np.ones(6)}, r"blocks.1.mlp.W_in is not known"),
-        ({"embed.W_E": np.full((6, 9), np.nan)}, r"not finite"),
+        (
+            {"blocks.0.mlp.W_in": np.zeros((3, 3))},
+            r"W_in must have shape \(9, 6\) with these settings \(got \(3, 3\)\)",
+        ),
+        ({"blocks.0.mlp.b_in": np.ones(6)}, r"this network has no nonzero bias blocks.0.mlp.b_in"),
+        ({"blocks.1.mlp.W_in": np.ones(6)}, r"this network has no weight blocks.1.mlp.W_in"),
+        ({"embed.W_E": np.full((6, 9), np.nan)}, r"embed.W_E holds NaN or infinite values"),
     ]:
         with pytest.raises(SettingError, match=sentence):
             reference.check_weights(given | changed, config)

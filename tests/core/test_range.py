@@ -176,7 +176,7 @@ def test_training_ends_where_a_loss_is_no_number(tmp_path, capsys):
     diverging(path, 1e10)
     assert main.main(["train", str(path)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("tdw: the train loss of epoch 0 is no number: the network's numbers have outgrown")
+    assert said.startswith("tdw: training diverged at epoch 0: train loss is not finite.")
     assert "lower --lr" in said
     with tdw.open(path) as run:
         assert (len(run.epochs), run.checkpoints, run.verify()) == (0, [], [])
@@ -194,7 +194,7 @@ def test_what_was_recorded_before_a_loss_was_no_number_stays(tiny_run, monkeypat
         before = run.train_loss
     monkeypatch.setattr(FactoredEngine, "measure_test", breaks)
     # The test losses of 40 (again), 44, 45 and 48 are measured: the last of them is not there.
-    with pytest.raises(OutOfRangeError, match="the test loss of epoch 48 is no number"):
+    with pytest.raises(OutOfRangeError, match="training diverged at epoch 48: test loss is not finite"):
         tdw.train(tiny_run, epochs=60, checkpoints="0:60:5")
     with tdw.open(tiny_run) as run:
         assert run.checkpoints[-1] == 45

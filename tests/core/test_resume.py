@@ -264,8 +264,8 @@ def test_a_loss_that_is_no_number_is_a_difference(stopped, altered):
     ):
         tdw.train(stopped)
     before = stopped.read_bytes()
-    with pytest.raises(OutOfRangeError, match="the train loss of epoch 10 is no number"):
-        tdw.train(stopped, allow_drift=True)  # nothing can be learnt from there on
+    with pytest.raises(OutOfRangeError, match="training diverged at epoch 10: train loss is not finite"):
+        tdw.train(stopped, allow_drift=True)  # a diverged run does not recover
     assert stopped.read_bytes() == before
     altered(1)
     with store.open_writer(stopped) as writer:  # as if epochs 11 and 12 had been recorded before, without a loss
@@ -282,7 +282,8 @@ def test_training_that_leaves_float32_ends_with_what_was_recorded_before(tiny, t
     assert main.main(["train", str(path)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(
-        r"tdw: the train loss of epoch \d+ is no number: .* begin a run with a lower --lr or --weight-decay\.", said
+        r"tdw: training diverged at epoch \d+: train loss is not finite\. .* with a lower --lr or --weight-decay\.",
+        said,
     )
     epoch = int(re.search(r"epoch (\d+)", said)[1])
     with tdw.open(path) as run:

@@ -203,13 +203,19 @@ def examiner(monkeypatch, code: str) -> None:
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "in a sandbox ended with signal 11"),
         ("import time; time.sleep(60)", "takes more than 1 s"),
         ("while True: pass", "takes more than 1 s"),
-        ("print('no json')", "gave no answer that makes sense"),
-        ("print('[1]')", "gave no answer that makes sense"),
-        ('print(\'{"structure": {"size": 1}}\')', "gave no answer that makes sense"),
-        ('print(\'{"structure": {"size": 1, "attributes": {"": 3}, "arrays": {}}}\')', "gave no answer"),
-        ('print(\'{"refused": "SystemExit", "sentence": "x"}\')', "gave no answer that makes sense"),
-        ('print(\'{"structure": {"size": 9, "attributes": {"": {}}, "arrays": {}}}\')', "gave no answer"),
-        ("print('[' * 100000)", "gave no answer that makes sense"),
+        ("print('no json')", "the sandbox returned an invalid answer"),
+        ("print('[1]')", "the sandbox returned an invalid answer"),
+        ('print(\'{"structure": {"size": 1}}\')', "the sandbox returned an invalid answer"),
+        (
+            'print(\'{"structure": {"size": 1, "attributes": {"": 3}, "arrays": {}}}\')',
+            "the sandbox returned an invalid answer",
+        ),
+        ('print(\'{"refused": "SystemExit", "sentence": "x"}\')', "the sandbox returned an invalid answer"),
+        (
+            'print(\'{"structure": {"size": 9, "attributes": {"": {}}, "arrays": {}}}\')',
+            "the sandbox returned an invalid answer",
+        ),
+        ("print('[' * 100000)", "the sandbox returned an invalid answer"),
     ],
 )
 def test_whatever_becomes_of_the_process_is_a_sentence(elsewhere, monkeypatch, code, sentence):
