@@ -144,6 +144,7 @@ def test_rows_that_change_while_they_are_sent_break_off():
 @pytest.mark.parametrize("path", ["/do/open", "/do/forget", "/do/train", PREDICT])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_larger_than_any_the_window_sends_is_refused(window, path, chunked):
+    window.get("/now")  # until the first response, libraries are loaded
     before = memory(window.process.pid)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {window.host}\r\nCookie: {window.cookie}\r\nContent-Type: application/json\r\n"
