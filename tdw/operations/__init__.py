@@ -1,1 +1,1 @@
-"""What is done with runs: train, branch, recover, compare, copy."""
+"""Operations on runs: train, branch, densify, recover, compare, copy, …"""

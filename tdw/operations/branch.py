@@ -1,7 +1,7 @@
 """Fork a run at a checkpoint and continue with different settings.
 
-The file of a branch names its origin as `branched`: `from` (the origin's id), `file`, `at` (the epoch), `settings` (the
-origin's), and the origin's own `branched`, if it is a branch itself.
+The file of a branch describes its origin under `branched`: `from` (the origin's id), `file`, `at` (the epoch), `settings`
+and `optimizer_from` (the origin's), and the origin's own `branched`, if it is a branch itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tdw.project.project import Project
 from tdw.store.atomic import new_file
 from tdw.tasks import Split
 
-# What may differ between a branch and its origin: how it is trained, not the network or its task.
+# Settings that may differ between a branch and its origin: those of training, not of the network or the task.
 BRANCHABLE = tuple(item.name for item in settings() if item.group == "training")
 
 
@@ -41,13 +41,14 @@ def branch(
     stop: Callable[[], bool] | None = None,
     **changes: Any,
 ) -> None:
-    """Fork a run at its checkpoint `at`: a new file with its history up to there, and different settings from there on.
+    """Fork a run at its checkpoint `at`: a new file with the same history up to `at`, to be continued with other settings.
 
-    The optimizer's state is kept, so a branch without changes repeats its origin; with `fresh_optimizer` the optimizer
-    starts again from the weights alone, including its warm-up. Settings that are not changed are those of the origin,
-    also where `at` lies in the history that the origin shares with its own origin. `train` then trains the branch. The
-    origin is only read. If `new` already is this branch, and not trained yet, it is left as it is.
-    Raises CheckpointNotFoundError, SettingError, NotReproducibleError, AlreadyExistsError, CannotWriteError, and what opening a file raises.
+    The optimizer state is kept, so a branch without changes repeats its origin. With `fresh_optimizer` the optimizer
+    starts again from the weights alone, including its warm-up. Unchanged settings are those of the origin, even if `at`
+    lies in the history that the origin shares with its own origin. Train the branch with `train`. The origin is not
+    modified. If `new` already is this branch and has not been trained further, it is kept.
+    Raises CheckpointNotFoundError, SettingError, NotReproducibleError, AlreadyExistsError, CannotWriteError, and what
+    opening a file raises.
     """
     new = Path(new)
     with Project.open(path) as source:
@@ -58,8 +59,8 @@ def branch(
         if not fresh_optimizer and after.optimizer != settings_at(source, at).optimizer:
             raise SettingError(
                 "optimizer",
-                f"--optimizer {after.optimizer} cannot continue from the state of {settings_at(source, at).optimizer}: add "
-                "--fresh-optimizer, which starts from the weights alone",
+                f"--optimizer {after.optimizer} cannot continue from the optimizer state of "
+                f"{settings_at(source, at).optimizer}: add --fresh-optimizer, which starts from the weights alone",
             )
         ahead = [epoch for epoch in schedule.parse(after.checkpoints, after.epochs) if epoch > at]
         described = {
@@ -78,7 +79,7 @@ def branch(
         }
         if source.imported is not None:
             described["imported"] = source.imported
-        if _is_there(new, described, at):
+        if _exists(new, described, at):
             return
         with new_file(new) as part:
             state = (
@@ -90,18 +91,18 @@ def branch(
             write_past(part, new, described, source, split, state, past=at)
 
 
-def _is_there(new: Path, described: Mapping[str, Any], at: int) -> bool:
-    """Whether a file already is the requested branch, made by a process that was killed as it ended."""
+def _exists(new: Path, described: Mapping[str, Any], at: int) -> bool:
+    """Whether the file already is the requested branch: its process was killed after writing it."""
     if not new.is_file():
         return False
     try:
-        with Project.open(new) as there:
+        with Project.open(new) as existing:
             same = {
-                name: value for name, value in there.described.items() if name not in {"id", "created"}
+                name: value for name, value in existing.described.items() if name not in {"id", "created"}
             } == described
-            return same and len(there.epochs) == at + 1
+            return same and len(existing.epochs) == at + 1
     except TdwError:
-        return False  # it is in the way
+        return False  # another file
 
 
 def _state_at(
@@ -111,15 +112,15 @@ def _state_at(
     progress: Callable[[Progress], None] | None,
     stop: Callable[[], bool] | None,
 ) -> State:
-    """The full state at a checkpoint: as stored, if it is the resume state, or recovered by replaying."""
+    """The full state at a checkpoint: the stored resume state if it is of that epoch, otherwise recovered by replaying."""
     if source.resumes_from == at:
         stored = source.resume_state()
-        if stored.epoch == at:  # in a copy of a run that was being trained, it may be an earlier one
+        if stored.epoch == at:  # in a copy made during training, it may be that of an earlier epoch
             return stored
     if source.imported is not None:
         raise NotReproducibleError(
             f"{source.path.name} was trained by another program and cannot be replayed: the optimizer state at epoch {at} is "
-            "unknown. Branch with --fresh-optimizer, which needs the weights alone."
+            "unknown. Use --fresh-optimizer, which starts from the weights alone."
         )
     if optimizer_from(source, at) == at:
         return beginning(source, at, settings_at(source, at).optimizer_kind.slots)
@@ -137,10 +138,12 @@ def _branched(source: Project, at: int, changes: Mapping[str, Any]) -> RunConfig
         if name not in BRANCHABLE and name in before.to_json():
             raise SettingError(
                 name,
-                f"--{name.replace('_', '-')} cannot change in a branch, which keeps task, split and network; what can is "
+                f"--{name.replace('_', '-')} cannot change in a branch, which keeps task, split and network; these can: "
                 + ", ".join(f"--{other.replace('_', '-')}" for other in BRANCHABLE),
             )
     after = config.changed(before, changes)
     if after.epochs <= at:
-        raise SettingError("epochs", f"--epochs {after.epochs} ends before the branch begins: give more than {at}")
+        raise SettingError(
+            "epochs", f"--epochs must be greater than {at}, where the branch starts (got {after.epochs})"
+        )
     return after

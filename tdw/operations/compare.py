@@ -1,6 +1,6 @@
-"""Runs side by side: in which settings they differ, what happened in each, and how far their curves and weights agree.
+"""Compare runs: differing settings, facts of each run, and the differences between their curves and weights.
 
-Everything is read as it is stored; nothing is trained or measured for it.
+Uses stored values only; nothing is trained or computed from weights.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from tdw.run import Run
 from tdw.setting import as_text
 from tdw.text_format import between
 
-UNKNOWN = "not known"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """How far one curve of two runs agrees, over the epochs that both recorded.
+    """The difference between two runs in one curve, over the epochs that both recorded.
 
-    epochs: how many those are
-    differs: the first of them with different numbers; None where all are the same, bit for bit
-    largest: the largest difference, |one - other|, and at which epoch; None where no epoch is in both
+    epochs: number of common epochs
+    differs: the first of them with different values; None if all are equal bit for bit
+    largest: the largest difference, |one - other|; None without common epochs
+    at: the epoch of the largest difference; None if all are equal
     """
 
     name: str
@@ -42,13 +43,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Weights:
-    """How far the weights of two runs agree, over the checkpoints that both have.
+    """The difference between the weights of two runs, over the checkpoints that both have.
 
-    checkpoints: how many those are
-    differs: the first of them with different weights; None where all are the same, bit for bit
-    last: the last of them; None where there is none
-    distance: |θ - θ'| / |θ| at `last`, over all weights, with the Euclidean norm; None where all of θ are 0. Neurons and heads are not matched:
-        networks that differ by an exchange of neurons are far from each other.
+    checkpoints: number of common checkpoints
+    differs: the first of them with different weights; None if all are equal bit for bit
+    last: the last of them; None if there are none
+    distance: |θ - θ'| / |θ| at `last`, the Euclidean norm over all weights; None if θ is 0. Neurons and heads are not
+        matched: networks that differ by a permutation of neurons are far apart.
     """
 
     checkpoints: int
@@ -59,7 +60,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Against:
-    """A run against the first one. weights: None where the networks are of other shapes."""
+    """A run compared with the first one. weights: None if the networks have different shapes."""
 
     curves: list[Curve]
     weights: Weights | None
@@ -67,13 +68,13 @@ class Against:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side.
+    """A comparison of runs.
 
-    paths: the runs' files
-    same: the settings that all have, as text
-    different: the other settings by name, with one text for each run; "not known" where an imported run does not say
-    facts: what happened, by name, with one text for each run
-    against: each run but the first against it
+    paths: the files of the runs
+    same: settings equal in all runs, by name, as text
+    different: the other settings by name, with one text per run; "unknown" where an imported run does not give it
+    facts: state, last values, events and key frequencies by name, with one text per run
+    against: each run except the first, compared with the first
     """
 
     paths: list[str]
@@ -84,12 +85,12 @@ class Comparison:
 
 
 def compare(*paths: str | Path) -> Comparison:
-    """Set runs side by side; the first is the one that the others are held against.
+    """Compare two or more runs; the first one is the reference.
 
     Raises TdwError for fewer than two, and what opening a file raises.
     """
     if len(paths) < 2:
-        raise TdwError(f"a comparison needs two runs or more, and {len(paths) or 'none'} was given: name another file.")
+        raise TdwError(f"a comparison needs at least two runs (got {len(paths)})")
     with ExitStack() as stack:
         runs = [stack.enter_context(Run.open(path)) for path in paths]
         settings = _settings(runs)
@@ -104,20 +105,20 @@ def compare(*paths: str | Path) -> Comparison:
 
 
 def curve(one: Run, other: Run, name: str) -> Curve:
-    """How far a curve of two runs agrees; name: one of `tdw.run.CURVES`."""
+    """The difference between two runs in one curve; name: one of `tdw.analyses.summary.CURVES`."""
     first, second = getattr(one, name), getattr(other, name)
     both = min(len(first), len(second))
     first, second = first[:both], second[:both]
-    known = ~(np.isnan(first) | np.isnan(second))
-    if not known.any():
+    recorded = ~(np.isnan(first) | np.isnan(second))
+    if not recorded.any():
         return Curve(name, 0, None, None, None)
-    # Both may be infinite, where a run diverged: then they agree.
-    gap = np.where(known & (first != second), np.abs(first - second), 0)
+    # Both may be infinite in diverged runs: that counts as equal.
+    gap = np.where(recorded & (first != second), np.abs(first - second), 0)
     differ = np.flatnonzero(gap)
     largest = int(np.argmax(gap))
     return Curve(
         name,
-        int(known.sum()),
+        int(recorded.sum()),
         int(differ[0]) if differ.size else None,
         float(gap[largest]),
         largest if differ.size else None,
@@ -125,7 +126,10 @@ def curve(one: Run, other: Run, name: str) -> Curve:
 
 
 def weights(one: Run, other: Run) -> Weights | None:
-    """How far the weights of two runs agree, one checkpoint in memory at a time; None for networks of other shapes."""
+    """The difference between the weights of two runs; None for networks of different shapes.
+
+    Holds one checkpoint of each run in memory at a time.
+    """
     shared = sorted(set(one.checkpoints) & set(other.checkpoints))
     differs = None
     distance = None
@@ -150,43 +154,43 @@ def _distance(one: dict[str, NDArray[np.float32]], other: dict[str, NDArray[np.f
 
 def _settings(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Every setting with its text in each run, in the order of the command line."""
-    found: dict[str, list[str]] = {}
-    for item in config.settings():
-        found[item.name] = [
+    return {
+        item.name: [
             UNKNOWN if item.name in (run.imported or {}).get("unknown", []) else as_text(getattr(run.config, item.name))
             for run in runs
         ]
-    return found
+        for item in config.settings()
+    }
 
 
 def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """What happened in each run, by name, in words and numbers; or why there are none."""
-    columns = [_of(run, run.info()) for run in runs]
+    """State, last values, events and key frequencies, by name, with one text per run."""
+    columns = [_facts_of(run, run.info()) for run in runs]
     return {name: [column[name] for column in columns] for name in columns[0]}
 
 
-def _of(run: Run, information: dict[str, Any]) -> dict[str, str]:
+def _facts_of(run: Run, information: dict[str, Any]) -> dict[str, str]:
     branched, keys = information["branched"], information["key_frequencies"]
     verdict = information["grokking"]
-    found = {
+    facts = {
         "state": information["state"],
-        "began as": "import" if run.imported else "branch" if branched else "itself",
+        "origin": "import" if run.imported else "branch" if branched else "new run",
         "recorded epochs": str(information["epochs"]),
         "stored checkpoints": str(len(run.checkpoints)),
     }
     for name in CURVES:
         value = information[name]
-        found[f"last {name.replace('_', ' ')}"] = "not measured" if value is None else f"{value:.6g}"
+        facts[f"last {name.replace('_', ' ')}"] = "not measured" if value is None else f"{value:.6g}"
     for event in run.events():
-        found[event.label] = event.missing if event.first is None else between(event.first)
+        facts[event.label] = event.missing if event.first is None else between(event.first)
     delay = verdict["delay"]
-    found["grokking"] = {"yes": "yes", "no": "no"}.get(verdict["verdict"], "cannot be said") + (
-        f", {_span(delay)} epochs between" if delay else ""
+    facts["grokking"] = {"yes": "yes", "no": "no"}.get(verdict["verdict"], "undetermined") + (
+        f", delay {_span(delay)} epochs" if delay else ""
     )
-    found["key frequencies"] = (
+    facts["key frequencies"] = (
         "not measured" if keys is None else f"{', '.join(map(str, keys['frequencies'])) or 'none'} ({keys['rule']})"
     )
-    return found
+    return facts
 
 
 def _span(delay: Sequence[int]) -> str:

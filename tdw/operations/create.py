@@ -26,9 +26,10 @@ def create(
 ) -> None:
     """Create the file of an untrained run.
 
-    weights: initial weights under TransformerLens' names (arrays or tensors) instead of those of `model_seed`
-    split:   (train indices, test indices) instead of that of `data_seed`; pair (a, b) is a * p + b
-    Raises SettingError, AlreadyExistsError (unless `overwrite`) and CannotWriteError; nothing is left behind then.
+    weights: initial weights by TransformerLens name, arrays or tensors of the shapes in `tdw.network.reference`; default:
+             drawn with `model_seed`
+    split:   (train indices, test indices), where pair (a, b) has the index a * p + b; default: drawn with `data_seed`
+    Raises SettingError, AlreadyExistsError (unless `overwrite`) and CannotWriteError. If it fails, no file is left behind.
     """
     _check_memory(config)
     initial = reference.initial_weights(config) if weights is None else reference.check_weights(weights, config)
@@ -40,15 +41,15 @@ def create(
 
 
 def _check_memory(config: RunConfig) -> None:
-    """Raise SettingError for a run whose buffers do not fit into this machine's memory."""
+    """Raise SettingError if the training buffers do not fit into the memory of this machine."""
     needed = 4 * config.p**2 * (3 * config.d_mlp + 6 * config.p)
     try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system tells
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not available on every system
         return
-    if needed > there:
+    if needed > available:
         raise SettingError(
             "p",
-            f"--p {config.p} with --d-mlp {config.d_mlp} needs {needed / 1e9:.1f} GB of memory to train, and this machine "
-            f"has {there / 1e9:.1f} GB: give a smaller modulus or fewer neurons",
+            f"--p {config.p} with --d-mlp {config.d_mlp} needs {needed / 1e9:.1f} GB of memory for training, but this "
+            f"machine has {available / 1e9:.1f} GB: use a smaller modulus or fewer neurons",
         )

@@ -23,35 +23,38 @@ def densify(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> list[int]:
-    """Add checkpoints by replaying training. Returns the epochs that were added.
+    """Add checkpoints by replaying training. Returns the added epochs.
 
-    checkpoints: a schedule over the recorded epochs. Everything stored up to the next checkpoint must be reproduced bit
-    for bit; otherwise nothing is changed. Stored analyses are computed for the added checkpoints as well.
+    checkpoints: a schedule over the recorded epochs
+    Everything stored up to the checkpoint after the last added one must be reproduced bit for bit; otherwise the file is
+    not changed. Stored analyses are also computed for the added checkpoints.
     Raises ScheduleError, NotReproducibleError, FileInUseError, CannotWriteError, and what opening a file raises.
     """
     with ProjectWriter.open(path) as project:
-        split = split_of(project, "more checkpoints")
+        split = split_of(project, "densify")
         recorded = len(project.epochs) - 1
         stored = project.checkpoints
-        wanted = sorted(set(schedule.parse(checkpoints, max(recorded, 0))) - set(stored))
-        if not wanted:
+        missing = sorted(set(schedule.parse(checkpoints, max(recorded, 0))) - set(stored))
+        if not missing:
             return []
-        proof = min((epoch for epoch in [*stored, project.resume_state().epoch] if epoch >= wanted[-1]), default=None)
-        if proof is None:
+        verified_at = min(
+            (epoch for epoch in [*stored, project.resume_state().epoch] if epoch >= missing[-1]), default=None
+        )
+        if verified_at is None:
             raise NotReproducibleError(
-                f"{project.path.name} has stored no state at or after epoch {wanted[-1]}, so a checkpoint there could not be "
-                f"compared with anything: give epochs up to {max(stored, default=0)}."
+                f"a checkpoint at epoch {missing[-1]} cannot be verified: {project.path.name} stores no later weights. Use "
+                f"epochs up to {max(stored, default=0)}."
             )
         analyzed = [name for name, item in ANALYSES.items() if name in project.analyses()]
-        described = project.described | {"plan": sorted({*project.planned_checkpoints, *wanted})}
+        described = project.described | {"plan": sorted({*project.planned_checkpoints, *missing})}
         with project.replacement_path() as part:
-            again = replayed(project, proof, split, wanted, progress, stop, since=wanted[0])
-            added = (segment for segment in again if segment.state.epoch in wanted)
+            segments = replayed(project, verified_at, split, missing, progress, stop, since=missing[0])
+            added = (segment for segment in segments if segment.state.epoch in missing)
             write_past(
                 part, project.path, described, project, split, project.resume_state(), past=recorded, added=added
             )
             project.replace_by(part)
-        there = project.path
+        current_path = project.path
     if analyzed:
-        runner.analyze(there, analyzed)
-    return wanted
+        runner.analyze(current_path, analyzed)
+    return missing

@@ -1,4 +1,4 @@
-"""`tdw info`: what is in a project file."""
+"""`tdw info`: the contents of a project file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from tdw.run import open as open_run
 
 
 def info(path: str | Path) -> dict[str, Any]:
-    """What `tdw info --json` prints: plain values only. Raises what opening a file raises."""
+    """The output of `tdw info --json`: plain values. Raises what opening a file raises."""
     with open_run(path) as run:
         return run.info()

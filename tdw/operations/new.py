@@ -1,4 +1,4 @@
-"""`tdw new`: create a project file for a run that is yet to be trained."""
+"""`tdw new`: create the project file of an untrained run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tdw.operations.create import create
 
 
 def new(path: str | Path, *, overwrite: bool = False, **settings: Any) -> RunConfig:
-    """Create a project file from settings by name, and return the checked configuration.
+    """Create a project file from settings by name. Returns the checked configuration.
 
-    Raises SettingError and UnknownNameError for settings, and what `tdw.create` raises.
+    Raises SettingError, UnknownNameError, and what `tdw.create` raises.
     """
     config = configure(**settings)
     create(path, config, overwrite=overwrite)

@@ -13,7 +13,7 @@ from tdw.project.writer import ProjectWriter
 def note(
     path: str | Path, *, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None
 ) -> dict[str, Any]:
-    """Set those that are given, and return all three. Empty values ("", []) remove them.
+    """Set the given ones and return all three. Empty values ("", []) remove them.
 
     Raises FileInUseError if a job is writing to the file, SettingError for a text that is too long, and what opening a
     file raises.

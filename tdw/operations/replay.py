@@ -1,8 +1,8 @@
-"""Train a run again, exactly, and compare everything that is stored on the way.
+"""Replay the training of a run and compare the results with everything it stored.
 
-A checkpoint holds weights alone. The optimizer's state beside them is recovered by training from the beginning, which
-repeats bit for bit on the machine that trained; every stored number and checkpoint on the way is compared, and nothing is
-made of a replay that differs.
+A checkpoint holds weights only. The optimizer state at a checkpoint is recovered by replaying training from the start,
+which is reproducible bit for bit on the machine that trained. All stored values and checkpoints are compared on the way,
+and a replay that differs is discarded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tdw.tasks import Split
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of a run under the same settings, from one epoch to another; fresh: the optimizer starts with it."""
+    """Epochs `first` to `last` of a run, trained with the same settings. fresh: the optimizer starts at `first`."""
 
     settings: RunConfig
     first: int
@@ -53,15 +53,16 @@ def replayed(
     *,
     since: int,
 ) -> Iterator[Segment]:
-    """Train a run again up to an epoch, comparing all that is stored, from the last start of an optimizer that is not
-    later than `since`. Yields a segment at each epoch of `keep` and each stored checkpoint, and others in between.
-    Raises NotReproducibleError, StoppedError.
+    """Replay a run up to epoch `until`, starting from the last optimizer start at or before `since`.
+
+    Yields a segment at each epoch of `keep` and at each stored checkpoint, and others in between.
+    Raises NotReproducibleError if a stored value is not reproduced, and StoppedError.
     """
     stages = _stages(source, until, since)
     first = stages[0].first
     if first not in source.checkpoints:
         raise NotReproducibleError(
-            f"{source.path.name} cannot be repeated: it has no checkpoint at epoch {first}, where its training began."
+            f"{source.path.name} cannot be replayed: it has no checkpoint at epoch {first}, where its training started."
         )
     state = beginning(source, first, stages[0].settings.optimizer_kind.slots)
     kept = sorted({*keep, *source.checkpoints})
@@ -79,7 +80,7 @@ def replayed(
                 left = (until - state.epoch) / speed if speed else float("inf")
                 loss = segment.train_loss[-1], segment.test_loss[-1]
                 progress(Progress(state.epoch, until, len(source.checkpoints), *loss, speed, left))
-            if state.epoch > reached:  # where two stages meet, both measure the epoch
+            if state.epoch > reached:  # both stages evaluate the epoch between them
                 yield segment
             reached = state.epoch
             if state.epoch < stage.last and stop is not None and stop():
@@ -89,63 +90,61 @@ def replayed(
 
 
 def beginning(source: Project, epoch: int, slots: Iterable[str]) -> State:
-    """The state in which an optimizer starts from the weights of a checkpoint: its slots zero."""
+    """The state in which an optimizer starts from the weights of a checkpoint: all slots zero."""
     return State.fresh(epoch, source.weights(epoch), slots)
 
 
 def _compare(source: Project, segment: Segment) -> None:
-    """Raise NotReproducibleError where a replay differs from what is stored."""
-    found = source.drift(segment)
+    """Raise NotReproducibleError if a replayed segment differs from the stored values."""
+    drift = source.drift(segment)
     here = "on this machine, with this software and number of threads"
-    if found:
+    if drift:
         raise NotReproducibleError(
-            f"{source.path.name} does not repeat itself {here}: {found['series']} at epoch {found['epoch']} was stored as "
-            f"{found['stored']} and came out as {found['recomputed']}. Nothing was changed; do it where the run was trained, "
-            "or branch with --fresh-optimizer, which needs the weights alone."
+            f"{source.path.name} is not reproducible {here}: {drift['series']} at epoch {drift['epoch']} was stored as "
+            f"{drift['stored']} and recomputed as {drift['recomputed']}. Nothing was changed. Replay it on the machine that "
+            "trained it, or branch with --fresh-optimizer, which starts from the weights alone."
         )
     epoch = segment.state.epoch
     if epoch in source.checkpoints:
         stored = source.weights(epoch)
         if any(not np.array_equal(stored[name], array) for name, array in segment.state.weights.items()):
             raise NotReproducibleError(
-                f"{source.path.name} does not repeat itself {here}: the weights at epoch {epoch} came out other than the "
-                "stored ones. Nothing was changed."
+                f"{source.path.name} is not reproducible {here}: the weights at epoch {epoch} differ from the stored ones. "
+                "Nothing was changed."
             )
 
 
 def _stages(source: Project, until: int, since: int) -> list[Stage]:
-    """The stretches of equal settings up to an epoch, the earliest first: from where an optimizer began, not later than
-    `since`.
-    """
-    found: list[Stage] = []
+    """The stages up to epoch `until` in order, beginning with the last one at or before `since` with a fresh optimizer."""
+    stages: list[Stage] = []
     now, branched, fresh_at = source.config, source.branched, source.optimizer_from
     while True:
         at = branch_epoch(source, branched)
         if branched is None or until > at:
             fresh = branched is None or fresh_at == at
-            found.append(Stage(now, at, until, fresh))
+            stages.append(Stage(now, at, until, fresh))
             if branched is None or (fresh and at <= since):
-                return found[::-1]
+                return stages[::-1]
             until = at
-        assert branched is not None, "a run that began by itself was fresh then"
+        assert branched is not None, "a run that is not a branch has a fresh optimizer at epoch 0"
         now, fresh_at = config.from_json(branched["settings"]), int(branched["optimizer_from"])
         branched = branched["branched"]
 
 
 def branch_epoch(source: Project, branched: Mapping[str, Any] | None) -> int:
-    """The epoch of a branch, 0 for a run that began by itself."""
+    """The epoch at which a branch starts; 0 for a run that is not a branch."""
     if branched is None:
         return 0
     match branched:
         case {"at": int(at), "settings": dict(), "optimizer_from": int(), "branched": dict() | None}:
             return at
     raise DamagedFileError(
-        f"{source.path} does not say how it branched off: its description was not written by this program."
+        f"{source.path} does not describe the run it was branched from in the form that this program writes."
     )
 
 
 def optimizer_from(source: Project, epoch: int) -> int:
-    """The epoch at which the optimizer started whose state the run had at `epoch`, in the run or its origins."""
+    """The epoch at which the optimizer in use at `epoch` started, in the run or its origins."""
     began, branched = source.optimizer_from, source.branched
     while branched is not None and epoch < branch_epoch(source, branched):
         began, branched = int(branched["optimizer_from"]), branched["branched"]
@@ -153,7 +152,7 @@ def optimizer_from(source: Project, epoch: int) -> int:
 
 
 def settings_at(source: Project, epoch: int) -> RunConfig:
-    """The settings that the run, or the one it branched off, was trained with up to `epoch`."""
+    """The settings with which the run, or its origin, was trained up to `epoch`."""
     now, branched = source.config, source.branched
     while branched is not None and epoch < branch_epoch(source, branched):
         now, branched = config.from_json(branched["settings"]), branched["branched"]
@@ -161,7 +160,7 @@ def settings_at(source: Project, epoch: int) -> RunConfig:
 
 
 def split_of(source: Project, what: str) -> Split:
-    """The train/test split. Raises NotApplicableError where it is unknown."""
+    """The train/test split. Raises NotApplicableError, which names the operation `what`, if it is unknown."""
     split = source.known_split
     if split is None:
         raise NotApplicableError(source.path, what, "the train/test split is unknown.")
@@ -179,8 +178,9 @@ def write_past(
     past: int,
     added: Iterable[Segment] = (),
 ) -> None:
-    """Write a new file with the history of another one up to an epoch. Checkpoints at which the `added` segments end are
-    merged with its own, each with its test loss.
+    """Write a new file with the history of another one up to epoch `past`.
+
+    The `added` segments end in checkpoints that are merged with its own, each with its test loss and accuracy.
     """
     with ProjectWriter.create_from(part, described, split, known_as=known_as) as writer:
         own = ((epoch, None) for epoch in source.checkpoints if epoch <= past)

@@ -1,4 +1,4 @@
-"""Train or resume the run in a project file. An unfinished file is all that a job needs: `create` makes it."""
+"""Train or resume the run in a project file created by `create`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tdw.project.writer import ProjectWriter
 from tdw.setting import value_of
 from tdw.store.holder import working
 
-# What may change in a run that exists: how long it is, what is kept of the rest, and where it runs.
+# Settings that may change in an existing run: its length, future checkpoints, and where it is trained.
 CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come, at a moment when everything up to `epoch` is stored."""
+    """Progress of training; everything up to `epoch` is stored."""
 
     epoch: int
     epochs: int
@@ -49,15 +49,15 @@ def train(
 ) -> bool:
     """Train or resume the run in this file. Returns whether it is finished.
 
-    progress: called with a Progress about twice a second and at each checkpoint, after what it reports is stored
-    stop:     called after every epoch; once it returns True, what is done is stored and training ends
-    allow_drift: continue even if an epoch that is measured again differs from what was stored; stored values are kept,
-              and `environments` records the difference and both environments
-    moved:    called at the end with the file's new path if it was moved or renamed meanwhile: training follows it
-    changes:  settings that may still change: epochs (more of them), checkpoints, device, threads
-    Raises SettingError for any other change, FileInUseError, DriftError, OutOfRangeError where a loss is not finite, CannotWriteError,
-    OverwrittenError where another program changed the file (what can be saved is then in a new file beside it, which the error
-    names), and what opening a file raises.
+    progress: called with a Progress about twice a second and at each checkpoint, after the reported data is stored
+    stop:     called after every epoch; once it returns True, everything so far is stored and training ends
+    allow_drift: continue even if a recomputed epoch differs from its stored values; stored values are kept, and
+              `environments` records the difference and both environments
+    moved:    called at the end with the file's new path if it was moved or renamed during training, which follows it
+    changes:  settings that may change: epochs (only more), checkpoints, device, threads
+    Raises SettingError for any other change, FileInUseError, DriftError, OutOfRangeError if a loss is not finite,
+    CannotWriteError, OverwrittenError if another program changed the file (its message names a new file next to it with
+    the data that could be saved), and what opening a file raises.
     """
     project = ProjectWriter.open(path)
     opened_as = project.path
@@ -73,21 +73,21 @@ def train(
             why = "the train/test split is unknown. Import it again with the rule of its split."
             raise NotApplicableError(project.path, "training", why)
         rescue.begin(state)
-        # What was recorded beyond the state is computed again and compared, and stays as it is: from its end on it is new.
+        # Epochs recorded after the resume state are recomputed and compared; their stored values are kept.
         since = max(state.epoch, recorded - 1)
         earlier = _earlier(environments, since, recorded=recorded)
         drift: dict[str, Any] | None = None
         started, first, test_loss = time.monotonic(), state.epoch, np.nan
         steps = training.train(config, state, split, plan, optimizer_from=project.optimizer_from, stop=stop)
         for segment in steps:
-            found = project.drift(segment)
-            if found and not allow_drift:
-                raise DriftError(project.path, found, place(earlier[-1]), here)
+            new_drift = project.drift(segment)
+            if new_drift and not allow_drift:
+                raise DriftError(project.path, new_drift, place(earlier[-1]), here)
             training.check_numbers(config, segment)
-            if found:
-                drift = found if drift is None else {**drift, "epochs": drift["epochs"] + found["epochs"]}
+            if new_drift:
+                drift = new_drift if drift is None else {**drift, "epochs": drift["epochs"] + new_drift["epochs"]}
             rescue.add(segment)
-            if found or segment.epochs.start == state.epoch:  # not before: a run that is refused stays as it was
+            if new_drift or segment.epochs.start == state.epoch:  # not before, so that a refused run stays unchanged
                 project.describe(config, plan, _with_present(earlier, since, here, drift))
             project.append(segment)
             reached = segment.epochs[-1]
@@ -105,7 +105,7 @@ def train(
 
 
 def _earlier(environments: Sequence[dict[str, Any]], epoch: int, *, recorded: int) -> list[dict[str, Any]]:
-    """The environments in which anything was recorded of a run that goes on from an epoch."""
+    """The environments that recorded the epochs before `epoch`, from which the run resumes."""
     return [
         item
         for index, item in enumerate(environments)
@@ -116,8 +116,8 @@ def _earlier(environments: Sequence[dict[str, Any]], epoch: int, *, recorded: in
 def _with_present(
     earlier: Sequence[dict[str, Any]], epoch: int, here: Mapping[str, Any], drift: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """The environments to store when training goes on from an epoch; the present one is new where it differs, or where
-    the run did not repeat itself.
+    """The environments to store when training resumes from `epoch`. The current one is added if it differs from the last
+    one, or if there was drift.
     """
     if earlier and place(earlier[-1]) == here and not drift:
         return list(earlier)
@@ -125,27 +125,26 @@ def _with_present(
 
 
 def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConfig, list[int]]:
-    """Settings and checkpoints of a run after these changes. Raises SettingError where one is not possible."""
+    """Settings and planned checkpoints of a run after these changes. Raises SettingError if one is not allowed."""
     before = project.config
     epochs = value_of(next(item for item in settings() if item.name == "epochs"), changes.get("epochs", before.epochs))
     if epochs < before.epochs:
         raise SettingError(
             "epochs",
-            f"--epochs {epochs} is less than the {before.epochs} planned in {project.path.name}: give more to extend "
-            "the run, or stop it where you like with Ctrl-C",
+            f"--epochs must be at least the {before.epochs} of {project.path.name} (got {epochs}): give more to extend "
+            "the run, or stop it early with Ctrl-C",
         )
-    asked = changed(before, changes)
+    after = changed(before, changes)
     for item in settings():
-        was, now = getattr(before, item.name), getattr(asked, item.name)
+        was, now = getattr(before, item.name), getattr(after, item.name)
         if was != now and item.name not in CHANGEABLE:
             raise SettingError(
                 item.name,
-                f"{item.flag} is {was} in {project.path.name} and cannot become {now}: a run keeps its settings; "
-                "make a new one with `tdw new`",
+                f"{item.flag} is {was} in {project.path.name} and cannot change to {now}: create a new run with `tdw new`",
             )
     stored = project.checkpoints
     done = len(project.epochs) - 1
-    ahead = [epoch for epoch in schedule.parse(asked.checkpoints, asked.epochs) if epoch > done]
-    if asked.checkpoints == before.checkpoints and asked.epochs == before.epochs:
-        return asked, project.planned_checkpoints
-    return asked, sorted({*stored, *ahead, *([0] if done < 0 else [])})
+    ahead = [epoch for epoch in schedule.parse(after.checkpoints, after.epochs) if epoch > done]
+    if after.checkpoints == before.checkpoints and after.epochs == before.epochs:
+        return after, project.planned_checkpoints
+    return after, sorted({*stored, *ahead, *([0] if done < 0 else [])})

@@ -8,7 +8,7 @@ from tdw.operations.recover import damage
 
 
 def verify(path: str | Path) -> list[str]:
-    """What is damaged, as sentences; empty if all checksums match. Also for files that do not open.
+    """The damage as sentences; empty if all checksums match. Also works for files that cannot be opened.
 
     Raises NotAProjectError if the path is not a project file, DamagedFileError if nothing in it can be read.
     """

@@ -1,4 +1,4 @@
-"""Runs side by side: what differs is found, what is equal is said to be, and what nobody knows is not made up."""
+"""Comparing runs: differences are found, equal values are reported as equal, unknown values as unknown."""
 
 import json
 from dataclasses import asdict, replace
@@ -34,7 +34,7 @@ def test_a_branch_is_its_origin_up_to_where_it_left(tiny_run, branch):
     assert found.paths == [str(tiny_run), str(branch)]
     assert found.different == {"weight_decay": ["1", "0"]}
     assert found.same["p"] == "7"
-    assert found.facts["began as"] == ["itself", "branch"]
+    assert found.facts["origin"] == ["new run", "branch"]
     (against,) = found.against
     with tdw.open(tiny_run) as one, tdw.open(branch) as other:
         # The first epoch whose weights differ is the one after the branch; all written out, one epoch at a time.
@@ -99,16 +99,16 @@ def test_runs_of_other_shapes_lengths_and_checkpoints(tiny, tiny_run, tmp_path):
     assert asdict(found.against[1].weights) == {"checkpoints": 1, "differs": None, "last": 0, "distance": 0.0}
 
 
-def test_what_an_imported_run_does_not_say_is_not_known(tiny_run, tmp_path):
+def test_missing_settings_of_an_imported_run_are_unknown(tiny_run, tmp_path):
     torch = pytest.importorskip("torch")
     source = tmp_path / "losses.pth"
     torch.save({"train_losses": [2.0, 1.0, 0.05], "test_losses": [2.0, 3.0, 0.01]}, source)
     tdw.import_run(source, tmp_path / "losses.tdw")
     found = tdw.compare(tiny_run, tmp_path / "losses.tdw")
-    assert found.different["p"] == ["7", "not known"]
-    assert found.different["lr"] == ["0.001", "not known"]
+    assert found.different["p"] == ["7", "unknown"]
+    assert found.different["lr"] == ["0.001", "unknown"]
     assert not found.same.keys() & {"task", "d_model", "network"}
-    assert found.facts["began as"] == ["itself", "import"]
+    assert found.facts["origin"] == ["new run", "import"]
     assert found.facts["test accuracy at least 0.99"] == ["not reached", "not recorded"]
     train, test, *accuracies = found.against[0].curves
     with tdw.open(tiny_run) as run:
@@ -116,11 +116,11 @@ def test_what_an_imported_run_does_not_say_is_not_known(tiny_run, tmp_path):
         assert (train.epochs, train.differs, train.largest) == (3, 0, gap.max())
         assert (test.epochs, test.at) == (1, 0)
     assert [(curve.epochs, curve.differs, curve.largest) for curve in accuracies] == [(0, None, None)] * 2
-    # Nobody knows whether two runs agree in what neither says.
+    # Settings that are unknown in both runs do not count as equal.
     assert "lr" not in tdw.compare(tmp_path / "losses.tdw", tmp_path / "losses.tdw").same
 
 
-def test_weights_that_are_all_zero_are_no_measure_of_a_distance(tiny, tiny_run, tmp_path):
+def test_the_distance_from_zero_weights_is_undefined(tiny, tiny_run, tmp_path):
     path = tmp_path / "zero.tdw"
     zero = {name: np.zeros(shape, np.float32) for name, shape in parameters.shapes(tiny).items()}
     tdw.create(path, replace(tiny, epochs=1, checkpoints=""), weights=zero)
@@ -131,9 +131,9 @@ def test_weights_that_are_all_zero_are_no_measure_of_a_distance(tiny, tiny_run, 
 
 
 def test_a_comparison_needs_two_runs(tiny_run, tmp_path):
-    with pytest.raises(TdwError, match="two runs or more, and 1 was given"):
+    with pytest.raises(TdwError, match=r"needs at least two runs \(got 1\)"):
         tdw.compare(tiny_run)
-    with pytest.raises(TdwError, match="two runs or more, and none was given"):
+    with pytest.raises(TdwError, match=r"needs at least two runs \(got 0\)"):
         tdw.compare()
     with pytest.raises(NotAProjectError, match=r"nothing\.tdw does not exist"):
         tdw.compare(tiny_run, tmp_path / "nothing.tdw")
@@ -154,7 +154,7 @@ def test_the_command_in_columns_and_as_json(tiny_run, branch, capsys):
     assert main.main(["compare", str(tiny_run), str(branch), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == asdict(compare.compare(tiny_run, branch))
     assert main.main(["compare", str(tiny_run)]) == 2
-    assert "two runs or more" in capsys.readouterr().err
+    assert "at least two runs" in capsys.readouterr().err
     assert [path.read_bytes() for path in (tiny_run, branch)] == before
 
 

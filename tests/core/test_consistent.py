@@ -172,22 +172,25 @@ def _branch(**changes: Any) -> Callable[[Sent], None]:
     return _config(optimizer_from=changes.get("began", 8), branched=second)
 
 
-BRANCH = "what it says of the run that it branched off is not in the form"
-OPTIMIZER = "its optimizer began in an epoch where none could"
+BRANCH = "the description of the run it was branched from is invalid"
+OPTIMIZER = "its optimizer starts at an impossible epoch"
 
 REFUSED: dict[str, tuple[Callable[[Sent], Any], str]] = {
-    "no id": (_config(id=None), "it has no id of a run"),
-    "an endless id": (_config(id="x" * 5000), "it has no id of a run"),
+    "no id": (_config(id=None), "it has no valid run id"),
+    "an endless id": (_config(id="x" * 5000), "it has no valid run id"),
     "no settings": (_config(settings=[1]), "it has no settings"),
-    "an unknown setting": (_settings(evil=1), "its settings are none of this program's .*no setting is named 'evil'"),
-    "an impossible modulus": (_settings(p=10**9), "its settings are none of this program's .*--p 1000000000"),
-    "a modulus in words": (_settings(p="five"), "its settings are none of this program's .*--p five"),
-    "a negative width": (_settings(d_mlp=-3), "its settings are none of this program's .*--d-mlp -3"),
-    "another modulus": (_settings(p=7), "its split is of 25 pairs, and with p = 7 there are 49"),
-    "another width": (_settings(d_mlp=512), "its first checkpoint is of another network: blocks.0.mlp.W_in is float32"),
-    "more epochs": (_settings(epochs=10**6), r"room for 12 epochs, and its settings plan 1000000"),
-    "a plan in words": (_config(plan=["0"]), "it does not say which checkpoints were planned"),
-    "no plan": (_config(plan=None), "it does not say which checkpoints were planned"),
+    "an unknown setting": (_settings(evil=1), "its settings are invalid .*no setting is named 'evil'"),
+    "an impossible modulus": (_settings(p=10**9), r"its settings are invalid .*--p .*got 1000000000"),
+    "a modulus in words": (_settings(p="five"), r"its settings are invalid .*--p .*got five"),
+    "a negative width": (_settings(d_mlp=-3), r"its settings are invalid .*--d-mlp .*got -3"),
+    "another modulus": (_settings(p=7), "its split has 25 pairs instead of 49 for p = 7"),
+    "another width": (
+        _settings(d_mlp=512),
+        "its first checkpoint does not match its settings: blocks.0.mlp.W_in is float32",
+    ),
+    "more epochs": (_settings(epochs=10**6), r"space for 12 epochs, but its settings plan 1000000"),
+    "a plan in words": (_config(plan=["0"]), "it has no list of planned checkpoints"),
+    "no plan": (_config(plan=None), "it has no list of planned checkpoints"),
     "an optimizer that began by itself": (_config(optimizer_from=4), OPTIMIZER),
     "an optimizer that began in words": (_config(optimizer_from="4"), OPTIMIZER),
     "an optimizer that began with yes": (_config(optimizer_from=False), OPTIMIZER),
@@ -208,21 +211,21 @@ REFUSED: dict[str, tuple[Callable[[Sent], Any], str]] = {
     "an optimizer before all": (_branch(began=-1), BRANCH),
     "an optimizer later than the first branch": (_branch(second_optimizer_from=5), BRANCH),
     "an optimizer that began by itself in the past": (_branch(first_optimizer_from=2), OPTIMIZER),
-    "pairs that do not exist": (_of(split=(np.arange(15), np.arange(16, 26))), "its split is none .*holds 25"),
-    "negative pairs": (_of(split=(np.arange(-1, 15), np.arange(15, 24))), "its split is none .*holds -1"),
-    "a pair twice": (_of(split=(np.arange(15), np.arange(14, 24))), "its split is none .*pair 14 twice"),
-    "pairs missing": (_of(split=(np.arange(15), np.arange(15, 24))), "its split is of 24 pairs"),
-    "epochs out of order": (_of(kept=(0, 8, 4, 12)), "its checkpoints are not in order"),
-    "an epoch twice": (_of(kept=(0, 4, 4, 12)), "its checkpoints are not in order"),
-    "an epoch that was not": (_of(kept=(0, 4, 8, 99)), "its checkpoints are not in order, or of epochs that were not"),
-    "a negative epoch": (_of(kept=(-4, 4, 8, 12)), "its checkpoints are not in order"),
+    "pairs that do not exist": (_of(split=(np.arange(15), np.arange(16, 26))), "its split is invalid .*got 25"),
+    "negative pairs": (_of(split=(np.arange(-1, 15), np.arange(15, 24))), "its split is invalid .*got -1"),
+    "a pair twice": (_of(split=(np.arange(15), np.arange(14, 24))), "its split is invalid .*pair 14 twice"),
+    "pairs missing": (_of(split=(np.arange(15), np.arange(15, 24))), "its split has 24 pairs"),
+    "epochs out of order": (_of(kept=(0, 8, 4, 12)), "its checkpoints are out of order"),
+    "an epoch twice": (_of(kept=(0, 4, 4, 12)), "its checkpoints are out of order"),
+    "an epoch that was not": (_of(kept=(0, 4, 8, 99)), "its checkpoints are out of order or at unrecorded epochs"),
+    "a negative epoch": (_of(kept=(-4, 4, 8, 12)), "its checkpoints are out of order"),
     "half a number": (
         _of(weights=lambda e: weights(e, **{"unembed.W_U": np.zeros((4, 5), "f8")})),
-        r"unembed.W_U is float64 \(4, 5\), and its settings make it float32 \(4, 5\)",
+        r"unembed.W_U is float64 \(4, 5\), but must be float32 \(4, 5\) with its settings",
     ),
     "a weight more": (
         _of(weights=lambda e: weights(e, **{"<b>x</b>": np.zeros(1, "f4")})),
-        "'<b>x</b>' is none of this network's weights",
+        "'<b>x</b>' is not a weight of this network",
     ),
     "a weight less": (
         _of(weights=lambda e: {n: w for n, w in weights(e).items() if n != "embed.W_E"}),
@@ -252,7 +255,7 @@ def test_parts_that_contradict_each_other_are_refused(sent, name):
     data = path.read_bytes()
     with pytest.raises(NotAProjectError, match=sentence) as caught:
         tdw.open(path)
-    assert str(caught.value).endswith("No run looks like that; ask for another copy of the file.")
+    assert str(caught.value).endswith("Get another copy of the file.")
     assert str(caught.value).isprintable()
     if not made.results:
         with pytest.raises(NotAProjectError, match=sentence):
@@ -299,7 +302,7 @@ def test_recovering_does_not_make_a_run_of_them(sent, tmp_path):
     path = sent(made)
     with path.open("ab") as file:
         file.write(b"damage")
-    with pytest.raises(NotAProjectError, match="its first checkpoint is of another network"):
+    with pytest.raises(NotAProjectError, match="its first checkpoint does not match its settings"):
         tdw.recover(path, tmp_path / "new.tdw")
     assert not (tmp_path / "new.tdw").exists()
 

@@ -135,7 +135,7 @@ def test_branches_of_branches_are_repeated_under_the_settings_of_each(tiny_run, 
     tdw.train(first)
     tdw.branch(first, second, 25, lr=5e-4, fresh_optimizer=True)
     tdw.train(second)
-    tdw.branch(second, third, 35)  # repeated from epoch 25 on, where an optimizer began anew
+    tdw.branch(second, third, 35)  # replayed from epoch 25, where the optimizer was reset
     tdw.train(third)
     assert same_weights(contents(third)[1][40], contents(second)[1][40])
     tdw.branch(second, fourth, 25)  # AdamW begins there, as in its origin
@@ -192,7 +192,7 @@ def test_weights_that_do_not_come_out_again_are_noticed_too(tiny_run, tmp_path, 
             yield segment
 
     monkeypatch.setattr(replay.training, "train", other)
-    with pytest.raises(NotReproducibleError, match="the weights at epoch 10 came out other"):
+    with pytest.raises(NotReproducibleError, match="the weights at epoch 10 differ from the stored ones"):
         tdw.densify(tiny_run, "3, 7")
 
 
@@ -301,7 +301,7 @@ def test_what_is_asked_wrongly(tiny_run, tmp_path):
         (CheckpointNotFoundError, 13, {}, "nearest stored one is 1"),
         (SettingError, 20, {"p": 11}, r"--p cannot change in a branch"),
         (SettingError, 20, {"train_fraction": 0.4}, "--train-fraction cannot change in a branch"),
-        (SettingError, 20, {"epochs": 20, "checkpoints": ""}, "ends before the branch begins"),
+        (SettingError, 20, {"epochs": 20, "checkpoints": ""}, "--epochs must be greater than 20"),
         (SettingError, 20, {"lr": -1}, r"--lr must be a number .* \(got -1\)"),
         (UnknownNameError, 20, {"weight_deca": 0}, "did you mean 'weight_decay'"),
     ]:
@@ -325,7 +325,7 @@ def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_pat
             epochs=project.planned_epochs,
             checkpoint_capacity=len(project.planned_checkpoints),
         )
-    with pytest.raises(DamagedFileError, match="does not say how it branched off"):
+    with pytest.raises(DamagedFileError, match="does not describe the run it was branched from"):
         tdw.branch(new, tmp_path / "more.tdw", 10)
 
 

@@ -313,7 +313,7 @@ def test_a_contradictory_file_is_refused_however_it_comes_to_the_path(tiny_run, 
     with tdw.open(path) as run:
         bad.replace(path)
         for _ in range(2):
-            with pytest.raises(TdwError, match=r"run\.tdw was refused: it has no id of a run"):
+            with pytest.raises(TdwError, match=r"run\.tdw is not a valid project file: it has no valid run id"):
                 run.refresh()
         shutil.copy(tiny_run, path)
         run.refresh()
