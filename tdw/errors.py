@@ -8,7 +8,7 @@
     │   ├── NewerFormatError          written by a newer version of this program
     │   ├── DamagedFileError          checksums do not match, or bytes are missing
     │   ├── FileInUseError            another process has it open for writing
-    │   ├── AlreadyExistsError        the file exists and was not to be replaced
+    │   ├── AlreadyExistsError        the file exists and may not be replaced
     │   ├── CannotWriteError          the operating system refused a write
     │   │   └── OverwrittenError      another program wrote to the file while it was open for writing here
     │   ├── CheckpointNotFoundError
@@ -59,7 +59,7 @@ class ProjectError(TdwError):
 
 
 class NotAProjectError(ProjectError):
-    """The path is no project file, or nothing is there."""
+    """The path is not a project file, or does not exist."""
 
 
 class NewerFormatError(ProjectError):
@@ -67,15 +67,15 @@ class NewerFormatError(ProjectError):
 
 
 class DamagedFileError(ProjectError):
-    """Bytes that count are missing or changed."""
+    """Committed bytes are missing, or do not match their checksum."""
 
 
 class FileInUseError(ProjectError):
-    """Another process holds the file open for writing."""
+    """Another process has the file open for writing."""
 
 
 class AlreadyExistsError(ProjectError):
-    """A file is in the way and may not be replaced without being asked."""
+    """The file exists, and replacing it was not requested."""
 
 
 class CannotWriteError(ProjectError):
@@ -86,7 +86,7 @@ class OverwrittenError(CannotWriteError):
     """Another program overwrote, replaced or deleted the file while it was open for writing here.
 
     Attributes:
-        in_place: whether the bytes of the open file were changed, so that what it held is gone
+        in_place: whether the bytes of the open file were changed, which destroys what it held
     """
 
     def __init__(self, message: str, *, in_place: bool = False):
@@ -102,56 +102,56 @@ class CheckpointNotFoundError(ProjectError):
             nearest = min(stored, key=lambda e: abs(e - epoch)) if isinstance(epoch, int) else stored[-1]
             hint = f"the nearest stored one is {nearest}. `tdw info {typed(path.name)}` lists all {len(stored)}."
         else:
-            hint = f"it has none yet. `tdw train {typed(path.name)}` makes them."
+            hint = f"no checkpoint is stored yet. `tdw train {typed(path.name)}` adds them."
         super().__init__(f"{path.name} has no checkpoint at epoch {epoch}: {hint}")
 
 
 class AnalysisNotFoundError(ProjectError):
-    """The analysis is known, but its results are not in this file."""
+    """The analysis exists, but this file has no results of it."""
 
     def __init__(self, path: Path, name: str, stored: Iterable[str]):
         have = ", ".join(stored) or "none"
         super().__init__(
-            f"{path.name} holds no results of {name} (stored: {have}). `tdw analyze {typed(path.name)} --only {name}` makes them."
+            f"{path.name} has no results of {name} (stored: {have}). Run `tdw analyze {typed(path.name)} --only {name}`."
         )
 
 
 class NotApplicableError(ProjectError):
-    """An analysis, or something else that was asked, makes no sense for this run."""
+    """An analysis or operation is not defined for this run."""
 
     def __init__(self, path: Path, what: str, why: str):
-        super().__init__(f"{path.name} is no run for {what}: {why}")
+        super().__init__(f"{what!r} does not apply to {path.name}: {why}")
 
 
 class NotImportableError(ProjectError):
-    """A file or folder of another program cannot become a run; the sentence says what it looks like."""
+    """A file or folder of another program cannot be imported; the message says what it looks like."""
 
 
 class NotReproducibleError(ProjectError):
-    """What a run has done cannot be repeated exactly, or came out otherwise here."""
+    """A run cannot be replayed exactly, or replaying it gave different values."""
 
 
 class OutOfRangeError(ProjectError):
-    """Numbers of a network, or results measured of it, have outgrown what float32 holds."""
+    """Weights, or results computed from them, are not finite in float32."""
 
 
 class DriftError(ProjectError):
-    """A resumed run did not repeat what it had recorded.
+    """A resumed run did not reproduce the values that it had recorded.
 
-    found: series, epoch, stored and recomputed value, as `ProjectWriter.drift` gives them
+    found: series, epoch, stored and recomputed value, as `Project.drift` returns them
     then:  the environment that recorded the epoch; here: the one that recomputed it
     """
 
     def __init__(self, path: Path, found: Mapping[str, Any], then: Mapping[str, Any], here: Mapping[str, Any]):
         super().__init__(
-            f"{path.name} does not repeat itself: {self.sentence(found, then, here)}. A run repeats bit for bit on the same "
-            f"machine, with the same software and number of threads: resume it there, or `tdw train {typed(path.name)} "
-            "--allow-drift` goes on here from what is stored, which stays as it is, and records the difference in the file"
+            f"{path.name} is not reproducible here: {self.sentence(found, then, here)}. A run is reproducible bit for bit on "
+            f"the same machine, with the same software and number of threads: resume it there, or continue here with "
+            f"`tdw train {typed(path.name)} --allow-drift`, which keeps what is stored and records the difference in the file"
         )
 
     @staticmethod
     def sentence(found: Mapping[str, Any], then: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-        """What differs, and those entries of the two environments that differ as well."""
+        """The values that differ, and the entries of the two environments that differ."""
         names = sorted(name for name in {**then, **here} if then.get(name) != here.get(name))
         before, now = (
             " under " + ", ".join(f"{name} {_short(side.get(name, 'unknown'))}" for name in names)
@@ -166,7 +166,7 @@ class DriftError(ProjectError):
 
 
 class UnknownNameError(TdwError):
-    """No task, analysis or panel has that name."""
+    """There is no task, analysis or panel of that name."""
 
     def __init__(self, what: str, given: str, known: Iterable[str]):
         known = list(known)
@@ -176,7 +176,7 @@ class UnknownNameError(TdwError):
 
 
 class StoppedError(TdwError):
-    """An operation was interrupted; nothing was changed."""
+    """An operation was interrupted before it was complete; nothing was changed."""
 
 
 class AppError(TdwError):
@@ -184,9 +184,9 @@ class AppError(TdwError):
 
 
 def _short(value: object) -> str:
-    """A value in a sentence; None is what JSON has for one that is no number.
+    """A value in a message; a value that is not finite is stored as None, because JSON cannot express it.
 
     >>> _short(0.5), _short(None)
-    ('0.5', 'no number')
+    ('0.5', 'not finite')
     """
-    return "no number" if value is None else str(value)[:80]
+    return "not finite" if value is None else str(value)[:80]

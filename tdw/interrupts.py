@@ -1,12 +1,13 @@
-"""Ctrl-C, SIGTERM and a closed terminal: what they end, and the exit code they end with (128 + the signal's number).
+"""Handling of Ctrl-C, SIGTERM and SIGHUP; the exit code is 128 + the signal's number.
 
-While a process starts, nothing has been made, and the signal ends it at once: raised inside an import, an interrupt can
-come out as another error, or abort the process. While it works, the signal raises KeyboardInterrupt, so that locks and
-temporary files are let go. While it trains (`Patience`), the first one only asks to stop after storing what is done. When
-the result stands and the interpreter is being taken down, it ends the process with the code that is due.
-A further signal ends at once what a first one has begun to end.
+    startup                 exits at once: an interrupt raised inside an import can surface as another error or abort
+    normal work             raises KeyboardInterrupt, so that locks and temporary files are released
+    training (`Patience`)   the first signal requests a stop after storing the current state
+    interpreter shutdown    exits with the code of the finished command
 
-Nothing heavy is imported here: until `listen` is called, Python itself answers Ctrl-C, with a traceback.
+A second signal always exits at once.
+
+This module imports nothing heavy: until `Listening` is entered, Python's own handler answers Ctrl-C with a traceback.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Self
 
-# Names of signals that ask a process to end; which of them there are depends on the system.
+# Signals that request termination; not every system has all of them.
 SIGNALS = ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP")
 
-_received: int | None = None  # the first one, by number
+_received: int | None = None  # number of the first signal
 _raised = False
 _patient: Patience | None = None
-_listener = 0  # the thread to which signals come, while any are listened to
+_listener = 0  # id of the thread that handles signals; 0 if none does
 _holding = 0
-_waiting = False  # a signal came while something was being done that is done as a whole
-_end_at_once: int | None = None  # exit code of a process that has nothing to let go: 0 stands for that of the signal
+_waiting = False  # a signal arrived inside `Whole` and is still to be raised
+_end_at_once: int | None = None  # exit code if there is nothing to release; 0 stands for the code of the signal
 
 
 class Listening:
-    """Answers the signals while entered. alone: the process is this command and nothing else."""
+    """Handles the signals while entered. alone: the process does nothing but run this command."""
 
     def __init__(self, *, alone: bool):
         self._alone = alone
@@ -50,7 +51,7 @@ class Listening:
                 continue
             try:
                 self._before[number] = signal.signal(number, _answer)
-            except ValueError:  # not in the main thread: signals are not this caller's
+            except ValueError:  # signal handlers can be set in the main thread only
                 _listener = 0
                 break
         return self
@@ -58,18 +59,18 @@ class Listening:
     def __exit__(self, *_: object) -> None:
         global _listener  # noqa: PLW0603
         for number, handler in self._before.items():
-            if handler is not None:  # None: set by something that is not Python
+            if handler is not None:  # None: it was not set from Python
                 signal.signal(number, handler)
         _listener = 0
 
     def ends_with(self, code: int) -> None:
-        """From here on a signal ends the process with this code: all is done but taking the interpreter down."""
+        """From here on a signal exits with this code: only the interpreter shutdown is left."""
         global _end_at_once  # noqa: PLW0603
         _end_at_once = code or -1
 
 
 class Patience:
-    """While entered, the first signal asks training to stop after storing what is done; the second ends at once."""
+    """While entered, the first signal requests a stop after storing the current state; the second exits at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -89,9 +90,10 @@ class Patience:
 
 
 class Whole:
-    """While entered, a signal waits: what is done here is done as a whole, and takes moments. A further one ends at once.
+    """While entered, a signal is deferred to the end of the block; a second one exits at once.
 
-    For giving a file its name, for taking a lock and letting it go: an interrupt in the middle would leave something behind.
+    For short critical sections (renaming a file, acquiring or releasing a lock) that would leave something behind if
+    interrupted.
     """
 
     def __enter__(self) -> Self:
@@ -109,23 +111,23 @@ class Whole:
 
 
 def at_work() -> None:
-    """Say that from here on there may be something to let go: imports are done, files are about to be opened."""
+    """Mark the end of startup: imports are done, and from here on locks and temporary files may need to be released."""
     global _end_at_once  # noqa: PLW0603
     _end_at_once = None
 
 
 def code() -> int:
-    """The exit code of a process that was asked to stop."""
+    """The exit code of an interrupted process."""
     return _code(_received)
 
 
 def requested() -> int | None:
-    """The signal that asked this process to stop; None where none did."""
+    """The signal that requested termination; None if there was none."""
     return _received
 
 
 def caused(error: BaseException) -> bool:
-    """Whether an error is what became of an interrupt: an import that is interrupted may end as another error."""
+    """Whether an error resulted from an interrupt: an interrupted import may surface as another error."""
     if _received is None:
         return False
     one: BaseException | None = error
@@ -145,7 +147,7 @@ def _answer(number: int, _frame: FrameType | None) -> None:
     global _received, _raised, _waiting  # noqa: PLW0603
     if _end_at_once is not None:
         _leave(_code(number) if _end_at_once == 0 else max(_end_at_once, 0))
-    if _raised:  # something is being let go, and takes too long for who asks
+    if _raised:  # locks and files are being released, and the user is not willing to wait
         _leave(_code(_received))
     _received = _received or number
     if _patient is not None and not _patient.asked:

@@ -1,6 +1,6 @@
-"""What the operating system, or a library in its name, refused, as a sentence: one place for every kind.
+"""Messages for errors of the operating system, also where a library reports them: one place for every kind.
 
-An error that is none of these is a fault of this program, and keeps its traceback.
+Any other error is a bug of this program and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -18,50 +18,50 @@ except ImportError:  # Windows
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-OUT_OF_MEMORY = "there is not enough memory for this{}. Close other programs, or raise the limit (`ulimit -v`)."
+OUT_OF_MEMORY = "not enough memory{}. Close other programs, or raise the limit (`ulimit -v`)."
 
-#: What the system means by an error, and what can be done about it.
+#: errno -> what it means, and what to do.
 MEANING = {
     errno.ENOENT: "it does not exist. Check the name",
-    errno.ENOTDIR: "a part of its path is no folder. Check the name",
+    errno.ENOTDIR: "part of its path is not a folder. Check the name",
     errno.EISDIR: "it is a folder. Give the name of a file",
     errno.EEXIST: "it already exists. Give another name",
     errno.ENOTEMPTY: "the folder is not empty. Give another name",
     errno.ENAMETOOLONG: "the name is too long. Give a shorter one",
-    errno.ELOOP: "it is a link, or a chain of links that does not end. Name the file itself",
+    errno.ELOOP: "it is a symbolic link, or a loop of them. Give the name of the file itself",
     errno.EMFILE: "too many files are open. Raise the limit (`ulimit -n`)",
     errno.ENFILE: "too many files are open on this machine. Close other programs",
-    errno.EAGAIN: "the system has no room for another process or thread. Close other programs (`ulimit -u`)",
-    errno.EIO: "the disk failed. Check it; what was saved before is still there",
-    errno.ENXIO: "the device is not there. Check the name",
-    errno.ENODEV: "the device is not there. Check the name",
+    errno.EAGAIN: "the limit on processes and threads is reached. Close other programs, or raise it (`ulimit -u`)",
+    errno.EIO: "the disk reported an error. Check it; everything saved before is still there",
+    errno.ENXIO: "device not found. Check the name",
+    errno.ENODEV: "device not found. Check the name",
     errno.EBUSY: "it is in use. Try again later",
     errno.ETXTBSY: "it is in use. Try again later",
-    errno.ESTALE: "the file server no longer knows it. Try again",
+    errno.ESTALE: "the network file handle is stale. Try again",
     errno.ETIMEDOUT: "the file server does not answer. Try again later",
-    errno.EXDEV: "it lies on another file system. Give a name on the same one",
+    errno.EXDEV: "it is on another file system. Give a name on the same one",
     errno.EMLINK: "there are too many links. Choose another folder",
     errno.EOVERFLOW: "it is too large for this system",
     errno.ENOSYS: "this file system cannot do that. Choose another one",
     errno.EOPNOTSUPP: "this file system cannot do that. Choose another one",
 }
 
-# How libraries tell the number of the system's error within a text of their own: HDF5, safetensors (Rust).
+# How libraries put the errno into messages of their own: HDF5, safetensors (Rust).
 _NUMBER = re.compile(r"errno = (\d+)|Os \{ code: (\d+)|\(os error (\d+)\)|\[Errno (\d+)\]")
 _MEMORY = (
     "can't allocate memory",  # torch
     "not enough memory",
     "std::bad_alloc",
-    "Cannot allocate memory",  # the loader of shared libraries
+    "Cannot allocate memory",  # the dynamic linker
     "failed to map segment",
     "cannot allocate memory",
 )
 
 
 def sentence(error: BaseException, place: str | Path | None = None) -> str | None:
-    """What was refused, why and what to do; None for an error that is no refusal.
+    """What failed, why and what to do; None for an error that did not come from the operating system.
 
-    place: what was being written, in place of the name that the error gives: a temporary one says nothing to a user
+    place: what was being written, instead of the name that the error gives, which may be a temporary one
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return OUT_OF_MEMORY.format(f" ({str(error).rstrip('.')})" if str(error) else "")
@@ -69,11 +69,11 @@ def sentence(error: BaseException, place: str | Path | None = None) -> str | Non
     if isinstance(error, (RuntimeError, ImportError, OSError)) and any(word in text for word in _MEMORY):
         return OUT_OF_MEMORY.format("")
     if isinstance(error, RuntimeError) and "can't start new thread" in text:
-        return "the system allows no further thread. Close other programs, or raise the limit (`ulimit -u`)."
+        return "cannot start another thread. Close other programs, or raise the limit (`ulimit -u`)."
     if isinstance(error, RuntimeError) and re.search("determine (the )?home directory", text):
-        return "this user has no home folder. Set HOME to a folder that can be written to."
+        return "this user does not have a home folder. Set HOME to a writable folder."
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in text:
-        return "there is no folder for temporary files that can be written to. Set TMPDIR to one."
+        return "there is no writable folder for temporary files. Set TMPDIR to one."
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (isinstance(error, OSError) or type(error).__name__ == "SafetensorError"):
         found = _NUMBER.search(text)

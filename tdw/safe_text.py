@@ -1,8 +1,8 @@
-"""Text from elsewhere (a file, its name, a message that quotes either), made safe to show.
+"""Untrusted text (file contents, file names, messages that quote them), made safe to display.
 
-One rule, here and in `viewer/format.js`: a character that has no shape of its own is shown as one. Control characters
-become their symbols (ESC is ␛), what else is invisible becomes its number: ‹U+202E›. So nothing from a file moves a
-terminal's cursor, turns the rest of a line around, or hides. HTML is no matter here: a page sets text as text.
+One rule, here and in `viewer/format.js`: invisible characters become visible. Control characters become their symbols
+(ESC is ␛), other invisible ones their code point: ‹U+202E›. So text from a file cannot move a terminal's cursor, reverse
+the rest of a line, or hide. HTML is not escaped here: pages insert text as text nodes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import shlex
 import unicodedata
 from typing import Any
 
-# Control characters, lone surrogates, separators of lines and paragraphs, and whatever only steers what stands beside it:
-# the two bidirectional marks, embeddings, overrides, isolates, invisible spaces.
+# Control characters, lone surrogates, line and paragraph separators, and format characters: bidirectional marks,
+# embeddings, overrides, isolates, invisible spaces.
 UNSHOWN = frozenset({"Cc", "Cs", "Zl", "Zp", "Cf"})
-JOINERS = "\u200c\u200d"  # scripts and emoji are written with them, and they change only what they join
+JOINERS = "\u200c\u200d"  # needed by some scripts and emoji, and they affect only the characters they join
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    r"""The text with every character shown; with `lines`, ends of lines stay what they are.
+    r"""The text with invisible characters replaced by visible ones; with `lines`, newlines are kept.
 
     >>> visible("a\x1b[31mb\nc\u202ed\udcff")
     'a␛[31mb␊c‹U+202E›d‹U+DCFF›'
@@ -41,7 +41,7 @@ def _shape(char: str) -> str:
 
 
 def typed(path: str | os.PathLike[str]) -> str:
-    r"""A path as it is typed in a command: quoted where a shell would take it apart, and never read as an option.
+    r"""A path as typed in a command: quoted for the shell if necessary, and never mistaken for an option.
 
     >>> typed("run.tdw"), typed("-lead dash.tdw"), typed("a\x1bb.tdw")
     ('run.tdw', "'./-lead dash.tdw'", "$'a\\x1bb.tdw'")
@@ -62,7 +62,7 @@ def _in_quotes(byte: int) -> str:
 
 
 def cut(text: str, most: int = 80) -> str:
-    """The beginning of a text that may be as long as somebody likes.
+    """The text, truncated to `most` characters.
 
     >>> cut("x" * 99, 5)
     'xxxx…'
@@ -71,13 +71,13 @@ def cut(text: str, most: int = 80) -> str:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    r"""A value as JSON that reads the same by eye and by machine: what has no shape is escaped, all else stands as it is.
+    r"""A value as JSON in which invisible characters are escaped and all others are kept.
 
     >>> json_text({"title": "ü \u202e \udcff"})
     '{"title": "ü \\u202e \\udcff"}'
     """
     written = json.dumps(value, indent=indent, ensure_ascii=False)
-    return re.sub(r"[^ -~\n]", lambda found: _escaped(found[0]), written)  # line ends are those of the indentation
+    return re.sub(r"[^ -~\n]", lambda found: _escaped(found[0]), written)  # newlines come from the indentation only
 
 
 def _escaped(char: str) -> str:

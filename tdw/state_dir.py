@@ -1,12 +1,12 @@
-"""What belongs to one user of this machine: a folder that others cannot read, and files replaced in one step.
+"""The user's private state folder, and files in it that are replaced atomically.
 
-The folder is platformdirs' state folder of this user, or `$TDW_STATE_DIR`. Everything this program makes in it is
-readable by its owner alone (0700, 0600), and files are replaced whole, so that a crash leaves the old one or the new one.
+The folder is platformdirs' state folder of the user, or `$TDW_STATE_DIR`. Everything created in it is readable by its
+owner only (0700, 0600), and files are replaced atomically: a crash leaves the old one or the new one.
 
-A folder that was there before keeps its permissions and its files: if it is open to others, or holds something else, a
-private one inside it is used. What lies in the private folder may still be anything (a crash, a sync client, another
-program), so files are read by one routine, which waits for nothing and reads no more than it is told to, and what is in
-the way of a file is moved aside, with a note.
+An existing folder keeps its permissions and files: if other users can enter it, or it holds files of other programs, a
+private subfolder is used. A crash, a sync client or another program may leave anything in the private folder, so files
+are read by one routine that never blocks and reads a bounded number of bytes, and whatever occupies the name of a file is
+moved aside, with a log message.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ import platformdirs
 
 from tdw.errors import AppError
 
-LEFT_BEHIND = 3600.0  # seconds after which a file that was meant for a moment belongs to nobody
-MARK = ".tdw-state"  # says that a folder is this program's, so that its files may be replaced and swept
-TEMPORARY = ".tdw-tmp"  # ends the names of files that are to replace others
-LOCK_PATIENCE = 3.0  # seconds to wait for another process's turn; it needs milliseconds unless it was suspended
+LEFT_BEHIND = 3600.0  # seconds after which a temporary file is considered abandoned
+MARK = ".tdw-state"  # marks a folder as created by this program: its files may be replaced and swept
+TEMPORARY = ".tdw-tmp"  # suffix of temporary files
+LOCK_PATIENCE = 3.0  # seconds to wait for another process, which needs milliseconds unless it was suspended
 _CAREFUL = (
     getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOINHERIT", 0)
@@ -41,18 +41,18 @@ _CAREFUL = (
 )
 _BINARY = getattr(os, "O_BINARY", 0)
 
-log = logging.getLogger("tdw.store.private")  # the command line prints what `tdw.store` has to say
+log = logging.getLogger("tdw.store.private")  # the command line prints messages of the logger `tdw.store`
 
 
 class UnusableError(OSError):
-    """What has a private file's name is not a regular file, or larger than such a file can be."""
+    """A private file is not a regular file, or exceeds its size limit."""
 
 
 # ---- folders ---------------------------------------------------------------------------------------------------------
 
 
 def state_folder() -> Path:
-    """The private folder, made when it is not there. Raises AppError when there is none that is private."""
+    """The private folder, created if missing. Raises AppError if no private folder is possible."""
     given = os.environ.get("TDW_STATE_DIR")
     try:
         if given:
@@ -64,7 +64,7 @@ def state_folder() -> Path:
 
 
 def private_folder(folder: Path) -> Path:
-    """A folder inside the private one, made where needed; whatever else has its name is moved aside. Raises AppError."""
+    """A subfolder of the private one, created if missing; anything else of that name is moved aside. Raises AppError."""
     for _ in range(3):
         try:
             folder.mkdir(mode=0o700, parents=True)
@@ -75,11 +75,11 @@ def private_folder(folder: Path) -> Path:
             set_aside(folder)
         except OSError as error:
             raise _no_folder(folder, error.strerror or str(error)) from error
-    raise _no_folder(folder, "something else keeps appearing under its name")
+    raise _no_folder(folder, "another program keeps creating something of that name")
 
 
 def _default(folder: Path) -> Path:
-    """The folder of this program's own name: made by it, so it may be closed again where it was opened to others."""
+    """The default folder. This program created it, so its permissions may be reset if they were opened to other users."""
     _make(folder)
     if not folder.is_symlink() and hasattr(os, "fchmod"):
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _CAREFUL)
@@ -93,34 +93,37 @@ def _default(folder: Path) -> Path:
 
 
 def _private_at(folder: Path) -> Path:
-    """`folder` where it is this user's alone and holds nothing else, else a folder inside it that is. Nothing that was
-    there is changed.
+    """`folder` if it is private to this user and holds only files of this program, else a private subfolder.
+
+    Existing files and permissions are not changed.
     """
     _make(folder)
     about = folder.stat()
     if not stat.S_ISDIR(about.st_mode):
         raise _no_folder(folder, "it is not a folder")
-    if not hasattr(os, "geteuid"):  # Windows: folders of a user are the user's
+    if not hasattr(os, "geteuid"):  # Windows: a user's folders are private
         return folder if _is_ours(folder) else private_folder(folder / "tdw-state")
     if _is_private(about) and _is_ours(folder):
         return folder
     if (about.st_mode & 0o022 and not about.st_mode & stat.S_ISVTX) or about.st_uid not in {0, os.geteuid()}:
-        raise _no_folder(folder, "other users may rename what is in it")
+        raise _no_folder(folder, "other users may rename its files")
     inside = folder / f"tdw-{os.geteuid()}"
     with contextlib.suppress(FileExistsError):
         inside.mkdir(mode=0o700)
-    about = os.lstat(inside)  # a link planted there is followed by nobody
+    about = os.lstat(inside)  # not following a link that another user may have planted
     if not stat.S_ISDIR(about.st_mode) or not _is_private(about):
-        raise _no_folder(inside, "it is a link, or not yours alone")
+        raise _no_folder(inside, "it is a link, or other users can enter it")
     return inside
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether this program made a folder, or may take it because it is empty; it is marked then."""
+    """Whether this program created the folder, or may use it because it is empty; the folder is then marked."""
     if not os.path.lexists(folder / MARK):
         with os.scandir(folder) as found:
             names = {entry.name for entry in found}
-        if names and not names & {"library.lock", "known"} and MARK not in names:  # which the first versions left
+        if (
+            names and not names & {"library.lock", "known"} and MARK not in names
+        ):  # created by the first versions, without the mark
             return False
         with contextlib.suppress(FileExistsError):
             os.close(os.open(folder / MARK, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -132,7 +135,7 @@ def _is_private(about: os.stat_result) -> bool:
 
 
 def _make(folder: Path) -> None:
-    """Make a folder and those above it, each closed to others from its first moment."""
+    """Create a folder and its parents, each private from the start."""
     if folder.exists():
         return
     if folder.parent != folder:
@@ -144,7 +147,7 @@ def _make(folder: Path) -> None:
 def _no_folder(folder: Path, why: str) -> AppError:
     return AppError(
         f"the folder for private state, {folder}, cannot be used ({why}): "
-        "make it yours alone (chmod 700), or name another in TDW_STATE_DIR"
+        "make it private (chmod 700), or set TDW_STATE_DIR to another folder"
     )
 
 
@@ -152,10 +155,10 @@ def _no_folder(folder: Path, why: str) -> AppError:
 
 
 def read_private(path: Path, limit: int, *, tail: bool = False) -> bytes:
-    """The content of a private file; with `tail`, its last `limit` bytes, however large it is.
+    """The contents of a private file, at most `limit` bytes; with `tail`, the last `limit` bytes of a file of any size.
 
-    Waits for nothing and follows no link. Raises FileNotFoundError when there is none, UnusableError when it is not a regular
-    file or larger than `limit`, OSError where the system refuses.
+    Never blocks, and does not follow links. Raises FileNotFoundError, UnusableError for anything but a regular file or for
+    more than `limit` bytes, OSError.
     """
     fd = os.open(path, os.O_RDONLY | _BINARY | _CAREFUL)
     try:
@@ -163,7 +166,7 @@ def read_private(path: Path, limit: int, *, tail: bool = False) -> bytes:
         if not stat.S_ISREG(about.st_mode):
             raise UnusableError(f"{path} is not a file")
         if about.st_size > limit and not tail:
-            raise UnusableError(f"{path} has {about.st_size} bytes, more than the {limit} that it may have")
+            raise UnusableError(f"{path} has {about.st_size} bytes, more than the limit of {limit}")
         os.lseek(fd, max(about.st_size - limit, 0), os.SEEK_SET)
         found = bytearray()
         while len(found) < limit:
@@ -177,7 +180,7 @@ def read_private(path: Path, limit: int, *, tail: bool = False) -> bytes:
 
 
 def parsed(data: bytes) -> Any:
-    """A private file's JSON. Raises ValueError for anything else, however deep it is nested."""
+    """The JSON value in a private file. Raises ValueError for invalid or too deeply nested JSON."""
     try:
         return json.loads(data)
     except RecursionError:
@@ -185,10 +188,9 @@ def parsed(data: bytes) -> Any:
 
 
 def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace `path` by `data` in one step, readable by its owner only.
+    """Write `data` to `path` atomically, readable by its owner only.
 
-    durable: wait for the disk, so that a power cut right after it leaves the new data; what can be found out again
-    need not wait.
+    durable: fsync, so that the new data survive a power cut; not needed for data that can be computed again.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)  # 0600
     try:
@@ -202,7 +204,7 @@ def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
         except OSError:
             if not path.is_dir() or path.is_symlink():
                 raise
-            set_aside(path)  # a folder is the one thing that a file cannot replace
+            set_aside(path)  # a rename cannot replace a folder by a file
             Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -210,7 +212,7 @@ def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def set_aside(path: Path) -> None:
-    """Give what has a private file's name, and cannot be used as one, another name beside it. Nothing is deleted."""
+    """Rename something that occupies the name of a private file and cannot be used as one. Nothing is deleted."""
     aside = path.with_name(f"{path.name}.unusable-{secrets.token_hex(4)}")
     with contextlib.suppress(FileNotFoundError):  # another process was faster
         path.rename(aside)
@@ -219,7 +221,7 @@ def set_aside(path: Path) -> None:
 
 @contextlib.contextmanager
 def taking_turns(path: Path) -> Iterator[None]:
-    """Hold the lock of this name. Raises OSError where it is not to be had in time, or cannot be made."""
+    """Hold the lock file at `path`. Raises OSError if it cannot be created, or acquired in time."""
     _clear_for_lock(path)
     try:
         turn = filelock.FileLock(path, timeout=LOCK_PATIENCE, mode=0o600)
@@ -233,7 +235,7 @@ def taking_turns(path: Path) -> Iterator[None]:
 
 
 def _clear_for_lock(path: Path) -> None:
-    """Move aside what has a lock's name and can be none."""
+    """Move aside anything at the path of a lock file that is not a regular file."""
     try:
         about = os.lstat(path)
     except FileNotFoundError:
@@ -243,20 +245,18 @@ def _clear_for_lock(path: Path) -> None:
 
 
 def sweep(folder: Path, meant_for_a_moment: Iterable[Path] = ()) -> None:
-    """Remove what processes that were killed left in a private folder: files that were to replace another, and those
-    named here, where nobody has touched them for an hour.
+    """Remove files that killed processes left in a private folder: temporary files, and the given ones, if they were not
+    modified for an hour.
     """
     for path in (*folder.glob(f".*{TEMPORARY}"), *meant_for_a_moment):
-        with contextlib.suppress(OSError):  # somebody else sweeps as well
+        with contextlib.suppress(OSError):  # another process may sweep at the same time
             if time.time() - path.lstat().st_mtime > LEFT_BEHIND:
                 path.unlink()
 
 
 def without_fail(what: str, act: Callable[[], object]) -> None:
-    """Do what is only remembered for convenience; where there is no room or no permission, a note says so, and work
-    goes on.
-    """
+    """Run `act`, which stores something for convenience only; an OSError is logged and otherwise ignored."""
     try:
         act()
     except OSError as error:
-        log.info("%s could not be kept (%s)", what, error.strerror or error)
+        log.info("could not save %s (%s)", what, error.strerror or error)

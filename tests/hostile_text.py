@@ -1,4 +1,4 @@
-"""Text as a stranger might write it, and what people are to see of it."""
+"""Hostile texts, and how they must be shown."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ IN_NAMES = "<img src=x onerror=window.ran=1>" + TEMPLATE.replace("/", "") + CONT
 
 
 def unshown(text: str) -> list[str]:
-    """Characters that have no shape of their own: what no page and no terminal may be given."""
+    """Characters without a shape, which must not reach a page or a terminal."""
     bad = {"Cc", "Cf", "Cs", "Zl", "Zp"}
     return [f"U+{ord(char):04X}" for char in text if unicodedata.category(char) in bad and char not in "\u200c\u200d"]

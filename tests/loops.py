@@ -1,4 +1,4 @@
-"""Event loops of tests' own: a browser that an earlier test started keeps one in the main thread."""
+"""Event loops for tests: a browser started by an earlier test has one in the main thread."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class Guard:
                 name, _, value = pair.strip().partition("=")
                 if name == self.cookie and self.tickets.is_cookie(value):
                     return None
-        return Refusal(401, "This browser does not have access to this server.")
+        return Refusal(401, "This browser has no access to this server, or has lost it.")
 
     async def _welcome(self, scope: Scope, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
         """Redirect to the same address without the token."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tdw.errors import TdwError
+from tdw.panels import reductions
 from tdw.run import Run
 
 WEIGHTS = "weights"  # content name of everything computed from checkpoints
@@ -30,9 +32,9 @@ class ContentNames:
         self._renewed: dict[str, int] = {}  # array -> number of renewals
         self._sent: dict[str, tuple[int, int]] = {}  # array -> (rows sent, CRC-32 of them)
 
-    def names(self, run: Run) -> dict[str, str]:
-        """The content names of all arrays and of the weights: "ORIGIN.RENEWALS"."""
-        return {name: f"{self._origin}.{self._renewed.get(name, 0)}" for name in (*run.array_index(), WEIGHTS)}
+    def names(self, arrays: Iterable[str]) -> dict[str, str]:
+        """The content names of these arrays and of the weights: "ORIGIN.RENEWALS"."""
+        return {name: f"{self._origin}.{self._renewed.get(name, 0)}" for name in (*arrays, WEIGHTS)}
 
     def sent(self, name: str, start: int, rows: NDArray[Any]) -> None:
         """Record that rows from `start` are being sent to a page."""
@@ -46,14 +48,13 @@ class ContentNames:
 
     def settle(self, run: Run) -> None:
         """After the file was reopened: compare the rows that were sent with those in the file."""
-        index = run.array_index()
         for name, (rows, crc) in list(self._sent.items()):
             now: NDArray[Any] = np.empty(0)
             with contextlib.suppress(TdwError):  # damaged: requests for it report the damage
                 if name == WEIGHTS:
                     now = run.checkpoint_checksums[:rows]
-                elif name in index:
-                    now = run.series(name, 0, rows)
+                elif reductions.is_stored(run, name):
+                    now = reductions.series(run, name, 0, rows)
             if len(now) < rows or zlib.crc32(now.tobytes()) != crc:
                 self._renewed[name] = self._renewed.get(name, 0) + 1
                 del self._sent[name]

@@ -29,6 +29,7 @@ from tdw.app.streamed_rows import Rows
 from tdw.errors import AppError, NotAProjectError, ProjectError, SettingError, TdwError, UnknownNameError
 from tdw.network import closed_form
 from tdw.network.computation import Weights
+from tdw.panels import reductions
 from tdw.run import Run
 
 Array = NDArray[Any]
@@ -70,7 +71,7 @@ def about(project: Run) -> str:
     parts = [
         task if "p" in unknown else f"{task} mod {config.p}",
         text_format.count(len(project.checkpoints), "checkpoint"),
-        f"{project.size_bytes / 1e6:.0f} MB",
+        text_format.size(project.size_bytes / 1e6),
     ]
     if project.state != "finished":
         done = max(len(project.epochs) - 1, 0)
@@ -239,6 +240,8 @@ class OpenRun:
             project = self.project
             config = project.config
             keys = project.keys
+            described = panels.describe(project)
+            arrays = panels.array_index(project, described)
             return {
                 "name": self.path.stem,
                 "file": self.path.name,
@@ -263,19 +266,18 @@ class OpenRun:
                 "events": [event._asdict() for event in project.events()],
                 "grokking": project.grokking()._asdict(),
                 "key_frequencies": None if keys is None else keys._asdict(),
-                "arrays": project.array_index(),
-                "contents": self._contents.names(project),
-                "panels": panels.describe(project),
+                "arrays": arrays,
+                "contents": self._contents.names(arrays),
+                "panels": [panel.to_json() for panel in described],
             }
 
     def array(self, name: str, start: int) -> Rows:
         """The committed rows of an array from `start`, little-endian. Raises UnknownNameError, AppError if they are too large."""
         with self.lock:
             self.refresh()
-            index = self.project.array_index()
-            if name not in index:
-                raise UnknownNameError("stored array", name, index)
-            entry = index[name]
+            entry = reductions.entry(self.project, name)
+            if entry is None:
+                raise UnknownNameError("stored array", name, self.project.array_index())
             rows, *shape = entry["shape"]
             dtype = np.dtype(entry["dtype"])
             check_unchanged = self._unchanged(name)
@@ -283,7 +285,7 @@ class OpenRun:
         def read(begin: int, end: int) -> Array:
             with self.lock:
                 check_unchanged()
-                array = self.project.series(name, begin, end)
+                array = reductions.series(self.project, name, begin, end)
                 self._contents.sent(name, begin, array)
                 return np.ascontiguousarray(array, dtype=dtype)
 
@@ -330,11 +332,12 @@ class OpenRun:
     def _unchanged(self, name: str = "checkpoints/epoch") -> Callable[[], None]:
         """A function that raises AppError once the array has different content, because the file was replaced or analyzed."""
         with self.lock:
-            generation, version = self.project.generation, self.project.array_index()[name]["version"]
+            generation, entry = self.project.generation, reductions.entry(self.project, name)
 
         def check() -> None:
-            now = self.project.array_index().get(name, {}).get("version")
-            if (self.project.generation, now) != (generation, version):
+            now = reductions.entry(self.project, name)
+            same = now is not None and entry is not None and now["version"] == entry["version"]
+            if self.project.generation != generation or not same:
                 raise AppError(f"{self.path.name} changed while it was being read: reload the page")
 
         return check

@@ -6,7 +6,8 @@
     GET  /runs/KEY/scores                   attention scores
     GET  /now                               current messages: jobs, recent files, open runs
     GET  /events                            the same as server-sent events, sent on changes
-    GET  /assets/NAME?v=HASH                scripts and styles, immutable
+    GET  /assets/NAME?v=HASH                styles and Plotly, immutable
+    GET  /assets/HASH/FOLDER/NAME           ES modules, immutable
     POST /do/open {path} · /do/forget {path} · /do/train|analyze|stop|dismiss {key}
 
 An error is `{"error": message}` with status 404 (not found), 409 (not possible now), 413 (body too large), 422 (malformed
@@ -165,29 +166,43 @@ def _commands(session: Session) -> APIRouter:
     return router
 
 
+def _files() -> list[page.Asset]:
+    """The viewer's files and the shell's."""
+    here = Path(__file__).parent
+    return [*page.assets(), page.Asset("shell.css", here / "shell.css", "text/css"), *page.modules(here)]
+
+
+def addresses() -> dict[str, str]:
+    """Where styles and scripts are served, by name."""
+    return page.addresses(_files())
+
+
 def _assets(application: FastAPI) -> dict[str, str]:
     """Serve scripts and styles under addresses that contain their hash.
 
     One route for each, because Gradio serves its own under `/assets/` too.
     """
-    here = Path(__file__).parent
-    own = [("shell.css", here / "shell.css", "text/css"), ("shell.js", here / "shell.js", "text/javascript")]
-    addresses = {}
-    for name, path, media_type in [*page.assets(), *own]:
-        application.get(f"/assets/{name}")(_asset(path, media_type))
-        addresses[name] = f"/assets/{name}?v={page.digest(path)}"
-    early = _EARLY.replace("SCRIPTS", json.dumps([there for name, there in addresses.items() if name.endswith(".js")]))
+    files = _files()
+    where = page.addresses(files)
+    for asset in files:
+        application.get(where[asset.name].partition("?")[0])(_asset(asset.path, asset.media_type))
+    modules = [where[asset.name] for asset in files if asset.is_module]
+    early = _EARLY % tuple(map(json.dumps, (modules, where[page.PLOTLY], where["app/shell.js"])))
     application.get("/assets/early.js")(lambda: Response(early, media_type="text/javascript", headers=IMMUTABLE))
-    return {**addresses, "early.js": f"/assets/early.js?v={hashlib.blake2b(early.encode(), digest_size=8).hexdigest()}"}
+    return {**where, "early.js": f"/assets/early.js?v={hashlib.blake2b(early.encode(), digest_size=8).hexdigest()}"}
 
 
-# Sets the theme before anything is drawn, to avoid a flash of the light theme; then loads the other scripts in order.
+# Sets the theme before anything is drawn, to avoid a flash of the light theme; then loads Plotly and the shell. All modules
+# are preloaded, so that imports do not wait for one another.
 _EARLY = """"use strict";
 {
   const set = localStorage.getItem("tdw-theme");
   const dark = set ? set === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.theme = dark ? "dark" : "light";
-  for (const src of SCRIPTS) document.head.append(Object.assign(document.createElement("script"), { src, async: false }));
+  const add = (tag, attributes) => document.head.append(Object.assign(document.createElement(tag), attributes));
+  for (const href of %s) add("link", { rel: "modulepreload", href });
+  add("script", { src: %s, async: false });
+  add("script", { src: %s, async: false, type: "module" });
 }
 """
 

@@ -1,4 +1,4 @@
-"""Copy a run consistently, even while it is being trained or analyzed."""
+"""Copies a run consistently, also while it is being trained or analyzed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from tdw.project.project import Project
 
 
 def copy(path: str | Path, new: str | Path) -> None:
-    """Copy a run as of its latest commit. The original is not modified.
+    """Copy a run as of its newest commit, verifying all checksums; the run itself is only read.
 
-    All checksums are verified. The copy has the same id and the current file format.
-    Raises AlreadyExistsError, CannotWriteError, DamagedFileError, and what opening a file raises.
+    The copy has the current format and the same id. Raises AlreadyExistsError, CannotWriteError, DamagedFileError, and what opening a file raises.
     """
     with Project.open(path) as project:
         project.copy_to(Path(new))

@@ -47,13 +47,13 @@ def densify(
             )
         analyzed = [name for name, item in ANALYSES.items() if name in project.analyses()]
         described = project.described | {"plan": sorted({*project.planned_checkpoints, *missing})}
-        with project.room_beside() as part:
+        with project.replacement_path() as part:
             segments = replayed(project, verified_at, split, missing, progress, stop, since=missing[0])
             added = (segment for segment in segments if segment.state.epoch in missing)
             write_past(
                 part, project.path, described, project, split, project.resume_state(), past=recorded, added=added
             )
-            project.give_way(part)
+            project.replace_by(part)
         current_path = project.path
     if analyzed:
         runner.analyze(current_path, analyzed)

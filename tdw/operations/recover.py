@@ -1,7 +1,7 @@
-"""Recover the intact parts of a damaged project file into a new file, and report what was lost.
+"""Recovers the intact parts of a damaged project file into a new one, and reports what was lost.
 
-The settings of a run determine the sizes of its arrays, and so where they can be in the file, and its seed determines
-the split. Everything else is verified by checksums in `tdw.store.salvage`.
+`tdw.store.salvage` judges every part by its checksum; the run's settings tell it what the layout may be, and which split
+their seed draws.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from tdw import config, store
 from tdw.analyses.engine.runner import ordered, plan_rows
 from tdw.config import RunConfig
 from tdw.errors import DamagedFileError, NotAProjectError, SettingError, TdwError, UnknownNameError
-from tdw.network.parameters import shapes
-from tdw.network.segment import State
-from tdw.project import consistency, serialization
+from tdw.project import consistency
 from tdw.run import Run
 from tdw.store import salvage
 from tdw.store.atomic import new_file
@@ -28,9 +26,9 @@ from tdw.store.layout import FilePlan, canonical
 
 
 def damage(path: str | Path) -> list[str]:
-    """Verify all checksums. Returns the damage as sentences, even for files that cannot be opened.
+    """Verify all checksums, also of a file that does not open; returns a sentence for each damage.
 
-    Raises NotAProjectError if the path is not a project file, and DamagedFileError if nothing in it can be read.
+    Raises NotAProjectError for a missing file or one of another kind, and DamagedFileError where nothing in it can be read.
     """
     path = Path(path)
     try:
@@ -44,27 +42,27 @@ def damage(path: str | Path) -> list[str]:
 
 
 def recover(path: str | Path, new: str | Path) -> list[str]:
-    """Write the intact parts of a file into a new file. Returns the damage as sentences; empty for an intact file.
+    """Write the intact parts of a file to a new one; returns a sentence for each damage, [] for an intact file.
 
-    Curve values that cannot be verified become NaN; checkpoints and results that cannot be verified are left out. The
-    damaged file is not modified. `losses` selects the sentences about lost data.
-    Raises AlreadyExistsError, CannotWriteError, NotAProjectError, and DamagedFileError if nothing can be recovered.
+    Damaged values of curves become NaN, damaged checkpoints and analyses are left out. The damaged file is only read;
+    `losses` selects the sentences about data that is lost. Raises AlreadyExistsError, CannotWriteError, NotAProjectError,
+    and DamagedFileError where nothing can be recovered.
     """
     path, new = Path(path), Path(new)
     with new_file(new) as part:
-        salvaged = _survey(path, keep_open=True)
-        assert salvaged.wreck is not None
+        found = _survey(path, keep_open=True)
+        assert found.wreck is not None
         try:
-            salvage.rebuild(salvaged, part, new)
+            salvage.rebuild(found, part, new)
             with store.open_reader(part) as reader:
                 consistency.check(reader)
         finally:
-            os.close(salvaged.wreck.fd)
-    return salvaged.damage
+            os.close(found.wreck.fd)
+    return found.damage
 
 
 def losses(sentences: Iterable[str]) -> list[str]:
-    """The sentences of `damage` or `recover` about data that is lost or cannot be verified, without repaired parts."""
+    """The sentences of `damage` or `recover` about data that is lost or could not be verified."""
     return [sentence for sentence in sentences if not isinstance(sentence, salvage.Repaired)]
 
 
@@ -72,18 +70,18 @@ def _survey(path: Path, *, keep_open: bool = False) -> salvage.Salvage:
     try:
         fd = open_to_read(Path(os.path.realpath(path)))
     except (OSError, ValueError):
-        store.open_reader(path).close()  # raises an error that says what the path is instead
+        store.open_reader(path).close()  # raises the right error
         raise
     try:
         if not os.path.isfile(path) or not os.fstat(fd).st_size:  # noqa: PTH113
             store.open_reader(path).close()
-        salvaged = salvage.survey(fd, path, salvage.Advice(_plans, _split))
+        found = salvage.survey(fd, path, salvage.Advice(_plans, _split))
     except BaseException:
         os.close(fd)
         raise
     if not keep_open:
         os.close(fd)
-    return salvaged
+    return found
 
 
 def _settings(described: salvage.Config) -> RunConfig | None:
@@ -94,7 +92,7 @@ def _settings(described: salvage.Config) -> RunConfig | None:
 
 
 def _split(described: salvage.Config) -> salvage.Split | None:
-    """The split drawn with the settings' seed; a run may also have been created with another split."""
+    """The split that the settings draw; a run may also have been created with another one."""
     settings = _settings(described)
     if settings is None:
         return None
@@ -104,18 +102,21 @@ def _split(described: salvage.Config) -> salvage.Split | None:
     return drawn.train, drawn.test
 
 
-def _plans(described: salvage.Config) -> Iterator[FilePlan]:
-    """Possible file layouts of a run with these settings: without results, and with all of them."""
+def _plans(described: salvage.Config, sizes: list[int]) -> Iterator[FilePlan]:
+    """Plans that the file of a run with these settings may have: without analyses and with all of them.
+
+    sizes: of the safetensors files in it. A checkpoint is smaller than a resume state.
+    """
     settings, plan = _settings(described), described.get("plan")
     if settings is None or not isinstance(plan, list):
         return
-    zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
     every = [
         plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1, checkpoints=len(plan))
         for item in ordered()
         if not item.inapplicable_reason(settings)
     ]
-    for analyses, finished in itertools.product(([], every), (False, True)):
+    pairs = list(itertools.combinations(sorted(sizes), 2)) or [(size, size) for size in sizes]
+    for (blob, resume), analyses, finished in itertools.product(pairs, ([], every), (False, True)):
         yield FilePlan(
             config=canonical(described),
             notes=canonical({}),
@@ -123,8 +124,8 @@ def _plans(described: salvage.Config) -> Iterator[FilePlan]:
             split_test=np.zeros(settings.p**2 - settings.train_pairs, np.int64),
             epochs=settings.epochs,
             checkpoint_capacity=max(len(plan), 1),
-            blob_nbytes=len(serialization.pack(zeros, 0)),
-            resume_nbytes=len(serialization.pack_state(State.fresh(0, zeros, settings.optimizer_kind.slots))),
+            blob_nbytes=blob,
+            resume_nbytes=resume,
             analyses=tuple(analyses),
             finished=finished,
         )

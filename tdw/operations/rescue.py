@@ -1,4 +1,4 @@
-"""Save the data of a training run that is still in memory after another program overwrote its file."""
+"""Saves what training has in memory when another program overwrites the file that it writes to."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tdw.store.atomic import unused_name
 
 
 class Rescue:
-    """The settings, split, curves and current state of a run during training, kept in memory.
+    """The settings, split, curves and current state of a run during training, in memory.
 
-    A context manager around the work on an open file. If that fails because the file was overwritten in place, the data
-    is written to a new file next to it, and the error names that file.
+    A context manager around the work on an open file. When the file is overwritten in place, these are saved to a new file
+    next to it, and the error says so.
     """
 
     def __init__(self, project: ProjectWriter):
@@ -36,22 +36,22 @@ class Rescue:
             raise OverwrittenError(f"{error} {self._save(self._project.path, self._state)}", in_place=True) from error
 
     def begin(self, state: State) -> None:
-        """Keep the stored run, and the state from which training continues."""
+        """Take over the stored run, and the state that training continues from."""
         project = self._project
         self._split, self._notes = project.split, project.raw_notes()
         self._curves = {name: [project.series(name)] for name in SERIES}
         self._recorded, self._state = len(project.epochs), state
 
     def add(self, segment: Segment) -> None:
-        """Keep a segment before it is stored."""
-        repeated = max(0, self._recorded - segment.epochs.start)
+        """Take over a segment of training before it is stored."""
+        again = max(0, self._recorded - segment.epochs.start)
         for name, values in series_of(segment).items():
-            self._curves[name].append(values[repeated:])
+            self._curves[name].append(values[again:])
         self._recorded = max(self._recorded, segment.epochs.stop)
         self._state = segment.state
 
     def _save(self, path: Path, state: State) -> str:
-        """Write the data to a new file next to `path`. Returns a sentence for the error message."""
+        """Save to a new file next to `path`; returns a sentence about that."""
         new, described = unused_name(path, "rescued"), self._project.described
         lost = f"{path.name} was overwritten during training: all earlier checkpoints and results are lost"
         described |= {
@@ -66,8 +66,8 @@ class Rescue:
                 if self._notes:
                     writer.set_raw_notes(self._notes)
         except ProjectError as error:
-            return f"The data in memory could not be saved to another file: {error}"
+            return f"The settings, curves and last state of the run could not be saved to another file: {error}"
         return (
-            f"The settings, curves and last state of the run were saved to {new}; `tdw train {new.name}` resumes from them. "
+            f"The settings, curves and last state of the run were saved to {new}; resume with `tdw train {new.name}`. "
             "Its checkpoints were in the overwritten file."
         )

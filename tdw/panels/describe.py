@@ -1,17 +1,18 @@
-"""What the viewer and figures are told of every panel: its description, whether it applies, and its state in a run."""
+"""What the page and figures are told of every panel: its description, whether it applies, and its state in a run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
 from tdw.analyses.engine.registry import NEEDS
 from tdw.errors import CheckpointNotFoundError, NotApplicableError
-from tdw.panels import spec as parts
-from tdw.panels import theme
-from tdw.panels.registry import GROUPS, PANELS, Panel, find
-from tdw.panels.spec import UNKNOWN_SPLIT, Spec
+from tdw.panels import reductions, selection, theme
+from tdw.panels.parts import UNKNOWN_SPLIT
+from tdw.panels.registry import Panel, find, in_order
+from tdw.panels.spec import PanelDescription, PanelHeader, State, array_names
 from tdw.safe_text import cut
 
 if TYPE_CHECKING:
@@ -22,110 +23,115 @@ if TYPE_CHECKING:
     from tdw.store import StoredAnalysis
 
 
-def describe(project: Project) -> list[Spec]:
-    """What the viewer has to know of every panel, as JSON-able values, in the order of the page."""
-    misfits = _misfits(project)
-    found = []
-    for item in sorted(PANELS.values(), key=lambda item: (GROUPS.index(item.group), item.place)):
-        said: Spec = {
-            "name": item.name,
-            "group": item.group,
-            "title": item.title,
-            "kind": item.kind,
-            "analysis": item.analysis,
-            "required": item.required,
-            "weights": item.weights,
-            "per": ANALYSES[item.analysis].per if item.analysis else None,
-            "state": state(project, item),
-            "arrays": [],
-        }
-        if said["state"]["status"] != "unfit":
-            said |= item.spec(project)
-            said["arrays"] = [name for name in said["arrays"] if name not in misfits]
-        found.append(said)
-    return found
+def describe(project: Project) -> list[PanelDescription]:
+    """Every panel as described for a run, in the order of the page."""
+    mismatched = _mismatched(project)
+    return [_described(project, panel, mismatched) for panel in in_order()]
 
 
-def inapplicable_reason(project: Project, item: Panel) -> str | None:
-    """Why a panel makes no sense for a run, in words; None where it does."""
-    why = ANALYSES[item.analysis].inapplicable_reason(project.config) if item.analysis and item.required else None
-    if item.kind == "maps" and why is None:  # the browser computes them from the closed form
-        why = NEEDS["closed_form"](project.config)
-    return why or (UNKNOWN_SPLIT if item.split and project.known_split is None else None)
+def _described(project: Project, panel: Panel, mismatched: set[str]) -> PanelDescription:
+    now = state(project, panel)
+    spec = None if now.status == "inapplicable" else panel.describe(project)
+
+    def is_usable(name: str) -> bool:
+        sources = reductions.parse(name).sources if name.startswith(reductions.PREFIX) else (name,)
+        return mismatched.isdisjoint(sources)
+
+    header = PanelHeader(
+        name=panel.name,
+        view=panel.view,
+        title=panel.title,
+        kind=panel.kind,
+        state=now,
+        analysis=panel.analysis,
+        required=panel.required,
+        weights=panel.weights,
+        per=ANALYSES[panel.analysis].per if panel.analysis else None,
+        arrays=() if spec is None else tuple(name for name in array_names(spec) if is_usable(name)),
+    )
+    return PanelDescription(header=header, spec=spec)
 
 
-def _misfits(project: Project) -> set[str]:
-    """Stored arrays, by their names in the file, of other sizes than this program would store: made by another version,
-    and for the panels as good as not there.
-    """
-    found = set()
+def array_index(project: Project, described: Iterable[PanelDescription]) -> dict[str, dict[str, Any]]:
+    """Every array that the page may ask for, see `Project.array_index`: what is stored, and the panels' reductions."""
+    return reductions.index(project, (name for panel in described for name in panel.header.arrays))
+
+
+def inapplicable_reason(project: Project, panel: Panel) -> str | None:
+    """Why a panel is not defined for a run; None where it is."""
+    reason = ANALYSES[panel.analysis].inapplicable_reason(project.config) if panel.analysis and panel.required else None
+    if panel.kind == "maps" and reason is None:  # the browser computes them from the closed form
+        reason = NEEDS["closed_form"](project.config)
+    return reason or (UNKNOWN_SPLIT if panel.split and project.known_split is None else None)
+
+
+def _mismatched(project: Project) -> set[str]:
+    """Names of stored arrays whose shape is not what this version would store. Panels treat them as missing."""
+    mismatched = set()
     config = project.config
     for name, stored in project.analyses().items():
         if name not in ANALYSES:
             continue
         now = ANALYSES[name]
         computed = stored.parameters.get("computed")
-        of = computed.get("checkpoints", 0) if isinstance(computed, dict) else 0
+        checkpoints = computed.get("checkpoints", 0) if isinstance(computed, dict) else 0
         for array, plan in stored.arrays.items():
-            known = now.arrays.get(array)
-            if array != "epoch" and (known is None or tuple(plan.row_shape) != known.shape(config, of)):
-                found.add(f"analysis/{name}/{array}")
-    return found
+            expected = now.arrays.get(array)
+            if array != "epoch" and (expected is None or tuple(plan.row_shape) != expected.shape(config, checkpoints)):
+                mismatched.add(f"analysis/{name}/{array}")
+    return mismatched
 
 
 def figure(project: Project, name: str, epoch: int | None = None, **picks: str) -> go.Figure:
-    """A panel at a checkpoint (the last one for None) as a Plotly figure, from the arrays the viewer draws.
+    """A panel at a checkpoint (the last one for None) as a Plotly figure, from the arrays that the page draws.
 
-    picks: choices in the panel's menus, such as rule="clusters", see `parts.chosen`
+    picks: choices in the panel's menus, such as rule="clusters", see `selection.chosen`
     Raises UnknownNameError, CheckpointNotFoundError, and AnalysisNotFoundError or ProjectError where it is not analyzed.
     """
-    item = find(name)
+    panel = find(name)
     stored = project.checkpoints
     if epoch is None and stored:
         epoch = stored[-1]
     if epoch is None or epoch not in stored:
         raise CheckpointNotFoundError(project.path, epoch, stored)
-    if why := inapplicable_reason(project, item):
-        raise NotApplicableError(project.path, item.name, why)
-    if item.figure is not None:
-        return item.figure(project, epoch, picks)
+    if reason := inapplicable_reason(project, panel):
+        raise NotApplicableError(project.path, panel.name, reason)
     from tdw.panels import plotly_figures
 
-    chosen = parts.chosen(item.spec(project), picks)
-    heading = chosen["views"][0].get("heading", item.title) if "views" in chosen else item.title
-    choices = theme.literal(" · ".join(parts.said(chosen)))
-    return plotly_figures.DRAW[item.kind](project, chosen, f"{heading} ({choices})" if choices else heading, epoch)
+    spec = selection.chosen(panel.describe(project), picks)
+    heading = plotly_figures.heading(spec) or panel.title
+    choices = theme.literal(" · ".join(selection.words(spec)))
+    return plotly_figures.draw(project, spec, f"{heading} ({choices})" if choices else heading, epoch)
 
 
-def state(project: Project, item: Panel) -> dict[str, str]:
-    """Whether what the panel shows is `ready`, `partial`, `missing`, `stale` (made by another version or with other
-    parameters than this program would use now, or of less than there is now), `outdated` (so different that it cannot
-    be shown), or `unfit` for this run; `reason` says why.
+def state(project: Project, panel: Panel) -> State:
+    """Whether what the panel shows is `ready`, `partial`, `missing`, `stale` (computed by another version, with other
+    parameters, or from less than there is now), `outdated` (stale, and stored in shapes that cannot be shown), or
+    `inapplicable` to this run.
     """
-    if why := inapplicable_reason(project, item):
-        return {"status": "unfit", "reason": why}
-    if item.analysis is None:
-        return {"status": "ready"}
-    stored = project.analyses().get(item.analysis)
+    if reason := inapplicable_reason(project, panel):
+        return State(status="inapplicable", reason=reason)
+    if panel.analysis is None:
+        return State(status="ready")
+    stored = project.analyses().get(panel.analysis)
     if stored is None or not stored.rows:
-        return {"status": "missing"}
-    now = ANALYSES[item.analysis]
-    if reason := _stale(item.analysis, stored, now):
-        shown = any(name.startswith(f"analysis/{item.analysis}/") for name in _misfits(project))
-        return {"status": "outdated" if shown else "stale", "reason": reason}
+        return State(status="missing")
+    now = ANALYSES[panel.analysis]
+    if reason := _stale_reason(panel.analysis, stored, now):
+        unusable = any(name.startswith(f"analysis/{panel.analysis}/") for name in _mismatched(project))
+        return State(status="outdated" if unusable else "stale", reason=reason)
     if now.per == "run":
         if runner.is_current(now, project):
-            return {"status": "ready"}
-        return {"status": "stale", "reason": "Computed when the run had less, or from results that have changed since."}
-    return {"status": "ready" if stored.rows >= len(project.checkpoints) else "partial"}
+            return State(status="ready")
+        return State(status="stale", reason="The run, or results this was computed from, have changed since.")
+    return State(status="ready" if stored.rows >= len(project.checkpoints) else "partial")
 
 
-def _stale(name: str, stored: StoredAnalysis, now: Analysis) -> str | None:
+def _stale_reason(name: str, stored: StoredAnalysis, now: Analysis) -> str | None:
     if stored.version != now.version:
-        return f"Made by version {stored.version} of {name}; this program has version {now.version}."
-    made_with = runner.parameters_of(name, stored)
+        return f"Computed by version {stored.version} of {name}; this program has version {now.version}."
+    computed_with = runner.parameters_of(name, stored)
     for key, value in now.parameters.items():
-        if made_with.get(key) != value:
-            made = cut(str(made_with.get(key)))
-            return f"Made with {key} = {made}; this program uses {value}."
+        if computed_with.get(key) != value:
+            return f"Computed with {key} = {cut(str(computed_with.get(key)))}; this program uses {value}."
     return None

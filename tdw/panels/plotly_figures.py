@@ -1,166 +1,276 @@
-"""Panels that are declared by a description, as plain Plotly figures: one function a kind, with the viewer's own numbers.
+"""Panels as plain Plotly figures, one function per kind, from the same description and the same numbers as the page.
 
-What the viewer's menus offer is as it stands first in the description, see `parts.chosen`.
+Of views, quantities and comparisons the first is drawn, see `selection.chosen`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdw.analyses import fourier, summary
-from tdw.panels import spec as parts
-from tdw.panels import theme
-from tdw.panels.spec import Spec, result_at
+from tdw.panels import selection, theme
+from tdw.panels.reductions import analysis_of, is_stored, row_of
+from tdw.panels.spec import (
+    Band,
+    BarsSpec,
+    BarsView,
+    CurveSpec,
+    GridSpec,
+    GridView,
+    ImageSpec,
+    MapsSpec,
+    PathSpec,
+    SpansSpec,
+    Spec,
+    TableSpec,
+)
+from tdw.panels.theme import LIGHT
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from tdw.panels.reductions import Array
     from tdw.project.project import Project
 
-SERIES = ("#2f5bea", "#bf5d0a", "#12805c", "#8b3fc7", "#0b7fa5", "#93760a", "#5a6270", "#b0397f", "#4d8c1f", "#8a5a44")
-NAMED = {"train": theme.TRAIN, "test": theme.TEST, "muted": theme.MUTED, "ink": theme.INK, "accent": theme.ACCENT}
-SIGNED = [[0, "#4a1d04"], [0.25, "#d9730d"], [0.5, "#ffffff"], [0.75, "#2f5bea"], [1, "#0c1854"]]
-DECADES = 4  # that a log scale shows below its largest number
+DECADES = 4  # that a log color scale shows below its largest number
+MAPS = 3  # neurons that a figure of maps shows
 
 
-def color(name: str) -> str:
-    """A color by the name that descriptions use."""
-    return SERIES[int(name.removeprefix("series-")) % len(SERIES)] if name.startswith("series-") else NAMED[name]
+def heading(spec: Spec) -> str:
+    """The title of the view that is drawn, where it has one of its own."""
+    return spec.views[0].heading if isinstance(spec, GridSpec) else ""
 
 
-def named(axis: Any, project: Project) -> list[str]:
-    """What stands along an axis of a description."""
+def draw(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
+    """The figure of a description at an epoch."""
+    match spec:
+        case CurveSpec():
+            return curve(project, spec, title, epoch)
+        case BarsSpec():
+            return bars(project, spec, title, epoch)
+        case GridSpec():
+            return grid(project, spec, title, epoch)
+        case ImageSpec():
+            return image(project, spec, title, epoch)
+        case MapsSpec():
+            return maps(project, spec, title, epoch)
+        case SpansSpec():
+            return spans(project, spec, title, epoch)
+        case PathSpec():
+            return path(project, spec, title, epoch)
+        case TableSpec():
+            return table(project, spec, title, epoch)
+
+
+def names_along(axis: str | tuple[str, ...], project: Project) -> list[str]:
+    """The names along an axis of a description."""
     config = project.config
-    if isinstance(axis, list):
+    if isinstance(axis, tuple):
         return [theme.literal(name) for name in axis]
     if axis == "component":
         return fourier.component_names(config.order)
     sizes = {"frequency": config.frequencies, "operand": config.p, "head": config.heads}
-    first, word = (1 if axis == "frequency" else 0), ("head " if axis == "head" else "")
-    return [f"{word}{i + first}" for i in range(sizes[axis])]
+    first, prefix = (1 if axis == "frequency" else 0), ("head " if axis == "head" else "")
+    return [f"{prefix}{i + first}" for i in range(sizes[axis])]
 
 
-def stored(project: Project, name: str) -> bool:
-    """Whether an array is there."""
-    return name in project.array_index()
+def mark(figure: go.Figure, epoch: int) -> None:
+    """A vertical line at the epoch."""
+    figure.add_vline(x=epoch, line={"color": LIGHT["mark"], "width": 1.5})
 
 
-def row_of(project: Project, name: str, epoch: int) -> Any:
-    """The row of an analysis' array at a checkpoint; of an analysis of the whole run, its only one."""
-    from tdw.analyses import ANALYSES
-
-    _, analysis, array = name.split("/")
-    if ANALYSES[analysis].per == "run":
-        return project.series(name)[0]
-    result, row = result_at(project, analysis, epoch)
-    return result.arrays[array][row]
-
-
-def curve(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
+def curve(project: Project, spec: CurveSpec, title: str, epoch: int) -> go.Figure:
     """Lines over epochs, with the epoch marked."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    quantity = spec["quantities"][0]
-    for line in (found for declared in quantity["lines"] for found in parts.expanded(declared, spec)):
-        if not stored(project, line["array"]):
-            continue
-        x, y = parts.values(project, line, spec)
-        how = {"color": color(line["color"]), "width": 1.5}
-        figure.add_scatter(x=x, y=y, name=theme.literal(line["label"] or quantity["title"]), mode="lines", line=how)
-    for band in quantity.get("bands", ()):
-        if "value" in band:
-            low = high = band["value"]
-        elif stored(project, band["array"]):
-            found = row_of(project, band["array"], epoch)[band["rows"]]
-            low, high = found[:, 0].min(), found[:, 2].max()
-        else:
-            continue
+    quantity = spec.quantities[0]
+    for line in (drawn for declared in quantity.lines for drawn in selection.expanded(declared, spec)):
+        if is_stored(project, line.array):
+            x, y = selection.values(project, line, spec)
+            style = {"color": theme.color(line.color), "width": 1.5}
+            figure.add_scatter(x=x, y=y, name=theme.literal(line.label or quantity.title), mode="lines", line=style)
+    for band in quantity.bands:
+        low, high = limits(project, band, epoch)
         if np.isfinite(low):
-            how = {"line": {"color": theme.MUTED, "width": 1 if low == high else 0}, "opacity": 0.15}
-            figure.add_hrect(low, high, fillcolor=theme.MUTED, annotation_text=band["label"], layer="below", **how)
-    figure.add_vline(x=epoch, line={"color": theme.MARK, "width": 1.5})
-    chosen = {"yaxis_type": quantity["scale"], "xaxis_title": "epoch"}
-    if quantity["scale"] == "log":
-        chosen["yaxis_exponentformat"] = "power"
-    elif "range" in quantity:
-        chosen["yaxis_range"] = [end and 1.04 * end for end in quantity["range"]]
-    return theme.styled(figure, project, f"{title}, epoch {epoch} marked", **chosen)
+            style = {"color": LIGHT["muted"], "width": 1 if low == high else 0}
+            look = {"line": style, "opacity": 0.15, "fillcolor": LIGHT["muted"], "layer": "below"}
+            figure.add_hrect(low, high, annotation_text=band.label, **look)
+    mark(figure, epoch)
+    layout: dict[str, Any] = {"yaxis_type": quantity.scale, "xaxis_title": "epoch"}
+    if quantity.scale == "log":
+        layout["yaxis_exponentformat"] = "power"
+    elif quantity.range is not None:
+        layout["yaxis_range"] = [end and 1.04 * end for end in quantity.range]
+    return theme.styled(figure, project, f"{title}, epoch {epoch} marked", **layout)
 
 
-def bars(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
-    """Bars at a checkpoint."""
+def limits(project: Project, band: Band, epoch: int) -> tuple[float, float]:
+    """Least low and greatest high of a band; NaN where it is not stored."""
+    if band.value is not None:
+        return band.value, band.value
+    if not is_stored(project, band.array):
+        return np.nan, np.nan
+    ranges = row_of(project, band.array, epoch)[list(band.rows)]
+    return ranges[:, 0].min(), ranges[:, 2].max()
+
+
+def bars(project: Project, spec: BarsSpec, title: str, epoch: int) -> go.Figure:
+    """Bars at a checkpoint, those above the threshold in color."""
     import plotly.graph_objects as go
 
-    view = spec["views"][0]
-    heights = row_of(project, view["array"], epoch)
-    figure = go.Figure(go.Bar(x=named(view["axis"], project), y=heights, marker={"color": theme.ACCENT}))
-    if "reference" in view and stored(project, view["reference"]["array"]):
-        level = row_of(project, view["reference"]["array"], epoch)[view["reference"]["at"]]
-        if np.isfinite(level):
-            figure.add_hline(
-                y=level, line={"color": theme.MUTED, "width": 1}, annotation_text=view["reference"]["label"]
-            )
-    axes = {"yaxis_title": view["quantity"], "yaxis_type": view.get("scale", "linear"), "bargap": 0.2}
+    view = spec.views[0]
+    heights = row_of(project, view.array, epoch)
+    is_component = view.axis == "component"
+    level = threshold(project, view)
+    above = np.ones(len(heights), bool) if level is None else heights >= level
+    if is_component:
+        above[0] = False  # the constant is not a frequency
+    colors = np.where(above, LIGHT["accent"], LIGHT["bar"]).tolist()
+    figure = go.Figure(go.Bar(x=names_along(view.axis, project), y=heights, marker={"color": colors}))
+    if level is not None:
+        figure.add_hline(y=level, line={"color": LIGHT["mark"], "dash": "dash", "width": 1})
+    if view.reference is not None and is_stored(project, view.reference.array):
+        compared = row_of(project, view.reference.array, epoch)[view.reference.at]
+        if np.isfinite(compared):
+            style = {"color": LIGHT["muted"], "width": 1}
+            figure.add_hline(y=compared, line=style, annotation_text=view.reference.label)
+    axes = {"yaxis_title": view.quantity, "yaxis_type": view.scale, "bargap": 0.2}
     return theme.styled(figure, project, f"{title}, epoch {epoch}", **axes)
 
 
-def grid(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
+def threshold(project: Project, view: BarsView) -> float | None:
+    """Where the threshold of bars starts."""
+    if view.threshold is None:
+        return None
+    if view.threshold.of_largest is None:
+        return view.threshold.value
+    last = project.series(view.array)[-1]
+    return float(view.threshold.of_largest * last[1 if view.axis == "component" else 0 :].max())
+
+
+def grid(project: Project, spec: GridSpec, title: str, epoch: int) -> go.Figure:
     """A heat map: at a checkpoint, or over training with the epoch marked."""
     import plotly.graph_objects as go
 
-    view = spec["views"][0]
-    over = view["x"] == "checkpoint"
-    index = parts.places(view["axes"], spec)
-    if over:
-        table = project.series(view["array"])[:, *index].T
-        x: list[Any] = project.series(f"analysis/{view['array'].split('/')[1]}/epoch").tolist()
+    view = spec.views[0]
+    x: list[Any]
+    index = selection.places(view.axes, spec)
+    if view.x == "checkpoint":
+        table = project.series(view.array)[:, *index].T
+        x = project.series(f"analysis/{analysis_of(view.array)}/epoch").tolist()
     else:
-        row = row_of(project, view["array"], epoch)
-        if view.get("bits"):
-            sides = [len(named(view[axis], project)) for axis in "yx"]
+        x = names_along(view.x, project)
+        row = row_of(project, view.array, epoch)
+        if view.packed:
+            sides = [len(names_along(view.y, project)), len(x)]
             row = np.unpackbits(row, count=sides[0] * sides[1]).reshape(sides)
         table = row[index]
-        if view["axes"].index("x") < view["axes"].index("y"):
+        if view.axes.index("x") < view.axes.index("y"):
             table = table.T
-        x = named(view["x"], project)
-    scale = view["scale"]
-    values = np.asarray(table, float)
-    if scale["type"] == "epochs":
-        values = np.where(values < 0, np.nan, values)
-    how: dict[str, Any] = {"colorscale": theme.RAMP, "zmin": 0}
-    if scale["type"] == "log":
-        top = np.nanmax(values, initial=1e-300)
-        values = np.log10(np.maximum(values, top / 10**DECADES))
-        how |= {"zmin": np.log10(top) - DECADES, "colorbar": {"title": "log₁₀"}}
-    elif scale.get("signed"):
-        top = np.nanmax(np.abs(values), initial=1e-300)
-        how = {"colorscale": SIGNED, "zmin": -top, "zmax": top}
-    if scale.get("top"):
-        how["zmax"] = scale["top"]
-    figure = go.Figure(go.Heatmap(z=values, x=x, y=named(view["y"], project), **how))
-    if over:
-        figure.add_vline(x=epoch, line={"color": theme.MARK, "width": 1.5})
-    figure = theme.styled(figure, project, f"{title}, epoch {epoch}{' marked' if over else ''}")
-    figure.update_yaxes(title=view["y"] if isinstance(view["y"], str) else None)
-    figure.update_xaxes(title="epoch" if over else view["x"] if isinstance(view["x"], str) else None)
-    if view.get("down"):
+    values, colors = scaled(np.asarray(table, float), view)
+    figure = go.Figure(go.Heatmap(z=values, x=x, y=names_along(view.y, project), **colors))
+    is_history = view.x == "checkpoint"
+    if is_history:
+        mark(figure, epoch)
+    figure = theme.styled(figure, project, f"{title}, epoch {epoch}{' marked' if is_history else ''}")
+    figure.update_yaxes(title=view.y if isinstance(view.y, str) else None)
+    figure.update_xaxes(title="epoch" if is_history else view.x if isinstance(view.x, str) else None)
+    if view.downward:
         figure.update_yaxes(autorange="reversed")
-    if view.get("square"):
+    if view.square:
         figure.update_yaxes(scaleanchor="x", constrain="domain").update_xaxes(constrain="domain")
     return figure
 
 
-def spans(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
-    """Stretches of epochs below each other, with the epoch marked."""
+def scaled(values: Array, view: GridView) -> tuple[Array, dict[str, Any]]:
+    """Numbers as a heat map shows them, and how it colors them."""
+    scale = view.scale
+    colors: dict[str, Any] = {"colorscale": theme.RAMP, "zmin": 0}
+    if scale.type == "epochs":
+        values = np.where(values < 0, np.nan, values)
+    elif scale.type == "log":
+        top = np.nanmax(values, initial=1e-300)
+        values = np.log10(np.maximum(values, top / 10**DECADES))
+        colors |= {"zmin": np.log10(top) - DECADES, "colorbar": {"title": "log₁₀"}}
+    elif scale.signed:
+        top = np.nanmax(np.abs(values), initial=1e-300)
+        colors = {"colorscale": theme.SIGNED, "zmin": -top, "zmax": top}
+    if scale.top is not None:
+        colors["zmax"] = scale.top
+    return values, colors
+
+
+def image(project: Project, spec: ImageSpec, title: str, epoch: int) -> go.Figure:
+    """Share of every neuron's variance in every frequency, neurons in the order of their final cluster."""
     import plotly.graph_objects as go
 
-    rows: list[tuple[str, int, int] | tuple[str, None, None]] = []
-    if "first" in spec:
-        first, last = (row_of(project, spec[name], epoch) for name in ("first", "last"))
+    share = row_of(project, spec.array, epoch)
+    order = cluster_order(project, spec)
+    heat = go.Heatmap(
+        z=share[:, order],
+        x=[str(neuron) for neuron in order],
+        y=list(range(1, len(share) + 1)),
+        zmin=0,
+        zmax=1,
+        colorscale=theme.RAMP,
+    )
+    axis = {"type": "category", "nticks": 12, "title": "neuron"}
+    name = f"{title}, {spec.quantity}, epoch {epoch}"
+    return theme.styled(go.Figure(heat), project, name, xaxis=axis, yaxis_title="frequency")
+
+
+def cluster_order(project: Project, spec: ImageSpec) -> Array:
+    """Neurons by their final cluster, those in none last, the highest share first; by index where there are no clusters."""
+    last = project.series(spec.array)[-1]
+    if not is_stored(project, spec.cluster.array):
+        return np.arange(last.shape[1])
+    cluster = project.series(spec.cluster.array)[-1]
+    return np.lexsort((-last.max(axis=0), np.where(cluster > 0, cluster, np.inf)))
+
+
+def maps(project: Project, spec: MapsSpec, title: str, epoch: int) -> go.Figure:
+    """Activation maps of a few neurons, of different frequencies where they are analyzed."""
+    from plotly.subplots import make_subplots
+
+    neurons = typical_neurons(project, spec, epoch)
+    titles = [f"neuron {neuron}" for neuron in neurons]
+    figure = make_subplots(rows=1, cols=len(neurons), subplot_titles=titles, shared_yaxes=True)
+    for column, neuron in enumerate(neurons, start=1):
+        heat = {"z": project.neuron_map(epoch, neuron), "colorscale": theme.RAMP, "zmin": 0, "showscale": False}
+        figure.add_heatmap(**heat, row=1, col=column)
+    figure = theme.styled(figure, project, f"{title}, activation over a (down) and b, epoch {epoch}")
+    figure.update_layout(margin_t=96).update_annotations(font_size=12)
+    figure.update_yaxes(autorange="reversed", constrain="domain")
+    figure.update_xaxes(constrain="domain")
+    for column in range(1, len(neurons) + 1):
+        figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
+    return figure
+
+
+def typical_neurons(project: Project, spec: MapsSpec, epoch: int) -> list[int]:
+    """A few neurons to show: the highest share of each frequency, highest first; the first ones where not analyzed."""
+    analysis = analysis_of(spec.summary.share)
+    is_analyzed = is_stored(project, spec.summary.share) and epoch in project.analysis(analysis).checkpoints
+    if not is_analyzed:
+        return list(range(min(MAPS, project.config.d_mlp)))
+    frequency, share = (row_of(project, name, epoch) for name in (spec.summary.frequency, spec.summary.share))
+    best: dict[int, int] = {}
+    for neuron in np.argsort(-share, kind="stable"):
+        if frequency[neuron] > 0:
+            best.setdefault(int(frequency[neuron]), int(neuron))
+    return list(best.values())[:MAPS] or [0]
+
+
+def spans(project: Project, spec: SpansSpec, title: str, epoch: int) -> go.Figure:
+    """Intervals of epochs, one below the other, with the epoch marked."""
+    import plotly.graph_objects as go
+
+    rows: list[tuple[str, int | None, int | None]] = []
+    if spec.frequencies is not None:
+        first, last = (row_of(project, name, epoch) for name in (spec.frequencies.first, spec.frequencies.last))
         rows += [(f"k {k + 1}", int(first[k]), int(last[k])) for k in np.argsort(first) if first[k] >= 0]
     else:
         for event in summary.events(project):
@@ -170,28 +280,28 @@ def spans(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
                 rows.append((event.label, event.first[1], (event.last or event.first)[1]))
     figure = go.Figure()
     for label, start, end in rows:
-        figure.add_scatter(
-            x=[start, end], y=[label, label], mode="lines+markers", line={"color": theme.ACCENT, "width": 4}
-        )
-    figure.add_vline(x=epoch, line={"color": theme.MARK, "width": 1.5})
+        style = {"color": LIGHT["accent"], "width": 4}
+        figure.add_scatter(x=[start, end], y=[label, label], mode="lines+markers", line=style)
+    mark(figure, epoch)
     figure = theme.styled(figure, project, f"{title}, epoch {epoch} marked", xaxis_title="epoch", showlegend=False)
     return figure.update_yaxes(autorange="reversed", type="category", automargin=True)
 
 
-def path(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
+def path(project: Project, spec: PathSpec, title: str, epoch: int) -> go.Figure:
     """The checkpoints in a plane, with the epoch's marked."""
     import plotly.graph_objects as go
 
-    group, plane = (spec["choices"][name]["chosen"] for name in ("group", "plane"))
-    u, v = spec["planes"][plane]
-    position = row_of(project, spec["position"], epoch)[group]
-    explained = row_of(project, spec["explained"], epoch)[group]
+    group, plane = spec.choices["group"].chosen, spec.choices["plane"].chosen
+    u, v = spec.planes[plane]
+    position = row_of(project, spec.position, epoch)[group]
+    explained = row_of(project, spec.explained, epoch)[group]
     epochs = project.checkpoints[: len(position)]
-    how = {"color": theme.ACCENT, "width": 1.5}
-    figure = go.Figure(go.Scatter(x=position[:, u], y=position[:, v], text=epochs, mode="lines+markers", line=how))
+    style = {"color": LIGHT["accent"], "width": 1.5}
+    figure = go.Figure(go.Scatter(x=position[:, u], y=position[:, v], text=epochs, mode="lines+markers", line=style))
     if epoch in epochs:
         here = position[epochs.index(epoch)]
-        figure.add_scatter(x=[here[u]], y=[here[v]], mode="markers", marker={"color": theme.MARK, "size": 9})
+        marker = {"color": LIGHT["mark"], "size": 9}
+        figure.add_scatter(x=[here[u]], y=[here[v]], mode="markers", marker=marker)
     axes = {
         f"{axis}_title": f"component {part + 1}, {explained[part]:.0%}" for axis, part in (("xaxis", u), ("yaxis", v))
     }
@@ -199,28 +309,20 @@ def path(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
     return figure.update_yaxes(scaleanchor="x")
 
 
-def table(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
-    """Numbers at a checkpoint beside their bands."""
+def table(project: Project, spec: TableSpec, title: str, epoch: int) -> go.Figure:
+    """Measures at a checkpoint next to their baselines."""
     import plotly.graph_objects as go
 
-    columns: list[list[str]] = [[], [], *([] for _ in spec["bands"])]
-    for row in spec["rows"]:
-        columns[0].append(theme.literal(row["label"]))
-        known = dict(zip(*parts.values(project, row, spec), strict=True)) if stored(project, row["array"]) else {}
-        columns[1].append(f"{known.get(epoch, np.nan):.4g}")
-        for column, band in zip(columns[2:], spec["bands"], strict=True):
-            low, _, high = row_of(project, band["array"], epoch)[row["row"]]
+    columns: list[list[str]] = [[], [], *([] for _ in spec.bands)]
+    for row in spec.rows:
+        columns[0].append(theme.literal(row.label))
+        by_epoch: dict[int, float] = {}
+        if is_stored(project, row.array):
+            by_epoch = dict(zip(*selection.values(project, row, spec), strict=True))
+        columns[1].append(f"{by_epoch.get(epoch, np.nan):.4g}")
+        for column, band in zip(columns[2:], spec.bands, strict=True):
+            low, _, high = row_of(project, band.array, epoch)[row.row]
             column.append(f"{low:.4g} – {high:.4g}")
-    head = ["", "now", *(band["label"] for band in spec["bands"])]
+    head = ["", "now", *(band.label for band in spec.bands)]
     figure = go.Figure(go.Table(header={"values": head}, cells={"values": columns}))
     return theme.styled(figure, project, f"{title}, epoch {epoch}")
-
-
-DRAW: dict[str, Callable[[Project, Spec, str, int], go.Figure]] = {
-    "curve": curve,
-    "bars": bars,
-    "grid": grid,
-    "spans": spans,
-    "path": path,
-    "table": table,
-}

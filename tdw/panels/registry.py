@@ -2,100 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from tdw.errors import UnknownNameError
-from tdw.panels.spec import Spec
+from tdw.panels.spec import Kind, Spec
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
     from tdw.project.project import Project
 
-GROUPS = ("Overview", "Frequencies", "Logits", "Losses", "Neurons", "Attention", "Weights", "Algorithm", "Run")
+# The order of the tabs. A view that a panel names and that is not listed comes after these.
+VIEWS = ("Overview", "Frequencies", "Logits", "Losses", "Neurons", "Attention", "Weights", "Algorithm", "Run")
+
+AnySpec = TypeVar("AnySpec", bound=Spec)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One panel. `kind` is the part of the viewer that draws it (curve, bars, grid, …); `analysis` the one whose
-    checkpoints it covers, without which it has nothing to show if `required`. `spec(project)` adds what the kind needs
-    to know, among it `arrays`: every array it reads. `figure(project, epoch, picks)` is the panel on its own, after the
-    choices `picks` in its menus; None where its kind draws it from the description.
-
-    group: the view it stands in · place: there, from 1 · weights: whether it shows what was measured of checkpoints
-    split: whether it makes sense only where the train pairs are known
+    """One panel. `describe(project)` is what its kind draws. Without its `analysis` it has nothing to show if `required`;
+    `weights`: it needs a checkpoint; `split`: it needs the train/test split.
     """
 
-    group: str
-    place: int
+    view: str
     name: str
     title: str
-    kind: str
+    kind: Kind
     analysis: str | None
     required: bool
     weights: bool
     split: bool
-    spec: Callable[[Project], Spec]
-    figure: Callable[[Project, int, Mapping[str, str]], go.Figure] | None
+    describe: Callable[[Project], Spec]
 
 
 PANELS: dict[str, Panel] = {}
-Figure = Callable[["Project", int], "go.Figure"]
-Describe = Callable[["Project"], Spec]
 
 
 def panel(
+    spec: type[AnySpec],
     *,
-    place: int,
+    view: str,
     title: str,
-    kind: str,
-    spec: Describe,
-    group: str = GROUPS[0],
     analysis: str | None = None,
-    required: bool = False,
-    weights: bool = True,
-) -> Callable[[Figure], Figure]:
-    """Register the decorated function, which draws the figure, under its own name."""
-
-    def register(draw: Figure) -> Figure:
-        def figure(project: Project, epoch: int, picks: Mapping[str, str]) -> go.Figure:
-            for name in picks:
-                raise UnknownNameError("choice of this panel", name, ())
-            return draw(project, epoch)
-
-        _add(Panel(group, place, draw.__name__, title, kind, analysis, required, weights, False, spec, figure), draw)
-        return draw
-
-    return register
-
-
-def declared(
-    *,
-    group: str,
-    place: int,
-    title: str,
-    kind: str,
-    analysis: str,
     required: bool = True,
     weights: bool = True,
     split: bool = False,
-) -> Callable[[Describe], Describe]:
-    """Register the decorated function, which describes a panel, under its own name; its kind draws the figure."""
+) -> Callable[[Callable[[Project], AnySpec]], Callable[[Project], AnySpec]]:
+    """Register the decorated function, which describes a panel of the kind of `spec`, under its own name.
 
-    def register(spec: Describe) -> Describe:
-        _add(Panel(group, place, spec.__name__, title, kind, analysis, required, weights, split, spec, None), spec)
-        return spec
+    A view shows its panels in the order of registration, as many as there are.
+    """
+
+    def register(describe: Callable[[Project], AnySpec]) -> Callable[[Project], AnySpec]:
+        name = describe.__name__
+        if name in PANELS:
+            first = PANELS[name].describe
+            raise ValueError(f"two panels are named {name!r}: {first.__module__} and {describe.__module__}")
+        PANELS[name] = Panel(
+            view=view,
+            name=name,
+            title=title,
+            kind=spec.kind,
+            analysis=analysis,
+            required=required and analysis is not None,
+            weights=weights,
+            split=split,
+            describe=describe,
+        )
+        return describe
 
     return register
-
-
-def _add(item: Panel, made: Callable[..., Any]) -> None:
-    if item.name in PANELS:
-        first = PANELS[item.name].spec
-        raise ValueError(f"two panels are named {item.name!r}: {first.__module__} and {made.__module__}")
-    PANELS[item.name] = item
 
 
 def find(name: str) -> Panel:
@@ -103,3 +81,25 @@ def find(name: str) -> Panel:
     if name not in PANELS:
         raise UnknownNameError("panel", name, PANELS)
     return PANELS[name]
+
+
+def views() -> list[str]:
+    """The views that have panels, in the order of their tabs."""
+    named = {panel.view for panel in PANELS.values()}
+    return [
+        *(view for view in VIEWS if view in named),
+        *dict.fromkeys(p.view for p in PANELS.values() if p.view not in VIEWS),
+    ]
+
+
+def in_order() -> list[Panel]:
+    """All panels in the order of the page."""
+    order = views()
+    return sorted(PANELS.values(), key=lambda panel: order.index(panel.view))
+
+
+def load(package: str) -> None:
+    """Import every module of a package, so that its panels register."""
+    path = importlib.import_module(package).__path__
+    for module in sorted(found.name for found in pkgutil.iter_modules(path)):
+        importlib.import_module(f"{package}.{module}")

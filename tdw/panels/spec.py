@@ -1,229 +1,372 @@
-"""What descriptions of panels are made of, and how the numbers of their lines and tables are read from a run.
+"""What a panel's description is made of: frozen dataclasses, one per kind of panel, that turn into JSON.
 
-A line is {array, axes, label, color} and more:
-    array   the stored array; `losses/…` and `accuracy/…` have a row per epoch, those of an analysis one per checkpoint
-    axes    for each axis after the rows: a number (that place), the name of a choice, or "*" (all of it, see reduce)
-    reduce  "sum", "mean" or "median" of what "*" leaves open, without NaN and those that the array `unless` marks
-    over    what that is divided by
-    whole   the array is of the run as a whole and its one row runs over the checkpoints
-A view of a table has `axes` with "y" and "x" for those that are drawn; its x is "checkpoint" where it shows training.
-A choice is {title, options, chosen}: chosen by name in the panel's menu; one of those in `compare` stands side by side.
+The page and `run.figure` draw from the same description and from the arrays it names. An array name is one of
+`losses/SIDE` and `accuracy/SIDE` (a row per epoch), `analysis/ANALYSIS/ARRAY` (a row per analyzed checkpoint, or a single
+row where the analysis covers the whole run), or `reduced/…` (see `tdw.panels.reductions`).
+
+`axes` says, for each axis of an array after its rows, what is drawn of it: an index, the name of one of the panel's choices
+(the index of the chosen option), or "y" or "x" (the whole axis).
+
+`tdw/viewer/panels.d.ts` declares the same types to the page; it is generated from this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-from tdw.errors import ProjectError, TdwError, UnknownNameError
-from tdw.safe_text import cut
-
-if TYPE_CHECKING:
-    from tdw.project.project import Project, StoredResult
-
-Spec = dict[str, Any]
-Line = dict[str, Any]
-Choice = dict[str, Any]
-Array = NDArray[Any]
-
-UNKNOWN_SPLIT = "Nobody knows which pairs this run was trained on."
-
-SIDES = ("all pairs", "train pairs", "test pairs")
-KEY_SETS = ("those of the last checkpoint", "those of each checkpoint")
-LONGEST = 32  # letters of a name that a file gives
-UNTRAINED, PERMUTED = "untrained", "permuted"
+Scale: TypeAlias = Literal["linear", "log"]
+Kind: TypeAlias = Literal["curve", "bars", "grid", "image", "maps", "spans", "path", "table"]
+Places: TypeAlias = "tuple[int | str, ...]"
+NamedAxis: TypeAlias = Literal["frequency", "component", "operand", "head"]
+# An axis that is not named lists the names along it.
+Axis: TypeAlias = "NamedAxis | tuple[str, ...]"
 
 
-def names(project: Project, analysis: str, parameter: str) -> list[str]:
-    """The names along an axis of stored results, from the parameters they were made with, else from this program's."""
-    from tdw.analyses import ANALYSES
-
-    now = list(ANALYSES[analysis].parameters[parameter])
-    stored = project.analyses().get(analysis)
-    used = None if stored is None else stored.parameters.get(parameter)
-    # What a file from elsewhere calls its names may be anything.
-    if isinstance(used, list) and all(isinstance(name, str) for name in used):
-        used = [cut(name, LONGEST) for name in used]
-        return used if len(set(used)) == len(used) == len(now) else now
-    return now
-
-
-def choice(title: str, options: Iterable[str], chosen: int = 0, **said: Any) -> Choice:
-    """A choice. `many` is what its options are called together, where they may stand side by side; where the card says
-    what is chosen, `word` stands before it, or `brief` has another name for it.
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A choice in a panel's menu, made by name. Where the card says what is chosen, `prefix` comes first and `short`
+    replaces `options`; `plural` is the menu's name for comparing all options.
     """
-    return {"title": title, "options": list(options), "chosen": chosen, **said}
+
+    title: str
+    options: tuple[str, ...]
+    chosen: int = 0
+    short: tuple[str, ...] = ()
+    prefix: str = ""
+    plural: str = ""
 
 
-def rules(project: Project) -> Choice:
-    """By which rule a frequency is a key one."""
-    return choice("Rule for key frequencies", names(project, "key_frequencies", "rules"), word="by ", many="Rules")
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a curve. `whole`: the array has one row that runs over the checkpoints. `picks` fixes options of the
+    panel's choices, whatever is chosen in the menu.
+    """
+
+    array: str
+    label: str = ""
+    color: str = "series-0"
+    axes: Places = ()
+    whole: bool = False
+    picks: Mapping[str, int] = field(default_factory=dict)
 
 
-def key_sets() -> Choice:
-    """Whether the key frequencies are those of the last checkpoint or of each."""
-    return choice("Key frequencies", KEY_SETS, brief=["final keys", "keys of each"], many="Key sets")
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A range behind lines, from the least low to the greatest high of `rows` of an array (quantity, [low, median, high]);
+    or a single `value`.
+    """
+
+    label: str
+    array: str = ""
+    rows: tuple[int, ...] = ()
+    value: float | None = None
 
 
-def variants(project: Project) -> Choice:
-    """How logits are restricted to key frequencies."""
-    return choice("Variant of the restricted loss", names(project, "restricted_loss", "variants"), many="Variants")
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """What a curve shows at a time. An end of `range` that is None follows the numbers; `unit` None names the scale."""
+
+    title: str
+    lines: tuple[Line, ...]
+    unit: str | None = ""
+    scale: Scale = "linear"
+    range: tuple[float | None, float | None] | None = None
+    bands: tuple[Band, ...] = ()
 
 
-def sides(project: Project) -> Choice:
-    """Over which pairs: the test pairs, where they are known."""
-    chosen = 0 if project.known_split is None else 2
-    return choice("Over", SIDES, chosen, brief=["all", "train", "test"], many="Train and test pairs")
+@dataclass(frozen=True, kw_only=True)
+class CurveSpec:
+    """Lines over epochs. Options of the choice compared first in `compare` each get a line of their own."""
+
+    kind: ClassVar[Kind] = "curve"
+    quantities: tuple[Quantity, ...]
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    compare: tuple[str, ...] = ()
+    right: int = 38  # margin for the names of lines, in pixels
+    empty: str = ""  # shown where every checkpoint lacks a number
 
 
-def without_split(project: Project) -> dict[str, str]:
-    """What is said where nobody knows the split and what was chosen needs it."""
-    return {"without": f"{UNKNOWN_SPLIT} Choose “{SIDES[0]}” in the menu."} if project.known_split is None else {}
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Where a threshold starts: at a value, or at a part of the largest bar (constant excepted) at the last checkpoint."""
+
+    value: float | None = None
+    of_largest: float | None = None
 
 
-def bands(project: Project, *quantities: str) -> list[dict[str, Any]]:
-    """What quantities come to where nothing was learnt, as bands behind their lines."""
-    known = names(project, "baselines", "quantities")
-    rows = [known.index(quantity) for quantity in quantities if quantity in known]
-    return [
-        {"label": label, "array": f"analysis/baselines/{kind}", "rows": rows}
-        for label, kind in ((UNTRAINED, "random"), (PERMUTED, "permuted"))
-        if rows
-    ]
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A line that bars are compared with: one column of an array."""
+
+    array: str
+    at: int
+    label: str
 
 
-def arrays(*found: Any) -> list[str]:
-    """Every array that lines, views and bands name, each once, in order."""
+@dataclass(frozen=True, kw_only=True)
+class BarsView:
+    """One set of bars. `value_label` names a bar's number; `missing` explains NaN."""
+
+    title: str
+    quantity: str
+    value_label: str
+    array: str
+    axis: Literal["frequency", "component"]
+    scale: Scale = "linear"
+    threshold: Threshold | None = None
+    reference: Reference | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarsSpec:
+    """One bar per Fourier component or frequency at a checkpoint."""
+
+    kind: ClassVar[Kind] = "bars"
+    views: tuple[BarsView, ...]
+    empty: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColorScale:
+    """How numbers become colors: from 0 (linear) or four decades below the top (log); "flags" are 0 or 1, "epochs" run
+    from early to late with -1 for never. `top` None is the largest number at any checkpoint.
+    """
+
+    type: Literal["linear", "log", "flags", "epochs"] = "linear"
+    top: float | None = None
+    signed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companion:
+    """Another array with a number for each cell, shown on hover."""
+
+    array: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridView:
+    """One heat map. Its x axis is "checkpoint" where it shows training; then only `y` is an axis of the array."""
+
+    title: str
+    array: str
+    axes: Places
+    y: Axis
+    x: Axis | Literal["checkpoint"]
+    value_label: str = ""
+    value_names: tuple[str, ...] = ()  # names of the values 0 and 1
+    scale: ColorScale = field(default_factory=ColorScale)
+    heading: str = ""  # the card's title while this view is shown
+    quantity: str = ""
+    reading: Literal["", "largest", "marked", "agreement", "correct", "learned"] = ""
+    downward: bool = False  # the first row is at the top
+    square: bool = False
+    pairs: bool = False  # the axes are the operands a and b
+    packed: bool = False  # one bit per cell, see numpy.packbits
+    show_values: bool = False
+    companion: Companion | None = None
+    choices: tuple[str, ...] | None = None  # those the card names; None for all
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridSpec:
+    """A table of numbers as a heat map, at a checkpoint or over training."""
+
+    kind: ClassVar[Kind] = "grid"
+    views: tuple[GridView, ...]
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    left: int = 46
+    right: int = 8
+    empty: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayOf:
+    """An array and the analysis it belongs to."""
+
+    analysis: str
+    array: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """Shares in 0…1 as a heat map of frequency × neuron, neurons in the order of their final cluster or their index."""
+
+    kind: ClassVar[Kind] = "image"
+    array: str
+    quantity: str
+    cluster: ArrayOf
+    dead: ArrayOf
+    threshold: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronSummary:
+    """Arrays (checkpoint, neuron) that sort, label and scale maps of neurons."""
+
+    frequency: str
+    share: str
+    variance: str
+    maximum: str
+    dead: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapsSpec:
+    """Maps of neurons' activation on every pair, computed from the weights."""
+
+    kind: ClassVar[Kind] = "maps"
+    summary: NeuronSummary
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrequencySpans:
+    """Arrays (frequency): first and last epoch at which each held neurons (-1: never), and whether it lost them again."""
+
+    first: str
+    last: str
+    transient: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpansSpec:
+    """Named intervals of epochs, one below the other: `frequencies`, or the run's events."""
+
+    kind: ClassVar[Kind] = "spans"
+    frequencies: FrequencySpans | None = None
+    left: int = 46
+    right: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSpec:
+    """The checkpoints as points in a plane. `position` is (group, checkpoint, component), `explained` (group, component);
+    the choices "group" and "plane" select from them and from `planes`.
+    """
+
+    kind: ClassVar[Kind] = "path"
+    choices: Mapping[str, Choice]
+    planes: tuple[tuple[int, int], ...]
+    position: str
+    explained: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRow:
+    """A measure at each checkpoint, and its row in the arrays of the bands."""
+
+    label: str
+    about: str
+    row: int
+    array: str
+    axes: Places = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableBand:
+    """A column: the range of each measure under a baseline, (quantity, [low, median, high])."""
+
+    label: str
+    array: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """Measures at a checkpoint next to their baselines."""
+
+    kind: ClassVar[Kind] = "table"
+    bands: tuple[TableBand, ...]
+    rows: tuple[TableRow, ...]
+
+
+Spec: TypeAlias = CurveSpec | BarsSpec | GridSpec | ImageSpec | MapsSpec | SpansSpec | PathSpec | TableSpec
+ARRAY_PREFIXES = ("analysis/", "losses/", "accuracy/", "reduced/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Whether what a panel shows is there; `reason` explains "stale", "outdated" and "inapplicable"."""
+
+    status: Literal["ready", "partial", "missing", "stale", "outdated", "inapplicable"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelHeader:
+    """What is known of every panel. `arrays` are all that it reads; `required`: nothing is drawn without its analysis;
+    `weights`: it needs a checkpoint.
+    """
+
+    name: str
+    view: str
+    title: str
+    kind: Kind
+    state: State
+    analysis: str | None
+    required: bool
+    weights: bool
+    per: str | None  # "checkpoint" or "run": what a row of the analysis covers
+    arrays: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelDescription:
+    """A panel as described for one run. `spec` is None where it does not apply to the run."""
+
+    header: PanelHeader
+    spec: Spec | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Header and spec in one object."""
+        return to_json(self.header) | ({} if self.spec is None else to_json(self.spec))
+
+
+def to_json(value: object) -> dict[str, Json]:
+    """A dataclass of this module as JSON values.
+
+    >>> to_json(Threshold(value=0.5))
+    {'value': 0.5, 'of_largest': None}
+    """
+    assert dataclasses.is_dataclass(value)
+    return {item.name: _json(getattr(value, item.name)) for item in dataclasses.fields(value)}
+
+
+def _json(value: object) -> Json:
+    if isinstance(value, Mapping):
+        return {str(key): _json(held) for key, held in value.items()}
+    if isinstance(value, tuple):
+        return [_json(held) for held in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return to_json(value)
+
+
+def array_names(value: object) -> tuple[str, ...]:
+    """Every array that a description names, each once, in order.
+
+    >>> array_names(Quantity(title="Loss", lines=(Line(array="losses/train"), Line(array="losses/test"))))
+    ('losses/train', 'losses/test')
+    """
     seen: dict[str, None] = {}
 
-    def look(value: Any) -> None:
-        if isinstance(value, Mapping):
-            for part in value.values():
-                look(part)
-        elif isinstance(value, (list, tuple)):
-            for part in value:
-                look(part)
-        elif isinstance(value, str) and value.startswith(("analysis/", "losses/", "accuracy/")):
-            seen[value] = None
+    def collect(part: object) -> None:
+        if isinstance(part, str):
+            if part.startswith(ARRAY_PREFIXES):
+                seen[part] = None
+        elif isinstance(part, Mapping):
+            collect(tuple(part.values()))
+        elif isinstance(part, tuple):
+            for held in part:
+                collect(held)
+        elif dataclasses.is_dataclass(part):
+            collect(tuple(getattr(part, item.name) for item in dataclasses.fields(part)))
 
-    look(found)
-    return list(seen)
-
-
-def described(**spec: Any) -> dict[str, Any]:
-    """A description with all the arrays it names."""
-    return {**spec, "arrays": arrays(spec)}
-
-
-def chosen(spec: Mapping[str, Any], picks: Mapping[str, str]) -> dict[str, Any]:
-    """A description after these choices in its menus, each by the name of the choice and that of the option; "view" is
-    which of several views or quantities, "compare" what stands side by side ("none" for nothing). What is chosen is no
-    longer compared. Raises UnknownNameError.
-    """
-    found = dict(spec)
-    menus, compared = spec.get("choices", {}), spec.get("compare", [])
-    shown = "views" if "views" in spec else "quantities"
-    titles = [view["title"] for view in spec.get(shown, ())]
-    known = [*menus, *(["view"] if len(titles) > 1 else []), *(["compare"] if compared else [])]
-    for name in picks:
-        if name not in known:
-            raise UnknownNameError("choice of this panel", name, known)
-
-    def place(name: str, *names: list[str]) -> int:
-        for options in names:
-            if picks[name] in options:
-                return options.index(picks[name])
-        raise UnknownNameError(f"option of {name!r}", picks[name], names[0])
-
-    found["choices"] = {
-        name: {**menu, "chosen": place(name, menu["options"], menu.get("brief", []))} if name in picks else menu
-        for name, menu in menus.items()
-    }
-    if "view" in picks:
-        first = spec[shown][place("view", titles)]
-        found[shown] = [first, *(view for view in spec[shown] if view is not first)]
-    if "compare" in picks:
-        place("compare", [*compared, "none"])
-        found["compare"] = [] if picks["compare"] == "none" else [picks["compare"]]
-        if picks["compare"] in picks:
-            raise TdwError(f"{picks['compare']} is chosen and compared at once: leave out one of both.")
-    elif compared and compared[0] in picks:
-        found["compare"] = []
-    return found
-
-
-def said(spec: Mapping[str, Any]) -> list[str]:
-    """What is chosen where it matters for what is drawn, as the card says it."""
-    drawn = [*spec.get("views", ())[:1], *(line for q in spec.get("quantities", ())[:1] for line in q["lines"])]
-    used = {axis for one in drawn for axis in one.get("axes", ())} if drawn else set(spec.get("choices", ()))
-    beside = (spec.get("compare") or [None])[0]
-    return [
-        f"{menu.get('word', '')}{menu.get('brief', menu['options'])[menu['chosen']]}"
-        for name, menu in spec.get("choices", {}).items()
-        if name in used and name != beside
-    ]
-
-
-def expanded(line: Line, spec: Mapping[str, Any]) -> list[Line]:
-    """The lines that stand for one of a description, as the viewer first shows them: one for each option compared."""
-    compared = (spec.get("compare") or [None])[0]
-    if compared is None or compared not in line.get("axes", ()):
-        return [line]
-    options = spec["choices"][compared]["options"]
-    return [line | {"label": label, "color": f"series-{i}", "picks": {compared: i}} for i, label in enumerate(options)]
-
-
-def places(axes: Iterable[Any], spec: Mapping[str, Any], picks: Mapping[str, int] | None = None) -> tuple[Any, ...]:
-    """The index into the axes after the rows, what is open left whole."""
-    choices, picks = spec.get("choices", {}), picks or {}
-
-    def one(axis: Any) -> Any:
-        if isinstance(axis, int):
-            return axis
-        return slice(None) if axis in ("*", "y", "x") else picks.get(axis, choices[axis]["chosen"])
-
-    return tuple(one(axis) for axis in axes)
-
-
-def values(project: Project, line: Line, spec: Mapping[str, Any]) -> tuple[Array, Array]:
-    """Epochs and numbers of a line, as stored."""
-    name = line["array"]
-    stored = project.series(name)
-    if not name.startswith("analysis/"):
-        known = np.flatnonzero(~np.isnan(stored))
-        return project.epochs[known], stored[known]
-    if line.get("whole"):
-        return np.array(project.checkpoints)[: stored.shape[1]], stored[0]
-    epochs = project.series(f"analysis/{name.split('/')[1]}/epoch")
-    found = stored[:, *places(line.get("axes", ()), spec, line.get("picks"))]
-    if "reduce" in line:
-        leave = project.series(line["unless"]).astype(bool) if "unless" in line else np.zeros(found.shape, bool)
-        leave = leave[: len(found)] | np.isnan(found[: len(leave)])
-        rows = zip(found, leave, strict=False)  # the shorter of the two: analyses may cover different checkpoints
-        found = np.array([_REDUCED[line["reduce"]](row[~out]) for row, out in rows]) / line.get("over", 1)
-    return epochs[: len(found)], found
-
-
-def _mean(row: Array) -> float:
-    return float(row.mean()) if row.size else np.nan
-
-
-def _median(row: Array) -> float:
-    return float(np.median(row)) if row.size else np.nan
-
-
-_REDUCED: dict[str, Callable[[Array], Any]] = {"sum": np.sum, "mean": _mean, "median": _median}
-
-
-def result_at(project: Project, analysis: str, epoch: int) -> tuple[StoredResult, int]:
-    """Stored results of an analysis and the row of `epoch` in them. Raises AnalysisNotFoundError or ProjectError."""
-    stored = project.analysis(analysis)
-    if epoch not in stored.checkpoints:
-        raise ProjectError(
-            f"{project.path.name} holds {analysis} of {len(stored.checkpoints)} of its {len(project.checkpoints)} "
-            f"checkpoints, not of epoch {epoch}. `tdw analyze {project.path.name}` computes the rest."
-        )
-    return stored, stored.checkpoints.index(epoch)
+    collect(value)
+    return tuple(seen)

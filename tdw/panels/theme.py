@@ -1,7 +1,13 @@
-"""How the panels' Plotly figures look: the light tokens of `viewer/tokens.css`, for paper and notebooks."""
+"""Colors of the page and of Plotly figures, and the look of figures in papers and notebooks.
+
+`colors.json` is the one source of colors. `viewer/tokens.css` carries the same values as custom properties, which the page's
+canvases read; a test compares the two.
+"""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdw.safe_text import visible
@@ -11,13 +17,27 @@ if TYPE_CHECKING:
 
     from tdw.project.project import Project
 
-INK, MUTED, LINE, BAR = "#15181d", "#646c79", "#e3e6ea", "#c4c8cf"
-ACCENT, TRAIN, TEST, MARK = "#2f5bea", "#2f5bea", "#bf5d0a", "#d6336c"
-RAMP = [[0, "#ffffff"], [0.5, "#2f5bea"], [1, "#0c1854"]]
+COLORS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("colors.json").read_text())
+LIGHT = COLORS["light"]
+SERIES = sum(name.startswith("series-") for name in LIGHT)  # colors of lines without a meaning of their own
+
+RAMP: list[tuple[float, str]] = [(0, LIGHT["ramp-0"]), (0.5, LIGHT["ramp-1"]), (1, LIGHT["ramp-2"])]
+SIGNED = [(0, LIGHT["minus-2"]), (0.25, LIGHT["minus-1"]), *((0.5 + at / 2, tone) for at, tone in RAMP)]
+
+
+def color(name: str) -> str:
+    """A color by the name that descriptions use; `series-N` wraps around.
+
+    >>> color("series-12") == color("series-2")
+    True
+    """
+    if name.startswith("series-"):
+        return LIGHT[f"series-{int(name.removeprefix('series-')) % SERIES}"]
+    return LIGHT[name]
 
 
 def literal(text: str) -> str:
-    """Text as Plotly shows it as it stands: Plotly reads tags and entities in text, and notebooks formulas between $.
+    """Text escaped for Plotly, which reads tags and entities in text, and notebooks, which read formulas between $.
 
     >>> literal("<b>$x$</b>")
     '&lt;b&gt;&#36;x&#36;&lt;/b&gt;'
@@ -29,11 +49,12 @@ def literal(text: str) -> str:
 
 def styled(figure: go.Figure, project: Project, title: str, **layout: Any) -> go.Figure:
     """The figure with a title, the run it is of, and the page's look; returns it."""
-    axis = {"gridcolor": LINE, "zeroline": False, "linecolor": LINE}
+    axis = {"gridcolor": LIGHT["line"], "zeroline": False, "linecolor": LIGHT["line"]}
     run = " · ".join(filter(None, (project.path.name, project.notes["title"])))
+    subtitle = {"text": literal(run), "font": {"color": LIGHT["muted"]}}
     figure.update_layout(
-        title={"text": title, "font": {"size": 15}, "subtitle": {"text": literal(run), "font": {"color": MUTED}}},
-        font={"size": 12, "color": INK},
+        title={"text": title, "font": {"size": 15}, "subtitle": subtitle},
+        font={"size": 12, "color": LIGHT["ink"]},
         paper_bgcolor="white",
         plot_bgcolor="white",
         margin={"l": 60, "r": 20, "t": 70, "b": 45},

@@ -1,4 +1,4 @@
-"""What someone wrote about a run: a title, tags, a remark. Kept in its file as JSON, beside whatever else is noted there."""
+"""The user's notes on a run: title, tags, remark. Stored in its file as JSON, together with keys of newer versions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ TAGS = 12
 
 
 def known(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Title, tags and remark among stored notes, empty where there are none.
+    """Title, tags and remark in stored notes, empty where missing.
 
-    The file may be anybody's: what is of another kind counts as not there, what is too long is cut.
+    The file may come from elsewhere: values of another type are ignored, long texts are cut.
 
     >>> known({"title": "clock?", "tags": ["p59", 7], "seen": 1})
     {'title': 'clock?', 'tags': ['p59'], 'remark': ''}
@@ -32,9 +32,9 @@ def known(stored: Mapping[str, Any]) -> dict[str, Any]:
 def changed(
     stored: Mapping[str, Any], title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None
 ) -> dict[str, Any]:
-    """The notes with these in place of the old ones: None leaves one as it is, empty text takes it away.
+    """The notes with these changes: None keeps one, "" removes it.
 
-    Raises SettingError for text that is too long or could not be shown as it is.
+    Raises SettingError for text that is too long or has invisible characters.
     """
     given: dict[str, Any] = {}
     if title is not None:
@@ -43,7 +43,7 @@ def changed(
         wanted = [_allowed("tag", tag, TAG) for tag in tags]
         given["tags"] = list(dict.fromkeys(tag for tag in wanted if tag))
         if len(given["tags"]) > TAGS:
-            raise SettingError("tag", f"{len(given['tags'])} tags are not allowed: give at most {TAGS}")
+            raise SettingError("tag", f"at most {TAGS} tags are allowed (got {len(given['tags'])})")
     if remark is not None:
         given["remark"] = _allowed("remark", remark.replace("\r\n", "\n"), REMARK, lines=True)
     return {name: value for name, value in {**stored, **given}.items() if value or name not in given}
@@ -56,9 +56,9 @@ def _cut(value: Any, most: int) -> str:
 def _allowed(name: str, text: str, most: int, *, lines: bool = False) -> str:
     text = text.strip()
     if len(text) > most:
-        raise SettingError(name, f"--{name} of {len(text)} characters is not allowed: give at most {most}")
+        raise SettingError(name, f"--{name} may have at most {most} characters (got {len(text)})")
     shown = visible(text, lines=lines)
     if shown != text:
-        what = "characters that cannot be seen" + ("" if lines else " or an end of line")
-        raise SettingError(name, f"--{name} {shown} is not allowed: it has {what}; leave them out")
+        what = "invisible characters" + ("" if lines else " or line breaks")
+        raise SettingError(name, f"--{name} contains {what}: {shown}")
     return text

@@ -1,7 +1,7 @@
-"""Project: one run, as kept in its file. Reading needs no torch and answers at once.
+"""Project: one run in its file, for reading. Needs no torch.
 
-What a run offers on top of the bytes of `tdw.store`: settings, curves, split, checkpoints as named arrays, stored
-analyses, and the closed form of any neuron. `ProjectWriter` is the only way in which a run grows.
+Adds the meaning to the bytes of `tdw.store`: settings, curves, split, checkpoints as named arrays, stored analyses, and the
+closed form of any neuron. `ProjectWriter` writes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class StoredResult:
 
 
 class Project:
-    """A run's file, open for reading. Other processes may write to it meanwhile; `refresh` looks again."""
+    """A run's file, open for reading. Another process may write to it meanwhile; see `refresh`."""
 
     def __init__(self, reader: store.Reader):
         self._store = reader
@@ -63,7 +63,7 @@ class Project:
         reader = store.open_reader(Path(path))
         try:
             cls._accept(reader)
-            reader.accept = cls._accept  # whatever comes to the same path later
+            reader.accept = cls._accept  # also for a file that replaces it later
             return cls(reader)
         except BaseException:
             reader.close()
@@ -77,7 +77,7 @@ class Project:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The path of the file."""
         return self._store.path
 
     @property
@@ -98,56 +98,56 @@ class Project:
 
     @property
     def id(self) -> str:
-        """The run's own name, a UUID: copies of a file share it."""
+        """The run's UUID, which copies of the file share."""
         return str(self._store.config["id"])
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What someone wrote about the run: `title`, `tags` (a list) and `remark`, empty where nothing was."""
+        """The user's notes: `title`, `tags` (a list) and `remark`, empty by default."""
         return notes.known(self._store.notes())
 
     @property
     def environments(self) -> list[dict[str, Any]]:
-        """Where the run was trained (versions, device, threads, platform), each `from_epoch` on; with `drift` where it
-        did not repeat what the one before had recorded, and went on all the same. Raises DamagedFileError.
+        """The environments in which the run was trained (versions, device, threads, platform), each from `from_epoch` on; with
+        `drift` where training continued although it did not reproduce recorded epochs. Raises DamagedFileError.
         """
         stored = self._store.config.get("environments")
         if not isinstance(stored, list) or not stored or not all(map(_is_environment, stored)):
             raise DamagedFileError(
-                f"{self.path} does not say where it was trained: its settings were not written by this program"
+                f"{self.path} does not record where it was trained: its settings were not written by this program"
             )
         return list(stored)
 
     @property
     def recovered(self) -> dict[str, Any] | None:
-        """Where the run was recovered from a damaged file: that file's name as `from`, what was lost as `damage`."""
+        """For a run recovered from a damaged file: its name as `from`, and sentences about its `damage`."""
         stored = self._store.config.get("recovered")
         return stored if isinstance(stored, dict) else None
 
     @property
     def imported(self) -> dict[str, Any] | None:
-        """Where the run was imported from another program: see `tdw.interchange`. None for a run that was trained here."""
+        """For a run imported from another program: its origin, see `tdw.interchange`. Else None."""
         stored = self._store.config.get("imported")
         return stored if isinstance(stored, dict) else None
 
     @property
     def known_split(self) -> Split | None:
-        """The split, or None where nobody knows which pairs were trained on (`imported` then has no `split`)."""
+        """The train/test split; None where it is unknown (`imported` then has no `split`)."""
         return self.split if self.imported is None or self.imported.get("split") else None
 
     @property
     def described(self) -> dict[str, Any]:
-        """All that the file says of the run beside its arrays: settings, plan, environments, where it is from."""
+        """The stored description of the run: settings, plan, environments, origin."""
         return dict(self._store.config)
 
     @property
     def resumes_from(self) -> int:
-        """The epoch of the state that training would go on from; -1 where there is none."""
+        """The epoch of the resume state; -1 without one."""
         return self._store.commit.resume_epoch
 
     @property
     def branched(self) -> dict[str, Any] | None:
-        """Where the run branched off another one: see `tdw.operations.branch`. None for a run that began by itself."""
+        """For a run forked from another one: its origin, see `tdw.operations.branch`. Else None."""
         stored = self._store.config.get("branched")
         return stored if isinstance(stored, dict) else None
 
@@ -158,7 +158,7 @@ class Project:
         return stored if isinstance(stored, int) else 0
 
     def drifts(self) -> list[str]:
-        """Where training went on although it had not repeated what was recorded, in sentences."""
+        """A sentence for each time that training continued although it did not reproduce recorded epochs."""
         return [
             f"{DriftError.sentence(here['drift'], place(then), place(here))}; it went on from there all the same "
             "(--allow-drift), and what was stored until then was left as it was"
@@ -168,7 +168,7 @@ class Project:
 
     @property
     def planned_checkpoints(self) -> list[int]:
-        """Epochs of all checkpoints that there are or will be."""
+        """Epochs of all checkpoints, stored or planned."""
         return list(self._store.config["plan"])
 
     @property
@@ -178,27 +178,27 @@ class Project:
 
     @property
     def first_word(self) -> str | None:
-        """What this user should be told, this being the first opening of a run that was not made here; else None."""
+        """What to tell the user when a run from another computer is opened for the first time; else None."""
         return self._store.first_word
 
     @property
     def revision(self) -> str:
-        """Differs whenever anything stored differs."""
+        """Changes with every change of the contents."""
         return self._store.revision
 
     @property
     def generation(self) -> int:
-        """How often `refresh` found other content at the path than what its writer had added, and opened it anew."""
+        """How often `refresh` opened another file, because the bytes at the path were replaced."""
         return self._store.generation
 
     @property
     def deleted(self) -> bool:
-        """Whether the file that is read has no name any more, and is gone once it is closed."""
+        """Whether the open file was deleted, so that its contents are lost once it is closed."""
         return self._store.deleted
 
     @property
     def checkpoint_checksums(self) -> NDArray[np.uint32]:
-        """CRC-32 of each checkpoint as it is stored."""
+        """CRC-32 of each stored checkpoint."""
         return self._store.read("checkpoints/crc32")
 
     @property
@@ -214,7 +214,7 @@ class Project:
 
     @property
     def epochs(self) -> NDArray[np.int64]:
-        """The recorded epochs, 0 to the last one, to go with the four series."""
+        """The recorded epochs, 0 to the last one: the x axis of the curves."""
         return np.arange(self._store.n_epochs)
 
     @property
@@ -229,12 +229,12 @@ class Project:
 
     @property
     def train_accuracy(self) -> Series:
-        """Share of the train pairs answered rightly."""
+        """Fraction of the train pairs with the correct answer."""
         return self.curve("accuracy/train")
 
     @property
     def test_accuracy(self) -> Series:
-        """Share of the test pairs answered rightly, NaN at epochs where it was not evaluated."""
+        """Fraction of the test pairs with the correct answer, NaN at epochs where it was not evaluated."""
         return self.curve("accuracy/test")
 
     @property
@@ -281,7 +281,7 @@ class Project:
         return StoredResult(name, item.version, item.parameters, checkpoints, arrays)
 
     def analyses(self) -> dict[str, store.StoredAnalysis]:
-        """What is stored of which analysis, without reading the arrays."""
+        """The stored analyses by name, without reading their arrays."""
         return self._store.analyses()
 
     def neuron_map(self, epoch: int, neuron: int) -> NDArray[np.float32]:
@@ -324,8 +324,8 @@ class Project:
         return self._store.read(name, start, stop)
 
     def array_index(self) -> dict[str, dict[str, Any]]:
-        """Every array a panel may ask for: name -> {"dtype", "shape", "version"}. The version differs when content
-        that was there before differs; rows that were added leave it alone.
+        """All arrays for panels: name -> {"dtype", "shape", "version"}. The version changes when existing contents change, not
+        when rows are appended.
         """
         rows = self._store.n_epochs
         found = {
@@ -342,21 +342,21 @@ class Project:
         return found
 
     def refresh(self) -> bool:
-        """Look again at what is stored; whether anything changed. Raises what `open` does while what is there now cannot
-        be read; it can be looked at again later.
+        """Look for changes of the file; returns whether there were any. Raises what `open` does while the file at the path
+        cannot be read; a later call may succeed.
         """
         return self._store.refresh()
 
     def drift(self, segment: Segment) -> dict[str, Any] | None:
-        """Where a stretch of training differs from what was recorded of the same epochs before; None where nowhere.
+        """The first difference between a segment and what was recorded of the same epochs; None without one.
 
-        series, epoch, stored and recomputed value (None for one that is no number) of the first difference, and in how
-        many `epochs` there is one.
+        series, epoch, stored and recomputed value (None for one that is not finite) of the first difference, and the number
+        of `epochs` that differ.
         """
         start, again = segment.epochs.start, self._again(segment)
         now = {name: values[:again] for name, values in series_of(segment).items()}
         stored = {name: self._store.read(name, start, start + again) for name in SERIES}
-        gaps = self.recovered is not None or self.imported is not None  # what is not there says nothing
+        gaps = self.recovered is not None or self.imported is not None  # missing values are not compared
         differs = {name: _differs(stored[name], now[name], sparse=gaps or name.endswith("/test")) for name in SERIES}
         at = np.flatnonzero(np.any(list(differs.values()), axis=0))
         if not at.size:
@@ -372,11 +372,11 @@ class Project:
         }
 
     def _again(self, segment: Segment) -> int:
-        """How many of its epochs were recorded before."""
+        """How many of its epochs were already recorded."""
         return max(0, min(self._store.n_epochs - segment.epochs.start, len(segment.epochs)))
 
     def resume_state(self) -> State:
-        """The newest stored state. Raises DamagedFileError, ProjectError where there is none."""
+        """The newest resume state. Raises DamagedFileError, or ProjectError without one."""
         if self.imported is not None and self._store.commit.resume_epoch < 0:
             raise ProjectError(
                 f"{self.path} cannot be trained further: it was imported, and {self.imported.get('why_not') or 'no state of its optimizer is stored'}"
@@ -386,32 +386,32 @@ class Project:
         optimizer = self.config.optimizer_kind
         if set(state.slots) != set(optimizer.slots):
             raise DamagedFileError(
-                f"{self.path}: the state that training resumes from does not belong to --optimizer {optimizer.name}. Ask for "
+                f"{self.path}: the resume state does not belong to --optimizer {optimizer.name}. Ask for "
                 "another copy of the file."
             )
         for part in (state.weights, *state.slots.values()):
-            self._check_weights(part, "the state that training resumes from")
+            self._check_weights(part, "the resume state")
         for slot in optimizer.squares:
             if wrong := [name for name, array in state.slots[slot].items() if not (array >= 0).all()]:
                 raise DamagedFileError(
-                    f"{self.path}: the state that training resumes from is invalid: {slot} of {wrong[0]} is a mean of squares, "
+                    f"{self.path}: the resume state is invalid: {slot} of {wrong[0]} is a mean of squares, "
                     "and it is negative or not a number. Ask for another copy of the file."
                 )
         return state
 
     def verify(self) -> list[str]:
-        """Check every byte that counts; what is damaged, in sentences."""
+        """Verify all checksums; returns a sentence for each damage, [] for an intact file."""
         return self._store.verify()
 
     def copy_to(self, new: Path) -> None:
-        """Make a file that holds what this one holds as of its newest commit.
+        """Copy the file as of its newest commit, verifying all checksums.
 
-        Raises AlreadyExistsError, CannotWriteError, and DamagedFileError where a byte does not match its checksum.
+        Raises AlreadyExistsError, CannotWriteError, DamagedFileError.
         """
         store.copy(self._store, new)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -427,7 +427,7 @@ class Project:
 
 
 def place(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """What an environment says of machine and software, without from when on and how it went."""
+    """The machine and software in an environment, without `from_epoch` and `drift`."""
     return {name: value for name, value in environment.items() if name not in {"from_epoch", "drift"}}
 
 
@@ -438,17 +438,17 @@ def _is_environment(item: object) -> bool:
 
 
 def series_of(segment: Segment) -> dict[str, Series]:
-    """The four series of a stretch of training, under their names in the file."""
+    """The four curves of a segment, under their names in the file."""
     values = (segment.train_loss, segment.test_loss, segment.train_accuracy, segment.test_accuracy)
     return dict(zip(SERIES, values, strict=True))
 
 
 def _differs(stored: Series, now: Series, *, sparse: bool) -> NDArray[np.bool_]:
-    """Where two measurements of the same epochs differ. In a sparse series NaN stands for one that was not made."""
+    """Where two measurements of the same epochs differ. In a sparse curve NaN means not evaluated."""
     none = np.isnan(stored), np.isnan(now)
     return (stored != now) & ~(none[0] | none[1] if sparse else none[0] & none[1])
 
 
 def _number(value: np.float64) -> float | None:
-    """A measured value for JSON, which knows no NaN and no infinity."""
+    """A measured value for JSON; None for NaN and infinity, which JSON lacks."""
     return float(value) if np.isfinite(value) else None

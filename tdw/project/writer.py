@@ -1,4 +1,4 @@
-"""The only way in which a run grows: a project file, open for writing."""
+"""A run's project file, open for writing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tdw.tasks import Split
 
 
 class ProjectWriter(Project):
-    """A run's file, open for writing: one process at a time."""
+    """A run's file, open for writing by one process at a time."""
 
-    _reached: State | None = None  # by the training that goes on; not stored yet as the state to resume from
+    _reached: State | None = None  # by training; not yet stored as resume state
 
     def __init__(self, writer: store.Writer):
         super().__init__(writer.reader)
@@ -34,7 +34,7 @@ class ProjectWriter(Project):
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open for writing. Raises FileInUseError where another process does, beside what `Project.open` raises."""
+        """Open for writing. Raises FileInUseError where another process has the file open, and what `Project.open` raises."""
         return cls(store.open_writer(Path(path), check=consistency.check))
 
     @classmethod
@@ -128,11 +128,10 @@ class ProjectWriter(Project):
         )
 
     def append(self, segment: Segment) -> None:
-        """Store a stretch of training; the curves and the checkpoint in it are safe when this returns.
+        """Store a segment of training; its curves and checkpoint are durable when this returns.
 
-        The state to resume from is stored now and then, and at the end (`close`): training that was killed between repeats
-        the epochs from there on. Epochs that were recorded before stay as they are: `drift` says whether they came out the
-        same.
+        The resume state is stored from time to time, and at the end (`close`): after a kill in between, training repeats the
+        epochs from there on. Already recorded epochs are not changed: `drift` tells whether they came out the same.
         """
         again = self._again(segment)
         state = segment.state
@@ -148,7 +147,7 @@ class ProjectWriter(Project):
         self._writer.append(curves=losses, checkpoint=checkpoint, resume=resume)
 
     def close(self) -> None:
-        """Store the state that training has reached, if any, and let go of the file."""
+        """Store the state that training has reached, if any, and close the file."""
         state, self._reached = self._reached, None
         try:
             if state is not None and self._writer.is_open:
@@ -157,18 +156,18 @@ class ProjectWriter(Project):
             self._writer.close()
 
     def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Mapping[str, Any]]) -> None:
-        """Change the plan: more epochs or checkpoints, another device, another environment from here on."""
+        """Change the description: more epochs or checkpoints, another device, another environment from here on."""
         described = self._store.config | {
             "settings": settings.to_json(),
             "plan": list(plan),
             "environments": [dict(item) for item in environments],
         }
         if described != self._store.config:
-            with _left_as_it_was():
+            with _unchanged_on_error():
                 self._writer.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
 
     def raw_notes(self) -> dict[str, Any]:
-        """All that is noted, also what this version does not know."""
+        """All stored notes, including keys that this version does not know."""
         return self._store.notes()
 
     def set_raw_notes(self, stored: Mapping[str, Any]) -> None:
@@ -176,32 +175,32 @@ class ProjectWriter(Project):
         self._writer.set_notes(stored)
 
     def set_notes(self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None) -> None:
-        """Change the notes: None leaves one as it is, empty text takes it away. Raises SettingError, CannotWriteError."""
+        """Change the notes: None keeps one, "" removes it. Raises SettingError, CannotWriteError."""
         before = self._store.notes()
         after = notes.changed(before, title, tags, remark)
         if after != before:
-            with _left_as_it_was():
+            with _unchanged_on_error():
                 self._writer.set_notes(after)
 
     def plan_analyses(self, plans: Sequence[store.AnalysisPlan], remove: Sequence[str] = ()) -> None:
-        """Make room for results; rows of the same analysis under the same version and parameters stay."""
-        with _left_as_it_was():
+        """Plan analyses; rows of the same analysis with the same version and parameters are kept."""
+        with _unchanged_on_error():
             self._writer.plan_analyses(list(plans), remove)
 
-    def room_beside(self) -> AbstractContextManager[Path]:
-        """A path at which to build the file that will take the place of this one; nothing of it is left behind.
+    def replacement_path(self) -> AbstractContextManager[Path]:
+        """A path at which to build the file that will replace this one; it is removed in the end.
 
         Raises CannotWriteError.
         """
-        return self._writer.room_beside()
+        return self._writer.replacement_path()
 
-    def give_way(self, other: Path) -> None:
-        """Put another file, whole and closed, in the place of this one in one step, and close this one."""
-        with _left_as_it_was():
-            self._writer.give_way(other)
+    def replace_by(self, other: Path) -> None:
+        """Replace this file by another one, complete and closed, in one step, and close this one."""
+        with _unchanged_on_error():
+            self._writer.replace_by(other)
 
     def append_rows(self, rows: dict[str, dict[str, NDArray[Any]]]) -> None:
-        """Store rows of results: analysis -> array -> rows. Safe when this returns."""
+        """Store rows of analyses: analysis -> array -> rows. Durable when this returns."""
         self._writer.append_rows(rows)
 
 
@@ -217,9 +216,9 @@ def describe_new(settings: RunConfig, plan: Sequence[int], environment: Mapping[
 
 
 @contextlib.contextmanager
-def _left_as_it_was() -> Iterator[None]:
-    """Say, where a file could not be made anew with other contents, what has become of it."""
+def _unchanged_on_error() -> Iterator[None]:
+    """Add to CannotWriteError that the old contents are unchanged."""
     try:
         yield
     except CannotWriteError as error:
-        raise CannotWriteError(f"{error} What was stored before is as it was.") from error
+        raise CannotWriteError(f"{error} What was stored before is unchanged.") from error

@@ -1,21 +1,26 @@
-"""The project file: one run, one HDF5 file, written so that nothing that was reported as saved is ever lost.
+"""The project file: one run in one HDF5 file. Acknowledged data is never lost, whatever is killed, unplugged or full.
 
-layout.py       where everything lies: format 1.1
-slots.py        the commit record
-validate.py     is this a project file? nothing in it is believed before
-state.py        one open file, and the commit record that holds for it
-reader.py       Reader: what counts, compared with its checksums
-writer.py       Writer: commits
-fence.py        is the file as its writer left it?
-restructure.py  another structure for what a file holds
-creating.py     making files, and opening them to write
-copying.py      a copy as of one commit
-claim.py        a name for a new file
-build.py        a whole new file, put in its place in one step
-temporary.py    where it is built
-lock.py         one writer at a time
-holder.py       which process that is
-osfile.py       the few places where operating systems differ
+layout.py         where everything lies: format 1.1
+planner.py        the HDF5 metadata of a new file
+commit_record.py  what is committed
+open_file.py      one open file and the commit record that holds for it
+reader.py         Reader: committed data, verified by checksums
+writer.py         Writer: commits, structural changes, closing; it has a Reader
+fence.py          is the file as its writer left it?
+create.py         creating a file, and opening one for writing
+restructure.py    the same contents in another structure: more epochs, another analysis, a note, a copy
+build.py          writing a complete new file
+atomic.py         giving a complete file its name in one step
+copy.py           a copy as of one commit
+lock.py           one writer at a time
+holder.py         which process that is, and what it does
+structure.py      the rules for a project file's structure
+inspect_hdf5.py   reading that structure with HDF5
+validate.py       checks that need no HDF5
+sandbox.py        files from elsewhere are inspected in a process of their own (sandbox_worker.py)
+seen_files.py     files that this user made or inspected before
+salvage/          recovering the intact parts of a damaged file
+filesystem.py     operating system differences
 """
 
 import os

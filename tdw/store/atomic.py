@@ -1,4 +1,4 @@
-"""A file appears under its name complete, or not at all: built in a private folder beside it, then renamed.
+"""A file appears under its name complete, or not at all: built in a private folder next to it, then renamed.
 
 The one way in which a project file, a copy, a branch, an import or a recovered file gets its name:
 
@@ -106,7 +106,7 @@ def publish(path: Path, real: Path, system: System, *, overwrite: bool, known_as
 
 @contextlib.contextmanager
 def name_locked(given: Path, real: Path) -> Iterator[Lock]:
-    """The lock on a name, with what killed processes left of building a file there removed; let go after an error.
+    """The lock on a name; temporary files that killed processes left there are removed. Released after an error.
 
     Raises FileInUseError, CannotWriteError.
     """
@@ -121,7 +121,7 @@ def name_locked(given: Path, real: Path) -> Iterator[Lock]:
 
 
 def tidy(path: Path) -> None:
-    """Remove what a process that was killed left of building a file, unless another one builds it now."""
+    """Remove temporary files of a killed process, unless another process is building the file now."""
     with contextlib.suppress(ProjectError), name_locked(path, path) as lock:
         lock.release()
 
@@ -132,15 +132,15 @@ def already_exists(given: Path) -> AlreadyExistsError:
 
 
 def refuse_existing(given: Path, real: Path, *, overwrite: bool) -> None:
-    """Raise AlreadyExistsError for a name that is taken, unless it may be, and CannotWriteError for a folder."""
+    """Raise AlreadyExistsError for a name that is taken, unless `overwrite`, and CannotWriteError for a folder."""
     if real.is_dir():
-        raise CannotWriteError(f"{given} cannot be written: it is a folder. Give the name of a file in it.")
+        raise CannotWriteError(f"{given} cannot be written: it is a folder. Give a file name in it.")
     if not overwrite and os.path.lexists(real):
         raise already_exists(given)
 
 
 def unused_name(path: Path, word: str) -> Path:
-    """A name beside a file that nothing has, told by a word: `run-rescued.tdw`, `run-rescued-2.tdw`."""
+    """An unused name next to a file, with a word added: `run-rescued.tdw`, `run-rescued-2.tdw`."""
     number = 1
     while True:
         new = path.with_name(f"{path.stem}-{word}{'' if number == 1 else f'-{number}'}{path.suffix}")
@@ -157,20 +157,20 @@ def _prefix(target: Path) -> str:
 
 
 def make_temporary(target: Path) -> Path:
-    """A path to build `target` at, in a private folder that is made for it. Raises OSError."""
+    """A path to build `target` at, in a new private folder. Raises OSError."""
     folder = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
     folder.mkdir(mode=0o700)
     return folder / "file"
 
 
 def remove_temporary(path: Path) -> None:
-    """Remove the private folder of such a path, with all that is in it."""
+    """Remove the private folder of such a path, with its contents."""
     shutil.rmtree(path.parent, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def temporary_path(target: Path) -> Iterator[Path]:
-    """A path to build `target` at; nothing of it is left when the block ends."""
+    """A path to build `target` at; it is removed when the block ends, unless it was renamed."""
     path = None
     try:
         with interrupts.Whole():
@@ -183,12 +183,12 @@ def temporary_path(target: Path) -> Iterator[Path]:
 
 
 def sweep(target: Path) -> None:
-    """Remove what processes that were killed left of building `target`; the lock on its name must be held."""
+    """Remove temporary folders of killed processes for `target`; the lock on its name must be held."""
     prefix = _prefix(target)
-    with contextlib.suppress(OSError):  # a folder that may not be listed
+    with contextlib.suppress(OSError):  # the folder cannot be listed
         for folder in target.parent.iterdir():
             if folder.name.startswith(prefix) and _TOKEN.fullmatch(folder.name.removeprefix(prefix)):
-                with contextlib.suppress(OSError):  # gone meanwhile
+                with contextlib.suppress(OSError):  # removed meanwhile
                     if _is_ours(folder.lstat()):
                         shutil.rmtree(folder, ignore_errors=True)
 
@@ -201,7 +201,7 @@ def _is_ours(status: os.stat_result) -> bool:
 
 @contextlib.contextmanager
 def explained(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn the system's refusals into CannotWriteError, in words about the project file."""
+    """Turn OSError into a CannotWriteError about the project file. needed: bytes, for the message."""
     try:
         yield
     except OSError as error:
@@ -222,13 +222,13 @@ def _explanation(path: Path, error: OSError, needed: int | None) -> str:
             "the limit (`ulimit -f`), choose another disk, or keep fewer checkpoints."
         )
     if error.errno == errno.ENOENT:
-        return f"{path} cannot be written: the folder {folder} does not exist. Make it, or choose another one."
+        return f"{path} cannot be written: the folder {folder} does not exist. Create it, or choose another one."
     if error.errno == errno.ENOTDIR:
-        return f"{path} cannot be written: {folder} is no folder. Choose another place."
+        return f"{path} cannot be written: {folder} is not a folder. Choose another place."
     if error.errno == errno.ENAMETOOLONG:
         return f"{path} cannot be written: the name is too long. Choose a shorter one."
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return (
             f"{path} cannot be written: no permission to write to it or to the folder {folder}. Choose another place."
         )
-    return f"{path} cannot be written: {error.strerror or error}. Check the disk; what was saved before is still there."
+    return f"{path} cannot be written: {error.strerror or error}. Check the disk; everything saved before is intact."

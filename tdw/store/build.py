@@ -18,7 +18,7 @@ from tdw.store.commit_record import BLOCK, Record
 from tdw.store.filesystem import System, write_all
 from tdw.store.layout import BLOCK_CRCS, FilePlan, Layout
 from tdw.store.lock import Lock
-from tdw.store.open_file import OpenFile, compare, keep_in_mind
+from tdw.store.open_file import OpenFile, compare, remember_file
 from tdw.store.structure import layout_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Filled:
-    """What was written into a new file: its record, but for the seal, and the bytes of the last blocks, by array."""
+    """The contents written into a new file: its record without the seal, and the last blocks by array."""
 
     record: Record
     tails: Mapping[str, bytes]
@@ -45,14 +45,13 @@ def build(
     known_as: Path,
     replaced: int | None,
 ) -> OpenFile:
-    """Build a file beside `path`, complete and durable, and give it its name. Leaves nothing when it fails before that.
+    """Build a complete and durable file, and give it the name `path`. Nothing is left behind when that fails.
 
-    fill: writes what the new file takes from elsewhere, and says what.
-    lock: the one on the name, which locks the new file as well before others can see it
-    renamed: gets an entry before the rename is tried, from when on the outcome is not known.
-    known_as: the path as it was given, for errors
-    replaced: the open file in whose place it is put, and whose permissions it gets; None where there may be no file of
-              that name (AlreadyExistsError where there is one by now).
+    fill: writes the contents taken from elsewhere, and returns them
+    lock: on the name; it also locks the new file before other processes can see it
+    renamed: gets an entry before the rename is tried; from then on a failure leaves it open which file has the name
+    known_as: the path that errors give
+    replaced: the open file that is replaced and whose permissions are kept; None: AlreadyExistsError where one exists
     """
     from tdw.store.inspect_hdf5 import walk  # HDF5 is loaded where a file is made, and not to read one
 
@@ -71,18 +70,17 @@ def build(
                 extent = layout.extents[name]
                 write_all(system, fd, np.full(extent.shape, value, extent.dtype).tobytes(), extent.offset)
             _write_records(fd, path, layout, fill(fd), system)
-            # A file that would not open must not take the place of one that does. It was written here, so it is walked
-            # here.
+            # A file that does not open must not replace one that does. It was written here, so it needs no sandbox.
             structure = walk(fd, path, layout.size)
             state = compare(fd, path, layout_of(structure, path))
             for name in layout.growing:
                 state.check(name)
-            lock.hold(fd, beside)  # before the other one: on some file systems they are one kind
+            lock.hold(fd, beside)  # before the shared lock: on some file systems they are the same kind
             if not system.lock_shared(fd):
                 raise FileInUseError(f"{beside} is being written to by another program: close it there.")
             if replaced is not None:
                 filesystem.keep_attributes(replaced, fd)
-            keep_in_mind(state, structure)  # readers must not take it for a stranger's from the instant it has its name
+            remember_file(state, structure)  # before it has its name: no reader may take it for a file from elsewhere
             system.fsync(fd)
             renamed.append(True)
             if not system.replaces_open_files:
@@ -108,7 +106,7 @@ def build(
 
 
 def _write_records(fd: int, path: Path, layout: Layout, filled: Filled, system: System) -> None:
-    """Put both commit records into a new file, with all that goes with them."""
+    """Write both commit records of a new file, with block checksums and tails."""
     record = filled.record
     state = OpenFile(fd, path, 0, 0, layout, record, 0, alike=True)
     for i, name in enumerate(layout.curves):

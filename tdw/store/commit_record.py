@@ -1,11 +1,10 @@
-"""The commit record: what counts in a project file, in two slots written in turn.
+"""The commit record: how much of a project file is committed, in two slots written alternately.
 
-A record carries a checksum of itself, so a slot that was being written when the power went is known to be none, and
-the other one holds. For every growing array it has the number of rows that count, the CRC-32 of their bytes, and the
-CRC-32 of the last block of 4096 bytes where that is only partly filled: the next rows go into the same sector, and a
-sector torn while they are written would take its committed neighbors with it. So a copy of that block is kept: in
-format 1.1 in `tails`, a row for each slot, and in format 1.0 in the record itself. Whatever is read has to match the
-array's checksum, with the copy or without it; the copies need none of their own.
+A record carries its own checksum, so a slot that a power cut interrupted is recognized, and the other one holds. For
+every growing array it has the number of committed rows, the CRC-32 of their bytes, and the CRC-32 of the partly filled last
+block of 4096 bytes: the next rows go into the same sector, and a torn write would damage the committed rows in it. So a
+copy of that block is kept: in format 1.1 in `tails`, a row for each slot, in format 1.0 in the record itself. All data read
+must match the array's checksum, with the copy or without it; the copies need no checksums of their own.
 
 The record of 1.1 is small (a block of 4096 bytes up to 167 arrays), so that a program that copies the file slowly from
 front to back, while it is written, finds one of the two whole. It consists of 64-bit integers only: any HDF5 reader, also
@@ -22,7 +21,7 @@ import numpy as np
 
 BLOCK = 4096
 Version = tuple[int, int]
-#: The last format whose records hold copies of the last blocks themselves.
+#: The last format whose records contain the copies of the last blocks.
 WITH_TAILS: Version = (1, 0)
 
 _HEADER: tuple[tuple[str, str], ...] = (
@@ -45,8 +44,8 @@ COLUMNS = (*(name for name, _ in _HEADER), "record_crc32")
 class Commit:
     """What a project file holds at one instant.
 
-    sequence grows with every commit; clean after an orderly close; resume_epoch −1 where there is no resume state;
-    rows: array name -> rows that count.
+    sequence: increases with every commit · clean: the file was closed in order · resume_epoch: −1 without a resume state ·
+    rows: array name -> committed rows
     """
 
     sequence: int
@@ -61,7 +60,7 @@ class Commit:
 class Record:
     """A commit record; rows, crc32, tail_crc32 and tails have one entry per growing array, in the file's order.
 
-    tails: copies of the partly filled last blocks; None where they lie elsewhere in the file (format 1.1).
+    tails: copies of the partly filled last blocks; None in format 1.1, which has them elsewhere in the file.
     """
 
     sequence: int
@@ -79,7 +78,7 @@ class Record:
     tails: tuple[bytes, ...] | None = None
 
     def encode(self) -> bytes:
-        """The slot's bytes, in the format that is written now."""
+        """The slot's bytes, in the current format."""
         slot = np.zeros((), slot_dtype(len(self.rows)))
         for field in ("rows", "crc32", "tail_crc32", *(name for name, _ in _HEADER)):
             slot[field] = getattr(self, field)
@@ -109,7 +108,7 @@ def slot_dtype(n_arrays: int, version: Version | None = None) -> np.dtype[np.voi
     columns are those of `COLUMNS`, then `rows`, `crc32` and `tail_crc32` of every growing array. In format 1.0 the dataset
     had this compound type, with narrower fields.
 
-    version: of the format; None is the one that is written now.
+    version: of the format; None for the current one.
     """
     with_tails = version is not None and version <= WITH_TAILS
     fields: list[tuple[str, str, tuple[int, ...]]] = [
@@ -144,7 +143,7 @@ def record_columns(n_arrays: int) -> int:
 
 
 def decode(raw: bytes, row_bytes: Sequence[int], version: Version) -> Record | None:
-    """The record in a slot's bytes, given the bytes per row of every growing array; None when the slot holds none."""
+    """The record in a slot's bytes, given the bytes per row of every growing array; None for an invalid slot."""
     dtype = slot_dtype(len(row_bytes), version)
     if len(raw) != dtype.itemsize:
         return None
@@ -155,7 +154,7 @@ def decode(raw: bytes, row_bytes: Sequence[int], version: Version) -> Record | N
         return None
     header = {name: int(slot[name]) for name, _ in _HEADER}
     rows = tuple(int(n) for n in slot["rows"])
-    # Forged counts are refused by the caller, who knows the capacities; here they must only not lead anywhere.
+    # Forged counts are refused by the caller, which knows the capacities; here they must only do no harm.
     tails = None
     if "tails" in (dtype.names or ()):
         tails = tuple(
@@ -184,10 +183,9 @@ _TRAILER = np.dtype([("epoch", "<i8"), ("nbytes", "<i8"), ("crc32", "<u4"), ("tr
 
 @dataclass(frozen=True)
 class ResumeSlot:
-    """What a slot for a state to resume from says of itself, at the start of its row's last block (format 1.1).
+    """Describes the contents of a resume slot, at the start of its row's last block (format 1.1).
 
-    A program that copies the file while it is written may find a slot that is newer, or older, than the commit record
-    knows; by this it is still known for what it is.
+    In a copy made while the file was written, a slot may be newer or older than the commit record says; this identifies it.
     """
 
     epoch: int
@@ -203,7 +201,7 @@ class ResumeSlot:
 
     @classmethod
     def decode(cls, raw: bytes) -> ResumeSlot | None:
-        """The trailer in these bytes; None when they hold none."""
+        """The trailer in these bytes; None when they are not one."""
         if len(raw) < _TRAILER.itemsize:
             return None
         trailer = np.frombuffer(bytearray(raw[: _TRAILER.itemsize]), _TRAILER)[0]

@@ -13,13 +13,13 @@ from tdw.store.restructure import plan_of, restructured
 
 
 def copy(reader: Reader, path: Path | str) -> None:
-    """Make a file that holds what an open one holds as of its newest commit.
+    """Copy an open file as of its newest commit, verifying all checksums.
 
-    Every byte is compared with its checksum. Raises DamagedFileError where one does not match; AlreadyExistsError, CannotWriteError.
+    Raises DamagedFileError, AlreadyExistsError, CannotWriteError.
     """
     given, real = Path(path), real_path(path)
     refuse_existing(given, real, overwrite=False)
-    reader.require_sound("a copy is made of a sound file")
+    reader.require_sound("only an undamaged file can be copied")
     with explained(given), name_locked(given, real) as lock:
         plan = plan_of(reader)
         state = restructured(reader.state, real, plan, (), SYSTEM, lock, [], known_as=given, replaces=False)

@@ -1,4 +1,4 @@
-"""Making a project file, and opening one to write to it."""
+"""Creates a project file, and opens one for writing."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def create(
     known_as: Path | None = None,
     curves: Sequence[CurvePlan] = DEFAULT_CURVES,
 ) -> Writer:
-    """Make a project file with room for all that is planned, and open it for writing.
+    """Create a project file with room for everything planned, and open it for writing.
 
     epochs: the last epoch; every curve has epochs + 1 entries. blob_nbytes: size of every checkpoint. resume_nbytes: the
     largest resume state; resume: the first one, at resume_epoch, or None for a run that was trained elsewhere. known_as:
-    what errors call the file. curves: their names and types. The file is there complete, or not at all.
+    the path that errors give. curves: their names and types. The file appears complete, or not at all.
 
     Raises AlreadyExistsError unless overwrite, FileInUseError, CannotWriteError.
     """
@@ -101,16 +101,16 @@ def create(
 
 
 def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = None, system: System = SYSTEM) -> Writer:
-    """Open a project file to write to it; more is checked than for reading.
+    """Open a project file for writing; more is verified than for reading.
 
-    One that was not made on this computer, or is of an earlier format, is rebuilt as a fresh file first, once `check` has
-    let it pass: what a stranger laid out is never written to.
+    A file from another computer, or of an earlier format, is first rebuilt, once `check` has accepted it: a structure that
+    was not written here is never written to.
 
     Raises FileInUseError, NotAProjectError, NewerFormatError, DamagedFileError, CannotWriteError.
     """
     given, real = Path(path), real_path(path)
-    if not os.path.isfile(real):  # noqa: PTH113 – a name that is too long is no file, and no OSError
-        open_reader(given).close()  # says what is there instead
+    if not os.path.isfile(real):  # noqa: PTH113 – False for a name that is too long, where Path raises OSError
+        open_reader(given).close()  # raises the right error
     with explained(given), name_locked(given, real) as lock:
         fd = system.open_existing(real)
         try:
@@ -133,7 +133,7 @@ def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = No
 
 
 def _ready(fd: int, given: Path, real: Path, system: System) -> OpenFile:
-    """Validate a file that is to be written to, and mend blocks that a power cut tore."""
+    """Validate a file for writing, and repair blocks that a power cut tore."""
     if not system.lock_shared(fd):
         raise FileInUseError(f"{given} is open for writing in another program (h5py?): close it there.")
     state = load(fd, given)
@@ -141,7 +141,7 @@ def _ready(fd: int, given: Path, real: Path, system: System) -> OpenFile:
         raise FileInUseError(f"{given} was replaced by another file just now: open it again.")
     if state.layout.version > FORMAT_VERSION:
         raise NewerFormatError(
-            f"{given} was made by a newer version of tdw and can only be read by this one. "
+            f"{given} was made by a newer version of tdw; this version can only read it. "
             "Upgrade with `pip install -U tdw`."
         )
     torn = False
@@ -156,7 +156,7 @@ def _ready(fd: int, given: Path, real: Path, system: System) -> OpenFile:
 
 
 def _mend_tail(state: OpenFile, name: str, system: System) -> bool:
-    """Put the committed part of a growing array's last block back from its copy, where the disk has something else."""
+    """Restore the committed part of a growing array's last block from its copy where it is damaged."""
     if state.tail_is_whole(name):
         return False
     tail = state.tail_of(name)

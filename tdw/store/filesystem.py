@@ -1,7 +1,7 @@
-"""The few places where operating systems differ, and every operation the writer does to a disk.
+"""Operating system differences, and all disk operations of the writer.
 
-The writer calls nothing of the operating system but the methods of one `System`, so that a test can make any of them
-fail, or write all of them down and ask what a power cut at that instant would have left.
+The writer only uses the methods of one `System`, so that a test can make any of them fail, or record all of them and compute
+what a power cut at that time would have left.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ COPY_BYTES = 8 << 20
 NO_SUCH_OPERATION = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EXDEV})
 _BINARY = getattr(os, "O_BINARY", 0)
 _CLOSED_TO_CHILDREN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
-# A link put in the place of a file, or a named pipe that would block for ever, is opened as neither.
+# Follows no link planted in place of a file, and never blocks on a named pipe.
 _CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _seek_lock = threading.Lock()
-#: Where a file is locked for the one that writes to it: one byte far behind the end of any file, so that nothing that
-#: reads the file, or locks it as a whole in the other way (flock, as HDF5 does), meets it.
+#: The byte that a writer locks: far after the end of any file, so that it affects no reader, and no lock of the other kind
+#: on the whole file (flock, as HDF5 uses).
 _LOCKED_BYTE = 1 << 62
 
 
 class System:
-    """What the writer asks of the operating system; each method may raise OSError."""
+    """The writer's operating system calls; each method may raise OSError."""
 
-    #: A file that is open can be renamed over (not so on Windows).
+    #: An open file can be replaced by a rename (not on Windows).
     replaces_open_files = os.name != "nt"
 
     def open_existing(self, path: Path) -> int:
@@ -45,7 +45,7 @@ class System:
         return beyond_standard(os.open(path, os.O_RDWR | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL))
 
     def open_new(self, path: Path) -> int:
-        """Make a file that was not there."""
+        """Create a new file."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _CLOSED_TO_CHILDREN | _CAREFUL
         return beyond_standard(os.open(path, flags, 0o666))
 
@@ -111,11 +111,11 @@ class System:
             except PermissionError:
                 if self.replaces_open_files:
                     raise
-                time.sleep(wait)  # Windows: somebody reads the file; readers come and go
+                time.sleep(wait)  # Windows: another process has the file open, perhaps briefly
         source.replace(target)
 
     def name(self, source: Path, target: Path) -> None:
-        """Give a file that was made its name, unless another one has it by now (FileExistsError)."""
+        """Give a new file its name. Raises FileExistsError where another file has it."""
         try:
             os.link(source, target)
         except FileExistsError:
@@ -123,7 +123,7 @@ class System:
         except OSError as error:
             if error.errno not in NO_SUCH_OPERATION | {errno.EPERM}:
                 raise
-            # A file system without links: nothing there renames and refuses in one step.
+            # A file system without hard links has no rename that refuses to replace.
             if os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
             self.replace(source, target)

@@ -1,8 +1,13 @@
-"""Who holds a lock: a process, told apart from every other that there is, was, or will be.
+"""The holder of a lock: a process, identified uniquely across computers, restarts and reused process ids.
 
 A process id alone means little. It may have been written on another computer or in another container that shares the
-folder, before a restart, or by a process whose number has been given to another since. So a holder carries, where the
-system tells, everything that makes the number unique, and its text begins with a word that no file of a user's begins with.
+folder, before a restart, or its number may have been reused since. So a holder has, where the operating system provides it,
+everything that makes the number unique. Its text, one line of JSON in the lock file (`NAME.tdw.lock`), has the fields
+
+    pid, host, boot, namespace, started    which process it is
+    kind                                   what it does: "train", "analyze"; "" for other work
+
+and begins with a key that user files do not begin with.
 """
 
 from __future__ import annotations
@@ -19,16 +24,16 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 MAGIC = b'{"tdw-writer":1,'
-LIMIT = 2048  # bytes that a holder's text may have
+LIMIT = 2048  # largest size of a holder's text, in bytes
 _LONGEST = 400  # characters of one field
 _LARGEST_PID = 2**31 - 1
 
-_working = ""  # what this process says it does
+_working = ""  # the kind of work that this process does
 
 
 @contextlib.contextmanager
 def working(kind: str) -> Iterator[None]:
-    """Within it, locks of this process say that it does work of this kind ("train", "analyze")."""
+    """In this context, locks of this process state this kind of work ("train", "analyze")."""
     global _working  # noqa: PLW0603 - a property of the process
     before, _working = _working, kind
     try:
@@ -39,10 +44,10 @@ def working(kind: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Holder:
-    """One process. A field that the system does not tell is empty, and two of them are compared as they are.
+    """One process. A field that the operating system does not provide is empty.
 
-    host: name and id of the machine · boot: changes with each start of it · namespace: whose process ids these are ·
-    started: when the process began, in the clock of that boot · kind: what it does, no part of who it is.
+    host: name and id of the machine · boot: changes with each restart · namespace: of the process ids (containers) ·
+    started: start time in the clock of that boot · kind: of work, not part of the identity
     """
 
     pid: int
@@ -54,22 +59,22 @@ class Holder:
 
     @classmethod
     def current(cls, kind: str | None = None) -> Holder:
-        """This process. kind: what it does; as `working` says where it is left out."""
+        """This process. kind: of work; by default as `working` set it."""
         return cls.of(os.getpid(), _working if kind is None else kind)
 
     @classmethod
     def of(cls, pid: int, kind: str = "") -> Holder:
-        """The process of this computer that has the number now; as known of one that is our child, or ourselves."""
+        """The process of this computer that has this id now; reliable only for this process and its children."""
         return cls(pid, _host(), _boot(), _namespace(), _started(pid), kind)
 
     def encode(self) -> bytes:
-        """One line of JSON, which `decode` knows from anything else."""
+        """One line of JSON, for `decode`."""
         about = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in asdict(self).items()}
         return MAGIC + json.dumps(about, separators=(",", ":")).encode("ascii")[1:] + b"\n"
 
     @classmethod
     def decode(cls, text: bytes) -> Holder | None:
-        """The holder that such a text names; None for any other text, whatever it looks like."""
+        """The holder in such a text; None for any other text."""
         if not text.startswith(MAGIC) or len(text) > LIMIT:
             return None
         try:
@@ -92,9 +97,9 @@ class Holder:
         return (self.host, self.boot, self.namespace) != (_host(), _boot(), _namespace())
 
     def is_alive_here(self) -> bool:
-        """Whether this very process runs on this computer, as this user, beyond doubt.
+        """Whether exactly this process runs on this computer, as this user.
 
-        No where the system does not tell enough to be certain.
+        False where the operating system does not provide enough to be certain.
         """
         if self.is_elsewhere or not all((self.host, self.boot, self.namespace, self.started)):
             return False
@@ -105,13 +110,13 @@ class Holder:
         return owner == os.geteuid() and _started(self.pid) == self.started and not _is_dead(self.pid)
 
     def send(self, number: int) -> bool:
-        """Send it a signal; False, and none is sent, where it is not alive here beyond doubt.
+        """Send it a signal; returns False without sending where `is_alive_here` is False.
 
-        The process is held by a descriptor from before it is identified, so no other can come into its place.
+        A descriptor refers to the process from before it is identified, so its id cannot be reused in between.
         """
         try:
             handle = os.pidfd_open(self.pid)
-        except (AttributeError, OSError):  # gone; or a system, or a kernel, without such descriptors
+        except (AttributeError, OSError):  # the process ended, or the system has no such descriptors
             return self._send_by_number(number)
         try:
             if not self.is_alive_here():
@@ -124,7 +129,7 @@ class Holder:
         return True
 
     def _send_by_number(self, number: int) -> bool:
-        """The same where the process cannot be held: a number is given out again only after all others were."""
+        """The same without a descriptor; ids are only reused after all others were."""
         if not self.is_alive_here():
             return False
         try:
@@ -135,13 +140,13 @@ class Holder:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in ticks since this boot; empty where the system does not tell."""
+    """Start time of a process, in ticks since boot; empty where unknown."""
     fields_ = _stat(pid)
     return fields_[19] if len(fields_) > 19 else ""
 
 
 def _is_dead(pid: int) -> bool:
-    """Whether it has ended and only waits for its parent to take notice."""
+    """Whether it is a zombie."""
     return _stat(pid)[:1] in (["Z"], ["X"])
 
 
@@ -163,7 +168,7 @@ def _first_line(path: str) -> str:
 
 @functools.cache
 def _host() -> str:
-    number = _first_line("/etc/machine-id")  # not for others to know: what is written is made from it
+    number = _first_line("/etc/machine-id")  # confidential: only a hash of it is written
     digest = hashlib.sha256(b"tdw " + number.encode()).hexdigest()[:16] if number else ""
     return f"{platform.node()[:200]} {digest}".strip()
 

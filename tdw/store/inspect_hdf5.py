@@ -1,8 +1,8 @@
-"""A walk over all objects of an HDF5 file, following nothing: what is there, or why no project file looks like that.
+"""Walks over all objects of an HDF5 file without following any link, and returns its structure.
 
-A file may come from a stranger or a dying disk. HDF5 by default follows links to other files, reads external storage,
-loads filter plug-ins and allocates what a file declares; here everything that this program never writes is refused in a
-sentence. Data are never read through HDF5, only the description of where they lie.
+A file may be malicious or come from a failing disk. HDF5 by default follows links to other files, reads external storage,
+loads filter plug-ins and allocates whatever a file declares; here everything that this program never writes is refused with
+a sentence. Data is never read through HDF5, only its location.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, NotImplem
 
 
 class _Descriptor:
-    """The Python file that h5py reads from: one descriptor, no position shared with anybody, no end passed.
+    """The Python file object that h5py reads from: one descriptor with a position of its own.
 
-    Where the file is shorter than `size`, zeros follow: what is left of a truncated file can be walked all the same.
+    Where the file is shorter than `size`, zeros follow, so that a truncated file can still be walked.
     """
 
     def __init__(self, fd: int, size: int):
@@ -56,11 +56,11 @@ class _Descriptor:
         return bytes(buffer[: self.readinto(buffer)])
 
     def flush(self) -> None:
-        """Nothing is ever written."""
+        """Nothing to do: the file is only read."""
 
 
 def walk(fd: int, path: Path, size: int) -> Structure:
-    """What an open file holds; `size` is how long it should be. Raises NotAProjectError, NewerFormatError or DamagedFileError."""
+    """The structure of an open file of the expected size. Raises NotAProjectError, NewerFormatError or DamagedFileError."""
     try:
         with h5py.File(_Descriptor(fd, size), "r") as file:
             return _Walk(file, path, size).structure()
@@ -71,13 +71,13 @@ def walk(fd: int, path: Path, size: int) -> Structure:
 
 
 def read_layout(fd: int, path: Path, size: int) -> Layout:
-    """The layout of an open file, walked in this very process: for files that were built a moment ago."""
+    """The layout of an open file, walked without a sandbox: for files that were just built here."""
     check_superblock(fd, path, size)
     return layout_of(walk(fd, path, size), path)
 
 
 class _Walk:
-    """One walk over all objects of a file; every rule that is broken raises NotAProjectError with its sentence."""
+    """One walk over all objects of a file; a violated rule raises NotAProjectError with its sentence."""
 
     def __init__(self, file: h5py.File, path: Path, size: int):
         self._file, self._path, self._size = file, path, size
@@ -90,7 +90,7 @@ class _Walk:
         return refusal(self._path, what, self._version)
 
     def structure(self) -> Structure:
-        """Walk, and return what was found."""
+        """Walk, and return the structure."""
         root = h5g.open(self._file.id, b"/")
         self._attributes[""] = self._read_attributes(root, "the file")
         # Before anything else: a newer format may look different.
@@ -133,7 +133,7 @@ class _Walk:
                 raise self._refuse(f"{path!r} is neither a group nor an array")
 
     def _read_attributes(self, item: Any, path: str) -> dict[str, Any]:
-        """Whole numbers and fixed strings; other numbers are looked at and left out."""
+        """Integers and fixed-length strings; other numbers are checked and left out."""
         count = h5a.get_num_attrs(item)
         if count > MAX_ATTRIBUTES:
             raise self._refuse(f"{path!r} has {count} attributes")
@@ -161,7 +161,7 @@ class _Walk:
         return found
 
     def _place(self, dataset: Any, path: str) -> tuple[int, str, tuple[int, ...]]:
-        """Offset, dtype and shape of an array that lies in one piece inside the file."""
+        """Offset, dtype and shape of a contiguous array inside the file."""
         properties = dataset.get_create_plist()
         if properties.get_external_count():
             raise self._refuse(f"{path!r} keeps its values in another file")
@@ -172,14 +172,14 @@ class _Walk:
             raise self._refuse(f"{path!r} is compressed or kept in pieces")
         kind, space = dataset.get_type(), dataset.get_space()
         if space.get_simple_extent_type() != h5s.SIMPLE or not 1 <= len(space.shape) <= 6:
-            raise self._refuse(f"{path!r} is no array")
+            raise self._refuse(f"{path!r} is not an array")
         if path == COMMIT and self._version is not None and self._version <= WITH_TAILS:
             self._check_records(kind)
             dtype = np.dtype(("V", kind.get_size()))
         elif _plain_number(kind):
             dtype = kind.dtype
         else:
-            raise self._refuse(f"{path!r} holds something else than numbers")
+            raise self._refuse(f"{path!r} does not hold plain numbers")
         shape = tuple(int(n) for n in space.shape)
         if tuple(space.get_simple_extent_dims(maxdims=True)) != shape:
             raise self._refuse(f"{path!r} has no fixed size")
@@ -196,11 +196,11 @@ class _Walk:
             raise self._refuse("it has no commit records")
         count = arrays.count(b"\n") + 1
         if count > MAX_OBJECTS or not kind == h5t.py_create(slot_dtype(count, self._version)):
-            raise self._refuse("its commit records are about other arrays than it holds, or have another form")
+            raise self._refuse("its commit records do not match its arrays, or have an unexpected layout")
 
 
 def _plain_number(kind: Any) -> bool:
-    """An integer or float type of the usual widths, and nothing clever about it."""
+    """Whether it is a plain integer or float type of a usual width."""
     if kind.get_class() not in {h5t.INTEGER, h5t.FLOAT}:
         return False
     dtype = kind.dtype

@@ -1,16 +1,16 @@
-"""Where everything lies in a project file: format 1.1, which is written, and 1.0, which is read.
+"""The layout of a project file: format 1.1, which is written, and 1.0, which is read.
 
-The layout is planned: every shape is known before the first byte, so HDF5 is asked once for the metadata (`skeleton.py`)
-and never again writes to the file. The order in the file is that of this table, after HDF5's metadata:
+The layout is planned: every shape is known before the first byte, so HDF5 generates the metadata once (`planner.py`) and
+never writes to the file again. The datasets follow HDF5's metadata in this order:
 
-    dataset                     what it holds
+    dataset                     contents
     config, notes               u1 (n,) JSON
     split/train, split/test     i8 (n,) pair (a, b) at a·p + b
-    resume/slots                u1 (2, width) states of the optimizer, written in turn; not in a finished run
+    resume/slots                u1 (2, width) resume states on the way, written alternately; not in a finished run
     commit                      i8 (2, columns) a row for each record, see commit_record.py; attributes: arrays (the
                                 growing ones in order), curves (those with a row per epoch), columns (the first ones)
     tails                       u1 (2, arrays, 4096) copies of the partly filled last blocks, a row for each record
-    resume/last                 u1 (1, width) the state at the end, or where training was stopped
+    resume/last                 u1 (1, width) the resume state where training ended or was stopped
     block_crc32                 u4 (curves, blocks) of each full block of 4096 bytes of the curves
     losses/train, losses/test   f8 (epochs + 1,); NaN where not evaluated
     accuracy/train, /test       f8 (epochs + 1,)
@@ -20,13 +20,17 @@ and never again writes to the file. The order in the file is that of this table,
     analysis/NAME/ARRAY         (capacity, …); attributes version, parameters (JSON) of the group
     checkpoints/safetensors     u1 (capacity, nbytes rounded up); attribute nbytes of the group
 
-A row of resume states is `nbytes` rounded up (attribute of the group), and a block that says what it holds. The order
-makes the file one that can be copied slowly, from front to back, while it is written: what a commit record counts lies
-behind it and is never overwritten; the two `resume/slots` lie before it, so a copy holds none that is newer than its record,
-and each is left alone long enough (`Writer.resume_due`) that one of them is copied whole.
+Analyses are sorted by name. A row of resume states has `nbytes` (attribute of the group) rounded up, and one more block that
+describes it (`commit_record.ResumeSlot`). Thanks to this order, a file can be copied slowly, from front to back, while it is
+written: committed data lies after its commit record and is never overwritten; the two `resume/slots` lie before it, so the
+copy holds none that is newer than its record, and each is left alone long enough (`Writer.resume_due`) for one of them to be
+copied intact.
 
-Format 1.0 has `resume/slots` (2, nbytes rounded up) alone, records that hold the tails, and no `block_crc32`. A file of
-it is built anew in the present format before anything is written to it.
+Which process writes to a file, and what kind of work it does ("train", "analyze"), is not in the file but in its lock file,
+see `holder.py`.
+
+Format 1.0 has `resume/slots` (2, nbytes rounded up) only, compound commit records that contain the tails, no `block_crc32`,
+and exactly the four curves above. Such a file is rebuilt in the current format before it is written to.
 """
 
 from __future__ import annotations
@@ -48,9 +52,9 @@ FORMAT_VERSION = (1, 1)
 LOSSES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
 CHECKPOINTS = ("checkpoints/epoch", "checkpoints/crc32")
 SEALED = ("config", "notes", "split/train", "split/test")
-RESUME = ("resume/slots", "resume/last")  # a state's slot in the records: 0 and 1, and 2
+RESUME = ("resume/slots", "resume/last")  # numbered 0 and 1, and 2 in the commit records
 TAILS, BLOCK_CRCS = "tails", "block_crc32"
-#: Arrays that are written to and whose rows are not counted by the commit records.
+#: Arrays that are written to, but have no row count in the commit records.
 CHANGING = ("commit", TAILS, BLOCK_CRCS, *RESUME, "checkpoints/safetensors")
 #: First parts of dataset names that a curve may not have.
 RESERVED = frozenset({"config", "notes", "split", "resume", "commit", TAILS, BLOCK_CRCS, "checkpoints", "analysis"})
@@ -102,7 +106,7 @@ class AnalysisPlan:
 
 @dataclass(frozen=True)
 class FilePlan:
-    """All that decides the layout of a file."""
+    """Everything that determines the layout of a file."""
 
     config: bytes
     notes: bytes
@@ -113,17 +117,17 @@ class FilePlan:
     blob_nbytes: int
     resume_nbytes: int
     analyses: tuple[AnalysisPlan, ...] = ()
-    finished: bool = False  # no more training: without the two slots for states on the way
+    finished: bool = False  # no more training: leave out the two resume slots
     curves: tuple[CurvePlan, ...] = DEFAULT_CURVES
 
     def check(self) -> None:
-        """Refuse what cannot be laid out; ValueError, since no user's input comes here unchecked."""
+        """Raise ValueError for a plan that has no layout; user input was checked before."""
         if self.epochs < 0 or self.checkpoint_capacity < 1 or self.blob_nbytes < 1 or self.resume_nbytes < 0:
             raise ValueError(f"no room planned: {self.epochs=}, {self.checkpoint_capacity=}, {self.blob_nbytes=}")
         if not len(self.split_train) or not len(self.split_test):
-            raise ValueError("a split needs train pairs and test pairs")
+            raise ValueError("the split needs at least one train pair and one test pair")
         if max(len(self.config), len(self.notes)) > JSON_LIMIT:
-            raise ValueError(f"config and notes may have {JSON_LIMIT} bytes each")
+            raise ValueError(f"config and notes may have at most {JSON_LIMIT} bytes each")
         check_curves(self.curves)
         for plan in self.analyses:
             check_analysis(plan)
@@ -138,11 +142,11 @@ class FilePlan:
 def too_large(
     analyses: Iterable[AnalysisPlan], pairs: int, blob_nbytes: int, checkpoints: int, epochs: int
 ) -> str | None:
-    """Why results are larger than those of such a run can be, or None.
+    """Why analyses are implausibly large for such a run, or None.
 
-    An array that nothing was ever written to takes no space on a disk, so a small file can declare results of any size;
-    whatever reads or rewrites them would then need it. The largest results that are known have eight times the bytes of
-    a checkpoint and its pairs; 64 times are allowed, in each row and on average.
+    An array that was never written takes no disk space, so a small file can declare results of any size, and reading or
+    rewriting them would take it all. The largest real analyses have eight times the bytes of a checkpoint and its pairs; 64
+    times are allowed, in each row and on average.
     """
     one = 64 * (8 * pairs + blob_nbytes)
     rows = max(checkpoints, epochs + 1, BLOCK)
@@ -170,7 +174,7 @@ def is_curve_name(name: str) -> bool:
 
 
 def check_curves(curves: Sequence[CurvePlan]) -> None:
-    """Refuse curves that no file can hold (ValueError)."""
+    """Raise ValueError for curves that do not fit in a file."""
     names = [curve.name for curve in curves]
     if not curves or len(set(names)) != len(names):
         raise ValueError(f"a file needs at least one curve, each with a name of its own (got {names})")
@@ -185,12 +189,12 @@ def check_curves(curves: Sequence[CurvePlan]) -> None:
 
 
 def check_analysis(plan: AnalysisPlan) -> None:
-    """Refuse a plan that no file can hold (ValueError)."""
+    """Raise ValueError for a plan that does not fit in a file."""
     if not plan.arrays or plan.capacity < 1:
         raise ValueError(f"analysis {plan.name!r} needs an array and a capacity of at least 1 row")
     for name in (plan.name, *plan.arrays):
         if not NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name for an analysis or array: letters, digits, _ . - only")
+            raise ValueError(f"{name!r} cannot be the name of an analysis or array: use letters, digits, _ . - only")
     for name, array in plan.arrays.items():
         if array.dtype not in DTYPES:
             raise ValueError(f"array {name!r} has dtype {array.dtype!r}; one of {', '.join(DTYPES)} is needed")
@@ -204,7 +208,7 @@ def check_analysis(plan: AnalysisPlan) -> None:
 
 @dataclass(frozen=True)
 class Extent:
-    """Where one dataset lies: (rows, *row shape) values from offset on."""
+    """The location of one dataset: (rows, *row shape) values from offset on."""
 
     offset: int
     dtype: np.dtype[Any]
@@ -228,7 +232,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Layout:
-    """The whole of a file's structure; the same whether planned here or read from a file."""
+    """A file's complete structure, planned or read from the file."""
 
     size: int
     version: Version
@@ -254,22 +258,22 @@ class Layout:
         return tuple(CurvePlan(name, self.extents[name].dtype.str) for name in self.curves)
 
     def slot_offset(self, slot: int) -> int:
-        """Where one of the two commit records lies."""
+        """Offset of one of the two commit records."""
         commit = self.extents["commit"]
         return commit.offset + slot * commit.row_nbytes
 
     @property
     def current(self) -> bool:
-        """Whether the file can be written to as it is; one of an earlier format is built anew first."""
+        """Whether the file has the current format; an earlier one is rebuilt before it is written to."""
         return self.version > WITH_TAILS
 
     def tails_offset(self, slot: int) -> int:
-        """Where the copies of the last blocks lie that belong to a commit record (format 1.1)."""
+        """Offset of the copies of the last blocks that belong to a commit record (format 1.1)."""
         tails = self.extents[TAILS]
         return tails.offset + slot * tails.row_nbytes
 
     def resume_places(self) -> list[int]:
-        """Offsets of the slots for states, by their number in the records; −1 for one that this file does not have."""
+        """Offsets of the resume slots, by their number in the commit records; −1 for one that this file does not have."""
         found = []
         for name, count in zip(RESUME, (2, 1), strict=True):
             extent = self.extents.get(name)
@@ -277,12 +281,12 @@ class Layout:
         return found
 
     def trailer_offset(self, slot: int) -> int:
-        """Where a slot for a state says what it holds (format 1.1)."""
+        """Offset of the description of a resume slot (format 1.1)."""
         return self.resume_places()[slot] + self.resume_width - BLOCK
 
     @property
     def resume_width(self) -> int:
-        """Bytes of a slot for a state, its trailer included."""
+        """Bytes of a resume slot, including its description."""
         return next(self.extents[name].row_nbytes for name in RESUME if name in self.extents)
 
     def row_bytes(self) -> list[int]:
@@ -292,7 +296,7 @@ class Layout:
     def sealed(self) -> Iterator[tuple[int, int]]:
         """(start, end) of all bytes that never change: metadata, config, notes, split.
 
-        The rest of the last sector of an array that is written to is none of them: a power cut may garble all of it.
+        The rest of a written array's last sector is excluded: a power cut may garble it.
         """
         changing = sorted(
             (self.extents[name] for name in {*CHANGING, *self.growing} & set(self.extents)),
@@ -314,7 +318,7 @@ def block_crc_shape(curves: Iterable[CurvePlan], epochs: int) -> tuple[int, int]
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
-    """JSON with one spelling per value: sorted keys, no blanks, ASCII; NaN is refused with ValueError."""
+    """Canonical JSON: sorted keys, no spaces, ASCII. Raises ValueError for NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 

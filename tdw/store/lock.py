@@ -1,13 +1,14 @@
 """One writer at a time: a lock on the project file itself, and one on its name.
 
-The lock on the file follows it wherever it is moved or linked: it lies on the open file, not on a name. The lock on the
-name is a file beside it, `NAME.tdw.lock`, which says who holds it; it lets one process at a time make a file where there
-is none, and stands for the other one where the system has no lock on files that suits. Both belong to open files
-(descriptions, not descriptors), so they die with a killed process, and survive whatever else the process opens and closes.
+The lock on the file follows it wherever it is moved or linked: it belongs to the open file, not to a name. The lock on the
+name is a lock file next to it, `NAME.tdw.lock`, which contains the holder: process id, computer, and the kind of work that
+it does ("train", "analyze"; see `holder.py`, read by `holder_of`). It lets one process at a time create a file of that name,
+and replaces the other lock where the operating system has no suitable one. Both belong to open file descriptions, not
+descriptors, so they end with a killed process, and survive other opens and closes of the same file in the process.
 
-The file beside is removed when the writer closes, while the lock is still held; whoever opened that removed file
-meanwhile notices that the name means another file, and starts again. One left by a killed process says nothing. One that
-was not made here is never written to or removed.
+The lock file is removed when the writer closes, while the lock is still held; a process that opened the removed file
+meanwhile notices that the name means another file, and starts again. One left by a killed process has no effect. A file of
+that name that this program did not create is never written to or removed.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-#: `holder_of` holds the lock for microseconds when it looks; a writer that meets it must not take it for a writer.
+#: Seconds. `holder_of` takes the lock for microseconds; a writer must not mistake it for another writer.
 PATIENCE = 0.2
 
 
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 
-def _let_go_in_child() -> None:
-    """A forked process would keep the lock of one that has died: it gets no part of it."""
+def _release_in_child() -> None:
+    """Release inherited locks: a forked process would keep the lock of a parent that ended."""
     for lock in list(_held):
         lock.inherited()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_in_child)
+    os.register_at_fork(after_in_child=_release_in_child)
 
 
 def sidecar(path: Path) -> Path:
@@ -59,7 +60,7 @@ def _try_lock(fd: int, *, shared: bool = False) -> bool:
         else:
             import msvcrt
 
-            os.lseek(fd, 1 << 20, os.SEEK_SET)  # beyond the text, which others must be able to read
+            os.lseek(fd, 1 << 20, os.SEEK_SET)  # after the text, which other processes must be able to read
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
     except (BlockingIOError, PermissionError):
         return False
@@ -67,18 +68,18 @@ def _try_lock(fd: int, *, shared: bool = False) -> bool:
 
 
 class _NameLock:
-    """The lock on one name, once `acquire` has said yes."""
+    """The lock on one name, once `acquire` returned True."""
 
     def __init__(self, path: Path):
         self.path = path
         self._sidecar = sidecar(path)
         self._fd = -1
-        self._ours = False  # whether the file beside was made by this program, now or before
+        self._ours = False  # whether this program created the lock file, now or before
 
     def acquire(self, *, empty: bool) -> bool:
-        """Take it, if no other process has it. Raises CannotWriteError where something else is in the way; OSError.
+        """Take the lock, if no other process has it. Raises CannotWriteError for a foreign file of that name; OSError.
 
-        empty: take a file without text, too. Another process may be making it just now; or it is somebody's own.
+        empty: also accept a file without text. Another process may be creating it just now, or it is a user's file.
         """
         flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
@@ -87,14 +88,14 @@ class _NameLock:
             try:
                 fd, made = os.open(self._sidecar, flags), False
             except FileNotFoundError:
-                return False  # removed just now: whoever had it has left
+                return False  # removed just now by its holder
             except OSError as error:
                 if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK}:
                     raise self._in_the_way() from error
                 raise
         self._fd = filesystem.beyond_standard(fd)
         if made:
-            self._say()  # before it is locked: from the first moment it can be told from others' files
+            self._say()  # before it is locked, so that it is never mistaken for a foreign file
         try:
             if not stat.S_ISREG(os.fstat(self._fd).st_mode):
                 raise self._in_the_way()
@@ -114,11 +115,11 @@ class _NameLock:
         return False
 
     def _make(self, flags: int) -> int:
-        """Make the file beside, with its text from the first moment on where the system lets us: then a process that is
-        killed leaves none that could be somebody's own. Raises FileExistsError.
+        """Create the lock file, with its text from the first moment on where possible: then a killed process leaves none
+        that could be mistaken for a user's file. Raises FileExistsError.
         """
         if hasattr(os, "O_TMPFILE"):
-            with contextlib.suppress(OSError):  # a file system without files that have no name
+            with contextlib.suppress(OSError):  # a file system without unnamed files
                 fd = os.open(self._sidecar.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
                 try:
                     os.write(fd, Holder.current().encode())
@@ -130,7 +131,7 @@ class _NameLock:
         return os.open(self._sidecar, flags | os.O_CREAT | os.O_EXCL, 0o666)
 
     def _say(self) -> None:
-        # The lock is held whether or not it can say by whom: a full disk must not stop a planned run.
+        # The lock is held whether or not its holder can be written: a full disk must not stop a planned run.
         with contextlib.suppress(OSError):
             os.lseek(self._fd, 0, os.SEEK_SET)
             os.ftruncate(self._fd, 0)
@@ -138,24 +139,24 @@ class _NameLock:
 
     def _in_the_way(self) -> CannotWriteError:
         return CannotWriteError(
-            f"{self.path} cannot be written to: {self._sidecar} is in the way. It is not a lock file of tdw, and was left as "
-            "it is. Move or rename it, and try again."
+            f"{self.path} cannot be written to: {self._sidecar} is in the way: it is not a lock file of tdw. Move "
+            "or rename it, and try again."
         )
 
     def drop(self) -> None:
-        """Close the file beside, leaving it where it is."""
+        """Close the lock file without removing it."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def release(self) -> None:
-        """Let the next one in and leave nothing behind that was made here."""
+        """Release the lock, and remove the lock file if this program created it."""
         if self._fd < 0:
             return
-        if fcntl is None:  # Windows removes no open file
+        if fcntl is None:  # Windows cannot remove open files
             self.drop()
         if self._ours:
-            # Windows: it may be open in the hands of the next writer, who will remove it.
+            # Windows: the next writer may have it open, and will remove it.
             with contextlib.suppress(FileNotFoundError) if fcntl is not None else contextlib.suppress(OSError):
                 if fcntl is None or filesystem.names(self._sidecar, self._fd):
                     self._sidecar.unlink()
@@ -163,14 +164,14 @@ class _NameLock:
 
 
 def _is_ours(text: bytes) -> bool:
-    """Whether a lock file's text is this program's; the first versions wrote a process number alone."""
+    """Whether a lock file's text is this program's; the first versions wrote only a process id."""
     return text.startswith(MAGIC) or (text.strip().isdigit() and len(text) <= 20)
 
 
 class Lock:
-    """The right to write to a project file; the one on its name is taken at once or refused with FileInUseError.
+    """The right to write to a project file; the lock on its name is taken at once, or FileInUseError is raised.
 
-    Raises CannotWriteError where something else is in the place of the file beside, OSError where that cannot be made (missing
+    Raises CannotWriteError for a foreign file in place of the lock file, OSError where that cannot be created (missing
     folder, no permission).
     """
 
@@ -199,7 +200,7 @@ class Lock:
         return found
 
     def hold(self, fd: int, path: Path) -> None:
-        """Lock an open file for writing as well. Raises FileInUseError where another process has it, by whatever name."""
+        """Also lock an open file for writing. Raises FileInUseError where another process has it, by whatever name."""
         again = filesystem.reopened(fd, path)
         deadline = time.monotonic() + PATIENCE
         while (locked := filesystem.lock_for_writing(again)) is False:
@@ -208,13 +209,13 @@ class Lock:
                 raise _open_elsewhere(path, None)
             time.sleep(0.005)
         if locked and not filesystem.leaves_readers_in(again):
-            # Readers come first: what the lock would prevent, `fence.py` finds.
+            # Readers come first: `fence.py` detects what this lock would prevent.
             os.close(again)
             again = filesystem.reopened(fd, path)
         self._files.append(again)
 
     def keep(self, *, newest: bool) -> None:
-        """Of the files that are locked, keep the one that was locked last, or the one that was locked first."""
+        """Of the locked files, keep only the one that was locked last, or first."""
         kept = self._files[-1:] if newest else self._files[:1]
         for fd in self._files:
             if fd not in kept:
@@ -222,10 +223,10 @@ class Lock:
         self._files = kept
 
     def follow(self, path: Path) -> None:
-        """Take the lock on another name in the place of the one on the present name: the file was moved.
+        """Replace the lock on the name by one on another name: the file was moved.
 
-        Where that name is locked (another process tries to open the file there, and is refused), or no file can be made
-        beside it, the lock on the file itself has to do.
+        Where that name is locked (another process tries to open the file there, and is refused), or no lock file can be
+        created, the lock on the file itself has to suffice.
         """
         with contextlib.suppress(FileInUseError, CannotWriteError, OSError):
             new = self._on_name(path)
@@ -234,41 +235,41 @@ class Lock:
 
     @property
     def mine(self) -> bool:
-        """Whether this process holds it: not so in a fork of the one that does."""
+        """Whether this process holds it; False in a forked process."""
         return not self._forked
 
     def inherited(self) -> None:
-        """In a forked process: close what was inherited, which leaves the lock with the other one alone."""
+        """In a forked process: close what was inherited, which leaves the lock to the parent."""
         self._name.drop()
-        self._let_go_of_files()
+        self._close_files()
         self._forked = True
         _held.discard(self)
 
-    def _let_go_of_files(self) -> None:
+    def _close_files(self) -> None:
         for fd in self._files:
             os.close(fd)
         self._files = []
 
     def release(self) -> None:
-        """Let the next writer in and leave nothing behind."""
+        """Release both locks, leaving no file behind."""
         if self._forked or self._released:
             return
         with interrupts.Whole():
             self._released = True
             _held.discard(self)
-            self._let_go_of_files()
+            self._close_files()
             self._name.release()
 
 
 def _open_elsewhere(path: Path, pid: int | None) -> FileInUseError:
     who = f"process {pid}" if pid is not None else "another process"
     return FileInUseError(
-        f"{path} is being written to by {who}: wait until it is done, or stop it. Reading is possible meanwhile."
+        f"{path} is being written to by {who}: wait until it is done, or stop it. Reading remains possible."
     )
 
 
 def holder_of(path: Path | str) -> Holder | None:
-    """The process that writes to a project file now, as far as the lock on its name tells; None when none does."""
+    """The process that currently writes to a project file, as its lock file says; None without a writer."""
     beside = sidecar(Path(os.path.realpath(path)))
     flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     for _ in range(20):
@@ -289,8 +290,9 @@ def holder_of(path: Path | str) -> Holder | None:
 
 
 def locked_by(path: Path | str) -> int | None:
-    """Process id of whoever writes to a project file now, which means a process of this computer only as `holder_of`
-    says; None when none does.
+    """Id of the process that currently writes to a project file; None without a writer.
+
+    `holder_of` tells whether it is a process of this computer.
     """
     holder = holder_of(path)
     return None if holder is None else holder.pid

@@ -1,4 +1,4 @@
-"""One open file and the commit record that holds for it: bytes by place, compared with their checksums."""
+"""One open file and its current commit record: bytes by offset, verified by their checksums."""
 
 from __future__ import annotations
 
@@ -24,14 +24,12 @@ from tdw.store.validate import check_superblock, parse_json
 log = logging.getLogger(__name__)
 
 CHUNK = 8 << 20
-_WHAT_TO_DO = (
-    "`tdw verify {0}` lists all that is wrong, `tdw recover {0} NEW` saves the rest; or use a copy made earlier."
-)
+_WHAT_TO_DO = "`tdw verify {0}` lists the damage, `tdw recover {0} NEW` saves the intact parts; or use an earlier copy."
 
 
 @dataclass
 class OpenFile:
-    """One open inode and the record that holds for it."""
+    """One open inode and its current commit record."""
 
     fd: int
     path: Path
@@ -39,25 +37,25 @@ class OpenFile:
     inode: int
     layout: Layout
     record: Record
-    slot: int  # where that record lies
-    alike: bool  # the other slot says the same
-    # array -> (bytes, CRC-32 of them) that have been compared with a record
+    slot: int  # the slot of that record
+    alike: bool  # the other slot has the same contents
+    # array -> (bytes, their CRC-32) that were verified
     checked: dict[str, tuple[int, int]] = field(default_factory=dict)
-    # array -> its last block, where the disk has something else and the copy is what its checksum is of (format 1.1)
+    # array -> the copy of its last block, where the block on disk is damaged and the copy is not (format 1.1)
     torn: dict[str, bytes] = field(default_factory=dict)
-    made: bool = True  # its structure was written here; else it was adopted after a look, and is not written to
-    unfamiliar: bool = False  # this user had never seen the run before
+    made: bool = True  # this user created it here; any other file is rebuilt before it is written to
+    unfamiliar: bool = False  # the first time that this user opens the run
 
     def index(self, name: str) -> int:
         """Position of a growing array in the records."""
         return self.layout.growing.index(name)
 
     def committed(self, name: str) -> int:
-        """Bytes of a growing array that count."""
+        """Committed bytes of a growing array."""
         return self.record.rows[self.index(name)] * self.layout.extents[name].row_nbytes
 
     def damaged(self, what: str) -> DamagedFileError:
-        """The error for bytes that are not what they were."""
+        """The error for damaged bytes."""
         return DamagedFileError(f"{self.path} is damaged: {what}. {_WHAT_TO_DO.format(typed(self.path.name))}")
 
     def read(self, offset: int, count: int) -> bytearray:
@@ -74,7 +72,7 @@ class OpenFile:
         return data
 
     def adopt(self, record: Record, slot: int, *, alike: bool) -> None:
-        """Let a newer record hold."""
+        """Switch to a newer commit record."""
         self.record, self.slot, self.alike = record, slot, alike
         self.torn.clear()
 
@@ -95,23 +93,23 @@ class OpenFile:
         return bytes(self.read_array(name, committed - committed % BLOCK, committed))
 
     def tail_copy(self, name: str) -> bytes:
-        """The copy of that block that goes with the commit record; whether it is whole, a checksum tells."""
+        """The copy of that block that belongs to the commit record; not verified."""
         if self.record.tails is not None:
             return self.record.tails[self.index(name)]
         offset = self.layout.tails_offset(self.slot) + self.index(name) * BLOCK
         return bytes(self.read(offset, self.committed(name) % BLOCK))
 
     def tail_is_whole(self, name: str) -> bool:
-        """Whether the disk has that block as it was committed."""
+        """Whether that block is intact on disk."""
         committed = self.committed(name)
         first = committed - committed % BLOCK
         there = self.read(self.layout.extents[name].offset + first, committed - first)
         return zlib.crc32(there) == self.record.tail_crc32[self.index(name)]
 
     def check(self, name: str) -> None:
-        """Compare the committed bytes of a growing array with their checksum, those that were not compared before.
+        """Verify the committed bytes of a growing array that were not verified before.
 
-        Raises DamagedFileError, where the copy of the last block does not mend it either.
+        Raises DamagedFileError where the copy of the last block does not repair it either.
         """
         committed, expected = self.committed(name), self.record.crc32[self.index(name)]
         if self._sum(name, committed) != expected:
@@ -119,14 +117,14 @@ class OpenFile:
                 copy = self.tail_copy(name)
                 if zlib.crc32(copy) == self.record.tail_crc32[self.index(name)]:
                     self.torn[name] = copy
-            if self._sum(name, committed, anew=True) != expected:
+            if self._sum(name, committed, restart=True) != expected:
                 self.torn.pop(name, None)
                 raise self.damaged(f"the bytes of {name!r} do not match their checksum")
         self.checked[name] = (committed, expected)
 
-    def _sum(self, name: str, committed: int, *, anew: bool = False) -> int:
-        """CRC-32 of the committed bytes, going on from those that were compared before; anew: from the start."""
-        done, crc = (0, 0) if anew else self.checked.get(name, (0, 0))
+    def _sum(self, name: str, committed: int, *, restart: bool = False) -> int:
+        """CRC-32 of the committed bytes, continued from the verified ones unless `restart`."""
+        done, crc = (0, 0) if restart else self.checked.get(name, (0, 0))
         for start in range(done, committed, CHUNK):
             crc = zlib.crc32(self.read_array(name, start, min(start + CHUNK, committed)), crc)
         return crc
@@ -145,7 +143,7 @@ class OpenFile:
         return bytes(self.read(extent.offset, extent.nbytes))
 
     def named_resume(self) -> tuple[int, bytearray] | None:
-        """(epoch, safetensors file) of the state that the record names; None where its checksum does not match."""
+        """(epoch, safetensors file) of the resume state that the record names; None where its checksum does not match."""
         record = self.record
         data = self._state_in(
             record.resume_slot, ResumeSlot(record.resume_epoch, record.resume_nbytes, record.resume_crc32)
@@ -153,10 +151,10 @@ class OpenFile:
         return None if data is None else (record.resume_epoch, data)
 
     def resume(self) -> tuple[int, bytearray]:
-        """(epoch, safetensors file) of the state to resume from: the one that the record names.
+        """(epoch, safetensors file) of the resume state that the record names.
 
-        In a file that was copied while it was trained that one can be missing. Then it is the newest of the others:
-        training repeats the epochs from there on, and compares them. Raises DamagedFileError when there is none.
+        In a file that was copied during training it can be missing. Then the newest of the others is used: training repeats
+        the epochs from there on, and compares them. Raises DamagedFileError when all are damaged.
         """
         named = self.named_resume()
         if named is not None:
@@ -165,10 +163,10 @@ class OpenFile:
             data = self._state_in(slot, other)
             if data is not None:
                 return other.epoch, data
-        raise self.damaged("the state that training resumes from does not match its checksum")
+        raise self.damaged("the resume state does not match its checksum")
 
     def resume_slots(self) -> list[tuple[int, ResumeSlot]]:
-        """(number, what it says of itself) of every slot with a state of an epoch that is recorded (format 1.1)."""
+        """(number, description) of every slot with a plausible state (format 1.1)."""
         if not self.layout.current:
             return []
         found = []
@@ -181,7 +179,7 @@ class OpenFile:
         return found
 
     def is_possible(self, about: ResumeSlot) -> bool:
-        """Whether a state may be where it says it is; a forged one must not lead outside its slot."""
+        """Whether a description is plausible; a forged one must not lead outside its slot."""
         return 0 <= about.epoch < max(self.record.n_epochs, 1) and 0 < about.nbytes <= self.layout.resume_nbytes
 
     def _state_in(self, slot: int, about: ResumeSlot) -> bytearray | None:
@@ -208,7 +206,7 @@ def credible(record: Record, layout: Layout) -> bool:
 
 
 def read_slots(fd: int, layout: Layout) -> list[Record | None]:
-    """Both commit records as they are now; None for one that is being written or damaged."""
+    """Both commit records; None for one that is being written or is damaged."""
     size = layout.extents["commit"].row_nbytes
     found: list[Record | None] = []
     for slot in (0, 1):
@@ -220,25 +218,25 @@ def read_slots(fd: int, layout: Layout) -> list[Record | None]:
 
 
 def newest(records: list[Record | None]) -> int | None:
-    """The slot with the newest valid record; None when there is none."""
+    """The slot with the newest valid record; None without a valid one."""
     valid = [slot for slot in (0, 1) if records[slot] is not None]
     return max(valid, key=lambda slot: records[slot].sequence) if valid else None  # type: ignore[union-attr]
 
 
 def say_the_same(records: list[Record | None]) -> bool:
-    """Whether both records say the same, but for their number and the word that all is well."""
+    """Whether both records are equal, apart from sequence number and clean flag."""
     one, other = records
     return one is not None and other is not None and one == replace(other, sequence=one.sequence, clean=one.clean)
 
 
 def load(fd: int, path: Path) -> OpenFile:
-    """Validate an open file: structure, commit records, seal, small arrays. The caller closes fd on an error.
+    """Validate an open file: structure, commit records, seal, small arrays. The caller closes fd after an error.
 
-    A file that was neither made nor seen here before is examined by a process of its own.
+    A file that this user neither created nor opened before is inspected in a sandbox.
     """
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
-        raise NotAProjectError(f"{path} is no project file: it is a {_kind(status.st_mode)}.")
+        raise NotAProjectError(f"{path} is not a project file: it is a {_kind(status.st_mode)}.")
     check_superblock(fd, path, status.st_size)
     known = recall(fd, path, status.st_size)
     if known is not None:
@@ -248,45 +246,45 @@ def load(fd: int, path: Path) -> OpenFile:
     structure = examined(fd, path, status.st_size)
     state = compare(fd, path, layout_of(structure, path))
     state.made = False
-    state.unfamiliar = keep_in_mind(state, structure)
+    state.unfamiliar = remember_file(state, structure)
     if state.unfamiliar:
         log.info(first_word(path))
     return state
 
 
 def first_word(path: Path) -> str:
-    """What a user is told at the first opening of a run from elsewhere, and never again."""
+    """What a user is told when a run from another computer is opened for the first time."""
     return (
-        f"{path.name} was not made on this computer: it was examined in a process of its own, and will be rebuilt as a "
-        "fresh file before anything is written to it."
+        f"{path.name} comes from another computer. It was checked in a sandbox, and will be rebuilt before "
+        "anything is written to it."
     )
 
 
-def keep_in_mind(state: OpenFile, structure: Structure) -> bool:
-    """Remember a file that was made or looked at; whether its run is new to this user."""
+def remember_file(state: OpenFile, structure: Structure) -> bool:
+    """Remember a file that was created or inspected; returns whether its run is new to this user."""
     config = state.sealed("config")
     run = str(parse_json(config, f"{state.path}: config").get("id", ""))
     return remember(state.fd, state.layout, structure, config, run=run, made=state.made)
 
 
 def compare(fd: int, path: Path, layout: Layout) -> OpenFile:
-    """Find the commit record that holds, and compare the seal and the small arrays with their checksums."""
+    """Find the current commit record, and verify the seal, the curves and the checkpoint table."""
     status = os.fstat(fd)
     for attempt in range(20):
         records = read_slots(fd, layout)
         slot = newest(records)
         if slot is not None:
             break
-        time.sleep(0.002 * attempt)  # a writer can be quicker than two reads; not twenty times
+        time.sleep(0.002 * attempt)  # a writer can be faster than two reads, but not twenty times
     else:
         raise DamagedFileError(
-            f"{path} is damaged: neither of its two commit records is whole. {_WHAT_TO_DO.format(typed(path.name))}"
+            f"{path} is damaged: both commit records are damaged. {_WHAT_TO_DO.format(typed(path.name))}"
         )
     record = records[slot]
     assert record is not None
     if not all(credible(one, layout) for one in records if one is not None):
         raise DamagedFileError(
-            f"{path} is damaged: its commit records claim what the file has no room for. Use another copy."
+            f"{path} is damaged: its commit records exceed the size of its arrays. Use another copy."
         )
     state = OpenFile(fd, path, status.st_dev, status.st_ino, layout, record, slot, say_the_same(records))
     if state.seal() != record.seal:
@@ -297,11 +295,11 @@ def compare(fd: int, path: Path, layout: Layout) -> OpenFile:
 
 
 def real_path(path: Path | str) -> Path:
-    """The path with links resolved: what is renamed over must be the file, not a link to it."""
+    """The path with links resolved: a new file must replace the file, not a link to it."""
     try:
         return Path(os.path.realpath(path))
     except (OSError, ValueError) as error:
-        raise NotAProjectError(f"{str(path)!r} cannot be the name of a file: {error}. Choose another one.") from error
+        raise NotAProjectError(f"{str(path)!r} cannot be a file name: {error}. Choose another one.") from error
 
 
 def _kind(mode: int) -> str:
@@ -309,18 +307,18 @@ def _kind(mode: int) -> str:
 
 
 def open_state(path: Path, given: Path) -> OpenFile:
-    """Open a path for reading and validate what is there; errors speak of the path as it was given."""
+    """Open and validate the file at a path, for reading; errors name the path as it was given."""
     try:
         fd = filesystem.open_to_read(path)
     except FileNotFoundError as error:
         raise NotAProjectError(
-            f"{given} does not exist: `tdw new {typed(given)}` would make it, `tdw open` without a name lists known ones."
+            f"{given} does not exist. Create it with `tdw new {typed(given)}`; `tdw open` without a name lists recent files."
         ) from error
     except IsADirectoryError as error:
-        raise NotAProjectError(f"{given} is no project file: it is a folder.") from error
+        raise NotAProjectError(f"{given} is not a project file: it is a folder.") from error
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise NotAProjectError(f"{given} is no project file: it is a device or pipe, not a file.") from error
+            raise NotAProjectError(f"{given} is not a project file: it is a device or pipe, not a file.") from error
         raise ProjectError(
             f"{given} cannot be opened: {error.strerror}. Check its permissions and the folder's."
         ) from error

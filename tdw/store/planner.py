@@ -1,7 +1,7 @@
-"""The metadata of a new project file, made by HDF5 in memory; the writer puts them on the disk like other bytes.
+"""The HDF5 metadata of a new project file, generated in memory; the writer writes them like any other bytes.
 
-Every block that HDF5 allocates, metadata or array, starts a sector of 4096 bytes of its own (file space strategy
-"none", alignment 4096), so that no write to an array can tear anything but that array. `plan_file` checks it.
+Every block that HDF5 allocates, metadata or array, starts a sector of 4096 bytes of its own (file space strategy "none",
+alignment 4096), so that a torn write to an array can damage only that array. `plan_file` checks this.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tdw.store.layout import (
 
 
 class _Sketch(io.RawIOBase):
-    """A file in memory that keeps only the sectors that were written: HDF5 draws the metadata into it."""
+    """A sparse file in memory, into which HDF5 writes the metadata: only written sectors take space."""
 
     def __init__(self) -> None:
         self.sectors: dict[int, bytearray] = {}
@@ -92,7 +92,7 @@ def _growing(plan: FilePlan) -> tuple[str, ...]:
 
 
 def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | None]]:
-    """Every dataset but `commit`: name -> (dtype, shape, value where nothing is written yet)."""
+    """Every dataset but `commit`: name -> (dtype, shape, fill value)."""
     nan = float("nan")
     shapes: dict[str, tuple[str, tuple[int, ...], float | None]] = {
         "config": ("|u1", (len(plan.config),), None),
@@ -115,7 +115,7 @@ def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | Non
     shapes["checkpoints/crc32"] = ("<u4", (plan.checkpoint_capacity,), None)
     shapes |= {
         f"analysis/{analysis.name}/{name}": (array.dtype, (analysis.capacity, *array.row_shape), None)
-        for analysis in sorted(plan.analyses, key=lambda item: item.name)  # one layout, whatever came first
+        for analysis in sorted(plan.analyses, key=lambda item: item.name)  # independent of the order of computing them
         for name, array in sorted(analysis.arrays.items())
     }
     shapes["checkpoints/safetensors"] = ("|u1", (plan.checkpoint_capacity, round_up(plan.blob_nbytes)), None)
@@ -123,12 +123,12 @@ def _shapes(plan: FilePlan) -> dict[str, tuple[str, tuple[int, ...], float | Non
 
 
 def _create(file: h5py.File, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], fill: float | None) -> int:
-    """Make one contiguous dataset whose place is fixed at once; returns its offset."""
+    """Create one contiguous, early allocated dataset; returns its offset."""
     folder, _, last = name.rpartition("/")
     properties = h5p.create(h5p.DATASET_CREATE)
     properties.set_layout(h5d.CONTIGUOUS)
     properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5d.FILL_TIME_NEVER)  # the writer fills; HDF5 would write through its own buffers
+    properties.set_fill_time(h5d.FILL_TIME_NEVER)  # the writer does it; HDF5 would use its own buffers
     properties.set_obj_track_times(False)
     if fill is not None:
         properties.set_fill_value(np.array(fill, dtype))
@@ -152,7 +152,7 @@ def _group(file: h5py.File, path: str) -> Any:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A file before its data: the layout, and the sectors that HDF5's metadata fill (offset -> bytes)."""
+    """A file without its data: layout, metadata sectors (offset -> bytes), and fill values by dataset."""
 
     layout: Layout
     metadata: dict[int, bytes]
@@ -160,7 +160,7 @@ class Skeleton:
 
 
 def plan_file(plan: FilePlan) -> Skeleton:
-    """Lay out a file; nothing is written to any disk."""
+    """Lay out a file; nothing is written to disk."""
     plan.check()
     shapes = _shapes(plan)
     growing = _growing(plan)
@@ -175,7 +175,7 @@ def plan_file(plan: FilePlan) -> Skeleton:
         alignment_interval=BLOCK,
     ) as file:
         for name, (kind, shape, fill) in shapes.items():
-            if name == TAILS:  # behind the slots for states, before all that is counted: see layout.py
+            if name == TAILS:  # after the resume slots, before all committed data: see layout.py
                 integer, table = np.dtype("<i8"), (2, record_columns(len(growing)))
                 extents["commit"] = Extent(_create(file, "commit", integer, table, None), integer, table)
             extents[name] = Extent(_create(file, name, np.dtype(kind), shape, fill), np.dtype(kind), shape)
@@ -209,7 +209,7 @@ def plan_file(plan: FilePlan) -> Skeleton:
 
 
 def _check_sectors(layout: Layout, metadata: Iterable[int]) -> None:
-    """Make sure that nothing shares a sector with an array; HDF5's allocator is not ours to trust."""
+    """Check that nothing shares a sector with an array, whatever HDF5's allocator did."""
     taken = dict.fromkeys(metadata, "HDF5 metadata")
     for name, extent in layout.extents.items():
         if extent.offset % BLOCK:

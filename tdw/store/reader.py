@@ -1,8 +1,8 @@
 """Reading a project file, also while another process writes to it.
 
-What counts is read from the commit record; a reader sees the file as of one record until `refresh`. Bytes that count
-are never overwritten by the file's writer, so they can be read at any time later; but for the resume state, which is read
-again when it goes on. Everything returned has been compared with its checksum, and is so again once the file was touched.
+A reader sees the file as of one commit record until `refresh`. The writer never overwrites committed bytes, so they can be
+read at any later time, except for the resume state, which is read again if it changed. All data returned was verified by its
+checksum, and is verified again once the file was touched.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tdw.store.validate import check_safetensors, parse_json
 
 T = TypeVar("T")
 
-#: Nanoseconds. A file that was changed so little ago may be changed once more with the same time: the coarsest clocks of
-#: file systems tick every two seconds.
+#: Nanoseconds. A file changed more recently may change again with the same time: the coarsest file system clocks tick every
+#: two seconds.
 JUST_NOW = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class StoredAnalysis:
-    """What is stored of one analysis: arrays that grow together, `rows` of `capacity` rows being there."""
+    """The stored part of one analysis: arrays that grow together, with `rows` of `capacity` rows filled."""
 
     name: str
     version: int
@@ -49,28 +49,28 @@ class Reader:
 
     Attributes:
         path: as it was given.
-        accept: asked of a file that is opened anew, before anything is read of it; raises what refuses it.
-        generation: how often a file was opened anew by `refresh`, the bytes at the path being others.
+        accept: called with the reader of a file that `refresh` opens in place of this one; raises to refuse it.
+        generation: how often `refresh` opened another file, because the bytes at the path were replaced.
     """
 
     accept: Callable[[Reader], None] | None = None
     generation = 0
     _watchful = False  # whether other processes may write to the file
-    _sealed = False  # the split was compared since the file was touched
+    _sealed = False  # the split was verified since the file was touched
 
     def __init__(self, path: Path, state: OpenFile, close: Callable[[int], None] = os.close):
         self.path = path
         self._close = close
         self._real = real_path(path)
         self._name = Path(os.path.abspath(path))  # noqa: PTH100 - with its links: they may lead elsewhere later
-        # The file's times when it was last looked at, and when what is in `checked` was compared; None where it may have
-        # been written to since and have kept them.
+        # The file's times at the last refresh, and when `checked` was verified; None where it may have been written to since
+        # with unchanged times.
         self._times: tuple[int, int] | None = None
         self._read_times: tuple[int, int] | None = None
         self.lock = threading.RLock()
         self._state = state
         self.adopt(state)
-        self._closed = False  # from here on the descriptor is ours to close
+        self._closed = False  # from here on this reader closes the descriptor
 
     def adopt(self, state: OpenFile) -> None:
         """Read from this open file from now on. The previous one is left open."""
@@ -102,7 +102,7 @@ class Reader:
 
     @property
     def state(self) -> OpenFile:
-        """The open file and the record that holds, for what else in the store works on it."""
+        """The open file and its commit record, for the rest of the store."""
         return self._open_state()
 
     @property
@@ -112,12 +112,12 @@ class Reader:
 
     def _open_state(self) -> OpenFile:
         if self._closed:
-            raise ValueError(f"{self.path} was closed by this program")
+            raise ValueError(f"{self.path} is closed")
         return self._state
 
     @property
     def config(self) -> dict[str, Any]:
-        """The run's settings, environment and id, as stored."""
+        """The run's stored description: settings, environments, id."""
         return self._config
 
     def derived(self, name: str, compute: Callable[[], T]) -> T:
@@ -129,17 +129,17 @@ class Reader:
         return value
 
     def notes(self) -> dict[str, Any]:
-        """Title, tags, remarks, bookmarks: whatever was set."""
+        """The stored notes: title, tags, remark, and what newer versions add."""
         return dict(self._notes)
 
     @property
     def made_here(self) -> bool:
-        """Whether the file was written on this computer by this user; one that was not is rebuilt before it is changed."""
+        """Whether this user created the file on this computer; any other one is rebuilt before it is changed."""
         return self._state.made
 
     @property
     def first_word(self) -> str | None:
-        """What the user should be told when this is the first opening of a run that was not made here."""
+        """What to tell the user when a run from another computer is opened for the first time; else None."""
         return first_word(self.path) if self._state.unfamiliar else None
 
     @property
@@ -149,20 +149,20 @@ class Reader:
 
     @property
     def commit(self) -> Commit:
-        """What counts, as of the last refresh."""
+        """What is committed, as of the last refresh."""
         state = self._state
         return state.record.public(state.layout.growing)
 
     @property
     def revision(self) -> str:
-        """Changes whenever anything that counts changes, also where a copy has the same number of commits."""
+        """Changes with every change of the contents, also where a copy has the same number of commits."""
         state, record = self._state, self._state.record
         content = (record.rows, record.crc32, record.resume_epoch, record.resume_crc32)
         return f"{state.inode:x}-{record.sequence}-{record.seal:08x}-{zlib.crc32(repr(content).encode()):08x}"
 
     @property
     def deleted(self) -> bool:
-        """Whether the file has no name any more; one that was moved has another one."""
+        """Whether the file was deleted; a moved file was not."""
         return os.fstat(self._open_state().fd).st_nlink == 0
 
     @property
@@ -177,7 +177,7 @@ class Reader:
 
     @property
     def n_checkpoints(self) -> int:
-        """Checkpoints that count."""
+        """Committed checkpoints."""
         return self._state.record.n_checkpoints
 
     @property
@@ -196,7 +196,7 @@ class Reader:
 
     @property
     def checkpoint_capacity(self) -> int:
-        """How many checkpoints there is room for."""
+        """Checkpoints that the file has room for."""
         return self._state.layout.checkpoint_capacity
 
     @property
@@ -206,15 +206,15 @@ class Reader:
 
     @property
     def resume_nbytes(self) -> int:
-        """The most bytes a resume state may have."""
+        """Largest size of a resume state."""
         return self._state.layout.resume_nbytes
 
     def refresh(self) -> bool:
-        """See what became of the file since; True when anything did. A path where nothing is changes nothing.
+        """Look for changes of the file; returns whether there were any. A missing file changes nothing.
 
-        What its writer committed is taken in. Anything else (another file at the path, other bytes in this one) is opened
-        anew, and examined as if it had never been seen. While that fails, every call raises what `open_reader` would; what
-        is read meanwhile is compared with its checksum again, and the call that finds the file whole goes on with it.
+        New commits of its writer are adopted. Anything else (another file at the path, other bytes in this one) is opened
+        and validated like a new file. While that fails, every call raises what `open_reader` would, and data is verified
+        again when read; the first call that finds an intact file continues with it.
         """
         with self.lock:
             state = self._open_state()
@@ -237,7 +237,7 @@ class Reader:
             return changed
 
     def _continued(self, there: os.stat_result, *, touched: bool) -> OpenFile | None:
-        """The state by what is committed now; None where that is no continuation of what was there."""
+        """The open file as of the newest commit; None where that does not continue the previous one."""
         state = self._state
         if (there.st_dev, there.st_ino, there.st_size) != (state.device, state.inode, state.layout.size):
             return None
@@ -251,7 +251,7 @@ class Reader:
         try:
             if touched and state.seal() != record.seal:
                 return None
-            # What was committed before must still be there, and what came since must be on top of it.
+            # Earlier commits must still be there, and later ones must continue them.
             for name in (*state.layout.curves, *CHECKPOINTS):
                 state.check(name)
             fresh = replace(state, checked=dict(state.checked), torn=dict(state.torn))
@@ -264,36 +264,36 @@ class Reader:
         return fresh
 
     def _reopen(self) -> None:
-        """Go on with what is at the path now. Where that is refused, all stays as it was."""
+        """Switch to the file that is at the path now. Nothing changes where that is refused."""
         real = real_path(self._name)
         state = open_state(real, self.path)
         try:
-            found = Reader(self.path, state)
+            other = Reader(self.path, state)
         except BaseException:
             os.close(state.fd)
             raise
         try:
             if self.accept is not None:
-                self.accept(found)
+                self.accept(other)
         except BaseException:
-            found.close()
+            other.close()
             raise
         old = self._state
         self.adopt(state)
-        found._closed = True  # the descriptor is ours now
+        other._closed = True  # this reader owns the descriptor now
         self._real = real
         self._read_times = None
         self.generation += 1
         os.close(old.fd)
 
     def names(self) -> list[str]:
-        """Names of all arrays that `read` knows."""
+        """Names of all arrays that `read` accepts."""
         return [*self._state.layout.growing, "split/train", "split/test"]
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows [start, stop) of an array, as far as they count; negative and too large bounds as in a slice.
+        """Rows [start, stop) of the committed part of an array; bounds as in a slice.
 
-        Raises KeyError for a name that is none, DamagedFileError when the bytes do not match their checksum.
+        Raises KeyError for an unknown name, DamagedFileError when the bytes do not match their checksum.
         """
         with self.lock:
             state = self._open_state()
@@ -315,7 +315,7 @@ class Reader:
             return np.frombuffer(data, extent.dtype).reshape(max(0, end - begin), *extent.shape[1:])
 
     def _distrust(self, state: OpenFile) -> None:
-        """Compare all bytes again if the file may have been written to since they were compared."""
+        """Require verification again if the file may have been written to since."""
         times = _times(os.fstat(state.fd))
         if times != self._read_times:
             state.checked.clear()
@@ -327,36 +327,36 @@ class Reader:
         return self.read("checkpoints/epoch")
 
     def checkpoint(self, i: int) -> memoryview:
-        """The safetensors file of checkpoint number i (0 is the first), in memory of its own."""
+        """A copy of the safetensors file of checkpoint i (0 is the first)."""
         with self.lock:
             state = self._open_state()
             if not 0 <= i < state.record.n_checkpoints:
-                raise IndexError(f"{self.path} has {state.record.n_checkpoints} checkpoints, no number {i}")
+                raise IndexError(f"{self.path} has no checkpoint number {i}: it has {state.record.n_checkpoints}")
             extent = state.layout.extents["checkpoints/safetensors"]
             data = memoryview(state.read(extent.offset + i * extent.row_nbytes, state.layout.blob_nbytes))
             if zlib.crc32(data) != int(self.read("checkpoints/crc32", i, i + 1)[0]):
                 raise state.damaged(f"checkpoint {i} does not match its checksum")
         problem = check_safetensors(data)
         if problem:
-            raise state.damaged(f"checkpoint {i} is no safetensors file: {problem}")
+            raise state.damaged(f"checkpoint {i} is not a safetensors file: {problem}")
         return data
 
     def resume(self) -> tuple[int, bytes]:
-        """(epoch, safetensors file) of the state that training goes on from. Raises ProjectError when there is none."""
+        """(epoch, safetensors file) of the resume state. Raises ProjectError when the file has none."""
         with self.lock:
             for _ in range(10):
                 state = self._open_state()
                 if state.record.resume_slot < 0:
-                    raise ProjectError(f"{self.path} holds no state that training could go on from.")
+                    raise ProjectError(f"{self.path} has no resume state.")
                 named = state.named_resume()
-                if named is None and self.refresh():  # the writer went on and used the place again
+                if named is None and self.refresh():  # the writer reused the slot
                     continue
                 epoch, data = named or state.resume()
                 return epoch, bytes(data)
             raise ProjectError(f"{self.path} changes faster than it can be read: try again.")
 
     def analyses(self) -> dict[str, StoredAnalysis]:
-        """What is stored of which analysis."""
+        """The stored analyses by name."""
         with self.lock:
             state = self._open_state()
             rows = self.commit.rows
@@ -373,12 +373,12 @@ class Reader:
             }
 
     def verify(self) -> list[str]:
-        """Compare every byte that counts with its checksum; returns what is wrong, in sentences, nothing when sound."""
+        """Verify all checksums; returns a sentence for each damage, [] for an intact file."""
         with self.lock:
             self.refresh()
             found: list[str] = []
             if self._lost_a_slot():
-                found.append("one of the two commit records is damaged; the other one holds, nothing is lost")
+                found.append("one of the two commit records is damaged; the other one is intact, nothing is lost")
             state = self._open_state()
             state.checked.clear()
             if state.seal() != state.record.seal:
@@ -389,25 +389,25 @@ class Reader:
                 except DamagedFileError:
                     found.append(f"the bytes of {name!r} do not match their checksum")
                     continue
-                if state.record.clean and not state.tail_is_whole(name):  # after a power cut it need not be
-                    found.append(f"the last rows of {name!r} are damaged; opening the file for writing mends them")
+                if state.record.clean and not state.tail_is_whole(name):  # a power cut may leave it torn
+                    found.append(f"the last rows of {name!r} are damaged; opening the file for writing repairs them")
             found += self._verify_checkpoints()
             try:
                 if state.record.resume_slot >= 0:
                     self.resume()
             except DamagedFileError:
-                found.append("the state that training resumes from does not match its checksum")
+                found.append("the resume state does not match its checksum")
             return found
 
     def require_sound(self, why: str) -> None:
-        """Raise DamagedFileError where `verify` finds anything."""
+        """Raise DamagedFileError where `verify` finds damage; why: the end of the sentence."""
         with self.lock:
             wrong = self.verify()
             if wrong:
                 raise self._state.damaged(f"{wrong[0]}, and {why}")
 
     def _lost_a_slot(self) -> bool:
-        """Whether a record is damaged in a file that was closed well; one being written just now is not."""
+        """Whether a record is damaged in a file that was closed in order; one that is just being written is not."""
         for _ in range(5):
             state = self._open_state()
             if not state.record.clean or None not in read_slots(state.fd, state.layout):
@@ -422,7 +422,7 @@ class Reader:
         epochs = np.frombuffer(state.read_array("checkpoints/epoch", 0, state.committed("checkpoints/epoch")), "<i8")
         crcs = np.frombuffer(state.read_array("checkpoints/crc32", 0, state.committed("checkpoints/crc32")), "<u4")
         if (np.diff(epochs) <= 0).any() or (len(epochs) and not 0 <= epochs[0] <= epochs[-1] < state.record.n_epochs):
-            found.append("the epochs of the checkpoints are not increasing ones among those recorded")
+            found.append("the epochs of the checkpoints are not increasing, or were not recorded")
         for i, (epoch, crc) in enumerate(zip(epochs, crcs, strict=True)):
             data = memoryview(state.read(extent.offset + i * extent.row_nbytes, state.layout.blob_nbytes))
             problem = "it does not match its checksum" if zlib.crc32(data) != crc else check_safetensors(data)
@@ -436,12 +436,12 @@ def _times(status: os.stat_result) -> tuple[int, int]:
 
 
 def _settled(times: tuple[int, int]) -> tuple[int, int] | None:
-    """The times of a file, or None where it may be written to once more and keep them."""
+    """The times of a file, or None where another write could leave them unchanged."""
     return times if time.time_ns() - max(times) > JUST_NOW else None
 
 
 def _follows(record: Record, before: Record) -> bool:
-    """Whether a record may be a later one of the same file: nothing in it is less, and the same number says the same."""
+    """Whether a record may be a later one of the same file: no count decreased, and equal numbers mean equal records."""
     if record.seal != before.seal or record.sequence < before.sequence:
         return False
     if record.sequence == before.sequence:
@@ -450,9 +450,9 @@ def _follows(record: Record, before: Record) -> bool:
 
 
 def open_reader(path: Path | str) -> Reader:
-    """Open a project file to read it; it may be written to meanwhile.
+    """Open a project file for reading; another process may write to it meanwhile.
 
-    Raises NotAProjectError, NewerFormatError, DamagedFileError, or ProjectError when the system does not let us.
+    Raises NotAProjectError, NewerFormatError, DamagedFileError, or ProjectError when the operating system refuses.
     """
     given, real = Path(path), real_path(path)
     state = open_state(real, given)

@@ -1,4 +1,4 @@
-"""A file with another structure out of one that is open: more epochs, another analysis, a note, or only a copy."""
+"""Copies an open file into another structure: more epochs, another analysis, a note; or the same one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def plan_of(reader: Reader) -> FilePlan:
-    """The plan by which a file would be made that holds what this one does."""
+    """The plan of a file with the same contents."""
     layout = reader.state.layout
     return FilePlan(
         config=canonical(reader.config),
@@ -41,7 +41,7 @@ def restructured(
     old: OpenFile,
     path: Path,
     plan: FilePlan,
-    anew: Collection[str],
+    dropped_rows: Collection[str],
     system: System,
     lock: Lock,
     renamed: list[bool],
@@ -49,16 +49,17 @@ def restructured(
     known_as: Path,
     replaces: bool = True,
 ) -> OpenFile:
-    """Build the file that a plan asks for out of an open one, and give it its name; anew: analyses without rows.
+    """Build a planned file from the contents of an open one, and give it its name.
 
-    replaces: it takes the place of the open one; else there may be no file of that name. Raises OSError, CannotWriteError,
-    AlreadyExists; the old file is what it was, unless `renamed` has an entry (see `build`).
+    dropped_rows: analyses whose rows are not copied. replaces: the new file replaces the open one; else no file of that name
+    may exist. Raises OSError, CannotWriteError, AlreadyExistsError; the old file is unchanged, unless `renamed` has an entry
+    (see `build`).
     """
     from tdw.store.planner import plan_file
 
     skeleton = plan_file(plan)
     layout, record = skeleton.layout, old.record
-    kept = _kept(old.layout, layout, record, anew)
+    kept = _kept(old.layout, layout, record, dropped_rows)
     state = old.resume() if record.resume_slot >= 0 else None
 
     def fill(fd: int) -> Filled:
@@ -66,7 +67,7 @@ def restructured(
             copy_all(system, old.fd, old.layout.extents[name].offset, fd, layout.extents[name].offset, count)
         tails: dict[str, bytes] = {}
         for name in set(kept) & set(layout.growing):
-            tails[name] = old.tail_of(name)  # of a file from elsewhere it may be the copy, and not what the disk has
+            tails[name] = old.tail_of(name)  # in a file from elsewhere the block on disk may be torn
             write_all(system, fd, tails[name], layout.extents[name].offset + kept[name] - len(tails[name]))
         carried = _carried(old, layout, kept, tails)
         if state is None:
@@ -86,17 +87,17 @@ def restructured(
     )
 
 
-def _kept(old: Layout, new: Layout, record: Record, anew: Collection[str]) -> dict[str, int]:
-    """Bytes to copy into the new file, per dataset."""
+def _kept(old: Layout, new: Layout, record: Record, dropped_rows: Collection[str]) -> dict[str, int]:
+    """Bytes to copy into the new file, by dataset."""
     kept: dict[str, int] = {}
     for name, rows in zip(old.growing, record.rows, strict=True):
         analysis = name.split("/")[1] if name.startswith("analysis/") else None
         if analysis is not None:
             plan = new.analyses.get(analysis)
-            if plan is None or analysis in anew or not plan.continues(old.analyses[analysis]):
+            if plan is None or analysis in dropped_rows or not plan.continues(old.analyses[analysis]):
                 continue
             if rows > plan.capacity:
-                raise ValueError(f"{rows} rows of {analysis!r} are stored, {plan.capacity} would have room")
+                raise ValueError(f"{rows} rows of {analysis!r} are stored, but only {plan.capacity} are planned")
         kept[name] = rows * old.extents[name].row_nbytes
     kept["checkpoints/safetensors"] = record.n_checkpoints * old.extents["checkpoints/safetensors"].row_nbytes
     return {name: count for name, count in kept.items() if count}

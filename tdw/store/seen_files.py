@@ -1,13 +1,13 @@
-"""What this user has made or looked at before: files whose bytes that never change are known are not examined again.
+"""Files that this user created or opened before are not inspected again.
 
-A run's id would be no proof, because whoever was sent a run can put its id on another file. So a file is known by a
-SHA-256 of all its sealed bytes (HDF5's structure, settings, notes, split), and with it goes the structure that was found
-in them: such a file is opened without HDF5, and without believing anything it says.
+A run's id would prove nothing, because it can be copied into another file. So a file is identified by a SHA-256 of all its
+sealed bytes (HDF5's structure, settings, notes, split), stored together with the structure found in them: such a file is
+opened without HDF5, and without trusting its contents.
 
-In the user's private folder, each file written in one step, the oldest dropped beyond a few thousand:
+In the user's private folder, each file written atomically, the oldest dropped beyond a few thousand:
 
     known/structures/KEY.json     structures; the key starts with a hash of the file's size and first sector
-    known/files/SHA256            JSON: made (here, or adopted after a look), key of the structure, settings as stored
+    known/files/SHA256            JSON: made (created here, else inspected), key of the structure, settings as stored
     known/runs/HASH               empty: the user was told of this run
 """
 
@@ -29,20 +29,20 @@ from tdw.store.layout import Layout
 from tdw.store.structure import Structure, layout_of
 
 CHUNK = 8 << 20
-LARGEST = 8 << 20  # bytes that one of these files may have; structures have some kilobytes
+LARGEST = 8 << 20  # largest size of one of these files, in bytes; structures have some kilobytes
 MOST = {"files": 4000, "structures": 1000, "runs": 4000}
 
 
 @dataclass(frozen=True)
 class Known:
-    """A file that was seen before. made: its structure was written here; else it was adopted after a look at it."""
+    """A file that was seen before. made: created here; else it was inspected."""
 
     layout: Layout
     made: bool
 
 
 def sealed_sha256(fd: int, layout: Layout) -> str:
-    """SHA-256 of all bytes that never change, hexadecimal. A file that ends early has another one."""
+    """SHA-256 of all bytes that never change, hexadecimal."""
     digest = hashlib.sha256()
     for start, end in layout.sealed():
         for at in range(start, end, CHUNK):
@@ -51,7 +51,7 @@ def sealed_sha256(fd: int, layout: Layout) -> str:
 
 
 def recall(fd: int, path: Path, size: int) -> Known | None:
-    """What is known of an open file; None for one that was never seen, or changed since."""
+    """The record of an open file; None for one that was never seen, or was changed since."""
     try:
         folder = state_folder() / "known"
         for entry in sorted((folder / "structures").glob(f"{_start(fd, size)}-*.json")):
@@ -64,17 +64,16 @@ def recall(fd: int, path: Path, size: int) -> Known | None:
                 stored = parsed(read_private(about, LARGEST))
                 if stored["structure"] == entry.stem:  # two structures may call the same ranges sealed
                     return Known(layout, made=stored["made"] is True)
-    # What is remembered saves a look, no more: where it cannot be read the file counts as one never seen.
+    # The records only save an inspection: where they cannot be read, the file counts as never seen.
     except (OSError, AppError, ProjectError, ValueError, KeyError, TypeError):
         return None
     return None
 
 
 def remember(fd: int, layout: Layout, structure: Structure, config: bytes, *, run: str, made: bool) -> bool:
-    """Keep what is known of a file; whether its run is a new one to this user.
+    """Remember a file; returns whether its run is new to this user.
 
-    config, run: its settings as stored, and the id of the run in them. made: the structure was written by this program on
-    this computer.
+    config, run: its settings as stored, and the run's id in them. made: created by this program on this computer.
     """
     try:
         folder = private_folder(state_folder() / "known")
@@ -95,11 +94,11 @@ def remember(fd: int, layout: Layout, structure: Structure, config: bytes, *, ru
                 _forget_oldest(place.parent)
         return new
     except (OSError, AppError):
-        return False  # no room or no permission to remember: the file is looked at again next time
+        return False  # not remembered: the file is inspected again next time
 
 
 def structures() -> Iterator[Structure]:
-    """Every structure that is remembered."""
+    """All remembered structures, the newest first."""
     for _, path in sorted(_remembered("structures"), reverse=True):
         structure = _structure(path)
         if structure is not None:
@@ -107,14 +106,14 @@ def structures() -> Iterator[Structure]:
 
 
 def configs() -> Iterator[bytes]:
-    """The settings of every file that is remembered, as they were stored."""
+    """The stored settings of all remembered files, the newest first."""
     for _, path in sorted(_remembered("files"), reverse=True):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             yield parsed(read_private(path, LARGEST))["config"].encode("ascii")
 
 
 def _structure(path: Path) -> Structure | None:
-    """A structure that is remembered; None where the file was forgotten meanwhile, or is not one: one guess less."""
+    """A remembered structure; None where the file was dropped meanwhile or is invalid."""
     try:
         return Structure.decode(read_private(path, LARGEST))
     except (OSError, ValueError, RecursionError):
@@ -143,7 +142,7 @@ def _forget_oldest(folder: Path) -> None:
     most = MOST[folder.name]
     if sum(1 for _ in folder.iterdir()) > most:
         for _, path in sorted(_aged(folder))[: most // 10]:
-            with contextlib.suppress(OSError):  # somebody else forgets as well, or it is a folder
+            with contextlib.suppress(OSError):  # another process dropped it, or it is a folder
                 path.unlink()
 
 

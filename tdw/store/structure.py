@@ -1,7 +1,7 @@
-"""What a walk over an HDF5 file found, in plain values, and the rules by which that is a project file or none.
+"""The structure of an HDF5 file in plain values, and the rules by which it is a project file.
 
-The walk may have been made in another process (`strangers.py`) or at another time (`known.py`), so nothing of it is
-believed: every rule here is about numbers and names alone, and only ranges inside the file come out.
+The structure may come from a sandbox (`sandbox.py`) or from an earlier time (`seen_files.py`), so nothing in it is trusted:
+the rules here only concern numbers and names, and only ranges inside the file result.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Structure:
                     },
                     {path: _array(item) for path, item in arrays.items()},
                 )
-        raise ValueError("no structure of a file")
+        raise ValueError("not the structure of a file")
 
 
 def _attribute(item: Any) -> int | tuple[int, ...] | bytes:
@@ -96,31 +96,33 @@ def _attribute(item: Any) -> int | tuple[int, ...] | bytes:
             return item
         case list() if all(type(n) is int for n in item):
             return tuple(item)
-    raise ValueError(f"no attribute: {item!r}")
+    raise ValueError(f"not an attribute: {item!r}")
 
 
 def _array(item: Any) -> tuple[int, str, tuple[int, ...]]:
     match item:
         case [int(offset), str(kind), list(shape)] if all(type(n) is int for n in shape):
             return offset, kind, tuple(shape)
-    raise ValueError(f"no array: {item!r}")
+    raise ValueError(f"not an array: {item!r}")
 
 
 def refusal(path: Path, what: str, version: Version | None = None) -> ProjectError:
-    """The error for a file that HDF5 reads, and this program never wrote: by its version, a later one did."""
+    """The error for an HDF5 file that this program never wrote: a newer version did, or none."""
     if version is not None and version > FORMAT_VERSION:
         return NewerFormatError(
             f"{path} was made by a newer version of tdw (format {version[0]}.{version[1]}), and this one cannot read it "
-            f"({what}). Upgrade with `pip install -U tdw`; the file was not touched."
+            f"({what}). Upgrade with `pip install -U tdw`; the file was not changed."
         )
-    return NotAProjectError(f"{path} was refused: {what}. No project file looks like that; nothing in it was read.")
+    return NotAProjectError(
+        f"{path} was refused: {what}. This program never writes such a file; its data was not read."
+    )
 
 
 def check_version(path: Path, attributes: dict[str, Any]) -> Version:
-    """The format's version from the root's attributes, looked at first: a newer format may differ in all the rest."""
+    """The format version in the root's attributes; checked first, as a newer format may differ in all the rest."""
     if attributes.get("format") != FORMAT:
         raise NotAProjectError(
-            f"{path} is an HDF5 file of some other program, no project file. `tdw new FILE` makes one."
+            f"{path} is an HDF5 file of another program, not a project file. Create one with `tdw new FILE`."
         )
     version = attributes.get("format_version")
     if not isinstance(version, tuple) or len(version) != 2:
@@ -129,7 +131,7 @@ def check_version(path: Path, attributes: dict[str, Any]) -> Version:
     if major > FORMAT_VERSION[0]:
         raise NewerFormatError(
             f"{path} was made by a newer version of tdw (format {major}.{minor}; this one reads up to "
-            f"{FORMAT_VERSION[0]}.x). Upgrade with `pip install -U tdw`; the file was not touched."
+            f"{FORMAT_VERSION[0]}.x). Upgrade with `pip install -U tdw`; the file was not changed."
         )
     if major != FORMAT_VERSION[0] or minor < 0:
         raise refusal(path, f"there is no format {major}.{minor}")
@@ -137,12 +139,12 @@ def check_version(path: Path, attributes: dict[str, Any]) -> Version:
 
 
 def layout_of(structure: Structure, path: Path) -> Layout:
-    """The layout that a structure describes. Raises NotAProjectError or NewerFormatError."""
+    """The layout in a structure. Raises NotAProjectError or NewerFormatError."""
     return _Reading(structure, path).layout()
 
 
 class _Reading:
-    """One structure, held against the rules; each that is broken raises NotAProjectError with its sentence."""
+    """Checks one structure against the rules; a violation raises NotAProjectError with its sentence."""
 
     def __init__(self, structure: Structure, path: Path):
         self._size, self._path = structure.size, path
@@ -171,9 +173,9 @@ class _Reading:
         elif kind in DTYPES:
             dtype = np.dtype(kind)
         else:
-            raise self._refuse(f"{path!r} holds something else than numbers")
+            raise self._refuse(f"{path!r} does not hold plain numbers")
         if not 1 <= len(shape) <= 6:
-            raise self._refuse(f"{path!r} is no array")
+            raise self._refuse(f"{path!r} is not an array")
         nbytes = dtype.itemsize * math.prod(shape)
         if min(shape) < 1 or offset < 0 or not 0 < nbytes <= self._size - offset:
             raise self._refuse(f"{path!r} declares {nbytes:,} bytes that are not in the file")
@@ -185,7 +187,7 @@ class _Reading:
         ordered = sorted(self._extents.items(), key=lambda item: item[1].offset)
         for (name, extent), (following, after) in itertools.pairwise(ordered):
             if extent.end > after.offset:
-                raise self._refuse(f"{name!r} and {following!r} lie on top of each other")
+                raise self._refuse(f"{name!r} and {following!r} overlap")
 
     def _get(self, name: str, kind: str, ndim: int = 1) -> Extent:
         extent = self._extents.get(name)
@@ -228,13 +230,13 @@ class _Reading:
             or commit.shape != ((2,) if compound else (2, dtype.itemsize // 8))
             or (not compound and commit.dtype.str != "<i8")
         ):
-            raise self._refuse("its commit records have another form")
+            raise self._refuse("its commit records have an unexpected layout")
         if version > WITH_TAILS:
             if self._get(TAILS, "|u1", 3).shape != (2, len(growing), BLOCK):
-                raise self._refuse("its copies of last blocks have another form")
+                raise self._refuse("its tail copies have an unexpected shape")
             plans = [CurvePlan(name, self._extents[name].dtype.str) for name in curves]
             if self._get(BLOCK_CRCS, "<u4", 2).shape != block_crc_shape(plans, epochs):
-                raise self._refuse("its checksums of blocks have another form")
+                raise self._refuse("its block checksums have an unexpected shape")
         return Layout(
             size=self._size,
             version=version,
@@ -263,21 +265,21 @@ class _Reading:
         return names
 
     def _resume(self, version: Version) -> Extent:
-        """The slots for states, one of the arrays for all of them."""
+        """One of the arrays of resume slots, which are equally wide."""
         if version <= WITH_TAILS:
             resume = self._get("resume/slots", "|u1", 2)
             if resume.shape[0] != 2:
-                raise self._refuse("it has other than two states to resume from")
+                raise self._refuse("it does not have two resume states")
             return resume
         last = self._get("resume/last", "|u1", 2)
         shapes = {name: self._get(name, "|u1", 2).shape for name in RESUME if name in self._extents}
         expected = {name: (rows, last.shape[1]) for name, rows in zip(RESUME, (2, 1), strict=True) if name in shapes}
         if shapes != expected or last.shape[1] % BLOCK or last.shape[1] < 2 * BLOCK:
-            raise self._refuse("its states to resume from have another form")
+            raise self._refuse("its resume states have an unexpected shape")
         return last
 
     def _growing(self, curves: tuple[str, ...], analyses: dict[str, AnalysisPlan], version: Version) -> tuple[str, ...]:
-        """Names of the growing arrays in the order of the commit records; none else, unless the format is a newer one."""
+        """Names of the growing arrays in the order of the commit records; others only in a newer format."""
         arrays = self._attributes.get(COMMIT, {}).get("arrays")
         if not isinstance(arrays, bytes) or COMMIT not in self._extents:
             raise self._refuse("it has no commit records")
@@ -290,13 +292,13 @@ class _Reading:
         results = {f"analysis/{analysis.name}/{name}" for analysis in analyses.values() for name in analysis.arrays}
         expected = {*curves, *CHECKPOINTS, *results}
         if len(set(growing)) != len(growing) or not expected <= set(growing) <= set(self._extents):
-            raise self._refuse("its commit records are about other arrays than it holds")
+            raise self._refuse("its commit records do not match its arrays")
         exact = version <= FORMAT_VERSION
         if exact and (set(growing) != expected or set(self._extents) != expected | fixed):
             extra = sorted({*self._extents, *growing} - expected - fixed)
-            raise self._refuse(f"it holds {extra[0]!r}" if extra else "its commit records are about other arrays")
+            raise self._refuse(f"it holds {extra[0]!r}" if extra else "its commit records do not match its arrays")
         if fixed & set(growing):
-            raise self._refuse("its commit records are about arrays that never grow")
+            raise self._refuse("its commit records list arrays that never grow")
         return growing
 
     def _analyses(self) -> dict[str, AnalysisPlan]:

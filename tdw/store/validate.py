@@ -22,10 +22,16 @@ SAFETENSORS_DTYPES = {
     "I32": 4,
     "I16": 2,
     "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
     "U8": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "C64": 8,
     "BOOL": 1,
 }
-TRY_A_COPY = "Use a copy of it made earlier; this file was not touched."
+TRY_A_COPY = "Use an earlier copy; this file was not changed."
 
 
 def short(error: BaseException) -> str:
@@ -37,20 +43,20 @@ def check_superblock(fd: int, path: Path, size: int) -> None:
     """Signature, version 3, and the recorded end of the file, at offset 0."""
     head = filesystem.read_some(fd, 48, 0)
     if size == 0:
-        raise NotAProjectError(f"{path} is no project file: it is empty. `tdw new FILE` makes one.")
+        raise NotAProjectError(f"{path} is not a project file: it is empty. Create one with `tdw new FILE`.")
     if head[:8] != SIGNATURE[: len(head[:8])] or len(head) < 8:
         raise NotAProjectError(
-            f"{path} is no project file: it does not start like one. Project files are made by `tdw new FILE`."
+            f"{path} is not a project file: it lacks the HDF5 signature. Create one with `tdw new FILE`."
         )
     if len(head) < 48:
         raise DamagedFileError(f"{path} is truncated: only its first {size} bytes are there. {TRY_A_COPY}")
     version, offset_size, length_size, flags, base, _, end, _ = struct.unpack("<4B4Q", head[8:44])
     if version != 3:
         raise NotAProjectError(
-            f"{path} is an HDF5 file of some other program, no project file. `tdw new FILE` makes one."
+            f"{path} is an HDF5 file of another program, not a project file. Create one with `tdw new FILE`."
         )
     if (offset_size, length_size, base) != (8, 8, 0) or flags & ~0x7:
-        raise NotAProjectError(f"{path} is no project file: its first block is none that this program writes.")
+        raise NotAProjectError(f"{path} is not a project file: its first block was not written by this program.")
     if end > size:
         raise DamagedFileError(f"{path} is truncated: {size:,} of {end:,} bytes are there. {TRY_A_COPY}")
     if end < size:
@@ -64,12 +70,12 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"{what} cannot be read: {short(error)}") from error
     if not isinstance(value, dict):
-        raise DamagedFileError(f"{what} cannot be read: no JSON object")
+        raise DamagedFileError(f"{what} cannot be read: not a JSON object")
     return value
 
 
 def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a valid number")
 
 
 def check_safetensors(blob: memoryview) -> str | None:
@@ -82,12 +88,12 @@ def check_safetensors(blob: memoryview) -> str | None:
     try:
         header = json.loads(bytes(blob[8 : 8 + length]), object_pairs_hook=_without_twins)
     except (ValueError, RecursionError) as error:
-        return f"its header is no JSON ({short(error)})"
+        return f"its header is not JSON ({short(error)})"
     if not isinstance(header, dict):
-        return "its header is no JSON object"
+        return "its header is not JSON object"
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        return "its metadata are not texts"
+        return "its metadata values are not strings"
     spans: list[tuple[int, int]] = []
     for name, tensor in header.items():
         problem = _check_tensor(tensor, spans)
@@ -104,21 +110,21 @@ def check_safetensors(blob: memoryview) -> str | None:
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name occurs twice")
     return found
 
 
 def _check_tensor(tensor: Any, spans: list[tuple[int, int]]) -> str | None:
     if not isinstance(tensor, dict) or set(tensor) != {"dtype", "shape", "data_offsets"}:
-        return "does not say dtype, shape and data_offsets"
+        return "lacks dtype, shape or data_offsets"
     kind, shape, offsets = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
     if not isinstance(kind, str) or kind not in SAFETENSORS_DTYPES:
         return f"has dtype {str(kind)[:20]!r}"
     if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2 or len(shape) > 8:
-        return "has no shape or no place"
+        return "has an invalid shape or data_offsets"
     if not all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, *offsets)):
-        return "has impossible numbers"
+        return "has numbers out of range"
     if offsets[1] - offsets[0] != SAFETENSORS_DTYPES[kind] * math.prod(shape):
-        return "does not fit its place"
+        return "has a size that differs from its data_offsets"
     spans.append((offsets[0], offsets[1]))
     return None

@@ -1,9 +1,9 @@
-"""Writing a project file so that a kill, a power cut or a full disk at any instant loses nothing that was reported.
+"""Writes a project file such that a kill, a power cut or a full disk at any time never loses acknowledged data.
 
-A commit: see that the file is as it was left, write the data in place, wait for the disk, write the commit record into the
-other slot, wait for the disk, return. What changes the structure (more epochs, an analysis, a note) builds a new file
-beside the old one and renames it over. After any failed write the writer is dead: what the disk holds is known again only
-after opening it anew.
+A commit: check that the file is unchanged since the last write, write the data in place, fsync, write the commit record into
+the other slot, fsync, return. A change of structure (more epochs, an analysis, a note) builds a new file and renames it over
+the old one. After any failed write the writer refuses everything: the state of the disk is unknown until the file is opened
+again.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from tdw.store.reader import Reader
 from tdw.store.restructure import plan_of, restructured
 from tdw.store.validate import check_safetensors
 
-#: The slowest copying, in bytes per second, that finds a whole state to resume from in a file that is trained meanwhile;
-#: and what a program that copies may read in one go before it waits.
+#: The slowest copying, in bytes per second, that gets an intact resume state from a file during training; and how much a
+#: copying program may read at once before it waits.
 SLOWEST_COPY, AT_ONCE = 0.5e6, 1 << 20
-WORTH_SAVING = 1 << 20  # bytes for which a finished run is built anew
-LAST = 2  # the slot for the state at the end of training
+WORTH_SAVING = 1 << 20  # bytes for which a finished run is rebuilt
+LAST = 2  # the slot of the resume state at the end of training
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Bytes on their way to an offset of the file."""
+    """Bytes to write at an offset of the file."""
 
     offset: int
     data: bytes | memoryview
@@ -58,7 +58,7 @@ class Writer:
 
     def __init__(self, path: Path, real: Path, state: OpenFile, lock: Lock, system: System):
         self.reader = Reader(path, state, system.close)
-        self._real = real  # while it is built, a file is not where errors say that it is
+        self._real = real  # during a build, errors name another path
         self._writing, self._system = lock, system
         self._dead: str | None = None
         self._watch()
@@ -86,11 +86,11 @@ class Writer:
             self._let_go()
 
     def _watch(self) -> None:
-        """Learn what a file that was opened or built just now holds."""
+        """Take note of the contents of a file that was just opened or built."""
         state = self._state
         self._fence = Fence(state)
         self._tails = [state.tail_of(name) for name in state.layout.growing]
-        # What is known to be in the two rows of copies; nothing, before the first record is written.
+        # The contents of the two rows of tail copies; unknown before the first record is written.
         self._copies: list[list[bytes] | None] = [None, None]
         self._slots = dict(state.resume_slots())
 
@@ -107,9 +107,9 @@ class Writer:
         """Store the next epochs of every curve, and a checkpoint and the resume state if given; durable on return.
 
         curves: all curves of the file by name, equally long, from epoch `n_epochs` on; {} appends no epoch. A checkpoint's epoch must be recorded by then, and later than the last.
-        final: the resume state is that of the end of this training, and has a place of its own; see `resume_due`.
+        final: the resume state is the last one of this training, and has a slot of its own; see `resume_due`.
 
-        Raises CannotWrite; ValueError for what has no room or no order.
+        Raises CannotWriteError; ValueError for data that is not planned or out of order.
         """
         with self.reader.lock:
             state = self._alive()
@@ -120,7 +120,7 @@ class Writer:
             pieces: list[_Piece] = []
             if resume is not None:
                 slot, about = self._free_slot(final=final), ResumeSlot(resume[0], len(resume[1]), zlib.crc32(resume[1]))
-                state = self._state  # it may be another file now, with more slots
+                state = self._state  # the file may have been rebuilt with more slots
                 pieces.append(_Piece(state.layout.resume_places()[slot], resume[1]))
                 pieces.append(_Piece(state.layout.trailer_offset(slot), about.encode()))
                 changes |= {"resume_epoch": about.epoch, "resume_slot": slot}
@@ -140,20 +140,20 @@ class Writer:
 
     @property
     def resume_due(self) -> bool:
-        """Whether a state on the way may be stored again without harm to those who copy the file meanwhile.
+        """Whether another resume state may be stored without spoiling copies that are being made of the file.
 
-        The two slots for such states are written in turn. While one is written, a slow copy has to find the other one as
-        it was, from its start to its end: so they are left alone for as long as it takes to copy both of them.
+        The two slots are written alternately. While one is written, a slow copy must be able to read all of the other one:
+        so both are left alone for as long as it takes to copy them.
         """
         both = 2 * self._state.layout.resume_width
         return time.monotonic() - self._resume_written >= 1.25 * (both + AT_ONCE) / SLOWEST_COPY
 
     def _free_slot(self, *, final: bool) -> int:
-        """Where the next state goes: never over the one that the record names."""
+        """The slot for the next resume state: never the one that the commit record names."""
         named = self._state.record.resume_slot
         if final and named != LAST:
             return LAST
-        if self._state.layout.resume_places()[0] < 0:  # a finished run, which has the last place alone
+        if self._state.layout.resume_places()[0] < 0:  # a finished run has only the last slot
             self._restructure(replace(plan_of(self.reader), finished=False))
             named = self._state.record.resume_slot
         free = [slot for slot in (0, 1) if slot != named]
@@ -173,27 +173,27 @@ class Writer:
             raise ValueError(f"all curves must be one-dimensional and equally long, not {sorted(lengths)}")
         recorded = self.reader.n_epochs + next(iter(lengths))[0]
         if recorded > self.reader.planned_epochs + 1:
-            raise ValueError(
-                f"losses up to epoch {recorded - 1} have no room: {self.reader.planned_epochs} epochs are planned"
-            )
+            raise ValueError(f"epoch {recorded - 1} exceeds the {self.reader.planned_epochs} planned epochs")
         if checkpoint is not None:
             epoch, blob = checkpoint
             last = int(self.reader.checkpoint_epochs()[-1]) if self.reader.n_checkpoints else -1
             if not last < epoch < recorded:
                 raise ValueError(f"a checkpoint at epoch {epoch} must be after {last} and before {recorded}")
             if self.reader.n_checkpoints >= self.reader.checkpoint_capacity:
-                raise ValueError(f"there is room for {self.reader.checkpoint_capacity} checkpoints, and all are there")
+                raise ValueError(f"all {self.reader.checkpoint_capacity} planned checkpoints are already stored")
             check_blob(blob, exactly=self.reader.blob_nbytes)
         if resume is not None:
             epoch, blob = resume
             if not 0 <= epoch <= max(0, recorded - 1):
-                raise ValueError(f"a resume state at epoch {epoch} is beyond the last recorded one, {recorded - 1}")
+                raise ValueError(
+                    f"a resume state at epoch {epoch} is later than the last recorded epoch, {recorded - 1}"
+                )
             check_blob(blob, at_most=self.reader.resume_nbytes)
 
     def append_rows(self, rows: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Store the next rows of analyses, in one commit: analysis -> array -> (n, *row shape); durable on return.
 
-        All arrays of an analysis must be given, alike in length. Raises CannotWrite; ValueError for what has no room.
+        All arrays of an analysis must be given, equally long. Raises CannotWriteError; ValueError for rows that are not planned.
         """
         with self.reader.lock:
             state = self._alive()
@@ -215,13 +215,13 @@ class Writer:
                     values[f"analysis/{name}/{array}"] = value
                 if len(counts) != 1 or stored + max(counts) > plan.capacity:
                     raise ValueError(
-                        f"{sorted(counts)} rows of {name!r} do not fit: {stored} of {plan.capacity} are there"
+                        f"{sorted(counts)} rows of {name!r} do not fit: {stored} of {plan.capacity} are stored"
                     )
             if any(len(value) for value in values.values()):
                 self._commit([], values, {})
 
     def _commit(self, pieces: list[_Piece], rows: Mapping[str, np.ndarray], changes: dict[str, Any]) -> None:
-        """Write pieces and rows, then the record that makes them count; on return they are durable."""
+        """Write pieces and rows, then the record that commits them; durable on return."""
         state, system = self._state, self._system
         self._follow()
         self._take_back_clean()
@@ -249,14 +249,14 @@ class Writer:
             state.checked[name] = (counts[i] * state.layout.extents[name].row_nbytes, crcs[i])
 
     def _block_crcs(self, name: str, first: int, data: bytes) -> _Piece:
-        """The checksums of the blocks of a curve that become full with these bytes; first: number of the first one."""
+        """Checksums of the blocks of a curve that these bytes fill; first: number of the first block."""
         extent = self._state.layout.extents[BLOCK_CRCS]
         crcs = [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data) - len(data) % BLOCK, BLOCK)]
         offset = extent.offset + self._state.layout.curves.index(name) * extent.row_nbytes + 4 * first
         return _Piece(offset, np.array(crcs, "<u4").tobytes())
 
     def _write_record(self, record: Record, slot: int, tails: list[bytes]) -> None:
-        """Make a record hold, with the copies of the last blocks that go with it; durable on return."""
+        """Write a commit record and the tail copies that belong to it; durable on return."""
         state, system = self._state, self._system
         encoded, there = record.encode(), self._copies[slot]
         self._copies[slot] = None
@@ -272,10 +272,10 @@ class Writer:
         state.adopt(record, slot, alike=alike)
 
     def _take_back_clean(self) -> None:
-        """Before the first commit after an orderly close: say that work goes on.
+        """Before the first commit after an orderly close: clear the clean flag.
 
-        A damaged record beside one that is clean is then rot for certain, and none that was under way when the power
-        went. The clean one may be written over, because the other one says the same.
+        A damaged record next to a clean one is then bit rot, and not an interrupted write. The clean record may be
+        overwritten, because the other one has the same contents.
         """
         state = self._state
         if not state.record.clean:
@@ -285,9 +285,9 @@ class Writer:
             self._write_record(state.record.next(clean=False), slot, list(self._tails))
 
     def _follow(self) -> bool:
-        """Go where the file was moved to; whether it is known where that is, which not every system tells.
+        """Follow the file to its current path; False where the operating system does not tell that path.
 
-        Raises OverwrittenError where the file was deleted, or another one has its place.
+        Raises OverwrittenError where the file was deleted or replaced.
         """
         state = self._state
         if filesystem.names(self._real, state.fd):
@@ -298,38 +298,36 @@ class Writer:
             self._real = self.reader.path = there
             return True
         if os.path.lexists(self._real):
-            what = (
-                f"was replaced by another file while it was written to here, which was left as it is. {self._saved()}"
-            )
+            what = f"was replaced by another file while being written; the other file was not changed. {self._saved()}"
         elif os.fstat(state.fd).st_nlink:
             return False
         else:
-            what = "was deleted while it was written to: what follows would be lost."
+            what = "was deleted while being written: further results would be lost."
         error = OverwrittenError(f"{self.path} {what}")
         self._die(error)
         raise error
 
     def _found(self) -> Path:
-        """Where the file is, so that another one can be put in its place. Raises CannotWriteError, OverwrittenError."""
+        """The current path, to replace the file there. Raises CannotWriteError, OverwrittenError."""
         if not self._follow():
             raise CannotWriteError(
-                f"{self.path} was moved while it was open, and the system does not tell where to: open it where it is now."
+                f"{self.path} was moved while it was open, and its new path is unknown: open it there."
             )
         return self._real
 
     def _saved(self) -> str:
-        """Copy what the open file holds, which has no name any more, to a new file beside; a sentence about it."""
+        """Copy the open file, which lost its name, to a new file next to it; returns a sentence about that."""
         new = unused_name(self._real, "rescued")
         try:
             self._fence.check(self._state, self.path)
             copy(self.reader, new)
         except ProjectError as error:
-            return f"What was stored here could not be saved elsewhere: {error}"
-        return f"What was stored here is in {new}."
+            return f"Its contents could not be saved to another file: {error}"
+        return f"Its contents were saved to {new}."
 
     @contextlib.contextmanager
     def _fatal(self) -> Iterator[None]:
-        """Nothing may be written after what fails in here, be it by the disk or by Ctrl-C in the middle."""
+        """After a failure in this block nothing more may be written, be it a disk error or Ctrl-C."""
         try:
             with explained(self.path):
                 yield
@@ -344,22 +342,22 @@ class Writer:
     def _alive(self) -> OpenFile:
         if self._dead is not None:
             raise CannotWriteError(
-                f"{self.path} takes nothing more after a write that failed ({self._dead}). "
-                "Open it again; what was saved is there."
+                f"{self.path} cannot be written to after a failed write ({self._dead}). "
+                "Open it again; everything saved before is intact."
             )
         if not self._writing.mine:
             raise CannotWriteError(
-                f"{self.path} was opened by the process that this one was forked from, and only that one may write to it: "
-                "open the file again here when it is done."
+                f"{self.path} was opened by the parent of this forked process, which alone may write to it: "
+                "reopen the file here when the parent is done."
             )
         return self.reader.state
 
     # Changing the structure
 
     def extend(self, *, config: Mapping[str, Any], epochs: int, checkpoint_capacity: int) -> None:
-        """Make room for more epochs and checkpoints, and store a new config; analyses and notes stay.
+        """Plan more epochs and checkpoints, and store a new config; analyses and notes are kept.
 
-        Raises CannotWriteError, the old file being what it was; ValueError for less room than is in use.
+        Raises CannotWriteError, the old file being unchanged; ValueError for less room than is in use.
         """
         with self.reader.lock:
             self._alive()
@@ -372,47 +370,46 @@ class Writer:
             self._restructure(replace(plan_of(self.reader), finished=finished, **changes))  # type: ignore[arg-type]
 
     def plan_analyses(self, plans: Sequence[AnalysisPlan], remove: Sequence[str] = ()) -> None:
-        """Make room for analyses, in one change: those of the same name are replaced, others stay; `remove` goes.
+        """Plan analyses, in one change: those of the same name are replaced, others kept, those in `remove` dropped.
 
-        Rows of an analysis are kept where version, parameters and arrays are the same and the capacity holds them, unless
-        it is among those to remove as well: then it starts anew.
-        Raises CannotWriteError, the old file being what it was.
+        Rows of an analysis are kept where version, parameters and arrays are unchanged and the capacity suffices. One that is
+        both planned and in `remove` starts without rows. Raises CannotWriteError, the old file being unchanged.
         """
         with self.reader.lock:
             plan, before = replace(plan_of(self.reader), analyses=()), self._alive().layout.analyses
             kept = {name: item for name, item in before.items() if name not in remove}
             new = {**kept, **{item.name: item for item in plans}}
             if new != before or kept != before:
-                self._restructure(replace(plan, analyses=tuple(new.values())), anew=set(remove))
+                self._restructure(replace(plan, analyses=tuple(new.values())), dropped_rows=set(remove))
 
     def set_notes(self, notes: Mapping[str, Any]) -> None:
-        """Store new notes instead of the old ones. Raises CannotWriteError, the old file being what it was."""
+        """Replace the notes. Raises CannotWriteError, the old file being unchanged."""
         with self.reader.lock:
             self._alive()
             self._restructure(replace(plan_of(self.reader), notes=canonical(notes)))
 
     def rebuild(self) -> None:
-        """Put a fresh file in the place of one that was made elsewhere, with all it holds, after comparing every byte.
+        """Replace a file from another computer, or of an earlier format, by a new one with the same contents, all verified.
 
-        Raises DamagedFileError where something does not match its checksum; CannotWriteError, the old file being what it was.
+        Raises DamagedFileError; CannotWriteError, the old file being unchanged.
         """
         with self.reader.lock:
             self._alive()
             self.reader.require_sound(
-                "a file that was made elsewhere, or is of an earlier format, is taken over whole or not at all"
+                "a file from another computer or of an earlier format is only rebuilt when undamaged"
             )
             self._restructure(plan_of(self.reader))
 
     @contextlib.contextmanager
-    def room_beside(self) -> Iterator[Path]:
-        """A path at which to build the file that will take the place of this one. Raises CannotWriteError."""
+    def replacement_path(self) -> Iterator[Path]:
+        """A path at which to build the file that will replace this one. Raises CannotWriteError."""
         with explained(self.path), temporary_path(self._real) as part:
             yield part
 
-    def give_way(self, other: Path) -> None:
-        """Put another file, whole and closed, in the place of this one in one step. Nothing can be written here then.
+    def replace_by(self, other: Path) -> None:
+        """Replace this file by another one, complete and closed, in one step; this writer is closed then.
 
-        Raises CannotWriteError, this file being what it was.
+        Raises CannotWriteError, this file being unchanged.
         """
         with self.reader.lock:
             state = self._alive()
@@ -428,17 +425,19 @@ class Writer:
                     if self.reader.closed or not filesystem.names(real, state.fd):
                         self._let_go()
 
-    def _restructure(self, plan: FilePlan, anew: Collection[str] = ()) -> None:
-        """Build the file that a plan asks for out of this one, and put it in its place. anew: analyses without rows."""
+    def _restructure(self, plan: FilePlan, dropped_rows: Collection[str] = ()) -> None:
+        """Replace this file by a planned one with the same contents. dropped_rows: analyses whose rows are not copied."""
         old = self._state
         renamed: list[bool] = []
         try:
             with explained(self.path):
                 real = self._found()
                 self._fence.check(old, self.path)
-                new = restructured(old, real, plan, anew, self._system, self._writing, renamed, known_as=self.path)
+                new = restructured(
+                    old, real, plan, dropped_rows, self._system, self._writing, renamed, known_as=self.path
+                )
         except BaseException as error:
-            if renamed:  # which of the two files a power cut would leave is not known: no more writing to either
+            if renamed:  # after a power cut either file could be there: write to neither
                 self._die(error)
             raise
         new.path = self.path
@@ -451,35 +450,35 @@ class Writer:
 
     @property
     def is_open(self) -> bool:
-        """Whether the file takes more: not after `close`, a failed write, or in a fork."""
+        """Whether the file can be written to: not after `close`, after a failed write, or in a forked process."""
         return not self.reader.closed and self._dead is None and self._writing.mine
 
     def close(self) -> None:
-        """Say in the file that all is well, and let the next writer in. After a failed write: only the latter."""
+        """Mark the file as closed in order (not after a failed write), and release the lock."""
         with self.reader.lock:
             if self.reader.closed:
                 return
-            if not self._writing.mine:  # a fork: the file is not its to finish
+            if not self._writing.mine:  # a forked process must not finish the file
                 self._let_go()
                 return
             self._follow()
             state = self._state
             if self.reader.n_epochs > self.reader.planned_epochs and self._has_room_to_spare():
-                # A finished run has its last checkpoint at [-1], and states on the way no more. No disk space to do that
-                # now: it has to wait.
+                # A finished run has its last checkpoint at [-1], and needs no more resume states on the way. Without disk
+                # space for that now, a later close does it.
                 with contextlib.suppress(CannotWriteError):
                     self._restructure(
                         replace(plan_of(self.reader), checkpoint_capacity=max(self.reader.n_checkpoints, 1))
                     )
                 state = self._state
             if not self.reader.closed and not (state.record.clean and state.alike):
-                # Both slots then say the same, so rot in one of them does not bring back the past.
+                # Both slots then have the same contents, so bit rot in one does not roll the file back.
                 with self._fatal():
                     self._write_record(state.record.next(clean=True), 1 - state.slot, list(self._tails))
             self._let_go()
 
     def _has_room_to_spare(self) -> bool:
-        """Whether a finished run is worth building anew without what it has no more use for."""
+        """Whether rebuilding a finished run saves enough space."""
         layout = self._state.layout
         states = 2 * layout.resume_width if "resume/slots" in layout.extents else 0
         return states > WORTH_SAVING or 0 < self.reader.n_checkpoints < self.reader.checkpoint_capacity
@@ -499,11 +498,11 @@ class Writer:
 
 
 def check_blob(blob: bytes, *, exactly: int | None = None, at_most: int | None = None) -> None:
-    """Refuse what cannot be stored as a checkpoint or a resume state (ValueError)."""
+    """Raise ValueError for bytes that cannot be stored as a checkpoint or resume state."""
     if exactly is not None and len(blob) != exactly:
         raise ValueError(f"a checkpoint of {len(blob)} bytes was given, {exactly} are planned")
     if at_most is not None and len(blob) > at_most:
         raise ValueError(f"a resume state of {len(blob)} bytes was given, at most {at_most} are planned")
     problem = check_safetensors(memoryview(blob))
     if problem:
-        raise ValueError(f"the bytes given are no safetensors file: {problem}")
+        raise ValueError(f"the bytes given are not a safetensors file: {problem}")

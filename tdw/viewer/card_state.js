@@ -1,58 +1,94 @@
 // Why a card has nothing to draw, in words.
-(function (T) {
-  "use strict";
 
-  /** The server's sentence about the first array of a panel that it did not send; undefined where it sent all. */
-  T.refusedFor = ({ refused }, { arrays, analysis }) => {
-    if (!refused.size) return undefined;
-    return refused.get([...arrays, `analysis/${analysis}/epoch`].find((name) => refused.has(name)));
-  };
+import { formatCount, formatInteger } from "./format.js";
 
-  /** What a card says whose data were refused. */
-  const notLoaded = (view, text) =>
-    view.isAsking ? { title: "Not loaded", text: "Asking again …" } : { title: "Not loaded", text, button: "Try again", act: () => view.again() };
+/** @import { CardState, Job, PanelDescription, PanelView } from "./types.js" */
+/** @import { Card } from "./card.js" */
+/** @import { RunData } from "./run_data.js" */
 
-  /**
-   * The state of a panel's card at checkpoint `index`: {title, text, progress, button, act}, or null where there is
-   * something to draw. Also sets the card's flag (stale, partly analyzed).
-   */
-  T.stateOf = (view, { spec, card, panel }, index) => {
-    const { run, count, job } = view;
-    const { manifest } = run;
-    const training = job?.kind === "train";
-    if (!manifest.epochs && !manifest.checkpoints.length) {
-      return training
-        ? { title: "Training has started", text: "The first epochs arrive in a moment." }
-        : { title: "Not trained yet", text: "This run has settings and no epochs so far: start it in the side bar." };
-    }
-    const refused = T.refusedFor(run, spec);
-    if (refused && !spec.summary) return notLoaded(view, refused);
-    if (!spec.weights) return null;
-    if (!count && !training) return { title: "Losses only", text: "This run has kept no checkpoint, so there are no weights to look at." };
-    if (spec.state.status === "unfit") return { title: "Not for this run", text: spec.state.reason };
-    if (!count) return { title: "No checkpoint yet", text: "This panel appears with the first one." };
-    const act = () => view.act("analyze");
-    const analyzing = job?.kind === "analyze";
-    const rows = run.rowsOf.get(spec.analysis);
-    const covered = rows ? rows.reduce((sum, row) => sum + (row >= 0), 0) : 0;
-    const row = run.row(spec.analysis, index);
-    const { status, reason } = spec.state;
-    const again = view.isAsking ? null : () => view.again();
-    if (refused) card.warn("not loaded", `${refused} Press to try again.`, again);
-    else if (status === "stale" && covered) card.warn("stale", `${reason} Press to analyze again.`, analyzing || training ? null : act);
-    else if (covered && covered < count && !training) {
-      card.warn(`${covered} of ${count}`, `Analyzed at ${covered} of ${count} checkpoints. Press to analyze the rest.`, analyzing ? null : act);
-    } else card.warn("");
-    const missing = panel.refusedAt?.(index);
-    if (missing) return notLoaded(view, missing);
-    if (!spec.required) return null;
-    if (row >= 0) return panel.absence?.(index) ?? null;
-    if (view.isLoading) return view.isLost ? { title: "Not loaded", text: "The server does not answer. This view is filled when it does." } : {};
-    const share = `${covered} of ${count} checkpoints are done.`;
-    if (analyzing) return { title: "Analyzing", text: share, progress: covered / count };
-    if (training) return { title: "Not analyzed yet", text: "Training is writing this file: analyze it when training has ended or was stopped." };
-    if (status === "outdated") return { title: "To be analyzed again", text: reason, button: "Analyze", act };
-    if (!covered) return { title: "Not analyzed yet", text: `Computes what this panel shows at ${count} checkpoint${count > 1 ? "s" : ""}.`, button: "Analyze", act };
-    return { title: `Not analyzed at epoch ${T.integer(run.checkpoints[index])}`, text: share, button: "Analyze the rest", act };
-  };
-})((window.TdwViewer = window.TdwViewer || {}));
+/**
+ * What a card's state depends on besides the panel.
+ * @typedef {{run: RunData, count: number, job: Job | null, isAsking: boolean, isLoading: boolean, isLost: boolean, again: () => void, analyze: () => void}} Situation
+ */
+
+/** The server's sentence about the first array of a panel that it refused. @param {RunData} run @param {PanelDescription} spec */
+export const refusalFor = ({ refused }, { arrays, analysis }) => {
+  if (!refused.size) return undefined;
+  const name = [...arrays, `analysis/${analysis}/epoch`].find((name) => refused.has(name));
+  return name === undefined ? undefined : refused.get(name);
+};
+
+/** @param {Situation} situation @param {string} text @returns {CardState} */
+const notLoaded = ({ isAsking, again }, text) =>
+  isAsking
+    ? { title: "Not loaded", text: "Retrying …" }
+    : { title: "Not loaded", text, button: "Try again", act: again };
+
+/**
+ * The state of a panel's card at a checkpoint's index, or null where there is something to draw. Also sets the card's flag.
+ * @param {Situation} situation
+ * @param {{spec: PanelDescription, card: Card, panel: PanelView}} entry
+ * @param {number} index
+ * @returns {CardState | null}
+ */
+export const cardState = (situation, { spec, card, panel }, index) => {
+  const { run, count, job } = situation;
+  const { manifest } = run;
+  const isTraining = job?.kind === "train";
+  if (!manifest.epochs && !manifest.checkpoints.length) {
+    return isTraining
+      ? { title: "Training has started", text: "The first epochs arrive in a moment." }
+      : { title: "Not trained yet", text: "This run has settings but no epochs. Start training in the sidebar." };
+  }
+  const refused = refusalFor(run, spec);
+  if (refused && spec.kind !== "maps") return notLoaded(situation, refused); // maps need no stored results
+  if (!spec.weights) return null;
+  if (!count && !isTraining)
+    return { title: "Losses only", text: "This run has no checkpoints, so there are no weights to show." };
+  if (spec.state.status === "inapplicable") return { title: "Not defined for this run", text: spec.state.reason };
+  if (!count) return { title: "No checkpoint yet", text: "This panel appears with the first checkpoint." };
+  const isAnalyzing = job?.kind === "analyze";
+  const rows = spec.analysis === null ? undefined : run.rowsOf.get(spec.analysis);
+  const covered = rows ? rows.reduce((sum, row) => sum + (row >= 0 ? 1 : 0), 0) : 0;
+  flag(situation, spec, card, covered, refused);
+  const missing = panel.refusedAt?.(index);
+  if (missing) return notLoaded(situation, missing);
+  if (!spec.required) return null;
+  if (run.row(spec.analysis, index) >= 0) return panel.absence?.(index) ?? null;
+  if (situation.isLoading)
+    return situation.isLost
+      ? { title: "Not loaded", text: "Server offline. This view loads when it is back." }
+      : { keepsMenu: true };
+  const { status, reason } = spec.state;
+  const progress = `${formatInteger(covered)} of ${formatCount(count, "checkpoint")} analyzed.`;
+  const act = situation.analyze;
+  if (isAnalyzing) return { title: "Analyzing", text: progress, progress: covered / count };
+  if (isTraining) return { title: "Not analyzed yet", text: "Analyze this run when training has finished or stopped." };
+  if (status === "outdated") return { title: "Results are out of date", text: reason, button: "Analyze", act };
+  if (!covered) {
+    const text = `Computes what this panel shows at ${formatCount(count, "checkpoint")}.`;
+    return { title: "Not analyzed yet", text, button: "Analyze", act };
+  }
+  const title = `Not analyzed at epoch ${formatInteger(run.checkpoints[index])}`;
+  return { title, text: progress, button: "Analyze the rest", act };
+};
+
+/**
+ * Set the small warning in the card's title line.
+ * @param {Situation} situation
+ * @param {PanelDescription} spec
+ * @param {Card} card
+ * @param {number} covered checkpoints that are analyzed
+ * @param {string | undefined} refused
+ */
+const flag = ({ count, job, isAsking, again, analyze }, spec, card, covered, refused) => {
+  const { status, reason } = spec.state;
+  const [isTraining, isAnalyzing] = [job?.kind === "train", job?.kind === "analyze"];
+  if (refused) card.warn("not loaded", `${refused} Click to try again.`, isAsking ? null : again);
+  else if (status === "stale" && covered) {
+    card.warn("stale", `${reason} Click to recompute.`, isAnalyzing || isTraining ? null : analyze);
+  } else if (covered && covered < count && !isTraining) {
+    const why = `Analyzed at ${covered} of ${count} checkpoints. Click to analyze the rest.`;
+    card.warn(`${covered} of ${count}`, why, isAnalyzing ? null : analyze);
+  } else card.warn("");
+};

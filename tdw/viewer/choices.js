@@ -1,97 +1,124 @@
-// Variants of one idea: what is chosen by name in a panel's menu, and where that lies in a stored array.
-// Axes of an array, one for each after its rows: a number (that place), the name of a choice, or "*", "y", "x" (all of it).
-(function (T) {
-  "use strict";
+// What is chosen by name in a panel's menu, where that is in a stored array, and the names along axes.
 
-  T.Choices = class {
-    /** spec.choices: name -> {title, options, chosen} · spec.compare: names of those that may stand side by side */
-    constructor(kept) {
-      this.kept = kept;
-      kept.picks ??= {};
-      this.all = {};
-    }
-    update(spec) {
-      this.all = spec.choices || {};
-      this.comparable = spec.compare || [];
-      if (!this.comparable.includes(this.kept.compare)) this.kept.compare = this.comparable[0] ?? null;
-    }
-    /** The choice whose options stand side by side, or null. */
-    get compared() {
-      return this.kept.compare;
-    }
-    pick(name) {
-      const { options, chosen } = this.all[name];
-      const kept = options.indexOf(this.kept.picks[name]);
-      return kept < 0 ? chosen : kept;
-    }
-    /** The name of what is chosen. */
-    name(name) {
-      return this.all[name].options[this.pick(name)];
-    }
-    /** {from, step: {y, x, "*"}}: where the numbers of one row begin, and how far apart they stand along the open axes. */
-    place(array, axes, picks = {}) {
-      let stride = 1;
-      let from = 0;
-      const step = {};
-      for (let i = axes.length - 1; i >= 0; i--) {
-        const axis = axes[i];
-        if (axis === "y" || axis === "x" || axis === "*") step[axis] = stride;
-        else from += stride * (typeof axis === "number" ? axis : picks[axis] ?? this.pick(axis));
-        stride *= array.shape[i + 1];
-      }
-      return { from, step };
-    }
-    /** In words, for the reading: the names of what is chosen, those compared left out. */
-    words(names = Object.keys(this.all)) {
-      return names.filter((name) => name !== this.compared).map((name) => `${this.all[name].word || ""}${(this.all[name].brief || this.all[name].options)[this.pick(name)]}`);
-    }
-    menu(changed) {
-      const groups = [];
-      if (this.comparable.length > 1) {
-        groups.push({
-          group: "Side by side",
-          value: this.kept.compare,
-          options: this.comparable.map((value) => ({ label: this.all[value].many, value })),
-          choose: (value) => {
-            this.kept.compare = value;
-            changed();
-          },
-        });
-      }
-      for (const [name, { title, options }] of Object.entries(this.all)) {
-        if (name === this.compared) continue;
-        groups.push({
-          group: title,
-          value: this.pick(name),
-          options: options.map((label, value) => ({ label, value })),
-          choose: (value) => {
-            this.kept.picks[name] = options[value];
-            changed();
-          },
-        });
-      }
-      return groups;
-    }
-  };
+/** @import { Choice, Kept, MenuItem, Parameters, RunArray } from "./types.js" */
 
-  /** Names along an axis: count, name(i) for hovering, and short(i) for ticks. */
-  T.axis = (axis, parameters) => {
-    if (Array.isArray(axis)) return { count: axis.length, name: (i) => axis[i], short: (i) => axis[i], named: true };
-    const { frequencies, order, p, heads, d_mlp: neurons } = parameters;
-    const component = (i) => (i === 0 ? "constant" : `${i % 2 ? "cos" : "sin"} ${(i + 1) >> 1}`);
-    switch (axis) {
-      case "frequency":
-        return { count: frequencies, first: 1, name: (i) => `frequency ${i + 1}`, short: (i) => String(i + 1) };
-      case "component":
-        return { count: order, first: 0, name: component, short: (i) => (i === 0 ? "const" : `k=${(i + 1) >> 1}`) };
-      case "operand":
-        return { count: p, first: 0, name: String, short: String };
-      case "head":
-        return { count: heads, name: (i) => `head ${i}`, short: (i) => `head ${i}`, named: true };
-      case "neuron":
-        return { count: neurons, first: 0, name: (i) => `neuron ${i}`, short: String };
-      default:
-        throw new Error(`no axis is named ${axis}`);
+export class Choices {
+  /** @param {Kept} kept what was chosen before, by name */
+  constructor(kept) {
+    this.kept = kept;
+    kept.picks ??= {};
+    /** @type {Record<string, Choice>} */
+    this.all = {};
+    /** @type {string[]} choices whose options may be drawn side by side */
+    this.comparable = [];
+  }
+  /** @param {{choices: Record<string, Choice>, compare?: string[]}} spec */
+  update({ choices, compare = [] }) {
+    this.all = choices;
+    this.comparable = compare;
+    if (!compare.includes(this.kept.compare)) this.kept.compare = compare[0] ?? null;
+  }
+  /** The choice whose options are drawn side by side. @returns {string | null} */
+  get compared() {
+    return this.kept.compare ?? null;
+  }
+  /** Index of the chosen option. @param {string} name */
+  pick(name) {
+    const { options, chosen } = this.all[name];
+    const kept = options.indexOf(this.kept.picks[name]);
+    return kept < 0 ? chosen : kept;
+  }
+  /** Name of the chosen option. @param {string} name */
+  nameOf(name) {
+    return this.all[name].options[this.pick(name)];
+  }
+  /**
+   * Where the numbers of one row begin, and how far apart they are along the axes that are drawn.
+   * @param {Pick<RunArray, "shape">} array
+   * @param {(number | string)[]} axes for each axis after the rows: an index, the name of a choice, or "y" or "x"
+   * @param {Record<string, number>} [picks] options that are fixed, whatever is chosen
+   */
+  place(array, axes, picks = {}) {
+    let stride = 1;
+    let from = 0;
+    const step = { y: 0, x: 0 };
+    for (let i = axes.length - 1; i >= 0; i--) {
+      const axis = axes[i];
+      if (axis === "y" || axis === "x") step[axis] = stride;
+      else from += stride * (typeof axis === "number" ? axis : (picks[axis] ?? this.pick(axis)));
+      stride *= array.shape[i + 1];
     }
-  };
-})((window.TdwViewer = window.TdwViewer || {}));
+    return { from, step };
+  }
+  /** What is chosen, for the card's reading; what is compared is left out. @param {string[] | null} [names] */
+  words(names) {
+    return (names ?? Object.keys(this.all))
+      .filter((name) => name !== this.compared)
+      .map((name) => {
+        const { prefix, short, options } = this.all[name];
+        return `${prefix}${(short.length ? short : options)[this.pick(name)]}`;
+      });
+  }
+  /** @param {() => void} changed @param {string[]} [names] of the choices to offer @returns {MenuItem[]} */
+  menu(changed, names = Object.keys(this.all)) {
+    /** @type {MenuItem[]} */
+    const groups = [];
+    if (this.comparable.length > 1) {
+      groups.push({
+        group: "Side by side",
+        value: this.compared,
+        options: this.comparable.map((value) => ({ label: this.all[value].plural, value })),
+        choose: (value) => {
+          this.kept.compare = value;
+          changed();
+        },
+      });
+    }
+    for (const name of names) {
+      if (name === this.compared) continue;
+      const { title, options } = this.all[name];
+      groups.push({
+        group: title,
+        value: this.pick(name),
+        options: options.map((label, value) => ({ label, value })),
+        choose: (value) => {
+          this.kept.picks[name] = options[value];
+          changed();
+        },
+      });
+    }
+    return groups;
+  }
+}
+
+/**
+ * `name` for hovering, `short` for ticks; `first` is the number of the first place; `isNamed`: every place has a tick.
+ * @typedef {{count: number, first: number, name: (i: number) => string, short: (i: number) => string, isNamed: boolean}} Axis
+ */
+
+/** The names along an axis. @param {string | string[]} axis @param {Parameters} parameters @returns {Axis} */
+export const axisOf = (axis, parameters) => {
+  const plain = { first: 0, isNamed: false };
+  if (Array.isArray(axis)) {
+    const at = (/** @type {number} */ i) => axis[i];
+    return { count: axis.length, first: 0, name: at, short: at, isNamed: true };
+  }
+  const { frequencies, order, p, heads } = parameters;
+  switch (axis) {
+    case "frequency":
+      return { ...plain, count: frequencies, first: 1, name: (i) => `frequency ${i + 1}`, short: (i) => String(i + 1) };
+    case "component":
+      return {
+        ...plain,
+        count: order,
+        name: (i) => (i === 0 ? "constant" : `${i % 2 ? "cos" : "sin"} ${(i + 1) >> 1}`),
+        short: (i) => (i === 0 ? "const" : `k=${(i + 1) >> 1}`),
+      };
+    case "operand":
+      return { ...plain, count: p, name: String, short: String };
+    case "head":
+      return { ...plain, count: heads, name: (i) => `head ${i}`, short: (i) => `head ${i}`, isNamed: true };
+    default:
+      throw new Error(`unknown axis ${axis}`);
+  }
+};

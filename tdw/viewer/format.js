@@ -1,130 +1,87 @@
-// Numbers and foreign text as the page writes them, and the ticks of axes.
-(function (T) {
-  "use strict";
-  const THIN = "\u202f"; // narrow no-break space: 12 500 must not break over two lines
+// Numbers, durations, intervals, sentences and foreign text as the page writes them.
 
-  /** 12500 -> "12 500". */
-  T.integer = (n) => String(Math.round(n)).replace(/\B(?=(\d{3})+(?!\d))/g, THIN);
+/** @import { Interval } from "./types.js" */
 
-  /** A short value for a reading: 3.1e-5, 0.412, 4.08. */
-  T.short = (v) => {
-    if (v === null || v === undefined || Number.isNaN(v)) return "–";
-    if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
-    const size = Math.abs(v);
-    if (size === 0) return "0";
-    if (Number.isInteger(v) && size < 1e5) return T.integer(v);
-    if (size < 0.01 || size >= 1e5) return v.toExponential(1).replace("e+", "e").replace("-", (_, at) => (at ? "-" : "−"));
-    if (size >= 100) return String(Math.round(v));
-    return v.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
-  };
+const THIN = "\u202f"; // narrow no-break space: 12 500 must not break over two lines
 
-  /** With a power of ten, so many digits, and no zero at their end: 1.72e6. */
-  const scientific = (v, digits) =>
-    v === 0 ? "0" : Number(v.toPrecision(digits)).toExponential().replace("e+", "e").replace(/^-/, "−");
+/** 12500 -> "12 500". @param {number} n */
+export const formatInteger = (n) => String(Math.round(n)).replace(/\B(?=(\d{3})+(?!\d))/g, THIN);
 
-  /** Three digits, without zeros at the end; fewer where they would be many places behind the point. */
-  T.brief = (v) => {
-    const size = Math.abs(v);
-    return size >= 1e5 ? scientific(v, 3) : v !== 0 && size < 1e-3 ? T.short(v) : String(Number(v.toPrecision(3)));
-  };
+/** A short value for a reading: 3.1e-5, 0.412, 4.08. @param {number | null | undefined} v */
+export const formatShort = (v) => {
+  if (v === null || v === undefined || Number.isNaN(v)) return "–";
+  if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
+  const size = Math.abs(v);
+  if (size === 0) return "0";
+  if (Number.isInteger(v) && size < 1e5) return formatInteger(v);
+  if (size < 0.01 || size >= 1e5)
+    return v
+      .toExponential(1)
+      .replace("e+", "e")
+      .replace("-", (_, at) => (at ? "-" : "−"));
+  if (size >= 100) return String(Math.round(v));
+  return v.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
+};
 
-  /** All the digits a float32 has, for tooltips. */
-  T.exact = (v) => {
-    if (v === undefined || v === null || Number.isNaN(v)) return "not evaluated";
-    if (v === 0) return "0";
-    const size = Math.abs(v);
-    return size < 1e-4 || size >= 1e6 ? v.toExponential(5).replace("e+", "e") : String(Number(v.toPrecision(6)));
-  };
+/** With a power of ten and so many digits, without trailing zeros: 1.72e6. @param {number} v @param {number} digits */
+export const formatScientific = (v, digits) =>
+  v === 0 ? "0" : Number(v.toPrecision(digits)).toExponential().replace("e+", "e").replace(/^-/, "−");
 
-  T.clamp = (v, low, high) => (v < low ? low : v > high ? high : v);
+/** Three digits, without trailing zeros; fewer for very small numbers. @param {number} v */
+export const formatBrief = (v) => {
+  const size = Math.abs(v);
+  return size >= 1e5
+    ? formatScientific(v, 3)
+    : v !== 0 && size < 1e-3
+      ? formatShort(v)
+      : String(Number(v.toPrecision(3)));
+};
 
-  /** Index of the entry of the increasing `list` that is nearest to `x` (-1 when empty). */
-  T.nearest = (list, x) => {
-    if (!list.length) return -1;
-    let low = 0;
-    let high = list.length - 1;
-    while (high - low > 1) {
-      const middle = (low + high) >> 1;
-      if (list[middle] <= x) low = middle;
-      else high = middle;
-    }
-    return x - list[low] <= list[high] - x ? low : high;
-  };
+/** All the digits of a float32, for tooltips. @param {number | null | undefined} v */
+export const formatExact = (v) => {
+  if (v === undefined || v === null || Number.isNaN(v)) return "not evaluated";
+  if (v === 0) return "0";
+  const size = Math.abs(v);
+  return size < 1e-4 || size >= 1e6 ? v.toExponential(5).replace("e+", "e") : String(Number(v.toPrecision(6)));
+};
 
-  const niceStep = (rough) => {
-    const power = 10 ** Math.floor(Math.log10(rough));
-    const digit = rough / power;
-    return (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10) * power;
-  };
+/** 95 -> "1 min 35 s"; 5400 -> "1 h 30 min". @param {number} seconds */
+export const formatDuration = (seconds) => {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min${s < 600 && s % 60 ? ` ${s % 60} s` : ""}`;
+  return `${Math.floor(s / 3600)} h${Math.floor((s % 3600) / 60) ? ` ${Math.floor((s % 3600) / 60)} min` : ""}`;
+};
 
-  /** Round values between low and high, at most `most` of them; whole numbers only where `whole`. */
-  T.linearTicks = (low, high, most, whole) => {
-    let step = niceStep((high - low) / Math.max(1, most));
-    if (whole) step = Math.max(1, Math.round(step));
-    const values = [];
-    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) values.push(i * step);
-    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-    const size = Math.max(Math.abs(low), Math.abs(high));
-    const short = digits <= 4 && size < 1e5; // what is longer finds no room beside the axis
-    const text = values.map((v) => (whole || short ? (Math.abs(v) >= 1000 ? T.integer(v) : v.toFixed(digits)) : scientific(v, 9)));
-    return { values, text };
-  };
+/** An event's interval: "750–775", or one epoch. @param {Interval} interval */
+export const formatInterval = ([from, to]) =>
+  from < 0 || from === to ? formatInteger(to) : `${formatInteger(from)}–${formatInteger(to)}`;
 
-  /** Ticks of a log axis whose range is given as exponents: powers of ten, thinned; 2 and 5 between them when few. */
-  T.logTicks = (low, high, most) => {
-    const name = (v) => (v >= 0.1 && v < 1e4 ? String(Number(v.toPrecision(3))) : v.toExponential(0).replace("e+", "e"));
-    const first = Math.ceil(low - 1e-9);
-    const last = Math.floor(high + 1e-9);
-    if (last - first < 1) {
-      const ticks = T.linearTicks(10 ** low, 10 ** high, most, false);
-      return { values: ticks.values, text: ticks.values.map((v) => String(Number(v.toPrecision(4)))) };
-    }
-    const every = Math.max(1, Math.ceil((last - first + 1) / Math.max(2, most)));
-    const values = [];
-    for (let e = first; e <= last; e++) {
-      if ((((e % every) + every) % every) === 0) values.push(10 ** e);
-      if (last - first < 2 && every === 1) for (const m of [2, 5]) if (Math.log10(m) + e <= high) values.push(m * 10 ** e);
-    }
-    if (last - first < 2) for (const m of [2, 5]) if (Math.log10(m) + first - 1 >= low) values.unshift(m * 10 ** (first - 1));
-    values.sort((a, b) => a - b);
-    return { values, text: values.map(name) };
-  };
+/** "1 checkpoint", "3 checkpoints". @param {number} n @param {string} noun */
+export const formatCount = (n, noun) => `${formatInteger(n)} ${noun}${n === 1 ? "" : "s"}`;
 
-  // Control characters, lone surrogates, separators of lines, and whatever only steers what stands beside it (bidirectional
-  // marks, invisible spaces); the two joiners are how some scripts are written.
-  const UNSHOWN = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/gu;
+/** With a capital letter and a full stop. @param {string} text */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
-  /** Text from anywhere with every character shown, by the rule of tdw/safe_text.py: ESC is ␛, an override is ‹U+202E›. */
-  T.visible = (text, lines) =>
-    String(text).replace(UNSHOWN, (char) => {
-      const code = char.codePointAt(0);
-      if (lines && char === "\n") return char;
-      if (code < 0x20) return String.fromCharCode(0x2400 + code);
-      return code === 0x7f ? "\u2421" : `‹U+${code.toString(16).toUpperCase().padStart(4, "0")}›`;
-    });
+// Control characters, lone surrogates, line separators, and characters that only control their neighbors (bidirectional
+// marks, invisible spaces); the two joiners are part of how some scripts are written.
+const INVISIBLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/gu;
 
-  /** Text as Plotly shows it as it stands: Plotly reads tags and entities in text. */
-  T.literal = (text) => T.visible(text).replace(/[&<>]/g, (char) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[char]);
+/**
+ * Untrusted text with every character visible, by the rule of tdw/safe_text.py: ESC is ␛, an override is ‹U+202E›.
+ * @param {unknown} text
+ * @param {boolean} [keepLines] keep line breaks
+ */
+export const visibleText = (text, keepLines) =>
+  String(text).replace(INVISIBLE, (char) => {
+    const code = char.codePointAt(0) ?? 0;
+    if (keepLines && char === "\n") return char;
+    if (code < 0x20) return String.fromCharCode(0x2400 + code);
+    return code === 0x7f ? "\u2421" : `‹U+${code.toString(16).toUpperCase().padStart(4, "0")}›`;
+  });
 
-  // Attributes that people read.
-  const READ = new Set(["title", "aria-label", "placeholder", "alt"]);
+/** @type {Record<string, string>} */
+const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
 
-  /** Create an element: el("span", "tdw-x", "text", {title: "…"}); text is always text, never HTML, and all of it shows. */
-  T.el = (tag, className, text, attributes) => {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined && text !== null) node.textContent = T.visible(text);
-    for (const [key, value] of Object.entries(attributes || {})) {
-      node.setAttribute(key, READ.has(key) ? T.visible(value, true) : value);
-    }
-    return node;
-  };
-
-  /** Set the text of a node only where it differs: an unchanged node costs no layout. */
-  T.setText = (node, text) => {
-    if (node.tdwText !== text) {
-      node.tdwText = text;
-      node.textContent = T.visible(text);
-    }
-  };
-})((window.TdwViewer = window.TdwViewer || {}));
+/** Text escaped for Plotly, which reads tags and entities in text. @param {unknown} text */
+export const plotlyText = (text) => visibleText(text).replace(/[&<>]/g, (char) => ENTITIES[char]);

@@ -1,342 +1,380 @@
-// Panel kind "grid": a table of numbers as a heat map. Either both axes are of one checkpoint and it is painted at every step,
-// or one axis is the training itself: then it is painted once, over epochs, and only the marker moves.
-(function (T) {
-  "use strict";
-  T.kinds ??= {};
-  const DECADES = 4; // a log scale shows as many below its largest number
+// Panel kind "grid": a table of numbers as a heat map. Either both axes are of one checkpoint and it is painted at every
+// step; or one axis is training, then it is painted once, over epochs, and only the marker moves.
 
-  T.kinds.grid = class extends T.Framed {
-    constructor(card, view, kept) {
-      super(card, view, kept, { chosen: 0, even: false }, {
-        margin: { l: T.LEFT, r: 8, t: 8, b: 20 },
+import { axisOf, Choices } from "./choices.js";
+import { el, placeMarker, setText } from "./dom.js";
+import { epochInputs, epochRange } from "./epochs.js";
+import { formatExact, formatInteger, formatShort } from "./format.js";
+import { FramedPanel } from "./framed_panel.js";
+import { checkpointColumns, placeTicks, unpack } from "./grid_cells.js";
+import { reading } from "./grid_reading.js";
+import { colorScale, HeatMap, pixelCells } from "./heat.js";
+import { clamp, nearestIndex } from "./numbers.js";
+import { linearTicks } from "./ticks.js";
+
+/** @import { Axes, CardState, GridDescription, GridView, Kept, Manifest, MenuItem, Palette, Range, Run, RunArray, TooltipLine, ViewerHandle } from "./types.js" */
+/** @import { Card } from "./card.js" */
+/** @import { Axis } from "./choices.js" */
+
+const DECADES = 4; // that a log scale shows below its largest number
+const RIGHT = 8; // margin of a table of one checkpoint
+
+/** @extends {FramedPanel<GridDescription>} */
+export class GridPanel extends FramedPanel {
+  /** @param {Card} card @param {ViewerHandle} view @param {Kept} kept @param {GridDescription} spec @param {Run} run */
+  constructor(card, view, kept, spec, run) {
+    super(
+      card,
+      view,
+      kept,
+      spec,
+      run,
+      { chosen: 0, even: false },
+      {
+        margin: { l: spec.left, r: RIGHT, t: 8, b: 20 },
         layer: "under",
-        painted: () => (this.stands = null),
-        click: (x) => this.over && view.show(this.checkpointAt(x)),
-      });
-      this.choices = new T.Choices(kept);
-      this.heat = new T.Heat();
-      this.addMarker();
-      this.scale = T.el("span", "tdw-scale");
-      this.scale.append((this.low = T.el("span")), (this.bar = T.el("i")), (this.high = T.el("span")));
-      card.tools.append(this.scale);
+        painted: () => {
+          this.painted = null;
+        },
+        click: (x) => {
+          if (this.isHistory) view.show(this.checkpointAt(x));
+        },
+      },
+    );
+    this.choices = new Choices(kept);
+    this.heat = new HeatMap();
+    this.marker = this.addMarker();
+    this.scale = el("span", "tdw-scale");
+    this.low = el("span");
+    this.high = el("span");
+    this.bar = el("i");
+    this.scale.append(this.low, this.bar, this.high);
+    card.tools.append(this.scale);
+    /** @type {RunArray | null} */
+    this.values = null;
+    /** @type {{values: RunArray, colors: Palette} | null} what a history is painted of */
+    this.painted = null;
+    this.drawn = -1;
+    // Where the numbers of a row begin, and how far apart they are along the axes.
+    this.from = this.stepY = this.stepX = 0;
+    this.bits = new Uint8Array(0);
+    this.top = 1;
+    this.shown = this.viewOf(spec);
+    /** @type {Axis} */
+    this.y = axisOf(this.shown.y, run.manifest.parameters);
+    /** @type {Axis | null} null where it is training */
+    this.x = null;
+  }
+  /** @param {GridDescription} spec @returns {GridView} */
+  viewOf(spec) {
+    return spec.views[this.kept.chosen] ?? spec.views[0];
+  }
+  get isHistory() {
+    return this.shown.x === "checkpoint";
+  }
+  /** Columns of a table of one checkpoint. */
+  get width() {
+    return this.x?.count ?? 0;
+  }
+  /** @param {Manifest} manifest */
+  depends(manifest) {
+    return epochInputs(manifest);
+  }
+  /** @param {GridDescription} spec @param {Run} run @override */
+  update(spec, run) {
+    super.update(spec, run);
+    this.choices.update(spec);
+    this.shown = this.viewOf(spec);
+    const { shown } = this;
+    const { parameters } = run.manifest;
+    this.y = axisOf(shown.y, parameters);
+    this.x = shown.x === "checkpoint" ? null : axisOf(shown.x, parameters);
+    const array = run.array(shown.array);
+    this.values = array?.rows ? array : null;
+    if (shown.heading) setText(this.card.title, shown.heading);
+    this.marker.hidden = !this.isHistory;
+    if (this.values) {
+      const { from, step } = shown.packed
+        ? { from: 0, step: { y: this.width, x: 1 } }
+        : this.choices.place(this.values, shown.axes);
+      this.from = from;
+      this.stepY = step.y;
+      this.stepX = this.isHistory ? this.values.stride : step.x;
+      if (shown.packed) this.bits = new Uint8Array(this.width * this.y.count);
+      this.top = shown.scale.top ?? this.largest(this.values);
     }
-    depends({ epochs, planned_epochs: planned, state, events }) {
-      return JSON.stringify([epochs, planned, state, events]);
-    }
-    update(spec, run) {
-      this.spec = spec;
-      this.run = run;
-      this.choices.update(spec);
-      const shown = (this.shown = spec.views[this.kept.chosen] || spec.views[0]);
-      const { parameters, epochs } = run.manifest;
-      this.over = shown.x === "checkpoint";
-      this.y = T.axis(shown.y, parameters);
-      this.x = this.over ? null : T.axis(shown.x, parameters);
-      this.analysis = shown.array.split("/")[1];
-      const array = run.array(shown.array);
-      this.values = array?.rows ? array : null;
-      if (shown.heading) T.setText(this.card.title, shown.heading);
-      this.marker.hidden = !this.over;
-      if (this.values) {
-        const { from, step } = this.choices.place(array, shown.axes);
-        Object.assign(this, { from, stepY: step.y, stepX: this.over ? array.stride : step.x });
-        if (shown.bits) Object.assign(this, { from: 0, stepY: this.x.count, stepX: 1, bits: new Uint8Array(this.x.count * this.y.count) });
-        this.top = this.largest();
-      }
-      const count = run.checkpoints.length;
-      const x = !this.over ? [-0.5, this.x.count - 0.5] : this.kept.even ? [-0.5, count - 0.5] : T.epochsOf(run.manifest);
-      this.full = { x, y: shown.down ? [this.y.count - 0.5, -0.5] : [-0.5, this.y.count - 0.5] };
-      this.epochs = epochs;
-      this.stands = null;
-      this.legend();
-      const left = spec.left ?? T.LEFT;
-      const right = this.over ? spec.right ?? 8 : 8;
-      const { margin } = this.frame;
-      if (margin.l !== left || margin.r !== right || shown.square) {
-        this.squared(left, right, shown.square);
-        this.frame.measure();
-      }
-      this.frame.redraw();
-    }
-    /** Margins; a square table gets square cells. */
-    squared(left, right, square) {
-      Object.assign(this.frame.margin, { l: left, r: right });
-      if (!square) return;
-      const { clientWidth: width, clientHeight: height } = this.card.body;
-      const { t, b } = this.frame.margin;
-      const size = Math.max(10, Math.min(height - t - b, width - left - right));
-      this.frame.margin.l = Math.max(left, Math.round((width - size) / 2));
-      this.frame.margin.r = Math.max(right, width - this.frame.margin.l - size);
-    }
-    /** The largest number by size in what may be shown, at all checkpoints: the colors' top. */
-    largest() {
-      const { scale } = this.shown;
-      if (scale.top) return scale.top;
-      const { data, stride, rows } = this.values;
-      let top = 0;
-      for (let row = 0; row < rows; row++) {
-        for (let j = 0; j < this.y.count; j++) {
-          const at = row * stride + this.from + j * this.stepY;
-          for (let i = 0; i < (this.over ? 1 : this.x.count); i++) {
-            const size = Math.abs(data[at + i * this.stepX]);
-            if (size > top) top = size;
-          }
-        }
-      }
-      return top || 1;
-    }
-    get tones() {
-      const { type } = this.shown.scale;
-      if (type === "epochs") {
-        // late is dark, never is of the other color; by the order of checkpoints, which stand where much happens
-        const { checkpoints } = this.run;
-        const last = Math.max(1, T.nearest(checkpoints, this.top));
-        const tone = T.tone(this.frame.colors, { type: "linear", top: 1 });
-        return (epoch) => tone(epoch < 0 ? -0.3 : 0.06 + (0.94 * T.nearest(checkpoints, epoch)) / last);
-      }
-      return T.tone(this.frame.colors, { type, top: this.top, bottom: this.top / 10 ** DECADES });
-    }
-    legend() {
-      const { scale } = this.shown;
-      this.scale.hidden = scale.type === "names" || Boolean(this.shown.bits);
-      this.bar.className = scale.signed ? "tdw-signed" : "";
-      const ends = { log: [`≤ ${T.short(this.top / 10 ** DECADES)}`, T.short(this.top)], epochs: ["early", "late"] };
-      const [low, high] = ends[scale.type] || [scale.signed ? `−${T.short(this.top)}` : "0", T.short(this.top)];
-      T.setText(this.low, low);
-      T.setText(this.high, high);
-      this.scale.title = `Color: ${this.shown.quantity}${scale.type === "log" ? ", on a log scale" : ""}, the same at every checkpoint.`;
-    }
-    axes(range, width, height) {
-      const y = this.ticks(this.y, range.y[0] < range.y[1] ? range.y : [range.y[1], range.y[0]], height, 22);
-      if (!this.over) return { x: this.ticks(this.x, range.x, width, this.x.named ? 46 : 64), y, gridY: false };
-      const most = Math.max(2, Math.floor(width / 80));
-      if (!this.kept.even) return { x: T.linearTicks(range.x[0], range.x[1], most, true), y, gridY: false };
-      const x = T.linearTicks(range.x[0], range.x[1], most, true);
-      x.text = x.values.map((i) => T.integer(this.run.checkpoints[i] ?? 0));
-      return { x, y, gridY: false };
-    }
-    /** Places from 0 on with their names; frequencies and components are counted in round numbers. */
-    ticks(axis, [from, to], pixels, room) {
-      const each = pixels / (to - from);
-      const [first, last] = [Math.max(0, Math.ceil(from)), Math.min(axis.count - 1, Math.floor(to))];
-      if (axis.named) {
-        const values = [];
-        for (let i = first; i <= last; i++) if (each >= 11 || i % Math.ceil(11 / each) === 0) values.push(i);
-        return { values, text: values.map(axis.short) };
-      }
-      const component = axis.short(0) === "const";
-      const one = component ? 2 * each : each; // of a frequency
-      const step = [1, 2, 5, 10, 20, 25, 50, 100, 200, 500].find((s) => s * one >= room) || 1000;
-      const values = [];
-      for (let i = first; i <= last; i++) {
-        const k = component ? (i + 1) / 2 : i + (axis.first ?? 0);
-        if ((component && i === 0) || (Number.isInteger(k) && k % step === 0 && (!component || k * one >= room * 0.7))) values.push(i);
-      }
-      return { values, text: values.map(axis.short) };
-    }
-    row(index) {
-      return this.values ? this.view.row(this.analysis, index) : -1;
-    }
-    draw(index) {
-      const { context: g, canvas, range } = this.frame;
-      const row = this.row(index);
-      this.drawn = row;
-      if (this.over) {
-        const x = index < 0 ? -1 : this.frame.px(this.kept.even ? index : this.run.checkpoints[index]);
-        this.marker.style.transform = `translateX(${x >= -0.5 && x <= this.frame.inner.width + 0.5 ? x : -9999}px)`;
-        this.read(index, row);
-        if (this.stands === this.values && this.tonesOf === this.frame.colors) return;
-      } else this.read(index, row);
-      g.clearRect(0, 0, canvas.width, canvas.height);
-      if (!this.values || (!this.over && (row < 0 || row >= this.values.rows))) return;
-      this.stands = this.values;
-      this.tonesOf = this.frame.colors;
-      const down = Boolean(this.shown.down);
-      const [y0, y1] = down ? [range.y[1], range.y[0]] : range.y;
-      const r0 = Math.max(0, Math.floor(y0 + 0.5));
-      const r1 = Math.min(this.y.count, Math.ceil(y1 + 0.5));
-      const h = Math.min(r1 - r0, canvas.height);
-      const sy = canvas.height / (y1 - y0);
-      const dy = down ? (r0 - 0.5 - y0) * sy : (y1 - (r1 - 0.5)) * sy;
-      const table = { data: this.values.data, from: this.from, stepY: this.stepY, stepX: this.stepX, rows: T.cells(r0, r1, h), down };
-      let [dx, dw] = [0, canvas.width];
-      if (this.over) table.columns = this.columns(range.x, canvas.width);
-      else {
-        if (this.shown.bits) table.data = this.unpacked(row);
-        else table.from += row * this.values.stride;
-        const [x0, x1] = range.x;
-        const c0 = Math.max(0, Math.floor(x0 + 0.5));
-        const c1 = Math.min(this.x.count, Math.ceil(x1 + 0.5));
-        const sx = canvas.width / (x1 - x0);
-        table.columns = T.cells(c0, c1, Math.min(c1 - c0, canvas.width));
-        [dx, dw] = [(c0 - 0.5 - x0) * sx, (c1 - c0) * sx];
-      }
-      this.heat.paint(g, table, this.tones, [dx, dy, dw, (r1 - r0) * sy]);
-      if (this.y.named) this.part(g);
-      if (this.shown.write) this.write(g, row);
-    }
-    /** A gap between rows that have names, so that one does not run into the next. */
-    part(g) {
-      const { ratio } = this.frame;
-      for (let j = 1; j < this.y.count; j++) g.clearRect(0, Math.round((this.frame.py(j - 0.5) - 1.5) * ratio), this.frame.canvas.width, 3 * ratio);
-    }
-    /** The rows that each pixel of an axis over training shows: all checkpoints that lie in it, else the nearest one. */
-    columns([x0, x1], pixels) {
-      const checkpoints = this.run.checkpoints;
-      const last = this.values.rows - 1;
-      const low = new Int32Array(pixels);
-      const high = new Int32Array(pixels);
-      const reach = (2 * (x1 - x0)) / pixels; // so that one checkpoint alone can be seen
-      const at = (x) => (this.kept.even ? Math.round(x) : T.nearest(checkpoints, x));
-      for (let i = 0; i < pixels; i++) {
-        const [from, to] = [x0 + ((x1 - x0) * i) / pixels, x0 + ((x1 - x0) * (i + 1)) / pixels];
-        const first = at(from);
-        const beyond = at(to);
-        low[i] = T.clamp(first, 0, last);
-        high[i] = Math.max(low[i] + 1, Math.min(beyond, last));
-        // before the first checkpoint and after the last nothing is known
-        if (!this.kept.even && (to < checkpoints[0] - reach || from > checkpoints[last] + reach)) high[i] = low[i];
-      }
-      return { low, high };
-    }
-    unpacked(row) {
-      const { data, stride } = this.values;
-      for (let i = 0; i < this.bits.length; i++) this.bits[i] = (data[row * stride + (i >> 3)] >> (7 - (i & 7))) & 1;
-      return this.bits;
-    }
-    /** The numbers themselves, in cells that have room for them. */
-    write(g, row) {
-      const { ratio, inner, colors } = this.frame;
-      if (inner.width / this.x.count < 40 || inner.height / this.y.count < 16) return;
-      g.font = `${11.5 * ratio}px ${colors.font}`;
-      g.textAlign = "center";
-      g.textBaseline = "middle";
-      const light = ([r, gr, b]) => 0.299 * r + 0.587 * gr + 0.114 * b;
-      const parts = (packed) => [packed & 255, (packed >> 8) & 255, (packed >> 16) & 255];
-      const tone = this.tones;
-      const [dark, bright] = light(parts(colors.lut[0])) > 127 ? [colors.ink, colors.surface] : [colors.surface, colors.ink];
+    const across = this.kept.even ? [-0.5, run.checkpoints.length - 0.5] : epochRange(run.manifest);
+    const down = [-0.5, this.y.count - 0.5];
+    this.full = {
+      x: this.isHistory ? across : [-0.5, this.width - 0.5],
+      y: shown.downward ? down.reverse() : down,
+    };
+    this.painted = null;
+    this.legend();
+    this.setMargins();
+    this.frame.measure();
+    this.frame.redraw();
+  }
+  /** A square table has square cells. */
+  setMargins() {
+    const { left } = this.spec;
+    const right = this.isHistory ? this.spec.right : RIGHT;
+    const { margin } = this.frame;
+    Object.assign(margin, { l: left, r: right });
+    if (!this.shown.square) return;
+    const { clientWidth: width, clientHeight: height } = this.card.body;
+    const size = Math.max(10, Math.min(height - margin.t - margin.b, width - left - right));
+    margin.l = Math.max(left, Math.round((width - size) / 2));
+    margin.r = Math.max(right, width - margin.l - size);
+  }
+  /** The largest magnitude at any checkpoint of what is shown. @param {RunArray} values */
+  largest({ data, stride, rows }) {
+    let top = 0;
+    const columns = this.isHistory ? 1 : this.width;
+    for (let row = 0; row < rows; row++) {
       for (let j = 0; j < this.y.count; j++) {
-        for (let i = 0; i < this.x.count; i++) {
-          const value = this.valueAt(row, j, i);
-          g.fillStyle = light(parts(tone(value))) > 140 ? dark : bright;
-          g.fillText(T.short(value), this.frame.px(i) * ratio, this.frame.py(j) * ratio);
+        const at = row * stride + this.from + j * this.stepY;
+        for (let i = 0; i < columns; i++) {
+          const size = Math.abs(data[at + i * this.stepX]);
+          if (size > top) top = size;
         }
       }
     }
-    valueAt(row, j, i) {
-      if (this.shown.bits) return this.unpacked(row)[j * this.stepY + i];
-      const across = this.over ? 0 : i * this.stepX;
-      return this.values.data[row * this.values.stride + this.from + j * this.stepY + across];
+    return top || 1;
+  }
+  get bottom() {
+    return this.top / 10 ** DECADES;
+  }
+  /** The packed color of a number. @returns {(v: number) => number} */
+  get tones() {
+    const { type } = this.shown.scale;
+    const { colors } = this.frame;
+    if (type === "log") return colorScale(colors, { type, top: this.top, bottom: this.bottom });
+    if (type !== "epochs") return colorScale(colors, { type: "linear", top: this.top });
+    // Late is dark and never has the other color. By index, since checkpoints are dense where much happens.
+    const { checkpoints } = this.run;
+    const last = Math.max(1, nearestIndex(checkpoints, this.top));
+    const tone = colorScale(colors, { type: "linear", top: 1 });
+    return (epoch) => tone(epoch < 0 ? -0.3 : 0.06 + (0.94 * nearestIndex(checkpoints, epoch)) / last);
+  }
+  legend() {
+    const { scale, packed, quantity, value_label: label } = this.shown;
+    this.scale.hidden = scale.type === "flags" || packed;
+    this.bar.className = scale.signed ? "tdw-signed" : "";
+    const high = formatShort(this.top);
+    const ends = {
+      log: [`≤ ${formatShort(this.bottom)}`, high],
+      epochs: ["early", "late"],
+      flags: ["0", "1"],
+      linear: [scale.signed ? `−${high}` : "0", high],
+    };
+    const [from, to] = ends[scale.type];
+    setText(this.low, from);
+    setText(this.high, to);
+    const how = scale.type === "log" ? ", on a log scale" : "";
+    this.scale.title = `Color: ${quantity || label || "epoch"}${how}, the same at every checkpoint.`;
+  }
+  /** @param {Range} range @param {number} width @param {number} height @returns {Axes} @override */
+  axes(range, width, height) {
+    const y = placeTicks(this.y, [Math.min(...range.y), Math.max(...range.y)], height, 22);
+    if (this.x) return { x: placeTicks(this.x, range.x, width, this.x.isNamed ? 46 : 64), y, gridY: false };
+    const x = linearTicks(range.x[0], range.x[1], Math.max(2, Math.floor(width / 80)), true);
+    if (this.kept.even) x.text = x.values.map((i) => formatInteger(this.run.checkpoints[i] ?? 0));
+    return { x, y, gridY: false };
+  }
+  /** @param {number} index */
+  row(index) {
+    const row = this.values ? this.view.row(this.shown.array.split("/")[1], index) : -1;
+    return this.values && row < this.values.rows ? row : -1;
+  }
+  /** @param {number} index @override */
+  draw(index) {
+    const { context: g, canvas, colors, inner } = this.frame;
+    const row = this.row(index);
+    this.drawn = row;
+    this.read(row);
+    if (this.isHistory) {
+      const at = this.kept.even ? index : this.run.checkpoints[index];
+      placeMarker(this.marker, index < 0 ? -1 : this.frame.px(at), inner.width);
+      if (this.painted?.values === this.values && this.painted?.colors === colors) return;
     }
-    /** What the card says: marked rows by name, or how many, then what is chosen. */
-    read(index, row) {
-      const told = row >= 0 && this.values && row < this.values.rows ? this.told(row) : [];
-      this.card.read([...told, this.shown.quantity, ...this.choices.words(this.shown.choices)].filter(Boolean).join(" · "));
+    g.clearRect(0, 0, canvas.width, canvas.height);
+    if (!this.values || (!this.isHistory && row < 0)) return;
+    this.painted = { values: this.values, colors };
+    this.paint(this.values, row);
+    if (this.y.isNamed) this.separate(g);
+    if (this.shown.show_values) this.write(g, row);
+  }
+  /** @param {RunArray} values @param {number} row */
+  paint(values, row) {
+    const { context: g, canvas, range } = this.frame;
+    const isDownward = this.shown.downward;
+    const [y0, y1] = isDownward ? [range.y[1], range.y[0]] : range.y;
+    const r0 = Math.max(0, Math.floor(y0 + 0.5));
+    const r1 = Math.min(this.y.count, Math.ceil(y1 + 0.5));
+    const sy = canvas.height / (y1 - y0);
+    const dy = isDownward ? (r0 - 0.5 - y0) * sy : (y1 - (r1 - 0.5)) * sy;
+    const rows = pixelCells(r0, r1, Math.min(r1 - r0, canvas.height));
+    const steps = { stepY: this.stepY, stepX: this.stepX, rows, isDownward };
+    const high = (r1 - r0) * sy;
+    if (this.isHistory) {
+      const columns = checkpointColumns(range.x, canvas.width, this.run.checkpoints, values.rows, this.kept.even);
+      const table = { ...steps, data: values.data, from: this.from, columns };
+      this.heat.paint(g, table, this.tones, [0, dy, canvas.width, high]);
+      return;
     }
-    told(row) {
-      const { tell } = this.shown;
-      if (tell === "marked") {
-        const found = [];
-        for (let j = 0; j < this.y.count; j++) if (this.valueAt(row, j, 0)) found.push(j + (this.y.first ?? 0));
-        return [found.length > 9 ? `${found.length} of ${this.y.count}` : found.length ? `k = ${found.join(", ")}` : "none"];
+    const [x0, x1] = range.x;
+    const c0 = Math.max(0, Math.floor(x0 + 0.5));
+    const c1 = Math.min(this.width, Math.ceil(x1 + 0.5));
+    const sx = canvas.width / (x1 - x0);
+    const columns = pixelCells(c0, c1, Math.min(c1 - c0, canvas.width));
+    const from = this.shown.packed ? 0 : this.from + row * values.stride;
+    const data = this.shown.packed ? this.unpacked(row) : values.data;
+    this.heat.paint(g, { ...steps, data, from, columns }, this.tones, [(c0 - 0.5 - x0) * sx, dy, (c1 - c0) * sx, high]);
+  }
+  /** A gap between rows that have names. @param {CanvasRenderingContext2D} g */
+  separate(g) {
+    const { ratio, canvas } = this.frame;
+    for (let j = 1; j < this.y.count; j++)
+      g.clearRect(0, Math.round((this.frame.py(j - 0.5) - 1.5) * ratio), canvas.width, 3 * ratio);
+  }
+  /** @param {number} row */
+  unpacked(row) {
+    if (this.values) unpack(this.values.data, row * this.values.stride, this.bits);
+    return this.bits;
+  }
+  /** The numbers themselves, in cells that have room. @param {CanvasRenderingContext2D} g @param {number} row */
+  write(g, row) {
+    const { ratio, inner, colors } = this.frame;
+    if (inner.width / this.width < 40 || inner.height / this.y.count < 16) return;
+    g.font = `${11.5 * ratio}px ${colors.font}`;
+    g.textAlign = "center";
+    g.textBaseline = "middle";
+    const lightness = (/** @type {number} */ packed) =>
+      0.299 * (packed & 255) + 0.587 * ((packed >> 8) & 255) + 0.114 * ((packed >> 16) & 255);
+    const tone = this.tones;
+    const isLight = lightness(colors.lut[0]) > 127;
+    const [dark, bright] = isLight ? [colors.ink, colors.surface] : [colors.surface, colors.ink];
+    for (let j = 0; j < this.y.count; j++) {
+      for (let i = 0; i < this.width; i++) {
+        const value = this.valueAt(row, j, i);
+        g.fillStyle = lightness(tone(value)) > 140 ? dark : bright;
+        g.fillText(formatShort(value), this.frame.px(i) * ratio, this.frame.py(j) * ratio);
       }
-      if (tell === "agreed") {
-        const all = [];
-        for (let i = 0; i < this.x.count; i++) {
-          let votes = 0;
-          for (let j = 0; j < this.y.count; j++) votes += this.valueAt(row, j, i);
-          if (votes === this.y.count) all.push(i + (this.x.first ?? 0));
-        }
-        return [all.length > 9 ? `all agree on ${all.length}` : all.length ? `all agree on k = ${all.join(", ")}` : "they agree on none"];
-      }
-      if (tell === "right") {
-        const bits = this.unpacked(row);
-        return [`${T.integer(bits.reduce((a, b) => a + b, 0))} of ${T.integer(bits.length)} pairs`];
-      }
-      if (tell === "graduated") {
-        const { data } = this.values;
-        const now = this.run.checkpoints[this.view.index] ?? 0;
-        const count = data.reduce((sum, epoch) => sum + (epoch >= 0 && epoch <= now), 0);
-        return [`${T.integer(count)} of ${T.integer(data.length)} pairs by now`];
-      }
-      return tell === "largest" ? this.leading(row) : [];
     }
-    leading(row) {
-      let best = 0;
-      for (let j = 1; j < this.y.count; j++) if (this.valueAt(row, j, 0) > this.valueAt(row, best, 0)) best = j;
-      return [`largest ${this.y.named ? "" : "k = "}${this.y.short(best)}: ${T.short(this.valueAt(row, best, 0))}`];
+  }
+  /** @param {number} row @param {number} j @param {number} i */
+  valueAt(row, j, i) {
+    if (!this.values) return Number.NaN;
+    if (this.shown.packed) return this.unpacked(row)[j * this.stepY + i];
+    const across = this.isHistory ? 0 : i * this.stepX;
+    return this.values.data[row * this.values.stride + this.from + j * this.stepY + across];
+  }
+  /** @param {number} row */
+  read(row) {
+    const words = row >= 0 ? reading(this.shown.reading, this.tableAt(row)) : [];
+    const chosen = this.choices.words(this.shown.choices);
+    this.card.read([...words, this.shown.quantity, ...chosen].filter(Boolean).join(" · "));
+  }
+  /** What a reading needs of a row. @param {number} row */
+  tableAt(row) {
+    return {
+      y: this.y,
+      x: this.x,
+      value: (/** @type {number} */ j, /** @type {number} */ i) => this.valueAt(row, j, i),
+      bits: () => this.unpacked(row),
+      data: this.values?.data ?? new Uint8Array(0),
+      epoch: this.run.checkpoints[this.view.index] ?? 0,
+    };
+  }
+  /** @returns {CardState | null} */
+  absence() {
+    const isEmpty = this.values && this.spec.empty && this.values.data.every(Number.isNaN);
+    return isEmpty ? { title: "Nothing to show", text: this.spec.empty } : null;
+  }
+  /** @param {number} x */
+  checkpointAt(x) {
+    const { checkpoints } = this.run;
+    return this.kept.even ? clamp(Math.round(x), 0, checkpoints.length - 1) : nearestIndex(checkpoints, x);
+  }
+  /** @param {number} x @param {number} y @returns {TooltipLine[] | null} @override */
+  hover(x, y) {
+    const j = Math.round(y);
+    if (!this.values || j < 0 || j >= this.y.count) return null;
+    if (!this.x) {
+      const index = this.checkpointAt(x);
+      const row = this.row(index);
+      if (row < 0) return null;
+      const epoch = `epoch ${formatInteger(this.run.checkpoints[index])}`;
+      return [[this.y.name(j), epoch], this.described(this.valueAt(row, j, 0)), "click: this checkpoint"];
     }
-    absence() {
-      const nothing = this.values && this.spec.without && this.values.data.every(Number.isNaN);
-      return nothing ? { title: "Nothing to show", text: this.spec.without } : null;
+    const i = Math.round(x);
+    if (this.drawn < 0 || i < 0 || i >= this.width) return null;
+    const name = this.shown.pairs ? `a = ${j}, b = ${i}` : `${this.y.name(j)} · ${this.x.name(i)}`;
+    return [[name, ""], this.described(this.valueAt(this.drawn, j, i)), ...this.companion(j, i)];
+  }
+  /** Another array's number for the same cell. @param {number} j @param {number} i */
+  companion(j, i) {
+    const { companion } = this.shown;
+    const array = companion && this.run.array(companion.array);
+    if (!array || this.drawn >= array.rows) return [];
+    const value = array.data[this.drawn * array.stride + j * this.stepY + i * this.stepX];
+    return [`${companion.label} ${formatExact(value)}`];
+  }
+  /** @param {number} value */
+  described(value) {
+    const { value_names: names, value_label: label, scale } = this.shown;
+    if (names.length) return names[value > 0 ? 1 : 0];
+    if (scale.type !== "epochs") return `${label} ${formatExact(value)}`;
+    return value < 0 ? "incorrect at the last checkpoint" : `correct from epoch ${formatInteger(value)} on`;
+  }
+  /** @returns {MenuItem[]} @override */
+  menu() {
+    /** @type {MenuItem[]} */
+    const groups = [];
+    if (this.spec.views.length > 1) {
+      groups.push({
+        group: "Show",
+        value: this.kept.chosen,
+        options: this.spec.views.map(({ title }, value) => ({ label: title, value })),
+        choose: (value) => this.choose({ chosen: value }),
+      });
     }
-    checkpointAt(x) {
-      return this.kept.even ? T.clamp(Math.round(x), 0, this.run.checkpoints.length - 1) : T.nearest(this.run.checkpoints, x);
+    const used = Object.keys(this.choices.all).filter((name) => this.shown.axes.includes(name));
+    groups.push(...this.choices.menu(() => this.choose(), used));
+    if (this.isHistory) {
+      groups.push({
+        group: "Checkpoints",
+        value: this.kept.even,
+        options: [
+          { label: "Spaced by epoch", value: false },
+          { label: "Evenly spaced", value: true },
+        ],
+        choose: (value) => this.choose({ even: value }),
+      });
     }
-    hover(x, y) {
-      const j = Math.round(y);
-      if (!this.values || j < 0 || j >= this.y.count) return null;
-      if (this.over) {
-        const index = this.checkpointAt(x);
-        const row = this.row(index);
-        if (row < 0 || row >= this.values.rows) return null;
-        return [[this.y.name(j), `epoch ${T.integer(this.run.checkpoints[index])}`], this.sayValue(this.valueAt(row, j, 0)), "click: this checkpoint"];
-      }
-      const i = Math.round(x);
-      if (!(this.drawn >= 0) || i < 0 || i >= this.x.count) return null;
-      return [[this.shown.pair ? `a = ${j}, b = ${i}` : `${this.y.name(j)} · ${this.x.name(i)}`, ""], this.sayValue(this.valueAt(this.drawn, j, i)), ...this.more(j, i)];
-    }
-    /** Another array's number for the same cell. */
-    more(j, i) {
-      const { beside } = this.shown;
-      const array = beside && this.run.array(beside.array);
-      return array && this.drawn < array.rows ? [`${beside.label} ${T.exact(array.data[this.drawn * array.stride + j * this.stepY + i * this.stepX])}`] : [];
-    }
-    sayValue(value) {
-      const { says, of } = this.shown;
-      if (says) return says[value > 0 ? 1 : 0];
-      if (this.shown.scale.type === "epochs") return value < 0 ? "wrong at the last checkpoint" : `right for good from epoch ${T.integer(value)} on`;
-      return `${of} ${T.exact(value)}`;
-    }
-    menu() {
-      const groups = [];
-      if (this.spec.views.length > 1) {
-        groups.push({
-          group: "Show",
-          value: this.kept.chosen,
-          options: this.spec.views.map(({ title }, value) => ({ label: title, value })),
-          choose: (value) => this.choose({ chosen: value }),
-        });
-      }
-      const used = this.shown.axes.filter((axis) => this.choices.all[axis]);
-      groups.push(...this.choices.menu(() => this.choose()).filter(({ group }) => used.some((name) => this.choices.all[name].title === group)));
-      if (this.over) {
-        groups.push({
-          group: "Checkpoints",
-          value: this.kept.even,
-          options: [
-            { label: "At their epochs", value: false },
-            { label: "Evenly spaced", value: true },
-          ],
-          choose: (value) => this.choose({ even: value }),
-        });
-      }
-      return groups;
-    }
-    /** For tests: the number in row j at column i (of an image over training, at checkpoint i) and the pixel painted for it. */
-    probe(j, i) {
-      const { canvas, ratio, context } = this.frame;
-      const row = this.over ? this.row(i) : this.drawn;
-      const x = this.over ? (this.kept.even ? i : this.run.checkpoints[i]) : i;
-      const at = (v, end) => T.clamp(Math.floor(v * ratio), 0, end - 1);
-      const pixel = context.getImageData(at(this.frame.px(x), canvas.width), at(this.frame.py(j), canvas.height), 1, 1).data;
-      const value = this.valueAt(row, j, i);
-      return { value, top: this.top, pixel: [...pixel], marker: new DOMMatrix(this.marker.style.transform).e, x: this.frame.px(x), range: this.frame.range };
-    }
-    resize() {
-      if (this.shown?.square) this.squared(this.spec.left ?? T.LEFT, 8, true);
-      this.stands = null;
-      this.frame.resize();
-    }
-  };
-})((window.TdwViewer = window.TdwViewer || {}));
+    return groups;
+  }
+  /** The number in row j at column i (of a history, at checkpoint i) and the pixel painted for it. @param {number} j @param {number} i */
+  probe(j, i) {
+    const { canvas, ratio, context } = this.frame;
+    const row = this.isHistory ? this.row(i) : this.drawn;
+    const x = this.frame.px(this.isHistory && !this.kept.even ? this.run.checkpoints[i] : i);
+    const at = (/** @type {number} */ v, /** @type {number} */ end) => clamp(Math.floor(v * ratio), 0, end - 1);
+    const [left, top] = [at(x, canvas.width), at(this.frame.py(j), canvas.height)];
+    return {
+      value: this.valueAt(row, j, i),
+      top: this.top,
+      pixel: [...context.getImageData(left, top, 1, 1).data],
+      marker: new DOMMatrix(this.marker.style.transform).e,
+      x,
+      range: this.frame.range,
+    };
+  }
+  /** @override */
+  resize() {
+    this.setMargins();
+    this.painted = null;
+    this.frame.resize();
+  }
+}

@@ -1,410 +1,282 @@
-// Panel kind "maps": activation of neurons over all (a, b). First all neurons as thumbnails, then one to five pinned, large.
-// Every map is computed here from the neuron's tables (neuron_map.js); moving the slider asks the server for nothing.
-(function (T) {
-  "use strict";
-  T.kinds ??= {};
-  const MOST = 5; // pinned neurons
-  const CELL = 48; // smallest thumbnail, CSS px
-  const GAP = 6;
-  const CAPTION = 15;
-  const SORTS = { index: "neuron", frequency: "frequency", share: "share", variance: "variance" };
+// Panel kind "maps": activation of neurons on every pair (a, b). First all neurons as thumbnails, then the pinned ones, large.
+// Maps are computed here from the neurons' tables; a step of the slider asks the server for nothing.
 
-  /** A canvas of p × p pixels and what is needed to paint it. */
-  class Map2D {
-    constructor(p) {
-      this.canvas = T.el("canvas", null, null, { width: p, height: p });
-      this.context = this.canvas.getContext("2d");
-      this.image = new ImageData(p, p);
-      this.pixels = new Uint32Array(this.image.data.buffer);
-    }
-    paint(values, largest, { lut, minus }) {
-      const { pixels } = this;
-      const scale = largest > 0 ? 255 / largest : 0;
-      for (let i = 0; i < pixels.length; i++) {
-        const value = values[i];
-        const level = ((value < 0 ? -value : value) * scale + 0.5) | 0;
-        pixels[i] = (value < 0 ? minus : lut)[level > 255 ? 255 : level];
-      }
-      this.context.putImageData(this.image, 0, 0);
-    }
-    clear() {
-      this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    }
-  }
+import { isAborted, RefusedError } from "./data_source.js";
+import { el } from "./dom.js";
+import { formatExact, formatInteger } from "./format.js";
+import { NeuronMaps } from "./neuron_maps.js";
+import { PinnedMaps } from "./pinned_maps.js";
+import { Thumbnails } from "./thumbnails.js";
 
-  T.kinds.maps = class {
-    constructor(card, view, kept) {
-      this.card = card;
-      this.view = view;
-      this.kept = Object.assign(kept, { sort: "index", fixed: true, ...kept }); // fixed: colors are the same at every checkpoint
-      this.sort = "index";
-      this.stage = "all";
-      this.slots = [];
-      this.figures = [];
-      this.scroller = T.el("div", "tdw-thumbs");
-      this.inner = T.el("div", "tdw-thumbs-inner");
-      this.scroller.append(this.inner);
-      this.pinnedBox = T.el("div", "tdw-pinned");
-      card.body.append(this.scroller, this.pinnedBox);
-      this.sortBox = T.el("select", "tdw-select", null, { "aria-label": "Sort neurons by" });
-      for (const [value, label] of Object.entries(SORTS)) this.sortBox.append(T.el("option", null, `by ${label}`, { value }));
-      this.sortBox.addEventListener("change", () => this.sortBy(this.sortBox.value));
-      this.sortHere = T.el("button", "tdw-text-button", "sort here", { type: "button", title: "Sort again by the values at this checkpoint" });
-      this.sortHere.hidden = true;
-      this.sortHere.addEventListener("click", () => this.sortBy(this.sort));
-      this.toggle = T.el("button", "tdw-text-button", null, { type: "button" });
-      this.toggle.addEventListener("click", () => this.setStage(this.stage === "all" ? "pinned" : "all"));
-      card.tools.append(this.sortHere, this.sortBox, this.toggle);
-      card.items = () => this.menu();
-      this.scroller.addEventListener("scroll", () => {
+/** @import { Kept, Manifest, MapsDescription, MenuItem, NeuronSummary, Palette, PanelView, Run, TooltipLine, ViewerHandle } from "./types.js" */
+/** @import { Card } from "./card.js" */
+
+export const MOST_PINS = 5;
+const SETTLED = 60; // milliseconds after scrolling until tables are fetched
+
+/** @type {Record<string, string>} */
+const SORTS = { index: "neuron", frequency: "frequency", share: "share", variance: "variance" };
+
+/** @implements {PanelView} */
+export class MapsPanel {
+  /** @param {Card} card @param {ViewerHandle} view @param {Kept} kept @param {MapsDescription} spec @param {Run} run */
+  constructor(card, view, kept, spec, run) {
+    this.card = card;
+    this.view = view;
+    this.kept = Object.assign(kept, { sort: "index", fixed: true, ...kept }); // fixed: colors are the same at every checkpoint
+    this.spec = spec;
+    this.run = run;
+    this.colors = view.colors;
+    this.maps = new NeuronMaps(run);
+    this.sort = "index";
+    this.sortedAt = 0;
+    /** @type {"all" | "pinned"} */
+    this.stage = "all";
+    this.width = this.height = 0;
+    this.drawnAt = -1;
+    this.isUpdated = false;
+    /** @type {string | null} why tables were refused */
+    this.refusal = null;
+    this.loading = Promise.resolve();
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.settling = undefined;
+    this.thumbs = new Thumbnails({
+      toggle: (neuron) => view.togglePin(neuron),
+      scrolled: () => {
         view.tooltip.hide();
         this.lay();
         view.repaint();
-      });
-      this.scroller.addEventListener("pointermove", (event) => this.hoverThumb(event));
-      for (const box of [this.scroller, this.pinnedBox]) box.addEventListener("pointerleave", () => view.tooltip.hide());
-      this.pinnedBox.addEventListener("pointermove", (event) => this.hoverMap(event));
-      this.measure();
+      },
+    });
+    this.pinnedMaps = new PinnedMaps((neuron) => view.togglePin(neuron));
+    card.body.append(this.thumbs.node, this.pinnedMaps.node);
+    this.sortBox = el("select", "tdw-select", null, { "aria-label": "Sort neurons by" });
+    for (const [value, label] of Object.entries(SORTS))
+      this.sortBox.append(el("option", null, `by ${label}`, { value }));
+    const title = "Sort again by the values at this checkpoint";
+    this.sortHere = el("button", "tdw-text-button", "sort here", { type: "button", title });
+    this.sortHere.hidden = true;
+    this.toggle = el("button", "tdw-text-button", null, { type: "button" });
+    card.tools.append(this.sortHere, this.sortBox, this.toggle);
+    card.items = () => this.menu();
+    this.listen();
+    this.measure();
+  }
+  listen() {
+    this.sortBox.addEventListener("change", () => this.sortBy(this.sortBox.value));
+    this.sortHere.addEventListener("click", () => this.sortBy(this.sort));
+    this.toggle.addEventListener("click", () => this.setStage(this.stage === "all" ? "pinned" : "all"));
+    this.thumbs.node.addEventListener("pointermove", (event) => this.hoverThumb(event));
+    this.pinnedMaps.node.addEventListener("pointermove", (event) => this.hoverMap(event));
+    for (const { node } of [this.thumbs, this.pinnedMaps])
+      node.addEventListener("pointerleave", () => this.view.tooltip.hide());
+  }
+  get p() {
+    return this.maps.p;
+  }
+  get order() {
+    return this.thumbs.order;
+  }
+  get slots() {
+    return this.thumbs.slots;
+  }
+  /** New checkpoints mean new tables. @param {Manifest} manifest */
+  depends({ checkpoints, contents }) {
+    return `${checkpoints.length} ${contents?.weights}`;
+  }
+  /** @param {MapsDescription} spec @param {Run} run */
+  update(spec, run) {
+    this.spec = spec;
+    this.run = run;
+    const isFirst = !this.isUpdated;
+    this.isUpdated = true;
+    if (isFirst || this.maps.isStale(run)) {
+      this.maps = new NeuronMaps(run);
+      this.refusal = null;
+      this.thumbs.reset(this.maps.p, this.maps.count);
     }
-    /** New checkpoints mean new tables. */
-    depends({ checkpoints, contents }) {
-      return `${checkpoints.length} ${contents?.weights}`;
+    this.maps.summarize(spec.summary);
+    const { isSummarized } = this.maps;
+    for (const option of this.sortBox.options) option.disabled = option.value !== "index" && !isSummarized;
+    this.drawnAt = -1;
+    this.measure();
+    if (isFirst && isSummarized && this.kept.sort !== "index") this.sortBy(this.kept.sort);
+    this.setStage(this.stage);
+  }
+  /** Row of the summary. @param {number} index */
+  row(index) {
+    return this.view.row(this.spec.analysis, index);
+  }
+  // ---- which neurons, where -----------------------------------------------------------------------------------
+  measure() {
+    this.width = this.card.body.clientWidth;
+    this.height = this.card.body.clientHeight;
+  }
+  /** @param {"all" | "pinned"} stage */
+  setStage(stage) {
+    const { pins } = this.view;
+    this.stage = stage === "pinned" && pins.length ? "pinned" : "all";
+    const isAll = this.stage === "all";
+    this.thumbs.node.hidden = !isAll;
+    this.pinnedMaps.node.hidden = isAll;
+    this.sortBox.hidden = !isAll;
+    this.toggle.hidden = isAll && !pins.length;
+    this.toggle.textContent = isAll ? `pinned (${pins.length})` : "all neurons";
+    this.lay();
+    this.fetch();
+    this.view.repaint();
+  }
+  pinned() {
+    this.thumbs.markPins(this.view.pins);
+    this.setStage(this.stage);
+  }
+  /** @param {string} key */
+  sortBy(key) {
+    const { maps } = this;
+    this.sort = maps.isSummarized ? key : "index";
+    this.sortBox.value = this.sort;
+    this.kept.sort = this.sort;
+    this.sortedAt = this.view.index;
+    const row = this.row(this.view.index);
+    const get = (/** @type {keyof NeuronSummary} */ name, /** @type {number} */ n) => maps.value(name, row, n) ?? 0;
+    /** @type {Record<string, (m: number, n: number) => number>} ascending, neurons by their index where equal */
+    const by = {
+      index: () => 0,
+      frequency: (m, n) =>
+        get("dead", m) - get("dead", n) ||
+        get("frequency", m) - get("frequency", n) ||
+        get("share", n) - get("share", m),
+      share: (m, n) => get("dead", m) - get("dead", n) || get("share", n) - get("share", m),
+      variance: (m, n) => get("variance", n) - get("variance", m),
+    };
+    const compare = by[this.sort];
+    this.thumbs.order.sort((m, n) => compare(m, n) || m - n);
+    this.thumbs.node.scrollTop = 0;
+    this.lay();
+    this.fetch();
+    this.view.repaint();
+  }
+  lay() {
+    if (!this.isUpdated) return;
+    const { pins } = this.view;
+    if (this.stage === "pinned") {
+      this.pinnedMaps.lay(pins, this.p, this.width, this.height);
+      return;
     }
-    update(spec, run) {
-      const first = this.run !== run;
-      this.spec = spec;
-      this.run = run;
-      const { p, d_mlp: count } = run.manifest.parameters;
-      if (first || this.tables.content !== run.manifest.contents?.weights) {
-        this.tables = new T.Tables(run);
+    if (this.width < 20) return;
+    this.thumbs.lay(this.width, this.height, pins);
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => this.fetch(), SETTLED);
+  }
+  // ---- data ---------------------------------------------------------------------------------------------------
+  shownNeurons() {
+    return this.stage === "pinned" ? [...this.view.pins] : this.thumbs.neurons;
+  }
+  /** Fetch the tables of what is in view; resolves when they are here. */
+  fetch() {
+    const wanted = this.shownNeurons();
+    if (!this.run.checkpoints.length || !wanted.length) return Promise.resolve();
+    const { maps } = this;
+    this.loading = maps.tables.need(wanted).then(
+      (isFresh) => {
+        if (this.maps !== maps) return;
+        const isChanged = isFresh || this.refusal;
         this.refusal = null;
-        this.attention = null;
-        this.scratch = new Float32Array(p * p);
-        this.order = Uint32Array.from({ length: count }, (_, n) => n);
-        for (const slot of this.slots) slot.button.remove();
-        this.slots = [];
-      }
-      Object.assign(this, { p, count, shape: this.tables.shape });
-      this.summary = {};
-      for (const [key, name] of Object.entries(spec.summary)) {
-        const array = run.array(name);
-        if (array?.rows) this.summary[key] = array;
-      }
-      this.known = Boolean(this.summary.frequency && this.summary.share && this.summary.dead);
-      for (const option of this.sortBox.options) option.disabled = option.value !== "index" && !this.known;
-      this.largestEver = null;
-      if (this.summary.maximum) {
-        const { data, rows } = this.summary.maximum;
-        this.complete = rows >= run.checkpoints.length; // else a checkpoint not yet analyzed may go beyond it
-        this.largestEver = new Float32Array(count);
-        for (let row = 0; row < rows; row++) {
-          for (let n = 0; n < count; n++) this.largestEver[n] = Math.max(this.largestEver[n], data[row * count + n]);
-        }
-      }
-      this.drawnAt = -1;
-      this.measure();
-      if (first && this.known && this.kept.sort !== "index") this.sortBy(this.kept.sort);
-      this.setStage(this.stage);
+        if (!isChanged) return;
+        this.drawnAt = -1;
+        this.view.repaint();
+      },
+      (error) => {
+        if (this.maps !== maps || isAborted(error)) return;
+        if (this.refusal !== error.message) this.view.soon(); // the file may have been changing
+        this.refusal = error.message; // frames that stay empty would not say so
+        this.view.repaint();
+        if (!(error instanceof RefusedError)) this.view.failed(error);
+      },
+    );
+    return this.loading;
+  }
+  /** Why nothing of this checkpoint can be drawn, or null. @param {number} index */
+  refusedAt(index) {
+    if (this.refusal === null || index < 0) return null;
+    return this.shownNeurons().some((neuron) => this.maps.isLoaded(neuron, index)) ? null : this.refusal;
+  }
+  // ---- drawing ------------------------------------------------------------------------------------------------
+  /** @param {number} index */
+  draw(index) {
+    if (this.drawnAt !== index) {
+      this.thumbs.invalidate();
+      this.pinnedMaps.invalidate();
+      this.drawnAt = index;
     }
-    row(index) {
-      return this.view.row(this.spec.analysis, index);
+    if (index < 0) {
+      this.card.read("");
+      return;
     }
-    value(key, row, neuron) {
-      const array = this.summary[key];
-      return array && row >= 0 && row < array.rows ? array.data[row * this.count + neuron] : undefined;
+    const row = this.row(index);
+    const isAll = this.stage === "all";
+    (isAll ? this.thumbs : this.pinnedMaps).draw(this.maps, index, row, this.kept.fixed, this.colors);
+    this.sortHere.hidden = !isAll || this.sort === "index" || this.sortedAt === index;
+    this.card.read(isAll ? this.reading(row) : this.pinnedReading());
+  }
+  /** @param {number} row */
+  reading(row) {
+    const { maps } = this;
+    const words = [this.sort === "index" ? `${maps.count} neurons` : `${maps.count}`];
+    let dead = 0;
+    for (let n = 0; n < maps.count; n++) if (maps.value("dead", row, n)) dead++;
+    if (dead) words.push(`${dead} dead`);
+    if (this.sort !== "index") words.push(`sorted at ${formatInteger(this.run.checkpoints[this.sortedAt] ?? 0)}`);
+    else if (!maps.isSummarized) words.push("not analyzed");
+    return words.join(" · ");
+  }
+  pinnedReading() {
+    const scale = this.kept.fixed ? "" : " · colors per checkpoint";
+    return `${this.view.pins.length} pinned · activation over a ↓ b →${scale}`;
+  }
+  // ---- pointer ------------------------------------------------------------------------------------------------
+  /** @param {PointerEvent} event */
+  hoverThumb(event) {
+    const neuron = this.thumbs.at(event)?.neuron;
+    if (neuron === undefined || event.buttons) {
+      this.view.tooltip.hide();
+      return;
     }
-    // ---- which neurons, where --------------------------------------------------------------------------------------
-    measure() {
-      this.width = this.card.body.clientWidth;
-      this.height = this.card.body.clientHeight;
+    const { maps } = this;
+    const row = this.row(this.view.index);
+    /** @type {TooltipLine[]} */
+    const lines = [[`neuron ${neuron}`, ""]];
+    if (maps.value("dead", row, neuron)) lines.push("dead: constant activation");
+    else if (maps.isSummarized && row >= 0) {
+      const share = formatExact(maps.value("share", row, neuron));
+      lines.push(`frequency ${maps.value("frequency", row, neuron)} · share ${share}`);
+      if (maps.summary.variance) lines.push(`variance ${formatExact(maps.value("variance", row, neuron))}`);
     }
-    setStage(stage) {
-      this.stage = stage === "pinned" && this.view.pins.length ? "pinned" : "all";
-      const all = this.stage === "all";
-      this.scroller.hidden = !all;
-      this.pinnedBox.hidden = all;
-      this.sortBox.hidden = !all;
-      this.toggle.hidden = all && !this.view.pins.length;
-      this.toggle.textContent = all ? `pinned (${this.view.pins.length})` : "all neurons";
-      if (all) this.lay();
-      else this.layPinned();
-      this.fetch();
-      this.view.repaint();
+    lines.push(this.view.pins.includes(neuron) ? "click: unpin" : "click: pin");
+    this.view.tooltip.show(event.clientX, event.clientY, lines);
+  }
+  /** @param {PointerEvent} event */
+  hoverMap(event) {
+    const at = this.pinnedMaps.at(event, this.p);
+    if (!at || this.compute(at.neuron) < 0) {
+      this.view.tooltip.hide();
+      return;
     }
-    pinned() {
-      if (!this.run) return;
-      for (const slot of this.slots) slot.button.setAttribute("aria-pressed", String(this.view.pins.includes(slot.neuron)));
-      this.setStage(this.stage);
-    }
-    sortBy(key) {
-      this.sort = this.known ? key : "index";
-      this.sortBox.value = this.sort;
-      this.kept.sort = this.sort;
-      this.sortedAt = this.view.index;
-      const row = this.row(this.view.index);
-      const get = (name, n) => this.value(name, row, n) ?? 0;
-      const dead = (n) => (this.value("dead", row, n) ? 1 : 0);
-      const by = {
-        index: (m, n) => m - n,
-        frequency: (m, n) => dead(m) - dead(n) || get("frequency", m) - get("frequency", n) || get("share", n) - get("share", m) || m - n,
-        share: (m, n) => dead(m) - dead(n) || get("share", n) - get("share", m) || m - n,
-        variance: (m, n) => get("variance", n) - get("variance", m) || m - n,
-      }[this.sort];
-      this.order = Uint32Array.from({ length: this.count }, (_, n) => n).sort(by);
-      this.scroller.scrollTop = 0;
-      this.lay();
-      this.fetch();
-      this.view.repaint();
-    }
-    /** Put a button with a canvas where each visible thumbnail belongs; there are only as many as fit, and one row more at each end. */
-    lay() {
-      if (!this.run || this.stage !== "all" || this.width < 20) return;
-      const width = this.width - 12; // the scroll bar's place
-      const columns = Math.max(1, Math.floor((width + GAP) / (CELL + GAP)));
-      let size = Math.floor((width - GAP * (columns - 1)) / columns);
-      // A little smaller, if then no line of thumbnails is cut at the bottom.
-      const whole = Math.round((this.height + GAP) / (size + CAPTION + GAP));
-      const fitting = Math.floor((this.height + GAP) / Math.max(1, whole)) - CAPTION - GAP;
-      if (fitting <= size && fitting > size * 0.85) size = fitting;
-      const line = size + CAPTION + GAP;
-      const stride = (width - size) / Math.max(1, columns - 1);
-      this.inner.style.height = `${Math.ceil(this.count / columns) * line - GAP}px`;
-      const lines = Math.ceil(this.height / line) + 2;
-      const first = Math.max(0, Math.floor(this.scroller.scrollTop / line));
-      const room = Math.min(lines * columns, Math.ceil(this.count / columns) * columns);
-      while (this.slots.length < room) this.slots.push(this.newSlot());
-      while (this.slots.length > room) this.slots.pop().button.remove();
-      const start = Math.max(0, Math.min(first, Math.ceil(this.count / columns) - lines)) * columns;
-      const key = `${size} ${columns} ${width}`;
-      for (let i = 0; i < room; i++) {
-        const position = start + i;
-        const slot = this.slots[position % room]; // a thumbnail that stays in view keeps its button
-        const neuron = position < this.count ? this.order[position] : -1;
-        if (slot.position !== position || slot.key !== key) {
-          slot.position = position;
-          slot.key = key;
-          const x = Math.round((position % columns) * stride);
-          const y = Math.floor(position / columns) * line;
-          slot.button.style.transform = `translate(${x}px, ${y}px)`;
-          slot.button.style.width = `${size}px`;
-          slot.button.style.height = `${size + CAPTION}px`;
-          slot.map.canvas.style.height = `${size}px`;
-          slot.map.canvas.style.imageRendering = size * devicePixelRatio >= this.p ? "pixelated" : "auto";
-        }
-        slot.button.hidden = neuron < 0; // the last line may be shorter
-        if (slot.neuron !== neuron) {
-          slot.neuron = neuron;
-          slot.drawn = -1;
-          slot.button.setAttribute("aria-pressed", String(this.view.pins.includes(neuron)));
-        }
-        const top = Math.floor(position / columns) * line - this.scroller.scrollTop;
-        slot.visible = top < this.height && top + line - GAP > 0;
-      }
-      clearTimeout(this.settled);
-      this.settled = setTimeout(() => this.fetch(), 60);
-    }
-    newSlot() {
-      const button = T.el("button", "tdw-thumb", null, { type: "button" });
-      const map = new Map2D(this.p);
-      const caption = T.el("span");
-      button.append(map.canvas, caption);
-      this.inner.append(button);
-      const slot = { button, map, caption, neuron: -1, position: -1, drawn: -1, visible: false };
-      button.addEventListener("click", () => this.view.togglePin(slot.neuron));
-      return slot;
-    }
-    /** The largest squares that hold all pinned maps: one to three columns beside or above each other. */
-    layPinned() {
-      const { pins } = this.view;
-      const caption = 20;
-      let best = { size: 0 };
-      for (let columns = 1; columns <= pins.length; columns++) {
-        const lines = Math.ceil(pins.length / columns);
-        const size = Math.floor(Math.min((this.width - (columns - 1) * 12) / columns, (this.height - lines * caption - (lines - 1) * 8) / lines));
-        if (size > best.size) best = { size, columns };
-      }
-      const { size, columns } = best;
-      if (!size) return;
-      this.pinnedBox.style.gridTemplateColumns = `repeat(${columns}, ${size}px)`;
-      const old = new Map(this.figures.map((figure) => [figure.neuron, figure]));
-      this.figures = pins.map((neuron) => old.get(neuron) || this.newFigure(neuron));
-      for (const figure of this.figures) {
-        const { canvas } = figure.map;
-        canvas.style.width = canvas.style.height = `${size}px`;
-        canvas.style.imageRendering = size * devicePixelRatio >= this.p ? "pixelated" : "auto";
-        figure.wide = size >= 170;
-        figure.drawn = -1;
-      }
-      this.pinnedBox.replaceChildren(...this.figures.map((figure) => figure.node));
-    }
-    newFigure(neuron) {
-      const node = T.el("figure");
-      const map = new Map2D(this.p);
-      map.canvas.setAttribute("role", "img");
-      const caption = T.el("figcaption");
-      const unpin = T.el("button", "tdw-unpin", "×", { type: "button", "aria-label": `Unpin neuron ${neuron}`, title: "Unpin" });
-      unpin.addEventListener("click", () => this.view.togglePin(neuron));
-      node.append(map.canvas, caption, unpin);
-      return { node, map, caption, neuron, drawn: -1 };
-    }
-    // ---- data ------------------------------------------------------------------------------------------------------
-    shownNeurons() {
-      if (this.stage === "pinned") return [...this.view.pins];
-      return this.slots.filter((slot) => slot.neuron >= 0).map((slot) => slot.neuron);
-    }
-    /** Ask for the tables of what is in view, once; resolves when they are here. */
-    fetch() {
-      if (!this.run?.checkpoints.length) return Promise.resolve();
-      const wanted = this.shownNeurons();
-      if (!wanted.length) return Promise.resolve();
-      const { tables } = this;
-      const promise = tables.need(wanted).then(
-        (fresh) => {
-          if (this.tables !== tables) return;
-          const again = fresh || this.refusal;
-          this.refusal = null;
-          if (!again) return;
-          this.drawnAt = -1;
-          this.view.repaint();
-        },
-        (error) => {
-          if (this.tables !== tables || error.name === "AbortError") return;
-          if (this.refusal !== error.message) this.view.soon(); // it may have been asked while the file was being changed
-          this.refusal = error.message; // frames that stay empty would not say so
-          this.view.repaint();
-          if (!(error instanceof T.Refused)) this.view.failed(error);
-        },
-      );
-      this.loading = promise;
-      return promise;
-    }
-    /** Why nothing of this checkpoint can be drawn: the server's sentence, or null. */
-    refusedAt(index) {
-      if (!this.refusal || index < 0) return null;
-      const tables = this.shownNeurons().map((neuron) => this.tables.kept.get(neuron));
-      const some = this.tables.scoresOffset(index) >= 0 && tables.some((table) => table && this.tables.offset(table, index) >= 0);
-      return some ? null : this.refusal;
-    }
-    attentionAt(index) {
-      const offset = this.tables.scoresOffset(index);
-      if (offset < 0) return null;
-      if (this.attentionIndex !== index || !this.attention || this.attentionOf !== this.tables.scores) {
-        this.attention = this.shape.open(this.tables.scores, offset, this.shape.gated, this.p, this.attention);
-        this.attentionIndex = index;
-        this.attentionOf = this.tables.scores;
-      }
-      return this.attention;
-    }
-    /** Compute a neuron's map into the scratch array; returns its color scale's top, or -1 while the numbers are on their way. */
-    compute(neuron, index) {
-      const table = this.tables.get(neuron);
-      const offset = table ? this.tables.offset(table, index) : -1;
-      const attention = offset < 0 ? null : this.attentionAt(index);
-      if (!attention) return -1;
-      const here = this.top(T.neuronMap(table, offset, attention, this.shape, this.scratch));
-      if (!this.kept.fixed) return here;
-      if (this.largestEver?.[neuron]) return this.complete ? this.top(this.largestEver[neuron]) : Math.max(this.largestEver[neuron], here);
-      if (this.stage === "all") return here; // without a summary the scale over all checkpoints is computed for pinned ones only
-      const largest = this.tables.largest(neuron, table, (row) => this.attentionAt(row), this.scratch);
-      T.neuronMap(table, offset, this.attentionAt(index), this.shape, this.scratch);
-      return this.top(largest);
-    }
-    /** How far a color scale reaches. */
-    top(largest) {
-      return this.shape.activation === "gelu" ? Math.max(largest, T.DEEPEST) : largest;
-    }
-    // ---- drawing ---------------------------------------------------------------------------------------------------
-    draw(index) {
-      if (this.drawnAt !== index) {
-        for (const slot of this.slots) slot.drawn = -1;
-        for (const figure of this.figures) figure.drawn = -1;
-        this.drawnAt = index;
-      }
-      if (index < 0) return this.card.read("");
-      const row = this.row(index);
-      if (this.stage === "all") this.drawThumbs(index, row);
-      else this.drawPinned(index, row);
-      return undefined;
-    }
-    drawThumbs(index, row) {
-      for (const slot of this.slots) {
-        if (slot.neuron < 0 || !slot.visible || slot.drawn === index) continue;
-        const largest = this.compute(slot.neuron, index);
-        const waiting = largest < 0;
-        if (waiting) slot.map.clear();
-        else {
-          slot.map.paint(this.scratch, largest, this.colors);
-          slot.drawn = index;
-        }
-        const dead = Boolean(this.value("dead", row, slot.neuron));
-        if (slot.waiting !== waiting) slot.button.classList.toggle("tdw-waiting", (slot.waiting = waiting));
-        if (slot.dead !== dead) slot.button.classList.toggle("tdw-dead", (slot.dead = dead));
-        const k = this.value("frequency", row, slot.neuron);
-        T.setText(slot.caption, dead ? `${slot.neuron} dead` : k > 0 ? `${slot.neuron} · k${k}` : String(slot.neuron));
-      }
-      const words = [this.sort === "index" ? `${this.count} neurons` : `${this.count}`];
-      if (row >= 0 && this.summary.dead) {
-        let dead = 0;
-        for (let n = 0; n < this.count; n++) if (this.value("dead", row, n)) dead++;
-        if (dead) words.push(`${dead} dead`);
-      }
-      if (this.sort !== "index") words.push(`sorted at ${T.integer(this.run.checkpoints[this.sortedAt] ?? 0)}`);
-      else if (!this.known) words.push("not analyzed");
-      this.sortHere.hidden = this.sort === "index" || this.sortedAt === index;
-      this.card.read(words.join(" · "));
-    }
-    drawPinned(index, row) {
-      this.sortHere.hidden = true;
-      for (const figure of this.figures) {
-        if (figure.drawn === index) continue;
-        const { neuron } = figure;
-        const largest = this.compute(neuron, index);
-        if (largest < 0) figure.map.clear();
-        else {
-          figure.map.paint(this.scratch, largest, this.colors);
-          figure.drawn = index;
-        }
-        const k = this.value("frequency", row, neuron);
-        const words = [`n ${neuron}`];
-        if (this.value("dead", row, neuron)) words.push("dead");
-        else if (k > 0) words.push(`k ${k}`, this.value("share", row, neuron).toFixed(2));
-        if (figure.wide && largest > 0) words.push(`${this.shape.activation === "gelu" ? `−${T.DEEPEST}` : "0"}–${T.short(largest)}`);
-        const text = words.join(" · ");
-        T.setText(figure.caption, text);
-        if (figure.label !== text) figure.map.canvas.setAttribute("aria-label", `Activation over a and b: ${(figure.label = text)}`);
-      }
-      const scale = this.kept.fixed ? "" : " · colors per checkpoint";
-      this.card.read(`${this.view.pins.length} pinned · activation over a ↓ b →${scale}`);
-    }
-    // ---- pointer ---------------------------------------------------------------------------------------------------
-    hoverThumb(event) {
-      const slot = this.slots.find((candidate) => candidate.button.contains(event.target));
-      if (!slot || slot.neuron < 0 || event.buttons) return this.view.tooltip.hide();
-      const row = this.row(this.view.index);
-      const lines = [[`neuron ${slot.neuron}`, ""]];
-      if (this.value("dead", row, slot.neuron)) lines.push("dead: its activation does not vary");
-      else if (this.known && row >= 0) {
-        lines.push(`frequency ${this.value("frequency", row, slot.neuron)} · share ${T.exact(this.value("share", row, slot.neuron))}`);
-        if (this.summary.variance) lines.push(`variance ${T.exact(this.value("variance", row, slot.neuron))}`);
-      }
-      lines.push(this.view.pins.includes(slot.neuron) ? "click: unpin" : "click: pin");
-      return this.view.tooltip.show(event.clientX, event.clientY, lines);
-    }
-    hoverMap(event) {
-      const figure = this.figures.find((candidate) => candidate.map.canvas === event.target);
-      if (!figure) return this.view.tooltip.hide();
-      const box = event.target.getBoundingClientRect();
-      const b = T.clamp(Math.floor(((event.clientX - box.left) / box.width) * this.p), 0, this.p - 1);
-      const a = T.clamp(Math.floor(((event.clientY - box.top) / box.height) * this.p), 0, this.p - 1);
-      if (this.compute(figure.neuron, this.view.index) < 0) return this.view.tooltip.hide();
-      return this.view.tooltip.show(event.clientX, event.clientY, [
-        [`neuron ${figure.neuron}`, ""],
-        `a = ${a}, b = ${b}`,
-        `activation ${T.exact(this.scratch[a * this.p + b])}`,
-      ]);
-    }
-    menu() {
-      const scale = {
+    const { neuron, a, b } = at;
+    const activation = formatExact(this.maps.scratch[a * this.p + b]);
+    const lines = [`a = ${a}, b = ${b}`, `activation ${activation}`];
+    this.view.tooltip.show(event.clientX, event.clientY, [[`neuron ${neuron}`, ""], ...lines]);
+  }
+  /** Compute a map at the checkpoint that is shown; the top of its color scale, or -1. @param {number} neuron */
+  compute(neuron) {
+    const scale = { isFixed: this.kept.fixed, isExact: this.stage === "pinned" };
+    return this.maps.compute(neuron, this.view.index, scale);
+  }
+  /** @returns {MenuItem[]} */
+  menu() {
+    /** @type {MenuItem[]} */
+    const items = [
+      {
         group: "Colors",
         value: this.kept.fixed,
         options: [
@@ -416,37 +288,35 @@
           this.drawnAt = -1;
           this.view.repaint();
         },
-      };
-      const items = [scale];
-      if (this.view.pins.length) items.push({ label: "Unpin all", run: () => this.view.setPins([]) });
-      return items;
-    }
-    /** For tests: one value of a neuron's map at the painted checkpoint, its color scale's top and the pixel painted for it. */
-    probe(neuron, a, b) {
-      const shown = this.stage === "all" ? this.slots : this.figures;
-      const item = shown.find((candidate) => candidate.neuron === neuron);
-      const largest = this.compute(neuron, this.view.index);
-      const pixel = item ? [...item.map.context.getImageData(b, a, 1, 1).data] : null;
-      return { value: this.scratch[a * this.p + b], largest, pixel, drawn: item?.drawn, caption: item?.caption.textContent };
-    }
-    /** For tests: the whole map, row by row. */
-    map(neuron) {
-      return this.compute(neuron, this.view.index) < 0 ? null : Array.from(this.scratch);
-    }
-    resize() {
-      this.measure();
-      if (!this.run) return;
-      if (this.stage === "all") this.lay();
-      else this.layPinned();
-      this.view.repaint();
-    }
-    theme(colors) {
-      this.colors = colors;
-      this.drawnAt = -1;
-    }
-    close() {
-      clearTimeout(this.settled);
-    }
-  };
-  T.kinds.maps.MOST = MOST;
-})((window.TdwViewer = window.TdwViewer || {}));
+      },
+    ];
+    if (this.view.pins.length) items.push({ label: "Unpin all", run: () => this.view.setPins([]) });
+    return items;
+  }
+  /** A value of a neuron's map at the painted checkpoint, its color scale's top and the pixel painted for it. @param {number} neuron @param {number} a @param {number} b */
+  probe(neuron, a, b) {
+    const shown = this.stage === "all" ? this.thumbs.slots : this.pinnedMaps.figures;
+    const item = shown.find((candidate) => candidate.neuron === neuron);
+    const largest = this.compute(neuron);
+    const pixel = item ? [...item.map.context.getImageData(b, a, 1, 1).data] : null;
+    const value = this.maps.scratch[a * this.p + b];
+    return { value, largest, pixel, drawn: item?.drawn, caption: item?.caption.textContent };
+  }
+  /** The whole map at the painted checkpoint, row by row. @param {number} neuron */
+  map(neuron) {
+    return this.compute(neuron) < 0 ? null : Array.from(this.maps.scratch);
+  }
+  resize() {
+    this.measure();
+    this.lay();
+    this.view.repaint();
+  }
+  /** @param {Palette} colors */
+  theme(colors) {
+    this.colors = colors;
+    this.drawnAt = -1;
+  }
+  close() {
+    clearTimeout(this.settling);
+  }
+}

@@ -1,17 +1,17 @@
-// What is to be read once, and stays until it was: what became of the file that is shown.
-(function (T) {
-  "use strict";
-  T.Notice = class {
-    constructor() {
-      this.node = T.el("div", "tdw-notice", null, { role: "status" });
-      this.say("");
-    }
-    /** Say something; "" for nothing. */
-    say(text) {
-      this.node.hidden = !text;
-      const close = T.el("button", null, "×", { type: "button", "aria-label": "Dismiss", title: "Dismiss" });
-      close.addEventListener("click", () => this.say(""));
-      this.node.replaceChildren(...(text ? [T.el("span", null, text), close] : []));
-    }
-  };
-})((window.TdwViewer = window.TdwViewer || {}));
+// A message about the file that stays until it is dismissed.
+
+import { el } from "./dom.js";
+
+export class Notice {
+  constructor() {
+    this.node = el("div", "tdw-notice", null, { role: "status" });
+    this.show("");
+  }
+  /** @param {string} text "" hides it */
+  show(text) {
+    this.node.hidden = !text;
+    const close = el("button", null, "×", { type: "button", "aria-label": "Dismiss", title: "Dismiss" });
+    close.addEventListener("click", () => this.show(""));
+    this.node.replaceChildren(...(text ? [el("span", null, text), close] : []));
+  }
+}

@@ -1,14 +1,15 @@
-"""What the synchronized page is made of.
+"""The files that the page is made of, and their addresses.
 
-The page is plain JavaScript without a build step. Every script only adds to `window.TdwViewer` when it loads, so their
-order does not matter; `TdwViewer.mount(element, {base, events})` may be called once all are there.
+The page is plain JavaScript without a build step: ES modules that import one another by relative path
+(`import { el } from "./dom.js"`, `"../viewer/dom.js"` from `tdw/app`). All modules therefore share one folder in their
+addresses, `/assets/VERSION/`, where VERSION is a hash of them all; styles and Plotly are versioned one by one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,79 +17,73 @@ from typing import NamedTuple
 
 HERE = Path(__file__).parent
 STYLES = ("tokens.css", "viewer.css", "toolbars.css", "tabs.css", "menu.css", "panels.css")
-SCRIPTS = (
-    "format.js",
-    "color.js",
-    "data_source.js",
-    "neuron_map.js",
-    "tooltip.js",
-    "notice.js",
-    "plot_frame.js",
-    "framed_panel.js",
-    "card.js",
-    "choices.js",
-    "heat.js",
-    "lines.js",
-    "curve.js",
-    "bars.js",
-    "maps.js",
-    "image.js",
-    "grid.js",
-    "spans.js",
-    "path.js",
-    "table.js",
-    "transport.js",
-    "tabs.js",
-    "card_state.js",
-    "docbar.js",
-    "viewer.js",
-)
 PLOTLY = "plotly.min.js"
+ENTRY = "viewer/viewer.js"  # the module that exports `mount`
 
 
 class Asset(NamedTuple):
-    """One file of the page."""
+    """One file of the page. `name` of a module is FOLDER/FILE, so that relative imports resolve."""
 
     name: str
     path: Path
     media_type: str
 
+    @property
+    def is_module(self) -> bool:
+        """Whether this is an ES module of ours."""
+        return "/" in self.name
+
 
 def plotly_script() -> Path:
-    """Plotly's script, from the installed `plotly` package: nothing is fetched from elsewhere."""
+    """Path of Plotly's script in the installed `plotly` package. Raises ModuleNotFoundError."""
     package = find_spec("plotly")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("the plotly package is missing: `pip install plotly`")
     return Path(package.origin).parent / "package_data" / PLOTLY
 
 
+def modules(folder: Path) -> list[Asset]:
+    """The ES modules in a folder."""
+    return [Asset(f"{folder.name}/{path.name}", path, "text/javascript") for path in sorted(folder.glob("*.js"))]
+
+
 def assets() -> list[Asset]:
-    """Every file the page needs, styles first, then Plotly, then the page's own scripts."""
+    """Every file the viewer needs: styles, Plotly, modules."""
     return [
         *(Asset(name, HERE / name, "text/css") for name in STYLES),
         Asset(PLOTLY, plotly_script(), "text/javascript"),
-        *(Asset(name, HERE / name, "text/javascript") for name in SCRIPTS),
+        *modules(HERE),
     ]
 
 
 @cache
 def digest(path: Path) -> str:
-    """A name for the bytes of a file, for addresses that may be cached for ever."""
+    """Hash of a file's bytes, for addresses that may be cached forever."""
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
-def address(asset: Asset) -> str:
-    """Where the app serves an asset; differs when its bytes do."""
-    return f"/assets/{asset.name}?v={digest(asset.path)}"
+def addresses(files: Iterable[Asset]) -> dict[str, str]:
+    """Where assets are served, by name. An address changes whenever the bytes behind it do."""
+    files = list(files)
+    all_modules = "".join(f"{asset.name} {digest(asset.path)}\n" for asset in files if asset.is_module)
+    version = hashlib.blake2b(all_modules.encode(), digest_size=8).hexdigest()
+    return {
+        asset.name: f"/assets/{version}/{asset.name}"
+        if asset.is_module
+        else f"/assets/{asset.name}?v={digest(asset.path)}"
+        for asset in files
+    }
 
 
-def head(addresses: Mapping[str, str] | None = None) -> str:
-    """The tags that load the page's styles and scripts. `addresses`: by name, where not those of `address`."""
+def head() -> str:
+    """The tags that load styles and Plotly and preload every module, for a page of the viewer alone."""
     tags = []
-    for asset in assets():
-        where = html.escape((addresses or {}).get(asset.name) or address(asset), quote=True)
-        if asset.media_type == "text/css":
+    for name, address in addresses(assets()).items():
+        where = html.escape(address, quote=True)
+        if name.endswith(".css"):
             tags.append(f'<link rel="stylesheet" href="{where}">')
-        else:
+        elif name == PLOTLY:
             tags.append(f'<script src="{where}"></script>')
+        else:
+            tags.append(f'<link rel="modulepreload" href="{where}">')
     return "".join(tags)

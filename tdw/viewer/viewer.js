@@ -1,497 +1,484 @@
-// The synchronized page: one slider, every panel at the same checkpoint. `TdwViewer.mount(element, {base, events})`, where
-// base is a run's address, null for none, or left out while it is not known; `open(base)` then says it.
-(function (T) {
-  "use strict";
-  class Viewer {
-    constructor(element, options) {
-      this.element = element;
-      this.events = options.events || null;
-      this.makeSource = options.source || ((base) => new T.Source(base));
-      this.index = -1;
-      this.painted = -1;
-      this.cost = 0; // milliseconds of script in the last step
-      this.pins = [];
-      this.jobs = [];
-      this.kept = {};
-      this.panels = [];
-      this.places = new Map(); // run -> where the reader left it
-      this.generation = 0;
-      this.root = T.el("div", "tdw-viewer");
-      this.doc = T.el("header", "tdw-doc");
-      this.slot = T.el("div", "tdw-slot");
-      this.cards = T.el("div", "tdw-cards");
-      const main = T.el("main", "tdw-main");
-      main.append(this.cards);
-      this.tabs = new T.Tabs(this.cards, (group) => this.choose(group));
-      this.toast = T.el("div", "tdw-toast", null, { role: "status" });
-      this.notice = new T.Notice();
-      this.root.append(this.doc, this.slot, this.tabs.list, main, this.notice.node, this.toast);
-      element.replaceChildren(this.root);
-      this.tooltip = new T.Tooltip(this.root);
-      this.colors = T.palette(this.root);
-      this.stopTheme = T.watchTheme(() => this.theme());
-      this.onKey = (event) => this.key(event);
-      document.addEventListener("keydown", this.onKey);
-      this.resizes = new Map();
-      this.observer = new ResizeObserver((entries) => {
-        for (const entry of entries) this.resizes.get(entry.target)?.();
-        this.repaint();
-      });
-      this.listen();
-      this.publish();
-      if (options.base !== undefined) this.open(options.base);
-      // Nothing is said about the first run yet: whoever waits, waits until it is painted.
-      else this.ready = new Promise((resolve) => (this.first = resolve));
-    }
-    // ---- the handle for tests and scripts -----------------------------------------------------------------------------
-    publish() {
-      const viewer = this;
-      window.tdw = {
-        get ready() {
-          return viewer.ready;
-        },
-        get count() {
-          return viewer.count;
-        },
-        get index() {
-          return viewer.index;
-        },
-        get painted() {
-          return viewer.painted;
-        },
-        get cost() {
-          return viewer.cost;
-        },
-        get pins() {
-          return [...viewer.pins];
-        },
-        get tab() {
-          return viewer.group;
-        },
-        /** Show another view; resolves when it is painted. */
-        choose: (group) => viewer.choose(group),
-        get revision() {
-          return viewer.run?.manifest?.revision ?? null;
-        },
-        show: (index) => viewer.show(index),
-        pin: (...neurons) => viewer.setPins(neurons),
-        /** What a panel shows: probe("neuron_activations", neuron, a, b) … see each kind's `probe`. */
-        probe: (name, ...where) => viewer.panel(name).probe(...where),
-        panel: (name) => viewer.panel(name),
-        viewer,
-      };
-    }
-    panel(name) {
-      const found = this.panels.find((entry) => entry.spec.name === name);
-      if (!found) throw new Error(`no panel of this view is named ${name}: there are ${this.panels.map((entry) => entry.spec.name).join(", ")}`);
-      return found.panel;
-    }
-    get count() {
-      return this.run?.manifest ? this.run.checkpoints.length : 0;
-    }
-    // ---- opening ------------------------------------------------------------------------------------------------------
-    /** Show the run at `base`, or the page of no run for null. Resolves when it is painted. */
-    open(base) {
-      this.ready = this.opening(base);
-      if (this.first) this.ready.then(this.first, this.first);
-      return this.ready;
-    }
-    async opening(base) {
-      const generation = ++this.generation;
-      this.leave();
-      this.base = base;
-      this.runKey = base === null ? null : decodeURIComponent(base.split("/").at(-1));
-      this.job = this.jobOf(this.runKey);
-      if (base === null) return this.blank("No run is open", "Open a project file (.tdw) or start a new run in the side bar.");
-      this.run = new T.Run(this.makeSource(base), (manifest) => this.wanted(manifest));
-      const { run } = this;
-      const patience = setTimeout(() => generation === this.generation && this.blank("Opening …", ""), 300);
-      try {
-        await run.refresh();
-      } catch (error) {
-        if (generation !== this.generation || error.name === "AbortError") return undefined;
-        this.run = null;
-        if (!(error instanceof T.Refused || error instanceof T.Unreachable)) throw error;
-        this.retry = error instanceof T.Unreachable ? base : null;
-        const title = error instanceof T.Unreachable ? "The server does not answer" : "This file cannot be shown";
-        return this.blank(title, error.message, () => this.open(base));
-      } finally {
-        clearTimeout(patience);
-      }
-      if (generation !== this.generation) return undefined;
-      this.build();
-      this.assemble();
-      const place = this.places.get(base); // the file may be another one by now
-      this.pins = (place?.pins || []).filter((neuron) => neuron < run.manifest.parameters.d_mlp);
-      this.index = place ? Math.min(place.index, this.count - 1) : this.count - 1;
-      this.update();
-      await Promise.all(this.panels.map(({ panel }) => panel.loading));
-      if (generation === this.generation) this.paint();
-      return undefined;
-    }
-    leave() {
-      if (this.run && this.base) this.places.set(this.base, { index: this.index, pins: this.pins });
-      this.transport?.close();
-      this.transport = null;
-      this.dismantle();
-      this.observer.disconnect();
-      this.resizes.clear(); // it would keep the timeline, and with it every array of the run
-      this.run?.close();
-      this.run = null;
-      this.retry = null;
-      this.trouble = null;
-      this.described = null;
-      this.notice.say("");
-      this.index = this.painted = -1;
-      this.pins = [];
-      this.tooltip.hide();
-      this.slot.replaceChildren();
-      this.cards.replaceChildren();
-      this.doc.replaceChildren();
-    }
-    blank(title, text, again) {
-      const box = T.el("div", "tdw-blank");
-      box.append(T.el("strong", null, title));
-      if (text) box.append(T.el("p", null, text));
-      if (again) {
-        const button = T.el("button", "tdw-button tdw-primary", "Try again", { type: "button" });
-        button.addEventListener("click", again);
-        box.append(button);
-      }
-      this.slot.replaceChildren();
-      this.doc.replaceChildren();
-      this.cards.replaceChildren(box);
-      this.root.classList.add("tdw-bare");
-      this.painted = this.index = -1;
-    }
-    build() {
-      this.root.classList.remove("tdw-bare");
-      this.cards.replaceChildren();
-      this.slot.replaceChildren();
-      this.transport = new T.Transport(this.slot, this);
-      this.transport.theme(this.colors);
-      this.watchSize(this.transport.timeline, () => this.transport?.resize());
-      this.transport.resize();
-    }
-    // ---- views --------------------------------------------------------------------------------------------------------
-    /** The groups that the panels of a manifest are in, in the order of their tabs. */
-    groups(manifest) {
-      return [...new Set(manifest.panels.map((spec) => spec.group))];
-    }
-    /** The panels of the view that is shown: the chosen one, or the first where this run has none of that name. */
-    chosen(manifest) {
-      const groups = this.groups(manifest);
-      const group = groups.includes(this.group) ? this.group : groups[0];
-      return manifest.panels.filter((spec) => spec.group === group);
-    }
-    /** The arrays that are drawn now, and with those of an analysis the epochs of its rows. */
-    wanted(manifest) {
-      const names = this.chosen(manifest).flatMap((spec) => spec.arrays);
-      const epochs = names.filter((name) => name.startsWith("analysis/")).map((name) => `analysis/${name.split("/")[1]}/epoch`);
-      return [...new Set([...names, ...epochs])].filter((name) => manifest.arrays[name]);
-    }
-    /** Build the cards of the chosen view. */
-    assemble() {
-      const specs = this.chosen(this.run.manifest);
-      this.group = specs[0]?.group ?? this.group;
-      this.tabs.show(this.groups(this.run.manifest), this.group);
-      for (const spec of specs) {
-        const Kind = spec.state.status === "unfit" ? T.Nothing : T.kinds[spec.kind];
-        if (!Kind) throw new Error(`the panel ${spec.name} is of the kind ${spec.kind}, which this viewer does not know`);
-        const card = new T.Card(this.cards, spec.title, this.tooltip);
-        const panel = new Kind(card, this, (this.kept[spec.name] ??= {})); // what was chosen in its menu outlives the run
-        panel.theme(this.colors);
-        this.panels.push({ spec, card, panel });
-      }
-      for (const entry of this.panels) this.watchSize(entry.card.body, () => entry.panel.resize());
-    }
-    dismantle() {
-      for (const { panel, card } of this.panels) {
-        this.observer.unobserve(card.body);
-        this.resizes.delete(card.body);
-        panel.close();
-        card.close();
-      }
-      this.panels = [];
-      this.tooltip.hide();
-    }
-    /** Show another view: its arrays are fetched when it is first looked at, and again when there are more of them. */
-    choose(group) {
-      if (group === this.group) return this.ready;
-      this.group = group;
-      if (!this.run?.manifest) return this.ready;
-      this.dismantle();
-      this.assemble();
-      this.isLoading = this.run.lacks();
-      this.update();
-      this.ready = this.filled(this.generation);
-      return this.ready;
-    }
-    async filled(generation) {
-      if (this.isLoading) await this.refresh();
-      await Promise.all(this.panels.map(({ panel }) => panel.loading));
-      if (generation === this.generation) this.paint();
-    }
-    watchSize(node, resized) {
-      let known = `${node.clientWidth} ${node.clientHeight}`;
-      this.resizes.set(node, () => {
-        const now = `${node.clientWidth} ${node.clientHeight}`;
-        if (now === known) return;
-        known = now;
-        resized();
-      });
-      this.observer.observe(node);
-    }
-    /** The run has changed: hand it to everything that draws. */
-    update() {
-      const { manifest } = this.run;
-      if (manifest.job) this.job = manifest.job;
-      this.describe();
-      this.transport.update(this.run);
-      for (const entry of this.panels) {
-        entry.spec = manifest.panels.find((spec) => spec.name === entry.spec.name) || entry.spec;
-        // While a run grows, what has not changed for a panel is not drawn again: Plotly needs more than a frame for it.
-        const inputs = [JSON.stringify(entry.spec), entry.panel.depends?.(manifest), ...entry.spec.arrays.map((name) => this.run.array(name))];
-        if (entry.inputs?.length === inputs.length && inputs.every((input, i) => input === entry.inputs[i])) continue;
-        entry.inputs = inputs;
-        entry.panel.update(entry.spec, this.run);
-      }
+// The synchronized page: one slider, every panel at the same checkpoint. `mount(element, {base, events})` shows the run at the
+// address `base`; null shows that none is open, and undefined waits for `open(base)`.
+
+import { CardGrid } from "./card_grid.js";
+import { cardState } from "./card_state.js";
+import { palette, watchTheme } from "./color.js";
+import { isAborted, RefusedError, Source, UnreachableError } from "./data_source.js";
+import { documentBar } from "./document_bar.js";
+import { el } from "./dom.js";
+import { visibleText } from "./format.js";
+import { publish } from "./handle.js";
+import { handleKey } from "./keyboard.js";
+import { MOST_PINS } from "./maps.js";
+import { Notice } from "./notice.js";
+import { clamp } from "./numbers.js";
+import { replacementMessage } from "./replacement.js";
+import { RunData } from "./run_data.js";
+import { Tabs } from "./tabs.js";
+import { Tooltip } from "./tooltip.js";
+import { Transport } from "./transport.js";
+import { Updates } from "./updates.js";
+
+/** @import { CardState, DataSource, Manifest, PanelDescription, ViewerHandle } from "./types.js" */
+/** @import { Situation } from "./card_state.js" */
+
+/** @typedef {{base?: string | null, events?: EventTarget | null, source?: (base: string) => DataSource}} Options */
+
+const PATIENCE = 300; // milliseconds until a page says that it is opening a run
+const TOAST = 4000; // milliseconds that a message is shown
+
+/** @implements {ViewerHandle} */
+export class Viewer {
+  /** @param {Element} element @param {Options} options */
+  constructor(element, options) {
+    this.element = element;
+    this.makeSource = options.source ?? ((/** @type {string} */ base) => new Source(base));
+    this.index = -1;
+    this.painted = -1;
+    this.cost = 0; // milliseconds of script in the last step
+    /** @type {number[]} */
+    this.pins = [];
+    /** @type {Map<string, {index: number, pins: number[]}>} where each run was left */
+    this.places = new Map();
+    this.generation = 0; // of what is open; answers for an earlier one are dropped
+    /** @type {RunData | null} */
+    this.run = null;
+    /** @type {string | null | undefined} */
+    this.base = undefined;
+    /** @type {string | null} */
+    this.runKey = null;
+    this.view = "";
+    this.isLoading = false;
+    this.described = "";
+    /** @type {number | null} */
+    this.request = null;
+    /** @type {Transport | null} */
+    this.transport = null;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.saying = undefined;
+    this.root = el("div", "tdw-viewer");
+    this.bar = el("header", "tdw-doc");
+    this.slot = el("div", "tdw-slot");
+    this.cards = el("div", "tdw-cards");
+    const main = el("main", "tdw-main");
+    main.append(this.cards);
+    this.tabs = new Tabs(this.cards, (view) => this.choose(view));
+    this.toast = el("div", "tdw-toast", null, { role: "status" });
+    this.notice = new Notice();
+    this.root.append(this.bar, this.slot, this.tabs.list, main, this.notice.node, this.toast);
+    element.replaceChildren(this.root);
+    this.tooltip = new Tooltip(this.root);
+    this.colors = palette(this.root);
+    this.stopWatchingTheme = watchTheme(() => this.theme());
+    /** @type {Map<Element, () => void>} */
+    this.resizes = new Map();
+    this.observer = new ResizeObserver((entries) => {
+      for (const { target } of entries) this.resizes.get(target)?.();
       this.repaint();
-    }
-    async refresh() {
-      const { run, generation } = this;
-      if (!run?.manifest) return;
-      const before = run.manifest;
-      const newest = this.count - 1;
-      try {
-        await run.refresh();
-      } catch (error) {
-        if (generation === this.generation) this.failed(error);
-        return;
-      }
-      if (generation !== this.generation) return;
-      this.isLoading = run.lacks();
-      this.trouble = null;
-      this.lost(false);
-      if (run.another) {
-        this.restart();
-        return;
-      }
-      const became = T.replacement(before, run.manifest);
-      if (became) this.notice.say(became);
-      // Whoever stands at the newest checkpoint by now stays with the newest; everyone else stays where they are.
-      if (this.index >= Math.min(newest, this.count)) this.index = this.count - 1;
-      this.update();
-      for (const { panel } of this.panels) if (panel.refusal) panel.fetch();
-    }
-    /** The file holds another run: everything is built anew, in the same view. */
-    async restart() {
-      const before = this.run.manifest;
-      const stays = this.index < this.count - 1; // who stood at the newest checkpoint is at that of the new run
-      const opened = this.open(this.base);
-      if (!stays) this.places.delete(this.base);
-      const { generation } = this;
-      await opened;
-      if (generation === this.generation && this.run?.manifest) this.notice.say(T.replacement(before, this.run.manifest));
-    }
-    /** Ask once more for what was refused. */
-    async again() {
-      if (this.isAsking) return;
-      this.isAsking = true;
-      this.describe();
-      this.repaint();
-      try {
-        await this.refresh();
-        await Promise.all(this.panels.map(({ panel }) => panel.loading));
-      } finally {
-        this.isAsking = false;
+    });
+    this.grid = new CardGrid(
+      this,
+      this.cards,
+      (node, resized) => this.watchSize(node, resized),
+      (node) => this.unwatchSize(node),
+    );
+    this.cards.addEventListener("scroll", () => this.scrolled());
+    this.updates = new Updates(this.pageForUpdates(), options.events ?? null);
+    this.onKey = (/** @type {KeyboardEvent} */ event) => this.key(event);
+    document.addEventListener("keydown", this.onKey);
+    publish(this);
+    /** @type {(done: Promise<void>) => void} */
+    this.firstOpened = () => {};
+    /** @type {Promise<void>} resolves when what is open is painted */
+    this.ready = new Promise((resolve) => {
+      this.firstOpened = resolve;
+    });
+    if (options.base !== undefined) this.open(options.base);
+  }
+  pageForUpdates() {
+    const viewer = this;
+    return {
+      get runKey() {
+        return viewer.runKey;
+      },
+      revision: () => this.run?.loaded?.revision ?? null,
+      canReopen: () => this.run === null && typeof this.base === "string",
+      refresh: () => this.refresh(),
+      reopen: () => {
+        if (this.base !== undefined) this.open(this.base);
+      },
+      hideNotice: () => this.notice.show(""),
+      changed: () => {
         this.describe();
         this.repaint();
-      }
-    }
-    // ---- news from the server -----------------------------------------------------------------------------------------
-    listen() {
-      if (!this.events) return;
-      this.onMessage = (event) => {
-        const news = JSON.parse(event.data);
-        if (news.type === "run" && news.key === this.runKey) {
-          if (news.job !== undefined) this.setJob(news.job);
-          if (news.state === "lost") this.troubled(news.error);
-          else if (this.run?.manifest && (this.trouble || news.revision !== this.run.manifest.revision)) this.soon();
-          else if (!this.run && this.base !== null) this.open(this.base);
-        } else if (news.type === "jobs") {
-          this.jobs = news.jobs;
-          this.setJob(this.jobOf(this.runKey));
-        } else if (news.type === "line") this.line(news.online);
-      };
-      this.onError = () => this.line(false);
-      this.onOpen = () => this.line(true);
-      this.events.addEventListener("message", this.onMessage);
-      this.events.addEventListener("error", this.onError);
-      this.events.addEventListener("open", this.onOpen);
-    }
-    /** The active job on a run, among those last told of. */
-    jobOf(key) {
-      return this.jobs.find((job) => job.key === key && ["starting", "running", "stopping"].includes(job.state)) || null;
-    }
-    line(online) {
-      if (!online) this.lost(true);
-      else if (this.retry) this.open(this.retry);
-      else if (this.isLost) this.refresh();
-    }
-    /** Refresh, but not more than twice a second however fast a run commits. */
-    soon() {
-      if (this.waiting) return;
-      this.waiting = setTimeout(() => {
-        this.waiting = null;
-        this.refresh();
-      }, Math.max(0, 500 - (performance.now() - (this.refreshed || 0))));
-      this.refreshed = performance.now();
-    }
-    setJob(job) {
-      const kind = this.job?.kind;
-      this.job = job;
-      if (!this.run?.manifest) return;
-      this.describe();
-      if (kind !== job?.kind) this.soon();
-      this.repaint();
-    }
-    failed(error) {
-      if (error.name === "AbortError") return;
-      if (error instanceof T.Unreachable) this.lost(true);
-      else if (error instanceof T.Refused) this.troubled(error.message);
-      else throw error;
-    }
-    /** The file cannot be read now. What was loaded stays; the news tell when it can be, or it is found by asking, ever more rarely. */
-    troubled(sentence) {
-      clearTimeout(this.asking);
-      this.patience = this.trouble ? Math.min(2 * this.patience, 60e3) : 2e3;
-      this.asking = setTimeout(() => this.trouble && this.refresh(), this.patience);
-      this.trouble = sentence;
-      this.notice.say(""); // what it became is past
-      this.describe();
-    }
-    lost(isLost) {
-      if (this.isLost === isLost) return;
-      this.isLost = isLost;
-      this.describe();
-      this.repaint();
-      clearInterval(this.knocking);
-      // An EventSource tries again by itself; without one, or when it has given up, knock now and then.
-      if (isLost) this.knocking = setInterval(() => this.refresh(), 3000);
-    }
-    describe() {
-      if (!this.run?.manifest) return;
-      const { job, isLost, trouble } = this;
-      const nodes = T.docBar(this.run.manifest, { job, isLost, trouble, again: () => this.again() });
-      const key = nodes.map((node) => node.outerHTML).join("");
-      if (key === this.described) return;
-      this.described = key;
-      this.doc.replaceChildren(...nodes);
-    }
-    // ---- moving and drawing -------------------------------------------------------------------------------------------
-    show(index, playing) {
-      if (!this.count) return;
-      if (!playing) this.transport.stop();
-      const next = T.clamp(Math.round(index), 0, this.count - 1);
-      if (!Number.isFinite(next)) throw new Error(`the checkpoint's index must be a number from 0 to ${this.count - 1}, got ${index}`);
-      this.index = next;
-      this.repaint();
-    }
-    repaint() {
-      this.request ??= requestAnimationFrame(() => this.paint());
-    }
-    paint() {
-      if (this.request) cancelAnimationFrame(this.request);
-      this.request = null;
-      if (!this.run?.manifest || !this.transport) return;
-      const start = performance.now();
-      const { index } = this;
-      this.transport.draw(index);
-      for (const entry of this.panels) {
-        const { panel, card } = entry;
-        try {
-          panel.draw(index);
-          card.show(T.stateOf(this, entry, index));
-        } catch (error) {
-          // A mistake in one panel must not take the other three, or the transport, with it; it is still reported.
-          card.show({ title: "This panel has failed", text: error.message });
-          reportError(error);
-        }
-      }
-      this.painted = index;
-      this.cost = performance.now() - start;
-    }
-    row(analysis, index) {
-      return this.run.row(analysis, index);
-    }
-    /** Ask whoever owns the page for something the page cannot do itself. */
-    act(action) {
-      this.element.dispatchEvent(new CustomEvent("tdw:action", { detail: { action, key: this.runKey }, bubbles: true }));
-    }
-    say(text) {
-      this.toast.textContent = T.visible(text);
-      this.toast.classList.add("tdw-shown");
-      clearTimeout(this.saying);
-      this.saying = setTimeout(() => this.toast.classList.remove("tdw-shown"), 4000);
-    }
-    // ---- pinned neurons -----------------------------------------------------------------------------------------------
-    setPins(neurons) {
-      const count = this.run.manifest.parameters.d_mlp;
-      this.pins = [...new Set(neurons)].filter((n) => Number.isInteger(n) && n >= 0 && n < count).slice(0, T.kinds.maps.MOST);
-      for (const { panel } of this.panels) panel.pinned?.();
-      this.repaint();
-    }
-    togglePin(neuron) {
-      if (this.pins.includes(neuron)) this.setPins(this.pins.filter((n) => n !== neuron));
-      else if (this.pins.length >= T.kinds.maps.MOST) this.say(`${T.kinds.maps.MOST} neurons are pinned, the most that fit: unpin one first.`);
-      else this.setPins([...this.pins, neuron]);
-    }
-    // ---- keyboard, theme ----------------------------------------------------------------------------------------------
-    key(event) {
-      if (!this.count || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-      const at = event.target instanceof Element ? event.target : document.body;
-      const own = at === this.transport.range;
-      const elsewhere = "input, textarea, select, [contenteditable], [role=menu], [role=tab], [role=radio], [role=listbox], [role=dialog], dialog";
-      if (!own && at.closest(elsewhere)) return;
-      const step = event.shiftKey ? 10 : 1;
-      const last = this.count - 1;
-      const to = { ArrowLeft: this.index - step, ArrowRight: this.index + step, Home: 0, End: last }[event.key];
-      if (to !== undefined) this.show(to);
-      else if (own && event.key.startsWith("Arrow")) this.show(this.index + (event.key === "ArrowUp" ? step : -step));
-      else if (own && event.key.startsWith("Page")) this.show(this.index + (event.key === "PageUp" ? 10 : -10));
-      else if (event.key === " " && !at.closest("button, a, summary")) this.transport.toggle();
-      else return;
-      event.preventDefault();
-    }
-    theme() {
-      const colors = T.palette(this.root);
-      if (JSON.stringify([...colors.lut, colors.ink]) === JSON.stringify([...this.colors.lut, this.colors.ink])) return;
-      this.colors = colors;
-      this.transport?.theme(colors);
-      for (const { panel } of this.panels) panel.theme(colors);
-      this.repaint();
-    }
-    close() {
-      this.generation++;
-      this.leave();
-      this.stopTheme();
-      this.observer.disconnect();
-      document.removeEventListener("keydown", this.onKey);
-      clearInterval(this.knocking);
-      clearTimeout(this.waiting);
-      clearTimeout(this.asking);
-      if (this.events) {
-        this.events.removeEventListener("message", this.onMessage);
-        this.events.removeEventListener("error", this.onError);
-        this.events.removeEventListener("open", this.onOpen);
-      }
-      this.root.remove();
-    }
+      },
+    };
   }
+  get count() {
+    return this.run?.loaded?.checkpoints.length ?? 0;
+  }
+  get isAsking() {
+    return this.updates.isAsking;
+  }
+  // ---- opening --------------------------------------------------------------------------------------------------
+  /** Show the run at an address, or that none is open. Resolves when it is painted. @param {string | null} base */
+  open(base) {
+    this.ready = this.opening(base);
+    this.firstOpened(this.ready);
+    return this.ready;
+  }
+  /** @param {string | null} base */
+  async opening(base) {
+    const generation = ++this.generation;
+    this.leave();
+    this.base = base;
+    this.runKey = base === null ? null : decodeURIComponent(base.split("/").at(-1) ?? "");
+    this.updates.reset();
+    if (base === null) {
+      this.blank("No run is open", "Open a project file (.tdw) or start a new run in the sidebar.");
+      return;
+    }
+    const run = new RunData(this.makeSource(base), (manifest) => this.wanted(manifest));
+    this.run = run;
+    const isCurrent = () => generation === this.generation;
+    const waiting = setTimeout(() => isCurrent() && this.blank("Opening …", ""), PATIENCE);
+    try {
+      await run.refresh();
+    } catch (error) {
+      if (!isCurrent() || isAborted(error)) return;
+      this.run = null;
+      this.notOpened(error, base);
+      return;
+    } finally {
+      clearTimeout(waiting);
+    }
+    if (!isCurrent()) return;
+    this.root.classList.remove("tdw-bare");
+    this.cards.replaceChildren();
+    this.addTransport(run);
+    this.assemble(run);
+    const place = this.places.get(base); // the file may hold another run now
+    this.pins = (place?.pins ?? []).filter((neuron) => neuron < run.manifest.parameters.d_mlp);
+    this.index = place ? Math.min(place.index, this.count - 1) : this.count - 1;
+    this.isLoading = run.isUnasked();
+    this.update(run);
+    await this.filled(generation);
+  }
+  /** @param {unknown} error @param {string} base */
+  notOpened(error, base) {
+    if (!(error instanceof RefusedError || error instanceof UnreachableError)) throw error;
+    this.updates.mustReopen = error instanceof UnreachableError;
+    const title = error instanceof UnreachableError ? "Server offline" : "This file cannot be shown";
+    this.blank(title, error.message, () => this.open(base));
+  }
+  leave() {
+    if (this.run && this.base) this.places.set(this.base, { index: this.index, pins: this.pins });
+    this.transport?.close();
+    this.transport = null;
+    this.grid.dismantle();
+    this.observer.disconnect();
+    this.resizes.clear(); // it would keep the timeline, and with it every array of the run
+    this.run?.close();
+    this.run = null;
+    this.described = "";
+    this.notice.show("");
+    this.index = this.painted = -1;
+    this.pins = [];
+    this.tooltip.hide();
+    this.slot.replaceChildren();
+    this.cards.replaceChildren();
+    this.bar.replaceChildren();
+  }
+  /** A page without a run. @param {string} title @param {string} text @param {() => void} [again] */
+  blank(title, text, again) {
+    const box = el("div", "tdw-blank");
+    box.append(el("strong", null, title));
+    if (text) box.append(el("p", null, text));
+    if (again) {
+      const button = el("button", "tdw-button tdw-primary", "Try again", { type: "button" });
+      button.addEventListener("click", again);
+      box.append(button);
+    }
+    this.slot.replaceChildren();
+    this.bar.replaceChildren();
+    this.cards.replaceChildren(box);
+    this.root.classList.add("tdw-bare");
+    this.painted = this.index = -1;
+  }
+  /** @param {RunData} run */
+  addTransport(run) {
+    this.slot.replaceChildren();
+    const transport = new Transport(this.slot, this, this.colors, run.manifest);
+    this.transport = transport;
+    this.watchSize(transport.timeline, () => transport.resize());
+    transport.resize();
+  }
+  // ---- views ----------------------------------------------------------------------------------------------------
+  /** The panels of the view that is shown: the chosen one, or the first if this run has none of that name. @param {Manifest} manifest */
+  chosen(manifest) {
+    const views = viewsOf(manifest);
+    const view = views.includes(this.view) ? this.view : views[0];
+    return manifest.panels.filter((spec) => spec.view === view);
+  }
+  /** The arrays that are drawn now, with the epochs of their rows. @param {Manifest} manifest */
+  wanted(manifest) {
+    const names = this.grid.near(this.chosen(manifest)).flatMap((spec) => spec.arrays);
+    const epochs = names.flatMap((name) => {
+      const [kind, first, second] = name.split("/");
+      return kind === "analysis" ? [`analysis/${first}/epoch`] : kind === "reduced" ? [`analysis/${second}/epoch`] : [];
+    });
+    return [...new Set([...names, ...epochs])].filter((name) => manifest.arrays[name]);
+  }
+  /** Show the cards of the chosen view. @param {RunData} run */
+  assemble(run) {
+    const specs = this.chosen(run.manifest);
+    this.view = specs[0]?.view ?? this.view;
+    this.tabs.show(viewsOf(run.manifest), this.view);
+    this.grid.assemble(specs);
+    this.watchSize(this.cards, () => this.scrolled());
+  }
+  /** Show another view. Resolves when it is painted; its arrays are fetched when it is first shown. @param {string} view */
+  choose(view) {
+    if (view === this.view) return this.ready;
+    this.view = view;
+    const { run } = this;
+    if (!run?.loaded) return this.ready;
+    this.tooltip.hide();
+    this.assemble(run);
+    this.isLoading = run.isIncomplete();
+    this.update(run);
+    this.ready = this.filled(this.generation);
+    return this.ready;
+  }
+  /** Cards have come near the viewport. */
+  scrolled() {
+    const { run } = this;
+    if (!run?.loaded) return;
+    if (this.grid.locate()) {
+      this.isLoading = run.isIncomplete();
+      this.update(run);
+      this.ready = this.filled(this.generation);
+    }
+    this.repaint();
+  }
+  /** Fetch what is missing of what is drawn, and paint. @param {number} generation */
+  async filled(generation) {
+    if (this.isLoading) await this.refresh();
+    await this.loading();
+    if (generation === this.generation) this.paint();
+  }
+  /** Resolves when the panels have what they fetch themselves. */
+  async loading() {
+    await Promise.all(this.grid.panels.map(({ loading }) => loading));
+  }
+  /** @param {Element} node @param {() => void} resized called when it has another size */
+  watchSize(node, resized) {
+    const size = () => `${node.clientWidth} ${node.clientHeight}`;
+    let last = size();
+    this.resizes.set(node, () => {
+      if (size() === last) return;
+      last = size();
+      resized();
+    });
+    this.observer.observe(node);
+  }
+  /** @param {Element} node */
+  unwatchSize(node) {
+    this.observer.unobserve(node);
+    this.resizes.delete(node);
+  }
+  // ---- keeping up -----------------------------------------------------------------------------------------------
+  /** The run has changed: hand it to everything that draws. @param {RunData} run */
+  update(run) {
+    if (run.manifest.job) this.updates.job = run.manifest.job;
+    this.describe();
+    this.transport?.update(run.manifest);
+    this.grid.update(run);
+    this.repaint();
+  }
+  async refresh() {
+    const { run, generation } = this;
+    const before = run?.loaded;
+    if (!run || !before) return;
+    const newest = this.count - 1;
+    try {
+      await run.refresh();
+    } catch (error) {
+      if (generation === this.generation) this.updates.failed(error);
+      return;
+    }
+    if (generation !== this.generation) return;
+    this.isLoading = run.isIncomplete();
+    this.updates.succeeded();
+    if (run.isReplaced) {
+      this.restart(before);
+      return;
+    }
+    const message = replacementMessage(before, run.manifest);
+    if (message) this.notice.show(message);
+    // The newest checkpoint stays the newest; any other stays where it is.
+    if (this.index >= Math.min(newest, this.count)) this.index = this.count - 1;
+    this.update(run);
+    for (const panel of this.grid.panels) if (panel.refusal) panel.fetch?.();
+  }
+  /** The file holds another run: show it, in the same view. @param {Manifest} before */
+  async restart(before) {
+    const { base } = this;
+    if (typeof base !== "string") return;
+    const isNewest = this.index >= this.count - 1;
+    const opened = this.open(base);
+    if (isNewest) this.places.delete(base);
+    const { generation } = this;
+    await opened;
+    if (generation === this.generation && this.run?.loaded)
+      this.notice.show(replacementMessage(before, this.run.loaded));
+  }
+  /** Read again what was refused. */
+  again() {
+    return this.updates.again(() => this.loading());
+  }
+  soon() {
+    this.updates.soon();
+  }
+  /** @param {Error} error */
+  failed(error) {
+    this.updates.failed(error);
+  }
+  describe() {
+    const manifest = this.run?.loaded;
+    if (!manifest) return;
+    const { job, isLost, trouble } = this.updates;
+    const nodes = documentBar(manifest, { job, isLost, trouble, again: () => this.again() });
+    const key = nodes.map((node) => node.outerHTML).join("");
+    if (key === this.described) return;
+    this.described = key;
+    this.bar.replaceChildren(...nodes);
+  }
+  // ---- moving and drawing ---------------------------------------------------------------------------------------
+  /** Show a checkpoint by its index. @param {number} index @param {boolean} [isPlaying] */
+  show(index, isPlaying) {
+    if (!this.count) return;
+    if (!isPlaying) this.transport?.stop();
+    const next = clamp(Math.round(index), 0, this.count - 1);
+    if (!Number.isFinite(next))
+      throw new Error(`the index must be a number from 0 to ${this.count - 1} (got ${index})`);
+    this.index = next;
+    this.repaint();
+  }
+  repaint() {
+    this.request ??= requestAnimationFrame(() => this.paint());
+  }
+  paint() {
+    if (this.request !== null) cancelAnimationFrame(this.request);
+    this.request = null;
+    if (!this.run?.loaded || !this.transport) return;
+    const start = performance.now();
+    const { index } = this;
+    const situation = this.situation(this.run);
+    this.transport.draw(index);
+    for (const entry of this.grid.drawn) {
+      try {
+        entry.panel.draw(index);
+        entry.card.show(cardState(situation, entry, index));
+      } catch (error) {
+        // An error in one panel must not take the others, or the slider, with it; it is still reported.
+        entry.card.show(failure(error));
+        reportError(error);
+      }
+    }
+    this.painted = index;
+    this.cost = performance.now() - start;
+  }
+  /** @param {RunData} run @returns {Situation} */
+  situation(run) {
+    const { job, isAsking, isLost } = this.updates;
+    return {
+      run,
+      count: this.count,
+      job,
+      isAsking,
+      isLost,
+      isLoading: this.isLoading,
+      again: () => this.again(),
+      analyze: () => this.act("analyze"),
+    };
+  }
+  /** @param {string | null} analysis @param {number} index */
+  row(analysis, index) {
+    return this.run ? this.run.row(analysis, index) : -1;
+  }
+  /** Ask the page around the viewer for something. @param {string} action */
+  act(action) {
+    const detail = { action, key: this.runKey };
+    this.element.dispatchEvent(new CustomEvent("tdw:action", { detail, bubbles: true }));
+  }
+  /** Show a message for a moment. @param {string} text */
+  say(text) {
+    this.toast.textContent = visibleText(text);
+    this.toast.classList.add("tdw-shown");
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => this.toast.classList.remove("tdw-shown"), TOAST);
+  }
+  // ---- pinned neurons -------------------------------------------------------------------------------------------
+  /** @param {number[]} neurons */
+  setPins(neurons) {
+    const count = this.run?.loaded?.parameters.d_mlp ?? 0;
+    const isNeuron = (/** @type {number} */ n) => Number.isInteger(n) && n >= 0 && n < count;
+    this.pins = [...new Set(neurons)].filter(isNeuron).slice(0, MOST_PINS);
+    for (const panel of this.grid.panels) panel.pinned?.();
+    this.repaint();
+  }
+  /** @param {number} neuron */
+  togglePin(neuron) {
+    if (this.pins.includes(neuron)) this.setPins(this.pins.filter((n) => n !== neuron));
+    else if (this.pins.length < MOST_PINS) this.setPins([...this.pins, neuron]);
+    else this.say(`At most ${MOST_PINS} neurons can be pinned: unpin one first.`);
+  }
+  // ---- keyboard, theme ------------------------------------------------------------------------------------------
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const { transport } = this;
+    if (!transport) return;
+    handleKey(event, {
+      index: this.index,
+      count: this.count,
+      slider: transport.range,
+      show: (index) => this.show(index),
+      toggle: () => transport.toggle(),
+    });
+  }
+  theme() {
+    const colors = palette(this.root);
+    const key = (/** @type {typeof colors} */ { lut, ink }) => JSON.stringify([...lut, ink]);
+    if (key(colors) === key(this.colors)) return;
+    this.colors = colors;
+    this.transport?.theme(colors);
+    this.grid.theme(colors);
+    this.repaint();
+  }
+  close() {
+    this.generation++;
+    this.leave();
+    this.updates.close();
+    this.stopWatchingTheme();
+    document.removeEventListener("keydown", this.onKey);
+    clearTimeout(this.saying);
+    this.root.remove();
+  }
+}
 
-  T.mount = (element, options) => {
-    const viewer = new Viewer(element, options || {});
-    return { open: (base) => viewer.open(base), close: () => viewer.close() };
-  };
-})((window.TdwViewer = window.TdwViewer || {}));
+/** The views that have panels, in the order of their tabs. @param {Manifest} manifest */
+const viewsOf = ({ panels }) => [...new Set(panels.map((/** @type {PanelDescription} */ { view }) => view))];
+
+/** @param {unknown} error @returns {CardState} */
+const failure = (error) => ({
+  title: "This panel failed",
+  text: error instanceof Error ? error.message : String(error),
+});
+
+/** @param {Element} element @param {Options} [options] */
+export const mount = (element, options = {}) => {
+  const viewer = new Viewer(element, options);
+  return { open: (/** @type {string | null} */ base) => viewer.open(base), close: () => viewer.close() };
+};

@@ -1,4 +1,4 @@
-"""Requests that no window makes: every route of the running application, with every part of it drawn from odd values."""
+"""Requests that the window does not make: every route of the running application, with all parts drawn from odd values."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ HEADERS = (
 
 @dataclass
 class Fuzz:
-    """Draws requests and sends them; what it finds is in `wrong`.
+    """Draws requests and sends them; problems are collected in `wrong`.
 
     routes: path patterns with their methods · fields: the JSON names that commands know · keys: those of open runs
     """
@@ -71,7 +71,7 @@ class Fuzz:
         self.draw = random.Random(self.seed)
 
     def text(self) -> str:
-        """An odd text; one of the right ones often enough to come further."""
+        """An odd text; often enough a valid one, to get past the first check."""
         choose = self.draw.random()
         if choose < 0.25 and self.keys:
             return self.draw.choice(self.keys)
@@ -84,7 +84,7 @@ class Fuzz:
         return text
 
     def value(self, depth: int = 0) -> Any:
-        """An odd value of JSON."""
+        """An odd JSON value."""
         kinds: list[Callable[[], Any]] = [
             self.text, self.text, lambda: self.draw.choice(NUMBERS), lambda: self.draw.choice([None, True, False]),
             lambda: self.draw.choice(FILES),
@@ -97,7 +97,7 @@ class Fuzz:
         return self.draw.choice(kinds)()
 
     def body(self, path: str) -> bytes:
-        """A body for a route: what it takes with something odd in it, or something else."""
+        """A body for a route: a valid one with one odd value, or a different one."""
         if self.draw.random() < 0.25:
             return self.draw.choice(RAW)
         if "predict" in path:
@@ -121,7 +121,7 @@ class Fuzz:
             return b"{}"
 
     def address(self, pattern: str) -> str:
-        """A path of a route with its parameters filled, and a query."""
+        """A path of a route with parameters filled in, and a query."""
         path = re.sub(r"\{[^}]*\}", lambda _: quote(self.text(), safe=self.draw.choice(("", "/", "/.,"))), pattern)
         names = ("ids", "from", "version", "token", "v", self.text()[:20])
         query = "&".join(
@@ -146,21 +146,21 @@ class Fuzz:
         if self.draw.random() < 0.1:
             name, said = self.draw.choice(HEADERS)
             headers[name] = said
-        told = f"{method} {path[:200]} {headers} {body[:300]!r}"
+        request = f"{method} {path[:200]} {headers} {body[:300]!r}"
         self.sent += 1
         try:
             status, answer = self.ask(method, path, headers, body)
         except (ConnectionError, http.client.HTTPException) as error:
-            status, answer = 0, str(error).encode()  # closed at once: nothing a server need answer
+            status, answer = 0, str(error).encode()  # closed at once: does not require a response
         except TimeoutError:
-            self.wrong.append(f"no answer to {told}")
+            self.wrong.append(f"no answer to {request}")
             return
         self.statuses[status] = self.statuses.get(status, 0) + 1
         if status >= 500 or b"Traceback (most recent" in answer or b"root:x:0" in answer:
-            self.wrong.append(f"{status} {answer[:300]!r} to {told}")
+            self.wrong.append(f"{status} {answer[:300]!r} to {request}")
 
     def ask(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        """One request, sent as it is."""
+        """Send one request without changes."""
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         if body and "Content-Length" not in headers:
             lines.append(f"Content-Length: {len(body)}")

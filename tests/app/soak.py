@@ -1,7 +1,7 @@
-"""An hour at the window, over and over the same things, and what server and page hold on to meanwhile.
+"""An hour of use of the window, in equal rounds, and the memory that server and page hold.
 
-One tab stays open throughout and is moved about in; a second one is reloaded, asks what is going on, and starts jobs.
-Everything is counted, nothing is timed: `Round` says how much of each is done between two looks at the memory.
+One tab stays open and is used throughout; a second one is reloaded, polls, and starts jobs. Actions are counted, not
+timed: `Round` has the number of each between two measurements of memory.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ KEYS = ("ArrowRight", "ArrowLeft", "Shift+ArrowRight", "Home", "End")
 
 @dataclass(frozen=True)
 class Round:
-    """How much of everything happens between two looks at the memory."""
+    """The number of actions between two measurements of memory."""
 
     moves: int  # of the slider and of everything that draws, in the tab that stays
     keys: int  # of them by the real keyboard
     reloads: int  # of the other tab
-    polls: int  # requests for what is going on
+    polls: int  # requests for current messages
     streams: int  # event streams opened and closed
-    jobs: tuple[str, ...]  # on a new small run, while all this goes on; the rest is shared out among them
+    jobs: tuple[str, ...]  # on a new small run, meanwhile; the other actions are divided among them
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is held at one moment. Bytes, but for the counts."""
+    """One measurement: bytes, and counts."""
 
     server_rss: int
     server_pss: int
-    server_own: int  # not shared with any other process: what ending it would give back
+    server_own: int  # not shared with other processes: freed when it exits
     threads: int
     files: int  # open descriptors that are not sockets
     sockets: int
@@ -49,12 +49,12 @@ class Look:
     reloaded_heap: int  # the same of the tab that was reloaded
     reloaded_nodes: int
     reloaded_listeners: int
-    # Both tabs' processes. Not compared: Playwright has the browser keep what it knows of every request (Network.enable),
-    # about 4 kB each. Without that it stays the same, 200 MB over 12 000 requests and over 12 000 moves.
+    # Both tabs' processes. Not compared: with Playwright the browser keeps about 4 kB for every request (Network.enable).
+    # Without that, it stays at 200 MB over 12 000 requests and over 12 000 moves.
     renderers_pss: int
 
 
-# Everything a hand can do in the viewer, each move waited for until it is painted. The order is drawn from a seed.
+# All actions in the viewer, each awaited until it is painted. The order is random, with a seed.
 MOVES = """async ({ seed, moves }) => {
   let state = seed;
   const below = (n) => {
@@ -145,7 +145,7 @@ MOVES = """async ({ seed, moves }) => {
   return done;
 }"""
 
-# The same view every time, so that what is counted can be compared: nothing pinned or zoomed, first choice in every menu.
+# The same view every time, so that counts can be compared: nothing pinned or zoomed, first choice in every menu.
 HOME = """async () => {
   const all = (selector) => [...document.querySelectorAll("#tdw-viewer " + selector)].filter((one) => one.checkVisibility());
   const frame = () => new Promise(requestAnimationFrame);
@@ -214,7 +214,7 @@ class Soak:
             self.counters.append(counter)
 
     def round(self, number: int, much: Round) -> None:
-        """One round of everything."""
+        """One round."""
         file = self.folder / f"job-{number}.tdw"
         tdw.create(file, tdw.configure(**SMALL, epochs=400, checkpoints="0:400:20"))
         asked = {"seed": number + 1, "moves": much.moves - much.keys}
@@ -245,7 +245,7 @@ class Soak:
         page.locator(f"{OPENED} b >> text={file.stem}").wait_for()
 
     def ended(self, file: Path, command: str) -> None:
-        """Wait until a job has ended well and both tabs have heard of it."""
+        """Wait until a job has finished and both tabs show it."""
         self.other.locator(f"{OPENED} .tdw-action >> text=Stop").wait_for(state="hidden")
         self.stays.locator(f".tdw-running [title='{file}']").wait_for(state="detached")
         with tdw.open(file) as run:
@@ -254,7 +254,7 @@ class Soak:
                 assert run.analysis("neuron_summary").checkpoints == run.checkpoints
 
     def by_hand(self, keys: int) -> None:
-        """What only a real hand does: keys, a zoom by dragging, another size of the window, the form."""
+        """Real input: keys, a zoom by dragging, a new window size, the form."""
         page = self.stays
         page.evaluate("document.activeElement?.blur()")
         for number in range(keys):
@@ -276,7 +276,7 @@ class Soak:
         page.locator("#tdw-form").wait_for(state="hidden")
 
     def forget(self, file: Path) -> None:
-        """Take a run off the list and away from the disk: the next round finds what this one found."""
+        """Remove a run from the list and the disk, so that the next round starts from the same state."""
         item = f".tdw-recent .tdw-item:has([title='{file}'])"
         self.other.hover(item)
         self.other.click(f"{item} .tdw-forget")
@@ -285,7 +285,7 @@ class Soak:
             page.locator(item).wait_for(state="detached")
 
     def look(self) -> Look:
-        """Bring both tabs home and measure."""
+        """Return both tabs to the initial view, and measure."""
         for page in (self.stays, self.other):
             page.evaluate(HOME)
         stays, other = map(_counted, self.counters)
@@ -313,7 +313,7 @@ class Soak:
 
 
 def soak(browser: Any, window: Any, run: Path, folder: Path, rounds: Sequence[Round]) -> Iterator[Look]:
-    """Go through the rounds, with a look after each."""
+    """Run the rounds, with a measurement after each."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     thrown: list[str] = []
     context.on("weberror", lambda error: thrown.append(str(error.error)))
@@ -329,7 +329,7 @@ def soak(browser: Any, window: Any, run: Path, folder: Path, rounds: Sequence[Ro
 
 
 def table(looks: list[Look]) -> str:
-    """All looks, a line for each quantity."""
+    """All measurements, one line per quantity."""
     lines = []
     for field in fields(Look):
         values = [getattr(look, field.name) for look in looks]
@@ -340,7 +340,7 @@ def table(looks: list[Look]) -> str:
 
 
 def _target(link: Path) -> str:
-    """What a descriptor leads to; nothing when it was closed between the listing and now."""
+    """The target of a descriptor; empty if it was closed since it was listed."""
     try:
         return str(link.readlink())
     except FileNotFoundError:
@@ -354,7 +354,7 @@ def _memory(pid: int) -> dict[str, int]:
 
 
 def _counted(counter: Any) -> dict[str, int]:
-    """A page's counts after collection: what one collection sets free, the next one takes away."""
+    """A page's counts after two garbage collections: the second frees what the first has released."""
     for _ in range(3):
         counter.send("HeapProfiler.collectGarbage")
     metrics = {item["name"]: int(item["value"]) for item in counter.send("Performance.getMetrics")["metrics"]}

@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-LOST = "text=This browser lost its access"
+LOST = "text=This browser has lost access"
 PAINTED = "window.tdw && tdw.count > 0 && tdw.painted === tdw.index && tdw.index >= 0"
 
 
@@ -64,13 +64,13 @@ def test_a_cookie_evicted_by_another_port_is_reported_and_the_next_address_resto
         if name not in {cookie["name"] for cookie in context.cookies()}:
             break
     assert name not in {cookie["name"] for cookie in context.cookies()}, "the browser keeps more cookies than were set"
-    # Whatever is done next tells, and what the user is told is a way back.
+    # The next action shows it, and how to reconnect.
     page.fill("#tdw-path :is(textarea, input)", str(own))
     page.click("#tdw-open-button")
     page.wait_for_selector(LOST)
     assert "Open the newest address that tdw printed" in page.inner_text(".tdw-offline")
     assert "<" not in page.inner_text("#tdw-side")
-    # The next address in another tab: this one finds its way back by itself.
+    # The next address, opened in another tab, reconnects this one too.
     stranger.goto(window.address)
     stranger.wait_for_selector(".tdw-themes")
     page.wait_for_selector(LOST, state="hidden")
@@ -105,10 +105,10 @@ def test_an_open_page_finds_out_that_its_server_is_another_one(page, open_window
     first = open_window(own)
     shown(page, first.address)
     first.stop()
-    page.wait_for_selector("text=The server does not answer")
+    page.wait_for_selector("text=Server offline")
     second = open_window(own, "--port", str(first.port))
     page.wait_for_selector(LOST)
-    # In from another tab, as the terminal's address opens one: this page says that it is of the earlier server.
+    # After reconnecting in another tab, this page says that it is from the earlier server.
     other = page.context.new_page()
     shown(other, second.address)
     page.wait_for_selector("text=tdw was restarted since this page was loaded")
@@ -122,7 +122,7 @@ def test_the_used_address_is_worth_nothing_elsewhere_and_works_where_it_was_used
     window = open_window(own)
     used = window.address
     shown(page, used)
-    # From the history, the terminal, a link on another page: the browser that has the cookie is let in.
+    # From the history, the terminal, or a link on another page: the browser that has the cookie gets access.
     shown(page, used)
     page.goto(f"data:text/html,<a href='{used}'>in</a>")
     page.click("a")

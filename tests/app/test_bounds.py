@@ -1,4 +1,4 @@
-"""How much a request may bring and an answer may take, and what the form's endpoint takes at all."""
+"""Limits of request bodies and responses, and the calls that the form's endpoint accepts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREDICT = "/gradio_api/run/predict"
 
 
 def memory(pid: int) -> int:
-    """The most that a process has held, in bytes."""
+    """Peak memory of a process in bytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
@@ -34,7 +34,7 @@ def memory(pid: int) -> int:
 
 @pytest.fixture(scope="module")
 def many_tables(tmp_path_factory) -> Path:
-    """A run of 15 MB whose neurons' tables are 190 MB."""
+    """A run of 15 MB whose neuron tables take 190 MB."""
     path = tmp_path_factory.mktemp("runs") / "many.tdw"
     settings = tdw.configure(
         p=59,
@@ -83,10 +83,10 @@ def test_however_much_is_asked_for_a_piece_of_it_is_in_memory(open_window, many_
 @pytest.mark.parametrize(
     ("ids", "sentence"),
     [
-        (",".join(map(str, range(1025))), "ids names 1025 neurons: give up to 1024, each once"),
-        ("3,3", "ids names 2 neurons: give up to 1024, each once"),
-        (",".join(["1"] * 20_000), "ids names 20000 neurons"),
-        ("16", "give 0 to 15"),
+        (",".join(map(str, range(1025))), "ids must be up to 1024 different neurons (got 1025)"),
+        ("3,3", "ids must be up to 1024 different neurons (got 2)"),
+        (",".join(["1"] * 20_000), "(got 20000)"),
+        ("16", "neuron must be from 0 to 15 (got 16)"),
         ("1" * 5000, "must be a non-negative integer"),
     ],
 )
@@ -144,6 +144,7 @@ def test_rows_that_change_while_they_are_sent_break_off():
 @pytest.mark.parametrize("path", ["/do/open", "/do/forget", "/do/train", PREDICT])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_larger_than_any_the_window_sends_is_refused(window, path, chunked):
+    window.get("/now")  # until the first response, libraries are loaded
     before = memory(window.process.pid)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {window.host}\r\nCookie: {window.cookie}\r\nContent-Type: application/json\r\n"
@@ -157,7 +158,7 @@ def test_a_body_that_is_larger_than_any_the_window_sends_is_refused(window, path
             for _ in range(1500):
                 line.sendall(sent)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it is not read to its end
+            pass  # the body is not read to its end
         answer = b""
         while b"\r\n\r\n" not in answer or b"}" not in answer:
             try:
@@ -171,11 +172,11 @@ def test_a_body_that_is_larger_than_any_the_window_sends_is_refused(window, path
     assert memory(window.process.pid) - before < 30e6
     small = window.ask(path, "POST", body=b"x" * 66_000, Cookie=window.cookie, **JSON)
     assert small.status == 413
-    assert "more than 65536 bytes" in json.loads(small.body)["error"]
+    assert "exceeds 65536 bytes" in json.loads(small.body)["error"]
 
 
 def form_call(window: Any) -> dict[str, Any]:
-    """A call that the form makes, as the page describes it."""
+    """A call of the form, as described in the page."""
     config = re.search(r"window\.gradio_config = (\{.*?\});</script>", window.get("/").decode(), re.DOTALL)
     assert config is not None
     page = json.loads(config[1])
@@ -222,7 +223,7 @@ def test_what_the_form_does_not_send_is_refused_before_gradio_sees_it(open_windo
         for one in wrong:
             status, answer = predict(window, one)
             assert (status, "not a request of the form" in answer.get("error", "")) == (422, True), one
-        # What the form never sets has no effect: the call is put together here.
+        # Fields that the form does not set have no effect.
         more = {
             "event_data": named,
             "batched": True,
@@ -250,8 +251,9 @@ def test_a_read_error_is_a_sentence(window, path):
 
 
 def test_a_run_that_cannot_be_read_any_more_is_said_to_be_so(tmp_path, tiny_run, monkeypatch):
-    """As on a disk that fails: the window lists it as lost, and everything else goes on."""
-    from tdw.app.session import Session, said
+    """As on a failing disk: the window lists the run as lost, and everything else works."""
+    from tdw.app.open_runs import error_text
+    from tdw.app.session import Session
 
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     run = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
@@ -267,6 +269,7 @@ def test_a_run_that_cannot_be_read_any_more_is_said_to_be_so(tmp_path, tiny_run,
     assert news["state"] == "lost"
     assert news["error"] == f"{run} cannot be read (input/output error): check the disk and the file's permissions"
     assert (
-        said(OSError("no number")) == "this file cannot be read (no number): check the disk and the file's permissions"
+        error_text(OSError("no number"))
+        == "this file cannot be read (no number): check the disk and the file's permissions"
     )
     bench.close()

@@ -1,4 +1,4 @@
-"""What the *New run* form says about what is typed into it."""
+"""Error messages of the *New run* form."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_place_that_cannot_be_is_refused(file, reason):
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
-    # The tests may run as root, who may write everywhere: what the system would answer stands in.
+    # Tests may run as root, who may write everywhere, so the answer of the system is simulated.
     monkeypatch.setattr(gradio_form.os, "access", lambda *_: False)
     assert "is not writable" in gradio_form.check(DEFAULTS, str(tmp_path / "a.tdw")).errors[gradio_form.WHERE]
 

@@ -1,4 +1,4 @@
-"""Every parameter of every route, at random: no 500, no traceback, no hang, and a server that stays small and alive."""
+"""Random parameters for every route: the server does not answer 500, print a traceback, hang, grow or exit."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.app.test_routes import LIST_ROUTES
 
 SECONDS = 60  # of the long one
 ROUNDS = 500  # of the short one
-GROWTH = 150e6  # bytes the server may come to hold above what it held after the first requests
+GROWTH = 150e6  # bytes that the server may grow after the first requests
 
 
 def listed(folder: Path) -> list[tuple[str, list[str]]]:
-    """Every route of the application that the window uses, from the application itself: a new one is tried as well."""
+    """All routes that the window uses, listed by the application itself, so that new ones are included."""
     environment = {**os.environ, "TDW_STATE_DIR": str(folder)}
     text = subprocess.run(
         [sys.executable, "-c", LIST_ROUTES], env=environment, capture_output=True, text=True, check=True
@@ -32,11 +32,11 @@ def listed(folder: Path) -> list[tuple[str, list[str]]]:
     routes = [(re.sub(r"\{api_name\}", "predict", path), methods) for path, methods in json.loads(text)[0]]
     known = [one for one in routes if one[0].startswith(("/runs", "/do", "/now", "/events", "/gradio_api/run/predict"))]
     assert len(known) > 12
-    return [*routes, *known * (len(routes) // len(known) + 1)]  # what is ours is asked as often as all the rest
+    return [*routes, *known * (len(routes) // len(known) + 1)]  # our routes get as many requests as all others
 
 
 def memory(pid: int) -> int:
-    """The most that a process has held, in bytes."""
+    """Peak memory of a process in bytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
@@ -78,7 +78,7 @@ def fuzzed(open_window: Any, tmp_path: Path, tiny_run: Path, seed: int, enough: 
 
 
 def fields_of_the_form(window: Any) -> int:
-    """How many fields the form has, as the page says it."""
+    """The number of fields of the form, as described in the page."""
     config = re.search(r"window\.gradio_config = (\{.*?\});</script>", window.get("/").decode(), re.DOTALL)
     assert config is not None
     return max(len(one["inputs"]) for one in json.loads(config[1])["dependencies"] if one["backend_fn"])

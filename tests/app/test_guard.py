@@ -1,4 +1,4 @@
-"""The guard, asked by real requests to a running app."""
+"""Access control, with real requests to a running app."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_without_the_token_a_page_says_what_to_do(window):
     assert answer.status == 401
     assert "text/html" in answer.headers["content-type"]
     assert b"Open the newest address that tdw printed" in answer.body
-    assert b"<code>tdw open</code> gives another" in answer.body
+    assert b"run <code>tdw open</code> again" in answer.body
     assert window.ask("/", Sec_Fetch_Mode="navigate").body == answer.body
 
 
@@ -65,17 +65,17 @@ def test_the_address_lets_one_browser_in_and_the_next_one_is_printed(window):
     assert answer.status == 303
     secret = answer.headers["set-cookie"].split(";")[0].partition("=")[2]
     assert secret not in {"", token}
-    # It stays behind in a history, and is worth nothing there.
+    # It remains in the history, where it is worthless.
     again = window.ask(f"/?token={token}")
     assert again.status == 401
     assert b"This address was used already" in again.body
     assert "set-cookie" not in again.headers
     assert window.ask("/now", Cookie=f"tdw-{window.port}={token}").status == 401
-    # The browser that has the cookie may click it as often as it likes.
+    # The browser that has the cookie may open it any number of times.
     known = window.ask(f"/?token={token}&view=new", Cookie=f"tdw-{window.port}={secret}")
     assert (known.status, known.headers["location"]) == (303, "/?view=new")
     assert "set-cookie" not in known.headers
-    # Whatever else the address is tried for, it is spent by a browser that opens it alone.
+    # Only a browser that opens the address uses it up; other requests do not.
     assert window.address != first
     second = window.token
     assert window.ask(f"/?token={second}", "HEAD").status == 401
@@ -89,7 +89,7 @@ def test_the_address_lets_one_browser_in_and_the_next_one_is_printed(window):
 
 
 def test_a_used_address_that_another_page_leads_to_opens_where_the_cookie_is(window):
-    """The browser holds a Strict cookie back on the way from elsewhere, so it is sent on to ask once more from here."""
+    """Browsers do not send a Strict cookie with navigation from another site, so the page reloads itself once."""
     token = window.token
     assert window.ask(f"/?token={token}").status == 303
     hop = window.ask(f"/?token={token}", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
@@ -161,7 +161,9 @@ def test_the_page_on_disk_may_bring_the_token_but_a_script_elsewhere_may_not(win
     address = f"/?token={window.token}"
     by_link = window.ask(address, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
     assert by_link.status == 200
-    assert b'content="0;url=/"' in by_link.body  # Strict cookies do not travel along a redirect that another page began
+    assert (
+        b'content="0;url=/"' in by_link.body
+    )  # Strict cookies are not sent along a redirect that another page started
     assert window.token.encode() not in by_link.body
     assert window.ask(address, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors").status == 403
     assert window.ask(address, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="cors").status == 403
@@ -175,7 +177,7 @@ def test_the_way_in_leads_nowhere_else(window, path):
     assert not answer.headers["location"].startswith(("//", "/\\"))
 
 
-@pytest.mark.parametrize("path", ["/", "/now", "/assets/shell.js", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/now", "/assets/shell.css", "/nowhere"])
 @pytest.mark.parametrize("known", [True, False])
 def test_every_answer_carries_the_headers(window, path, known):
     answer = window.ask(path, **({"Cookie": window.cookie} if known else {}))
@@ -264,7 +266,7 @@ def test_nothing_is_uploaded_by_anybody(window, path):
     for headers, status in strangers:
         assert window.ask(path, "POST", body=body, Content_Type=kind, **headers).status == status
     ours = window.ask(path, "POST", body=body, Content_Type=kind, Cookie=window.cookie)
-    assert ours.status == (422 if path == "/do/open" else 404)  # the window itself uploads nothing either
+    assert ours.status == (422 if path == "/do/open" else 404)  # the window does not upload files
     for file in window.state.rglob("*"):
         assert not file.is_file() or marker not in file.read_bytes()
 
@@ -302,14 +304,14 @@ def test_a_token_in_the_body_or_of_a_command_is_none(window):
 
 
 def test_the_cookie_alone_is_what_a_page_of_ours_sends(window):
-    """Whatever asks without Origin is no script of another page: those say where they are from."""
+    """A request without Origin is not from a script of another page, because browsers send it with those."""
     assert window.ask("/", Cookie=window.cookie).status == 200
     assert window.ask("/now", Cookie=window.cookie).status == 200
 
 
 @pytest.mark.parametrize("beside", ['a={{"b": 1}}; ', "a:b=c; ", "=; ;; ", "tdw-{port}=planted; ", "é=1; "])
 def test_cookies_of_other_ports_do_not_lock_the_owner_out(window, beside):
-    """The browser sends this host's cookies to every port of it; what others set there is none of ours."""
+    """Browsers send the cookies of a host to all its ports, including those that other servers set."""
     other = beside.format(port=window.port).encode().decode("latin-1")
     assert window.ask("/now", Cookie=other + window.cookie).status == 200
     assert window.ask("/now", Cookie=f"{window.cookie}; {other.strip('; ')}").status == 200
@@ -361,7 +363,7 @@ def test_malformed_request_targets_are_refused_with_a_message(window, line):
             assert b"set-cookie" not in answer.lower()
 
 
-# Headers by which proxies say where a request came from, and what it is to be taken for.
+# Headers with which proxies declare the origin of a request.
 FORWARDED = {
     "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "1",
     "X-Forwarded-Prefix": "/evil", "X-Forwarded-Server": "evil.example", "X-Forwarded-Scheme": "https", "X-Forwarded": "127.0.0.1",

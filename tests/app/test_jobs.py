@@ -1,4 +1,4 @@
-"""Jobs that nobody watched: found again, told apart by what they do, and reported when they broke off."""
+"""Jobs that ran without a window: they are found again, distinguished by kind, and reported if they failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tdw.app.jobs import Jobs
 from tdw.app.open_runs import OpenRuns, key_of
 from tdw.app.recent_files import RecentFiles
 
-# Work that takes its next step when it is told to.
+# Work that takes its next step on request.
 PACED = """
 import sys, tdw
 from tdw.operations import train
@@ -45,7 +45,7 @@ tdw.train(sys.argv[1], epochs=100_000, progress=step)
 
 @pytest.fixture
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Jobs]]:
-    """Makes the jobs of a server, and of servers started later."""
+    """Creates the `Jobs` of a server, and of servers started later."""
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(jobs_module, "SEARCH_EVERY", 0.0)
     made: list[OpenRuns] = []
@@ -110,7 +110,7 @@ def known(path: Path) -> Path:
 
 
 def unfinished(path: Path) -> Path:
-    """A run that was stopped before its end, with checkpoints that are not analyzed."""
+    """A run that was stopped early, with checkpoints that are not analyzed."""
     tdw.create(path, tdw.configure(p=11, d_model=16, heads=2, d_mlp=16, epochs=4000, checkpoints="0:200:20", threads=1))
     tdw.train(path, stop=lambda: len(tdw.open(path).epochs) > 300, progress=None)
     with tdw.open(path) as run:
@@ -154,7 +154,7 @@ def long_run(tmp_path: Path, jobs: Callable[[], Jobs]) -> Path:
 
 
 def started(jobs: Jobs, path: Path) -> subprocess.Popen[bytes]:
-    """Train in a process that later servers know nothing of but its number; once it has committed something."""
+    """Train in a process of which later servers know only the number; returns once it has committed something."""
     job = jobs.start("train", path)
     until(lambda: (polled(jobs, path) or {}).get("done", 0) > 0)
     assert job.process is not None
@@ -163,7 +163,7 @@ def started(jobs: Jobs, path: Path) -> subprocess.Popen[bytes]:
 
 def end(process: subprocess.Popen[bytes], how: int) -> None:
     process.send_signal(how)
-    process.wait()  # this process stands in for the system, which takes it over when its server has ended
+    process.wait()  # normally the system does this, after its server has exited
 
 
 def test_a_job_killed_while_no_server_was_there_is_reported(jobs, long_run):

@@ -1,4 +1,4 @@
-"""An opened run as the server holds it: its file may change in any way, go and come back."""
+"""Open runs in the server: their file may change in any way, disappear and come back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def note(path: Path) -> None:
 
 
 def aged(path: Path) -> None:
-    """As if it had been written a minute ago, which is when a look at it would tell."""
+    """Set its time to a minute ago, so that a later change is visible in it."""
     at = path.stat().st_mtime - 60
     os.utime(path, (at, at))
 
@@ -60,7 +60,7 @@ def test_rows_keep_their_name_while_they_are_only_added_to_and_get_another_when_
     assert contents(held) == before, "computed again, and the same"
     whole = path.read_bytes()
 
-    other = tmp_path / "other.tdw"  # the same settings, otherwise initialized, and not analyzed
+    other = tmp_path / "other.tdw"  # the same settings, another model seed, not analyzed
     with tdw.open(path) as run:
         tdw.create(other, tdw.configure(**{**run.config.to_json(), "model_seed": 5}))
     tdw.train(other)
@@ -93,7 +93,7 @@ def test_rows_sent_in_parts_are_one_content(path, held):
 
 
 def test_a_file_that_is_refused_is_not_examined_all_the_time(path, held, monkeypatch):
-    """Checking a file from another computer takes a sandbox process; the window polls twice a second, for days."""
+    """Checking a file from another computer starts a sandbox process, and the window polls twice a second."""
     opened: list[Path] = []
 
     def count(path: Path) -> Run:
@@ -108,12 +108,12 @@ def test_a_file_that_is_refused_is_not_examined_all_the_time(path, held, monkeyp
     for _ in range(5):
         with pytest.raises(ProjectError, match="has changed and cannot be read at the moment"):
             held.refresh()
-    assert opened == []  # the reader itself had found it so
+    assert opened == []  # the reader had detected it
     with pytest.raises(ProjectError, match="cannot be read at the moment"):
         held.refresh(asked=True)
     assert len(opened) == 1
     path.write_bytes(whole[:-1])
-    held._next = float("inf")  # the look before took its time
+    held._next = float("inf")  # the last attempt took long
     with pytest.raises(ProjectError):
         held.refresh()
     assert len(opened) == 1
@@ -128,7 +128,7 @@ def test_a_file_that_is_refused_is_not_examined_all_the_time(path, held, monkeyp
 
 
 def test_a_file_that_was_just_written_is_looked_at_again_though_nothing_tells(path, held):
-    """What comes within one tick of the file system's clock has the time of what was before."""
+    """Changes within one tick of the file system's clock do not change a file's time."""
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     with pytest.raises(ProjectError):

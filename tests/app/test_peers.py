@@ -1,4 +1,4 @@
-"""Another user of this machine, at the server's door with everything but the right user id."""
+"""Requests of another user of this machine, who has all secrets but not the user id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ as_another = pytest.mark.skipif(
     not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can act as another user"
 )
 
-# Connects as the user `nobody` and sends what it is given; `vanish` resets the connection right after.
+# Connects as the user `nobody` and sends its input; `vanish` resets the connection right after.
 NOBODY = """
 import os, socket, struct, sys
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -64,7 +64,7 @@ def test_another_user_is_refused_even_with_the_cookie_or_the_token(window, famil
     assert window.ask("/now", Cookie=window.cookie).status == 200
 
 
-# Every header by which a proxy says who is at the other end. A server that believes them takes anybody for the owner.
+# Headers with which proxies declare the client. A server that trusts them would accept any client as the owner.
 FORWARDING = (
     "X-Forwarded-For: 127.0.0.1", "X-Forwarded-For: 127.0.0.1, 127.0.0.1", "X-Forwarded-For: ", "X-Forwarded-Proto: http",
     "X-Forwarded-Host: 127.0.0.1", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /", "X-Forwarded: 127.0.0.1",

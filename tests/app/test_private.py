@@ -1,4 +1,4 @@
-"""What belongs to the user alone: folders, files, and the token."""
+"""Private things of the user: folders, files, and the token."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def modes(folder: Path) -> dict[str, str]:
 
 
 def until(condition) -> None:
-    """Wait for something that must come; the minute is for tests that fail."""
+    """Wait for a condition; the minute only bounds failing tests."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
@@ -52,7 +52,7 @@ def long_run(path: Path, state: Path) -> Path:
 
 
 def training(window, path: Path) -> str:
-    """Open a run, train it, and wait until its file is written to; the key."""
+    """Open a run, train it, and wait until its file is written to. Returns the key."""
     status, answer = window.do("open", path=str(path))
     assert status == 200, answer
     assert window.do("train", key=answer["key"])[0] == 200
@@ -102,7 +102,7 @@ def test_the_token_is_in_no_list_of_processes_log_or_file(open_window, tmp_path,
         until((tmp_path / "seen").exists)
         page = window.state / f"tdw-open-{window.port}.html"
         assert window.token in page.read_text()
-        # In by the page on disk: it has served its purpose.
+        # After access through the page on disk, the page is removed.
         assert (
             window.ask(f"/?token={window.token}", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200
         )
@@ -157,7 +157,7 @@ def _send(port: int, garbage: bytes) -> None:
             pass
 
 
-# Replaces a file, and is killed at one of the steps of it.
+# Replaces a file, and is killed at one of the steps.
 KILLED = """
 import os, signal, sys, tempfile
 from pathlib import Path
@@ -236,7 +236,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, wor
         seen.add((tuple(entries), job.error))
         assert entries in (["/old.tdw"], ["/new.tdw", "/old.tdw"])
         assert job.error in {"old", "new"}
-        # It goes on, and what the killed process left goes in time.
+        # Work continues, and leftovers of the killed process are removed later.
         RecentFiles().remember(Path("/next.tdw"), "")
         assert RecentFiles().entries()[0].path == "/next.tdw"
         for folder in (state, jobs):

@@ -1,4 +1,4 @@
-"""The private folder as a crash, a sync client, another program or a mistake may leave it: nothing hangs, breaks or is lost."""
+"""The private folder as a crash, a sync client, another program or a mistake may leave it: the app works and keeps data."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ STATES: dict[str, Callable[[Path], None]] = {
 
 @pytest.fixture(autouse=True)
 def never_for_long() -> Iterator[None]:
-    """A hang ends as a failure; nothing else depends on it."""
+    """Turns a hang into a failure."""
 
     def hung(*_: Any) -> None:
         raise AssertionError("this never returns")
@@ -106,7 +106,7 @@ def run(tmp_path: Path, tiny_run: Path) -> Path:
 
 @pytest.fixture
 def state(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A private folder in which all there can be is there."""
+    """A private folder with every kind of file."""
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     library = RecentFiles()
     library.remember(run, "a run")
@@ -152,7 +152,7 @@ def replaced(state: Path, name: str, by: Callable[[Path], None]) -> None:
 
 
 def used(run: Path, tmp_path: Path, *, train: bool = False) -> None:
-    """All that a window does with what it remembers."""
+    """Everything that a window does with its stored state."""
     workbench = Session()
     try:
         for _ in range(2):
@@ -166,7 +166,7 @@ def used(run: Path, tmp_path: Path, *, train: bool = False) -> None:
         if train:
             started = workbench.train(Path(shutil.copy(run, tmp_path / "other.tdw")))
             assert started.process is not None
-            assert started.process.wait(60) == 0  # it is finished already
+            assert started.process.wait(60) == 0  # the job has finished
         workbench.look()
         workbench.recent_files.forget(run)
         workbench.look()
@@ -241,7 +241,7 @@ def test_the_window_starts_and_answers_whatever_lies_there(open_window, state, r
         assert window.do("forget", path=str(run))[0] == 200
         for _ in range(2):
             json.loads(window.get("/now"))
-        # What is planted while it runs is met as well.
+        # Files planted while it runs are handled too.
         for path in files(state):
             path.unlink()
             STATES[by](path)
@@ -253,7 +253,7 @@ def test_the_window_starts_and_answers_whatever_lies_there(open_window, state, r
         assert "Traceback" not in errors.read()
 
 
-# A disk quota of nothing: files can be made, and not a byte written into them.
+# A disk quota of zero: files can be created, but not written to.
 NO_BYTES = ("sh", "-c", 'ulimit -f 0; exec "$@"', "sh")
 
 
@@ -262,7 +262,7 @@ def test_the_window_works_where_nothing_can_be_written(open_window, run, tmp_pat
         browser = tmp_path / "browser"
         browser.write_text("#!/bin/sh\n")
         browser.chmod(0o700)
-        # The limit holds for what it prints as well, where that is a file.
+        # The limit applies to printed output too, if that is a file.
         errors_pipe = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=errors)
         window = open_window(errors=errors_pipe.stdin, through=NO_BYTES, BROWSER=str(browser))
         json.loads(window.get("/now"))
@@ -279,7 +279,7 @@ def test_the_window_works_where_nothing_can_be_written(open_window, run, tmp_pat
         said = errors.read()
     assert "Traceback" not in said
     assert "cannot open a browser" in said
-    assert "the list of recent files could not be kept (File too large)" in said
+    assert "could not save the list of recent files (File too large)" in said
 
 
 def test_a_lock_that_is_never_released_does_not_block(state, run, monkeypatch, caplog):
@@ -298,7 +298,7 @@ def test_a_lock_that_is_never_released_does_not_block(state, run, monkeypatch, c
 
 
 def test_one_routine_reads_them_all(tmp_path):
-    """No private file is read in another way: a new one would be read by `read_private` too."""
+    """All private files are read by `read_private`."""
     file = tmp_path / "file"
     file.write_bytes(b"abcdef")
     assert read_private(file, 6) == b"abcdef"

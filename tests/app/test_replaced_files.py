@@ -1,4 +1,4 @@
-"""What becomes of an open run's file while the window shows it: the page says so, and shows what is there now."""
+"""Changes of an open run's file: the page reports them and shows the present content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAWN = "(tdw.panel('neuron_activations').slots.find((slot) => slot.neuron === 0
 
 @pytest.fixture
 def window(open_window: Any) -> Any:
-    """A window of its own: it goes on waiting for the files that are gone when a test is over."""
+    """A separate window, because it keeps waiting for files that were deleted by a test."""
     return open_window()
 
 
@@ -39,7 +39,7 @@ def show(page: Any, window: Any, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Another run than the tiny one, smaller in everything; and one run at three times of its life."""
+    """A run smaller than the tiny one in all sizes, and one run at three stages of training."""
     folder = tmp_path_factory.mktemp("others")
     small, early, late = (folder / f"{name}.tdw" for name in ("small", "early", "late"))
     tdw.create(small, tdw.configure(p=7, d_mlp=8, epochs=30, checkpoints="0:30:10", **SMALL))
@@ -58,7 +58,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def blockwise(new: Path, path: Path) -> Iterator[None]:
-    """Write one file over another without making it shorter before the end, as `rsync --inplace` does."""
+    """Overwrite a file in place and truncate it at the end, like `rsync --inplace`."""
     data, size = new.read_bytes(), 64 * 1024
     fd = os.open(path, os.O_RDWR)
     try:
@@ -71,7 +71,7 @@ def blockwise(new: Path, path: Path) -> Iterator[None]:
 
 
 def note(path: Path, title: str) -> None:
-    """What `tdw note` does: a new file is built next to the old one and replaces it."""
+    """Like `tdw note`: a new file is built next to the old one and replaces it."""
     with store.open_writer(path) as writer:
         writer.set_notes({"title": title, "tags": [], "remark": ""})
 
@@ -104,10 +104,10 @@ def test_another_run_copied_over_is_shown_and_said(page, window, tmp_path, tiny_
     page.evaluate("tdw.show(20)")
     page.evaluate("tdw.pin(2, 12)")
     page.wait_for_function("tdw.painted === 20")
-    shutil.copyfile(others["small"], path)  # into the same file, which is cut off first
+    shutil.copyfile(others["small"], path)  # into the same file, which is truncated first
     notice = page.locator(NOTICE)
     notice.wait_for()
-    assert notice.inner_text().startswith("one.tdw was replaced by another run. This is the new one.")
+    assert notice.inner_text().startswith("one.tdw was replaced by another run, shown now.")
     same_as(page, path)
     assert page.evaluate("[tdw.index, tdw.pins]") == [3, [2]], "pins that no longer exist are dropped"
     notice.get_by_role("button", name="Dismiss").click()
@@ -131,7 +131,7 @@ def test_an_older_copy_and_a_newer_one_are_shown(page, window, tmp_path, others)
     page.wait_for_selector(f"{NOTICE} >> text=was replaced by a copy that ends at epoch")
     same_as(page, path)
     assert page.evaluate("tdw.index") == 2
-    shutil.copyfile(others["plain"], path)  # the same run, further on: not a word
+    shutil.copyfile(others["plain"], path)  # the same run, trained further: no notice
     same_as(page, path)
     page.evaluate("tdw.show(10)")
     page.wait_for_function(DRAWN)
@@ -149,7 +149,7 @@ def test_rows_that_were_sent_are_asked_for_again_only_when_they_are_others(page,
     page.wait_for_function(DRAWN)
     assert not [url for url in asked if "/manifest" not in url and "/" in url], "a note costs no rows"
     assert page.locator(NOTICE).count() == 0
-    drifted = tmp_path / "other.tdw"  # the same run, as long, with one other loss
+    drifted = tmp_path / "other.tdw"  # the same run, as long, with one different loss
     shutil.copy(others["late"], drifted)
     with store.open_reader(drifted) as reader:
         at = reader._state.layout.extents["losses/train"].offset + 8 * 7
@@ -160,7 +160,7 @@ def test_rows_that_were_sent_are_asked_for_again_only_when_they_are_others(page,
 
 
 def test_other_weights_at_the_same_checkpoints_are_drawn(page, window, tmp_path, others):
-    """A copy of the run that went on elsewhere, as far, and came to something else."""
+    """A copy of the run that was trained to the same epoch elsewhere, with other values."""
     path, other = (Path(shutil.copy(others["early"], tmp_path / f"{name}.tdw")) for name in ("one", "other"))
     for place, weights in ((path, 0), (other, 2)):
         with store.open_writer(place) as writer:
@@ -175,7 +175,7 @@ def test_other_weights_at_the_same_checkpoints_are_drawn(page, window, tmp_path,
 
 
 def forged_loss(path: Path, at: int) -> None:
-    """Another number in a curve, with the records that go with it."""
+    """Change a number in a curve, and the commit records accordingly."""
     from dataclasses import replace
     from zlib import crc32
 
@@ -236,7 +236,7 @@ def test_a_file_that_goes_and_comes_back(page, window, tmp_path, tiny_run, other
     assert page.locator(".tdw-doc .tdw-warn").count() == 0
     path.unlink()
     page.wait_for_selector("text=does not exist anymore: it was deleted. Restore it")
-    page.reload()  # a page that is opened meanwhile waits as well
+    page.reload()  # a page opened meanwhile waits too
     page.wait_for_selector("text=does not exist anymore: it was deleted. Restore it")
     shutil.copy(others["small"], path)
     page.wait_for_selector("text=This file can no longer be read", state="detached")
@@ -293,7 +293,7 @@ def test_results_that_are_damaged_are_said_in_their_card_alone(page, window, tmp
     page.route("**/manifest", lambda route: held.append(route))  # noqa: PLW0108 (Playwright looks for its signature)
     with page.expect_request("**/manifest"):
         button.click()
-    shown.locator(".tdw-state", has_text="Asking again").wait_for()
+    shown.locator(".tdw-state", has_text="Retrying").wait_for()
     held[0].continue_()
     page.unroute("**/manifest")
     refused.wait_for()
@@ -315,7 +315,7 @@ def test_refused_neurons_do_not_leave_empty_frames(page, window, tmp_path, tiny_
     shown.locator(".tdw-state >> text=one.tdw is damaged: checkpoint 3 does not match its checksum").wait_for()
     assert page.locator(".tdw-state:visible").count() == 1
     flip(path, at)
-    note(path, "changed")  # a new revision: asked again without a press
+    note(path, "changed")  # a new revision: requested again without a click
     page.wait_for_function(DRAWN)
     assert page.locator(".tdw-state:visible").count() == 0
     same_as(page, path)

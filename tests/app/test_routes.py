@@ -1,4 +1,4 @@
-"""Data and commands, asked from a running app."""
+"""Routes for data and commands, with requests to a running app."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_manifest_says_what_there_is(window, base, tiny_run):
             "activation": "relu",
         }
         assert manifest["arrays"] == run.array_index()
-        assert [panel["name"] for panel in manifest["panels"] if panel["group"] == "Overview"] == [
+        assert [panel["name"] for panel in manifest["panels"] if panel["view"] == "Overview"] == [
             "loss",
             "embedding_frequencies",
             "neuron_activations",
@@ -84,12 +84,12 @@ def test_neurons_and_scores_rebuild_the_maps(window, base, tiny_run):
     [
         ("/runs/nothing/manifest", "this run is not open"),
         ("{base}/array/nothing", "no stored array is named 'nothing'"),
-        ("{base}/array/losses/train?from=-1", "from='-1' is not allowed"),
-        ("{base}/array/losses/train?from=x", "from='x' is not allowed"),
-        ("{base}/neurons", "ids='' is not allowed"),
-        ("{base}/neurons?ids=1,,2", "ids='' is not allowed"),
-        ("{base}/neurons?ids=16", "give 0 to 15"),
-        ("{base}/neurons?ids=99999999999999999999", "is not allowed"),
+        ("{base}/array/losses/train?from=-1", "from must be a non-negative integer (got '-1')"),
+        ("{base}/array/losses/train?from=x", "from must be a non-negative integer (got 'x')"),
+        ("{base}/neurons", "ids must be a non-negative integer (got '')"),
+        ("{base}/neurons?ids=1,,2", "ids must be a non-negative integer (got '')"),
+        ("{base}/neurons?ids=16", "neuron must be from 0 to 15 (got 16)"),
+        ("{base}/neurons?ids=99999999999999999999", "ids must be a non-negative integer"),
     ],
 )
 def test_what_is_not_there_is_said(window, base, path, sentence):
@@ -139,8 +139,8 @@ def test_assets_are_immutable_and_named_by_their_bytes(window):
     assert len(answer.body) > 1_000_000
 
 
-# Gradio leaves an event loop behind where it is imported, so the application lists its routes in a process of its own,
-# once as it is and once with three more, which must be found as well.
+# Importing Gradio leaves an event loop behind, so the application lists its routes in a separate process, once as it is
+# and once with three more, which must be found too.
 LIST_ROUTES = """
 import json
 from starlette.applications import Starlette
@@ -168,7 +168,7 @@ application.mount("/runs/deep", Starlette(routes=[Mount("/er", routes=[WebSocket
 print(json.dumps([before, [one for one in listed(application) if one not in before]]))
 """
 
-# What can be asked for with the cookie: nothing else of what Gradio brings is answered.
+# Paths that respond to the cookie; all other routes of Gradio are closed.
 USED = {
     "/",
     "/assets/NAME",
@@ -216,7 +216,7 @@ def _filled(path: str) -> str:
 
 
 def test_no_route_is_open(window, routes):
-    """Every route the app and Gradio have, listed from the application itself, asks for the cookie, by any method."""
+    """Every route of the app and of Gradio, listed by the application itself, requires the cookie, with any method."""
     cookie = window.cookie
     for path in sorted({_filled(path) for path, _ in routes}):
         for method in METHODS:
@@ -234,15 +234,15 @@ def test_no_route_is_open(window, routes):
 
 
 def test_no_route_is_there_that_the_window_does_not_use(window, routes):
-    """With the cookie, only these answer: a route that a new version brings fails here before anyone relies on it."""
-    closed = (404, "text/plain")  # ours say in JSON what is not there
+    """With the cookie, only these respond: a route added by a new version of Gradio fails here."""
+    closed = (404, "text/plain")  # our routes answer 404 with JSON
     cookie = window.cookie
     answered = set()
     for path, methods in routes:
         for method in methods:
             answer = window.ask(_filled(path), method, Cookie=cookie)
             if (answer.status, answer.headers.get("content-type")) != closed:
-                ours = re.fullmatch(r"/assets/[\w.-]+", path)
+                ours = re.fullmatch(r"/assets/([0-9a-f]{16}/(app|viewer)/)?[\w.-]+", path)
                 answered.add("/assets/NAME" if ours else path.replace("{api_name}", "predict"))
     assert answered == USED
 
@@ -352,7 +352,9 @@ def test_it_says_which_port_is_taken(window, tmp_path):
         timeout=60,
     )
     assert ended.returncode == 2
-    assert re.fullmatch(rf"tdw: port {window.port} cannot be used \(.*\): give another with --port, .*\n", ended.stderr)
+    assert re.fullmatch(
+        rf"tdw: port {window.port} cannot be used \(.*\): choose another with --port, .*\n", ended.stderr
+    )
     assert ended.stdout == ""
 
 

@@ -1,4 +1,4 @@
-"""An hour at the window leaves server and page as large as it found them."""
+"""After an hour of use, server and page are as large as before."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ pytestmark = [
 ]
 
 # A browser has six connections to a server, and each is served by at most one thread; in addition there are the main
-# thread, the one that looks for news, and those that numerical libraries start for themselves.
+# thread, the one that polls, and those of numerical libraries.
 MOST_THREADS = 16
-# Those six, the listening one, and pairs by which event loop and browser's tabs wake each other.
+# Those six, the listening one, and socket pairs of the event loop.
 MOST_SOCKETS = 16
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """How much more may be held, in bytes, in the second half than in the first."""
+    """Allowed growth in bytes from the first half to the second."""
 
     server: float
     heap: float
@@ -35,7 +35,7 @@ class Allowed:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> Path:
-    """A run of some size, made by the same user as the window's."""
+    """A medium-sized run, created by the same user as the window's."""
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     path = tmp_path / "soaked.tdw"
     settings = tdw.configure(p=31, d_model=32, heads=2, d_mlp=64, epochs=300, checkpoints="0:300:5", threads=1)
@@ -46,7 +46,7 @@ def run(tmp_path, monkeypatch) -> Path:
 
 
 def faults(looks: list[Look], allowed: Allowed) -> list[str]:
-    """What has grown."""
+    """Quantities that have grown."""
     said = []
     half = len(looks) // 2
     for name, most in (
@@ -65,7 +65,7 @@ def faults(looks: list[Look], allowed: Allowed) -> list[str]:
             said.append(f"{name} are {values}, and should stay the same")
     for name in ("nodes", "reloaded_nodes"):
         values = [getattr(look, name) for look in looks]
-        if max(values) - min(values) > 30:  # a tooltip's line or a toast may be there or not
+        if max(values) - min(values) > 30:  # a tooltip or a toast may be shown or not
             said.append(f"{name} are {values}, and should stay much the same")
     for name, most in (("threads", MOST_THREADS), ("sockets", MOST_SOCKETS)):
         values = [getattr(look, name) for look in looks]
@@ -79,7 +79,7 @@ def test_a_few_minutes_leave_nothing_behind(browser, open_window, tmp_path, run)
     rounds = [Round(**few, jobs=()), Round(**few, jobs=("Train",))]
     looks = list(soak(browser, open_window(run), run, tmp_path, rounds))
     print("\n" + table(looks))
-    # The first round fills what is kept for later: scripts compiled, threads started, sixteen page loads remembered.
+    # The first round fills caches: compiled scripts, threads, sixteen page loads in memory.
     assert not faults(looks, Allowed(server=12e6, heap=3e6, reloaded_heap=2e6))
 
 
@@ -88,12 +88,12 @@ def test_an_hour_leaves_nothing_behind(browser, open_window, tmp_path, run):
     """Twenty rounds, which are
 
     - 14 400 moves: the slider in motion for twenty minutes, at the twelve checkpoints per second of *Play*,
-    - 12 000 requests for what is going on: one for each 0.4 s, as often as the server itself looks,
-    - 320 event streams: one every 15 s, as if every other tab and line broke,
+    - 12 000 polls: one every 0.4 s, as often as the server itself polls,
+    - 320 event streams: one every 15 s, as if connections broke often,
     - 160 reloads: one every 30 s,
-    - 20 trainings and 20 analyses: a job every two minutes, each on a run that is made, shown, left, forgotten and deleted.
+    - 20 trainings and 20 analyses: a job every two minutes, each on a run that is created, shown, closed, forgotten and deleted.
 
-    The first ten rounds fill what is kept on purpose, and the server's allocator finds its size in steps of two megabytes.
+    The first ten rounds fill caches, and the server's allocator reaches its size in steps of two megabytes.
     Of the other ten, the second five are compared with the first.
     """
     much = Round(moves=720, keys=40, reloads=8, polls=600, streams=16, jobs=("Train", "Analyze"))

@@ -1,4 +1,4 @@
-"""Where the private state is kept: a folder of this user's alone; nothing that was there before is opened, closed or lost."""
+"""The location of the private state: a folder that only this user can access; existing files in it are left alone."""
 
 from __future__ import annotations
 
@@ -77,16 +77,14 @@ def test_a_folder_that_is_open_to_others_stays_as_it_is_and_a_private_one_in_it_
 @pytest.mark.parametrize("permissions", [0o777, 0o775, 0o772])
 def test_a_folder_in_which_others_may_rename_is_refused(named, permissions):
     made(named, permissions)
-    with pytest.raises(
-        AppError, match=r"named, cannot be used \(other users may rename what is in it\): make it yours"
-    ):
+    with pytest.raises(AppError, match=r"named, cannot be used \(other users may rename its files\): make it private"):
         state_folder()
     assert mode(named) == permissions
     assert list(named.iterdir()) == []
 
 
 def test_a_private_folder_with_something_else_in_it_keeps_it(named):
-    """As if TDW_STATE_DIR were the home folder: its files are not replaced, and not swept for their names."""
+    """TDW_STATE_DIR may be the home folder: its files are not replaced or deleted."""
     made(named, 0o700)
     theirs = (".profile", ".x.tdw-tmp", "library.json", "tdw-open-80.html", "jobs")
     for name in theirs:
@@ -117,7 +115,7 @@ def test_what_was_planted_where_the_private_folder_would_be_is_refused(tmp_path,
         case _:
             made(place, 0o755)
     before = mode(place)
-    with pytest.raises(AppError, match=r"cannot be used \(it is a link, or not yours alone\)"):
+    with pytest.raises(AppError, match=r"cannot be used \(it is a link, or other users can enter it\)"):
         state_folder()
     assert mode(place) == before
     assert list(target.iterdir()) == []
@@ -135,7 +133,7 @@ def test_another_users_folder_is_refused(named):
     named.chmod(0o777 | stat.S_ISVTX)
     inside = made(named / INSIDE, 0o700)
     os.chown(inside, 65534, 65534)
-    with pytest.raises(AppError, match=r"not yours alone"):
+    with pytest.raises(AppError, match=r"other users can enter it"):
         state_folder()
 
 

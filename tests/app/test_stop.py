@@ -1,4 +1,4 @@
-"""Stop ends the job, and never a process that only has its number; two windows of one user share their jobs."""
+"""Stop ends the job, and never an unrelated process with the same number; windows of one user share jobs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SMALL = {"p": 11, "d_model": 16, "heads": 2, "d_mlp": 16, "threads": 1, "train_f
 
 @pytest.fixture
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Jobs]]:
-    """Makes the jobs of servers of one user."""
+    """Creates the `Jobs` of servers of one user."""
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(jobs_module, "SEARCH_EVERY", 0.0)
     made: list[Jobs] = []
@@ -53,7 +53,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
 @pytest.fixture
 def decoy() -> Iterator[subprocess.Popen[bytes]]:
-    """A process of this user that has nothing to do with any run."""
+    """An unrelated process of this user."""
     process = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], stdin=-1, stdout=-1)
     process.stdout.readline()
     yield process
@@ -65,11 +65,11 @@ def decoy() -> Iterator[subprocess.Popen[bytes]]:
 
 @contextlib.contextmanager
 def held(path: Path, text: bytes) -> Iterator[None]:
-    """The lock of a file as another process holds it, who wrote this into it."""
-    beside = lock.sidecar(path)
-    beside.write_bytes(text)
+    """The lock of a file, held by another process that wrote this text into it."""
+    sidecar = lock.sidecar(path)
+    sidecar.write_bytes(text)
     code = "import fcntl, sys; fcntl.flock(f := open(sys.argv[1], 'rb'), fcntl.LOCK_EX); print(flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", code, str(beside)], stdin=-1, stdout=-1) as process:
+    with subprocess.Popen([sys.executable, "-c", code, str(sidecar)], stdin=-1, stdout=-1) as process:
         process.stdout.readline()
         try:
             yield
@@ -95,7 +95,7 @@ def long_run(path: Path) -> Path:
     return path
 
 
-# What the lock's text may be, when the number in it belongs to the decoy.
+# Texts of the lock file with the process number of the decoy.
 FOREIGN = {
     "a number": lambda pid: str(pid).encode(),
     "a process group": lambda _: b"0",
@@ -138,7 +138,7 @@ def test_stop_by_request_neither(open_window, decoy, tmp_path, tiny_run, text):
 
 
 def test_a_record_whose_process_number_was_reused_stops_no_process(jobs, decoy, tmp_path):
-    """The server and its job were killed, another program got the job's number, and a third process holds the file."""
+    """The server and its job were killed, another program got the job's process number, and a third one holds the file."""
     path = long_run(tmp_path / "run.tdw")
     before = jobs()
     left = replace(Holder.of(decoy.pid), started="1")
@@ -197,7 +197,7 @@ def test_a_stop_file_for_another_process_is_ignored(jobs, tmp_path):
     assert job.process.wait() == 130
 
 
-# A window in another container: it starts a job there, and waits.
+# A window in another container: starts a job there, and waits.
 ELSEWHERE = """
 import sys
 from pathlib import Path
@@ -266,7 +266,7 @@ def test_the_second_of_two_servers_shows_the_job_of_the_first(jobs, tmp_path):
 
 
 def test_servers_that_press_train_at_once_show_one_job_and_no_failure(jobs, tmp_path, monkeypatch):
-    """Neither can see the other's job before it starts its own."""
+    """Neither sees the other's job before it starts its own."""
     path = long_run(tmp_path / "run.tdw")
     one, two = jobs(), jobs()
     with monkeypatch.context() as blind:
@@ -339,7 +339,7 @@ def test_a_signal_reaches_the_job_that_a_server_started_before_it_was_killed(ope
 
 
 def test_locks_are_as_these_tests_think(tmp_path, tiny_run):
-    """The texts above are planted where the lock's own is."""
+    """The texts above are written into the lock file."""
     path = Path(shutil.copy(tiny_run, tmp_path / "run.tdw"))
     with store.open_writer(path):
         with lock.sidecar(path).open("rb") as file, pytest.raises(BlockingIOError):

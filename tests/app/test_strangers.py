@@ -1,4 +1,4 @@
-"""Pages of other origins, in the browser that holds the owner's cookie: they read nothing, and nothing comes of what they do."""
+"""Pages of other origins, in the browser that has the cookie: they cannot read or change anything."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tdw.app import routes
 from tests import chromium
 
 pytestmark = pytest.mark.browser
@@ -54,8 +55,9 @@ def elsewhere() -> Iterator[Elsewhere]:
     server.server_close()
 
 
-# Everything a page can try on another origin. Each attempt tells what it could read; "" is nothing.
+# Everything a page can try on another origin. Each attempt returns what it could read, or "".
 ATTACK = """async ([base, key, path]) => {
+  const shell = SHELL;
   const told = {};
   const soon = (make) => new Promise((done) => { make(done); setTimeout(() => done(""), 8000); });
   const trying = [];
@@ -66,13 +68,13 @@ ATTACK = """async ([base, key, path]) => {
   const element = (tag, attributes) => soon((done) => {
     const node = Object.assign(document.createElement(tag), attributes);
     const inside = () => node.contentDocument?.body?.innerText;
-    const framed = tag === "iframe" || tag === "object"; // which tell nobody that they were refused
+    const framed = tag === "iframe" || tag === "object"; // which do not report a refusal
     node.onload = () => done(framed ? inside() : "loaded");
     if (framed) setTimeout(() => done(inside()), 2500);
     node.onerror = () => done("");
     document.body.append(node);
   });
-  for (const place of ["/", "/now", `/runs/${key}/manifest`, "/assets/shell.js", "/favicon.ico", "/theme.css"]) {
+  for (const place of ["/", "/now", `/runs/${key}/manifest`, shell, "/favicon.ico", "/theme.css"]) {
     for (const credentials of ["include", "omit"]) {
       attempt(`fetch ${credentials} ${place}`, () => read(base + place, { credentials }));
       attempt(`fetch no-cors ${credentials} ${place}`, () => read(base + place, { credentials, mode: "no-cors" }));
@@ -134,7 +136,7 @@ ATTACK = """async ([base, key, path]) => {
   attempt("upload", () => read(`${base}/gradio_api/upload`, { method: "POST", body: upload, mode: "no-cors", credentials: "include" }));
   attempt("predict", () => read(`${base}/gradio_api/run/predict`, { ...json, body: '{"data":[],"fn_index":0}', credentials: "include" }));
   for (const method of ["PUT", "DELETE", "PATCH"]) attempt(method, () => read(`${base}/do/forget`, { method, credentials: "include" }));
-  attempt("service worker", async () => Boolean(await navigator.serviceWorker.register(`${base}/assets/shell.js`)));
+  attempt("service worker", async () => Boolean(await navigator.serviceWorker.register(base + shell)));
   attempt("window", () => soon((done) => {
     const opened = window.open(base + "/");
     if (!opened) return done("");
@@ -144,9 +146,9 @@ ATTACK = """async ([base, key, path]) => {
     }, 700);
   }));
   await Promise.all(trying);
-  told["what ran"] = String([window.tdwShell, window.TdwViewer, window.Plotly].filter(Boolean).length || "");
+  told["what ran"] = String([window.tdwShell, window.tdw, window.Plotly].filter(Boolean).length || "");
   return told;
-}"""
+}""".replace("SHELL", json.dumps(routes.addresses()["app/shell.js"]))
 
 INSIDE = """<!doctype html><meta charset="utf-8"><script>
 addEventListener("message", async (event) => { parent.postMessage(await (ATTACK)(event.data), "*"); });
@@ -164,7 +166,7 @@ window.run = (given) => new Promise((done) => {
 
 
 def attack_from(place: str, elsewhere: Elsewhere, tmp_path: Path) -> tuple[str, str]:
-    """The address of a page of another origin, and how to start the attack there."""
+    """The address of a page of another origin, and the call that starts the attack there."""
     inside = INSIDE.replace("ATTACK", ATTACK)
     attributes = {
         "sandboxed": 'frame.setAttribute("sandbox", "allow-scripts allow-forms allow-popups"); frame.srcdoc = TEXT;',
@@ -200,7 +202,7 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, el
         stranger = context.new_page()
         stranger.goto(address)
         context.on("request", lambda request: sent.append(request.url))
-        line = context.new_cdp_session(stranger)  # tells of answers that the browser keeps from the page, too
+        line = context.new_cdp_session(stranger)  # also shows responses that the browser hides from the page
         line.send("Network.enable")
         asked: dict[str, str] = {}
         line.on("Network.requestWillBeSent", lambda event: asked.update({event["requestId"]: event["request"]["url"]}))
@@ -212,7 +214,7 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, el
         assert {name: text for name, text in told.items() if text} == {}
         statuses = [(status, asked[name]) for name, status in answers if asked.get(name, "").startswith(base)]
         assert [one for one in statuses if one[0] not in {401, 403, 421}] == []
-        # The attacks did reach the server. Those of a frame in a process of its own are not all told of.
+        # The attacks did reach the server. Requests of frames in separate processes are not all reported.
         if place in {"sandboxed", "data"}:
             assert any(url.startswith(base) for url in sent)
         else:
@@ -229,7 +231,7 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, el
 
 
 def test_a_name_that_was_bound_to_this_machine_is_not_ours(window):
-    """DNS rebinding: the browser takes the stranger's page and this server for one origin, and sends no Origin."""
+    """DNS rebinding: the browser treats the attacker's page and this server as one origin, and sends no Origin."""
     from playwright.sync_api import sync_playwright
 
     def attempt() -> list[Any]:
@@ -251,7 +253,7 @@ def test_a_name_that_was_bound_to_this_machine_is_not_ours(window):
 
 
 def test_injected_markup_does_not_run_or_send_data(browser, window, elsewhere, tiny_run):
-    """As if some text had become HTML after all: the page's policy is the second door."""
+    """If a text were inserted as HTML, the security policy of the page would still block its scripts."""
     assert window.do("open", path=str(tiny_run))[0] == 200
     elsewhere.pages["/evil.js"] = "window.ran = 'a script from elsewhere';"
     context = browser.new_context()
@@ -313,7 +315,7 @@ def test_the_token_is_in_no_referrer(browser, window, elsewhere, way):
         assert window.token not in page.evaluate(
             "JSON.stringify([localStorage, sessionStorage, document.cookie, history.state, name])"
         )
-        if way == "from the way in":  # back to an address with the token, and from there straight on
+        if way == "from the way in":  # back to an address with the token, which redirects at once
             page.goto(window.address)
             page.evaluate("(there) => { location.href = there; }", target)
         elif way == "location":
@@ -334,7 +336,7 @@ def test_the_token_is_in_no_referrer(browser, window, elsewhere, way):
         asked = [path for path, _ in elsewhere.asked]
         assert "/told" in asked
         for path, headers in elsewhere.asked:
-            assert path != "/told" or "referer" not in headers  # its own picture is asked for by that page itself
+            assert path != "/told" or "referer" not in headers  # the page itself requests its icon
             assert str(window.port) not in headers.get("referer", "")
             assert window.token not in json.dumps(headers)
     finally:

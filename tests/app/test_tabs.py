@@ -25,7 +25,7 @@ SMALL = {"p": 11, "d_model": 16, "heads": 2, "d_mlp": 16, "threads": 1}
 OPENED = ".tdw-item[data-section=open]"
 PAINTED = "window.tdw && tdw.count > 0 && tdw.painted === tdw.index && tdw.index >= 0"
 
-# Step through all checkpoints but the newest, with which a tab would go on as the run grows.
+# Step through all checkpoints but the newest, which a tab would follow as the run grows.
 STEP = """async ({ steps, last }) => {
   const painted = [], waited = [];
   for (let i = 0; i < steps; i++) {
@@ -55,7 +55,7 @@ ASK = """async (paths) => {
 
 @pytest.fixture(scope="module")
 def broad(tmp_path_factory) -> Path:
-    """A run that is quickly trained and takes long to analyze. Copy it before analyzing it."""
+    """A run that is trained quickly and takes long to analyze. Copy it before analyzing it."""
     path = tmp_path_factory.mktemp("runs") / "broad.tdw"
     tdw.create(path, tdw.configure(p=59, d_mlp=256, epochs=120, checkpoints="0:120:1", threads=1))
     tdw.train(path)
@@ -64,24 +64,24 @@ def broad(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def own(tmp_path, monkeypatch) -> Path:
-    """A folder for runs, made by the same user as the window's: that user's state, as far as it is known here."""
+    """A folder for runs, created by the same user as the window's, with that user's list of known files."""
     (tmp_path / "state").mkdir(mode=0o700)
     known = Path(os.environ["TDW_STATE_DIR"]) / "known"
-    if known.exists():  # not so where this test is run alone
+    if known.exists():  # missing if this test runs alone
         shutil.copytree(known, tmp_path / "state" / "known")
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
     return tmp_path
 
 
-def beside(page):
-    """A new tab in a window of its own: behind another it would get one frame per second."""
+def separate_tab(page):
+    """A new tab in a separate browser window, because background tabs get one frame per second."""
     with page.context.expect_page() as opened:
         page.evaluate("window.open('/', '', 'popup,noopener,width=1280,height=800') && undefined")
     return opened.value
 
 
 def until(condition) -> None:
-    """Wait for what a process does to be done."""
+    """Wait for a process to finish its work."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
@@ -95,7 +95,7 @@ def opened(window, file: Path) -> str:
 
 
 def test_answers_are_sent_at_once():
-    """A head and a short body are two writes: without this the second waits for the first to be acknowledged."""
+    """Headers and a short body are two writes; without TCP_NODELAY the second waits until the first is acknowledged."""
 
     async def accepted() -> int:
         loop = asyncio.get_running_loop()
@@ -129,7 +129,7 @@ def test_many_tabs_on_one_run_stay_alive(page, window, tmp_path, tiny_run):
     for tab in tabs:
         tab.goto(window.address)
         tab.wait_for_function(PAINTED)
-    # News still reach them all, also when the tab that listens for the others closes.
+    # Events still reach all tabs when the tab that listens for the others is closed.
     tabs.remove(page)
     page.close()
     listed = f".tdw-recent .tdw-choose[title='{two}']"
@@ -152,7 +152,7 @@ def test_an_answer_that_comes_late_does_not_undo_the_news(page, window, tmp_path
     page.wait_for_function(PAINTED)
     listed = f".tdw-recent .tdw-choose[title='{two}']"
     page.wait_for_selector(listed, state="attached")
-    # A second tab has asked what there is; before it hears, there is less.
+    # A second tab has requested the list; before it gets the response, the list shrinks.
     late = []
     tab = page.context.new_page()
     tab.route("**/now", lambda route: late.append((route, route.fetch())))
@@ -171,7 +171,7 @@ def test_an_answer_that_comes_late_does_not_undo_the_news(page, window, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 10])
 def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, record_property):
-    """On one run that grows, while another one grows and a third is analyzed."""
+    """On a run that is being trained, while another one is trained and a third is analyzed."""
     grows, other = own / "grows.tdw", own / "other.tdw"
     for file in (grows, other):
         tdw.create(file, tdw.configure(**SMALL, epochs=2_000_000, checkpoints="0:2000000:200"))
@@ -184,7 +184,7 @@ def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, recor
         assert window.do("train", key=keys[file])[0] == 200
     page.goto(window.address)
     page.wait_for_function("window.tdw?.count > 3")
-    tabs = [page, *(beside(page) for _ in range(count - 1))]
+    tabs = [page, *(separate_tab(page) for _ in range(count - 1))]
     for tab in tabs:
         tab.wait_for_function("window.tdw?.count > 3 && tdw.painted >= 0")
     assert window.do("analyze", key=keys[analyzed])[0] == 200
@@ -192,7 +192,7 @@ def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, recor
         tab.locator(".tdw-running .tdw-item[data-state=running]").nth(1).wait_for()
     assert all(map(store.locked_by, keys))
 
-    # Every tab paints every step, all of them at once, and whatever it asks is answered.
+    # All tabs paint every step at the same time, and all their requests are answered.
     grown = [tab.evaluate("tdw.count") for tab in tabs]
     for tab, many in zip(tabs, grown, strict=True):
         tab.evaluate(f"how => {{ window.stepping = ({STEP})(how); }}", {"steps": 60, "last": many - 1})
@@ -201,7 +201,7 @@ def test_tabs_and_three_jobs_at_once(page, open_window, own, broad, count, recor
         assert found["painted"] == [(i * 7919) % (many - 1) for i in range(60)]
     answered = [tab.evaluate(ASK, ["/now", f"/runs/{keys[grows]}/manifest"] * 3) for tab in tabs]
 
-    # Every tab hears how the run goes on, and what is done in another tab.
+    # Every tab gets the progress of the run and the actions in other tabs.
     for tab, many in zip(tabs, grown, strict=True):
         tab.wait_for_function("many => tdw.count > many", arg=many)
     tabs[-1].click(f"{OPENED} .tdw-action >> text=Stop")

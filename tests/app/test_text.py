@@ -1,4 +1,4 @@
-"""Text that a stranger wrote, in the window: it is shown, all of it, and does nothing."""
+"""Hostile text in the window: all of it is shown as text, and it has no effect."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 import tdw
 from tdw import panels, store
+from tdw.app import routes
 from tdw.project.writer import ProjectWriter
 from tdw.safe_text import visible
 from tests import hostile_text
@@ -34,7 +35,7 @@ REMARK = "<i>first</i>\n\u202esecond\x00"
 
 @pytest.fixture
 def hostile(tmp_path: Path, tiny_run: Path) -> Path:
-    """A run whose every text is hostile."""
+    """A run in which every text is hostile."""
     folder = tmp_path / FOLDER
     folder.mkdir()
     path = Path(shutil.copy(tiny_run, folder / FILE))
@@ -54,7 +55,7 @@ def hostile(tmp_path: Path, tiny_run: Path) -> Path:
 
 
 def nothing_came_of_it(page: Any) -> None:
-    """No script ran, no element was made, and whatever can be read has no character that cannot be seen."""
+    """No script ran, no element was created, and the visible text has no invisible characters."""
     found = page.evaluate(
         """() => {
           const inside = (place) => `${place} :is(img, script, a, u, iframe, textarea)`;
@@ -70,7 +71,7 @@ def nothing_came_of_it(page: Any) -> None:
     )
     assert found["ran"] == "undefined"
     assert found["bad"] == []
-    # Gradio's own page has line ends between its elements.
+    # Gradio's page has newlines between its elements.
     assert [text for text in found["texts"] if hostile_text.unshown(text.translate({10: None, 9: None}))] == []
 
 
@@ -88,13 +89,13 @@ def test_a_hostile_run_is_shown_as_text_everywhere(page, open_window, hostile):
     assert page.locator(f"{OPENED} b").text_content() == visible(hostile.stem)
     assert page.locator(f"{OPENED} .tdw-choose").get_attribute("title") == visible(str(hostile))
     assert page.title() == f"{visible(hostile.stem)} – Training Dynamics Workbench"
-    # The bar keeps its order whatever stands in it.
+    # The order in the side bar does not depend on the text.
     lefts = page.evaluate(
         "[...document.querySelectorAll('.tdw-doc > *')].filter((node) => node.offsetParent).map((node) => node.getBoundingClientRect().left)"
     )
     assert lefts == sorted(lefts)
     nothing_came_of_it(page)
-    # What the viewer says in its own words.
+    # Texts of the viewer itself.
     page.evaluate(
         "(text) => { tdw.viewer.say(text); tdw.viewer.tooltip.show(300, 300, [text, [text, text]]); }", hostile_text.ALL
     )
@@ -115,7 +116,7 @@ def test_hostile_jobs_and_their_errors_are_text(page, open_window, hostile):
     window = open_window(hostile)
     enter(page, window)
     painted(page)
-    with ProjectWriter.open(hostile):  # so that the job fails, and says so by its path
+    with ProjectWriter.open(hostile):  # so that the job fails with a message that contains the path
         page.evaluate("document.dispatchEvent(new CustomEvent('tdw:action', { detail: { action: 'train' } }))")
         error = page.locator(f"{OPENED} .tdw-reason")
         page.wait_for_function(
@@ -152,7 +153,7 @@ REFUSED = [
 
 def test_a_hostile_path_is_refused_in_a_sentence_that_is_text(page, open_window, tiny_run):
     enter(page, open_window())
-    open_path = "(text) => tdwShell.openPath(text)"  # typing drops the line ends
+    open_path = "(text) => tdwShell.openPath(text)"  # typing drops newlines
     for text in REFUSED:
         page.evaluate(open_path, text)
         assert page.locator("#tdw-state .tdw-place").text_content() == visible(text)
@@ -178,7 +179,7 @@ def test_a_hostile_setting_is_refused_in_a_sentence_that_is_text(page, window):
         for field in ("p", "checkpoints", "file"):
             fill(page, field, value if field != "file" else f"/{value}/a.tdw")
             reason(page, field).wait_for()
-            if field != "checkpoints":  # it quotes the piece that is wrong
+            if field != "checkpoints":  # its message quotes the wrong part
                 page.wait_for_function(
                     "([field, text]) => document.querySelector(`#tdw-field-${field} .tdw-said`)?.textContent.includes(text)",
                     arg=[field, visible(value)[:30]],
@@ -187,7 +188,7 @@ def test_a_hostile_setting_is_refused_in_a_sentence_that_is_text(page, window):
 
 
 def test_letters_from_right_to_left_stay_in_their_place(page, open_window, tmp_path, tiny_run):
-    """Honest Hebrew, without any control: the words around it keep their order."""
+    """Plain Hebrew without control characters: the words around it keep their order."""
     folder = tmp_path / "שלום"
     folder.mkdir()
     path = Path(shutil.copy(tiny_run, folder / "ריצה.tdw"))
@@ -213,10 +214,14 @@ def test_letters_from_right_to_left_stay_in_their_place(page, open_window, tmp_p
 
 def test_the_page_and_the_terminal_have_one_rule(page, window):
     enter(page, window)
+    page.evaluate(
+        "async (address) => { window.visibleText = (await import(address)).visibleText }",
+        routes.addresses()["viewer/format.js"],
+    )
     changed = set(
         page.evaluate(
             """() => { const found = [];
-            for (let code = 0; code < 0x110000; code++) if (TdwViewer.visible(String.fromCodePoint(code)) !== String.fromCodePoint(code)) found.push(code);
+            for (let code = 0; code < 0x110000; code++) if (visibleText(String.fromCodePoint(code)) !== String.fromCodePoint(code)) found.push(code);
             return found; }"""
         )
     )
@@ -232,8 +237,8 @@ def test_the_page_and_the_terminal_have_one_rule(page, window):
         "\U000e0041",
         "👩\u200d👧",
     ):
-        assert page.evaluate("(text) => TdwViewer.visible(text)", text) == visible(text)
-        assert page.evaluate("(text) => TdwViewer.visible(text, true)", text + "\n") == visible(text + "\n", lines=True)
+        assert page.evaluate("(text) => visibleText(text)", text) == visible(text)
+        assert page.evaluate("(text) => visibleText(text, true)", text + "\n") == visible(text + "\n", lines=True)
 
 
 def test_an_exported_figure_shows_text_as_text(page, hostile, tmp_path):

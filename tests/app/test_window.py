@@ -1,4 +1,4 @@
-"""The whole window, driven in a real browser: a run is started, watched, stopped, resumed, analyzed and explored."""
+"""The window in a real browser: a run is started, watched, stopped, resumed, analyzed and explored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def enter(page, window) -> None:
 
 
 def show(page, window, path: Path) -> None:
-    """Open a run in a window that other tests use too: a new tab shows what was opened last."""
+    """Open a run in a shared window: a new tab shows the run opened last."""
     status, answer = window.do("open", path=str(path))
     assert status == 200, answer
     enter(page, window)
@@ -35,7 +35,7 @@ def show(page, window, path: Path) -> None:
 
 
 def painted(page) -> None:
-    """Wait until the run that is shown is drawn at its checkpoint."""
+    """Wait until the shown run is drawn at its checkpoint."""
     page.wait_for_function("window.tdw && tdw.count > 0 && tdw.painted === tdw.index && tdw.index >= 0")
 
 
@@ -90,7 +90,7 @@ def test_a_run_is_started_watched_stopped_resumed_analyzed_and_explored(page, op
     first = page.evaluate("tdw.count")
     page.wait_for_function(f"tdw.count > {first}")
     pace = page.locator(f"{OPENED} .tdw-pace")
-    page.wait_for_function("/ep\\/s.*left/.test(document.querySelector('.tdw-pace').textContent)")
+    page.wait_for_function("/epochs\\/s.*left/.test(document.querySelector('.tdw-pace').textContent)")
     assert "200\u202f000" in pace.text_content()
     assert "train" in page.locator(f"{OPENED} .tdw-losses").text_content()
     assert "test" in page.locator(f"{OPENED} .tdw-losses").text_content()
@@ -100,7 +100,7 @@ def test_a_run_is_started_watched_stopped_resumed_analyzed_and_explored(page, op
     page.wait_for_selector(f"{OPENED} .tdw-action >> text=Stop")
     painted(page)
 
-    # Stopped: what is done stays.
+    # Stopped: finished work is kept.
     act(page, "Stop")
     page.wait_for_selector(f"{OPENED} .tdw-action >> text=Resume")
     assert store.locked_by(file) is None
@@ -109,10 +109,10 @@ def test_a_run_is_started_watched_stopped_resumed_analyzed_and_explored(page, op
         stopped_at = len(run.epochs)
     assert stopped_at > 500
 
-    # Resumed: goes on from there.
+    # Resumed: continues from there.
     act(page, "Resume")
     page.wait_for_selector(f"{OPENED} .tdw-action >> text=Stop")
-    page.wait_for_function("document.querySelector('.tdw-item .tdw-pace').textContent.includes('ep/s')")
+    page.wait_for_function("document.querySelector('.tdw-item .tdw-pace').textContent.includes('epochs/s')")
     act(page, "Stop")
     page.wait_for_selector(f"{OPENED} .tdw-action >> text=Resume")
     with tdw.open(file) as run:
@@ -264,7 +264,7 @@ def test_a_job_that_fails_says_why(page, open_window, tmp_path):
 def test_a_job_that_never_got_its_file_says_why(page, open_window, tmp_path):
     window = open_window()
     enter(page, window)
-    # Fits the disk by the form's estimate and not this machine's memory: only the job finds out.
+    # It fits on the disk by the form's estimate, but not in memory: only the job detects that.
     file = tmp_path / "large.tdw"
     open_form(page, file=file, p=997, d_mlp=16_384, epochs=1, checkpoints="0")
     page.click("#tdw-start")
@@ -287,8 +287,8 @@ def test_a_job_is_found_again_by_a_server_started_later(page, open_window, tmp_p
     pid = store.locked_by(file)
     first.process.kill()
     first.process.wait()
-    page.wait_for_selector("text=The server does not answer")
-    assert store.locked_by(file) == pid  # the job does not mind
+    page.wait_for_selector("text=Server offline")
+    assert store.locked_by(file) == pid  # the job is not affected
     second = open_window()
     enter(page, second)
     page.wait_for_selector(".tdw-running .tdw-item b >> text=long")
@@ -311,7 +311,7 @@ def test_training_started_elsewhere_on_a_known_file_is_found(page, open_window, 
 
 
 def test_a_run_from_elsewhere_is_said_to_be_one_and_only_once(page, open_window, tmp_path, monkeypatch):
-    """It is shown like any other, and rebuilt before its first analysis."""
+    """A file from another computer is shown like others, and rebuilt before its first analysis."""
     path = tmp_path / "sent.tdw"
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("TDW_STATE_DIR", str(tmp_path / "elsewhere"))
@@ -320,9 +320,7 @@ def test_a_run_from_elsewhere_is_said_to_be_one_and_only_once(page, open_window,
     enter(page, open_window(path))
     painted(page)
     word = page.locator(f"{OPENED} .tdw-word")
-    assert word.inner_text().startswith(
-        "sent.tdw was not made on this computer: it was examined in a process of its own"
-    )
+    assert word.inner_text().startswith("sent.tdw comes from another computer. It was checked in a sandbox")
     page.reload()
     painted(page)
     assert not word.is_visible()
@@ -402,7 +400,7 @@ def test_light_and_dark(browser, window, tiny_run):
 
 
 def test_the_page_on_disk_leads_in(page, open_window, tmp_path):
-    """The browser is opened on a private file, whose name is all that a list of processes shows."""
+    """The browser is opened on a private file, so that process lists show only its name."""
     seen, script = tmp_path / "seen", tmp_path / "browser"
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > {seen}.part && mv {seen}.part {seen}\n')
     script.chmod(0o700)

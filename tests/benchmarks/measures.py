@@ -1,7 +1,7 @@
-"""Seconds, memory and bytes of the measures at the published run's sizes: `python -m tests.benchmarks.measures`.
+"""Seconds, memory and bytes of the analyses at the published run's sizes: `python -m tests.benchmarks.measures`.
 
-Nothing here is a test. The network is untrained and its key sets are as many and as different as they can be, which is
-the most work there is: a trained one has fewer key frequencies, and rules that agree.
+Nothing here is a test. The network is untrained and its key sets are as many and as different as possible, which is
+the most work: a trained network has fewer key frequencies, and its rules agree.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROUNDS = 15
 
 
 def timed(work):
-    """Milliseconds that `work` takes."""
+    """Milliseconds of a call of `work`."""
     started = time.perf_counter()
     work()
     return 1000 * (time.perf_counter() - started)
@@ -54,7 +54,7 @@ def different_keys(frequencies):
 
 
 def peak_megabytes():
-    """The most memory that this process has used."""
+    """Peak memory of this process."""
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 

@@ -1,8 +1,8 @@
-"""A process in which every command of `tdw` can be run under any condition: `python swept.py`, told on its standard input.
+"""A process that runs commands of `tdw` under given conditions, read from its standard input: `python swept.py`.
 
-Each line is a JSON object (see `Case` in test_sweep.py). A child runs the command line in it as the process `tdw` would,
-from its three descriptors to the end of the interpreter; only the libraries are loaded already, once for all. The answer
-is a line with its exit status, negative for a signal.
+Each line is a JSON object (see `Case` in test_sweep.py). A child process runs the command line like the process `tdw`,
+from its three descriptors to the exit of the interpreter, but with the libraries already loaded. The response is a line
+with its exit status, negative for a signal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOADED = (commands, recover, branch, densify, runner, server, gradio_shell, tran
 
 
 def warm_up() -> None:
-    """Train in memory: torch loads half of itself on first use, which would repeat in each child."""
+    """Train in memory: torch loads parts of itself on first use, which would repeat in each child."""
     settings = configure(p=3, d_model=4, heads=1, d_mlp=4, epochs=2, train_fraction=0.5, threads=1)
     list(
         training.train(
@@ -44,12 +44,12 @@ def warm_up() -> None:
 
 
 def small_demo() -> Any:
-    """The demo at a size that takes a blink."""
+    """The demo with small sizes."""
     return configure(p=7, d_model=8, heads=2, d_mlp=8, epochs=30, checkpoints="0:30:10", train_fraction=0.5, threads=1)
 
 
 class EndsWhenServing(uvicorn.Server):
-    """Serves, and is sent SIGTERM as soon as it does."""
+    """A server that gets SIGTERM as soon as it serves."""
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
@@ -73,7 +73,7 @@ def take_descriptors(wanted: list[str | None]) -> None:
 
 
 def open_streams(encoding: str) -> None:
-    """What the interpreter makes of its descriptors when it starts."""
+    """Open the standard streams as the interpreter does at startup."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -87,7 +87,7 @@ def open_streams(encoding: str) -> None:
 
 
 def signal_at(count: int, number: int) -> None:
-    """Be sent a signal when so many files have been opened since the work began."""
+    """Get a signal after `count` files were opened since the work began."""
     left = [count]
     begun = [False]
     plain = commands.interrupts.at_work
@@ -107,7 +107,7 @@ def signal_at(count: int, number: int) -> None:
 
 
 def become(case: dict[str, Any]) -> None:
-    """The process that the case describes."""
+    """Become the process that the case describes."""
     os.umask(0o022)
     os.chdir(case["cwd"])
     for name, value in case["environment"].items():
@@ -136,7 +136,7 @@ def become(case: dict[str, Any]) -> None:
 
 
 def end_quickly() -> None:
-    """Run the command and end as the interpreter does, but for taking down what it has loaded."""
+    """Run the command and exit as the interpreter does, without unloading modules."""
     try:
         code = main.main()
     except BaseException:

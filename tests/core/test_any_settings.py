@@ -61,9 +61,9 @@ def goes_through(path, found):
             assert np.isfinite(run.train_loss).all()
             assert run.info()["checkpoints"] == run.checkpoints
             if run.checkpoints:
-                for spec in panels.describe(run):
-                    if spec["state"]["status"] == "ready":
-                        run.figure(spec["name"])
+                for panel in panels.describe(run):
+                    if panel.header.state.status == "ready":
+                        run.figure(panel.header.name)
         assert tdw.compare(path, path).different == {}
 
 

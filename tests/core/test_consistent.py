@@ -284,14 +284,10 @@ def test_a_state_of_another_network_is_not_resumed_from(sent):
     other["embed.W_E"] = other["embed.W_E"].T.copy()
     made.resumes = lambda _: state(other)
     path = sent(made)
-    with pytest.raises(
-        DamagedFileError, match=r"the state that training resumes from is of another network: embed\.W_E is"
-    ):
+    with pytest.raises(DamagedFileError, match=r"the resume state is of another network: embed\.W_E is"):
         tdw.train(path)
     made.resumes = lambda epoch: state(weights(epoch)) | {"exp_avg.more": np.zeros(1, "f4")}
-    with pytest.raises(
-        DamagedFileError, match="the state that training resumes from is of another network: 'more' is not a weight of"
-    ):
+    with pytest.raises(DamagedFileError, match="the resume state is of another network: 'more' is not a weight of"):
         tdw.train(sent(replace_file(path, made)))
 
 
@@ -317,8 +313,8 @@ def test_a_first_opening_is_said_once_on_the_command_line(sent):
     first, second = (subprocess.run(command, capture_output=True, text=True) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0)
     assert first.stderr == (
-        "note: run.tdw was not made on this computer: it was examined in a process of its own, and will be rebuilt as a "
-        "fresh file before anything is written to it.\n"
+        "note: run.tdw comes from another computer. It was checked in a sandbox, and will be rebuilt before "
+        "anything is written to it.\n"
     )
     assert second.stderr == ""
     assert second.stdout == first.stdout

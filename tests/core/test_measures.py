@@ -1,4 +1,4 @@
-"""The measures against planted truth and plain slow versions."""
+"""Analyses against planted values and direct implementations."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Measures of the logits against planted truth and plain slow versions."""
+"""Analyses of logits against planted values and direct implementations."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def named(config):
 
 
 def planted_frequencies(order):
-    """K, the one in the middle, and 1, where they are different."""
+    """1, the middle one, and K, without duplicates."""
     return sorted({1, order // 2, max(order // 3, 1)})
 
 

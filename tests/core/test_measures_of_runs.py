@@ -1,4 +1,4 @@
-"""Measures of a whole run: events, and what becomes of frequencies, pairs and weights; and what they are judged by."""
+"""Analyses of a run: events; frequencies, pairs and weights over training; baselines."""
 
 import math
 import re
@@ -56,14 +56,14 @@ def verdict(train, test):
 
 
 def every(stride, values):
-    """The values where a run that looks at the test pairs every `stride` epochs has them, NaN elsewhere."""
+    """Values at every `stride`-th epoch, as in a run that evaluates the test pairs there; NaN elsewhere."""
     found = np.full(len(values), NAN)
     found[::stride] = values[::stride]
     return found
 
 
 def falling(length, at, *, high=4.0, low=1e-6):
-    """A loss that is high before an epoch and low from it on."""
+    """A loss that is high before an epoch and low from that epoch."""
     return np.where(np.arange(length) < at, high, low)
 
 

@@ -1,4 +1,4 @@
-"""Measures of weights, neurons and attention against planted truth and plain slow versions."""
+"""Analyses of weights, neurons and attention against planted values and direct implementations."""
 
 import itertools
 import math

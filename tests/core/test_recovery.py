@@ -185,7 +185,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     ),
     "the state": (
         _resume,
-        "the state that training resumes from does not match its checksum",
+        "the resume state does not match its checksum",
         ["resume"],
     ),
     "results": (
@@ -196,17 +196,17 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "the split": (_split, "the split was damaged, and restored: the checksum matches again", []),
     "the structure": (
         _metadata,
-        "the structure of the file is damaged; it was taken from what this computer remembers",
+        "the structure of the file is damaged; it was restored from what this computer remembers",
         [],
     ),
     "the first block": (
         lambda path: overwrite(path, 0, bytes(4096)),
-        "the structure of the file is damaged; it was taken from what this computer remembers of it",
+        "the structure of the file is damaged; it was restored from this computer's record of it",
         [],
     ),
     "one record": (
         lambda path: overwrite(path, layout_of(path).slot_offset(0) + 8),
-        "one of the two commit records is damaged; the other one holds, nothing is lost",
+        "one of the two commit records is damaged; the other one is intact, nothing is lost",
         [],
     ),
     "both records": (
@@ -214,10 +214,10 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         "neither of the two commit records is whole",
         [*CURVES, "resume", *RESULTS],
     ),
-    "the end": (_cut(0.5), r"the file was cut off: [\d,]+ of [\d,]+ bytes are there", ["300", "400", "500", "600"]),
+    "the end": (_cut(0.5), r"the file is truncated: [\d,]+ of [\d,]+ bytes are there", ["300", "400", "500", "600"]),
     "bytes behind it": (
         lambda path: path.write_bytes(path.read_bytes() + b"more"),
-        "4 bytes follow the end of the file, and are none of it",
+        "4 extra bytes follow the end of the file",
         [],
     ),
 }
@@ -248,7 +248,7 @@ def test_without_a_memory_the_structure_is_planned_again_from_the_settings(run, 
     shutil.rmtree(tmp_path / "another")
     CASES[name][0](run)
     lost = recover.recover(run, tmp_path / "new.tdw")
-    assert any("taken from its settings, from which it was planned again" in line for line in lost), lost
+    assert any("taken from its settings" in line for line in lost), lost
     missing = compare_with(whole, tmp_path / "new.tdw")
     assert missing
     assert all(item.startswith(tuple(RESULTS)) for item in missing), missing
@@ -314,7 +314,7 @@ def test_nothing_is_overwritten_and_nothing_is_made_up(run, tmp_path):
         recover.recover(tmp_path / "none.tdw", tmp_path / "new.tdw")
     (tmp_path / "text").write_bytes(b"epoch,loss\n" * 9999)
     with pytest.raises(
-        DamagedFileError, match=r"nothing can be saved\. Its structure cannot be read, this computer does not"
+        DamagedFileError, match=r"nothing can be recovered\. Its structure cannot be read, this computer does not"
     ):
         recover.recover(tmp_path / "text", tmp_path / "new.tdw")
     with pytest.raises(TdwError, match="it is a folder"):

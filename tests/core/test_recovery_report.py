@@ -47,7 +47,7 @@ def test_rows_that_were_not_damaged_are_not_called_so(run, tmp_path, monkeypatch
         monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another"))
     said = recover.recover(run, tmp_path / "new.tdw")
     assert not [sentence for sentence in said if "were damaged" in sentence]
-    assert any(sentence.startswith("the structure of the file is damaged; it was taken from") for sentence in said)
+    assert any(sentence.startswith("the structure of the file is damaged; it was restored from") for sentence in said)
     moved = [sentence for sentence in said if "are not where that structure has them" in sentence]
     assert len(moved) <= 1
     assert not set(moved) & set(recover.losses(said))

@@ -25,12 +25,12 @@ from tdw import os_errors
         (errno.EROFS, "the file system is read-only"),
         (errno.EACCES, "no permission"),
         (errno.ENOENT, "it does not exist. Check the name"),
-        (errno.ENOTDIR, "a part of its path is no folder"),
+        (errno.ENOTDIR, "part of its path is not a folder"),
         (errno.ENAMETOOLONG, "the name is too long"),
-        (errno.EIO, "the disk failed"),
+        (errno.EIO, "the disk reported an error"),
         (errno.EMFILE, "too many files are open"),
         (errno.ENOMEM, "not enough memory"),
-        (errno.ELOOP, "a link, or a chain of links"),
+        (errno.ELOOP, "a symbolic link, or a loop"),
     ],
 )
 def test_every_error_of_the_system_has_its_sentence(tmp_path, number, words):
@@ -64,7 +64,7 @@ def test_errors_within_errors_of_libraries():
 def test_too_little_memory_by_every_library():
     with pytest.raises(MemoryError) as numpys:
         np.empty(1 << 60, np.uint8)
-    assert "not enough memory for this (Unable to allocate" in str(os_errors.sentence(numpys.value))
+    assert "not enough memory (Unable to allocate" in str(os_errors.sentence(numpys.value))
     with pytest.raises(RuntimeError) as torchs:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert "not enough memory" in str(os_errors.sentence(torchs.value))

@@ -125,9 +125,9 @@ def test_a_run_that_does_not_repeat_itself_says_so_and_stays_as_it_was(stopped, 
     (loss,) = contents(stopped)[0]["train_loss"][-1:]
     altered(1.001)
     sentence = (
-        rf"^stopped\.tdw does not repeat itself: losses/train at epoch 10 was stored as {loss}, and recomputed as "
-        r"[\d.]+ in the same environment\. A run repeats bit for bit .*: resume it there, or "
-        r"`tdw train stopped\.tdw --allow-drift` goes on here from what is stored, which stays as it is, and records"
+        rf"^stopped\.tdw is not reproducible here: losses/train at epoch 10 was stored as {loss}, and recomputed as "
+        r"[\d.]+ in the same environment\. A run is reproducible bit for bit .*: resume it there, or continue here with "
+        r"`tdw train stopped\.tdw --allow-drift`, which keeps what is stored and records"
     )
     for changes in ({}, {"epochs": 60, "checkpoints": "0:60:5"}):
         with pytest.raises(DriftError, match=sentence):
@@ -260,7 +260,7 @@ def test_all_epochs_that_are_computed_again_are_compared(stopped, tiny_run):
 def test_a_loss_that_is_no_number_is_a_difference(stopped, altered):
     altered(float("nan"))
     with pytest.raises(
-        DriftError, match=r"losses/train at epoch 10 was stored as [\d.]+, and recomputed as no number in"
+        DriftError, match=r"losses/train at epoch 10 was stored as [\d.]+, and recomputed as not finite in"
     ):
         tdw.train(stopped)
     before = stopped.read_bytes()
@@ -270,7 +270,9 @@ def test_a_loss_that_is_no_number_is_a_difference(stopped, altered):
     altered(1)
     with store.open_writer(stopped) as writer:  # as if epochs 11 and 12 had been recorded before, without a loss
         writer.append(curves={name: np.full(2, np.nan) for name in LOSSES})
-    with pytest.raises(DriftError, match=r"losses/train at epoch 11 was stored as no number, and recomputed as [\d.]+"):
+    with pytest.raises(
+        DriftError, match=r"losses/train at epoch 11 was stored as not finite, and recomputed as [\d.]+"
+    ):
         tdw.train(stopped)
 
 
@@ -300,7 +302,7 @@ def test_settings_that_do_not_say_where_are_refused(stopped):
             writer.extend(config=described, epochs=40, checkpoint_capacity=9)
         with (
             tdw.open(stopped) as run,
-            pytest.raises(DamagedFileError, match=r"stopped\.tdw does not say where it was trained"),
+            pytest.raises(DamagedFileError, match=r"stopped\.tdw does not record where it was trained"),
         ):
             run.info()
 
@@ -324,7 +326,7 @@ def test_a_run_resumed_by_other_instructions_of_the_processor(tmp_path):
     assert refused.returncode == 2
     processor = torch.backends.cpu.get_cpu_capability()
     assert f" under processor {processor}, and recomputed as " in refused.stderr
-    assert " under processor DEFAULT. A run repeats bit for bit on the same machine" in refused.stderr
+    assert " under processor DEFAULT. A run is reproducible bit for bit on the same machine" in refused.stderr
     assert refused.stderr.count("\n") == 1
     allowed = command("--allow-drift")
     assert allowed.returncode == 0, allowed.stderr

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal at any moment of a command's life."""
+"""Ctrl-C, SIGTERM and a closed terminal at any moment of a command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 @pytest.fixture(autouse=True)
 def hang_up_is_heard():
-    """Under `nohup` it is ignored, here and in every child."""
+    """Under `nohup` the signal is ignored, here and in every child."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -93,7 +93,7 @@ def test_every_command_says_when_its_imports_are_done():
 
 
 def started(path: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A training that has stored its first epochs."""
+    """A training process that has stored its first epochs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tdw", "train", str(path), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

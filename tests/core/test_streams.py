@@ -1,4 +1,4 @@
-"""What is printed may be lost; it stops nothing. Each command line here is a process of its own, from start to end."""
+"""Lost output does not stop work. Each command line here is a separate process."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_training_continues_when_its_output_is_closed(tiny_run):
 
 
 def test_a_file_never_becomes_a_standard_stream(tiny_run):
-    """What a library prints would be written into it: here one does, at every commit."""
+    """Output of a library could be written into the file: here a library prints at every commit."""
     code = (
         "import os, sys\nfrom tdw import store\nfrom tdw.cli import main, progress\n"
         "plain = store.Writer.append\n"
@@ -125,7 +125,7 @@ def test_a_terminal_that_goes_away_stops_nothing(tiny_run):
 
 
 def test_a_pipe_that_does_not_wait_loses_nothing():
-    """A slow reader of a pipe that is not blocking, as some programs hand them to those they start."""
+    """A slow reader of a non-blocking pipe, as some programs give to their children."""
     code = "from tdw.cli import streams\nwith streams.Unfailing():\n    streams.say(*['x' * 5000] * 200)"
     out, into = os.pipe()
     fcntl.fcntl(into, fcntl.F_SETFL, fcntl.fcntl(into, fcntl.F_GETFL) | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""The import arrows, the README's promises, and what the repository must not hold."""
+"""Which modules load heavy libraries, the public functions, and the version."""
 
 import importlib.metadata
 import subprocess
@@ -36,7 +36,7 @@ def test_that_torch_would_be_noticed():
 
 @pytest.mark.parametrize("module", ["tdw.run", "tdw.operations.recover", "tdw.app.server"])
 def test_looking_at_a_run_does_not_load_hdf5(module):
-    """A file from elsewhere cannot do anything to a library that is not there."""
+    """Hostile files cannot exploit a library that is not loaded."""
     assert "h5py" not in loaded_by(module)
     assert "h5py" in loaded_by("tdw.store.inspect_hdf5")
 

@@ -1,4 +1,4 @@
-"""Every command under every condition that a machine may put it in: the promised exit code, one line, nothing half made."""
+"""Every command under every condition of a machine: the documented exit code, one line, no partial files."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def only_reads(line: list[str]) -> bool:
 
 @dataclass
 class Case:
-    """What `swept.py` makes of a process."""
+    """The conditions that `swept.py` sets up."""
 
     arguments: list[str]
     cwd: str
@@ -72,7 +72,7 @@ class Case:
 
 
 class Sweeper:
-    """Runs cases in children of one process that has loaded everything."""
+    """Runs cases in children of one process that has all libraries loaded."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -121,7 +121,7 @@ def base(tmp_path_factory) -> Path:
 
 
 def mounted(folder: Path, *options: str) -> Callable[[], None]:
-    """Mount something at a folder; what undoes it. Skips the test where that is not allowed."""
+    """Mount something at a folder. Returns a function that undoes it; skips the test if mounting is not allowed."""
     if not AS_ROOT or not shutil.which("mount"):
         pytest.skip("mounting a small or read-only file system needs root")
     done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True)
@@ -131,7 +131,7 @@ def mounted(folder: Path, *options: str) -> Callable[[], None]:
 
 
 def fill(folder: Path) -> None:
-    """Leave no byte free."""
+    """Fill the disk."""
     with (folder / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
         while True:
             filler.write(bytes(4096))
@@ -139,7 +139,7 @@ def fill(folder: Path) -> None:
 
 @dataclass
 class Place:
-    """Where a case runs: its folder, and what is to be undone at the end."""
+    """Where a case runs: its folder, and functions to call at the end."""
 
     folder: Path
     case: Case
@@ -167,7 +167,7 @@ def _home_read_only(place: Place) -> None:
 
 
 def _home_unknown(place: Place) -> None:
-    """A user whom the system does not know, as in a container."""
+    """A user id without an entry in the user database, as in a container."""
     if not AS_ROOT:
         pytest.skip("acting as another user needs root")
     user = 54321
@@ -281,7 +281,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def sweep(sweeper: Sweeper, base: Path, tmp_path: Path, line: list[str], condition: str) -> str | None:
-    """Run one command line under one condition; what is wrong with how it ended, or None."""
+    """Run one command line under one condition. Returns the problem with its result, or None."""
     folder = tmp_path / "here"
     folder.mkdir()
     logs = tmp_path / "out", tmp_path / "err"

@@ -43,21 +43,21 @@ def says(path: Path, kind: type[ProjectError], message: str) -> None:
 
 
 def test_nothing_there(tmp_path):
-    says(tmp_path / "run.tdw", NotAProjectError, r"run\.tdw does not exist.*`tdw new .*run\.tdw` would make it")
+    says(tmp_path / "run.tdw", NotAProjectError, r"run\.tdw does not exist\. Create it with `tdw new .*run\.tdw`")
     says(tmp_path / "no" / "run.tdw", NotAProjectError, r"run\.tdw does not exist")
 
 
 def test_a_folder(tmp_path):
-    says(tmp_path, NotAProjectError, "is no project file: it is a folder")
+    says(tmp_path, NotAProjectError, "is not a project file: it is a folder")
 
 
 def test_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    says(tmp_path / "pipe", NotAProjectError, "is no project file: it is a device or pipe, not a file")
+    says(tmp_path / "pipe", NotAProjectError, "is not a project file: it is a device or pipe, not a file")
 
 
 def test_an_impossible_name(tmp_path):
-    says(tmp_path / "a\0b", NotAProjectError, "cannot be the name of a file: embedded null byte. Choose another one")
+    says(tmp_path / "a\0b", NotAProjectError, "cannot be a file name: embedded null byte. Choose another one")
     says(tmp_path / ("a" * 300), ProjectError, "cannot be opened: File name too long|does not exist")
 
 
@@ -67,17 +67,17 @@ def test_other_files(tmp_path):
         says(
             tmp_path / name,
             NotAProjectError,
-            r"is no project file: it does not start like one\. .* made by `tdw new FILE`",
+            r"is not a project file: it lacks the HDF5 signature\. Create one with `tdw new FILE`",
         )
     (tmp_path / "empty").touch()
-    says(tmp_path / "empty", NotAProjectError, r"is no project file: it is empty\. `tdw new FILE` makes one")
+    says(tmp_path / "empty", NotAProjectError, r"is not a project file: it is empty\. Create one with `tdw new FILE`")
 
 
 @pytest.mark.parametrize("libver", ["earliest", "v108", ("v110", "v110")])
 def test_hdf5_of_another_program(tmp_path, libver):
     with h5py.File(tmp_path / "other.h5", "w", libver=libver) as file:
         file["loss"] = np.zeros(3)
-    says(tmp_path / "other.h5", NotAProjectError, "is an HDF5 file of some other program, no project file")
+    says(tmp_path / "other.h5", NotAProjectError, "is an HDF5 file of another program, not a project file")
 
 
 def test_a_truncated_file(run):
@@ -87,7 +87,7 @@ def test_a_truncated_file(run):
         says(
             run,
             DamagedFileError,
-            rf"run\.tdw is truncated: {size:,} of {len(data):,} bytes are there\. Use a copy of it",
+            rf"run\.tdw is truncated: {size:,} of {len(data):,} bytes are there\. Use an earlier copy",
         )
     run.write_bytes(data[:40])
     says(run, DamagedFileError, r"run\.tdw is truncated: only its first 40 bytes are there")
@@ -125,7 +125,7 @@ def test_a_file_of_a_newer_version(run):
         run,
         NewerFormatError,
         r"made by a newer version of tdw \(format 2\.0; this one reads up to 1\.x\)\. Upgrade with `pip install -U tdw`; "
-        "the file was not touched",
+        "the file was not changed",
     )
     assert run.read_bytes() == data
 
@@ -137,7 +137,7 @@ def test_a_file_of_a_slightly_newer_version_is_read_with_what_is_new_in_it_left_
         assert reader.format_version == (1, 3)
         store_runs.check_exact(reader)
     with pytest.raises(
-        NewerFormatError, match=r"made by a newer version of tdw and can only be read by this one\. Upgrade with"
+        NewerFormatError, match=r"made by a newer version of tdw; this version can only read it\. Upgrade with"
     ):
         store.open_writer(run)
 
@@ -147,7 +147,7 @@ def test_an_impossible_version(run):
     says(
         run,
         NotAProjectError,
-        r"was refused: there is no format 0\.1\. No project file looks like that; nothing in it was read",
+        r"was refused: there is no format 0\.1\. This program never writes such a file; its data was not read",
     )
 
 
@@ -187,7 +187,7 @@ def test_changed_bytes_are_named(run):
     says(
         run,
         DamagedFileError,
-        r"neither of its two commit records is whole\. `tdw verify run\.tdw` lists all .*, `tdw recover run\.tdw NEW` saves",
+        r"both commit records are damaged\. `tdw verify run\.tdw` lists the damage, `tdw recover run\.tdw NEW` saves",
     )
 
 
@@ -198,7 +198,7 @@ def test_creating_where_something_is(run, tmp_path):
     ):
         store_runs.create(run)
     assert run.read_bytes() == data
-    with pytest.raises(CannotWriteError, match=r"cannot be written: it is a folder\. Give the name of a file in it"):
+    with pytest.raises(CannotWriteError, match=r"cannot be written: it is a folder\. Give a file name in it"):
         store_runs.create(tmp_path, overwrite=True)
     (tmp_path / "link").symlink_to(tmp_path / "run.tdw")
     with pytest.raises(AlreadyExistsError):
@@ -208,11 +208,11 @@ def test_creating_where_something_is(run, tmp_path):
 
 def test_creating_where_nothing_can_be(tmp_path):
     with pytest.raises(
-        CannotWriteError, match=r"run\.tdw cannot be written: the folder .*/no does not exist\. Make it, or choose"
+        CannotWriteError, match=r"run\.tdw cannot be written: the folder .*/no does not exist\. Create it, or choose"
     ):
         store_runs.create(tmp_path / "no" / "run.tdw")
     (tmp_path / "file").touch()
-    with pytest.raises(CannotWriteError, match=r"file is no folder\. Choose another place"):
+    with pytest.raises(CannotWriteError, match=r"file is not a folder\. Choose another place"):
         store_runs.create(tmp_path / "file" / "run.tdw")
     with pytest.raises(CannotWriteError, match=r"the name is too long\. Choose a shorter one"):
         store_runs.create(tmp_path / ("a" * 254))
@@ -267,20 +267,20 @@ def test_without_permission(run, tmp_path):
 
 def test_what_is_not_there_inside_a_file(run):
     with store.open_reader(run) as reader:
-        with pytest.raises(IndexError, match=r"run\.tdw has 4 checkpoints, no number 4"):
+        with pytest.raises(IndexError, match=r"run\.tdw has no checkpoint number 4: it has 4"):
             reader.checkpoint(4)
         with pytest.raises(KeyError):
             reader.read("losses/valid")
         with pytest.raises(KeyError):
             reader.read("commit")
-    with pytest.raises(ValueError, match="was closed by this program"):
+    with pytest.raises(ValueError, match="is closed"):
         reader.read("losses/train")
 
 
 def test_a_run_that_was_trained_elsewhere_has_no_resume_state(tmp_path):
     with store_runs.create(tmp_path / "run.tdw", resume=None, resume_nbytes=0) as writer:
         assert writer.reader.commit.resume_epoch == -1
-        with pytest.raises(ProjectError, match=r"run\.tdw holds no state that training could go on from"):
+        with pytest.raises(ProjectError, match=r"run\.tdw has no resume state"):
             writer.reader.resume()
         writer.set_notes({"title": "imported"})
     with store.open_reader(tmp_path / "run.tdw") as reader:
@@ -297,19 +297,22 @@ def safetensors(header: bytes, data: bytes = b"") -> memoryview:
     [
         (memoryview(b"abc"), "shorter than a header"),
         (memoryview(struct.pack("<Q", 1 << 60) + b"{}"), "its header claims 1,152,921,504,606,846,976 bytes"),
-        (safetensors(b"{"), "its header is no JSON"),
-        (safetensors(b"[" * 3000), "its header is no JSON"),
-        (safetensors(b'{"a":' * 3000 + b"1" + b"}" * 3000), "its header is no JSON|does not say dtype"),
-        (safetensors(b"\xff\xfe\xff"), "its header is no JSON"),
-        (safetensors(b"[]"), "its header is no JSON object"),
-        (safetensors(b'{"__metadata__":{"epoch":1}}'), "its metadata are not texts"),
-        (safetensors(b'{"a":{"dtype":"F32","shape":[1]}}'), "'a' does not say dtype, shape and data_offsets"),
-        (safetensors(b'{"a":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}}', bytes(8)), "has dtype 'C64'"),
-        (safetensors(b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', bytes(4)), "has impossible numbers"),
-        (safetensors(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', bytes(4)), "does not fit its place"),
+        (safetensors(b"{"), "its header is not JSON"),
+        (safetensors(b"[" * 3000), "its header is not JSON"),
+        (safetensors(b'{"a":' * 3000 + b"1" + b"}" * 3000), "its header is not JSON|does not say dtype"),
+        (safetensors(b"\xff\xfe\xff"), "its header is not JSON"),
+        (safetensors(b"[]"), "its header is not JSON object"),
+        (safetensors(b'{"__metadata__":{"epoch":1}}'), "its metadata values are not strings"),
+        (safetensors(b'{"a":{"dtype":"F32","shape":[1]}}'), "'a' lacks dtype, shape or data_offsets"),
+        (safetensors(b'{"a":{"dtype":"C32","shape":[1],"data_offsets":[0,8]}}', bytes(8)), "has dtype 'C32'"),
+        (safetensors(b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', bytes(4)), "has numbers out of range"),
+        (
+            safetensors(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', bytes(4)),
+            "has a size that differs from its data_offsets",
+        ),
         (safetensors(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', bytes(8)), "leave a gap or overlap"),
         (safetensors(b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}', bytes(3)), "do not fill it"),
-        (safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":1}', b"x"), "a name is there twice"),
+        (safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":1}', b"x"), "a name occurs twice"),
     ],
 )
 def test_bogus_safetensors_are_refused(blob, problem):

@@ -145,9 +145,9 @@ def test_after_a_failed_write_the_writer_is_dead_and_never_syncs_again(tmp_path)
         store_runs.step(writer, 10)
     assert system.failed == "datasync"
     used = system.count
-    with pytest.raises(CannotWriteError, match=r"takes nothing more after a write that failed .*Open it again"):
+    with pytest.raises(CannotWriteError, match=r"cannot be written to after a failed write .*Open it again"):
         store_runs.step(writer, 10)
-    with pytest.raises(CannotWriteError, match="takes nothing more"):
+    with pytest.raises(CannotWriteError, match="cannot be written to after a failed write"):
         writer.set_notes({})
     writer.close()
     assert system.count == used
@@ -193,7 +193,7 @@ def test_ctrl_c_in_the_middle_of_a_commit_leaves_a_sound_file(tmp_path):
         system.left = left
         with pytest.raises(KeyboardInterrupt):
             store_runs.step(writer, 10)
-        with pytest.raises(CannotWriteError, match="takes nothing more"):
+        with pytest.raises(CannotWriteError, match="cannot be written to after a failed write"):
             store_runs.step(writer, 10)
         writer.close()
         with store.open_writer(tmp_path / "run.tdw") as again:

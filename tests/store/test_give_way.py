@@ -37,7 +37,7 @@ def test_the_other_file_takes_the_place(two: tuple[Path, Path]) -> None:
     old, part = two
     with store.open_reader(old) as reader:  # whoever reads meanwhile sees the old file, then the new one
         with store.open_writer(old) as writer:
-            writer.give_way(part)
+            writer.replace_by(part)
             with pytest.raises(Exception, match="closed"):
                 store_runs.step(writer, 1)
         assert store.locked_by(old) is None
@@ -53,7 +53,7 @@ def test_a_failure_leaves_one_of_the_two_whole(two: tuple[Path, Path], operation
     old, part = two
     writer = store.open_writer(old, system=Refusing(operation))
     with pytest.raises(CannotWriteError):
-        writer.give_way(part)
+        writer.replace_by(part)
     writer.close()
     with store.open_reader(old) as reader:
         assert reader.verify() == []
@@ -67,6 +67,6 @@ def test_a_file_that_was_put_there_meanwhile_is_left_alone(two: tuple[Path, Path
     other = shutil.copy(old, tmp_path / "other.tdw")
     Path(other).replace(old)
     with pytest.raises(CannotWriteError, match="was replaced by another file"):
-        writer.give_way(part)
+        writer.replace_by(part)
     writer.close()
     assert part.exists()

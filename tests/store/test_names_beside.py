@@ -84,7 +84,7 @@ def test_what_is_in_the_place_of_a_lock_file_is_named_and_left(run, kind):
         case "pipe":
             os.mkfifo(beside)
     before = beside.lstat()
-    with pytest.raises(CannotWriteError, match=r"run\.tdw\.lock is in the way\. It is not a lock file of tdw"):
+    with pytest.raises(CannotWriteError, match=r"run\.tdw\.lock is in the way: it is not a lock file of tdw"):
         tdw.train(run, epochs=30)
     assert store.locked_by(run) is None
     assert (beside.lstat().st_ino, beside.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)

@@ -89,7 +89,7 @@ def test_analyses_keep_their_rows_where_they_may(tmp_path):
         writer.plan_analyses([plan("clusters")], remove=["events"])
         assert set(writer.reader.analyses()) == {"summary", "clusters"}
         check_exact(writer.reader)
-        with pytest.raises(ValueError, match="40 rows of 'summary' are stored, 12 would have room"):
+        with pytest.raises(ValueError, match="40 rows of 'summary' are stored, but only 12 are planned"):
             writer.plan_analyses([plan("summary")])
         check_exact(writer.reader)
     with store.open_reader(path) as reader:
@@ -180,7 +180,7 @@ def test_a_deleted_file_takes_no_more_commits(tmp_path):
     path = tmp_path / "run.tdw"
     writer = store_runs.create(path)
     path.unlink()
-    with pytest.raises(store.writer.CannotWriteError, match=r"run\.tdw was deleted while it was written to"):
+    with pytest.raises(store.writer.CannotWriteError, match=r"run\.tdw was deleted while being written"):
         step(writer, 5)
 
 
@@ -223,7 +223,7 @@ def test_where_the_system_does_not_tell_where_a_file_is_training_goes_on(tmp_pat
         path.rename(moved)
         step(writer, 5)
         with pytest.raises(
-            CannotWriteError, match=r"run\.tdw was moved while it was open, and the system does not tell where"
+            CannotWriteError, match=r"run\.tdw was moved while it was open, and its new path is unknown"
         ):
             writer.set_notes({"title": "x"})
         step(writer, 5)
@@ -243,10 +243,10 @@ def test_a_file_that_was_replaced_or_deleted_takes_nothing_more(tmp_path, put):
         other.replace(path)
     else:
         path.unlink()
-    what = "was replaced by another file .* left as it is" if put else "was deleted while it was written to"
+    what = "was replaced by another file .* was not changed" if put else "was deleted while being written"
     with pytest.raises(OverwrittenError, match=rf"run\.tdw {what}"):
         step(writer, 5)
-    with pytest.raises(CannotWriteError, match="takes nothing more"):
+    with pytest.raises(CannotWriteError, match="cannot be written to after a failed write"):
         writer.set_notes({})
     writer.close()
     assert (path.read_bytes() == was) if put else not path.exists()
@@ -354,7 +354,7 @@ def test_a_rotten_record_in_a_closed_file_is_reported_and_loses_nothing(tmp_path
             check_exact(reader)
             assert reader.n_epochs == 601
             expected = (
-                [] if not reader.commit.clean else ["one of the two commit records is damaged; the other one holds"]
+                [] if not reader.commit.clean else ["one of the two commit records is damaged; the other one is intact"]
             )
             assert [text.split(",")[0] for text in reader.verify()] == expected
         with store.open_writer(path):
@@ -372,15 +372,15 @@ def test_appending_refuses_what_has_no_room_or_no_order(tmp_path):
         for message, arguments in {
             "equally long": {"curves": {"losses/train": np.zeros(3)}},
             "has no curve loss; its curves are losses/train": {"curves": {"loss": np.zeros(3)}},
-            "losses up to epoch 21 have no room: 20 epochs are planned": {"curves": losses(5, 22)},
+            "epoch 21 exceeds the 20 planned epochs": {"curves": losses(5, 22)},
             "a checkpoint at epoch 4 must be after 4 and before 7": {
                 "curves": losses(5, 7),
                 "checkpoint": (4, blob(4)),
             },
             "a checkpoint at epoch 7 must be": {"curves": losses(5, 7), "checkpoint": (7, blob(7))},
             "bytes was given, .* are planned": {"curves": losses(5, 7), "checkpoint": (6, blob(6, 1))},
-            "no safetensors file": {"curves": losses(5, 7), "checkpoint": (6, bytes(len(blob(6))))},
-            "a resume state at epoch 9 is beyond": {"curves": losses(5, 7), "resume": (9, blob(9, 1))},
+            "not a safetensors file": {"curves": losses(5, 7), "checkpoint": (6, bytes(len(blob(6))))},
+            "a resume state at epoch 9 is later than the last": {"curves": losses(5, 7), "resume": (9, blob(9, 1))},
             "at most .* are planned": {"curves": losses(5, 7), "resume": (6, blob(6, 2))},
         }.items():
             with pytest.raises(ValueError, match=message):
@@ -395,7 +395,7 @@ def test_appending_refuses_what_has_no_room_or_no_order(tmp_path):
             with pytest.raises(ValueError, match=message):
                 writer.append_rows(given)
         step(writer, 2, checkpoint=True)
-        with pytest.raises(ValueError, match="room for 2 checkpoints, and all are there"):
+        with pytest.raises(ValueError, match="all 2 planned checkpoints are already stored"):
             step(writer, 2, checkpoint=True)
         with pytest.raises(ValueError, match="are stored already"):
             writer.extend(config={}, epochs=3, checkpoint_capacity=2)
@@ -451,7 +451,7 @@ def test_a_last_block_that_rotted_is_read_from_its_copy_and_mended(tmp_path):
     with store.open_reader(path) as reader:
         check_exact(reader)
         assert reader.verify() == [
-            "the last rows of 'losses/train' are damaged; opening the file for writing mends them"
+            "the last rows of 'losses/train' are damaged; opening the file for writing repairs them"
         ]
     store.open_writer(path).close()
     assert path.read_bytes() == sound

@@ -57,9 +57,9 @@ def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> Non
     page.mouse.up()
 
 
-def choose(page: Any, group: str) -> None:
+def choose(page: Any, view: str) -> None:
     """Show a view and wait until it is painted."""
-    page.evaluate("group => window.tdw.choose(group)", group)
+    page.evaluate("view => window.tdw.choose(view)", view)
     page.wait_for_function("window.tdw.painted === window.tdw.index && window.tdw.viewer.request === null")
 
 

@@ -65,12 +65,12 @@ def measure(browser: Any, project: Any, steps: int = STEPS) -> dict[str, dict[st
             asked = len(served.requests)
             found[name] = page.evaluate(SWEEP, steps)
             found[name]["requests"] = len(served.requests) - asked
-        for group in page.get_by_role("tab").all_inner_texts()[1:]:
-            page.evaluate("group => window.tdw.choose(group)", group)
+        for view in page.get_by_role("tab").all_inner_texts()[1:]:
+            page.evaluate("view => window.tdw.choose(view)", view)
             page.wait_for_load_state("networkidle")
             asked = len(served.requests)
-            found[group] = page.evaluate(SWEEP, steps)
-            found[group]["requests"] = len(served.requests) - asked
+            found[view] = page.evaluate(SWEEP, steps)
+            found[view]["requests"] = len(served.requests) - asked
         page.close()
         return found
     finally:

@@ -1,12 +1,15 @@
-"""The README's pictures: `python -m tests.viewer.picture FILE.tdw [EPOCH]` opens the file in the real app, pins a neuron of
-each of three clusters, and writes `assets/page-light.png` and `assets/page-dark.png`. With `--views FOLDER` it takes
-pictures of every view instead, and writes them there.
+"""The README's pictures: `python -m tests.viewer.picture` trains the demo, opens it in the real app, pins a neuron of each of
+three clusters, and writes `assets/page-light.png` and `assets/page-dark.png`. With `--views FOLDER` it takes pictures of
+every view as well, and writes them there. `--file RUN.tdw` takes them of another run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -60,10 +63,10 @@ def overview(page: Any, path: Path, theme: str) -> None:
 def views(page: Any, folder: Path, theme: str) -> None:
     """A picture of every view."""
     folder.mkdir(parents=True, exist_ok=True)
-    for group in page.get_by_role("tab").all_inner_texts():
-        page.evaluate("group => window.tdw.choose(group)", group)
+    for view in page.get_by_role("tab").all_inner_texts():
+        page.evaluate("view => window.tdw.choose(view)", view)
         drawn(page)
-        page.screenshot(path=folder / f"{group.lower()}-{theme}.png")
+        page.screenshot(path=folder / f"{view.lower()}-{theme}.png")
 
 
 def main() -> None:
@@ -71,23 +74,28 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(prog="python -m tests.viewer.picture")
-    parser.add_argument("file", type=Path)
-    parser.add_argument("epoch", type=int, nargs="?", default=600)
+    parser.add_argument("--file", type=Path, metavar="RUN.tdw")
+    parser.add_argument("--epoch", type=int, default=600)
     parser.add_argument("--views", type=Path, metavar="FOLDER")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         path = Path(home, "runs", "grok-p59.tdw")
         path.parent.mkdir()
-        shutil.copy(given.file, path)
-        window = start_window(Path(home, "state"), str(path), HOME=home)
+        state = Path(home, "state")
+        if given.file:
+            shutil.copy(given.file, path)
+        else:  # by the user whose window it is opened in, so that it does not count as another computer's file
+            command = [sys.executable, "-m", "tdw", "demo", str(path), "--no-open"]
+            subprocess.run(command, check=True, env={**os.environ, "TDW_STATE_DIR": str(state)})
+        window = start_window(state, str(path), HOME=home)
         browser = chromium.launch(playwright)
         for theme in ("light", "dark"):
             page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=theme)
             shown(page, window.address, given.epoch)
             if given.views:
                 views(page, given.views, theme)
-            else:
-                overview(page, path, theme)
+                page.evaluate("window.tdw.choose('Overview')")
+            overview(page, path, theme)
             page.close()
         browser.close()
         window.stop()

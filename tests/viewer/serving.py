@@ -13,21 +13,24 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from tdw import panels
+from tdw.panels import reductions
 from tdw.viewer import page
 
 PAGE = """<!doctype html><html data-theme="{theme}"><head><meta charset="utf-8"><title>viewer</title><link rel="icon" href="data:,">{head}
 <style>html,body{{height:100%;margin:0}}#side{{position:fixed;inset:0 auto 0 0;width:{side}px;background:var(--tdw-surface);
 border-right:1px solid var(--tdw-line);box-sizing:border-box}}#host{{margin-left:{side}px;height:100vh}}</style></head>
-<body><div id="side"></div><div id="host"></div><script>
+<body><div id="side"></div><div id="host"></div><script type="module">
+import {{ mount }} from "{entry}"; window.mount = mount;
 window.actions = []; document.addEventListener("tdw:action", (event) => window.actions.push(event.detail));
 const base = {base}; const events = {events} ? new EventSource("/events") : null;
-window.instance = window.TdwViewer.mount(document.getElementById("host"), {{base, events}});
+window.instance = mount(document.getElementById("host"), {{base, events}});
 </script></body></html>"""
 
 
 def manifest(project: Any, job: Any = None) -> dict[str, Any]:
     """What the app tells the viewer of a run."""
     settings = project.config
+    described = panels.describe(project)
     return {
         "name": project.path.stem,
         "file": project.path.name,
@@ -52,8 +55,8 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
         "events": [event._asdict() for event in project.events()],
         "grokking": project.grokking()._asdict(),
         "key_frequencies": _keys(project.key_frequencies()),
-        "arrays": project.array_index(),
-        "panels": panels.describe(project),
+        "arrays": panels.array_index(project, described),
+        "panels": [panel.to_json() for panel in described],
         "job": job,
     }
 
@@ -111,11 +114,12 @@ class Served:
                 events="true" if asked.get("events", "1") == "1" else "false",
                 base=json.dumps(f"/runs/{run}" if run else None),
                 head=page.head(),
+                entry=page.addresses(page.assets())[page.ENTRY],
             )
             return 200, "text/html; charset=utf-8", text.encode()
         if parts.path.startswith("/assets/"):
-            name = parts.path.removeprefix("/assets/")
-            asset = next(item for item in page.assets() if item.name == name)
+            where = page.addresses(page.assets())
+            asset = next(item for item in page.assets() if where[item.name].partition("?")[0] == parts.path)
             return 200, asset.media_type, asset.path.read_bytes()
         if self.refusal is not None:
             return 400, "application/json", json.dumps({"error": self.refusal}).encode()
@@ -125,7 +129,7 @@ class Served:
             if what == "manifest":
                 return 200, "application/json", json.dumps(manifest(project, self.jobs.get(key))).encode()
             if what == "array":
-                rows = project.series(unquote("/".join(rest)))[int(asked.get("from", 0)) :]
+                rows = reductions.series(project, unquote("/".join(rest)), int(asked.get("from", 0)))
                 return 200, "application/octet-stream", np.ascontiguousarray(rows).tobytes()
             if what == "neurons":
                 tables = project.neuron_tables([int(n) for n in asked["ids"].split(",")], int(asked.get("from", 0)))

@@ -87,6 +87,7 @@ def brute_force(weights: dict[str, np.ndarray], neuron: int) -> np.ndarray:
 class Stored:
     """What a project says of a stored analysis."""
 
+    name: str
     version: int
     parameters: dict[str, Any]
     rows: int
@@ -235,7 +236,7 @@ class Made:
             for key, array in self._arrays.items()
             if key.startswith(prefix)
         }
-        return Stored(0 if name in self.old_version else now.version, parameters, rows, arrays)
+        return Stored(name, 0 if name in self.old_version else now.version, parameters, rows, arrays)
 
     def analysis(self, name: str) -> SimpleNamespace:
         rows = self.covered[name]

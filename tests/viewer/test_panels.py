@@ -1,24 +1,23 @@
-"""The registry of panels, what it tells the viewer, and the same numbers as plain Plotly figures."""
+"""The registry of panels and what it tells the page."""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
-from typing import Any
+from types import FunctionType
 
 import numpy as np
 import pytest
 
 from tdw import panels
 from tdw.analyses import ANALYSES
-from tdw.errors import CheckpointNotFoundError, NotApplicableError, ProjectError, TdwError, UnknownNameError
-from tdw.panels.registry import GROUPS
-from tdw.viewer import page
+from tdw.errors import UnknownNameError
+from tdw.panels import reductions, registry
+from tdw.panels.reductions import reduced
+from tdw.panels.registry import VIEWS
+from tdw.panels.spec import CurveSpec, Line, PanelDescription, Quantity, array_names
 from tests.viewer.synthetic import Made
-
-KINDS = {"curve", "bars", "maps", "image", "grid", "spans", "path", "table"}
 
 
 @pytest.fixture(scope="module")
@@ -31,196 +30,127 @@ def one_hot() -> Made:
     return Made(p=7, d_mlp=12, checkpoints=4, everything=True, network="one-hot", activation="quadratic")
 
 
+def described(run: Made) -> dict[str, PanelDescription]:
+    """Descriptions of the panels by name, in the order of the page."""
+    return {panel.header.name: panel for panel in panels.describe(run)}  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("panel", panels.PANELS.values(), ids=lambda panel: panel.name)
-def test_every_panel_keeps_its_promises(panel: panels.Panel, run: Made, one_hot: Made) -> None:
+def test_every_panel_follows_the_contract(panel: panels.Panel, run: Made, one_hot: Made) -> None:
     if panel.name == "phase_alignment":
         run = one_hot
-    spec = next(spec for spec in panels.describe(run) if spec["name"] == panel.name)  # type: ignore[arg-type]
-    assert json.loads(json.dumps(spec)) == spec
-    assert spec["kind"] in KINDS
-    assert spec["arrays"] or panel.name == "events", "a panel names the arrays it reads; events are in the manifest"
-    assert set(spec["arrays"]) <= set(run.array_index())
-    named = set(re.findall(r"(?:analysis|losses|accuracy)/[\w/]+", json.dumps({**spec, "arrays": []})))
-    assert named <= set(spec["arrays"]), "an array that is used but not listed would never be fetched"
+    found = described(run)[panel.name]
+    assert found.spec is not None
+    assert found.spec.kind == found.header.kind == panel.kind
+    assert json.loads(json.dumps(found.to_json())) == found.to_json()
+    assert found.header.arrays or panel.name == "events", (
+        "a panel names the arrays it reads; events are in the manifest"
+    )
+    assert set(found.header.arrays) <= set(panels.array_index(run, [found]))  # type: ignore[arg-type]
+    assert set(array_names(found.spec)) == set(found.header.arrays), "an array that is not listed is never fetched"
     figure = panels.figure(run, panel.name, 100)  # type: ignore[arg-type]
     assert json.loads(figure.to_json())["data"]
     assert "100" in figure.layout.title.text
 
 
-def test_panels_stand_in_the_order_of_the_page(run: Made) -> None:
-    groups: dict[str, list[str]] = {}
-    for spec in panels.describe(run):  # type: ignore[arg-type]
-        groups.setdefault(spec["group"], []).append(spec["name"])
-    assert list(groups) == list(GROUPS)
-    assert groups["Overview"] == ["loss", "embedding_frequencies", "neuron_activations", "neuron_frequencies"]
-    for group, names in groups.items():
-        assert len(names) <= 4, f"{group} does not fit without scrolling"
-        assert [panels.PANELS[name].place for name in names] == list(range(1, len(names) + 1))
+def test_panels_are_in_the_order_of_the_page(run: Made) -> None:
+    views: dict[str, list[str]] = {}
+    for name, panel in described(run).items():
+        views.setdefault(panel.header.view, []).append(name)
+    assert list(views) == list(VIEWS)
+    assert views["Overview"] == ["loss", "embedding_frequencies", "neuron_activations", "neuron_frequencies"]
+    assert views["Run"] == ["events", "baselines", "checkpoint_loss", "pair_graduation"]
 
 
-def test_every_measure_has_a_panel_that_reads_it(run: Made, one_hot: Made) -> None:
-    read = {array for made in (run, one_hot) for spec in panels.describe(made) for array in spec["arrays"]}  # type: ignore[arg-type]
+def test_every_analysis_has_a_panel_that_reads_it(run: Made, one_hot: Made) -> None:
+    arrays = {name for made in (run, one_hot) for panel in described(made).values() for name in panel.header.arrays}
+    read = {source for name in arrays for source in sources(name)}
     assert {name.split("/")[1] for name in read if name.startswith("analysis/")} == set(ANALYSES) - {"events"}
 
 
-def test_figures_carry_the_stored_numbers(run: Made) -> None:
-    bars = panels.figure(run, "embedding_frequencies", 200).data[0]  # type: ignore[arg-type]
-    assert list(bars.x) == ["constant", "cos 1", "sin 1", "cos 2", "sin 2", "cos 3", "sin 3"]
-    np.testing.assert_array_equal(bars.y, run.series("analysis/embedding_frequencies/norms")[2])
-    heat = panels.figure(run, "neuron_frequencies", 300).data[0]  # type: ignore[arg-type]
-    share = run.series("analysis/neuron_frequencies/share")[3]
-    np.testing.assert_array_equal(heat.z, share[:, [int(neuron) for neuron in heat.x]])
-    assert (heat.zmin, heat.zmax) == (0, 1)
-    train, test = panels.figure(run, "loss").data  # type: ignore[arg-type]
-    assert len(train.x) == 301
-    np.testing.assert_array_equal(test.x, np.arange(0, 301, 10))
-    neurons = panels.figure(run, "neuron_activations", 300)  # type: ignore[arg-type]
-    shown = [int(title.text.split()[1]) for title in neurons.layout.annotations]
-    np.testing.assert_allclose(neurons.data[0].z, run.neuron_map(300, shown[0]))
+def sources(name: str) -> tuple[str, ...]:
+    """The stored arrays that a name stands for."""
+    return reductions.parse(name).sources if name.startswith(reductions.PREFIX) else (name,)
 
 
-def test_figures_of_what_is_chosen_in_the_menus(run: Made) -> None:
-    def drawn(name: str, **picks: str) -> Any:
-        return panels.figure(run, name, 200, **picks)  # type: ignore[arg-type]
+def test_one_declaration_adds_a_panel_to_a_view_and_another_a_view(run: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "PANELS", dict(registry.PANELS))
 
-    loss = run.series("analysis/restricted_loss/loss")  # keys, rule, variant, side
-    by_clusters = drawn("restricted_loss", rule="clusters", side="train", keys="keys of each")
-    for i, line in enumerate(by_clusters.data):
-        np.testing.assert_array_equal(line.y, loss[:, 1, 2, i, 1])
-    assert "(by clusters · keys of each · train)" in by_clusters.layout.title.text
-    (alone,) = drawn("restricted_loss", variant="block_3x3").data
-    np.testing.assert_array_equal(alone.y, loss[:, 0, 0, 2, 2])
-    rules = drawn("restricted_loss", compare="rule", variant="block_2x2", side="test pairs").data
-    assert [line.name for line in rules] == ["logit_cosine", "neuron_map", "clusters", "embedding"]
-    for i, line in enumerate(rules):
-        np.testing.assert_array_equal(line.y, loss[:, 0, i, 1, 2])
-    assert len(drawn("restricted_loss", compare="none").data) == 1
-    heads = drawn("attention_frequency_history", view="Variance of attention of each head", token="=")
-    np.testing.assert_array_equal(heads.data[0].z, run.series("analysis/attention/variance")[:, :, 2].T)
-    assert "Variance of attention over training (on =)" in heads.layout.title.text
-    right = np.unpackbits(run.series("analysis/accuracy/correct")[2])[:49].reshape(7, 7)
-    np.testing.assert_array_equal(drawn("pair_graduation", view="Right at this checkpoint").data[0].z, right)
-    path = drawn("weight_trajectory", plane="2 and 3").data[0]
-    position = run.series("analysis/weight_trajectory/position")[0, 0]
-    np.testing.assert_array_equal(path.y, position[:, 2])
+    def spec(_project: object) -> CurveSpec:
+        return CurveSpec(quantities=(Quantity(title="Margin", lines=(Line(array="analysis/margin/mean"),)),))
+
+    for name, view in (("fifth", "Overview"), ("sixth", "Overview"), ("own", "Mine")):
+        declared = FunctionType(spec.__code__, spec.__globals__, name)
+        registry.panel(CurveSpec, view=view, title=name, analysis="margin")(declared)
+    found = described(run)
+    overview = [name for name, panel in found.items() if panel.header.view == "Overview"]
+    assert overview[4:] == ["fifth", "sixth"]
+    assert registry.views() == [*VIEWS, "Mine"]
+    assert list(found)[-1] == "own"
+    with pytest.raises(ValueError, match="two panels are named 'own'"):
+        registry.panel(CurveSpec, view="Run", title="again")(declared)
 
 
-def test_whatever_a_menu_offers_can_be_drawn(run: Made, one_hot: Made) -> None:
-    drawn = set()
-    for made in (run, one_hot):
-        for spec in panels.describe(made):  # type: ignore[arg-type]
-            if spec["state"]["status"] != "ready" or spec["group"] == "Overview":  # those have a figure of their own
-                continue
-            views = spec.get("views", spec.get("quantities", []))
-            found = [{name: option} for name, menu in spec.get("choices", {}).items() for option in menu["options"]]
-            found += [{"view": view["title"]} for view in views if len(views) > 1 and "array" in view]
-            for picks in found:
-                panels.figure(made, spec["name"], 200, **picks)  # type: ignore[arg-type]
-                drawn.add((spec["name"], *picks))
-    assert {("restricted_loss", "rule"), ("weight_trajectory", "group"), ("attention", "view")} < drawn
-    assert len(drawn) > 15
+# ---- reductions -----------------------------------------------------------------------------------------------
 
 
-def test_what_no_menu_offers_is_refused_with_what_it_does(run: Made) -> None:
-    for name, picks, sentence in (
-        ("loss", {"rule": "clusters"}, "no choice of this panel is named 'rule': there are none"),
-        ("restricted_loss", {"rul": "clusters"}, "no choice of this panel is named 'rul': did you mean 'rule'"),
-        (
-            "restricted_loss",
-            {"rule": "best"},
-            "no option of 'rule' is named 'best': there are logit_cosine, neuron_map",
-        ),
-        (
-            "restricted_loss",
-            {"compare": "token"},
-            "no option of 'compare' is named 'token': there are variant, rule, keys",
-        ),
-        ("restricted_loss", {"compare": "rule", "rule": "clusters"}, "rule is chosen and compared at once"),
-        ("attention", {"view": "x"}, "no option of 'view' is named 'x': there are Mean, Variance"),
-    ):
-        with pytest.raises(TdwError, match=sentence):
-            panels.figure(run, name, 200, **picks)  # type: ignore[arg-type]
+def test_reductions_are_those_of_a_naive_loop(run: Made) -> None:
+    share, dead = (run.series(f"analysis/neuron_summary/{name}") for name in ("share", "dead"))
+    count, key = run.series("analysis/neuron_clusters/count"), run.series("analysis/key_frequencies/key")
+    assert dead.any()
+    of_share = {
+        how: reduced(how, "analysis/neuron_summary/share", unless="analysis/neuron_summary/dead")
+        for how in ("mean", "median")
+    }
+    for row in range(len(share)):
+        active = sorted(float(share[row, n]) for n in range(share.shape[1]) if not dead[row, n])
+        numbers = {name: float(reductions.series(run, name)[row]) for name in of_share.values()}  # type: ignore[arg-type]
+        assert numbers[of_share["mean"]] == pytest.approx(sum(active) / len(active))
+        middle = len(active) // 2
+        median = active[middle] if len(active) % 2 else (active[middle - 1] + active[middle]) / 2
+        assert numbers[of_share["median"]] == pytest.approx(median)
+        total = reductions.series(run, reduced("sum", "analysis/neuron_clusters/count", over=12))[row]  # type: ignore[arg-type]
+        assert total == pytest.approx(sum(count[row].tolist()) / 12)
+        marked = reductions.series(run, reduced("sum", "analysis/key_frequencies/key", at=1))[row]  # type: ignore[arg-type]
+        assert marked == sum(key[row, 1].tolist())
 
 
-def test_figures_of_declared_panels_carry_the_stored_numbers(run: Made, one_hot: Made) -> None:
-    def drawn(name: str) -> Any:
-        return panels.figure(run, name, 200).data  # type: ignore[arg-type]
-
-    loss = run.series("analysis/restricted_loss/loss")
-    variants = drawn("restricted_loss")
-    assert [line.name for line in variants] == ["sum_directions", "block_2x2", "block_3x3", "logit_fit"]
-    for i, line in enumerate(variants):
-        np.testing.assert_array_equal(line.y, loss[:, 0, 0, i, 2])
-        np.testing.assert_array_equal(line.x, run.checkpoints)
-    full, restricted, excluded = drawn("progress_losses")
-    np.testing.assert_array_equal(full.y, run.series("analysis/loss/loss")[:, 2])
-    np.testing.assert_array_equal(restricted.y, loss[:, 0, 0, 0, 2])
-    np.testing.assert_array_equal(excluded.y, run.series("analysis/excluded_loss/together")[:, 0, 0])
-    np.testing.assert_array_equal(drawn("weight_speed")[0].y, run.series("analysis/weight_trajectory/speed")[0])
-    mean, median = drawn("neuron_share")
-    share, dead = (run.series(f"analysis/neuron_summary/{name}")[2] for name in ("share", "dead"))
-    assert (mean.y[2], median.y[2]) == pytest.approx((share[dead == 0].mean(), np.median(share[dead == 0])))
-    np.testing.assert_array_equal(
-        drawn("unembedding_frequencies")[0].y, run.series("analysis/unembedding_frequencies/norms")[2]
-    )
-    np.testing.assert_array_equal(drawn("attention")[0].z, run.series("analysis/attention/mean")[2])
-    shares = drawn("attention_frequencies")[0]
-    np.testing.assert_array_equal(shares.z, run.series("analysis/attention/share")[2].T)
-    assert list(shares.y) == ["head 0", "head 1", "head 2", "head 3"]
-    lottery = drawn("neuron_clusters")[0]
-    np.testing.assert_array_equal(lottery.z, run.series("analysis/neuron_clusters/count").T)
-    spectrum = run.series("analysis/logit_spectrum/norm")[2]
-    np.testing.assert_allclose(
-        drawn("logit_spectrum")[0].z, np.log10(np.maximum(spectrum, spectrum.max() / 1e4)), rtol=1e-6
-    )
-    graduated = run.series("analysis/pair_graduation/epoch")[0]
-    np.testing.assert_array_equal(drawn("pair_graduation")[0].z, np.where(graduated < 0, np.nan, graduated))
-    path, here = drawn("weight_trajectory")
-    position = run.series("analysis/weight_trajectory/position")[0, 0]
-    np.testing.assert_array_equal(path.x, position[:, 0])
-    assert (here.x[0], here.y[0]) == tuple(position[2, :2])
-    names = [line.y[0] for line in drawn("events")]
-    assert names == [
-        "train loss below 0.1",
-        "test loss below 0.1",
-        "test loss above 0.1 again: not reached",
-        "test accuracy at least 0.99: not recorded",
-    ]
-    cells = drawn("baselines")[0].cells.values
-    gini = run.series("analysis/sparsity/embedding_gini")[2]
-    assert dict(zip(cells[0], cells[1], strict=True))["embedding gini"] == f"{gini:.4g}"
-    with pytest.raises(NotApplicableError, match=r"phase_alignment.*It needs a one-hot MLP"):
-        drawn("phase_alignment")
-    lines = panels.figure(one_hot, "phase_alignment", 200).data  # type: ignore[arg-type]
-    of_neurons = one_hot.series("analysis/phase_alignment/neuron")[2]
-    assert lines[1].y[2] == pytest.approx(np.nanmedian(of_neurons))
+def test_reductions_leave_out_what_is_not_a_number_and_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Made(p=7, d_mlp=12, checkpoints=4, everything=True)
+    name, stored = reduced("mean", "analysis/neuron_summary/share"), made.series("analysis/neuron_summary/share").copy()
+    stored[0], stored[1, :5] = np.nan, np.nan
+    made._arrays["analysis/neuron_summary/share"] = stored
+    numbers = reductions.series(made, name)  # type: ignore[arg-type]
+    assert np.isnan(numbers[0])
+    assert numbers[1] == pytest.approx(stored[1, 5:].mean())
+    monkeypatch.setattr(reductions, "BLOCK", 1)
+    np.testing.assert_array_equal(reductions.series(made, name), numbers)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(reductions.series(made, name, 1, 3), numbers[1:3])  # type: ignore[arg-type]
 
 
-def test_figures_say_of_which_run_they_are() -> None:
-    made = Made(p=5, d_mlp=8, checkpoints=2, everything=True)
-    made.notes["title"] = "<b>x</b> & $y$"
-    for name in panels.PANELS.keys() - {"phase_alignment"}:
-        figure = panels.figure(made, name, 100)  # type: ignore[arg-type]
-        assert figure.layout.title.subtitle.text == "made up.tdw · &lt;b&gt;x&lt;/b&gt; &amp; &#36;y&#36;"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reduced/product/neuron_summary/share",
+        "reduced/sum/../secret",
+        "reduced/sum/neuron_summary/nothing",
+        "reduced/sum/key_frequencies/key/at/99",
+        "reduced/sum/neuron_summary/share/unless/key_frequencies/key",
+    ],
+)
+def test_reductions_that_cannot_be_computed_are_refused(run: Made, name: str) -> None:
+    with pytest.raises(UnknownNameError, match="is named"):
+        reductions.series(run, name)  # type: ignore[arg-type]
 
 
-def test_refusals_say_what_to_do(run: Made) -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'loss'"):
-        panels.figure(run, "los", 100)  # type: ignore[arg-type]
-    with pytest.raises(CheckpointNotFoundError, match="no checkpoint at epoch 150: the nearest stored one is 100"):
-        panels.figure(run, "loss", 150)  # type: ignore[arg-type]
-    partly = Made(p=5, d_mlp=8, checkpoints=4)
-    partly.covered["embedding_frequencies"] = 2
-    with pytest.raises(ProjectError, match=r"holds embedding_frequencies of 2 of its 4 checkpoints, not of epoch 300"):
-        panels.figure(partly, "embedding_frequencies", 300)  # type: ignore[arg-type]
+# ---- states ---------------------------------------------------------------------------------------------------
 
 
 def test_states_of_an_analysis(run: Made) -> None:
     made = Made(p=5, d_mlp=8, checkpoints=4)
 
     def status(name: str) -> str:
-        spec = next(spec for spec in panels.describe(made) if spec["name"] == name)  # type: ignore[arg-type]
-        return str(spec["state"]["status"])
+        return described(made)[name].header.state.status
 
     assert status("neuron_frequencies") == "ready"
     made.covered["neuron_frequencies"] = 2
@@ -232,34 +162,9 @@ def test_states_of_an_analysis(run: Made) -> None:
     assert status("loss") == "ready"
 
 
-def test_every_asset_is_there_and_named_by_its_bytes() -> None:
-    names = [asset.name for asset in page.assets()]
-    assert len(names) == len(set(names))
-    scripts = {path.name for path in page.HERE.glob("*.js")}
-    assert scripts == set(page.SCRIPTS), "a script that is not listed would never be loaded"
-    assert {path.name for path in page.HERE.glob("*.css")} == set(page.STYLES)
-    for asset in page.assets():
-        assert asset.path.stat().st_size > 0
-        assert re.fullmatch(rf"/assets/{re.escape(asset.name)}\?v=[0-9a-f]{{16}}", page.address(asset))
-
-
-def test_scripts_reach_nothing_outside() -> None:
-    for asset in page.assets():
-        if asset.name != page.PLOTLY:
-            found = re.findall(r"https?://[^\s\"')]+", asset.path.read_text())
-            assert set(found) <= {"http://www.w3.org/2000/svg"}, asset.name
-
-
-def test_no_text_is_ever_set_as_html() -> None:
-    for name in page.SCRIPTS:
-        assert not re.search(
-            r"innerHTML|insertAdjacentHTML|document\.write|\beval\(", (page.HERE / name).read_text()
-        ), name
-
-
 def test_panels_load_neither_torch_nor_plotly() -> None:
     code = "import sys, tdw.panels, tdw.viewer.page; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "tdw.panels.loss" in loaded
+    assert "tdw.panels.views.losses" in loaded
     assert "torch" not in loaded
     assert "plotly" not in loaded

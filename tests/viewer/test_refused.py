@@ -147,7 +147,7 @@ def test_a_file_that_is_lost_and_the_same_again_is_shown_again(show: Show, serve
     chip.wait_for(state="detached")
 
 
-def test_another_run_at_the_same_address_is_built_anew(show: Show, served: Served, made: Made) -> None:
+def test_another_run_at_the_same_address_is_rebuilt(show: Show, served: Served, made: Made) -> None:
     page = show()
     go(page, 9)
     page.evaluate("tdw.pin(3, 20)")
@@ -157,7 +157,7 @@ def test_another_run_at_the_same_address_is_built_anew(show: Show, served: Serve
     served.changed()
     notice = page.locator(".tdw-notice:visible")
     notice.wait_for()
-    assert "was replaced by another run. This is the new one." in notice.inner_text()
+    assert "was replaced by another run, shown now." in notice.inner_text()
     assert page.evaluate("[tdw.count, tdw.index, tdw.painted, tdw.pins]") == [6, 5, 5, [3]]
     assert page.evaluate("tdw.panel('neuron_activations').p") == 7
     page.evaluate("window.instance.open(null)")

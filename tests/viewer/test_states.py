@@ -101,10 +101,10 @@ def test_training_is_followed_live(show: Show, served: Served, made: Made) -> No
     page.wait_for_function("window.tdw.painted === 2")
     assert "training 250 / 1\u202f100 · 78.2 epochs/s · 14 s left" in page.locator(".tdw-doc").inner_text()
     assert probe(page, "loss", 200)["range"]["x"][1] >= 250
-    assert any("Training is writing" in text for text in states(page))
+    assert any("Analyze this run when training" in text for text in states(page))
     made.recorded, made.kept = 451, 5
     served.changed()
-    page.wait_for_function("window.tdw.painted === 4")  # whoever stands at the newest stays with the newest
+    page.wait_for_function("window.tdw.painted === 4")  # the newest checkpoint stays the newest
     page.wait_for_function("window.tdw.probe('neuron_activations', 2, 0, 0).drawn === 4")
     assert len(probe(page, "loss", 0)["shown"][0]["x"]) == 451
     go(page, 1)
@@ -218,12 +218,14 @@ def test_a_lost_server_is_said_and_found_again(page: Any, made: Made) -> None:
     page.goto(server.page())
     page.evaluate("window.tdw.ready")
     server.close()
-    page.wait_for_function("document.querySelector('.tdw-doc').textContent.includes('server lost')", timeout=15000)
+    page.wait_for_function("document.querySelector('.tdw-doc').textContent.includes('server offline')", timeout=15000)
     go(page, 2)
     assert probe(page, "neuron_activations", 2, 0, 0)["drawn"] == 2, "what is loaded can still be explored"
     again = Served(port=port, made=made)
     try:
-        page.wait_for_function("!document.querySelector('.tdw-doc').textContent.includes('server lost')", timeout=15000)
+        page.wait_for_function(
+            "!document.querySelector('.tdw-doc').textContent.includes('server offline')", timeout=15000
+        )
     finally:
         again.close()
 
@@ -237,7 +239,7 @@ def test_news_come_as_a_list_of_jobs_and_lines_too(page: Any, served: Served, ma
           window.news = new EventTarget();
           window.tell = (message) => news.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(message) }));
           window.instance.close();
-          window.instance = window.TdwViewer.mount(document.getElementById("host"), { base: null, events: news });
+          window.instance = window.mount(document.getElementById("host"), { base: null, events: news });
           tell({ type: "jobs", jobs: [{ key: "made", kind: "analyze", state: "running", done: 3, total: 12 }] });
           return window.instance.open("/runs/made");
         }"""
@@ -249,12 +251,12 @@ def test_news_come_as_a_list_of_jobs_and_lines_too(page: Any, served: Served, ma
     )
     assert "analyzing" not in bar.inner_text()
     page.wait_for_function(
-        "!window.tdw.viewer.waiting && !window.tdw.viewer.run.busy"
+        "!window.tdw.viewer.updates.waiting && !window.tdw.viewer.run.busy"
     )  # the end of a job is looked into
     page.evaluate("tell({ type: 'line', online: false })")
-    assert "server lost" in bar.inner_text()
+    assert "server offline" in bar.inner_text()
     page.evaluate("tell({ type: 'line', online: true })")
-    page.wait_for_function("!document.querySelector('.tdw-doc').textContent.includes('server lost')")
+    page.wait_for_function("!document.querySelector('.tdw-doc').textContent.includes('server offline')")
 
 
 def test_a_mistake_in_one_panel_leaves_the_others(served: Served, browser: Any) -> None:
@@ -269,6 +271,6 @@ def test_a_mistake_in_one_panel_leaves_the_others(served: Served, browser: Any) 
     assert probe(page, "neuron_frequencies", 1, 0)["value"] == pytest.approx(
         served.runs["made"].series("analysis/neuron_frequencies/share")[2, 0, 0]
     )
-    assert "This panel has failed" in states(page)[0]
+    assert "This panel failed" in states(page)[0]
     assert any("planted" in text for text in thrown)
     page.close()

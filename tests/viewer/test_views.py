@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tdw import panels
-from tdw.panels import spec as parts
-from tdw.panels.registry import GROUPS
+from tdw.panels import parts, reductions, selection
+from tdw.panels.registry import VIEWS
+from tdw.panels.spec import CurveSpec
 from tests.viewer.conftest import go, press, probe
 from tests.viewer.looking import assert_color, choose, menu, plotly_range
 from tests.viewer.serving import Served
@@ -36,11 +37,12 @@ def asked(served: Served, since: int = 0) -> set[str]:
     }
 
 
-def named_by(made: Made, group: str) -> set[str]:
+def named_by(made: Made, view: str) -> set[str]:
     """The arrays that a view's panels name, and the epochs of the analyses they are of."""
-    names = {name for spec in panels.describe(made) if spec["group"] == group for name in spec["arrays"]}  # type: ignore[arg-type]
-    epochs = {f"analysis/{name.split('/')[1]}/epoch" for name in names if name.startswith("analysis/")}
-    return names | (epochs & set(made.array_index()))
+    described = panels.describe(made)  # type: ignore[arg-type]
+    names = {name for panel in described if panel.header.view == view for name in panel.header.arrays}
+    analyses = {reductions.analysis_of(name) for name in names if name.startswith(("analysis/", "reduced/"))}
+    return names | ({f"analysis/{name}/epoch" for name in analyses} & set(made.array_index()))
 
 
 # ---- tabs ------------------------------------------------------------------------------------------------------
@@ -50,7 +52,7 @@ def test_tabs_are_chosen_by_mouse_and_keyboard(show: Show, served: Served) -> No
     served.runs["other"] = Made(p=7, checkpoints=4, everything=True)
     page = show()
     tabs = page.get_by_role("tab")
-    assert tabs.all_inner_texts() == list(GROUPS)
+    assert tabs.all_inner_texts() == list(VIEWS)
     assert page.get_by_role("tablist").get_attribute("aria-label") == "Views"
     assert page.get_by_role("tab", selected=True).all_inner_texts() == ["Overview"]
     tabs.nth(1).click()
@@ -58,10 +60,10 @@ def test_tabs_are_chosen_by_mouse_and_keyboard(show: Show, served: Served) -> No
     assert page.get_by_role("tabpanel").get_attribute("aria-labelledby") == tabs.nth(1).get_attribute("id")
     assert [tab.get_attribute("tabindex") for tab in tabs.all()].count("0") == 1
     index = page.evaluate("window.tdw.index")
-    for key, group in [("ArrowRight", "Logits"), ("End", "Run"), ("ArrowRight", "Overview"), ("ArrowLeft", "Run")]:
+    for key, view in [("ArrowRight", "Logits"), ("End", "Run"), ("ArrowRight", "Overview"), ("ArrowLeft", "Run")]:
         page.keyboard.press(key)
-        assert page.evaluate("window.tdw.tab") == group
-        assert page.evaluate("document.activeElement.textContent") == group
+        assert page.evaluate("window.tdw.tab") == view
+        assert page.evaluate("document.activeElement.textContent") == view
         assert page.evaluate("window.tdw.index") == index, "the arrows belong to the tabs while these have the focus"
     page.evaluate("window.instance.open('/runs/other')")
     assert page.evaluate("window.tdw.tab") == "Run"
@@ -72,8 +74,8 @@ def test_tabs_are_chosen_by_mouse_and_keyboard(show: Show, served: Served) -> No
 
 def test_every_view_fits_and_cuts_nothing(show: Show) -> None:
     page = show()
-    for group in GROUPS:
-        choose(page, group)
+    for view in VIEWS:
+        choose(page, view)
         assert page.evaluate("document.documentElement.scrollHeight") <= 800
         outside = page.evaluate(
             """() => [...document.querySelectorAll(".tdw-plot text, .tdw-overlay span, .tdw-table td, .tdw-table th")].filter((node) => {
@@ -81,20 +83,20 @@ def test_every_view_fits_and_cuts_nothing(show: Show) -> None:
               return node.textContent && box.width && !node.hidden && (box.left < card.left || box.right > card.right || box.bottom > card.bottom);
             }).map((node) => node.textContent)"""
         )
-        assert outside == [], group
+        assert outside == [], view
         covered = page.evaluate(
             """() => [...document.querySelectorAll(".tdw-card")].flatMap((card) => {
               const boxes = [...card.querySelectorAll(".tdw-line-label:not([hidden])")].map((node) => [node.textContent, node.getBoundingClientRect()]);
               return boxes.flatMap(([a, x], i) => boxes.slice(0, i).filter(([, y]) => x.top + 1 < y.bottom - 1 && y.top + 1 < x.bottom - 1).map(([b]) => [a, b]));
             })"""
         )
-        assert covered == [], group
+        assert covered == [], view
 
 
 def test_menus_lie_above_everything_and_within_the_window(show: Show) -> None:
     page = show()
-    for group in GROUPS:
-        choose(page, group)
+    for view in VIEWS:
+        choose(page, view)
         for button in page.locator(".tdw-menu-button:visible").all():
             button.click()
             hidden = page.evaluate(
@@ -104,7 +106,7 @@ def test_menus_lie_above_everything_and_within_the_window(show: Show) -> None:
                   return at !== item || box.right > innerWidth || box.left < 0;
                 }).map((item) => item.textContent)"""
             )
-            assert hidden == [], (group, button.get_attribute("aria-label"))
+            assert hidden == [], (view, button.get_attribute("aria-label"))
             page.keyboard.press("Escape")
 
 
@@ -115,27 +117,27 @@ def test_arrays_are_fetched_when_their_view_is_looked_at_and_once(show: Show, se
     page = show()
     assert asked(served) == named_by(made, "Overview")
     seen = asked(served)
-    for group in GROUPS[1:]:
+    for view in VIEWS[1:]:
         before = len(served.requests)
-        choose(page, group)
-        assert asked(served, before) == named_by(made, group) - seen, group
-        seen |= named_by(made, group)
+        choose(page, view)
+        assert asked(served, before) == named_by(made, view) - seen, view
+        seen |= named_by(made, view)
     before = len(served.requests)
-    for group in GROUPS:
-        choose(page, group)
+    for view in VIEWS:
+        choose(page, view)
     page.wait_for_load_state("networkidle")
     assert [path for path in served.requests[before:] if "/array/" in path or "/manifest" in path] == []
 
 
 def test_moving_asks_for_nothing_in_any_view(show: Show, served: Served) -> None:
     page = show()
-    for group in GROUPS:
-        choose(page, group)
+    for view in VIEWS:
+        choose(page, view)
         page.wait_for_load_state("networkidle")
         before = len(served.requests)
         for index in (0, 5, 11, 3):
             go(page, index)
-        assert served.requests[before:] == [], group
+        assert served.requests[before:] == [], view
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------
@@ -143,20 +145,22 @@ def test_moving_asks_for_nothing_in_any_view(show: Show, served: Served) -> None
 
 def lines_of(made: Made, name: str) -> list[tuple[str, np.ndarray]]:
     """The lines of a curve panel as the figure's helpers read them: label, one number a checkpoint."""
-    spec = next(spec for spec in panels.describe(made) if spec["name"] == name)  # type: ignore[arg-type]
-    lines = [line for found in spec["quantities"][0]["lines"] for line in parts.expanded(found, spec)]
-    return [(line["label"], parts.values(made, line, spec)[1]) for line in lines]  # type: ignore[arg-type]
+    described = panels.describe(made)  # type: ignore[arg-type]
+    spec = next(panel.spec for panel in described if panel.header.name == name)
+    assert isinstance(spec, CurveSpec)
+    lines = [line for declared in spec.quantities[0].lines for line in selection.expanded(declared, spec)]
+    return [(line.label, selection.values(made, line, spec)[1]) for line in lines]  # type: ignore[arg-type]
 
 
 def test_curves_over_checkpoints_are_the_stored_numbers_and_the_marker_is_in_step(show: Show, made: Made) -> None:
     page = show()
     seen = 0
-    for group in GROUPS[1:]:
-        choose(page, group)
+    for view in VIEWS[1:]:
+        choose(page, view)
         curves = [
-            spec["name"]
-            for spec in panels.describe(made)  # type: ignore[arg-type]
-            if spec["group"] == group and spec["kind"] == "curve" and spec["state"]["status"] != "unfit"
+            panel.header.name
+            for panel in panels.describe(made)  # type: ignore[arg-type]
+            if panel.header.view == view and isinstance(panel.spec, CurveSpec)
         ]
         for index in (0, 4, 11):
             go(page, index)
@@ -183,8 +187,8 @@ def test_tables_of_a_checkpoint_and_over_training_are_the_stored_numbers(show: S
         "neuron_clusters": ("Neurons", series("analysis/neuron_clusters/count")),
         "attention_frequency_history": ("Attention", series("analysis/attention/share")[:, :, 0]),
     }
-    for name, (group, stored) in over.items():
-        choose(page, group)
+    for name, (view, stored) in over.items():
+        choose(page, view)
         for j in (0, 2, 4):
             for index in (0, 5, 10):
                 found = probe(page, name, j, index)
@@ -201,8 +205,8 @@ def test_tables_of_a_checkpoint_and_over_training_are_the_stored_numbers(show: S
         "attention": ("Attention", series("analysis/attention/mean")),
         "attention_frequencies": ("Attention", series("analysis/attention/share").transpose(0, 2, 1)),
     }
-    for name, (group, stored) in here.items():
-        choose(page, group)
+    for name, (view, stored) in here.items():
+        choose(page, view)
         for index in (0, 6, 11):
             go(page, index)
             for j, i in [(0, 0), (1, 2), (3, 1)]:
@@ -237,12 +241,12 @@ def test_the_weight_of_every_head_over_training(show: Show, made: Made) -> None:
 
 def test_bars_of_every_frequency_are_the_stored_numbers(show: Show, made: Made) -> None:
     page = show()
-    for group, name, array, of in [
+    for view, name, array, of in [
         ("Frequencies", "unembedding_frequencies", "unembedding_frequencies/norms", 11),
         ("Logits", "logit_frequencies", "logit_frequencies/cosine", 5),
         ("Losses", "excluded_loss", "excluded_loss/alone", 5),
     ]:
-        choose(page, group)
+        choose(page, view)
         for index in (1, 11):
             go(page, index)
             stored = made.series(f"analysis/{array}")[index]
@@ -262,7 +266,7 @@ def test_the_map_of_pairs_is_unpacked_and_follows_the_slider(show: Show, made: M
     graduated = made.series("analysis/pair_graduation/epoch")[0]
     for a, b in [(0, 0), (3, 7), (10, 10)]:
         assert probe(page, "pair_graduation", a, b)["value"] == graduated[a, b]
-    menu(page, "Pairs learnt", "Right at this checkpoint")
+    menu(page, "Pair learning epoch", "Correct at this checkpoint")
     correct = made.series("analysis/accuracy/correct")
     for index in (0, 6, 11):
         go(page, index)
@@ -301,10 +305,7 @@ def test_events_are_intervals_or_not_reached_or_not_recorded(show: Show, made: M
     assert [row["text"] for row in rows[2:]] == ["not reached", "not recorded"]
     assert [row["x"] for row in rows[2:]] == [None, None]
     go(page, 3)
-    assert (
-        page.locator(".tdw-reading").first.inner_text()
-        == "1 of 4 reached by now · not grokking (300–309 epochs between)"
-    )
+    assert page.locator(".tdw-reading").first.inner_text() == "1 of 4 reached · not grokking (300–309 epochs between)"
     choose(page, "Neurons")
     first, last = (made.series(f"analysis/frequency_lottery/{name}")[0] for name in ("first_held", "last_held"))
     held = probe(page, "frequency_lottery", 0)
@@ -366,16 +367,16 @@ def test_variants_are_chosen_by_name_and_stand_side_by_side(show: Show, made: Ma
     reading = page.locator(".tdw-reading").nth(1)
     assert reading.inner_text().startswith("by logit_cosine · final keys · test · ")
     menu(page, "Restricted loss", "clusters")
-    menu(page, "Restricted loss", "those of each checkpoint")
+    menu(page, "Restricted loss", "each checkpoint")
     menu(page, "Restricted loss", "train pairs")
     assert probe(page, "restricted_loss", 800)["values"] == pytest.approx(loss[8, 1, 2, :, 1].tolist())
-    assert reading.inner_text().startswith("by clusters · keys of each · train · ")
+    assert reading.inner_text().startswith("by clusters · keys per checkpoint · train · ")
     menu(page, "Restricted loss", "Key sets")
     found = probe(page, "restricted_loss", 800)
-    assert found["labels"] == ["those of the last checkpoint", "those of each checkpoint"]
+    assert found["labels"] == ["last checkpoint", "each checkpoint"]
     assert found["values"] == pytest.approx(loss[8, :, 2, 0, 1].tolist())
-    menu(page, "Losses compared", "logit_fit")
-    menu(page, "Losses compared", "embedding")
+    menu(page, "Progress losses", "logit_fit")
+    menu(page, "Progress losses", "embedding")
     together = made.series("analysis/excluded_loss/together")
     full = made.series("analysis/loss/loss")
     assert probe(page, "progress_losses", 800)["values"] == pytest.approx(
@@ -388,4 +389,4 @@ def test_variants_are_chosen_by_name_and_stand_side_by_side(show: Show, made: Ma
     keys = made.series("analysis/key_frequencies/key")
     assert [probe(page, "key_frequencies", k, 3)["value"] for k in range(5)] == keys[3, 1].tolist()
     choose(page, "Losses")
-    assert probe(page, "restricted_loss", 800)["labels"][0] == "those of the last checkpoint", "choices are kept"
+    assert probe(page, "restricted_loss", 800)["labels"][0] == "last checkpoint", "choices are kept"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,11 @@ from tdw.store.open_file import credible, read_slots
 from tdw.store.salvage.wreck import Advice, Config, Repaired, Wreck
 from tdw.store.sandbox import examined
 from tdw.store.structure import layout_of
-from tdw.store.validate import SIGNATURE
+from tdw.store.validate import SAFETENSORS_HEADER_LIMIT, SIGNATURE
 
 
 def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record], bool]:
-    """The layout, the commit records that hold, newest first, and whether the layout is not what the file itself says."""
+    """The layout, the valid commit records, newest first, and whether the layout comes from elsewhere than the file."""
     walked: Layout | None = None
     refused: ProjectError | None = None
     size = os.fstat(fd).st_size
@@ -37,10 +38,10 @@ def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layo
     except ProjectError as error:
         refused = error
     if recorded is not None and size < recorded:
-        damage.append(f"the file was cut off: {size:,} of {recorded:,} bytes are there")
+        damage.append(f"the file is truncated: it has {size:,} of {recorded:,} bytes")
     if walked is not None:
         if size > walked.size:
-            damage.append(Repaired(f"{size - walked.size:,} bytes follow the end of the file, and are none of it"))
+            damage.append(Repaired(f"{size - walked.size:,} extra bytes follow the end of the file"))
         if walked.version > FORMAT_VERSION:
             raise NewerFormatError(f"{path} was made by a newer version of tdw. Upgrade with `pip install -U tdw`.")
         if records := _records(fd, walked):
@@ -56,20 +57,20 @@ def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layo
                 break
     if best is not None:
         _, layout, records, where = best
-        damage.append(Repaired(f"the structure of the file is damaged; it was taken from {where}"))
+        damage.append(Repaired(f"the structure of the file is damaged; it was restored from {where}"))
         return layout, records, True
     if walked is not None:
-        damage.append("neither of the two commit records is whole: what they alone could prove is lost")
+        damage.append("both commit records are damaged: what only they prove is lost")
         return walked, [], False
     assert refused is not None
     raise DamagedFileError(
-        f"{path}: nothing can be saved. Its structure cannot be read, this computer does not remember the file, and no "
-        f"settings of a run were found in it that fit. What opening it said: {refused}"
+        f"{path}: nothing can be recovered. Its structure cannot be read, this computer has no record of the file, and "
+        f"it contains no matching settings. Opening it failed with: {refused}"
     ) from refused
 
 
 def _recorded_size(fd: int) -> int | None:
-    """How long the file says it is."""
+    """The file size that the superblock records; None for an invalid one."""
     head = filesystem.read_some(fd, 48, 0)
     if len(head) < 48 or head[:8] != SIGNATURE or head[8] != 3:
         return None
@@ -78,14 +79,14 @@ def _recorded_size(fd: int) -> int | None:
 
 
 def _records(fd: int, layout: Layout) -> list[Record]:
-    found = [one for one in read_slots(fd, layout) if one is not None and credible(one, layout)]
-    return sorted(found, key=lambda record: -record.sequence)
+    records = [record for record in read_slots(fd, layout) if record is not None and credible(record, layout)]
+    return sorted(records, key=lambda record: -record.sequence)
 
 
 def _proven(fd: int, path: Path, layout: Layout, records: list[Record]) -> int:
-    """How many growing arrays match their checksums if the file has this layout, and how many last blocks are in place.
+    """How many growing arrays match their checksums under this layout, plus how many last blocks are in place.
 
-    The copies of last blocks prove short arrays wherever the layout has them; only the blocks themselves tell the place.
+    The copies of last blocks prove short arrays at any place; only the blocks themselves prove the place.
     """
     count = 0
     for name in layout.growing:
@@ -99,21 +100,22 @@ def _proven(fd: int, path: Path, layout: Layout, records: list[Record]) -> int:
 
 
 def _guesses(fd: int, path: Path, advice: Advice) -> Iterator[tuple[Layout, str]]:
-    """Layouts that the file may have, and where each comes from."""
+    """Possible layouts of the file, and the source of each."""
     for structure in seen_files.structures():
         try:
-            yield layout_of(structure, path), "what this computer remembers of it"
+            yield layout_of(structure, path), "this computer's record of it"
         except ProjectError:
-            continue  # remembered by another version
+            continue  # stored by another version
     from tdw.store.planner import plan_file
 
+    sizes = _safetensors_sizes(fd)
     for config in _configs_in(fd):
-        for plan in advice.plans(config):
-            yield plan_file(plan).layout, "its settings, from which it was planned again"
+        for plan in advice.plans(config, sizes):
+            yield plan_file(plan).layout, "its settings"
 
 
 def _measured(fd: int, layout: Layout) -> Layout:
-    """A guessed layout with the lengths of settings and notes that are in the file: they say themselves where they end."""
+    """A guessed layout with the lengths of the settings and notes in the file, which end at the first zero byte."""
     extents = dict(layout.extents)
     for name in ("config", "notes"):
         extent = extents[name]
@@ -127,8 +129,28 @@ def _measured(fd: int, layout: Layout) -> Layout:
     return replace(layout, extents=extents)
 
 
+def _safetensors_sizes(fd: int) -> list[int]:
+    """Sizes of the safetensors files that start a sector, most frequent first: of checkpoints and resume states."""
+    sizes: Counter[int] = Counter()
+    end = os.fstat(fd).st_size
+    for at in range(0, end, BLOCK):
+        head = filesystem.read_some(fd, 10, at)
+        if len(head) < 10 or head[8:9] != b"{":
+            continue
+        (length,) = struct.unpack("<Q", head[:8])
+        if length > min(SAFETENSORS_HEADER_LIMIT, end - at):
+            continue
+        try:
+            header = json.loads(filesystem.read_some(fd, length, at + 8))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+            sizes[8 + length + max(ends, default=0)] += 1
+        except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError):
+            continue  # damaged, or not a header
+    return [size for size, _ in sizes.most_common(4)]
+
+
 def _configs_in(fd: int) -> Iterator[Config]:
-    """JSON objects that start a sector and read like the settings of a run."""
+    """JSON objects that start a sector and look like the description of a run."""
     for at in range(0, os.fstat(fd).st_size, BLOCK):
         if filesystem.read_some(fd, 2, at) == b'{"':
             raw = filesystem.read_some(fd, 1 << 20, at)

@@ -41,14 +41,14 @@ class Salvage:
     wreck: Wreck | None = None
 
     def checkpoint(self, row: int) -> bytes:
-        """The safetensors file in one row."""
+        """The safetensors file in a row."""
         assert self.wreck is not None
         extent = self.layout.extents["checkpoints/safetensors"]
         return bytes(self.wreck.read(extent.offset + row * extent.row_nbytes, self.layout.blob_nbytes))
 
 
 def survey(fd: int, path: Path, advice: Advice) -> Salvage:
-    """Judge every part of an open file by itself. Raises NewerFormatError, and ProjectError where nothing can be saved."""
+    """Judge every part of an open file by itself. Raises NewerFormatError, and ProjectError where nothing can be recovered."""
     damage: list[str] = []
     layout, records, planned = locate(fd, path, advice, damage)
     wreck = Wreck(fd, path, 0, 0, layout, records[0] if records else empty_record(layout), 0, alike=True)
@@ -64,7 +64,7 @@ class _Survey:
         config, notes, split = Sealed(self._wreck, self._records, self._advice, self._damage).read()
         if len(self._records) == 1 and self._records[0].clean:
             self._damage.append(
-                Repaired("one of the two commit records is damaged; the other one holds, nothing is lost")
+                Repaired("one of the two commit records is damaged; the other one is intact, nothing is lost")
             )
         self._tails()
         epochs = self._column("checkpoints/epoch")
@@ -82,8 +82,8 @@ class _Survey:
         return salvage
 
     def _tails(self) -> None:
-        """Say which last rows were read from the copy that is kept of them, and no more than is known of why."""
-        if not self._records or not self._records[0].clean:  # rows that do not count yet may stand over them
+        """Report which last rows were read from their copies."""
+        if not self._records or not self._records[0].clean:  # uncommitted rows may have been written over them
             return
         copied = [
             name
@@ -103,7 +103,7 @@ class _Survey:
             )
 
     def _rows(self, name: str) -> np.ndarray | None:
-        """The rows of a growing array that a record proves, newest record first; None where none does."""
+        """The rows of a growing array that the newest possible record proves; None where none does."""
         extent = self._layout.extents[name]
         for record in self._records:
             at = self._wreck.at(record)
@@ -136,7 +136,7 @@ class _Survey:
         return kept
 
     def _blocks(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, rows) of the blocks of a curve that match checksums of their own (format 1.1)."""
+        """(first row, rows) of the intact blocks of a curve (format 1.1)."""
         if not self._layout.current or not self._records:
             return
         at = self._wreck.at(self._records[0])
@@ -156,14 +156,14 @@ class _Survey:
                 break
 
     def _column(self, name: str) -> np.ndarray | None:
-        """A column of the checkpoints' table where it is proven."""
+        """A column of the checkpoint table where it is proven."""
         rows = self._rows(name)
         if rows is None or len(rows) < self._newest_count(name):
             self._damage.append(f"the bytes of {name!r} do not match their checksum")
         return rows
 
     def _checkpoints(self, epochs: np.ndarray | None) -> list[tuple[int, int]]:
-        """(epoch, row) of every checkpoint whose bytes match the checksum in its row; increasing epochs."""
+        """(epoch, row) of every intact checkpoint, in increasing order."""
         blobs, table = self._layout.extents["checkpoints/safetensors"], self._layout.extents["checkpoints/crc32"]
         count = self._records[0].n_checkpoints if self._records else blobs.shape[0]
         crcs = np.frombuffer(self._wreck.read(table.offset, count * 4), "<u4").copy()
@@ -181,7 +181,7 @@ class _Survey:
                 if epoch is not None and epoch > (found[-1][0] if found else -1):
                     found.append((epoch, row))
                     continue
-                problem = "its epoch is not known"
+                problem = "its epoch is unknown"
             named = f" (epoch {int(epochs[row])})" if epochs is not None and row < len(epochs) else ""
             self._damage.append(f"checkpoint {row}{named}: {problem}")
         return found
@@ -200,15 +200,12 @@ class _Survey:
             if check_safetensors(memoryview(data)) is None:
                 if wanted or epoch != record.resume_epoch:
                     self._damage.append(
-                        "the state that training resumes from does not match its checksum; an earlier one, of epoch "
-                        f"{epoch}, does"
+                        f"the resume state does not match its checksum; an earlier one, of epoch {epoch}, does"
                     )
                 return epoch, bytes(data)
             wanted = True
         if wanted or not self._records:
-            self._damage.append(
-                "the state that training resumes from does not match its checksum: the run cannot be trained on"
-            )
+            self._damage.append("the resume state does not match its checksum: training cannot be resumed")
         return None
 
     def _results(self, plan: AnalysisPlan) -> dict[str, np.ndarray] | None:
@@ -217,12 +214,12 @@ class _Survey:
         newest = self._newest_count(f"analysis/{plan.name}/{next(iter(plan.arrays))}")
         if lengths == {newest} and self._records:
             return {array: rows for array, rows in found.items() if rows is not None}
-        self._damage.append(f"the results of {plan.name} do not match their checksum; `tdw analyze` makes them again")
+        self._damage.append(f"the results of {plan.name} do not match their checksum; `tdw analyze` recomputes them")
         return None
 
 
 def _epoch_in(blob: memoryview) -> int | None:
-    """The epoch that a checkpoint itself says it is of."""
+    """The epoch in a checkpoint's own metadata."""
     (length,) = struct.unpack("<Q", blob[:8])
     text = json.loads(bytes(blob[8 : 8 + length])).get("__metadata__", {}).get("epoch", "")
     return int(text) if text.isdigit() and len(text) < 19 else None

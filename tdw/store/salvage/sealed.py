@@ -30,21 +30,21 @@ class Sealed:
         self._advice, self._damage = advice, damage
 
     def read(self) -> tuple[Config, dict[str, Any], Split]:
-        """Settings, notes and split, proven by the seal where that can be done."""
+        """Settings, notes and split, proven by the seal where possible."""
         stored = {name: self._wreck.sealed(name) for name in ("config", "notes", "split/train", "split/test")}
         seals = {record.seal for record in self._records}
         if self._wreck.seal() in seals:
             return self._parsed(stored)
         whole = self._image()
-        for said, replaced in self._replacements(stored):
+        for words, replaced in self._replacements(stored):
             if _crc(whole, replaced) in seals:
                 names = {offset: name for name, offset in ((n, self._layout.extents[n].offset) for n in stored)}
-                self._damage.append(Repaired(f"{said} damaged, and restored: the checksum matches again"))
+                self._damage.append(Repaired(f"{words} damaged and restored: the checksum matches again"))
                 mended = {names[at]: data for at, data in replaced.items() if at in names}
                 return self._parsed(stored | mended)
         self._damage.append(
-            "the structure, settings, notes or split do not match their checksum, and which of them is not known: they are "
-            "as they stand, look at them before you train on"
+            "the structure, settings, notes or split do not match their checksum, and which of them is unknown: "
+            "they were copied unchanged, check them before training"
         )
         return self._parsed(stored)
 
@@ -52,16 +52,16 @@ class Sealed:
         return [(start, self._wreck.read(start, end - start)) for start, end in self._layout.sealed()]
 
     def _replacements(self, stored: Mapping[str, bytes]) -> Iterator[tuple[str, dict[int, bytes]]]:
-        """What may have been damaged, in words, and the bytes that would be right, by offset."""
+        """Possible damage, in words, and the correct bytes by offset."""
         extents = self._layout.extents
         as_it_is = stored["config"]
         others = [text for text in seen_files.configs() if len(text) == len(as_it_is) and text != as_it_is]
         configs = [("", as_it_is), *(("the settings were", text) for text in others)]
-        for said, config in configs:
-            with_config = {extents["config"].offset: config} if said else {}
-            for split_said, split in [("", {}), *self._split_of(config)]:
-                for structure_said, structure in self._structure_of(config, stored, split):
-                    words = [word for word in (said, split_said, structure_said) if word]
+        for config_words, config in configs:
+            with_config = {extents["config"].offset: config} if config_words else {}
+            for split_words, split in [("", {}), *self._split_of(config)]:
+                for structure_words, structure in self._structure_of(config, stored, split):
+                    words = [text for text in (config_words, split_words, structure_words) if text]
                     if words:
                         yield " and ".join(words), {**structure, **with_config, **split}
 
@@ -83,7 +83,7 @@ class Sealed:
     def _structure_of(
         self, config: bytes, stored: Mapping[str, bytes], split: Mapping[int, bytes]
     ) -> Iterator[tuple[str, dict[int, bytes]]]:
-        """The metadata as they are, and as HDF5 would write them now."""
+        """The metadata as stored, and as HDF5 would write it now."""
         from tdw.store.planner import plan_file
 
         yield "", {}
@@ -113,7 +113,7 @@ class Sealed:
                 return
 
     def _parsed(self, stored: Mapping[str, bytes]) -> tuple[Config, dict[str, Any], Split]:
-        config = parse_json(stored["config"], f"{self._wreck.path}: nothing can be saved, its settings")
+        config = parse_json(stored["config"], f"{self._wreck.path}: nothing can be recovered, its settings")
         try:
             notes = parse_json(stored["notes"], "notes")
         except DamagedFileError:
@@ -123,7 +123,7 @@ class Sealed:
 
 
 def _crc(image: list[tuple[int, bytearray]], replaced: Mapping[int, bytes]) -> int:
-    """The seal of a file in which these bytes stand."""
+    """The seal of the file with these bytes replaced."""
     crc = 0
     for start, data in image:
         changed = bytearray(data)

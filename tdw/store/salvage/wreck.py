@@ -19,31 +19,33 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 class Repaired(str):
-    """A sentence about something that was damaged and is whole again: nothing of it is lost."""
+    """A sentence about damage that was repaired: nothing is lost."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What those who know what a run is can say about a file of which settings are left.
+    """What the layers above know about the file of a run with given settings.
 
-    plans: files that a run with these settings may have; split: the split that these settings draw, if they do.
+    plans: the plans that the file of a run with these settings may have, given the sizes in bytes of the safetensors files
+        that were found in it, most frequent first
+    split: the split that these settings draw, if they do
     """
 
-    plans: Callable[[Config], Iterable[FilePlan]] = lambda _: ()
+    plans: Callable[[Config, list[int]], Iterable[FilePlan]] = lambda *_: ()
     split: Callable[[Config], Split | None] = lambda _: None
 
 
 class Wreck(OpenFile):
-    """A file that may end early or have unreadable sectors: zeros stand for what is not there."""
+    """A file that may end early or have unreadable sectors; missing bytes read as zeros."""
 
     def read(self, offset: int, count: int) -> bytearray:
-        """Bytes of the file, zeros where there are none."""
+        """Bytes of the file, zeros where they are missing."""
         data = bytearray(count)
         try:
             filesystem.read_into(self.fd, memoryview(data), offset)
-        except OSError:  # then sector by sector: the others may be whole, and a checksum tells what is missing
+        except OSError:  # then sector by sector: the others may be intact, and checksums tell what is missing
             for at in range(0, count, BLOCK):
                 piece = memoryview(data)[at : at + BLOCK]
                 try:
@@ -53,7 +55,7 @@ class Wreck(OpenFile):
         return data
 
     def tail_copy(self, name: str) -> bytes:
-        """The copy of a last block that matches its checksum, whichever commit record it was made for."""
+        """The copy of a last block that matches its checksum, from either commit record."""
         copy = b""
         for slot in (0, 1):
             self.slot = slot

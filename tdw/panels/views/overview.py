@@ -1,0 +1,93 @@
+"""The view "Overview": loss, embedding frequencies, activation maps of neurons, frequencies of neurons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdw.panels import parts
+from tdw.panels.registry import panel
+from tdw.panels.spec import (
+    ArrayOf,
+    BarsSpec,
+    BarsView,
+    CurveSpec,
+    ImageSpec,
+    Line,
+    MapsSpec,
+    NeuronSummary,
+    Quantity,
+    Threshold,
+)
+
+if TYPE_CHECKING:
+    from tdw.project.project import Project
+
+VIEW = "Overview"
+DOMINANT = Threshold(of_largest=0.5)  # frequencies from half of the last checkpoint's largest on are colored
+
+
+@panel(CurveSpec, view=VIEW, title="Loss", weights=False)
+def loss(_project: Project) -> CurveSpec:
+    """Train and test loss, or accuracy, at every epoch where they were evaluated."""
+
+    def lines(series: str) -> tuple[Line, ...]:
+        return tuple(Line(array=f"{series}/{side}", label=side, color=side) for side in ("train", "test"))
+
+    return CurveSpec(
+        quantities=(
+            Quantity(title="Loss", unit=None, scale="log", lines=lines("losses")),
+            Quantity(title="Accuracy", unit=None, range=(0, 1), lines=lines("accuracy")),
+        )
+    )
+
+
+@panel(BarsSpec, view=VIEW, title="Embedding frequencies", analysis="embedding_frequencies")
+def embedding_frequencies(_project: Project) -> BarsSpec:
+    """Norm of each Fourier component of the embedding, or of each frequency."""
+    return BarsSpec(
+        views=(
+            BarsView(
+                title="Per component",
+                quantity="‖F W_E‖",
+                value_label="norm",
+                array="analysis/embedding_frequencies/norms",
+                axis="component",
+                threshold=DOMINANT,
+            ),
+            BarsView(
+                title="Per frequency",
+                quantity="√(cos² + sin²)",
+                value_label="norm",
+                array="analysis/embedding_frequencies/frequency_norms",
+                axis="frequency",
+                threshold=DOMINANT,
+            ),
+        )
+    )
+
+
+@panel(MapsSpec, view=VIEW, title="Neurons", analysis="neuron_summary", required=False)
+def neuron_activations(_project: Project) -> MapsSpec:
+    """Activation of neurons on every pair. The summary sorts and labels the maps and fixes their colors."""
+    stored = "analysis/neuron_summary"
+    return MapsSpec(
+        summary=NeuronSummary(
+            frequency=f"{stored}/frequency",
+            share=f"{stored}/share",
+            variance=f"{stored}/variance",
+            maximum=f"{stored}/maximum",
+            dead=f"{stored}/dead",
+        )
+    )
+
+
+@panel(ImageSpec, view=VIEW, title="Neuron–frequency clusters", analysis="neuron_frequencies")
+def neuron_frequencies(project: Project) -> ImageSpec:
+    """Share of every neuron's variance in every frequency; the clusters of the last checkpoint give an order."""
+    return ImageSpec(
+        array="analysis/neuron_frequencies/share",
+        quantity="share of variance",
+        cluster=ArrayOf(analysis="neuron_clusters", array="analysis/neuron_clusters/frequency"),
+        dead=ArrayOf(analysis="neuron_summary", array="analysis/neuron_summary/dead"),
+        threshold=parts.fraction(project, "neuron_clusters", "threshold"),
+    )

@@ -1,0 +1,58 @@
+// Names at the right ends of lines and bands, moved apart where the ends are close.
+
+import { el } from "./dom.js";
+import { clamp, spreadApart } from "./numbers.js";
+
+/** @import { Limits } from "./curve.js" */
+/** @import { Curve } from "./lines.js" */
+/** @import { PlotFrame } from "./plot_frame.js" */
+
+const HEIGHT = 15; // pixels of a name
+
+export class CurveLabels {
+  /** @param {HTMLElement} overlay */
+  constructor(overlay) {
+    this.overlay = overlay;
+    /** @type {HTMLElement[]} of the lines, then of the bands */
+    this.nodes = [];
+  }
+  /** @param {Curve[]} lines @param {Limits[]} bands */
+  update(lines, bands) {
+    for (const node of this.nodes) node.remove();
+    const names = lines.map(({ label, color }) => {
+      const node = el("span", "tdw-line-label", label);
+      node.style.color = `var(--tdw-${color})`;
+      return node;
+    });
+    this.nodes = [...names, ...bands.map(({ label }) => el("span", "tdw-line-label tdw-band-label", label))];
+    this.overlay.append(...this.nodes);
+  }
+  /** @param {PlotFrame} frame @param {Curve[]} lines @param {Limits[]} bands @param {boolean} isLog */
+  place(frame, lines, bands, isLog) {
+    const [x0, x1] = frame.range.x;
+    const { width, height } = frame.inner;
+    /** @type {{label: HTMLElement, x: number, y: number}[]} */
+    const ends = [];
+    lines.forEach(({ xs, ys }, i) => {
+      let at = xs.length - 1;
+      while (at > 0 && (xs[at] > x1 || Number.isNaN(ys[at]))) at--;
+      const label = this.nodes[i];
+      label.hidden = at < 0 || xs[at] < x0 || Number.isNaN(ys[at]);
+      if (label.hidden) return;
+      const y = frame.py(isLog ? Math.log10(ys[at]) : ys[at]);
+      ends.push({ label, x: frame.px(xs[at]), y: clamp(y, 0, height) });
+    });
+    bands.forEach(({ low, high }, i) => {
+      const y = frame.py((low + high) / 2);
+      const label = this.nodes[lines.length + i];
+      label.hidden = y < 0 || y > height;
+      if (!label.hidden) ends.push({ label, x: width, y });
+    });
+    ends.sort((a, b) => a.y - b.y);
+    const ys = ends.map(({ y }) => y);
+    const placed = spreadApart(ys, HEIGHT, height);
+    ends.forEach(({ label, x }, i) => {
+      label.style.transform = `translate(${x + 7}px, ${placed[i] - HEIGHT / 2}px)`;
+    });
+  }
+}
