@@ -20,20 +20,24 @@ from tdw.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import Int64
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
     from tdw.config import TaskConfig
 
     Indices = NDArray[np.int64]
-    Operands = tuple[Tensor, Tensor, Tensor]  # a, b and the answer of each pair of a set, (pair,) each
+    # a, b and the answer of each pair of a set
+    Operands = tuple[Int64[Tensor, " pair"], Int64[Tensor, " pair"], Int64[Tensor, " pair"]]
+else:  # tests evaluate annotations that use these; `tdw --help` must not import numpy
+    Indices = Operands = Any
 
 
 class Split(NamedTuple):
     """Indices of the train pairs and of the test pairs, in the order in which they were drawn."""
 
-    train: Indices
-    test: Indices
+    train: Int64[np.ndarray, " train"]
+    test: Int64[np.ndarray, " test"]
 
 
 def is_prime(n: int) -> bool:
@@ -128,7 +132,9 @@ TASKS.register(Task("x2+xy+y2", lambda a, b, _: a * a + a * b + b * b))
 TASKS.register(Task("random", None))
 
 
-def operands(indices: Indices, p: int) -> tuple[Indices, Indices]:
+def operands(
+    indices: Int64[np.ndarray, " pair"], p: int
+) -> tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]:
     """The operands a and b of each pair, (pair,) each.
 
     >>> import numpy as np
@@ -138,7 +144,7 @@ def operands(indices: Indices, p: int) -> tuple[Indices, Indices]:
     return indices // p, indices % p
 
 
-def answers(indices: Indices, config: TaskConfig) -> Indices:
+def answers(indices: Int64[np.ndarray, " pair"], config: TaskConfig) -> Int64[np.ndarray, " pair"]:
     """The correct answer of each pair, (pair,).
 
     >>> import numpy as np
@@ -152,7 +158,7 @@ def answers(indices: Indices, config: TaskConfig) -> Indices:
     return rule(*operands(indices, config.p), config.p) % config.p
 
 
-def random_answers(config: TaskConfig) -> Indices:
+def random_answers(config: TaskConfig) -> Int64[np.ndarray, " all_pairs"]:
     """Random answers for all pairs, drawn with `data_seed`, (p * p,): a control that can be memorized but not generalized.
 
     Uses NumPy's legacy generator, because its numbers are the same in every version.
@@ -163,7 +169,7 @@ def random_answers(config: TaskConfig) -> Indices:
     return np.random.RandomState(words).randint(0, config.p, config.p**2).astype(np.int64)
 
 
-def elements(config: TaskConfig) -> Indices | None:
+def elements(config: TaskConfig) -> Int64[np.ndarray, " order"] | None:
     """The operands in the order of the task's group, (order,); None if p has no such group.
 
     For sums and differences: 0 .. p-1. For products and quotients modulo a prime: 1, g, g², … with g the smallest

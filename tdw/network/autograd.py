@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
+from tdw import tasks
 from tdw.network.reference import Weights
 
 if TYPE_CHECKING:
-    from tdw import tasks
     from tdw.config import RunConfig
+else:  # tests evaluate the annotations
+    RunConfig = Any
 
 
 class AutogradEngine:
@@ -23,12 +26,12 @@ class AutogradEngine:
         self.train, self.test = sides
         self.train_loss: Tensor | None = None
 
-    def measure_train(self) -> Tensor:
+    def measure_train(self) -> Float64[Tensor, " 2"]:
         """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares `backward`."""
         self.train_loss, accuracy = self._measure(self.train)
         return torch.stack([self.train_loss.detach(), accuracy])
 
-    def measure_test(self) -> Tensor:
+    def measure_test(self) -> Float64[Tensor, " 2"]:
         """Loss and accuracy of the current weights on the test pairs, (2,) float64."""
         with torch.no_grad():
             return torch.stack(self._measure(self.test))
@@ -39,7 +42,7 @@ class AutogradEngine:
         torch.autograd.backward(self.train_loss)
         self.train_loss = None
 
-    def _measure(self, side: tasks.Operands) -> tuple[Tensor, Tensor]:
+    def _measure(self, side: tasks.Operands) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
         a, b, answers = side
         logits = self.computation.forward(self.weights, a, b, self.config.activation)
         accuracy = (logits.detach().argmax(dim=1) == answers).double().mean()

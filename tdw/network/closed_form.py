@@ -13,7 +13,8 @@ so 1 + 2 * routes * p numbers per neuron, and the scores that all neurons share,
                                       the last route is the residual stream of b
     one-hot       routes: 1.          A0 = A1 = 1
 
-Axes.  side: 0 for a, 1 for b · h: head · r: route · a, b, operand: 0 .. p-1 · d: d_model · neuron · class: output class
+Axes.  numbers: 1 + 2 * routes * p · row: any rows of a matrix, in `factors` those of T · column: neuron + width
+       side: 0 for a, 1 for b · h: head · r: route · a, b, operand: 0 .. p-1 · d: d_model · neuron · class: output class
        width: columns of `into`, or d_model
 """
 
@@ -25,15 +26,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from tdw.errors import SettingError
-from tdw.network.computation import Array, Computation, TransformerComputation, Weights
+from tdw.network.computation import Computation, TransformerComputation, Weights
 from tdw.network.kinds import Network, network_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tdw.config import RunConfig
+else:  # tests evaluate the annotations; reading a run must not import torch
+    RunConfig = Tensor = Any
 
 
 class Parts(NamedTuple):
@@ -74,31 +78,33 @@ class ClosedForm(Computation):
         """
 
     @abstractmethod
-    def attention_scores(self, weights: Weights) -> Array:
+    def attention_scores(self, weights: Weights) -> Float[np.ndarray, ...]:
         """The attention scores shared by all neurons' maps, of shape `score_shape`."""
 
     @abstractmethod
-    def patterns(self, weights: Weights) -> tuple[Array, Array]:
+    def patterns(self, weights: Weights) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
         """A0 and A1 of every route, (r, a, b) each. The attention heads come first."""
 
     @abstractmethod
-    def factors(self, weights: dict[str, Tensor], width: int) -> tuple[Tensor | None, Tensor, Tensor]:
+    def factors(
+        self, weights: dict[str, Tensor], width: int
+    ) -> tuple[Float[Tensor, ...] | None, Float[Tensor, "row column"], Float[Tensor, "neuron width"]]:
         """Scores, T @ [W_in, W_U] and W_out @ W_U, with classes padded to `width`. See `tdw.network.factored`."""
 
     @abstractmethod
     def into_neurons(
         self, weights: Weights, neurons: Sequence[int] | slice = slice(None)
-    ) -> tuple[Array, Array | float]:
+    ) -> tuple[Float[np.ndarray, "width neuron"], Float[np.ndarray, " neuron"] | float]:
         """The matrix from `Parts` to the inputs of these neurons, (width, neuron), and their biases, (neuron,) or 0."""
 
-    def neuron_tables(self, weights: Weights, neurons: Sequence[int]) -> Array:
+    def neuron_tables(self, weights: Weights, neurons: Sequence[int]) -> Float[np.ndarray, "neuron numbers"]:
         """For each neuron [c, U0[r, a], U1[r, b]], with r the slower axis, (neuron, 1 + 2 * routes * p)."""
         into, bias = self.into_neurons(weights, list(neurons))
         _, moved, base = self.parts(weights, into)
         tables = np.concatenate([(base + bias)[None], moved.reshape(-1, base.shape[0])])
         return np.ascontiguousarray(tables.T, dtype=np.float32)
 
-    def neuron_map(self, weights: Weights, neuron: int, activation: str) -> Array:
+    def neuron_map(self, weights: Weights, neuron: int, activation: str) -> Float[np.ndarray, "a b"]:
         """Activation of one neuron on every pair, (a, b)."""
         table = self.neuron_tables(weights, [neuron])[0]
         to_a, to_b = self.patterns(weights)
@@ -106,7 +112,7 @@ class ClosedForm(Computation):
         pre = table[0] + (to_a * from_a[:, :, None] + to_b * from_b[:, None, :]).sum(axis=0)
         return activate(pre, activation)
 
-    def activations(self, weights: Weights, activation: str) -> Array:
+    def activations(self, weights: Weights, activation: str) -> Float[np.ndarray, "a b neuron"]:
         """Activation of every neuron on every pair, (a, b, neuron)."""
         _, moved, base = self.parts(weights)
         to_a, to_b = self.patterns(weights)
@@ -115,7 +121,7 @@ class ClosedForm(Computation):
         residual += base
         return activate(self._read(weights, residual), activation)
 
-    def _read(self, weights: Weights, residual: Array) -> Array:
+    def _read(self, weights: Weights, residual: Float[np.ndarray, "a b d"]) -> Float[np.ndarray, "a b neuron"]:
         """The neurons' inputs, (a, b, neuron), from the residual stream, (a, b, d)."""
         into, bias = self.into_neurons(weights)
         pre = residual @ into
@@ -129,16 +135,21 @@ class ResidualForm(TransformerComputation, ClosedForm):
 
     def into_neurons(
         self, weights: Weights, neurons: Sequence[int] | slice = slice(None)
-    ) -> tuple[Array, Array | float]:
+    ) -> tuple[Float[np.ndarray, "width neuron"], Float[np.ndarray, " neuron"] | float]:
         """W_in and the biases of these neurons."""
         bias = weights.get("blocks.0.mlp.b_in")
         return weights["blocks.0.mlp.W_in"][:, neurons], 0.0 if bias is None else bias[neurons]
 
-    def neuron_to_logit(self, weights: Weights) -> Array:
+    def neuron_to_logit(self, weights: Weights) -> Float[np.ndarray, "neuron class"]:
         """W_out @ W_U, (neuron, class)."""
         return weights["blocks.0.mlp.W_out"] @ weights["unembed.W_U"]
 
-    def logits(self, weights: Weights, neurons: Array, activation: str = "") -> Array:  # noqa: ARG002 - everything except the neurons is linear
+    def logits(
+        self,
+        weights: Weights,
+        neurons: Float[np.ndarray, "a b neuron"],
+        activation: str = "",  # noqa: ARG002 - everything except the neurons is linear
+    ) -> Float[np.ndarray, "a b class"]:
         """See `Computation`."""
         p = neurons.shape[0]
         flat = neurons.reshape(p * p, -1)
@@ -152,7 +163,9 @@ class ResidualForm(TransformerComputation, ClosedForm):
         out += base if bias is None else base + bias @ unembed
         return out
 
-    def factors(self, weights: dict[str, Tensor], width: int) -> tuple[Tensor | None, Tensor, Tensor]:
+    def factors(
+        self, weights: dict[str, Tensor], width: int
+    ) -> tuple[Float[Tensor, ...] | None, Float[Tensor, "row column"], Float[Tensor, "neuron width"]]:
         """See `ClosedForm`."""
         import torch
 
@@ -165,7 +178,7 @@ class ResidualForm(TransformerComputation, ClosedForm):
         return scores, mixed, weights["blocks.0.mlp.W_out"] @ unembed
 
 
-def widened(matrix: Tensor, width: int) -> Tensor:
+def widened(matrix: Float[Tensor, "row class"], width: int) -> Float[Tensor, "row {width}"]:
     """A matrix, padded with zero columns to `width`."""
     import torch
 
@@ -192,17 +205,17 @@ def score_shape(config: RunConfig) -> tuple[int, ...]:
     return closed_form(config.network_kind).score_shape(config)
 
 
-def attention_scores(weights: Weights) -> Array:
+def attention_scores(weights: Weights) -> Float[np.ndarray, ...]:
     """The scores shared by all neurons' maps: t0 and t1, (side, h, operand); for a two-token network t, (h, a, b); else (0,)."""
     return closed_form(network_of(weights)).attention_scores(weights)
 
 
-def neuron_tables(weights: Weights, neurons: Sequence[int]) -> Array:
+def neuron_tables(weights: Weights, neurons: Sequence[int]) -> Float[np.ndarray, "neuron numbers"]:
     """See `ClosedForm.neuron_tables`."""
     return closed_form(network_of(weights)).neuron_tables(weights, neurons)
 
 
-def activate(pre: Array, activation: str) -> Array:
+def activate(pre: Float[np.ndarray, "*axes"], activation: str) -> Float[np.ndarray, "*axes"]:
     """Apply the activation function in place; returns `pre`."""
     if activation == "relu":
         return np.maximum(pre, 0, out=pre)
@@ -212,7 +225,7 @@ def activate(pre: Array, activation: str) -> Array:
     return pre
 
 
-def erf(x: Array) -> Array:
+def erf(x: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
     """The error function, accurate to 1.5e-7: Abramowitz and Stegun, formula 7.1.26, also used by the viewer."""
     size = np.minimum(np.abs(x), 9)  # it is 1 from 6 on, and squares of large numbers overflow float32
     t = 1 / (1 + 0.3275911 * size)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Int64
 
 if TYPE_CHECKING:
     from torch import Tensor
+else:  # tests evaluate the annotations; reading a run must not import torch
+    Tensor = Any
 
-Array = NDArray[np.float32]
+Array = Float[np.ndarray, "..."]
 Weights = Mapping[str, Array]
 
 
@@ -24,37 +26,43 @@ class Computation(ABC):
     """A kind of network as functions of its weights. All methods except `forward` take and return numpy arrays."""
 
     @abstractmethod
-    def forward(self, weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str) -> Tensor:
+    def forward(
+        self, weights: Mapping[str, Tensor], a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], activation: str
+    ) -> Float[Tensor, "pair class"]:
         """Logits of the pairs (a, b), (pair, class): the reference implementation, also used by autograd."""
 
     @abstractmethod
-    def embedding(self, weights: Weights, p: int) -> Array:
+    def embedding(self, weights: Weights, p: int) -> Float[np.ndarray, "operand width"]:
         """The embedding of each operand, (operand, width)."""
 
     @abstractmethod
-    def renamed(self, weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Array]:
+    def renamed(
+        self, weights: Weights, operands: Int64[np.ndarray, " operand"], classes: Int64[np.ndarray, " class"]
+    ) -> dict[str, Array]:
         """The same network with operands and output classes permuted: operand i behaves like operands[i] before.
 
         operands: (operand,); classes: (class,)
         """
 
     @abstractmethod
-    def neuron_to_logit(self, weights: Weights) -> Array:
+    def neuron_to_logit(self, weights: Weights) -> Float[np.ndarray, "neuron class"]:
         """The direct effect of each neuron's activation on each logit, (neuron, class)."""
 
     @abstractmethod
-    def activations(self, weights: Weights, activation: str) -> Array:
+    def activations(self, weights: Weights, activation: str) -> Float[np.ndarray, "a b neuron"]:
         """Activations of all neurons on all pairs, (a, b, neuron), at the position where the answer is read."""
 
     @abstractmethod
-    def logits(self, weights: Weights, neurons: Array, activation: str) -> Array:
+    def logits(
+        self, weights: Weights, neurons: Float[np.ndarray, "a b neuron"], activation: str
+    ) -> Float[np.ndarray, "a b class"]:
         """Logits, (a, b, class), given the activations of the neurons, (a, b, neuron)."""
 
     @abstractmethod
-    def attention(self, weights: Weights) -> Array:
+    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
         """Attention pattern of the last token, (token, head, a, b). Only for networks with the capability."""
 
-    def neuron_map(self, weights: Weights, neuron: int, activation: str) -> Array:
+    def neuron_map(self, weights: Weights, neuron: int, activation: str) -> Float[np.ndarray, "a b"]:
         """Activation of one neuron on all pairs, (a, b)."""
         return self.activations(weights, activation)[:, :, neuron]
 
@@ -62,17 +70,21 @@ class Computation(ABC):
 class TransformerComputation(Computation):
     """The parts shared by transformers of any depth: embedding, forward pass, unembedding."""
 
-    def forward(self, weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str) -> Tensor:
+    def forward(
+        self, weights: Mapping[str, Tensor], a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], activation: str
+    ) -> Float[Tensor, "pair class"]:
         """See `Computation`."""
         from tdw.network.reference import transformer_logits
 
         return transformer_logits(weights, a, b, activation)
 
-    def embedding(self, weights: Weights, p: int) -> Array:
+    def embedding(self, weights: Weights, p: int) -> Float[np.ndarray, "operand width"]:
         """The token embedding without '=', (operand, d)."""
         return weights["embed.W_E"][:p]
 
-    def renamed(self, weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Array]:
+    def renamed(
+        self, weights: Weights, operands: Int64[np.ndarray, " operand"], classes: Int64[np.ndarray, " class"]
+    ) -> dict[str, Array]:
         """See `Computation`. The row of '=' is not permuted."""
         embed = weights["embed.W_E"]
         rows = np.concatenate([operands, np.arange(len(operands), len(embed))])

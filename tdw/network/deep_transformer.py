@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from tdw.network.computation import Array, TransformerComputation, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
+else:  # tests evaluate the annotations; reading a run must not import torch
+    Tensor = Any
 
 PAIRS_AT_ONCE = 8_192  # batch size, which bounds the memory for the activations of all layers
 
@@ -18,18 +21,20 @@ PAIRS_AT_ONCE = 8_192  # batch size, which bounds the memory for the activations
 class DeepTransformerComputation(TransformerComputation):
     """A transformer without a closed form."""
 
-    def neuron_to_logit(self, weights: Weights) -> Array:
+    def neuron_to_logit(self, weights: Weights) -> Float[np.ndarray, "neuron class"]:
         """W_out @ W_U of the last layer, (neuron, class)."""
         return weights[f"{_last(weights)}mlp.W_out"] @ weights["unembed.W_U"]
 
-    def activations(self, weights: Weights, activation: str) -> Array:
+    def activations(self, weights: Weights, activation: str) -> Float[np.ndarray, "a b neuron"]:
         """See `Computation`."""
         from tdw.network.reference import plain_neurons
 
         block = _last(weights)
         return _of_pairs(weights, activation, lambda w, residual: plain_neurons(w, residual, activation, block))
 
-    def logits(self, weights: Weights, neurons: Array, activation: str) -> Array:
+    def logits(
+        self, weights: Weights, neurons: Float[np.ndarray, "a b neuron"], activation: str
+    ) -> Float[np.ndarray, "a b class"]:
         """See `Computation`."""
         unembed, block = weights["unembed.W_U"], _last(weights)
         out = _of_pairs(weights, activation, lambda w, residual: residual @ w["unembed.W_U"])
@@ -38,7 +43,7 @@ class DeepTransformerComputation(TransformerComputation):
             out += weights[f"{block}mlp.b_out"] @ unembed
         return out
 
-    def attention(self, weights: Weights) -> Array:
+    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
         """Not available: attention patterns are defined for one-layer networks."""
         raise NotImplementedError("attention patterns are defined for one-layer networks")
 

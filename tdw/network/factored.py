@@ -34,21 +34,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from tdw import tasks
 from tdw.network.closed_form import closed_form
 from tdw.network.kinds import network_of
 from tdw.network.reference import Weights
 
 if TYPE_CHECKING:
-    from tdw import tasks
     from tdw.config import RunConfig
+else:  # tests evaluate the annotations
+    RunConfig = Any
 
 # Exponents are clamped here, exp(-60) = 9e-27: smaller terms vanish when added to 1, and subnormal numbers (below 1e-38)
 # make the CPU ten times slower.
 LEAST_EXPONENT = -60.0
 # Classes are padded to a multiple of this, because 113 columns run at half the speed of 128.
 WIDTH = 64
+
+
+Columns = Int64[Tensor, "pair _"]  # columns of entries of S
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,9 @@ class Tables:
     direct: (neurons, width), W_out @ W_U
     """
 
-    scores: Tensor | None
-    mixed: Tensor
-    direct: Tensor
+    scores: Float[Tensor, "_ _ heads"] | None
+    mixed: Float[Tensor, "row column"]
+    direct: Float[Tensor, "neuron width"]
 
     def tensors(self) -> list[Tensor]:
         """The tensors that are not None, for autograd."""
@@ -94,20 +100,22 @@ def tables(weights: Weights) -> Tables:
 class Openness(ABC):
     """The route weights A0 and A1: the entries of S that change with the parameters, and their gradient."""
 
-    def __init__(self, heads: int, p: int, a: Tensor, b: Tensor):
+    def __init__(self, heads: int, p: int, a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"]):
         self.heads, self.p, self.a, self.b = heads, p, a, b
 
     @staticmethod
-    def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - subclasses use some of them
+    def always(of_a: Columns, of_b: Columns, heads: int) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
         """Columns of the entries that are constant 1, except that of the base: (pair, n) each."""
         return []
 
     @abstractmethod
-    def attend(self, scores: Tensor, values: Tensor) -> None:
+    def attend(self, scores: Float[Tensor, "_ _ heads"], values: Float[Tensor, "pair entry"]) -> None:
         """Compute the entries from the scores into `values`, (pair, 2 * heads): those for a, then those for b; a view of S."""
 
     @abstractmethod
-    def gradient(self, weights: Tensor, shared: Tensor) -> Tensor:
+    def gradient(
+        self, weights: Float[Tensor, "pair entry"], shared: Float[Tensor, "pair entry"]
+    ) -> Float[Tensor, "_ _ heads"]:
         """Gradient of the scores, of their shape, from the entries and the entries times their gradients.
 
         weights, shared: (pair, 2 * heads) each
@@ -117,7 +125,7 @@ class Openness(ABC):
 class OfTokens(Openness):
     """A softmax over the scores of a, of b, and of '=' (which is 0)."""
 
-    def __init__(self, heads: int, p: int, a: Tensor, b: Tensor, dtype: torch.dtype):
+    def __init__(self, heads: int, p: int, a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], dtype: torch.dtype):
         super().__init__(heads, p, a, b)
         # Sums over all pairs with the same a (rows 0 .. p-1) or the same b (rows p .. 2p-1), in a fixed order, because
         # `index_add` is not reproducible with several threads.
@@ -128,7 +136,7 @@ class OfTokens(Openness):
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self.summing = _csr(starts, torch.argsort(both, stable=True) % pairs, ones, (2 * p, pairs))
 
-    def attend(self, scores: Tensor, values: Tensor) -> None:
+    def attend(self, scores: Float[Tensor, "_ _ heads"], values: Float[Tensor, "pair entry"]) -> None:
         """See `Openness`."""
         to_a = scores[0].index_select(0, self.a)
         to_b = scores[1].index_select(0, self.b)
@@ -139,7 +147,9 @@ class OfTokens(Openness):
         torch.div(to_a, total, out=values[:, : self.heads])
         torch.div(to_b, total, out=values[:, self.heads :])
 
-    def gradient(self, weights: Tensor, shared: Tensor) -> Tensor:
+    def gradient(
+        self, weights: Float[Tensor, "pair entry"], shared: Float[Tensor, "pair entry"]
+    ) -> Float[Tensor, "_ _ heads"]:
         """Gradient of t0 and t1, (2, p, heads). Overwrites `shared`."""
         heads = self.heads
         shared -= weights * (shared[:, :heads] + shared[:, heads:]).repeat(1, 2)
@@ -150,21 +160,23 @@ class OfTokens(Openness):
 class OfPairs(Openness):
     """A sigmoid of the score of a relative to that of b. b also contributes along the residual stream."""
 
-    def __init__(self, heads: int, p: int, a: Tensor, b: Tensor, dtype: torch.dtype):  # noqa: ARG002 - the interface of all kinds
+    def __init__(self, heads: int, p: int, a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], dtype: torch.dtype):  # noqa: ARG002 - the interface of all kinds
         super().__init__(heads, p, a, b)
 
     @staticmethod
-    def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - see `Openness`
+    def always(of_a: Columns, of_b: Columns, heads: int) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
         """The column of b's residual stream."""
         return [of_b[:, heads:]]
 
-    def attend(self, scores: Tensor, values: Tensor) -> None:
+    def attend(self, scores: Float[Tensor, "_ _ heads"], values: Float[Tensor, "pair entry"]) -> None:
         """See `Openness`."""
         above = scores.view(-1, self.heads).index_select(0, self.a * self.p + self.b)
         torch.sigmoid(above.clamp_(LEAST_EXPONENT, -LEAST_EXPONENT), out=values[:, : self.heads])
         torch.sub(1, values[:, : self.heads], out=values[:, self.heads :])
 
-    def gradient(self, weights: Tensor, shared: Tensor) -> Tensor:
+    def gradient(
+        self, weights: Float[Tensor, "pair entry"], shared: Float[Tensor, "pair entry"]
+    ) -> Float[Tensor, "_ _ heads"]:
         """Gradient of t, (a, b, heads). The entries of a and b sum to 1, so their derivatives are opposite."""
         heads, p = self.heads, self.p
         scores = shared.new_zeros(p * p, heads)
@@ -176,7 +188,7 @@ class AlwaysOpen(OfPairs):
     """One route of constant weight 1, without scores."""
 
     @staticmethod
-    def always(of_a: Tensor, of_b: Tensor, heads: int) -> list[Tensor]:  # noqa: ARG004 - see `Openness`
+    def always(of_a: Columns, of_b: Columns, heads: int) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
         """The columns of both operands."""
         return [of_a, of_b]
 
@@ -190,7 +202,15 @@ class Pairs:
     a, b, answer: (pair,) integers. Buffers are allocated once and overwritten by every call of `forward`.
     """
 
-    def __init__(self, a: Tensor, b: Tensor, answer: Tensor, *, config: RunConfig, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        a: Int64[Tensor, " pair"],
+        b: Int64[Tensor, " pair"],
+        answer: Int64[Tensor, " pair"],
+        *,
+        config: RunConfig,
+        dtype: torch.dtype = torch.float32,
+    ):
         device, pairs, p = a.device, a.shape[0], config.p
         self.a, self.b, self.answer = a, b, answer[:, None]
         self.d_mlp, self.activation = config.d_mlp, config.activation
@@ -233,7 +253,7 @@ class Pairs:
         self.pull: Tensor | None = None  # gradient of `out`, allocated for training pairs only
         self.back: Tensor | None = None
 
-    def forward(self, at: Tables) -> tuple[Tensor, Tensor]:
+    def forward(self, at: Tables) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
         """Mean cross-entropy and accuracy, float64 scalars on the device. Prepares the buffers for `backward`.
 
         With m the row's maximum, at class c*, the loss of a pair is (m - L_y) + log1p(sum over c != c* of exp(L_c - m)),
@@ -331,12 +351,12 @@ class FactoredEngine:
         self.train, self.test = (Pairs(*side, config=config) for side in sides)
         self.tables: Tables | None = None
 
-    def measure_train(self) -> Tensor:
+    def measure_train(self) -> Float64[Tensor, " 2"]:
         """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the other two methods."""
         self.tables = tables(self.weights)
         return torch.stack(self.train.forward(self.tables.detached()))
 
-    def measure_test(self) -> Tensor:
+    def measure_test(self) -> Float64[Tensor, " 2"]:
         """Loss and accuracy on the test pairs, (2,) float64. Call `measure_train` first."""
         assert self.tables is not None, "measure_train comes first"
         return torch.stack(self.test.forward(self.tables.detached()))
@@ -348,7 +368,9 @@ class FactoredEngine:
         scalar.backward()
 
 
-def _sparse_product(matrix: Tensor, dense: Tensor, out: Tensor) -> Tensor:
+def _sparse_product(
+    matrix: Tensor, dense: Float[Tensor, "inner column"], out: Float[Tensor, "outer column"]
+) -> Float[Tensor, "outer column"]:
     """matrix @ dense, written to `out`. PyTorch builds without MKL (Apple silicon) need a different kernel."""
     if out.is_cuda or torch.backends.mkl.is_available():
         return torch.addmm(out, matrix, dense, beta=0, out=out)

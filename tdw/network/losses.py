@@ -1,4 +1,7 @@
-"""Loss functions for training. The recorded train and test losses use the same function."""
+"""Loss functions for training. The recorded train and test losses use the same function.
+
+Axes.  pair: entries of a set of pairs · class: output class
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING
 from tdw.registry import Registry
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Int64
     from torch import Tensor
 
 
@@ -27,7 +31,7 @@ class Loss:
     factored: bool = False
 
 
-def cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:
+def cross_entropy(logits: Float[Tensor, "pair class"], answers: Int64[Tensor, " pair"]) -> Float64[Tensor, ""]:
     """Mean cross-entropy in nats, in float64."""
     from torch.nn import functional
 

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Int64
 
 from tdw.network.closed_form import ClosedForm, Parts, widened
 from tdw.network.computation import Array, Weights
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tdw.config import RunConfig
+else:  # tests evaluate the annotations; reading a run must not import torch
+    RunConfig = Tensor = Any
 
 
 class OneHotForm(ClosedForm):
@@ -42,20 +44,22 @@ class OneHotForm(ClosedForm):
             zero if bias is None else bias if into is None else bias @ into,
         )
 
-    def attention_scores(self, weights: Weights) -> Array:  # noqa: ARG002 - the interface of all kinds
+    def attention_scores(self, weights: Weights) -> Float[np.ndarray, " 0"]:  # noqa: ARG002 - the interface of all kinds
         """Empty, (0,): the network has no attention."""
         return np.zeros((0,), np.float32)
 
-    def patterns(self, weights: Weights) -> tuple[Array, Array]:
+    def patterns(self, weights: Weights) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
         """See `ClosedForm`."""
         p = weights["mlp.W_in"].shape[0] // 2
         return np.ones((1, p, p), np.float32), np.ones((1, p, p), np.float32)
 
-    def attention(self, weights: Weights) -> Array:
+    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
         """Not available: the network has no attention."""
         raise NotImplementedError("an MLP on one-hot pairs has no attention")
 
-    def forward(self, weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str) -> Tensor:
+    def forward(
+        self, weights: Mapping[str, Tensor], a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], activation: str
+    ) -> Float[Tensor, "pair class"]:
         """See `Computation`."""
         import torch
         from torch.nn import functional
@@ -66,11 +70,13 @@ class OneHotForm(ClosedForm):
         both = torch.cat([functional.one_hot(a, p), functional.one_hot(b, p)], dim=1).to(weights["mlp.W_in"].dtype)
         return plain_mlp(weights, both, activation, block="")
 
-    def embedding(self, weights: Weights, p: int) -> Array:  # noqa: ARG002 - the interface of all kinds
+    def embedding(self, weights: Weights, p: int) -> Float[np.ndarray, "operand width"]:  # noqa: ARG002 - the interface of all kinds
         """The concatenated input weights of a and b, (operand, 2 * d_mlp)."""
         return np.concatenate(np.split(weights["mlp.W_in"], 2), axis=1)
 
-    def renamed(self, weights: Weights, operands: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, Array]:
+    def renamed(
+        self, weights: Weights, operands: Int64[np.ndarray, " operand"], classes: Int64[np.ndarray, " class"]
+    ) -> dict[str, Array]:
         """See `Computation`."""
         changed = {
             "mlp.W_in": weights["mlp.W_in"][np.concatenate([operands, len(operands) + operands])],
@@ -82,24 +88,31 @@ class OneHotForm(ClosedForm):
 
     def into_neurons(
         self, weights: Weights, neurons: Sequence[int] | slice = slice(None)
-    ) -> tuple[Array, Array | float]:
+    ) -> tuple[Float[np.ndarray, "width neuron"], Float[np.ndarray, " neuron"] | float]:
         """The columns of the identity for these neurons, and 0 (biases are in `parts`)."""
         return np.eye(weights["mlp.W_in"].shape[1], dtype=np.float32)[:, neurons], 0.0
 
-    def _read(self, weights: Weights, residual: Array) -> Array:  # noqa: ARG002 - the interface of all kinds
+    def _read(self, weights: Weights, residual: Float[np.ndarray, "a b d"]) -> Float[np.ndarray, "a b neuron"]:  # noqa: ARG002 - the interface of all kinds
         return residual  # already the inputs of the neurons
 
-    def neuron_to_logit(self, weights: Weights) -> Array:
+    def neuron_to_logit(self, weights: Weights) -> Float[np.ndarray, "neuron class"]:
         """W_out, (neuron, class)."""
         return weights["mlp.W_out"]
 
-    def logits(self, weights: Weights, neurons: Array, activation: str = "") -> Array:  # noqa: ARG002 - linear in the neurons
+    def logits(
+        self,
+        weights: Weights,
+        neurons: Float[np.ndarray, "a b neuron"],
+        activation: str = "",  # noqa: ARG002 - linear in the neurons
+    ) -> Float[np.ndarray, "a b class"]:
         """See `Computation`."""
         p = neurons.shape[0]
         out = neurons.reshape(p * p, -1) @ weights["mlp.W_out"] + weights.get("mlp.b_out", np.float32(0))
         return out.reshape(p, p, -1)
 
-    def factors(self, weights: dict[str, Tensor], width: int) -> tuple[Tensor | None, Tensor, Tensor]:
+    def factors(
+        self, weights: dict[str, Tensor], width: int
+    ) -> tuple[Float[Tensor, ...] | None, Float[Tensor, "row column"], Float[Tensor, "neuron width"]]:
         """See `ClosedForm`."""
         import torch
 

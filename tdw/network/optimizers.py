@@ -16,6 +16,7 @@ from tdw.registry import Registry
 from tdw.setting import setting
 
 if TYPE_CHECKING:
+    from jaxtyping import Float32
     from torch import Tensor
 
     from tdw.config import RunConfig
@@ -50,7 +51,12 @@ EPS = 1e-8  # PyTorch's default
 
 
 def adamw(
-    weights: Tensor, gradient: Tensor, slots: dict[str, Tensor], step: Tensor, lr: float, config: RunConfig
+    weights: Float32[Tensor, " weight"],
+    gradient: Float32[Tensor, " weight"],
+    slots: dict[str, Tensor],
+    step: Float32[Tensor, ""],
+    lr: float,
+    config: RunConfig,
 ) -> None:
     """AdamW with decoupled weight decay (Loshchilov and Hutter 2019), by the kernel of `torch.optim.AdamW(fused=True)`.
 
@@ -84,7 +90,12 @@ class SgdSettings:
 
 
 def sgd(
-    weights: Tensor, gradient: Tensor, slots: dict[str, Tensor], _step: Tensor, lr: float, config: RunConfig
+    weights: Float32[Tensor, " weight"],
+    gradient: Float32[Tensor, " weight"],
+    slots: dict[str, Tensor],
+    _step: Float32[Tensor, ""],
+    lr: float,
+    config: RunConfig,
 ) -> None:
     """SGD with momentum and L2 weight decay, with the same operations as `torch.optim.SGD`. Overwrites `gradient`."""
     if config.weight_decay:

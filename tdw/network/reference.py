@@ -15,7 +15,7 @@ unembedding                (d_model, outputs)         unembed.W_U        p answe
 one-hot MLP                (2 p, d_mlp), (d_mlp, p)   mlp.W_in, W_out    specific to this program
 
 Axes.  pair: entries of a batch · class: output class · head · token, to, source: position in the sequence · d_model
-       neuron: of one MLP · width: input or output of an MLP
+       neuron: of one MLP · width, output: input and output of an MLP
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,6 +35,8 @@ from tdw.network.parameters import shapes
 
 if TYPE_CHECKING:
     from tdw.config import RunConfig
+else:  # tests evaluate the annotations
+    RunConfig = Any
 
 Weights = dict[str, Tensor]
 
@@ -85,14 +88,20 @@ def check_weights(given: Mapping[str, Any], config: RunConfig) -> Weights:
     return {name: accepted[name] for name in wanted}
 
 
-def plain_forward(weights: Weights, a: Tensor, b: Tensor, activation: str) -> Tensor:
+def plain_forward(
+    weights: Weights, a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], activation: str
+) -> Float[Tensor, "pair class"]:
     """Logits of the pairs (a, b), (pair, class), by the reference forward pass."""
     return network_of(weights).computation.forward(weights, a, b, activation)
 
 
 def transformer_logits(
-    weights: Mapping[str, Tensor], a: Tensor, b: Tensor, activation: str, trace: dict[str, Tensor] | None = None
-) -> Tensor:
+    weights: Mapping[str, Tensor],
+    a: Int64[Tensor, " pair"],
+    b: Int64[Tensor, " pair"],
+    activation: str,
+    trace: dict[str, Tensor] | None = None,
+) -> Float[Tensor, "pair class"]:
     """Logits of a transformer of any depth, read at the last position, (pair, class).
 
     trace: a dict that receives intermediate values of the last layer at the last position: `pattern`
@@ -113,7 +122,9 @@ def transformer_logits(
     return (residual @ weights["unembed.W_U"])[:, -1]
 
 
-def plain_attention(weights: Mapping[str, Tensor], residual: Tensor, block: str = "blocks.0.") -> tuple[Tensor, Tensor]:
+def plain_attention(
+    weights: Mapping[str, Tensor], residual: Float[Tensor, "pair token d_model"], block: str = "blocks.0."
+) -> tuple[Float[Tensor, "pair token d_model"], Float[Tensor, "pair head to source"]]:
     """Output of causal self-attention, (pair, token, d_model), and its pattern, (pair, head, to, source)."""
     query, key, value = (
         torch.einsum("nsd,hdk->nhsk", residual, weights[f"{block}attn.W_{name}"]) for name in ("Q", "K", "V")
@@ -124,13 +135,17 @@ def plain_attention(weights: Mapping[str, Tensor], residual: Tensor, block: str 
     return torch.einsum("nhsk,hkd->nsd", pattern @ value, weights[f"{block}attn.W_O"]), pattern
 
 
-def plain_neurons(weights: Mapping[str, Tensor], stream: Tensor, activation: str, block: str = "blocks.0.") -> Tensor:
+def plain_neurons(
+    weights: Mapping[str, Tensor], stream: Float[Tensor, "*axes width"], activation: str, block: str = "blocks.0."
+) -> Float[Tensor, "*axes neuron"]:
     """Activations of an MLP's neurons, (…, neuron), on its input, (…, width)."""
     pre = stream @ weights[f"{block}mlp.W_in"] + weights.get(f"{block}mlp.b_in", 0)
     return {"relu": torch.relu, "gelu": functional.gelu, "quadratic": torch.square}[activation](pre)
 
 
-def plain_mlp(weights: Mapping[str, Tensor], stream: Tensor, activation: str, block: str = "blocks.0.") -> Tensor:
-    """Output of an MLP, (…, width), on its input, (…, width)."""
+def plain_mlp(
+    weights: Mapping[str, Tensor], stream: Float[Tensor, "*axes width"], activation: str, block: str = "blocks.0."
+) -> Float[Tensor, "*axes output"]:
+    """Output of an MLP, (…, output), on its input, (…, width)."""
     neurons = plain_neurons(weights, stream, activation, block)
     return neurons @ weights[f"{block}mlp.W_out"] + weights.get(f"{block}mlp.b_out", 0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from tdw import tasks
@@ -34,11 +35,11 @@ SECONDS_A_SEGMENT = 0.5
 class Engine(Protocol):
     """Computes loss, accuracy and gradients of the weights it was created with, which the optimizer updates in place."""
 
-    def measure_train(self) -> Tensor:
+    def measure_train(self) -> Float64[Tensor, " 2"]:
         """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the other two methods."""
         ...
 
-    def measure_test(self) -> Tensor:
+    def measure_test(self) -> Float64[Tensor, " 2"]:
         """Loss and accuracy on the test pairs, (2,) float64. Call `measure_train` first."""
         ...
 

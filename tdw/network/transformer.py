@@ -7,12 +7,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from tdw.network.closed_form import Parts, ResidualForm
-from tdw.network.computation import Array, Weights
+from tdw.network.computation import Weights
 
 if TYPE_CHECKING:
     from tdw.config import RunConfig
+else:  # tests evaluate the annotations
+    RunConfig = Any
 
 
 class TransformerForm(ResidualForm):
@@ -43,21 +46,23 @@ class TransformerForm(ResidualForm):
         base = ((equals @ value)[:, None, :] @ spread).sum((0, 1)) + (equals if into is None else equals @ into)
         return Parts(scores, moved, base)
 
-    def attention_scores(self, weights: Weights) -> Array:
+    def attention_scores(self, weights: Weights) -> Float[np.ndarray, "side h operand"]:
         """t0 and t1, (side, h, operand)."""
         return np.ascontiguousarray(self.parts(weights).scores.transpose(0, 2, 1))
 
-    def patterns(self, weights: Weights) -> tuple[Array, Array]:
+    def patterns(self, weights: Weights) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
         """See `ClosedForm`."""
         return attention_pattern(self.attention_scores(weights))
 
-    def attention(self, weights: Weights) -> Array:
+    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
         """Attention from '=' to a, b and itself, (token, head, a, b)."""
         to_a, to_b = self.patterns(weights)
         return np.stack([to_a, to_b, 1 - to_a - to_b])
 
 
-def attention_pattern(scores: Array) -> tuple[Array, Array]:
+def attention_pattern(
+    scores: Float[np.ndarray, "side h operand"],
+) -> tuple[Float[np.ndarray, "h a b"], Float[np.ndarray, "h a b"]]:
     """A0 and A1 of the heads, (h, a, b) each, from scores (side, h, operand)."""
     to_a, to_b = scores[0][:, :, None], scores[1][:, None, :]
     top = np.maximum(np.maximum(to_a, to_b), 0)

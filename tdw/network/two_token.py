@@ -7,12 +7,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from tdw.network.closed_form import Parts, ResidualForm
-from tdw.network.computation import Array, Weights
+from tdw.network.computation import Weights
 
 if TYPE_CHECKING:
     from tdw.config import RunConfig
+else:  # tests evaluate the annotations
+    RunConfig = Any
 
 
 class TwoTokenForm(ResidualForm):
@@ -44,11 +47,11 @@ class TwoTokenForm(ResidualForm):
         moved = xp.concatenate([(sides[:, None] @ value) @ spread, last], 1)
         return Parts(xp.moveaxis(scores, 0, -1), moved, itself[0] * 0)
 
-    def attention_scores(self, weights: Weights) -> Array:
+    def attention_scores(self, weights: Weights) -> Float[np.ndarray, "h a b"]:
         """t, the score of a relative to that of b, (h, a, b)."""
         return np.ascontiguousarray(self.parts(weights).scores.transpose(2, 0, 1))
 
-    def patterns(self, weights: Weights) -> tuple[Array, Array]:
+    def patterns(self, weights: Weights) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
         """See `ClosedForm`."""
         scores = self.attention_scores(weights)
         with np.errstate(over="ignore"):  # for a very negative score, exp(-t) is infinite and the weight 0
@@ -56,7 +59,7 @@ class TwoTokenForm(ResidualForm):
         always = np.ones((1, *scores.shape[1:]), scores.dtype)
         return np.concatenate([to_a, always]), np.concatenate([1 - to_a, always])
 
-    def attention(self, weights: Weights) -> Array:
+    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
         """Attention from b to a and to itself, (token, head, a, b)."""
         to_a, to_b = (side[:-1] for side in self.patterns(weights))
         return np.stack([to_a, to_b])

@@ -8,11 +8,13 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
+import torch
 
 import tdw
 from tdw.analyses import fourier
 from tdw.cli.parser import parser
 from tdw.errors import AlreadyExistsError, UnknownNameError
+from tdw.network import reference, transformer
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +82,18 @@ def test_shapes_of_analyses_are_checked_in_tests():
         fourier.energy(oblong)
     with pytest.raises(jaxtyping.TypeCheckError):
         fourier.energy(square[0])
+
+
+def test_shapes_of_networks_are_checked_in_tests():
+    to_a, to_b = transformer.attention_pattern(np.zeros((2, 1, 3)))
+    assert np.allclose(to_a + to_b, 2 / 3)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        transformer.attention_pattern(np.zeros((2, 3)))
+    weights = reference.initial_weights(tdw.configure(p=3, d_model=4, heads=1, d_mlp=4, train_fraction=0.5))
+    pairs = torch.arange(3)
+    assert reference.plain_forward(weights, pairs, pairs, "relu").shape == (3, 3)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        reference.plain_forward(weights, pairs, pairs[:2], "relu")
 
 
 def test_one_version():

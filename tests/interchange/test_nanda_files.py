@@ -145,7 +145,7 @@ def test_a_stride_that_is_no_usual_one_is_told_by_a_hint(trainer, tmp_path):
     assert np.flatnonzero(~np.isnan(run.test_loss)).tolist() == list(range(0, 120, 7))
     run.close()
     with pytest.raises(
-        SettingError, match=r"--test-stride must be at most 10 for 18 test losses in 180 epochs \(got 50\)"
+        SettingError, match=r"--test-stride must be at most 7 for 18 test losses in 120 epochs \(got 50\)"
     ):
         brought(theirs, tmp_path / "..", test_stride=50)
 
