@@ -57,7 +57,7 @@ def test_a_branch_is_its_origin_up_to_where_it_left(tiny_run, branch):
         assert 0 < apart < 1
 
 
-def test_what_happened_is_what_each_run_says(tiny_run, branch):
+def test_facts_are_those_of_each_run(tiny_run, branch):
     found = tdw.compare(tiny_run, branch)
     for index, path in enumerate((tiny_run, branch)):
         with tdw.open(path) as run:
@@ -76,7 +76,7 @@ def test_what_happened_is_what_each_run_says(tiny_run, branch):
     ]
 
 
-def test_the_same_run_twice_is_equal(tiny, tiny_run, tmp_path):
+def test_a_repeated_run_is_equal(tiny, tiny_run, tmp_path):
     again = trained(tmp_path / "again.tdw", **tiny.to_json())
     for other in (again, tiny_run):
         found = tdw.compare(tiny_run, other)
@@ -158,7 +158,7 @@ def test_the_command_in_columns_and_as_json(tiny_run, branch, capsys):
     assert [path.read_bytes() for path in (tiny_run, branch)] == before
 
 
-def test_files_of_one_name_are_told_apart_and_names_show_as_text(tiny_run, tmp_path, capsys):
+def test_files_of_the_same_name_are_distinguished_and_names_are_escaped(tiny_run, tmp_path, capsys):
     folder = tmp_path / "other"
     folder.mkdir()
     copy = folder / tiny_run.name

@@ -1,4 +1,4 @@
-"""Numbers that other people's programs computed: the small fixture always, the whole folder where it is."""
+"""Results of other programs: a small fixture always, the complete folder if present."""
 
 import json
 import os

@@ -111,7 +111,7 @@ def test_changed_settings_hold_from_the_branch_on(tiny_run, tmp_path):
         assert not np.allclose(run.train_loss[25:], origin.train_loss[25:], rtol=1e-3)
 
 
-def test_a_fresh_optimizer_begins_anew_with_its_warm_up(tiny_run, tmp_path):
+def test_a_fresh_optimizer_restarts_its_warm_up(tiny_run, tmp_path):
     new, stopped = tmp_path / "branch.tdw", tmp_path / "stopped.tdw"
     tdw.branch(tiny_run, new, 20, fresh_optimizer=True, warmup=10)
     shutil.copy(new, stopped)
@@ -143,7 +143,7 @@ def test_branches_of_branches_are_repeated_under_the_settings_of_each(tiny_run, 
     assert_same_run(contents(fourth), contents(second))
 
 
-def test_a_branch_before_its_origin_began_goes_on_with_what_adamw_carried_there(tiny_run, tmp_path):
+def test_a_branch_in_shared_history_keeps_the_optimizer_state(tiny_run, tmp_path):
     first, second, third, fourth = (tmp_path / f"{name}.tdw" for name in ("first", "second", "third", "fourth"))
     tdw.branch(tiny_run, first, 10, weight_decay=0)
     tdw.train(first)
@@ -166,7 +166,7 @@ def test_a_branch_before_its_origin_began_goes_on_with_what_adamw_carried_there(
     assert_same_run(contents(third), contents(fourth))
 
 
-def test_what_does_not_come_out_again_is_not_branched_off(tiny_run, tmp_path, monkeypatch):
+def test_a_run_that_is_not_reproducible_is_not_branched(tiny_run, tmp_path, monkeypatch):
     true = replay.training.train
 
     def other(settings, *rest, **more):
@@ -250,7 +250,7 @@ def test_the_past_of_an_unfinished_run_is_densified_up_to_where_it_is(tiny, tmp_
         assert (run.checkpoints, run.state) == ([0, 12, 21, 40], "finished")
 
 
-def test_a_branch_that_was_made_before_is_left_as_it_is(tiny_run, tmp_path):
+def test_an_existing_branch_is_kept(tiny_run, tmp_path):
     """A process that was killed as it ended had made it; the same command then goes on to the next one."""
     new = tmp_path / "branch.tdw"
     tdw.branch(tiny_run, new, 15, lr=0.01)
@@ -283,7 +283,7 @@ def test_a_run_behind_a_link_to_another_disk_is_densified_there(tiny_run, tmp_pa
     assert [item.name for item in tmp_path.iterdir()] == ["link.tdw"]
 
 
-def test_stopping_changes_nothing(tiny_run, tmp_path):
+def test_an_interrupted_replay_changes_nothing(tiny_run, tmp_path):
     before = tiny_run.read_bytes()
     asked = iter([False] * 5 + [True] * 5)
     with pytest.raises(StoppedError, match="nothing was changed"):
@@ -295,7 +295,7 @@ def test_stopping_changes_nothing(tiny_run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.tdw"]
 
 
-def test_what_is_asked_wrongly(tiny_run, tmp_path):
+def test_invalid_requests_are_refused(tiny_run, tmp_path):
     new = tmp_path / "new.tdw"
     for error, at, changes, sentence in [
         (CheckpointNotFoundError, 13, {}, "nearest stored one is 1"),
@@ -316,7 +316,7 @@ def test_what_is_asked_wrongly(tiny_run, tmp_path):
         tdw.densify(tiny_run, "50")
 
 
-def test_a_description_of_a_branch_that_nobody_wrote_is_damage(tiny_run, tmp_path):
+def test_an_invalid_description_of_a_branch_is_damage(tiny_run, tmp_path):
     new = tmp_path / "new.tdw"
     tdw.branch(tiny_run, new, 20)
     with ProjectWriter.open(new) as project:

@@ -1,4 +1,4 @@
-"""A run that is stopped, extended or moved goes on as if nothing had happened, or says what differs."""
+"""A run that is stopped, extended or moved resumes as if uninterrupted, or reports what differs."""
 
 import itertools
 import json
@@ -78,7 +78,7 @@ def test_a_finished_run_is_extended_as_if_it_had_been_longer(tiny, tiny_run, tmp
         assert not any(item["stale"] for item in run.info()["analyses"].values())
 
 
-def test_where_an_extended_run_had_ended_there_is_more_and_nothing_else(tiny, tmp_path):
+def test_extending_a_run_only_adds_to_it(tiny, tmp_path):
     """Its last epoch was measured and kept, though the schedule of the longer run names it nowhere."""
     path, whole = tmp_path / "extended.tdw", tmp_path / "whole.tdw"
     tdw.create(path, replace(tiny, epochs=43, checkpoints="0:40:5"))
@@ -120,7 +120,7 @@ def altered(monkeypatch):
     return alter
 
 
-def test_a_run_that_does_not_repeat_itself_says_so_and_stays_as_it_was(stopped, altered):
+def test_a_run_that_is_not_reproducible_is_refused_and_unchanged(stopped, altered):
     before = stopped.read_bytes()
     (loss,) = contents(stopped)[0]["train_loss"][-1:]
     altered(1.001)
@@ -196,7 +196,7 @@ def test_drift_that_is_allowed_is_recorded_for_ever(stopped, tiny_run, altered, 
     assert information["environments"][1]["drift"] == found
 
 
-def test_a_run_that_repeats_itself_records_no_drift(stopped, tiny_run, capsys):
+def test_a_reproducible_run_records_no_drift(stopped, tiny_run, capsys):
     assert main.main(["train", str(stopped), "--allow-drift"]) == 0
     assert "not repeat" not in capsys.readouterr().out
     assert_same(stopped, tiny_run)
@@ -257,7 +257,7 @@ def test_all_epochs_that_are_computed_again_are_compared(stopped, tiny_run):
         assert run.checkpoints == list(range(0, 41, 5))
 
 
-def test_a_loss_that_is_no_number_is_a_difference(stopped, altered):
+def test_a_nan_loss_counts_as_drift(stopped, altered):
     altered(float("nan"))
     with pytest.raises(
         DriftError, match=r"losses/train at epoch 10 was stored as [\d.]+, and recomputed as not finite in"
@@ -276,7 +276,7 @@ def test_a_loss_that_is_no_number_is_a_difference(stopped, altered):
         tdw.train(stopped)
 
 
-def test_training_that_leaves_float32_ends_with_what_was_recorded_before(tiny, tmp_path, capsys):
+def test_diverged_training_keeps_what_was_recorded(tiny, tmp_path, capsys):
     path = tmp_path / "diverged.tdw"
     tdw.create(path, replace(tiny, lr=9.9, weight_decay=1000.0))
     assert main.main(["train", str(path)]) == 2

@@ -113,7 +113,7 @@ def test_every_analysis_fits_or_says_why_not(task, network, item, tiny):
         ({"heads": 3}, r"--heads must divide --d-model 128 \(got 3\): .* --d-head"),
     ],
 )
-def test_settings_that_do_not_go_together(given, sentence):
+def test_settings_that_contradict_each_other_are_refused(given, sentence):
     with pytest.raises(SettingError, match=sentence):
         tdw.configure(**given)
 

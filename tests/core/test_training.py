@@ -1,4 +1,4 @@
-"""Training against a loop written plainly, against other people's numbers, and against itself."""
+"""Training compared with a plain loop, with results of other programs, and with itself."""
 
 import hashlib
 import os
@@ -102,7 +102,7 @@ def test_series_belong_to_the_weights_of_their_epoch():
             assert getattr(segment, name)[-1] == pytest.approx(loss.item(), rel=1e-5)
 
 
-def test_going_on_from_any_epoch_equals_never_having_stopped():
+def test_resuming_from_any_epoch_equals_uninterrupted_training():
     config = tdw.configure(p=7, d_model=8, heads=2, d_mlp=8, epochs=60, train_fraction=0.5, checkpoints="")
     split = tasks.draw_split(config)
     whole = run_of(config, split=split, keep=[0, 1, 23, 60])
@@ -145,8 +145,8 @@ print(hashlib.sha256(b"".join(w.tobytes() for w in last.state.weights.values()))
         assert digest(1) == first
 
 
-def test_the_device_that_is_not_there_is_refused():
+def test_a_missing_device_is_refused():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(tdw.TdwError, match="--device cuda: PyTorch finds no GPU on this machine; give auto or cpu"):
+    with pytest.raises(tdw.TdwError, match=r"--device must be auto or cpu on this machine: .* \(got cuda\)"):
         run_of(tdw.configure(p=5, d_model=4, heads=1, d_mlp=4, epochs=2, checkpoints="", device="cuda"))

@@ -1,4 +1,4 @@
-"""Runs of other programs, made by plain PyTorch: trainers as theirs are, in their layouts, with their habits."""
+"""Runs of other programs, made with plain PyTorch: their training loops, weight layouts and file formats."""
 
 import copy
 import json

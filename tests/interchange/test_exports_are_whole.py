@@ -1,4 +1,4 @@
-"""An export is whole or absent, whatever stops it, and touches nothing that it did not make."""
+"""An export is complete or absent, and does not touch other files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 @pytest.mark.parametrize("name", ["out", "out.pt", "out.safetensors"])
 @pytest.mark.parametrize("error", [FULL, OSError(errno.EFBIG, "File too large"), KeyboardInterrupt()])
 @pytest.mark.parametrize("there", [False, True])
-def test_nothing_is_left_of_an_export_that_fails(run, tmp_path, monkeypatch, name, error, there):
+def test_a_failed_export_leaves_nothing_behind(run, tmp_path, monkeypatch, name, error, there):
     out = tmp_path / name
     if there and name == "out":
         out.mkdir()
@@ -68,7 +68,7 @@ def test_nothing_is_left_of_an_export_that_fails(run, tmp_path, monkeypatch, nam
 
 
 @pytest.mark.parametrize("at", range(1, 6))
-def test_files_that_were_replaced_come_back(run, tmp_path, monkeypatch, at):
+def test_replaced_files_are_restored_after_a_failure(run, tmp_path, monkeypatch, at):
     """Some of the names are taken, some are new: the failure comes at each of them in turn."""
     out = tmp_path / "out"
     tdw.export_run(run, out)
@@ -104,7 +104,7 @@ def test_files_that_were_replaced_come_back(run, tmp_path, monkeypatch, at):
     assert len(list(out.iterdir())) == 6
 
 
-def test_what_cannot_be_put_back_is_kept(run, tmp_path, monkeypatch):
+def test_replaced_files_that_cannot_be_restored_are_kept(run, tmp_path, monkeypatch):
     out = tmp_path / "out"
     tdw.export_run(run, out)
     for path in out.iterdir():
@@ -125,7 +125,7 @@ def test_what_cannot_be_put_back_is_kept(run, tmp_path, monkeypatch):
         assert f"an older epoch-{epoch:05d}.safetensors" in everything
 
 
-def test_a_name_that_appears_meanwhile_is_left_alone(run, tmp_path, monkeypatch):
+def test_a_file_created_during_the_export_is_not_replaced(run, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     plain = transformer_lens._save
@@ -140,7 +140,7 @@ def test_a_name_that_appears_meanwhile_is_left_alone(run, tmp_path, monkeypatch)
     assert files(tmp_path) == {"out/epoch-00020.safetensors": b"another's"}
 
 
-def test_files_of_the_users_own_are_never_touched(run, tmp_path):
+def test_other_files_of_the_user_are_not_touched(run, tmp_path):
     """Names that temporary files had in the past, as files and as folders."""
     for name in ("out.pt.part", "out.pt.tmp", "out.part"):
         (tmp_path / name).write_text("mine")
@@ -154,7 +154,7 @@ def test_files_of_the_users_own_are_never_touched(run, tmp_path):
     assert len(after) == len(before) + 2 + 5
 
 
-def test_what_is_made_follows_the_umask_and_is_private_until_then(run, tmp_path, monkeypatch):
+def test_exported_files_follow_the_umask_and_are_private_until_then(run, tmp_path, monkeypatch):
     seen = []
     plain = transformer_lens._save
 
@@ -175,7 +175,7 @@ def test_what_is_made_follows_the_umask_and_is_private_until_then(run, tmp_path,
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()} == {0o640}
 
 
-def test_refusals_are_sentences(run, tmp_path):
+def test_refused_exports_give_the_reason(run, tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "link.pt").symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder" / "epoch-00000.safetensors").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A split is found where the losses say it, and not invented where they do not."""
+"""A split is found if the losses determine it, and unknown if they do not."""
 
 import random
 
@@ -60,7 +60,7 @@ def test_a_split_that_is_not_among_the_candidates_is_not_found():
 
 
 @pytest.mark.parametrize("world", range(8))
-def test_a_fluke_is_not_believed(world):
+def test_a_chance_match_is_not_accepted(world):
     """Losses so alike that hundreds of orders reproduce them within the tolerance."""
     losses = 1 + 0.01 * np.random.RandomState(world).standard_normal(PAIRS)
     drawn = python_order(10**9 + world)

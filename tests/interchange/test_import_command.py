@@ -81,7 +81,7 @@ def test_text_from_a_file_is_shown_and_never_obeyed(tmp_path, capsys):
     assert "imported from y␛[31m.pth" in out
 
 
-def test_curves_alone_say_what_is_not_known(tmp_path, capsys):
+def test_importing_curves_alone_lists_unknown_settings(tmp_path, capsys):
     trainer = elsewhere.nanda()
     source = elsewhere.saved(
         {"train_losses": trainer.train_losses, "test_losses": trainer.test_losses}, tmp_path / "c.pth"

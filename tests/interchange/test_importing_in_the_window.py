@@ -15,7 +15,7 @@ def source(tmp_path):
     return elsewhere.saved(elsewhere.nanda().final(), tmp_path / "theirs.pth")
 
 
-def test_a_file_becomes_a_project_beside_it(window, source, tmp_path):
+def test_opening_a_file_imports_it_next_to_it(window, source, tmp_path):
     status, answer = window.do("open", path=str(source))
     assert status == 200, answer
     assert answer["path"] == str(tmp_path / "theirs.tdw")

@@ -1,4 +1,4 @@
-"""Files of Nanda's grokking code: what is read, what is inferred, what is said of it."""
+"""Files of Nanda's grokking code: what is read, inferred and reported."""
 
 import json
 import math
@@ -66,7 +66,7 @@ def test_the_last_weights(trainer, tmp_path):
         assert run.verify() == []
 
 
-def test_training_goes_on_as_theirs_would(tmp_path):
+def test_resumed_training_matches_the_source_program(tmp_path):
     trainer = elsewhere.trained()
     path = tmp_path / "run.tdw"
     tdw.import_run(elsewhere.saved(trainer.final(), tmp_path / "theirs.pth"), path)
@@ -139,7 +139,7 @@ def test_train_losses_of_every_tenth_epoch_too(trainer, tmp_path):
     run.close()
 
 
-def test_a_stride_that_is_no_usual_one_is_told_by_a_hint(trainer, tmp_path):
+def test_an_unusual_stride_needs_a_hint(trainer, tmp_path):
     theirs = elsewhere.many(trainer) | {"test_losses": trainer.test_losses[::7]}
     _, run = brought(theirs, tmp_path, test_stride=7)
     assert np.flatnonzero(~np.isnan(run.test_loss)).tolist() == list(range(0, 120, 7))
@@ -161,7 +161,7 @@ def test_the_optimizer_is_right_where_the_config_contradicts_it(trainer, tmp_pat
     run.close()
 
 
-def test_a_seed_in_the_config_that_is_not_the_one_of_the_split(trainer, tmp_path):
+def test_a_seed_in_the_config_that_contradicts_the_split(trainer, tmp_path):
     imported, run = brought(elsewhere.many(trainer) | {"config": trainer.config | {"seed": 8}}, tmp_path)
     assert run.known_split.train.tolist() == trainer.train.tolist()
     assert any("says seed 8" in sentence for sentence in imported["contradicted"])
@@ -409,7 +409,7 @@ def test_an_optimizer_from_which_training_cannot_resume(trainer, tmp_path, kind,
     run.close()
 
 
-def test_a_learning_rate_that_is_none(trainer, tmp_path):
+def test_an_invalid_learning_rate_is_left_out(trainer, tmp_path):
     theirs = trainer.final()
     theirs["optimizer"]["param_groups"][0] |= {"initial_lr": 0.0, "lr": 0.0}
     imported, run = brought(theirs, tmp_path)
@@ -451,7 +451,7 @@ def test_a_public_file(foreign):
         assert peak.first[1] == figures["curve"]["test_peak_epoch"]
 
 
-def test_a_public_file_goes_on(foreign, tmp_path):
+def test_training_of_a_public_file_resumes(foreign, tmp_path):
     path, imported, _ = foreign
     assert imported["resumable"]
     copy = tmp_path / "copy.tdw"
@@ -488,6 +488,6 @@ def test_a_public_file_is_measured_as_others_measured_it(foreign, tmp_path):
     assert found["margin"]["mean"] == pytest.approx(figures["margin_min_mean_max"][1], rel=1e-4)
 
 
-def test_what_is_no_such_file(tmp_path):
+def test_files_of_other_forms_are_refused(tmp_path):
     with pytest.raises(NotImportableError, match="answers"):
         brought(elsewhere.nanda().final() | {"config": {"fn_name": "rand"}}, tmp_path)

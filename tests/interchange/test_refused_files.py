@@ -1,4 +1,4 @@
-"""What cannot be imported is refused with a sentence that says what it looks like, and leaves nothing behind."""
+"""Files that cannot be imported are refused with a description of what they look like, and nothing is left behind."""
 
 import gzip
 import io
@@ -174,7 +174,7 @@ def test_paths_that_hold_no_run(tmp_path):
     assert sorted(item.name for item in tmp_path.iterdir()) == before
 
 
-def test_nothing_is_overwritten_unless_asked(tmp_path):
+def test_files_are_only_overwritten_with_overwrite(tmp_path):
     source = elsewhere.saved(elsewhere.lens().state(), tmp_path / "theirs.pt")
     target = tmp_path / "run.tdw"
     target.write_text("mine")
@@ -198,7 +198,7 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
     assert sorted(item.name for item in tmp_path.iterdir()) == ["bad.pth", "run.tdw", "theirs.pt"]
 
 
-def test_a_source_that_changes_meanwhile_leaves_nothing(tmp_path, monkeypatch):
+def test_a_source_that_changes_during_import_leaves_nothing_behind(tmp_path, monkeypatch):
     folder = tmp_path / "runs"
     folder.mkdir()
     for epoch in (1, 2, 3):

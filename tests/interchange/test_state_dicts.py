@@ -79,7 +79,7 @@ def test_what_is_written_is_all_that_theirs_has(tmp_path, name):
     "settings",
     [{}, {"biases": "mlp"}, {"classes": "tokens"}, {"network": "two-token"}, {"activation": "gelu"}, {"d_head": 3}],
 )
-def test_there_and_back_is_the_same_bit_for_bit(tmp_path, settings):
+def test_export_and_import_round_trip_is_bit_identical(tmp_path, settings):
     path = ours(tmp_path, **settings)
     folder = tmp_path / "all"
     assert len(tdw.export_run(path, folder)) == 5
@@ -256,7 +256,7 @@ def test_biases_that_are_zero_at_first_are_kept_where_they_are_trained(tmp_path)
         assert not run.weights(200)["blocks.0.mlp.b_in"].any()
 
 
-def test_hints_that_make_no_sense(tmp_path):
+def test_invalid_hints_are_refused(tmp_path):
     elsewhere.saved(elsewhere.lens().state(), tmp_path / "model.pt")
     for hints, sentence in [
         ({"p": 7}, r"--p must be 11, as in the weights of model\.pt \(got 7\)"),
@@ -297,7 +297,7 @@ def test_refusals_of_an_export(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # of what TransformerLens brings along
-def test_theirs_loads_it_with_nothing_missing_and_answers_alike(tmp_path):
+def test_transformer_lens_loads_an_export_and_gives_the_same_logits(tmp_path):
     theirs = pytest.importorskip("transformer_lens", reason="TransformerLens is not installed", exc_type=ImportError)
     path = ours(tmp_path)
     tdw.export_run(path, tmp_path / "out.pt")

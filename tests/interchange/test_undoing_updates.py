@@ -1,4 +1,4 @@
-"""The last update is taken back, and the losses stored of the weights before it are then those of the very weights."""
+"""The weights before the last update are reconstructed and reproduce the losses stored for them."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,7 @@ from tdw.errors import NotImportableError
 from tests.interchange import elsewhere
 
 
-def test_a_whole_run(tmp_path):
+def test_a_complete_run(tmp_path):
     states = elsewhere.workbench(tmp_path / "theirs")
     metadata = json.loads((tmp_path / "theirs" / "metadata.json").read_text())
     imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
