@@ -324,7 +324,7 @@ def test_settings_are_checked_once_however_much_is_asked_of_a_run(tiny_run, tmp_
     opened = OpenRun(path)
     try:
         opened.manifest()
-        b"".join(opened.neurons([0, 1]).pieces())
+        b"".join(opened.neurons([0, 1]).chunks())
         assert len(checked) == 1
         tdw.train(path, epochs=60)
         checked.clear()

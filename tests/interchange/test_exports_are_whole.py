@@ -181,8 +181,8 @@ def test_refused_exports_give_the_reason(run, tmp_path):
     (tmp_path / "folder" / "epoch-00000.safetensors").mkdir(parents=True)
     for out, kind, sentence in (
         (tmp_path / "no" / "such" / "out", CannotWriteError, "no/such does not exist. Create it"),
-        (tmp_path / "file", CannotWriteError, "no folder"),
-        (tmp_path / "file" / "x.pt", CannotWriteError, "no folder"),
+        (tmp_path / "file", CannotWriteError, "part of its path is not a folder"),
+        (tmp_path / "file" / "x.pt", CannotWriteError, "part of its path is not a folder"),
         (tmp_path / ("x" * 300), CannotWriteError, "too long"),
     ):
         with pytest.raises(kind, match=sentence):
