@@ -57,7 +57,9 @@ TEXTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))  # ids without the number of this process, so that workers collect the same
+@pytest.mark.parametrize(
+    "text", TEXTS, ids=range(len(TEXTS))
+)  # ids without the number of this process, so that workers collect the same
 def test_any_other_text_names_nobody(text):
     assert Holder.decode(text) is None
 

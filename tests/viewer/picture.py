@@ -20,6 +20,13 @@ import tdw
 from tests import chromium
 from tests.conftest import start_window
 
+# The tables of the pinned neurons come after the step is painted: until then their maps are of one color.
+MAPS_DRAWN = """() => [...document.querySelectorAll('.tdw-pinned canvas')]
+    .filter((canvas) => canvas.offsetParent !== null && canvas.width > 0)
+    .every((canvas) => {
+        const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+        return pixels.some((pixel) => pixel !== pixels[0]);
+    })"""
 ASSETS = Path(__file__).parents[2] / "assets"
 
 
@@ -56,6 +63,7 @@ def overview(page: Any, path: Path, theme: str) -> None:
     page.evaluate("pins => window.tdw.pin(...pins)", typical(path))
     page.evaluate("window.tdw.panel('neuron_activations').setStage('pinned')")
     drawn(page)
+    page.wait_for_function(MAPS_DRAWN)
     ASSETS.mkdir(exist_ok=True)
     page.screenshot(path=ASSETS / f"page-{theme}.png")
 
