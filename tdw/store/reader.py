@@ -280,6 +280,7 @@ class Reader:
             raise
         old = self._state
         self.adopt(state)
+        self._derived = other._derived
         other._closed = True  # this reader owns the descriptor now
         self._real = real
         self._read_times = None

@@ -193,10 +193,10 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         "(the results of neuron_frequencies|'analysis/neuron_frequencies/share') do not match their checksum",
         ["neuron_frequencies"],
     ),
-    "the split": (_split, "the split was damaged, and restored: the checksum matches again", []),
+    "the split": (_split, "the split was damaged and restored: the checksum matches again", []),
     "the structure": (
         _metadata,
-        "the structure of the file is damaged; it was restored from what this computer remembers",
+        "the structure of the file is damaged; it was restored from this computer's record of it",
         [],
     ),
     "the first block": (
@@ -211,10 +211,10 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     ),
     "both records": (
         _both_slots,
-        "neither of the two commit records is whole",
+        "both commit records are damaged",
         [*CURVES, "resume", *RESULTS],
     ),
-    "the end": (_cut(0.5), r"the file is truncated: [\d,]+ of [\d,]+ bytes are there", ["300", "400", "500", "600"]),
+    "the end": (_cut(0.5), r"the file is truncated: it has [\d,]+ of [\d,]+ bytes", ["300", "400", "500", "600"]),
     "bytes behind it": (
         lambda path: path.write_bytes(path.read_bytes() + b"more"),
         "4 extra bytes follow the end of the file",
@@ -248,7 +248,7 @@ def test_without_a_memory_the_structure_is_planned_again_from_the_settings(run, 
     shutil.rmtree(tmp_path / "another")
     CASES[name][0](run)
     lost = recover.recover(run, tmp_path / "new.tdw")
-    assert any("taken from its settings" in line for line in lost), lost
+    assert any("restored from its settings" in line for line in lost), lost
     missing = compare_with(whole, tmp_path / "new.tdw")
     assert missing
     assert all(item.startswith(tuple(RESULTS)) for item in missing), missing
@@ -257,7 +257,7 @@ def test_without_a_memory_the_structure_is_planned_again_from_the_settings(run, 
 def test_with_all_results_it_is_planned_again_as_well(run, whole, tmp_path, elsewhere):
     _metadata(run)
     lost = recover.recover(run, tmp_path / "new.tdw")
-    assert any("taken from its settings" in line for line in lost), lost
+    assert any("restored from its settings" in line for line in lost), lost
     assert compare_with(whole, tmp_path / "new.tdw") == []
 
 
@@ -265,7 +265,7 @@ def test_settings_that_were_damaged_are_taken_from_what_is_remembered(run, whole
     at = run.read_bytes().index(b'"weight_decay":1')
     overwrite(run, at + len('"weight_decay":'), b"7")
     lost = recover.recover(run, tmp_path / "new.tdw")
-    assert "the settings were damaged, and restored: the checksum matches again" in lost
+    assert "the settings were damaged and restored: the checksum matches again" in lost
     assert compare_with(whole, tmp_path / "new.tdw") == []
 
 
@@ -273,9 +273,7 @@ def test_what_cannot_be_proven_is_said(run, tmp_path, elsewhere):
     at = run.read_bytes().index(b'"weight_decay":1')
     overwrite(run, at + len('"weight_decay":'), b"7")
     lost = recover.recover(run, tmp_path / "new.tdw")
-    assert any(
-        "which of them is not known: they are as they stand, look at them before you train on" in x for x in lost
-    )
+    assert any("which of them is unknown: they were copied unchanged, check them before training" in x for x in lost)
     with tdw.open(tmp_path / "new.tdw") as new, store.open_reader(tmp_path / "new.tdw") as reader:
         assert new.config.weight_decay == 7
         assert reader.config["recovered"] == {"from": "run.tdw", "damage": lost}
@@ -314,7 +312,7 @@ def test_nothing_is_overwritten_and_nothing_is_made_up(run, tmp_path):
         recover.recover(tmp_path / "none.tdw", tmp_path / "new.tdw")
     (tmp_path / "text").write_bytes(b"epoch,loss\n" * 9999)
     with pytest.raises(
-        DamagedFileError, match=r"nothing can be recovered\. Its structure cannot be read, this computer does not"
+        DamagedFileError, match=r"nothing can be recovered\. Its structure cannot be read, this computer has no record"
     ):
         recover.recover(tmp_path / "text", tmp_path / "new.tdw")
     with pytest.raises(TdwError, match="it is a folder"):
