@@ -254,6 +254,8 @@ class _Reading:
             for name in LOSSES:
                 self._get(name, "<f8")
             return LOSSES
+        if COMMIT not in self._extents:
+            raise self._refuse("it has no commit records")
         text = self._attributes.get(COMMIT, {}).get("curves")
         names = tuple(text.decode("ascii", "replace").split("\n")) if isinstance(text, bytes) else ()
         if not names or len(set(names)) != len(names) or not all(map(is_curve_name, names)):

@@ -41,7 +41,13 @@ def test_the_manifest_says_what_there_is(window, base, tiny_run):
             "network": "transformer",
             "activation": "relu",
         }
-        assert manifest["arrays"] == run.array_index()
+        stored = {name: entry for name, entry in manifest["arrays"].items() if not name.startswith("reduced/")}
+        assert stored == run.array_index()
+        reduced = manifest["arrays"].keys() - stored.keys()
+        assert reduced == {
+            name for panel in manifest["panels"] for name in panel["arrays"] if name.startswith("reduced/")
+        }
+        assert reduced
         assert [panel["name"] for panel in manifest["panels"] if panel["view"] == "Overview"] == [
             "loss",
             "embedding_frequencies",
@@ -109,7 +115,7 @@ def test_only_files_that_were_opened_have_a_route(window):
         ("", "no path given"),
         ("{folder}", "is a folder"),
         ("{folder}/missing.tdw", "missing.tdw"),
-        ("/etc/passwd", "is no project file"),
+        ("/etc/passwd", "is not a project file"),
         ("a\0b", "null byte"),
         ("x" * 5000, "is not a valid path"),
         ("~nobody-of-that-name/x.tdw", "is not a valid path"),

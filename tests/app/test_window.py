@@ -220,7 +220,7 @@ def test_a_refused_path_is_a_sentence(page, open_window, tmp_path, tiny_run):
         ("checkpoints", "0:100:nonsense", "0:100:nonsense"),
         ("epochs", "-5", "ust be an integer from 1 to"),
         ("file", "/no/such/folder/a.tdw", "Folder /no/such/folder does not exist"),
-        ("file", "", "No path was given"),
+        ("file", "", "No path given"),
     ],
 )
 def test_a_wrong_setting_shows_its_error_below_the_field(page, window, tmp_path, field, value, sentence):
@@ -252,7 +252,7 @@ def test_a_job_that_fails_says_why(page, open_window, tmp_path):
     start(page, file, epochs=1_000_000, checkpoints="0:1000000:50000")
     painted(page)
     os.kill(store.locked_by(file), signal.SIGKILL)
-    page.wait_for_selector(f"{OPENED} .tdw-reason >> text=ended by signal 9")
+    page.wait_for_selector(f"{OPENED} .tdw-reason >> text=killed by signal 9")
     act(page, "Dismiss")
     page.wait_for_selector(f"{OPENED} .tdw-reason", state="hidden")
     act(page, "Resume")  # what it had committed is kept

@@ -30,7 +30,7 @@ def ids(kind):
 
 @pytest.fixture
 def settings(tiny):
-    return lambda **kind: config.changed(tiny, {"lr": 0.02, **kind})
+    return lambda **kind: config.changed(tiny, {"lr": 0.02, "threads": 1, **kind})
 
 
 def contents(path):

@@ -183,7 +183,7 @@ FORGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "on top of another": (_on_top, "'losses/t(est|rain)' and 'losses/t(est|rain)' overlap"),
     "over the commit records": (
         _into_the_records,
-        "'commit' and 'accuracy/test' overlap|and 'commit' lie",
+        "'commit' and 'accuracy/test' overlap|'accuracy/test' and 'commit' overlap",
     ),
     "over the checkpoints": (_into_the_blobs, "overlap"),
     "before the file": (
