@@ -12,11 +12,12 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from fastapi.sse import ServerSentEvent
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 Message = dict[str, Any]
 TICK = 0.4  # seconds between polls
 RETRY = 1000  # milliseconds after which a browser reconnects
+PING = 15.0  # seconds of silence after which a comment is sent, so that a connection that is gone is noticed
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,12 @@ class Hub:
         """Poll now, because something was just done."""
         self._changed.set()
 
-    async def stream(self) -> AsyncIterator[ServerSentEvent]:
-        """The events of one `/events` response: first all current messages, then changes."""
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body of one `/events` response: first all current messages, then changes.
+
+        A route that yields `ServerSentEvent`s would leave the encoding to FastAPI, which logs a traceback when a page leaves
+        while an event is on its way (0.165).
+        """
         listener = Listener()
         with self._lock:
             self._listeners.add(listener)
@@ -72,13 +77,17 @@ class Hub:
                 self._thread.start()
         self.nudge()
         try:
-            yield ServerSentEvent(retry=RETRY)
+            yield format_sse_event(retry=RETRY)
             while not self._closed:
-                await listener.wake.wait()
+                try:
+                    await asyncio.wait_for(listener.wake.wait(), PING)
+                except TimeoutError:
+                    yield KEEPALIVE_COMMENT
+                    continue
                 listener.wake.clear()
                 fresh, listener.pending = listener.pending, {}
                 for message in fresh.values():
-                    yield ServerSentEvent(raw_data=json.dumps(message))  # ASCII: names may contain lone surrogates
+                    yield format_sse_event(data_str=json.dumps(message))  # ASCII: names may contain lone surrogates
         finally:
             with self._lock:
                 self._listeners.discard(listener)

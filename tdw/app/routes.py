@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, StrictStr
 
 from tdw.app import streamed_rows
@@ -117,10 +117,9 @@ def _data(session: Session) -> APIRouter:
     def now() -> Response:
         return JSONResponse(list(session.look().values()), headers=FRESH)
 
-    @router.get("/events", response_class=EventSourceResponse, response_model=None)
-    async def events() -> AsyncIterator[ServerSentEvent]:
-        async for event in session.hub.stream():
-            yield event
+    @router.get("/events")
+    async def events() -> Response:
+        return EventSourceResponse(session.hub.stream(), headers=FRESH)
 
     return router
 

@@ -108,7 +108,7 @@ def test_a_connection_is_its_owners_until_it_is_closed():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = listener.getsockname()
         peers = Peers(listener)
-        assert peers.known
+        assert peers.supported
         line = socket.create_connection(server)
         client = line.getsockname()
         assert owner(client, server) == os.getuid()

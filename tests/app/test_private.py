@@ -299,7 +299,7 @@ def test_what_the_server_logs_is_plain_and_without_the_token():
     used = tickets.address.partition("=")[2]
     assert tickets.redeem(used)
     said = f"?token={used}", tickets.address.partition("=")[2], tickets.cookie
-    shown = server._Plain(tickets).format(
+    shown = server._PlainFormatter(tickets).format(
         logging.LogRecord("x", logging.ERROR, "", 0, "no way for \x1b[31m%s %s\n%s", said, None)
     )
     assert shown == "ERROR: no way for ␛[31m?token=(secret) (secret)\n(secret)"

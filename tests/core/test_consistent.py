@@ -85,7 +85,7 @@ class Sent:
                 epoch = self.kept[writer.reader.n_checkpoints]
                 kept = (epoch, serialization.pack(self.weights(epoch), epoch))
                 again = (min(self.resume_epoch, end - 1), save(self.resumes(end), {"epoch": "0" * 12}))
-                writer._check_append = lambda *_: None  # type: ignore[method-assign]  # whoever made it had no such rule
+                writer._check_append = lambda *_: None  # type: ignore[method-assign]  # the program that made it had no such rule
                 writer.append(curves=losses, checkpoint=kept, resume=again)
             for name, arrays in self.results.items():
                 rows = len(next(iter(arrays.values())))

@@ -228,7 +228,7 @@ def test_hostile_settings_are_refused_in_one_short_line(run, change, sentence):
 
 
 def test_only_one_line_of_the_package_prints():
-    """Whoever adds a second one has to think of what it prints, and of a stream that takes nothing."""
+    """A second one would have to handle hostile text, and streams that cannot be written."""
     prints = {"print", "sys.stdout.write", "sys.stderr.write"}
     calls = [
         source.name

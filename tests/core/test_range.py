@@ -102,7 +102,7 @@ def test_a_result_too_large_for_its_type_is_said():
     item = registry.Analysis("large", "Large", "checkpoint", 1, {"value": ArraySpec("<f4", ())}, compute, {})
     with pytest.raises(OutOfRangeError, match=r"large/value reaches 1e\+50, which overflows float32"):
         registry.evaluate(item, view, config)
-    # What is no number at all is a mistake in a measure, and not something a user could act on.
+    # A NaN is a mistake in a measure, and nothing a user could act on.
     broken = replace(item, compute=lambda _view: {"value": np.float64(np.nan)})
     with pytest.raises(ValueError, match="not finite"):
         registry.evaluate(broken, view, config)

@@ -311,7 +311,7 @@ def test_a_run_analyzed_on_the_way_ends_with_the_results_of_one_analyzed_at_its_
     assert set(on_the_way) == set(at_the_end)
     for name, values in at_the_end.items():
         assert np.array_equal(on_the_way[name], values, equal_nan=values.dtype.kind == "f"), name
-    # The key frequencies of what was the last checkpoint then are others, so its rows were computed anew.
+    # The key frequencies of the last checkpoint have changed, so its rows were computed again.
     assert not np.array_equal(early["excluded_loss/final_key"][-1], at_the_end["excluded_loss/final_key"][-1])
 
 

@@ -37,7 +37,7 @@ test("a recorded series has a point at every epoch that was evaluated", () => {
   assert.deepEqual(log.xs, [0, 3], "a log axis has no place for 0");
 });
 
-test("an analysis has a point at every row, and a gap where there is no number", () => {
+test("an analysis has a point at every row, and a gap where a number is missing", () => {
   const { xs, ys, rowOf, values } = withPoints(line("analysis/loss/loss", { axes: [1] }), run, choices, false);
   assert.deepEqual(
     [xs, ys, values],

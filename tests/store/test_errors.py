@@ -230,9 +230,9 @@ def test_creating_on_a_disk_that_takes_only_reading():
 
 
 def test_without_permission(run, tmp_path):
-    """As somebody else than root, who may do everything."""
+    """As another user than root, who may do everything."""
     if os.geteuid() != 0:
-        pytest.skip("needs root to become somebody else")
+        pytest.skip("needs root to become another user")
     code = (
         "import os, sys; from tests.store import store_runs; from tdw import store; from tdw.errors import *\n"
         "from tdw.store import inspect_hdf5, open_file; open_file.examined = inspect_hdf5.walk  # this user may not start root's Python\n"

@@ -140,7 +140,8 @@ def test_after_a_failed_write_the_writer_is_dead_and_never_syncs_again(tmp_path)
     store_runs.step(writer, 10)
     system.at, system.error = system.count + 4, errno.EIO  # four writes, then the first barrier
     with pytest.raises(
-        CannotWriteError, match=r"run\.tdw cannot be written: Input/output error\. Check the disk; what was"
+        CannotWriteError,
+        match=r"run\.tdw cannot be written: Input/output error\. Check the disk; everything saved before is intact",
     ):
         store_runs.step(writer, 10)
     assert system.failed == "datasync"
@@ -218,7 +219,7 @@ def test_a_real_disk_that_is_too_small(tmp_path):
             store_runs.create(tmp_path / "run.tdw", checkpoint_capacity=2400)
         assert list(tmp_path.iterdir()) == []
         store_runs.create(tmp_path / "run.tdw").close()
-        (tmp_path / "other").write_bytes(bytes(shutil.disk_usage(tmp_path).free))  # filled later by somebody else
+        (tmp_path / "other").write_bytes(bytes(shutil.disk_usage(tmp_path).free))  # filled later by another program
         with store.open_writer(tmp_path / "run.tdw") as writer:
             for _ in range(10):
                 store_runs.step(writer, 100, checkpoint=True, resume=True)  # a planned run goes on

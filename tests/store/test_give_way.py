@@ -35,7 +35,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_the_other_file_takes_the_place(two: tuple[Path, Path]) -> None:
     old, part = two
-    with store.open_reader(old) as reader:  # whoever reads meanwhile sees the old file, then the new one
+    with store.open_reader(old) as reader:  # a program that reads meanwhile sees the old file, then the new one
         with store.open_writer(old) as writer:
             writer.replace_by(part)
             with pytest.raises(Exception, match="closed"):

@@ -98,7 +98,7 @@ def test_a_process_is_alive_here_only_if_all_of_it_is_the_same(decoy):
 
 @told
 def test_a_number_that_was_given_out_again_is_not_hit(decoy):
-    """The text a dead process left, with the number that an unrelated one has by now."""
+    """The text a dead process left, with a pid that an unrelated process has now."""
     left_behind = replace(Holder.of(decoy.pid), started="1")
     assert not left_behind.send(signal.SIGKILL)
     assert decoy.poll() is None

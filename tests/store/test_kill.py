@@ -97,6 +97,6 @@ def test_a_killed_create_leaves_a_whole_file_or_none(tmp_path):
         if path.exists():
             with store.open_reader(path) as reader:
                 store_runs.check_exact(reader)
-    with store_runs.create(path, overwrite=True):  # removes what the killed ones left beside it
+    with store_runs.create(path, overwrite=True):  # removes what the killed ones left next to it
         pass
     assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]

@@ -1,4 +1,4 @@
-"""What lies beside a project file: the user's own files are left alone, others' traps lead nowhere, rights are kept."""
+"""Files next to a project file: the user's own are left alone, traps lead nowhere, permissions are kept."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_what_a_killed_process_left_is_taken_over_and_removed(run, text):
 
 
 def test_only_what_was_made_here_is_swept(run):
-    """By its name it could be; but it can be looked into by others, or is no folder."""
+    """By its name it could be ours, but others can read it, or it is not a folder."""
     open_one = atomic.make_temporary(run).parent
     open_one.chmod(0o755)
     plain = run.parent / ".run.tdw.0123456789abcdef.tmp"
@@ -266,11 +266,11 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(run):
     def build() -> None:
         with new_file(new) as part:
             part.write_text("built")
-            new.write_text("somebody else's")
+            new.write_text("another program's")
 
     with pytest.raises(AlreadyExistsError, match=r"new\.tdw already exists"):
         build()
-    assert new.read_text() == "somebody else's"
+    assert new.read_text() == "another program's"
     assert sorted(item.name for item in run.parent.iterdir()) == ["new.tdw", "run.tdw"]
 
 
@@ -278,13 +278,13 @@ def test_a_file_that_appears_while_one_is_created_is_not_replaced(tmp_path, monk
     plain = filesystem.System.name
 
     def late(self, source, target):
-        target.write_text("somebody else's")
+        target.write_text("another program's")
         plain(self, source, target)
 
     monkeypatch.setattr(filesystem.System, "name", late)
     with pytest.raises(AlreadyExistsError, match=r"run\.tdw already exists: use another name"):
         store_runs.create(tmp_path / "run.tdw")
-    assert (tmp_path / "run.tdw").read_text() == "somebody else's"
+    assert (tmp_path / "run.tdw").read_text() == "another program's"
     assert [item.name for item in tmp_path.iterdir()] == ["run.tdw"]
 
 

@@ -122,7 +122,10 @@ def test_a_fork_has_no_part_in_the_lock(tmp_path):
     try:
         assert process.stdout is not None
         lines = sorted(process.stdout.readline().decode() for _ in range(3))
-        assert "forked from, and only that one may write to it: open the file again here" in lines[0]
+        assert (
+            "was opened by the parent of this forked process, which alone may write to it: reopen the file here"
+            in lines[0]
+        )
         assert lines[1:] == ["closed\n", "open\n"]
         assert store.locked_by(path) == process.pid, "closing the fork's copy leaves the lock alone"
         process.send_signal(signal.SIGKILL)

@@ -45,7 +45,7 @@ def watch(workshop: Workshop, path: Path, whole: Whole) -> tuple[int, int]:
                 files.add(revision.split("-")[0])
                 assert found.epochs > max(reported, default=-1), "what was reported is seen by the next refresh"
                 assert (found.epochs, found.checkpoints, found.planned) >= (last.epochs, last.checkpoints, last.planned)
-                # What is measured by the key frequencies of the last checkpoint begins anew when those are others.
+                # What is measured by the key frequencies of the last checkpoint is computed again when those change.
                 kept = {name: rows for name, rows in last.rows.items() if not ANALYSES[name].final_keys}
                 assert all(found.rows[name] >= rows for name, rows in kept.items()), "went backwards"
                 last = found
@@ -83,7 +83,7 @@ def test_a_run_that_is_trained_elsewhere_is_refused_at_once_and_can_be_read(work
     try:
         while workshop.word()["word"] != "stored":
             pass
-        held = rf"run.tdw is being written to by process {pid}: wait until it is done, or stop it. Reading is possible"
+        held = rf"run.tdw is being written to by process {pid}: wait until it is done, or stop it. Reading remains possible"
         for command in (
             train(path), train(path, 30_000), analyze(path), new(path, 50), ["note", str(path), "--title", "mine"],
         ):  # fmt: skip
@@ -153,7 +153,7 @@ def test_a_disk_that_fills_up_later_stops_no_planned_run(small_disk, whole, caps
     said = refused(capsys, *train(path, 400))
     assert FULL in said
     assert " MB are needed, 0.0 MB are free. Free some space, or keep fewer checkpoints. What was stored before" in said
-    assert said.endswith("is as it was.\n")
+    assert said.endswith("What was stored before is unchanged.\n")
     assert FULL in refused(capsys, *analyze(path))
     assert path.read_bytes() == reached
     assert main.main(["verify", str(path)]) == 0

@@ -99,7 +99,7 @@ def check(path: Path, outcome: Outcome, whole: Whole, before: Held | None, asked
     changing = "structure" in outcome.under_way
     assert found.planned in ({least.planned, asked} if changing else {least.planned}), outcome.under_way
     for name, rows in least.rows.items():
-        # What is measured by the key frequencies of the last checkpoint begins anew when those are others.
+        # What is measured by the key frequencies of the last checkpoint is computed again when those change.
         assert found.rows[name] >= rows or ANALYSES[name].final_keys, name
     return found
 
@@ -129,7 +129,7 @@ def act(path: Path, target: tuple[str, ...] | None, held: Held | None, longer: i
 
 
 def aim(choose: random.Random, lacking: list[tuple[str, ...]], *, early: bool) -> tuple[str, ...] | None:
-    """Where the next kill is to fall: mostly where there were too few, sometimes anywhere. Creating anew ends the run
+    """Where the next kill is to fall: mostly where there were too few, sometimes anywhere. Creating again ends the run
     that is there, so it comes early.
     """
     if NEW in lacking:

@@ -194,7 +194,7 @@ WRITERS = tuple(kind for kind in KINDS if kind not in {"overwritten", "replaced"
 
 
 def test_without_a_lock_on_the_file_the_second_writer_is_found_before_it_does_harm(whole, tmp_path):
-    """As on a system that has no such lock: both may open the file; whoever comes second to a write sees the other's."""
+    """As on a system that has no such lock: both may open the file; the second to write sees the other's work."""
     with workshops("no lock on the file") as pair:
         problems = trials(pair, tmp_path, whole, 4, seed=0, kinds=("rename", "link"))
     assert [problem for problem in problems if "a second process trained it" not in problem] == []
