@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tdw.panels.spec import Band, Choice
+from tdw.panels.spec import Band, BarsSpec, BarsView, Choice, Threshold
 from tdw.safe_text import cut
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ UNKNOWN_SPLIT = "The train/test split of this run is unknown."
 SIDES = ("all pairs", "train pairs", "test pairs")
 KEY_SETS = ("last checkpoint", "each checkpoint")
 LONGEST = 32  # characters of a name that a file gives
+DOMINANT = Threshold(of_largest=0.5)  # frequencies from half of the last checkpoint's largest on are colored
 UNTRAINED, PERMUTED = "untrained", "permuted"
 
 
@@ -85,4 +86,25 @@ def bands(project: Project, *quantities: str) -> tuple[Band, ...]:
     return tuple(
         Band(label=label, array=f"analysis/baselines/{kind}", rows=rows)
         for label, kind in ((UNTRAINED, "random"), (PERMUTED, "permuted"))
+    )
+
+
+def frequency_norms(analysis: str, quantity: str) -> BarsSpec:
+    """The norms of a matrix in the Fourier basis, per component and per frequency, as `analysis` stores them."""
+
+    def bars(title: str, quantity: str, array: str, axis: Literal["frequency", "component"]) -> BarsView:
+        return BarsView(
+            title=title,
+            quantity=quantity,
+            value_label="norm",
+            array=f"analysis/{analysis}/{array}",
+            axis=axis,
+            threshold=DOMINANT,
+        )
+
+    return BarsSpec(
+        views=(
+            bars("Per component", quantity, "norms", "component"),
+            bars("Per frequency", "√(cos² + sin²)", "frequency_norms", "frequency"),
+        )
     )

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from tdw.panels import parts
 from tdw.panels.registry import panel
-from tdw.panels.spec import BarsSpec, BarsView, ColorScale, CurveSpec, GridSpec, GridView, Line, Quantity
-from tdw.panels.views.overview import DOMINANT
+from tdw.panels.spec import BarsSpec, ColorScale, CurveSpec, GridSpec, GridView, Line, Quantity
 
 if TYPE_CHECKING:
     from tdw.project.project import Project
@@ -40,26 +39,7 @@ def frequency_history(_project: Project) -> GridSpec:
 @panel(BarsSpec, view=VIEW, title="Unembedding frequencies", analysis="unembedding_frequencies")
 def unembedding_frequencies(_project: Project) -> BarsSpec:
     """Norm of each Fourier component of the neuron-to-logit map along the answers, or of each frequency."""
-    return BarsSpec(
-        views=(
-            BarsView(
-                title="Per component",
-                quantity="‖F W_L‖",
-                value_label="norm",
-                array="analysis/unembedding_frequencies/norms",
-                axis="component",
-                threshold=DOMINANT,
-            ),
-            BarsView(
-                title="Per frequency",
-                quantity="√(cos² + sin²)",
-                value_label="norm",
-                array="analysis/unembedding_frequencies/frequency_norms",
-                axis="frequency",
-                threshold=DOMINANT,
-            ),
-        )
-    )
+    return parts.frequency_norms("unembedding_frequencies", "‖F W_L‖")
 
 
 @panel(GridSpec, view=VIEW, title="Key frequencies", analysis="key_frequencies")

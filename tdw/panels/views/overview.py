@@ -9,21 +9,18 @@ from tdw.panels.registry import panel
 from tdw.panels.spec import (
     ArrayOf,
     BarsSpec,
-    BarsView,
     CurveSpec,
     ImageSpec,
     Line,
     MapsSpec,
     NeuronSummary,
     Quantity,
-    Threshold,
 )
 
 if TYPE_CHECKING:
     from tdw.project.project import Project
 
 VIEW = "Overview"
-DOMINANT = Threshold(of_largest=0.5)  # frequencies from half of the last checkpoint's largest on are colored
 
 
 @panel(CurveSpec, view=VIEW, title="Loss", weights=False)
@@ -44,26 +41,7 @@ def loss(_project: Project) -> CurveSpec:
 @panel(BarsSpec, view=VIEW, title="Embedding frequencies", analysis="embedding_frequencies")
 def embedding_frequencies(_project: Project) -> BarsSpec:
     """Norm of each Fourier component of the embedding, or of each frequency."""
-    return BarsSpec(
-        views=(
-            BarsView(
-                title="Per component",
-                quantity="‖F W_E‖",
-                value_label="norm",
-                array="analysis/embedding_frequencies/norms",
-                axis="component",
-                threshold=DOMINANT,
-            ),
-            BarsView(
-                title="Per frequency",
-                quantity="√(cos² + sin²)",
-                value_label="norm",
-                array="analysis/embedding_frequencies/frequency_norms",
-                axis="frequency",
-                threshold=DOMINANT,
-            ),
-        )
-    )
+    return parts.frequency_norms("embedding_frequencies", "‖F W_E‖")
 
 
 @panel(MapsSpec, view=VIEW, title="Neurons", analysis="neuron_summary", required=False)
