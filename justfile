@@ -16,7 +16,7 @@ test *arguments:
 
 # The everyday loop: what needs neither a browser nor many processes (under a minute)
 fast *arguments:
-    {{python}} -m pytest -q -m "not slow and not browser and not long" {{arguments}}
+    {{python}} -m pytest -q -n auto --maxprocesses 4 -m "not slow and not long" {{arguments}}
 
 # Style, types, import contracts, wording, JavaScript
 lint:

@@ -291,3 +291,19 @@ def whole(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from tests.store.workshop import uninterrupted
 
     return uninterrupted(workshop, tmp_path_factory.mktemp("whole"), 1000)
+
+
+# What `just fast` leaves out: kills, many processes, servers, long random searches.
+LONG = {
+    "store": {"two_writers", "training_kills", "kill", "power_loss", "damage", "slow_copies", "processes", "replaced", "faults",
+              "names_beside", "training_beside", "foreign_files", "hostile"},
+    "core": {"sweep", "stops", "streams", "recovery", "recovery_report", "any_history", "any_settings", "notes", "resume", "replay",
+             "kinds", "range", "consistent", "runs", "measures_of_runs", "measures_of_logits", "typing_commands", "cli", "deep_transformer", "comparison"},
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder, name = item.path.parent.name, item.path.stem.removeprefix("test_")
+        if folder in {"app", "viewer", "interchange"} or name in LONG.get(folder, ()):
+            item.add_marker("long")

@@ -205,7 +205,7 @@ class ProjectWriter(Project):
 
 
 def describe_new(settings: RunConfig, plan: Sequence[int], environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The description that is stored of a new run, with an id of its own; see `tdw.project.records`."""
+    """The description that is stored of a new run, with an id of its own."""
     return {
         "id": str(uuid.uuid4()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
