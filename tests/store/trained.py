@@ -93,9 +93,16 @@ def analysis_progress(_name: str) -> Iterator[Callable[[runner.Progress], None]]
 
 
 def spare(path: Path, epochs: int) -> int:
-    """Extend a run with more room for checkpoints than it will fill: closing it at its end then gives the rest back."""
+    """Extend a run with more room for checkpoints than it will fill: closing it at its end then gives the rest back.
+
+    The room is for a checkpoint at epoch 1, which training must never come by again.
+    """
     with ProjectWriter.open(path) as project:
-        assert len(project.epochs) > 1, "epoch 1 must have gone by"
+        resumes_at = project.resume_state().epoch
+    if resumes_at <= 1 and (code := main.main(["train", str(path)])):
+        return code
+    with ProjectWriter.open(path) as project:
+        assert project.resume_state().epoch > 1
         settings = configure(**project.config.to_json() | {"epochs": epochs, "checkpoints": f"0:{epochs}:{STEP}"})
         plan = sorted({1, *schedule.parse(settings.checkpoints, epochs)})
         project.describe(settings, plan, project.environments)
