@@ -74,11 +74,13 @@ class Holder:
 
     @classmethod
     def decode(cls, text: bytes) -> Holder | None:
-        """The holder in such a text; None for any other text."""
+        """The holder in such a text; None for any other text. Only the first line counts: the rest of an earlier text may
+        still follow.
+        """
         if not text.startswith(MAGIC) or len(text) > LIMIT:
             return None
         try:
-            stored = json.loads(text)
+            stored = json.loads(text.partition(b"\n")[0])
         except (ValueError, RecursionError):
             return None
         names = [item.name for item in fields(cls)]

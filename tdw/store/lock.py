@@ -131,11 +131,13 @@ class _NameLock:
         return os.open(self._sidecar, flags | os.O_CREAT | os.O_EXCL, 0o666)
 
     def _say(self) -> None:
-        # The lock is held whether or not its holder can be written: a full disk must not stop a planned run.
+        # The lock is held whether or not its holder can be written: a full disk must not stop a planned run. The text is
+        # never empty in between: a process killed then would leave what looks like a user's file.
         with contextlib.suppress(OSError):
+            text = Holder.current().encode()
             os.lseek(self._fd, 0, os.SEEK_SET)
-            os.ftruncate(self._fd, 0)
-            os.write(self._fd, Holder.current().encode())
+            os.write(self._fd, text)
+            os.ftruncate(self._fd, len(text))
 
     def _in_the_way(self) -> CannotWriteError:
         return CannotWriteError(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,47 @@ def test_what_a_killed_process_left_is_taken_over_and_removed(run, text):
     (folder / "file").write_bytes(bytes(9999))
     store.open_writer(run).close()
     assert [item.name for item in run.parent.iterdir()] == ["run.tdw"]
+
+
+@pytest.mark.parametrize("left", [None, b"12345", Holder(99999999).encode()])
+def test_a_kill_at_any_call_of_taking_the_lock_leaves_nothing_for_ever(run, left):
+    """The process ends without notice after the first, second, … call that changes a lock file."""
+    calls = 0
+    while True:
+        calls += 1
+        lock.sidecar(run).unlink(missing_ok=True)
+        if left is not None:
+            lock.sidecar(run).write_bytes(left)
+        child = os.fork()
+        if not child:
+            _end_after(calls)
+            lock.Lock(run)
+            os._exit(0)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with store.open_writer(run):
+            assert store.locked_by(run) == os.getpid(), calls
+        assert [item.name for item in run.parent.iterdir()] == ["run.tdw"], calls
+        if ended == 0:
+            break
+    assert calls > 2
+
+
+def _end_after(calls: int) -> None:
+    left = calls
+
+    def ending(plain: Any) -> Any:
+        def call(*arguments: Any, **more: Any) -> Any:
+            nonlocal left
+            result = plain(*arguments, **more)
+            left -= 1
+            if not left:
+                os._exit(9)
+            return result
+
+        return call
+
+    for name in ("write", "ftruncate", "link", "unlink"):
+        setattr(os, name, ending(getattr(os, name)))
 
 
 def test_only_what_was_made_here_is_swept(run):
