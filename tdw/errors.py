@@ -28,9 +28,8 @@ A message says what was given, what is allowed and what to do, in one line.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from tdw.safe_text import cut, typed
 
@@ -136,33 +135,14 @@ class OutOfRangeError(ProjectError):
 
 
 class DriftError(ProjectError):
-    """A resumed run did not reproduce the values that it had recorded.
+    """A resumed run did not reproduce the values that it had recorded, as the sentence says."""
 
-    found: series, epoch, stored and recomputed value, as `Project.drift` returns them
-    then:  the environment that recorded the epoch; here: the one that recomputed it
-    """
-
-    def __init__(self, path: Path, found: Mapping[str, Any], then: Mapping[str, Any], here: Mapping[str, Any]):
+    def __init__(self, path: Path, sentence: str):
         super().__init__(
-            f"{path.name} is not reproducible here: {self.sentence(found, then, here)}. A run is reproducible bit for bit on "
+            f"{path.name} is not reproducible here: {sentence}. A run is reproducible bit for bit on "
             f"the same machine, with the same software and number of threads: resume it there, or continue here with "
             f"`tdw train {typed(path.name)} --allow-drift`, which keeps what is stored and records the difference in the file"
         )
-
-    @staticmethod
-    def sentence(found: Mapping[str, Any], then: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-        """The values that differ, and the entries of the two environments that differ."""
-        names = sorted(name for name in {**then, **here} if then.get(name) != here.get(name))
-        before, now = (
-            " under " + ", ".join(f"{name} {_short(side.get(name, 'unknown'))}" for name in names)
-            for side in (then, here)
-        )
-        if not names:
-            before, now = "", " in the same environment"
-        more = found.get("epochs", 1)
-        others = f" ({_short(more)} recomputed epochs differ)" if more != 1 else ""
-        series, epoch, was, came = (_short(found.get(key)) for key in ("series", "epoch", "stored", "recomputed"))
-        return f"{series} at epoch {epoch} was stored as {was}{before}, and recomputed as {came}{now}{others}"
 
 
 class UnknownNameError(TdwError):
@@ -181,12 +161,3 @@ class StoppedError(TdwError):
 
 class AppError(TdwError):
     """The local server cannot do what was asked."""
-
-
-def _short(value: object) -> str:
-    """A value in a message; a value that is not finite is stored as None, because JSON cannot express it.
-
-    >>> _short(0.5), _short(None)
-    ('0.5', 'not finite')
-    """
-    return "not finite" if value is None else str(value)[:80]

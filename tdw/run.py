@@ -89,7 +89,7 @@ class Run(Project):
             "path": str(self.path),
             "format": f"tdw {FORMAT_VERSION[0]}.{FORMAT_VERSION[1]}",
             "id": self.id,
-            **self.notes,
+            **self.notes.to_json(),
             "state": self.state,
             "epochs": max(len(self.epochs) - 1, 0),
             "planned_epochs": self.planned_epochs,
@@ -101,10 +101,10 @@ class Run(Project):
             "key_frequencies": None if (keys := self.keys) is None else keys._asdict(),
             "grokking": self.grokking()._asdict(),
             "config": self.config.to_json(),
-            "environments": self.environments,
+            "environments": [item.to_json() for item in self.environments],
             "drift": self.drifts(),
-            "imported": self.imported,
-            "branched": self.branched,
+            "imported": None if self.imported is None else self.imported.to_json(),
+            "branched": None if self.branched is None else self.branched.to_json(),
             "size_bytes": self.size_bytes,
         }
 

@@ -104,6 +104,6 @@ def _is_of(target: Path, source: Path) -> bool:
         if source.stat().st_mtime > target.stat().st_mtime:
             return False
         with Project.open(target) as project:
-            return project.imported is not None and project.imported.get("source") == source.name
+            return project.imported is not None and project.imported.source == source.name
     except (OSError, TdwError):
         return False

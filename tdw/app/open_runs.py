@@ -66,7 +66,7 @@ def typed_path(text: str) -> Path:
 def about(project: Run) -> str:
     """One line about a run, for lists."""
     config = project.config
-    unknown = (project.imported or {}).get("unknown", [])
+    unknown = [] if project.imported is None else project.imported.unknown
     task = "task unknown" if "task" in unknown else config.task
     parts = [
         task if "p" in unknown else f"{task} mod {config.p}",
@@ -247,7 +247,7 @@ class OpenRun:
                 "file": self.path.name,
                 "folder": _short(self.path.parent),
                 "id": project.id,
-                **project.notes,
+                **project.notes.to_json(),
                 "state": project.state,
                 "revision": project.revision,
                 "settings": config.to_json(),

@@ -14,6 +14,7 @@ from tdw.text_format import between, count, duration, size
 
 if TYPE_CHECKING:
     from tdw.operations.compare import Against, Comparison
+    from tdw.project.records import ImportedFrom, Notes
     from tdw.run import Run
 
 COLUMN = 40  # width of a column in characters; `tdw compare --json` does not shorten
@@ -83,29 +84,29 @@ def _origin(run: Run) -> list[str]:
     branched = run.branched
     if branched is None:
         return []
-    before, now = branched.get("settings", {}), run.config.to_json()
+    before, now = branched.settings, run.config.to_json()
     changed = [
         f"{name.replace('_', ' ')} {as_text(now[name])} instead of {as_text(before[name])}"
         for name in now
         if name in before and name not in ("epochs", "checkpoints") and now[name] != before[name]
     ]
-    line = f"forked from {branched.get('file')} at epoch {branched.get('at')}"
+    line = f"forked from {branched.file} at epoch {branched.at}"
     return [f"{line}: {', '.join(changed)}" if changed else line]
 
 
-def imported(origin: dict[str, Any] | None) -> list[str]:
+def imported(origin: ImportedFrom | None) -> list[str]:
     """Where a run was imported from, and what was inferred."""
     if origin is None:
         return []
-    lines = [f"imported from {origin['source']}: {origin['form']}"]
+    lines = [f"imported from {origin.source}: {origin.form}"]
     for what in ("inferred", "converted", "contradicted"):
-        lines += [f"{what}: {sentence}" for sentence in origin[what]]
-    if origin["split"] is None:
+        lines += [f"{what}: {sentence}" for sentence in getattr(origin, what)]
+    if origin.split is None:
         lines.append("train/test split: unknown")
-    if origin["unknown"]:
-        lines.append(f"unknown: {', '.join(origin['unknown'])}")
-    if origin["why_not"]:
-        lines.append(f"training cannot be resumed: {origin['why_not']}")
+    if origin.unknown:
+        lines.append(f"unknown: {', '.join(origin.unknown)}")
+    if origin.why_not:
+        lines.append(f"training cannot be resumed: {origin.why_not}")
     return lines
 
 
@@ -113,13 +114,13 @@ def _drifted(sentences: Sequence[str]) -> list[str]:
     return [f"drift: {sentence}" for sentence in sentences]
 
 
-def notes(notes: dict[str, Any]) -> list[str]:
+def notes(notes: Notes) -> list[str]:
     """Title, tags and remark of a run; the lines of a remark are aligned."""
-    lines = [f"title: {notes['title']}"] if notes["title"] else []
-    if notes["tags"]:
-        lines.append(f"tags: {', '.join(notes['tags'])}")
-    if notes["remark"]:
-        first, *more = notes["remark"].split("\n")
+    lines = [f"title: {notes.title}"] if notes.title else []
+    if notes.tags:
+        lines.append(f"tags: {', '.join(notes.tags)}")
+    if notes.remark:
+        first, *more = notes.remark.split("\n")
         lines += [f"remark: {first}", *(f"        {line}" for line in more)]
     return lines
 
@@ -147,8 +148,8 @@ def run_info(run: Run, information: dict[str, Any]) -> list[str]:
     lines = [
         f"{run.path}: {information['state']}, {information['epochs']} of {information['planned_epochs']} epochs, "
         f"{size(information['size_bytes'] / 1e6)}",
-        _settings_line(settings, (run.imported or {}).get("unknown", [])),
-        *notes(information),
+        _settings_line(settings, [] if run.imported is None else run.imported.unknown),
+        *notes(run.notes),
         *_origin(run),
         *imported(run.imported),
     ]

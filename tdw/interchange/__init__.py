@@ -12,8 +12,4 @@ epoch_alignment.py    the meaning of epoch labels, and the split that reproduces
 split_search.py       search for the train/test split by the losses
 plan.py, write.py     the run to be written, and its project file
 exporters/            export_run: state dicts of TransformerLens
-
-`Project.imported` is a dict of source (its name), form, split (None if unknown, else rule, seed, fraction, train, test,
-error, chance, compared_at), inferred, converted and contradicted (sentences), unknown (names of settings whose stored
-values are placeholders), resumable, and why_not.
 """

@@ -19,10 +19,11 @@ from tdw.interchange.importers import legacy_workbench, state_dicts
 from tdw.interchange.plan import make_plan
 from tdw.interchange.source_run import SourceRun
 from tdw.interchange.write import write
+from tdw.project.records import ImportedFrom
 from tdw.safe_text import visible
 
 
-def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False, **hints: Any) -> dict[str, Any]:
+def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False, **hints: Any) -> ImportedFrom:
     """Import a file or folder of another program into a project file. Returns its `Project.imported`.
 
     hints: what the source does not state, see `tdw.interchange.hints.HINTS`. They are checked against the source.
@@ -68,20 +69,20 @@ def _check_target(source: Path, path: Path, *, overwrite: bool) -> None:
             raise AlreadyExistsError(f"{path} is the file to import: choose another name.")
 
 
-def summary(imported: dict[str, Any]) -> str:
+def summary(imported: ImportedFrom) -> str:
     """The result of an import in one sentence."""
-    split = imported["split"]
+    split = imported.split
     about_split = "train/test split unknown"
     if split is not None:
-        seed = "" if split["seed"] is None else f", seed {split['seed']}"
-        about_split = f"{split['train']} of {split['train'] + split['test']} pairs for training{seed}"
-        if split["error"] is not None:
-            about_split += f", losses within {np.expm1(split['error']):.1g} of the stored ones"
-    parts = [f"imported from {visible(imported['source'])}, {imported['form']}", about_split]
-    if imported["contradicted"]:
-        parts.append(f"contradictions: {len(imported['contradicted'])}")
-    if imported["unknown"]:
-        parts.append(f"unknown: {', '.join(imported['unknown'])}")
-    if not imported["resumable"]:
+        seed = "" if split.seed is None else f", seed {split.seed}"
+        about_split = f"{split.train} of {split.train + split.test} pairs for training{seed}"
+        if split.error is not None:
+            about_split += f", losses within {np.expm1(split.error):.1g} of the stored ones"
+    parts = [f"imported from {visible(imported.source)}, {imported.form}", about_split]
+    if imported.contradicted:
+        parts.append(f"contradictions: {len(imported.contradicted)}")
+    if imported.unknown:
+        parts.append(f"unknown: {', '.join(imported.unknown)}")
+    if not imported.resumable:
         parts.append("training cannot be resumed")
     return "; ".join(parts)

@@ -17,6 +17,7 @@ from tdw.interchange.source_run import Rule, SourceCheckpoint, SourceRun
 from tdw.interchange.split_search import Match
 from tdw.interchange.weight_layouts import transposed
 from tdw.network.segment import Series, State
+from tdw.project.records import ImportedFrom
 from tdw.safe_text import cut
 from tdw.schedule import text_of
 from tdw.tasks import Split
@@ -31,7 +32,7 @@ class Plan:
     checkpoints: (epoch, weights) in order
     series:      train loss and test loss, (epochs + 1,) each, NaN where not recorded
     state:       the state from which training can resume; None if there is none
-    imported:    the description of the import, see `tdw.interchange`
+    imported:    the description of the import
     """
 
     settings: RunConfig
@@ -39,7 +40,7 @@ class Plan:
     checkpoints: list[tuple[int, SourceCheckpoint]]
     series: tuple[Series, Series]
     state: State | None
-    imported: dict[str, Any]
+    imported: ImportedFrom
 
 
 def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
@@ -81,17 +82,17 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
             state = "the train/test split is unknown"
         if isinstance(state, State) and not {"lr", "weight_decay", "betas"} <= set(settings):
             state = "its optimizer settings are unknown"
-    imported = {
-        "source": cut(source.resolve().name or str(source), 200),
-        "form": run.form,
-        "split": None if match is None else match.to_json(),
-        "inferred": [cut(item, 400) for item in run.inferred],
-        "converted": [cut(item, 400) for item in run.converted],
-        "contradicted": [cut(item, 400) for item in run.contradicted],
-        "unknown": unknown,
-        "resumable": isinstance(state, State),
-        "why_not": state if isinstance(state, str) else "it has no weights" if state is None else None,
-    }
+    imported = ImportedFrom(
+        source=cut(source.resolve().name or str(source), 200),
+        form=run.form,
+        split=None if match is None else match.record(),
+        inferred=[cut(item, 400) for item in run.inferred],
+        converted=[cut(item, 400) for item in run.converted],
+        contradicted=[cut(item, 400) for item in run.contradicted],
+        unknown=unknown,
+        resumable=isinstance(state, State),
+        why_not=state if isinstance(state, str) else "it has no weights" if state is None else None,
+    )
     split = match.split if match is not None else _placeholder_split(run_config)
     return Plan(run_config, split, checkpoints, series, state if isinstance(state, State) else None, imported)
 

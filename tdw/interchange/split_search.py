@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from tdw.config import TaskConfig
 from tdw.interchange.source_run import RULES, Rule
 from tdw.network.reference import plain_forward
 from tdw.network.segment import Arrays, Series
+from tdw.project.records import ImportedSplit
 from tdw.tasks import Split, answers
 
 if TYPE_CHECKING:
@@ -74,18 +75,18 @@ class Match:
     chance: float | None
     anchors: tuple[int, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """The description that is stored in `Project.imported`."""
-        return {
-            "rule": "listed in the file" if self.rule is None else RULES[self.rule.name],
-            "seed": None if self.rule is None else self.rule.seed,
-            "fraction": len(self.split.train) / (len(self.split.train) + len(self.split.test)),
-            "train": len(self.split.train),
-            "test": len(self.split.test),
-            "error": self.error,
-            "chance": self.chance,
-            "compared_at": list(self.anchors),
-        }
+    def record(self) -> ImportedSplit:
+        """The description that is stored in the project file."""
+        return ImportedSplit(
+            rule="listed in the file" if self.rule is None else RULES[self.rule.name],
+            seed=None if self.rule is None else self.rule.seed,
+            fraction=len(self.split.train) / (len(self.split.train) + len(self.split.test)),
+            train=len(self.split.train),
+            test=len(self.split.test),
+            error=self.error,
+            chance=self.chance,
+            compared_at=list(self.anchors),
+        )
 
 
 def pair_losses(

@@ -11,7 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -187,11 +187,11 @@ def device_of(config: RunConfig) -> torch.device:
     return torch.device("cuda" if config.device == "cuda" else "cpu")
 
 
-def environment(config: RunConfig) -> dict[str, str | int]:
+def environment(config: RunConfig) -> dict[str, Any]:
     """The software and hardware that affect the results of a run, as stored in its file."""
     device = device_of(config)
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -1,8 +1,4 @@
-"""Fork a run at a checkpoint and continue with different settings.
-
-The file of a branch describes its origin under `branched`: `from` (the origin's id), `file`, `at` (the epoch), `settings`
-and `optimizer_from` (the origin's), and the origin's own `branched`, if it is a branch itself.
-"""
+"""Fork a run at a checkpoint and continue with different settings. The file of a branch describes its origin in a `BranchedFrom`."""
 
 from __future__ import annotations
 
@@ -24,6 +20,7 @@ from tdw.network.segment import State
 from tdw.operations.replay import beginning, optimizer_from, replayed, settings_at, split_of, write_past
 from tdw.operations.train import Progress
 from tdw.project.project import Project
+from tdw.project.records import BranchedFrom
 from tdw.store.atomic import new_file
 from tdw.tasks import Split
 
@@ -63,22 +60,22 @@ def branch(
                 f"{settings_at(source, at).optimizer}: add --fresh-optimizer, which starts from the weights alone",
             )
         ahead = [epoch for epoch in schedule.parse(after.checkpoints, after.epochs) if epoch > at]
-        described = {
+        described: dict[str, Any] = {
             "settings": after.to_json(),
             "plan": [*(epoch for epoch in source.checkpoints if epoch <= at), *ahead],
-            "environments": [item for item in source.environments if item["from_epoch"] <= at],
+            "environments": [item.to_json() for item in source.environments if item.from_epoch <= at],
             "optimizer_from": at if fresh_optimizer else optimizer_from(source, at),
-            "branched": {
-                "from": source.id,
-                "file": source.path.name,
-                "at": at,
-                "settings": source.config.to_json(),
-                "optimizer_from": source.optimizer_from,
-                "branched": source.branched,
-            },
+            "branched": BranchedFrom(
+                run=source.id,
+                file=source.path.name,
+                at=at,
+                settings=source.config.to_json(),
+                optimizer_from=source.optimizer_from,
+                branched=source.branched,
+            ).to_json(),
         }
         if source.imported is not None:
-            described["imported"] = source.imported
+            described["imported"] = source.imported.to_json()
         if _exists(new, described, at):
             return
         with new_file(new) as part:

@@ -156,7 +156,9 @@ def _settings(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Every setting with its text in each run, in the order of the command line."""
     return {
         item.name: [
-            UNKNOWN if item.name in (run.imported or {}).get("unknown", []) else as_text(getattr(run.config, item.name))
+            UNKNOWN
+            if run.imported is not None and item.name in run.imported.unknown
+            else as_text(getattr(run.config, item.name))
             for run in runs
         ]
         for item in config.settings()

@@ -13,6 +13,7 @@ from tdw import schedule, tasks
 from tdw.config import RunConfig
 from tdw.errors import SettingError
 from tdw.network import reference, training
+from tdw.project.records import Environment
 from tdw.project.writer import ProjectWriter
 
 
@@ -36,7 +37,7 @@ def create(
     pairs = tasks.draw_split(config) if split is None else tasks.check_split(*split, config.p)
     plan = schedule.parse(config.checkpoints, config.epochs)
     state = training.start(config, initial)
-    environment = training.environment(config)
+    environment = Environment(from_epoch=0, **training.environment(config))
     ProjectWriter.create(path, config, plan, pairs, state, environment, overwrite=overwrite).close()
 
 

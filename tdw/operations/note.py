@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tdw.project.project import Project
+from tdw.project.records import Notes
 from tdw.project.writer import ProjectWriter
 
 
 def note(
     path: str | Path, *, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None
-) -> dict[str, Any]:
+) -> Notes:
     """Set the given ones and return all three. Empty values ("", []) remove them.
 
     Raises FileInUseError if a job is writing to the file, SettingError for a text that is too long, and what opening a

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from tdw import config, store
+from tdw import store
 from tdw.config import RunConfig
 from tdw.errors import (
-    DamagedFileError,
     NotApplicableError,
     NotReproducibleError,
     StoppedError,
@@ -100,8 +99,8 @@ def _compare(source: Project, segment: Segment) -> None:
     here = "on this machine, with this software and number of threads"
     if drift:
         raise NotReproducibleError(
-            f"{source.path.name} is not reproducible {here}: {drift['series']} at epoch {drift['epoch']} was stored as "
-            f"{drift['stored']} and recomputed as {drift['recomputed']}. Nothing was changed. Replay it on the machine that "
+            f"{source.path.name} is not reproducible {here}: {drift.series} at epoch {drift.epoch} was stored as "
+            f"{drift.stored} and recomputed as {drift.recomputed}. Nothing was changed. Replay it on the machine that "
             "trained it, or branch with --fresh-optimizer, which starts from the weights alone."
         )
     epoch = segment.state.epoch
@@ -119,7 +118,7 @@ def _stages(source: Project, until: int, since: int) -> list[Stage]:
     stages: list[Stage] = []
     now, branched, fresh_at = source.config, source.branched, source.optimizer_from
     while True:
-        at = branch_epoch(source, branched)
+        at = 0 if branched is None else branched.at
         if branched is None or until > at:
             fresh = branched is None or fresh_at == at
             stages.append(Stage(now, at, until, fresh))
@@ -127,35 +126,22 @@ def _stages(source: Project, until: int, since: int) -> list[Stage]:
                 return stages[::-1]
             until = at
         assert branched is not None, "a run that is not a branch has a fresh optimizer at epoch 0"
-        now, fresh_at = config.from_json(branched["settings"]), int(branched["optimizer_from"])
-        branched = branched["branched"]
-
-
-def branch_epoch(source: Project, branched: Mapping[str, Any] | None) -> int:
-    """The epoch at which a branch starts; 0 for a run that is not a branch."""
-    if branched is None:
-        return 0
-    match branched:
-        case {"at": int(at), "settings": dict(), "optimizer_from": int(), "branched": dict() | None}:
-            return at
-    raise DamagedFileError(
-        f"{source.path} does not describe the run it was branched from in the form that this program writes."
-    )
+        now, fresh_at, branched = branched.config, branched.optimizer_from, branched.branched
 
 
 def optimizer_from(source: Project, epoch: int) -> int:
     """The epoch at which the optimizer in use at `epoch` started, in the run or its origins."""
     began, branched = source.optimizer_from, source.branched
-    while branched is not None and epoch < branch_epoch(source, branched):
-        began, branched = int(branched["optimizer_from"]), branched["branched"]
+    while branched is not None and epoch < branched.at:
+        began, branched = branched.optimizer_from, branched.branched
     return began
 
 
 def settings_at(source: Project, epoch: int) -> RunConfig:
     """The settings with which the run, or its origin, was trained up to `epoch`."""
     now, branched = source.config, source.branched
-    while branched is not None and epoch < branch_epoch(source, branched):
-        now, branched = config.from_json(branched["settings"]), branched["branched"]
+    while branched is not None and epoch < branched.at:
+        now, branched = branched.config, branched.branched
     return now
 
 
@@ -198,7 +184,7 @@ def write_past(
             start = epoch + 1
         rest = {name: source.series(name, start, past + 1) for name in SERIES}
         writer.append_stored(rest, resume=state)
-        if any(source.notes.values()):
-            writer.set_raw_notes(source.notes)
+        if notes := source.raw_notes():
+            writer.set_raw_notes(notes)
     with store.open_reader(part) as reader:
         consistency.check(reader)

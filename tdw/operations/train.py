@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from tdw import schedule
 from tdw.config import RunConfig, changed, settings
 from tdw.errors import DriftError, NotApplicableError, SettingError
 from tdw.network import training
 from tdw.operations.rescue import Rescue
-from tdw.project.project import place
+from tdw.project.records import Drift, Environment
 from tdw.project.writer import ProjectWriter
 from tdw.setting import value_of
 from tdw.store.holder import working
@@ -67,7 +68,7 @@ def train(
         if recorded > config.epochs:
             project.describe(config, plan, environments)
             return True
-        state, here = project.resume_state(), training.environment(config)
+        state = project.resume_state()
         split = project.known_split
         if split is None:
             why = "the train/test split is unknown. Import it again with the rule of its split."
@@ -76,19 +77,20 @@ def train(
         # Epochs recorded after the resume state are recomputed and compared; their stored values are kept.
         since = max(state.epoch, recorded - 1)
         earlier = _earlier(environments, since, recorded=recorded)
-        drift: dict[str, Any] | None = None
+        here = Environment(from_epoch=since, **training.environment(config))
+        drift: Drift | None = None
         started, first, test_loss = time.monotonic(), state.epoch, np.nan
         steps = training.train(config, state, split, plan, optimizer_from=project.optimizer_from, stop=stop)
         for segment in steps:
             new_drift = project.drift(segment)
             if new_drift and not allow_drift:
-                raise DriftError(project.path, new_drift, place(earlier[-1]), here)
+                raise DriftError(project.path, new_drift.sentence(earlier[-1], here))
             training.check_numbers(config, segment)
             if new_drift:
-                drift = new_drift if drift is None else {**drift, "epochs": drift["epochs"] + new_drift["epochs"]}
+                drift = new_drift if drift is None else replace(drift, epochs=drift.epochs + new_drift.epochs)
             rescue.add(segment)
             if new_drift or segment.epochs.start == state.epoch:  # not before, so that a refused run stays unchanged
-                project.describe(config, plan, _with_present(earlier, since, here, drift))
+                project.describe(config, plan, _with_present(earlier, here, drift))
             project.append(segment)
             reached = segment.epochs[-1]
             evaluated = segment.test_loss[~np.isnan(segment.test_loss)]
@@ -104,24 +106,22 @@ def train(
     return finished
 
 
-def _earlier(environments: Sequence[dict[str, Any]], epoch: int, *, recorded: int) -> list[dict[str, Any]]:
+def _earlier(environments: Sequence[Environment], epoch: int, *, recorded: int) -> list[Environment]:
     """The environments that recorded the epochs before `epoch`, from which the run resumes."""
     return [
         item
         for index, item in enumerate(environments)
-        if item["from_epoch"] < epoch or (recorded and index == 0)  # the first one recorded epoch 0 itself
+        if item.from_epoch < epoch or (recorded and index == 0)  # the first one recorded epoch 0 itself
     ]
 
 
-def _with_present(
-    earlier: Sequence[dict[str, Any]], epoch: int, here: Mapping[str, Any], drift: Mapping[str, Any] | None
-) -> list[dict[str, Any]]:
-    """The environments to store when training resumes from `epoch`. The current one is added if it differs from the last
-    one, or if there was drift.
+def _with_present(earlier: Sequence[Environment], here: Environment, drift: Drift | None) -> list[Environment]:
+    """The environments to store when training resumes. The current one is added if it differs from the last one, or if
+    there was drift.
     """
-    if earlier and place(earlier[-1]) == here and not drift:
+    if earlier and earlier[-1].place == here.place and not drift:
         return list(earlier)
-    return [*earlier, {"from_epoch": epoch, **here, **({"drift": drift} if drift else {})}]
+    return [*earlier, replace(here, drift=drift)]
 
 
 def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConfig, list[int]]:

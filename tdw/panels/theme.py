@@ -50,7 +50,7 @@ def literal(text: str) -> str:
 def styled(figure: go.Figure, project: Project, title: str, **layout: Any) -> go.Figure:
     """The figure with a title, the run it is of, and the page's look; returns it."""
     axis = {"gridcolor": LIGHT["line"], "zeroline": False, "linecolor": LIGHT["line"]}
-    run = " · ".join(filter(None, (project.path.name, project.notes["title"])))
+    run = " · ".join(filter(None, (project.path.name, project.notes.title)))
     subtitle = {"text": literal(run), "font": {"color": LIGHT["muted"]}}
     figure.update_layout(
         title={"text": title, "font": {"size": 15}, "subtitle": subtitle},

@@ -7,23 +7,24 @@ before anything is computed from a file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from tdw import config, store, tasks
+from tdw import store, tasks
 from tdw.config import RunConfig
 from tdw.errors import NotAProjectError, SettingError, UnknownNameError
 from tdw.network.parameters import mismatch
 from tdw.project import serialization
+from tdw.project.records import Description, RecordError
 
 
 def check(stored: store.Reader) -> None:
     """Raise NotAProjectError if the parts of a file contradict each other, and DamagedFileError for damaged bytes."""
-    problem = _description(stored.config)
-    if problem is None:
-        problem = _parts(stored, config.from_json(stored.config["settings"]))
+    try:
+        description = Description.of(stored.config)
+    except RecordError as error:
+        raise refusal(stored.path, str(error)) from error
+    problem = _branched(description) or _parts(stored, description.settings)
     if problem is not None:
         raise refusal(stored.path, problem)
 
@@ -33,84 +34,18 @@ def refusal(path: Path, problem: str) -> NotAProjectError:
     return NotAProjectError(f"{path} is not a valid project file: {problem}. Get another copy of the file.")
 
 
-def _description(described: Mapping[str, Any]) -> str | None:
-    """A problem with the settings or the other fields of the description; None if there is none."""
-    if not isinstance(described.get("id"), str) or not 1 <= len(described["id"]) <= 100:
-        return "it has no valid run id"
-    settings = described.get("settings")
-    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
-        return "it has no settings"
-    try:
-        epochs = config.from_json(settings).epochs
-    except (SettingError, UnknownNameError) as error:
-        return f"its settings are invalid ({error})"
-    plan = described.get("plan")
-    if not isinstance(plan, list) or not all(type(epoch) is int for epoch in plan):
-        return "it has no list of planned checkpoints"
-    problem = _branched(described.get("optimizer_from", 0), described.get("branched"), epochs)
-    return problem or (None if described.get("imported") is None else _imported(described["imported"]))
-
-
-def _branched(optimizer_from: Any, branched: Any, epochs: int) -> str | None:
-    """A problem with the descriptions of the run's origin and of the origins of that; None if there is none.
-
-    optimizer_from: the epoch at which the optimizer started; epochs: planned epochs of the run
-    """
-    problem = "the description of the run it was branched from is invalid"
+def _branched(description: Description) -> str | None:
+    """A problem with the epochs of the run's origin and of the origins of that; None if there is none."""
+    epochs, optimizer_from, branched = description.settings.epochs, description.optimizer_from, description.branched
     while branched is not None:
-        match branched:
-            case {
-                "from": str(),
-                "file": str(),
-                "at": int(at),
-                "settings": dict(before),
-                "optimizer_from": optimizer_before,
-                "branched": dict() | None as further,
-            } if type(at) is type(optimizer_from) is int and 0 <= optimizer_from <= at <= epochs:
-                optimizer_from, branched = optimizer_before, further
-            case _:
-                return problem
         try:
-            epochs = config.from_json(before).epochs
+            before = branched.config.epochs
         except (SettingError, UnknownNameError, TypeError):
-            return problem
-        if at > epochs:
-            return problem
-    valid = type(optimizer_from) is int and optimizer_from == 0
-    return None if valid else "its optimizer starts at an impossible epoch"
-
-
-def _imported(imported: Any) -> str | None:
-    """A problem with the description of an import; None if there is none."""
-    problem = "the description of its import is invalid"
-    if not isinstance(imported, dict):
-        return problem
-    texts, lists = ("source", "form"), ("inferred", "converted", "contradicted", "unknown")
-    if not all(isinstance(imported.get(name), str) for name in texts):
-        return problem
-    if not all(
-        isinstance(imported.get(name), list) and all(isinstance(item, str) for item in imported[name]) for name in lists
-    ):
-        return problem
-    split, why = imported.get("split"), imported.get("why_not")
-    if not isinstance(imported.get("resumable"), bool) or not isinstance(why, str | None):
-        return problem
-    if split is None:
-        return None
-    if not isinstance(split, dict) or not isinstance(split.get("rule"), str):
-        return problem
-    for name, optional in (
-        ("train", False),
-        ("test", False),
-        ("fraction", False),
-        ("seed", True),
-        ("error", True),
-        ("chance", True),
-    ):
-        value = split.get(name)
-        if not (value is None and optional) and (isinstance(value, bool) or not isinstance(value, int | float)):
-            return problem
-    return None
+            before = -1
+        if not 0 <= optimizer_from <= branched.at <= min(epochs, before):
+            return "the description of the run it was branched from is invalid"
+        epochs, optimizer_from, branched = before, branched.optimizer_from, branched.branched
+    return None if optimizer_from == 0 else "its optimizer starts at an impossible epoch"
 
 
 def _parts(stored: store.Reader, settings: RunConfig) -> str | None:

@@ -6,27 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tdw.errors import SettingError
+from tdw.project.records import Notes
 from tdw.safe_text import cut, visible
 
 TITLE, TAG, REMARK = 120, 40, 4_000  # characters
 TAGS = 12
 
 
-def known(stored: Mapping[str, Any]) -> dict[str, Any]:
+def known(stored: Mapping[str, Any]) -> Notes:
     """Title, tags and remark in stored notes, empty where missing.
 
     The file may come from elsewhere: values of another type are ignored, long texts are cut.
 
     >>> known({"title": "clock?", "tags": ["p59", 7], "seen": 1})
-    {'title': 'clock?', 'tags': ['p59'], 'remark': ''}
+    Notes(title='clock?', tags=['p59'], remark='')
     """
     tags = stored.get("tags")
     tags = [_cut(tag, TAG) for tag in tags if tag] if isinstance(tags, list) else []
-    return {
-        "title": _cut(stored.get("title"), TITLE),
-        "tags": [tag for tag in tags if tag][:TAGS],
-        "remark": _cut(stored.get("remark"), REMARK),
-    }
+    return Notes(
+        title=_cut(stored.get("title"), TITLE),
+        tags=[tag for tag in tags if tag][:TAGS],
+        remark=_cut(stored.get("remark"), REMARK),
+    )
 
 
 def changed(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +18,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tdw import config, store
+from tdw import store
 from tdw.config import RunConfig
 from tdw.errors import (
     AnalysisNotFoundError,
     CheckpointNotFoundError,
     DamagedFileError,
-    DriftError,
     ProjectError,
     SettingError,
     UnknownNameError,
@@ -33,6 +32,16 @@ from tdw.network import closed_form
 from tdw.network.parameters import mismatch, shapes
 from tdw.network.segment import Arrays, Segment, Series, State
 from tdw.project import consistency, notes, serialization
+from tdw.project.records import (
+    BranchedFrom,
+    Description,
+    Drift,
+    Environment,
+    ImportedFrom,
+    Notes,
+    RecordError,
+    RecoveredFrom,
+)
 from tdw.tasks import Split
 
 SERIES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
@@ -81,9 +90,20 @@ class Project:
         return self._store.path
 
     @property
+    def description(self) -> Description:
+        """What the file says of the run, checked once for each version of the stored JSON. Raises DamagedFileError."""
+        return self._store.derived("description", self._read_description)
+
+    def _read_description(self) -> Description:
+        try:
+            return Description.of(self._store.config)
+        except RecordError as error:
+            raise DamagedFileError(f"{self.path} was not written by this program: {error}") from error
+
+    @property
     def config(self) -> RunConfig:
-        """The run's settings, checked once for each version of the stored JSON."""
-        return self._store.derived("settings", lambda: config.from_json(self._store.config["settings"]))
+        """The run's settings."""
+        return self.description.settings
 
     @property
     def curves(self) -> tuple[str, ...]:
@@ -99,45 +119,42 @@ class Project:
     @property
     def id(self) -> str:
         """The run's UUID, which copies of the file share."""
-        return str(self._store.config["id"])
+        return self.description.id
 
     @property
-    def notes(self) -> dict[str, Any]:
-        """The user's notes: `title`, `tags` (a list) and `remark`, empty by default."""
-        return notes.known(self._store.notes())
+    def notes(self) -> Notes:
+        """The user's notes: `title`, `tags` and `remark`, empty by default."""
+        return self._store.derived("notes", lambda: notes.known(self._store.notes()))
+
+    def raw_notes(self) -> dict[str, Any]:
+        """All stored notes as JSON, including keys that this version does not know."""
+        return self._store.notes()
 
     @property
-    def environments(self) -> list[dict[str, Any]]:
+    def environments(self) -> list[Environment]:
         """The environments in which the run was trained (versions, device, threads, platform), each from `from_epoch` on; with
-        `drift` where training continued although it did not reproduce recorded epochs. Raises DamagedFileError.
+        `drift` where training continued although it did not reproduce recorded epochs.
         """
-        stored = self._store.config.get("environments")
-        if not isinstance(stored, list) or not stored or not all(map(_is_environment, stored)):
-            raise DamagedFileError(
-                f"{self.path} does not record where it was trained: its settings were not written by this program"
-            )
-        return list(stored)
+        return list(self.description.environments)
 
     @property
-    def recovered(self) -> dict[str, Any] | None:
-        """For a run recovered from a damaged file: its name as `from`, and sentences about its `damage`."""
-        stored = self._store.config.get("recovered")
-        return stored if isinstance(stored, dict) else None
+    def recovered(self) -> RecoveredFrom | None:
+        """For a run recovered from a damaged file: that file's name, and its damage. Else None."""
+        return self.description.recovered
 
     @property
-    def imported(self) -> dict[str, Any] | None:
-        """For a run imported from another program: its origin, see `tdw.interchange`. Else None."""
-        stored = self._store.config.get("imported")
-        return stored if isinstance(stored, dict) else None
+    def imported(self) -> ImportedFrom | None:
+        """For a run imported from another program: its origin. Else None."""
+        return self.description.imported
 
     @property
     def known_split(self) -> Split | None:
         """The train/test split; None where it is unknown (`imported` then has no `split`)."""
-        return self.split if self.imported is None or self.imported.get("split") else None
+        return self.split if self.imported is None or self.imported.split else None
 
     @property
     def described(self) -> dict[str, Any]:
-        """The stored description of the run: settings, plan, environments, origin."""
+        """The stored description as JSON, including keys that this version does not know."""
         return dict(self._store.config)
 
     @property
@@ -146,35 +163,33 @@ class Project:
         return self._store.commit.resume_epoch
 
     @property
-    def branched(self) -> dict[str, Any] | None:
-        """For a run forked from another one: its origin, see `tdw.operations.branch`. Else None."""
-        stored = self._store.config.get("branched")
-        return stored if isinstance(stored, dict) else None
+    def branched(self) -> BranchedFrom | None:
+        """For a run forked from another one: its origin. Else None."""
+        return self.description.branched
 
     @property
     def optimizer_from(self) -> int:
-        """The epoch in which AdamW began, with moments zero."""
-        stored = self._store.config.get("optimizer_from", 0)
-        return stored if isinstance(stored, int) else 0
+        """The epoch at which the optimizer started, all its slots zero."""
+        return self.description.optimizer_from
 
     def drifts(self) -> list[str]:
         """A sentence for each time that training continued although it did not reproduce recorded epochs."""
         return [
-            f"{DriftError.sentence(here['drift'], place(then), place(here))}; it went on from there all the same "
+            f"{here.drift.sentence(then, here)}; it went on from there all the same "
             "(--allow-drift), and what was stored until then was left as it was"
             for then, here in itertools.pairwise(self.environments)
-            if "drift" in here
+            if here.drift is not None
         ]
 
     @property
     def planned_checkpoints(self) -> list[int]:
         """Epochs of all checkpoints, stored or planned."""
-        return list(self._store.config["plan"])
+        return list(self.description.plan)
 
     @property
     def planned_epochs(self) -> int:
         """The last epoch of the run."""
-        return int(self._store.config["settings"]["epochs"])
+        return self.config.epochs
 
     @property
     def first_word(self) -> str | None:
@@ -347,12 +362,8 @@ class Project:
         """
         return self._store.refresh()
 
-    def drift(self, segment: Segment) -> dict[str, Any] | None:
-        """The first difference between a segment and what was recorded of the same epochs; None without one.
-
-        series, epoch, stored and recomputed value (None for one that is not finite) of the first difference, and the number
-        of `epochs` that differ.
-        """
+    def drift(self, segment: Segment) -> Drift | None:
+        """How a segment differs from what was recorded of the same epochs; None if it does not."""
         start, again = segment.epochs.start, self._again(segment)
         now = {name: values[:again] for name, values in series_of(segment).items()}
         stored = {name: self._store.read(name, start, start + again) for name in SERIES}
@@ -363,13 +374,13 @@ class Project:
             return None
         first = int(at[0])
         series = next(name for name in SERIES if differs[name][first])
-        return {
-            "series": series,
-            "epoch": start + first,
-            "stored": _number(stored[series][first]),
-            "recomputed": _number(now[series][first]),
-            "epochs": len(at),
-        }
+        return Drift(
+            series=series,
+            epoch=start + first,
+            stored=_number(stored[series][first]),
+            recomputed=_number(now[series][first]),
+            epochs=len(at),
+        )
 
     def _again(self, segment: Segment) -> int:
         """How many of its epochs were already recorded."""
@@ -379,7 +390,7 @@ class Project:
         """The newest resume state. Raises DamagedFileError, or ProjectError without one."""
         if self.imported is not None and self._store.commit.resume_epoch < 0:
             raise ProjectError(
-                f"{self.path} cannot be trained further: it was imported, and {self.imported.get('why_not') or 'no state of its optimizer is stored'}"
+                f"{self.path} cannot be trained further: it was imported, and {self.imported.why_not or 'no state of its optimizer is stored'}"
             )
         epoch, blob = self._store.resume()
         state = serialization.unpack_state(epoch, blob)
@@ -424,17 +435,6 @@ class Project:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path.name}: {self.state}, {len(self.checkpoints)} checkpoints>"
-
-
-def place(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The machine and software in an environment, without `from_epoch` and `drift`."""
-    return {name: value for name, value in environment.items() if name not in {"from_epoch", "drift"}}
-
-
-def _is_environment(item: object) -> bool:
-    return (
-        isinstance(item, dict) and isinstance(item.get("from_epoch"), int) and isinstance(item.get("drift", {}), dict)
-    )
 
 
 def series_of(segment: Segment) -> dict[str, Series]:

@@ -20,6 +20,7 @@ from tdw.network.parameters import shapes
 from tdw.network.segment import Arrays, Segment, State
 from tdw.project import consistency, notes, serialization
 from tdw.project.project import Project, series_of
+from tdw.project.records import Environment, ImportedFrom
 from tdw.tasks import Split
 
 
@@ -45,7 +46,7 @@ class ProjectWriter(Project):
         plan: Sequence[int],
         split: Split,
         state: State,
-        environment: Mapping[str, Any],
+        environment: Environment,
         *,
         overwrite: bool = False,
     ) -> Self:
@@ -53,7 +54,7 @@ class ProjectWriter(Project):
 
         Raises what `create_from` raises.
         """
-        description = describe_new(settings, plan, {"from_epoch": 0, **environment})
+        description = describe_new(settings, plan, environment)
         return cls.create_from(path, description, split, state, overwrite=overwrite)
 
     @classmethod
@@ -63,16 +64,16 @@ class ProjectWriter(Project):
         settings: RunConfig,
         plan: Sequence[int],
         split: Split,
-        imported: Mapping[str, Any],
+        imported: ImportedFrom,
         *,
         known_as: Path | None = None,
     ) -> Self:
         """A run of another program, still without epochs, checkpoints and resume state.
 
-        imported: its origin and what was inferred, see `tdw.interchange`. Raises what `create_from` raises.
+        imported: its origin and what was inferred. Raises what `create_from` raises.
         """
-        description = describe_new(settings, plan, {"from_epoch": 0, "program": imported["form"]})
-        return cls.create_from(path, description | {"imported": dict(imported)}, split, known_as=known_as)
+        description = describe_new(settings, plan, Environment(from_epoch=0, program=imported.form))
+        return cls.create_from(path, description | {"imported": imported.to_json()}, split, known_as=known_as)
 
     @classmethod
     def create_from(
@@ -155,20 +156,16 @@ class ProjectWriter(Project):
         finally:
             self._writer.close()
 
-    def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Mapping[str, Any]]) -> None:
+    def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Environment]) -> None:
         """Change the description: more epochs or checkpoints, another device, another environment from here on."""
         described = self._store.config | {
             "settings": settings.to_json(),
             "plan": list(plan),
-            "environments": [dict(item) for item in environments],
+            "environments": [item.to_json() for item in environments],
         }
         if described != self._store.config:
             with _unchanged_on_error():
                 self._writer.extend(config=described, epochs=settings.epochs, checkpoint_capacity=len(plan))
-
-    def raw_notes(self) -> dict[str, Any]:
-        """All stored notes, including keys that this version does not know."""
-        return self._store.notes()
 
     def set_raw_notes(self, stored: Mapping[str, Any]) -> None:
         """Store notes as another file had them."""
@@ -204,14 +201,14 @@ class ProjectWriter(Project):
         self._writer.append_rows(rows)
 
 
-def describe_new(settings: RunConfig, plan: Sequence[int], environment: Mapping[str, Any]) -> dict[str, Any]:
+def describe_new(settings: RunConfig, plan: Sequence[int], environment: Environment) -> dict[str, Any]:
     """The description that is stored of a new run, with an id of its own."""
     return {
         "id": str(uuid.uuid4()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": settings.to_json(),
         "plan": list(plan),
-        "environments": [dict(environment)],
+        "environments": [environment.to_json()],
     }
 
 

@@ -23,6 +23,7 @@ from tdw import tasks, schedule
 from tdw.network import reference as model, training
 from tdw.network.segment import Segment, State
 from tdw.project import serialization as blobs
+from tdw.project.records import Environment
 from tdw.project.writer import ProjectWriter
 
 folder = Path(sys.argv[1])
@@ -32,7 +33,7 @@ initial = {name: w.numpy() for name, w in model.initial_weights(config).items()}
 zeros = {name: np.zeros_like(w) for name, w in initial.items()}
 plan = schedule.parse(config.checkpoints, config.epochs)
 writer = ProjectWriter.create(
-    path, config, plan, tasks.draw_split(config), State(0, initial, {"exp_avg": zeros, "exp_avg_sq": zeros}), training.environment(config), overwrite=True
+    path, config, plan, tasks.draw_split(config), State(0, initial, {"exp_avg": zeros, "exp_avg_sq": zeros}), Environment(from_epoch=0, **training.environment(config)), overwrite=True
 )
 times = {"commit of 30 epochs": [], "commit with a checkpoint": []}
 at = 0

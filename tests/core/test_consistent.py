@@ -132,7 +132,7 @@ def test_a_branch_of_a_branch_is_none_of_them(sent, began):
     made = Sent()
     _branch(began=began)(made)
     with tdw.open(sent(made)) as run:
-        assert (run.optimizer_from, run.branched["at"], run.branched["branched"]["at"]) == (began, 8, 4)
+        assert (run.optimizer_from, run.branched.at, run.branched.branched.at) == (began, 8, 4)
 
 
 def _config(**changes: Any) -> Callable[[Sent], None]:

@@ -66,8 +66,8 @@ def test_a_branch_without_changes_repeats_its_origin(tiny, tiny_run, tmp_path, a
     assert all(same_weights(weights[epoch], expected_weights[epoch]) for epoch in weights)
     with tdw.open(new) as run, tdw.open(tiny_run) as origin:
         assert run.id != origin.id
-        assert run.branched["from"] == origin.id
-        assert (run.branched["file"], run.branched["at"]) == (tiny_run.name, at)
+        assert run.branched.run == origin.id
+        assert (run.branched.file, run.branched.at) == (tiny_run.name, at)
 
 
 def plain_continuation(config, weights, moments, split, first, last, *, updates):
@@ -104,7 +104,7 @@ def test_changed_settings_hold_from_the_branch_on(tiny_run, tmp_path):
     with tdw.open(new) as run, tdw.open(tiny_run) as origin:
         assert np.array_equal(run.train_loss[:21], origin.train_loss[:21])
         assert run.config.weight_decay == 0
-        assert run.branched["settings"]["weight_decay"] == 1
+        assert run.branched.settings["weight_decay"] == 1
         moments = state.slots
         expected = plain_continuation(run.config, state.weights, moments, split, 20, 40, updates=20)
         assert np.allclose(run.train_loss[20:], expected, rtol=2e-4)
@@ -212,7 +212,7 @@ def test_added_checkpoints_are_those_that_would_have_been(tiny, tiny_run, tmp_pa
     # The test loss is measured at every checkpoint, so here it is at those that were added.
     assert all(np.array_equal(series[name], expected[name], equal_nan=True) for name in SERIES)
     with tdw.open(tiny_run) as run:
-        assert (run.id, run.notes["title"], run.verify()) == (id_before, "mine", [])
+        assert (run.id, run.notes.title, run.verify()) == (id_before, "mine", [])
         after = run.analysis("neuron_frequencies")
         assert after.checkpoints == run.checkpoints
         for epoch, share in zip(before.checkpoints, before.arrays["share"], strict=True):
@@ -325,7 +325,7 @@ def test_an_invalid_description_of_a_branch_is_damage(tiny_run, tmp_path):
             epochs=project.planned_epochs,
             checkpoint_capacity=len(project.planned_checkpoints),
         )
-    with pytest.raises(DamagedFileError, match="does not describe the run it was branched from"):
+    with pytest.raises(DamagedFileError, match="the description of the run it was branched from is invalid"):
         tdw.branch(new, tmp_path / "more.tdw", 10)
 
 

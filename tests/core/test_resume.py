@@ -11,12 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 import tdw
 from tdw import store
 from tdw.cli import main
 from tdw.errors import DamagedFileError, DriftError, OutOfRangeError
 from tdw.network import training
+from tdw.project.records import Drift
 from tdw.project.writer import ProjectWriter
 from tdw.store import LOSSES
 
@@ -148,14 +150,12 @@ def test_drift_that_is_allowed_is_recorded_for_ever(stopped, tiny_run, altered, 
     assert np.array_equal(weights[10]["embed.W_E"], weights_whole[10]["embed.W_E"])
     with tdw.open(stopped) as run:
         first, second = run.environments
-        assert "drift" not in first
-        found = second["drift"]
-        assert second == first | {"from_epoch": 10, "drift": found}
-        assert found == {
-            "series": "losses/train", "epoch": 10, "stored": loss[10], "recomputed": found["recomputed"], "epochs": 1,
-        }  # fmt: skip
-        assert found["recomputed"] != loss[10]
-        assert found["recomputed"] == pytest.approx(loss[10], rel=0.01)
+        assert (first.from_epoch, first.drift) == (0, None)
+        found = second.drift
+        assert second == structs.replace(first, from_epoch=10, drift=found)
+        assert found == Drift(series="losses/train", epoch=10, stored=loss[10], recomputed=found.recomputed, epochs=1)
+        assert found.recomputed != loss[10]
+        assert found.recomputed == pytest.approx(loss[10], rel=0.01)
 
     altered(1)  # from here on it repeats itself, here and elsewhere
     train_until(stopped, 25)
@@ -168,7 +168,7 @@ def test_drift_that_is_allowed_is_recorded_for_ever(stopped, tiny_run, altered, 
     with pytest.raises(DriftError, match=r"stored as [\d.]+, and recomputed as [\d.]+ in the same environment"):
         tdw.train(stopped)
     monkeypatch.setattr(training, "environment", plain)
-    versions = rf"threads {first['threads']}, torch {torch.__version__.replace('+', '[+]')}"
+    versions = rf"threads {first.threads}, torch {torch.__version__.replace('+', '[+]')}"
     with pytest.raises(
         DriftError, match=rf"stored as [\d.]+ under threads 99, torch 9\.9, and .* [\d.]+ under {versions}\. A"
     ):
@@ -176,12 +176,12 @@ def test_drift_that_is_allowed_is_recorded_for_ever(stopped, tiny_run, altered, 
     assert tdw.train(stopped, allow_drift=True) is True
     with tdw.open(stopped) as run:
         assert run.environments[:2] == [first, second]
-        assert [item["from_epoch"] for item in run.environments] == [0, 10, 25, 30]
-        assert ["drift" in item for item in run.environments] == [False, True, False, True]
+        assert [item.from_epoch for item in run.environments] == [0, 10, 25, 30]
+        assert [item.drift is not None for item in run.environments] == [False, True, False, True]
         drifts = run.drifts()
         assert run.verify() == []
     assert len(drifts) == 2
-    assert f"losses/train at epoch 10 was stored as {loss[10]}, and recomputed as {found['recomputed']} in" in drifts[0]
+    assert f"losses/train at epoch 10 was stored as {loss[10]}, and recomputed as {found.recomputed} in" in drifts[0]
     assert "went on from there all the same (--allow-drift), and what was stored until then was left" in drifts[0]
     assert "at epoch 30 was stored as" in drifts[1]
     assert "under threads 99, torch 9.9, and recomputed" in drifts[1]
@@ -193,7 +193,7 @@ def test_drift_that_is_allowed_is_recorded_for_ever(stopped, tiny_run, altered, 
     assert main.main(["info", str(stopped), "--json"]) == 0
     information = json.loads(capsys.readouterr().out)
     assert information["drift"] == drifts
-    assert information["environments"][1]["drift"] == found
+    assert information["environments"][1]["drift"] == found.to_json()
 
 
 def test_a_reproducible_run_records_no_drift(stopped, tiny_run, capsys):
@@ -221,11 +221,11 @@ def test_drift_at_the_very_first_epoch_keeps_who_recorded_it(tiny, tmp_path, alt
         tdw.train(path)
     tdw.train(path, allow_drift=True)
     with tdw.open(path) as run:
-        assert [(item["from_epoch"], item["torch"]) for item in run.environments] == [
+        assert [(item.from_epoch, item.torch) for item in run.environments] == [
             (0, torch.__version__),
             (0, "9.9"),
         ]
-        assert run.environments[1]["drift"]["epoch"] == 0
+        assert run.environments[1].drift.epoch == 0
         assert len(run.drifts()) == 1
 
 
@@ -250,8 +250,8 @@ def test_all_epochs_that_are_computed_again_are_compared(stopped, tiny_run):
         tdw.train(stopped)
     assert tdw.train(stopped, allow_drift=True) is True
     with tdw.open(stopped) as run:
-        drift = run.environments[-1]["drift"]
-        assert (drift["series"], drift["epoch"], drift["epochs"]) == ("losses/train", 13, 5)
+        drift = run.environments[-1].drift
+        assert (drift.series, drift.epoch, drift.epochs) == ("losses/train", 13, 5)
         assert "(5 recomputed epochs differ)" in run.drifts()[0]
         assert np.array_equal(run.train_loss[11:18], wrong["losses/train"])
         assert run.checkpoints == list(range(0, 41, 5))
@@ -302,7 +302,9 @@ def test_settings_that_do_not_say_where_are_refused(stopped):
             writer.extend(config=described, epochs=40, checkpoint_capacity=9)
         with (
             tdw.open(stopped) as run,
-            pytest.raises(DamagedFileError, match=r"stopped\.tdw does not record where it was trained"),
+            pytest.raises(
+                DamagedFileError, match=r"stopped\.tdw was not written by this program: it does not record where"
+            ),
         ):
             run.info()
 
@@ -332,8 +334,8 @@ def test_a_run_resumed_by_other_instructions_of_the_processor(tmp_path):
     assert allowed.returncode == 0, allowed.stderr
     assert "\ndrift: " in allowed.stdout
     with tdw.open(path) as run:
-        assert [item["processor"] for item in run.environments] == [processor, "DEFAULT"]
-        assert run.environments[1]["drift"]["epoch"] == 20
+        assert [item.processor for item in run.environments] == [processor, "DEFAULT"]
+        assert run.environments[1].drift.epoch == 20
         assert run.state == "finished"
     for name, values in contents(path)[0].items():
         assert np.array_equal(values[:21], before[name]), name

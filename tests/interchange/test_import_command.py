@@ -134,10 +134,9 @@ def test_a_stranger_who_says_it_wrongly_is_refused(tmp_path, monkeypatch, wrong)
     imported = tdw.import_run(elsewhere.saved(elsewhere.lens().state(), tmp_path / "x.pt"), tmp_path / "good.tdw")
     with tdw.open(tmp_path / "good.tdw") as run:
         settings, split = run.config, run.split
-    said = {**imported, **WRONG[wrong]}
-    with ProjectWriter.create_imported(path, settings, [], split, {**said, "form": said["form"] or "x"}) as writer:
-        if WRONG[wrong] == {"form": None}:
-            writer._writer.extend(config={**writer._store.config, "imported": said}, epochs=1, checkpoint_capacity=1)
+    said = imported.to_json() | WRONG[wrong]
+    with ProjectWriter.create_imported(path, settings, [], split, imported) as writer:
+        writer._writer.extend(config=writer.described | {"imported": said}, epochs=1, checkpoint_capacity=1)
     monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another user"))
     with pytest.raises(NotAProjectError, match="the description of its import is invalid"):
         Project.open(path)

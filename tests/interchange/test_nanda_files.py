@@ -31,11 +31,11 @@ def brought(value, folder, **hints):
 
 def test_the_last_weights(trainer, tmp_path):
     imported, run = brought(trainer.final(), tmp_path)
-    assert imported["split"]["seed"] == 3
-    assert "random.shuffle" in imported["split"]["rule"]
-    assert imported["split"]["error"] < 0.05  # the last weights have had one more update than the last losses
-    assert imported["split"]["chance"] < 0.01
-    assert (imported["unknown"], imported["contradicted"], imported["resumable"]) == (["model_seed"], [], True)
+    assert imported.split.seed == 3
+    assert "random.shuffle" in imported.split.rule
+    assert imported.split.error < 0.05  # the last weights have had one more update than the last losses
+    assert imported.split.chance < 0.01
+    assert (imported.unknown, imported.contradicted, imported.resumable) == (["model_seed"], [], True)
     with run:
         assert run.imported == imported
         settings = run.config
@@ -81,13 +81,13 @@ def test_resumed_training_matches_the_source_program(tmp_path):
         assert np.allclose(run.weights(160)["embed.W_E"], there["embed.W_E"].numpy().T, atol=1e-4)
         assert np.allclose(run.weights(160)["blocks.0.mlp.b_in"], there["blocks.0.mlp.b_in"].numpy(), atol=1e-4)
         assert not np.allclose(run.weights(160)["embed.W_E"], run.weights(120)["embed.W_E"], atol=1e-2)
-        assert [item["from_epoch"] for item in run.environments] == [0, 120]
+        assert [item.from_epoch for item in run.environments] == [0, 120]
 
 
 def test_many_checkpoints(trainer, tmp_path):
     imported, run = brought(elsewhere.many(trainer), tmp_path)
-    assert imported["split"]["error"] < 1e-4
-    assert not imported["resumable"]
+    assert imported.split.error < 1e-4
+    assert not imported.resumable
     with run:
         assert run.checkpoints == [epoch + 1 for epoch in trainer.stored]
         assert run.known_split.train.tolist() == trainer.train.tolist()
@@ -99,7 +99,7 @@ def test_many_checkpoints(trainer, tmp_path):
                 run.test_loss[epoch], rel=1e-4
             )
             assert np.array_equal(run.weights(epoch)["embed.W_E"], trainer.stored[epoch - 1]["embed.W_E"].numpy().T)
-        assert "model_seed" in imported["unknown"]
+        assert "model_seed" in imported.unknown
     with pytest.raises(
         ProjectError, match=r"cannot be trained further: it was imported, and it has no optimizer state"
     ):
@@ -108,7 +108,7 @@ def test_many_checkpoints(trainer, tmp_path):
 
 def test_labels_that_mean_something_else_are_found_out(trainer, tmp_path):
     imported, run = brought(elsewhere.many(trainer, trainer.before), tmp_path)
-    assert any("labeled differently than usual" in sentence for sentence in imported["contradicted"])
+    assert any("labeled differently than usual" in sentence for sentence in imported.contradicted)
     assert run.checkpoints == list(trainer.before)
     assert elsewhere.loss_here(run, 20, trainer.train.numpy()) == pytest.approx(run.train_loss[20], rel=1e-4)
     run.close()
@@ -121,7 +121,7 @@ def test_test_losses_of_every_tenth_epoch(trainer, tmp_path):
     assert recorded.tolist() == list(range(0, 120, 10))
     assert run.test_loss[recorded].tolist() == trainer.test_losses[::10]
     assert run.config.evaluate_every == 10
-    assert any("every 10th epoch" in sentence for sentence in imported["converted"])
+    assert any("every 10th epoch" in sentence for sentence in imported.converted)
     assert run.known_split.train.tolist() == trainer.train.tolist()
     run.close()
 
@@ -135,7 +135,7 @@ def test_train_losses_of_every_tenth_epoch_too(trainer, tmp_path):
     for curve, whole in ((run.train_loss, trainer.train_losses), (run.test_loss, trainer.test_losses)):
         assert np.flatnonzero(~np.isnan(curve)).tolist() == list(range(0, 120, 10))
         assert curve[:120:10].tolist() == whole[::10]
-    assert "the source has train losses for every 10th epoch, starting with epoch 0" in imported["converted"]
+    assert "the source has train losses for every 10th epoch, starting with epoch 0" in imported.converted
     run.close()
 
 
@@ -153,7 +153,7 @@ def test_an_unusual_stride_needs_a_hint(trainer, tmp_path):
 def test_the_optimizer_is_right_where_the_config_contradicts_it(trainer, tmp_path):
     theirs = trainer.final() | {"config": trainer.config | {"weight_decay": 1.0, "d_model": 99, "num_epochs": 50_000}}
     imported, run = brought(theirs, tmp_path)
-    said = " / ".join(imported["contradicted"])
+    said = " / ".join(imported.contradicted)
     assert "weight_decay 1, but the optimizer used 0.5: the value of the optimizer was used" in said
     assert "d_model 99, but the weights have 16: the value of the weights was used" in said
     assert "plans 50000 epochs, but 120 train losses were recorded" in said
@@ -164,15 +164,15 @@ def test_the_optimizer_is_right_where_the_config_contradicts_it(trainer, tmp_pat
 def test_a_seed_in_the_config_that_contradicts_the_split(trainer, tmp_path):
     imported, run = brought(elsewhere.many(trainer) | {"config": trainer.config | {"seed": 8}}, tmp_path)
     assert run.known_split.train.tolist() == trainer.train.tolist()
-    assert any("says seed 8" in sentence for sentence in imported["contradicted"])
+    assert any("says seed 8" in sentence for sentence in imported.contradicted)
     run.close()
 
 
 def test_a_split_drawn_by_torch(tmp_path):
     trainer = elsewhere.nanda(rule="torch", seed=598, fraction=0.3)
     imported, run = brought(elsewhere.many(trainer) | {"config": {}}, tmp_path)
-    assert (imported["split"]["seed"], run.config.train_fraction) == (598, 0.3)
-    assert "randperm" in imported["split"]["rule"]
+    assert (imported.split.seed, run.config.train_fraction) == (598, 0.3)
+    assert "randperm" in imported.split.rule
     assert run.known_split.train.tolist() == trainer.train.tolist()
     run.close()
 
@@ -184,7 +184,7 @@ def test_other_tasks(fn, task, stated, tmp_path):
     theirs = trainer.final() | ({"config": trainer.config} if stated else {})
     imported, run = brought(theirs, tmp_path)
     assert run.config.task == task
-    assert any(sentence.startswith(f"task {task}") for sentence in imported["inferred"]) == (not stated)
+    assert any(sentence.startswith(f"task {task}") for sentence in imported.inferred) == (not stated)
     assert run.known_split.train.tolist() == trainer.train.tolist()
     run.close()
 
@@ -192,11 +192,11 @@ def test_other_tasks(fn, task, stated, tmp_path):
 def test_a_split_with_an_unusual_seed_is_unknown(tmp_path):
     trainer = elsewhere.nanda(seed=987_654_321)
     imported, run = brought(trainer.final(), tmp_path)
-    assert imported["split"] is None
+    assert imported.split is None
     assert run.known_split is None
-    assert not imported["resumable"]
-    assert "the train/test split is unknown" in imported["why_not"]
-    assert {"data_seed", "train_fraction"} <= set(imported["unknown"])
+    assert not imported.resumable
+    assert "the train/test split is unknown" in imported.why_not
+    assert {"data_seed", "train_fraction"} <= set(imported.unknown)
     run.close()
 
 
@@ -207,8 +207,8 @@ def test_a_split_from_hints_is_checked_against_the_losses(tmp_path):
     assert sorted(item.name for item in tmp_path.iterdir()) == ["theirs.pth"]
     imported, run = brought(trainer.final(), tmp_path, data_seed="987654321", train_fraction="0.5")
     assert run.known_split.train.tolist() == trainer.train.tolist()
-    assert imported["split"]["error"] < 0.05
-    assert imported["resumable"]
+    assert imported.split.error < 0.05
+    assert imported.resumable
     run.close()
 
 
@@ -219,14 +219,14 @@ def test_the_pairs_that_a_file_lists(trainer, tmp_path):
     }
     imported, run = brought(elsewhere.many(trainer) | {"config": {}} | listed, tmp_path)
     assert run.known_split.train.tolist() == trainer.train.tolist()
-    assert imported["split"]["rule"] == "listed in the file"
-    assert imported["split"]["error"] < 1e-4
-    assert "data_seed" in imported["unknown"]
+    assert imported.split.rule == "listed in the file"
+    assert imported.split.error < 1e-4
+    assert "data_seed" in imported.unknown
     run.close()
     swapped = {"train_data": listed["test_data"], "test_data": listed["train_data"]}
     (tmp_path / "other").mkdir()
     imported, run = brought(elsewhere.many(trainer) | {"config": {}} | swapped, tmp_path / "other")
-    assert any("the losses of the weights are only within" in sentence for sentence in imported["contradicted"])
+    assert any("the losses of the weights are only within" in sentence for sentence in imported.contradicted)
     run.close()
 
 
@@ -274,8 +274,8 @@ def test_tensors_that_lay_on_a_graphics_card(trainer, tmp_path, legacy):
 def test_losses_alone(trainer, tmp_path):
     theirs = {"train_losses": trainer.train_losses, "test_losses": trainer.test_losses}
     imported, run = brought(theirs, tmp_path)
-    assert "losses without weights" in imported["form"]
-    assert {"p", "task", "d_model", "lr", "data_seed"} <= set(imported["unknown"])
+    assert "losses without weights" in imported.form
+    assert {"p", "task", "d_model", "lr", "data_seed"} <= set(imported.unknown)
     assert (run.checkpoints, run.known_split, run.state) == ([], None, "finished")
     assert run.train_loss.tolist() == trainer.train_losses
     assert run.test_loss.tolist() == trainer.test_losses
@@ -288,18 +288,18 @@ def test_losses_alone(trainer, tmp_path):
     run.close()
     assert "events" in tdw.analyze(run.path)
     with tdw.open(run.path) as run:
-        assert run.info()["imported"] == imported
+        assert run.info()["imported"] == imported.to_json()
     (tmp_path / "told").mkdir()
     imported, run = brought(theirs, tmp_path / "told", p=11, task="add")
     assert run.config.p == 11
-    assert {"p", "task"} & set(imported["unknown"]) == set()
+    assert {"p", "task"} & set(imported.unknown) == set()
     run.close()
 
 
 def test_losses_that_are_infinite_are_left_open(tmp_path):
     theirs = {"train_losses": [2.0, -1e-8, math.inf], "test_losses": [2.0, math.nan, math.inf]}
     imported, run = brought(theirs, tmp_path)
-    assert imported["converted"][:2] == [
+    assert imported.converted[:2] == [
         "1 infinite train loss was left out",
         "1 infinite test loss was left out",
     ]
@@ -358,7 +358,7 @@ def test_a_folder_as_that_code_writes_it_while_it_trains(trainer, tmp_path):
         assert np.flatnonzero(~np.isnan(run.train_loss)).tolist() == list(trainer.stored)
     elsewhere.saved(trainer.final() | {"epoch": 120}, folder / "final.pth")
     imported = tdw.import_run(folder, tmp_path / "run.tdw")
-    assert imported["resumable"]
+    assert imported.resumable
     with tdw.open(tmp_path / "run.tdw") as run:
         assert run.checkpoints == [0, *(epoch + 1 for epoch in trainer.stored), 120]
         assert run.known_split.train.tolist() == trainer.train.tolist()
@@ -403,8 +403,8 @@ def test_an_optimizer_from_which_training_cannot_resume(trainer, tmp_path, kind,
     theirs = trainer.final()
     spoiled(theirs["optimizer"], kind)
     imported, run = brought(theirs, tmp_path)
-    assert not imported["resumable"]
-    assert sentence in imported["why_not"]
+    assert not imported.resumable
+    assert sentence in imported.why_not
     assert run.checkpoints == [120]
     run.close()
 
@@ -413,11 +413,9 @@ def test_an_invalid_learning_rate_is_left_out(trainer, tmp_path):
     theirs = trainer.final()
     theirs["optimizer"]["param_groups"][0] |= {"initial_lr": 0.0, "lr": 0.0}
     imported, run = brought(theirs, tmp_path)
-    assert "lr" in imported["unknown"]
-    assert any(
-        "is not allowed here and was left out (--lr must be" in sentence for sentence in imported["contradicted"]
-    )
-    assert imported["why_not"] == "its optimizer settings are unknown"
+    assert "lr" in imported.unknown
+    assert any("is not allowed here and was left out (--lr must be" in sentence for sentence in imported.contradicted)
+    assert imported.why_not == "its optimizer settings are unknown"
     run.close()
 
 
@@ -433,11 +431,11 @@ def foreign(tmp_path_factory):
 def test_a_public_file(foreign):
     path, imported, figures = foreign
     split = figures["split"]
-    assert (imported["split"]["seed"], imported["split"]["train"], imported["split"]["test"]) == (
+    assert (imported.split.seed, imported.split.train, imported.split.test) == (
         split["seed"], split["n_train"], split["n_test"],
     )  # fmt: skip
-    assert imported["split"]["error"] < 1e-4
-    assert imported["split"]["chance"] < 1e-4
+    assert imported.split.error < 1e-4
+    assert imported.split.chance < 1e-4
     with tdw.open(path) as run:
         assert run.config.train_fraction == split["frac"]
         assert run.train_loss[4999] == figures["stored_last_train"]
@@ -453,7 +451,7 @@ def test_a_public_file(foreign):
 
 def test_training_of_a_public_file_resumes(foreign, tmp_path):
     path, imported, _ = foreign
-    assert imported["resumable"]
+    assert imported.resumable
     copy = tmp_path / "copy.tdw"
     copy.write_bytes(path.read_bytes())
     tdw.train(copy, epochs=5003)

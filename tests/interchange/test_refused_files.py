@@ -188,7 +188,7 @@ def test_files_are_only_overwritten_with_overwrite(tmp_path):
     assert target.read_text() == "mine"
     tdw.import_run(source, target, overwrite=True)
     with tdw.open(target) as run:
-        assert run.imported["source"] == "theirs.pt"
+        assert run.imported.source == "theirs.pt"
     with pytest.raises(AlreadyExistsError, match="is the file to import"):
         tdw.import_run(source, source, overwrite=True)
     with pytest.raises(CannotWriteError, match=r"folder .*/no does not exist"):

@@ -97,8 +97,8 @@ def test_export_and_import_round_trip_is_bit_identical(tmp_path, settings):
             assert all(before[name].tobytes() == after[name].tobytes() for name in before)
         assert back.known_split is None
         assert np.isnan(back.train_loss).all()
-    assert imported["split"] is None
-    assert {"lr", "data_seed", "model_seed"} <= set(imported["unknown"])
+    assert imported.split is None
+    assert {"lr", "data_seed", "model_seed"} <= set(imported.unknown)
     tdw.export_run(tmp_path / "back.tdw", tmp_path / "one.pt", epoch=10)
     tdw.import_run(tmp_path / "one.pt", tmp_path / "one.tdw", epoch=10)
     with tdw.open(path) as there, tdw.open(tmp_path / "one.tdw") as one:
@@ -109,8 +109,8 @@ def test_export_and_import_round_trip_is_bit_identical(tmp_path, settings):
 def test_a_single_file_says_no_epoch(tmp_path):
     elsewhere.saved(elsewhere.lens().state(), tmp_path / "model.pt")
     imported = tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw")
-    assert "epoch" in imported["unknown"]
-    assert any("does not give the epoch of its weights" in sentence for sentence in imported["inferred"])
+    assert "epoch" in imported.unknown
+    assert any("does not give the epoch of its weights" in sentence for sentence in imported.inferred)
     with tdw.open(tmp_path / "run.tdw") as run:
         assert run.checkpoints == [1]
     for name, epoch in (("epoch_300.pt", 300), ("5000.pt", 5000), ("model-checkpoint-40.pt", 40)):
@@ -118,7 +118,7 @@ def test_a_single_file_says_no_epoch(tmp_path):
         imported = tdw.import_run(tmp_path / name, tmp_path / "run.tdw", overwrite=True)
         with tdw.open(tmp_path / "run.tdw") as run:
             assert run.checkpoints == [epoch]
-        assert "epoch" not in imported["unknown"]
+        assert "epoch" not in imported.unknown
 
 
 def test_a_split_that_is_asked_for_without_losses_is_believed(tmp_path):
@@ -126,7 +126,7 @@ def test_a_split_that_is_asked_for_without_losses_is_believed(tmp_path):
     imported = tdw.import_run(
         tmp_path / "model.pt", tmp_path / "run.tdw", data_seed=598, train_fraction=0.3, split_rule="torch"
     )
-    assert (imported["split"]["seed"], imported["split"]["error"]) == (598, None)
+    assert (imported.split.seed, imported.split.error) == (598, None)
     with tdw.open(tmp_path / "run.tdw") as run:
         assert run.known_split.train.tolist() == tdw_split(598, 0.3)
 

@@ -42,5 +42,5 @@ def test_a_split_is_found_by_the_last_weights_alone_while_the_loss_falls(tmp_pat
     tdw.import_run(elsewhere.saved(trainer.final(), tmp_path / "run.pth"), tmp_path / "run.tdw")
     with tdw.open(tmp_path / "run.tdw") as run:
         assert set(run.known_split.train.tolist()) == set(trainer.train.tolist())
-        assert run.imported["split"]["seed"] == 42
-        assert run.imported["split"]["error"] < 1e-4
+        assert run.imported.split.seed == 42
+        assert run.imported.split.error < 1e-4

@@ -15,13 +15,13 @@ def test_a_complete_run(tmp_path):
     states = elsewhere.workbench(tmp_path / "theirs")
     metadata = json.loads((tmp_path / "theirs" / "metadata.json").read_text())
     imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
-    assert imported["form"] == "a folder of an earlier workbench"
-    assert (imported["split"]["rule"], imported["contradicted"]) == ("listed in the file", [])
-    assert imported["split"]["error"] < 1e-4
-    assert {"lr", "weight_decay", "betas"} <= set(imported["unknown"])
-    assert not {"model_seed", "data_seed", "train_fraction", "p", "activation"} & set(imported["unknown"])
-    assert any("they are at epoch e + 1 here" in sentence for sentence in imported["converted"])
-    assert any("it is at epoch i + 1 here" in sentence for sentence in imported["converted"])
+    assert imported.form == "a folder of an earlier workbench"
+    assert (imported.split.rule, imported.contradicted) == ("listed in the file", [])
+    assert imported.split.error < 1e-4
+    assert {"lr", "weight_decay", "betas"} <= set(imported.unknown)
+    assert not {"model_seed", "data_seed", "train_fraction", "p", "activation"} & set(imported.unknown)
+    assert any("they are at epoch e + 1 here" in sentence for sentence in imported.converted)
+    assert any("it is at epoch i + 1 here" in sentence for sentence in imported.converted)
     with tdw.open(tmp_path / "run.tdw") as run:
         assert (run.config.p, run.config.data_seed, run.config.model_seed, run.config.train_fraction) == (
             11,
@@ -56,7 +56,7 @@ def test_the_last_weights_are_a_checkpoint_too(tmp_path):
 def test_test_losses_from_before_the_update_are_found_out(tmp_path):
     elsewhere.workbench(tmp_path / "theirs", test_after=False)
     imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
-    assert any("labeled differently than usual" in sentence for sentence in imported["contradicted"])
+    assert any("labeled differently than usual" in sentence for sentence in imported.contradicted)
     with tdw.open(tmp_path / "run.tdw") as run:
         assert run.checkpoints == [1, 11, 26, 60]
         assert elsewhere.loss_here(run, 11, run.split.test) == pytest.approx(run.test_loss[11], rel=1e-4)
@@ -67,8 +67,8 @@ def test_a_run_that_was_broken_off_has_its_checkpoints_alone(tmp_path):
     for name in ("config.json", "metadata.json", "modulo_addition_p11_seed4.safetensors"):
         (tmp_path / "theirs" / name).unlink()
     imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
-    assert imported["split"] is None
-    assert any("interrupted run" in sentence for sentence in imported["inferred"])
+    assert imported.split is None
+    assert any("interrupted run" in sentence for sentence in imported.inferred)
     with tdw.open(tmp_path / "run.tdw") as run:
         assert run.checkpoints == [1, 11, 26, 60]
         assert run.known_split is None
@@ -119,7 +119,7 @@ def test_a_damaged_metadata(tmp_path):
 def test_a_config_that_contradicts_the_weights(tmp_path):
     elsewhere.workbench(tmp_path / "theirs", extra={"prime": 13})
     imported = tdw.import_run(tmp_path / "theirs", tmp_path / "run.tdw")
-    assert any("says p 13, but the weights have 11" in sentence for sentence in imported["contradicted"])
+    assert any("says p 13, but the weights have 11" in sentence for sentence in imported.contradicted)
 
 
 def test_the_file_of_the_demonstration_that_it_grew_from(tmp_path):
@@ -137,22 +137,22 @@ def test_the_file_of_the_demonstration_that_it_grew_from(tmp_path):
     for given in (theirs | listed, theirs):
         source = elsewhere.saved(given, tmp_path / "grokking_demo.pth")
         imported = tdw.import_run(source, tmp_path / "run.tdw", overwrite=True)
-        assert imported["form"] == "a file of TransformerLens' grokking demo"
-        assert imported["split"]["error"] < 1e-4
-        assert imported["contradicted"] == []
+        assert imported.form == "a file of TransformerLens' grokking demo"
+        assert imported.split.error < 1e-4
+        assert imported.contradicted == []
         with tdw.open(tmp_path / "run.tdw") as run:
             assert run.checkpoints == [1, 11, 26, 60]
             assert run.known_split.train.tolist() == metadata["train_indices"]
             assert run.test_loss[1:].tolist() == metadata["test_losses"]
             assert run.config.biases == "none"
             assert elsewhere.loss_here(run, 60, run.split.test) == pytest.approx(run.test_loss[60], rel=1e-4)
-    assert imported["split"]["seed"] == 598
+    assert imported.split.seed == 598
 
 
 def test_the_folder_of_its_checkpoints_stands_for_the_run(tmp_path):
     elsewhere.workbench(tmp_path / "theirs", epochs=8, kept=(1, 5))
     imported = tdw.import_run(tmp_path / "theirs" / "checkpoints", tmp_path / "run.tdw")
-    assert imported["form"] == "a folder of an earlier workbench"
+    assert imported.form == "a folder of an earlier workbench"
     with tdw.open(tmp_path / "run.tdw") as run:
         assert run.checkpoints == [2, 6, 8]
     again = tmp_path / "theirs" / "checkpoints" / "checkpoint_epoch_5.safetensors"

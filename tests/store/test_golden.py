@@ -21,7 +21,6 @@ from safetensors.numpy import load, save
 import tdw
 from tdw import store
 from tdw.network.training import environment
-from tdw.project.project import place
 from tdw.store import LOSSES, AnalysisPlan, ArrayPlan
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -128,7 +127,7 @@ def test_a_run_of_every_released_format_opens_resumes_and_extends(tmp_path, path
     with tdw.open(path) as run:
         assert run.verify() == []
         # Training repeats bit for bit in the environment that recorded the run; elsewhere only closely.
-        same = place(run.environments[-1]) == environment(run.config)
+        same = run.environments[-1].place == environment(run.config)
         equal = np.array_equal if same else np.allclose
         assert (len(run.epochs), run.checkpoints) == (STOPPED + 1, [0, 20, 40])
         assert list(run.analyses()) == sorted(RESULTS)

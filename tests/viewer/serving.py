@@ -36,7 +36,7 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
         "file": project.path.name,
         "folder": str(project.path.parent),
         "id": project.id,
-        **project.notes,
+        **project.notes.to_json(),
         "state": project.state,
         "revision": project.revision,
         "settings": settings.to_json(),

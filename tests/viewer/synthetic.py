@@ -21,6 +21,7 @@ from tdw.analyses.engine.registry import evaluate
 from tdw.analyses.events import Event, Grokking
 from tdw.network import closed_form
 from tdw.network.kinds import network_of
+from tdw.project.records import ImportedFrom, Notes
 from tdw.store import ArrayPlan
 from tdw.tasks import Split
 
@@ -142,7 +143,7 @@ class Made:
         sizes = {"p": p, "heads": heads, "d_model": d_model, "d_mlp": d_mlp, "epochs": self.planned_epochs}
         self.config = config.configure(**sizes, **settings)
         self.id = "made-up"
-        self.notes: dict[str, Any] = {"title": "", "tags": [], "remark": ""}
+        self.notes = Notes()
         self._epochs = [100 * i for i in range(checkpoints)]
         weights, arrays = made_once(self.config, checkpoints, everything)
         self.weights = [{name: array.copy() for name, array in found.items()} for found in weights]
@@ -150,7 +151,7 @@ class Made:
         self._arrays = {name: array.copy() for name, array in arrays.items()}
         self.recorded = self.planned_epochs + 1
         self.kept = checkpoints
-        self.imported: dict[str, Any] | None = None
+        self.imported: ImportedFrom | None = None
         self.covered = {
             name: 1 if ANALYSES[name].per == "run" else checkpoints
             for name in dict.fromkeys(name.split("/")[1] for name in self._arrays)

@@ -11,6 +11,7 @@ from tdw import panels
 from tdw.analyses import summary
 from tdw.errors import CheckpointNotFoundError, NotApplicableError, ProjectError, TdwError, UnknownNameError
 from tdw.panels import selection
+from tdw.project.records import Notes
 from tests.viewer.synthetic import Made
 
 
@@ -168,7 +169,7 @@ def test_figures_of_every_kind_carry_the_stored_numbers(
 
 def test_figures_name_their_run() -> None:
     made = Made(p=5, d_mlp=8, checkpoints=2, everything=True)
-    made.notes["title"] = "<b>x</b> & $y$"
+    made.notes = Notes(title="<b>x</b> & $y$")
     for name in panels.PANELS.keys() - {"phase_alignment"}:
         figure = panels.figure(made, name, 100)  # type: ignore[arg-type]
         assert figure.layout.title.subtitle.text == "made up.tdw · &lt;b&gt;x&lt;/b&gt; &amp; &#36;y&#36;"

@@ -11,6 +11,7 @@ import pytest
 from tdw import panels
 from tdw.panels.registry import VIEWS
 from tdw.panels.spec import GridSpec
+from tdw.project.records import ImportedFrom
 from tests.viewer.conftest import go, probe
 from tests.viewer.looking import choose, menu, state_of
 from tests.viewer.serving import Served
@@ -52,7 +53,9 @@ def test_a_panel_that_makes_no_sense_says_why(
 
 
 def test_a_run_whose_split_nobody_knows_says_so_where_it_matters(show: Show, made: Made) -> None:
-    made.imported = {"source": "elsewhere"}
+    made.imported = ImportedFrom(
+        source="x.pt", form="weights", inferred=[], converted=[], contradicted=[], unknown=[], resumable=False
+    )
     made._arrays["analysis/loss/loss"][:, 1:] = np.nan
     made._arrays["analysis/restricted_loss/loss"][..., 1:] = np.nan
     made._arrays["analysis/excluded_loss/alone"][:] = np.nan

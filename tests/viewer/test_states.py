@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tdw.project.records import Notes
 from tests.viewer.conftest import go, probe
 from tests.viewer.serving import Served
 from tests.viewer.synthetic import Made, brute_force
@@ -167,7 +168,7 @@ def test_notes_stand_in_the_bar(show: Show, served: Served, made: Made) -> None:
     page = show()
     assert page.locator(".tdw-title, .tdw-remarked").count() == 0
     assert page.locator(".tdw-tags").is_hidden()
-    made.notes = {"title": "", "tags": ["p11"], "remark": "first\nsecond"}
+    made.notes = Notes(tags=["p11"], remark="first\nsecond")
     made.revisions += 1
     served.changed()
     page.wait_for_selector(".tdw-tag >> text=p11")
@@ -175,7 +176,7 @@ def test_notes_stand_in_the_bar(show: Show, served: Served, made: Made) -> None:
         page.locator(".tdw-file.tdw-remarked").get_attribute("title")
         == f"{made.path.name}\n\ntags: p11\n\nfirst\nsecond"
     )
-    made.notes = {"title": "The clock", "tags": ["a", "b", "c", "d"], "remark": "why"}
+    made.notes = Notes(title="The clock", tags=["a", "b", "c", "d"], remark="why")
     made.revisions += 1
     served.changed()
     page.wait_for_selector(".tdw-title.tdw-remarked >> text=The clock")
@@ -186,11 +187,7 @@ def test_notes_stand_in_the_bar(show: Show, served: Served, made: Made) -> None:
 
 @pytest.mark.parametrize("width", [1280, 900])
 def test_the_longest_notes_take_nothing_from_the_bar(show: Show, served: Served, made: Made, width: int) -> None:
-    made.notes = {
-        "title": "Long title " * 11,
-        "tags": ["a tag as long as a tag may be, 40 letters"] * 12,
-        "remark": "r",
-    }
+    made.notes = Notes(title="Long title " * 11, tags=["a tag as long as a tag may be, 40 letters"] * 12, remark="r")
     made.recorded = 500
     page = show()
     page.set_viewport_size({"width": width, "height": 800})

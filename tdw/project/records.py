@@ -1,0 +1,236 @@
+"""What a project file stores as JSON, as typed records: the description of a run and its notes.
+
+A record is checked when it is read. Keys that this version does not know belong to newer ones: they are ignored here, and
+kept where a record is written again (`Record.to_json`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+
+from tdw import config
+from tdw.config import RunConfig
+from tdw.errors import SettingError, UnknownNameError
+
+ID_LENGTH = 100
+
+
+class RecordError(ValueError):
+    """A stored record is not of its form; the message is a clause such as "it has no settings"."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A stored JSON object. Create one by its fields, or from a file by `of`."""
+
+    @classmethod
+    def of(cls, stored: object) -> Self:
+        """The record from its JSON. Raises msgspec.ValidationError for a missing field or a wrong type."""
+        record = msgspec.convert(stored, cls)
+        vars(record)["stored"] = stored
+        return record
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of the record: as it was stored, unknown keys included, if it comes from a file."""
+        stored: dict[str, Any] = vars(self).get("stored") or msgspec.to_builtins(self)
+        return dict(stored)
+
+
+class Drift(Record, frozen=True, kw_only=True):
+    """Recorded epochs that did not come out the same when they were computed again.
+
+    series, epoch: the curve and the epoch of the first difference
+    stored, recomputed: its values there; None for one that is not finite, which JSON lacks
+    epochs: how many differ
+    """
+
+    series: str
+    epoch: int
+    stored: float | None
+    recomputed: float | None
+    epochs: int = 1
+
+    def sentence(self, then: Environment, here: Environment) -> str:
+        """The values that differ, and what differs between the environments that recorded and recomputed them."""
+        before, now = then.place, here.place
+        names = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
+        recorded, computed = (
+            " under " + ", ".join(f"{name} {str(side.get(name, 'unknown'))[:80]}" for name in names)
+            for side in (before, now)
+        )
+        if not names:
+            recorded, computed = "", " in the same environment"
+        others = f" ({self.epochs} recomputed epochs differ)" if self.epochs != 1 else ""
+        was, came = ("not finite" if value is None else value for value in (self.stored, self.recomputed))
+        return f"{self.series[:80]} at epoch {self.epoch} was stored as {was}{recorded}, and recomputed as {came}{computed}{others}"
+
+
+class Environment(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Software and hardware that trained a run from epoch `from_epoch` on.
+
+    drift: where training continued although it did not reproduce recorded epochs. program: what wrote an imported run.
+    """
+
+    from_epoch: int
+    torch: str | None = None
+    numpy: str | None = None
+    python: str | None = None
+    platform: str | None = None
+    processor: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    cores: int | None = None
+    dtype: str | None = None
+    mkl_cbwr: str | None = None
+    program: str | None = None
+    drift: Drift | None = None
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Everything but the epoch and the drift: equal where results are equal bit for bit."""
+        return {name: value for name, value in self.to_json().items() if name not in {"from_epoch", "drift"}}
+
+
+class ImportedSplit(Record, frozen=True, kw_only=True):
+    """How the split of an imported run was found: the rule that draws it, and how well it reproduces the stored losses.
+
+    fraction: of all pairs that are train pairs. train, test: numbers of pairs. seed: None where the rule has none.
+    error: the largest difference between the logarithms of a computed and a stored loss; None if not compared
+    chance: the expected number of other splits that are as close by chance. compared_at: epochs of compared checkpoints
+    """
+
+    rule: str
+    seed: int | None = None
+    fraction: float
+    train: int
+    test: int
+    error: float | None = None
+    chance: float | None = None
+    compared_at: list[int] = []
+
+
+class ImportedFrom(Record, frozen=True, kw_only=True):
+    """The origin of a run of another program.
+
+    source, form: name of its file or folder, and which form it has
+    split: None if the train/test split is unknown
+    inferred, converted, contradicted: sentences about what was concluded, changed, and found to disagree
+    unknown: names of settings whose stored values are placeholders
+    resumable: whether training can be resumed; why_not: the reason if not
+    """
+
+    source: str
+    form: str
+    split: ImportedSplit | None = None
+    inferred: list[str]
+    converted: list[str]
+    contradicted: list[str]
+    unknown: list[str]
+    resumable: bool
+    why_not: str | None = None
+
+
+class BranchedFrom(Record, frozen=True, kw_only=True):
+    """The run that this one was branched from.
+
+    run, file: its id and the name of its file. at: the epoch of the branch
+    settings, optimizer_from, branched: those of that run
+    """
+
+    run: str = msgspec.field(name="from")
+    file: str
+    at: int
+    settings: dict[str, Any]
+    optimizer_from: int
+    branched: BranchedFrom | None
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings of that run."""
+        return config.from_json(self.settings)
+
+
+class RecoveredFrom(Record, frozen=True, kw_only=True):
+    """The damaged file that a run was recovered from: its name, and a sentence for each damage."""
+
+    file: str = msgspec.field(name="from")
+    damage: list[str]
+
+
+class Notes(Record, frozen=True, kw_only=True):
+    """The user's notes on a run."""
+
+    title: str = ""
+    tags: list[str] = []
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """The description of a run.
+
+    plan: epochs of all checkpoints, stored or planned
+    environments: those in which the run was trained, in order
+    optimizer_from: the epoch at which the optimizer started, all its slots zero
+    """
+
+    id: str
+    settings: RunConfig
+    plan: list[int]
+    environments: list[Environment]
+    optimizer_from: int
+    branched: BranchedFrom | None
+    imported: ImportedFrom | None
+    recovered: RecoveredFrom | None
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """The description from its JSON. Raises RecordError."""
+        settings = _part(stored, "settings", dict[str, Any], "it has no settings")
+        try:
+            checked = config.from_json(settings)
+        except (SettingError, UnknownNameError) as error:
+            raise RecordError(f"its settings are invalid ({error})") from error
+        description = cls(
+            id=_part(stored, "id", str, "it has no valid run id"),
+            settings=checked,
+            plan=_part(stored, "plan", list[int], "it has no list of planned checkpoints"),
+            environments=_environments(stored.get("environments")),
+            optimizer_from=_part(stored, "optimizer_from", int, "its optimizer starts at an impossible epoch", 0),
+            branched=_record(
+                stored, "branched", BranchedFrom, "the description of the run it was branched from is invalid"
+            ),
+            imported=_record(stored, "imported", ImportedFrom, "the description of its import is invalid"),
+            recovered=_record(
+                stored, "recovered", RecoveredFrom, "the description of the file it was recovered from is invalid"
+            ),
+        )
+        if not 1 <= len(description.id) <= ID_LENGTH:
+            raise RecordError("it has no valid run id")
+        return description
+
+
+def _part(stored: Mapping[str, Any], name: str, kind: Any, problem: str, default: Any = None) -> Any:
+    try:
+        return msgspec.convert(stored.get(name, default), kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise RecordError(problem) from error
+
+
+def _record(stored: Mapping[str, Any], name: str, kind: type[Record], problem: str) -> Any:
+    try:
+        return None if stored.get(name) is None else kind.of(stored[name])
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise RecordError(problem) from error
+
+
+def _environments(stored: object) -> list[Environment]:
+    if not isinstance(stored, list) or not stored:
+        raise RecordError("it does not record where it was trained")
+    try:
+        return [Environment.of(item) for item in stored]
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise RecordError("it does not record where it was trained") from error
