@@ -12,6 +12,7 @@ from tdw.analyses import summary
 from tdw.analyses.engine import registry, runner
 from tdw.analyses.events import Event, Grokking
 from tdw.analyses.summary import CURVES, KeyFrequencies
+from tdw.network.segment import Series
 from tdw.project import consistency
 from tdw.project.project import Project
 from tdw.store import FORMAT_VERSION
@@ -121,7 +122,7 @@ class Run(Project):
         }
 
 
-def _last(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+def _last(values: Series) -> float | None:
     """The last recorded value of a series."""
     recorded = values[~np.isnan(values)]
     return float(recorded[-1]) if recorded.size else None

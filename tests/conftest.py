@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import jaxtyping
 import pytest
 from hypothesis import settings
 
-from tests import chromium
+from tests import array_types, chromium
 
 # The same examples in every run, so that results are reproducible, and no deadline, because machines may be busy;
 # `pytest --hypothesis-profile=explore` looks for new ones.
@@ -32,15 +31,7 @@ settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile("repeat")
 
 ROOT = Path(__file__).parents[1]
-# Array annotations are checked in every call, in this process: before anything imports these modules. Modules that take a
-# project are left out, because tests of the page have a made-up one.
-UNCHECKED = {"runner", "run_data", "summary", "__init__"}
-# So are those that `tdw --help` imports, which get their types from libraries that it must not import.
-UNCHECKED |= {"kinds", "losses", "optimizers"}
-FOLDERS = [ROOT / "tdw" / "analyses", ROOT / "tdw" / "network"]
-FILES = [path for folder in FOLDERS for path in folder.rglob("*.py") if path.stem not in UNCHECKED]
-CHECKED = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES]
-jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+array_types.install()
 # Processes started by tests import this checkout, in any folder.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 # Tests neither read nor write the user's own state folder.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float64, Int64
 
 from tdw.config import TaskConfig
 from tdw.interchange.source_run import RULES, Rule
@@ -91,7 +91,7 @@ class Match:
 
 def pair_losses(
     weights: Arrays, activation: str, tasks: Sequence[TaskConfig]
-) -> tuple[Indices, list[NDArray[np.float64]]]:
+) -> tuple[Indices, list[Float64[np.ndarray, " all_pairs"]]]:
     """For all pairs, the class with the highest logit, and the loss for each task's answers, (all_pairs,) each."""
     p = tasks[0].p
     tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
@@ -255,7 +255,9 @@ def _adds_up(anchors: Sequence[Anchor], share: float) -> bool:
     return True
 
 
-def _distance(anchors: Sequence[Anchor], drawn: Indices, cuts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _distance(
+    anchors: Sequence[Anchor], drawn: Indices, cuts: Int64[np.ndarray, " cut"]
+) -> Float64[np.ndarray, " cut"]:
     """The largest distance between the mean losses and the stored losses over anchors and sides, in tolerances, (cut,)."""
     worst = np.zeros(len(cuts))
     for anchor in anchors:

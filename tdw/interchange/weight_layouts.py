@@ -14,6 +14,7 @@ import re
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from tdw.errors import NotImportableError
 from tdw.interchange.source_run import Raw
@@ -78,7 +79,7 @@ def read(raw: Raw, what: str) -> tuple[Arrays, Kind]:
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, _kind(arrays, what)
 
 
-def turn(name: str, array: np.ndarray[Any, Any], raw: Raw) -> np.ndarray[Any, Any]:
+def turn(name: str, array: Shaped[np.ndarray, ...], raw: Raw) -> Shaped[np.ndarray, ...]:
     """A tensor in Nanda's layout, converted to ours. raw: weights with W_Q in Nanda's layout."""
     short = name.rsplit(".", 1)[-1]
     if short in {"W_E", "W_in", "W_out"}:
@@ -127,7 +128,7 @@ def _check_names(raw: Raw, what: str) -> None:
         raise NotImportableError(f"{what} cannot be imported: it has only one of the two biases of the MLP.")
 
 
-def _array(value: Any, name: str, what: str, rank: int | None = None) -> np.ndarray[Any, Any]:
+def _array(value: Any, name: str, what: str, rank: int | None = None) -> Shaped[np.ndarray, ...]:
     """A float32 tensor or array as a NumPy array. Raises NotImportableError for anything else."""
     shape, dtype = tuple(value.shape), str(value.dtype).removeprefix("torch.")
     if rank is not None and len(shape) != rank:
@@ -144,7 +145,7 @@ def _array(value: Any, name: str, what: str, rank: int | None = None) -> np.ndar
         if str(value.layout) != "torch.strided":
             raise NotImportableError(f"{what} cannot be imported: {name} must be a dense tensor (got {value.layout}).")
         value = value.detach().numpy()
-    array: np.ndarray[Any, Any] = np.array(value, np.float32)
+    array: Shaped[np.ndarray, ...] = np.array(value, np.float32)
     if not np.isfinite(array).all():
         raise NotImportableError(f"{what} cannot be imported: {name} holds NaN or infinite values.")
     return array

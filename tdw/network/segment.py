@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64
 
-Arrays = dict[str, NDArray[np.float32]]
-Series = NDArray[np.float64]
+Arrays = dict[str, Float32[np.ndarray, "..."]]
+Series = Float64[np.ndarray, " epoch"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float32, Int64, Num, Shaped, UInt32
 
 from tdw import store
 from tdw.config import RunConfig
@@ -57,7 +57,7 @@ class StoredResult:
     version: int
     parameters: dict[str, Any]
     checkpoints: list[int]
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, Shaped[np.ndarray, ...]]
 
 
 class Project:
@@ -110,7 +110,7 @@ class Project:
         """Names of all curves in the file."""
         return self._store.curves
 
-    def curve(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    def curve(self, name: str, start: int = 0, stop: int | None = None) -> Num[np.ndarray, " epoch"]:
         """The recorded values of a curve, one per epoch, or those of epochs [start, stop). Raises UnknownNameError."""
         if name not in self.curves:
             raise UnknownNameError("curve", name, self.curves)
@@ -212,7 +212,7 @@ class Project:
         return self._store.deleted
 
     @property
-    def checkpoint_checksums(self) -> NDArray[np.uint32]:
+    def checkpoint_checksums(self) -> UInt32[np.ndarray, " checkpoint"]:
         """CRC-32 of each stored checkpoint."""
         return self._store.read("checkpoints/crc32")
 
@@ -228,7 +228,7 @@ class Project:
         return "new" if recorded == 0 else "finished" if recorded > self.planned_epochs else "unfinished"
 
     @property
-    def epochs(self) -> NDArray[np.int64]:
+    def epochs(self) -> Int64[np.ndarray, " epoch"]:
         """The recorded epochs, 0 to the last one: the x axis of the curves."""
         return np.arange(self._store.n_epochs)
 
@@ -299,14 +299,14 @@ class Project:
         """The stored analyses by name, without reading their arrays."""
         return self._store.analyses()
 
-    def neuron_map(self, epoch: int, neuron: int) -> NDArray[np.float32]:
+    def neuron_map(self, epoch: int, neuron: int) -> Float32[np.ndarray, "p p"]:
         """Activation of a neuron on every pair at a checkpoint, (p, p): rows a, columns b. Exact, in closed form."""
         settings = self.config
         if not 0 <= neuron < settings.d_mlp:
             raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
         return settings.network_kind.computation.neuron_map(self.weights(epoch), neuron, settings.activation)
 
-    def neuron_tables(self, neurons: Sequence[int], start: int = 0) -> NDArray[np.float32]:
+    def neuron_tables(self, neurons: Sequence[int], start: int = 0) -> Float32[np.ndarray, "checkpoint neuron table"]:
         """At every checkpoint from the start-th on, what these neurons' maps are made of: (checkpoints, neurons,
         1 + 2 * routes * p), see `tdw.network.closed_form.neuron_tables`.
         """
@@ -320,7 +320,7 @@ class Project:
             out[row] = closed_form.neuron_tables(self.weights_at(start + row), neurons)
         return out
 
-    def attention_scores(self, start: int = 0) -> NDArray[np.float32]:
+    def attention_scores(self, start: int = 0) -> Float32[np.ndarray, "checkpoint ..."]:
         """At every checkpoint from the start-th on, the scores that all neurons' maps share: (checkpoints, 2, heads, p);
         of a two-token network (checkpoints, heads, p, p); of a one-hot MLP none, (checkpoints, 0).
         """
@@ -331,7 +331,7 @@ class Project:
             out[row] = closed_form.attention_scores(self.weights_at(start + row))
         return out
 
-    def series(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    def series(self, name: str, start: int = 0, stop: int | None = None) -> Shaped[np.ndarray, "row ..."]:
         """The committed rows of a stored array by its name in the file. Raises UnknownNameError."""
         known = self.array_index()
         if name not in known:
@@ -443,7 +443,7 @@ def series_of(segment: Segment) -> dict[str, Series]:
     return dict(zip(SERIES, values, strict=True))
 
 
-def _differs(stored: Series, now: Series, *, sparse: bool) -> NDArray[np.bool_]:
+def _differs(stored: Series, now: Series, *, sparse: bool) -> Bool[np.ndarray, " epoch"]:
     """Where two measurements of the same epochs differ. In a sparse curve NaN means not evaluated."""
     none = np.isnan(stored), np.isnan(now)
     return (stored != now) & ~(none[0] | none[1] if sparse else none[0] & none[1])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Num, Shaped
 
 from tdw import config, store
 from tdw.config import RunConfig
@@ -112,7 +112,7 @@ class ProjectWriter(Project):
 
     def append_stored(
         self,
-        curves: Mapping[str, NDArray[Any]],
+        curves: Mapping[str, Num[np.ndarray, " epoch"]],
         checkpoint: tuple[int, Arrays] | None = None,
         resume: State | None = None,
     ) -> None:
@@ -196,7 +196,7 @@ class ProjectWriter(Project):
         with _unchanged_on_error():
             self._writer.replace_by(other)
 
-    def append_rows(self, rows: dict[str, dict[str, NDArray[Any]]]) -> None:
+    def append_rows(self, rows: dict[str, dict[str, Shaped[np.ndarray, "row ..."]]]) -> None:
         """Store rows of analyses: analysis -> array -> rows. Durable when this returns."""
         self._writer.append_rows(rows)
 

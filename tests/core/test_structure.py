@@ -15,6 +15,7 @@ from tdw.analyses import fourier
 from tdw.cli.parser import parser
 from tdw.errors import AlreadyExistsError, UnknownNameError
 from tdw.network import reference, transformer
+from tdw.project.records import Notes
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,8 +66,8 @@ def test_functions_of_commands_without_a_terminal(tmp_path):
         tdw.new(path, **sizes)
     with pytest.raises(UnknownNameError, match="epochs"):
         tdw.new(tmp_path / "other.tdw", epoch=3)
-    assert tdw.note(path, title="A title", tags=["x", "y"]) == {"title": "A title", "tags": ["x", "y"], "remark": ""}
-    assert tdw.note(path, tags=[]) == {"title": "A title", "tags": [], "remark": ""}
+    assert tdw.note(path, title="A title", tags=["x", "y"]) == Notes(title="A title", tags=["x", "y"])
+    assert tdw.note(path, tags=[]) == Notes(title="A title")
     assert tdw.info(path)["title"] == "A title"
     assert tdw.verify(path) == []
     content = bytearray(path.read_bytes())

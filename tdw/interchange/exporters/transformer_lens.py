@@ -18,9 +18,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from tdw import interrupts, os_errors
 from tdw.analyses.engine.registry import NEEDS
@@ -199,7 +199,7 @@ def _keep(target: Path, kept: Path) -> None:
         target.rename(kept)
 
 
-def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, np.ndarray[Any, Any]]:
+def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, Shaped[np.ndarray, ...]]:
     """A complete state dict with the names, shapes and types of TransformerLens 2.18."""
     heads, d_head, d_model, positions = settings.heads, settings.d_head, settings.d_model, settings.positions
     zeros = {f"{BLOCK}attn.b_{name}": (heads, d_head) for name in "QKV"} | {
@@ -215,7 +215,7 @@ def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, np.ndarr
     return {name: np.zeros(shape, np.float32) for name, shape in zeros.items()} | weights | buffers
 
 
-def _save(state: dict[str, np.ndarray[Any, Any]], target: Path) -> None:
+def _save(state: dict[str, Shaped[np.ndarray, ...]], target: Path) -> None:
     """Write a new file with these arrays, and fsync it."""
     if target.suffix == ".safetensors":
         from safetensors.numpy import save
