@@ -189,13 +189,16 @@ class Description:
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
         """The description from its JSON. Raises RecordError."""
+        run_id = _part(stored, "id", str, "it has no valid run id")
+        if not 1 <= len(run_id) <= ID_LENGTH:
+            raise RecordError("it has no valid run id")
         settings = _part(stored, "settings", dict[str, Any], "it has no settings")
         try:
             checked = config.from_json(settings)
         except (SettingError, UnknownNameError) as error:
             raise RecordError(f"its settings are invalid ({error})") from error
-        description = cls(
-            id=_part(stored, "id", str, "it has no valid run id"),
+        return cls(
+            id=run_id,
             settings=checked,
             plan=_part(stored, "plan", list[int], "it has no list of planned checkpoints"),
             environments=_environments(stored.get("environments")),
@@ -208,9 +211,6 @@ class Description:
                 stored, "recovered", RecoveredFrom, "the description of the file it was recovered from is invalid"
             ),
         )
-        if not 1 <= len(description.id) <= ID_LENGTH:
-            raise RecordError("it has no valid run id")
-        return description
 
 
 def _part(stored: Mapping[str, Any], name: str, kind: Any, problem: str, default: Any = None) -> Any:

@@ -5,7 +5,8 @@ planner.py        the HDF5 metadata of a new file
 commit_record.py  what is committed
 open_file.py      one open file and the commit record that holds for it
 reader.py         Reader: committed data, verified by checksums
-writer.py         Writer: commits, structural changes, closing; it has a Reader
+writer.py         Writer: appending, structural changes, closing; it has a Reader
+commits.py        the commit protocol on an open file
 fence.py          is the file as its writer left it?
 create.py         creating a file, and opening one for writing
 restructure.py    the same contents in another structure: more epochs, another analysis, a note, a copy

@@ -1,9 +1,8 @@
 """Writes a project file such that a kill, a power cut or a full disk at any time never loses acknowledged data.
 
-A commit: check that the file is unchanged since the last write, write the data in place, fsync, write the commit record into
-the other slot, fsync, return. A change of structure (more epochs, an analysis, a note) builds a new file and renames it over
-the old one. After any failed write the writer refuses everything: the state of the disk is unknown until the file is opened
-again.
+Epochs, checkpoints and rows of analyses are committed in place (`commits.py`). A change of structure (more epochs, an
+analysis, a note) builds a new file and renames it over the old one. After any failed write the writer refuses everything:
+the state of the disk is unknown until the file is opened again.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,11 +22,11 @@ import numpy as np
 from tdw.errors import CannotWriteError, OverwrittenError, ProjectError
 from tdw.store import filesystem
 from tdw.store.atomic import explained, publish, take_attributes, temporary_path, unused_name
-from tdw.store.commit_record import BLOCK, Record, ResumeSlot
+from tdw.store.commit_record import ResumeSlot
+from tdw.store.commits import Commits, Piece
 from tdw.store.copy import copy
-from tdw.store.fence import Fence
-from tdw.store.filesystem import System, write_all
-from tdw.store.layout import BLOCK_CRCS, AnalysisPlan, FilePlan, canonical
+from tdw.store.filesystem import System
+from tdw.store.layout import AnalysisPlan, FilePlan, canonical
 from tdw.store.lock import Lock
 from tdw.store.open_file import OpenFile
 from tdw.store.reader import Reader
@@ -39,14 +38,6 @@ from tdw.store.validate import check_safetensors
 SLOWEST_COPY, AT_ONCE = 0.5e6, 1 << 20
 WORTH_SAVING = 1 << 20  # bytes for which a finished run is rebuilt
 LAST = 2  # the slot of the resume state at the end of training
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Bytes to write at an offset of the file."""
-
-    offset: int
-    data: bytes | memoryview
 
 
 class Writer:
@@ -88,10 +79,7 @@ class Writer:
     def _watch(self) -> None:
         """Take note of the contents of a file that was just opened or built."""
         state = self._state
-        self._fence = Fence(state)
-        self._tails = [state.tail_of(name) for name in state.layout.growing]
-        # The contents of the two rows of tail copies; unknown before the first record is written.
-        self._copies: list[list[bytes] | None] = [None, None]
+        self._commits = Commits(state, self.path, self._system)
         self._slots = dict(state.resume_slots())
 
     # Committing
@@ -117,12 +105,12 @@ class Writer:
             rows = {name: np.asarray(curves.get(name, ()), layout.extents[name].dtype) for name in layout.curves}
             self._check_append(curves, rows, checkpoint, resume)
             changes: dict[str, Any] = {}
-            pieces: list[_Piece] = []
+            pieces: list[Piece] = []
             if resume is not None:
                 slot, about = self._free_slot(final=final), ResumeSlot(resume[0], len(resume[1]), zlib.crc32(resume[1]))
                 state = self._state  # the file may have been rebuilt with more slots
-                pieces.append(_Piece(state.layout.resume_places()[slot], resume[1]))
-                pieces.append(_Piece(state.layout.trailer_offset(slot), about.encode()))
+                pieces.append(Piece(state.layout.resume_places()[slot], resume[1]))
+                pieces.append(Piece(state.layout.trailer_offset(slot), about.encode()))
                 changes |= {"resume_epoch": about.epoch, "resume_slot": slot}
                 changes |= {"resume_nbytes": about.nbytes, "resume_crc32": about.crc32}
                 self._slots[slot] = about
@@ -130,7 +118,7 @@ class Writer:
             if checkpoint is not None:
                 epoch, blob = checkpoint
                 extent, at = state.layout.extents["checkpoints/safetensors"], state.record.n_checkpoints
-                pieces.append(_Piece(extent.offset + at * extent.row_nbytes, blob))
+                pieces.append(Piece(extent.offset + at * extent.row_nbytes, blob))
                 rows["checkpoints/epoch"] = np.array([epoch], "<i8")
                 rows["checkpoints/crc32"] = np.array([zlib.crc32(blob)], "<u4")
                 changes["n_checkpoints"] = at + 1
@@ -220,69 +208,11 @@ class Writer:
             if any(len(value) for value in values.values()):
                 self._commit([], values, {})
 
-    def _commit(self, pieces: list[_Piece], rows: Mapping[str, np.ndarray], changes: dict[str, Any]) -> None:
+    def _commit(self, pieces: Sequence[Piece], rows: Mapping[str, np.ndarray], changes: Mapping[str, Any]) -> None:
         """Write pieces and rows, then the record that commits them; durable on return."""
-        state, system = self._state, self._system
         self._follow()
-        self._take_back_clean()
-        counts, crcs, tails = list(state.record.rows), list(state.record.crc32), list(self._tails)
-        for name, value in rows.items():
-            i, extent, data = state.index(name), state.layout.extents[name], value.tobytes()
-            at = counts[i] * extent.row_nbytes
-            pieces.append(_Piece(extent.offset + at, data))
-            counts[i] += len(value)
-            crcs[i] = zlib.crc32(data, crcs[i])
-            whole = tails[i] + data
-            tails[i] = whole[len(whole) - len(whole) % BLOCK :]
-            if name in state.layout.curves and len(whole) >= BLOCK:
-                pieces.append(self._block_crcs(name, at // BLOCK, whole))
-        summed = tuple(zlib.crc32(tail) for tail in tails)
-        record = state.record.next(clean=False, rows=tuple(counts), crc32=tuple(crcs), tail_crc32=summed, **changes)
         with self._fatal():
-            self._fence.check(state, self.path)
-            for piece in pieces:
-                write_all(system, state.fd, piece.data, piece.offset)
-            system.datasync(state.fd)
-            self._fence.wrote(state)
-            self._write_record(record, 1 - state.slot, tails)
-        for i, name in enumerate(state.layout.growing):
-            state.checked[name] = (counts[i] * state.layout.extents[name].row_nbytes, crcs[i])
-
-    def _block_crcs(self, name: str, first: int, data: bytes) -> _Piece:
-        """Checksums of the blocks of a curve that these bytes fill; first: number of the first block."""
-        extent = self._state.layout.extents[BLOCK_CRCS]
-        crcs = [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data) - len(data) % BLOCK, BLOCK)]
-        offset = extent.offset + self._state.layout.curves.index(name) * extent.row_nbytes + 4 * first
-        return _Piece(offset, np.array(crcs, "<u4").tobytes())
-
-    def _write_record(self, record: Record, slot: int, tails: list[bytes]) -> None:
-        """Write a commit record and the tail copies that belong to it; durable on return."""
-        state, system = self._state, self._system
-        encoded, there = record.encode(), self._copies[slot]
-        self._copies[slot] = None
-        self._fence.check(state, self.path)
-        for i, tail in enumerate(tails):
-            if tail and (there is None or there[i] != tail):
-                write_all(system, state.fd, tail, state.layout.tails_offset(slot) + i * BLOCK)
-        write_all(system, state.fd, encoded, state.layout.slot_offset(slot))
-        system.datasync(state.fd)
-        self._fence.wrote(state, slot, encoded)
-        self._copies[slot], self._tails = list(tails), tails
-        alike = record == replace(state.record, sequence=record.sequence, clean=record.clean)
-        state.adopt(record, slot, alike=alike)
-
-    def _take_back_clean(self) -> None:
-        """Before the first commit after an orderly close: clear the clean flag.
-
-        A damaged record next to a clean one is then bit rot, and not an interrupted write. The clean record may be
-        overwritten, because the other one has the same contents.
-        """
-        state = self._state
-        if not state.record.clean:
-            return
-        slot = state.slot if state.alike else 1 - state.slot
-        with self._fatal():
-            self._write_record(state.record.next(clean=False), slot, list(self._tails))
+            self._commits.write(pieces, rows, changes)
 
     def _follow(self) -> bool:
         """Follow the file to its current path; False where the operating system does not tell that path.
@@ -295,7 +225,7 @@ class Writer:
         there = filesystem.where_is(state.fd, self._real)
         if there is not None:
             self._writing.follow(there)
-            self._real = self.reader.path = there
+            self._real = self.reader.path = self._commits.path = there
             return True
         if os.path.lexists(self._real):
             what = f"was replaced by another file while being written; the other file was not changed. {self._saved()}"
@@ -319,7 +249,7 @@ class Writer:
         """Copy the open file, which lost its name, to a new file next to it; returns a sentence about that."""
         new = unused_name(self._real, "rescued")
         try:
-            self._fence.check(self._state, self.path)
+            self._commits.check()
             copy(self.reader, new)
         except ProjectError as error:
             return f"Its contents could not be saved to another file: {error}"
@@ -415,7 +345,7 @@ class Writer:
             state = self._alive()
             with explained(self.path):
                 real = self._found()
-                self._fence.check(state, self.path)
+                self._commits.check()
                 take_attributes(other, state.fd)
                 if not self._system.replaces_open_files:
                     self._let_go()
@@ -432,7 +362,7 @@ class Writer:
         try:
             with explained(self.path):
                 real = self._found()
-                self._fence.check(old, self.path)
+                self._commits.check()
                 new = restructured(
                     old, real, plan, dropped_rows, self._system, self._writing, renamed, known_as=self.path
                 )
@@ -462,7 +392,6 @@ class Writer:
                 self._let_go()
                 return
             self._follow()
-            state = self._state
             if self.reader.n_epochs > self.reader.planned_epochs and self._has_room_to_spare():
                 # A finished run has its last checkpoint at [-1], and needs no more resume states on the way. Without disk
                 # space for that now, a later close does it.
@@ -470,11 +399,9 @@ class Writer:
                     self._restructure(
                         replace(plan_of(self.reader), checkpoint_capacity=max(self.reader.n_checkpoints, 1))
                     )
-                state = self._state
-            if not self.reader.closed and not (state.record.clean and state.alike):
-                # Both slots then have the same contents, so bit rot in one does not roll the file back.
+            if not self.reader.closed:
                 with self._fatal():
-                    self._write_record(state.record.next(clean=True), 1 - state.slot, list(self._tails))
+                    self._commits.write_clean()
             self._let_go()
 
     def _has_room_to_spare(self) -> bool:

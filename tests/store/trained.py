@@ -30,7 +30,7 @@ from tdw.operations.train import Progress
 from tdw.project import serialization
 from tdw.project.project import series_of
 from tdw.project.writer import ProjectWriter
-from tdw.store import build, fence, filesystem, writer
+from tdw.store import build, commits, fence, filesystem, writer
 
 STEP = 10  # epochs from one checkpoint to the next
 
@@ -159,7 +159,7 @@ def run() -> None:
     mark(store.Writer, "close", "close")
     mark(store, "create", "create")
     mark(store, "open_writer", "open")
-    mark(writer, "write_all", "write")
+    mark(commits, "write_all", "write")
     mark(build, "write_all", "write")
     ProjectWriter.append = remember(ProjectWriter.append)  # type: ignore[method-assign]
     progress.training_progress = training_progress
