@@ -129,6 +129,7 @@ TASKS.register(Task("multiply", lambda a, b, _: a * b, MULTIPLICATIVE, sign=+1))
 TASKS.register(Task("divide", quotient, MULTIPLICATIVE, sign=-1, prime=True))
 TASKS.register(Task("x2+y2", lambda a, b, _: a * a + b * b))
 TASKS.register(Task("x2+xy+y2", lambda a, b, _: a * a + a * b + b * b))
+TASKS.register(Task("x3+xy", lambda a, b, _: a * a * a + a * b))
 TASKS.register(Task("random", None))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
@@ -18,10 +18,14 @@ def effective_dimension(checkpoint: Checkpoint) -> Result:
     The heads of W_Q, W_K and W_V are concatenated to (d_model, heads · d_head), those of W_O to (heads · d_head, d_model),
     as in the code of Nanda et al. (2023).
     """
-    matrices = [
+    return {"dimension": np.array([participation_ratio(matrix) for matrix in matrices(checkpoint)])}
+
+
+def matrices(checkpoint: Checkpoint) -> list[Float32[np.ndarray, "_ _"]]:
+    """Each weight as a matrix, without biases, in the order of `tdw.network.parameters.shapes`."""
+    return [
         joined(name, checkpoint.weights[name]) for name, shape in shapes(checkpoint.config).items() if len(shape) > 1
     ]
-    return {"dimension": np.array([participation_ratio(matrix) for matrix in matrices])}
 
 
 def joined(name: str, weight: Float32[np.ndarray, ...]) -> Float32[np.ndarray, "rows columns"]:
@@ -40,7 +44,16 @@ def participation_ratio(matrix: Float[np.ndarray, "rows columns"]) -> float:
     >>> participation_ratio(np.eye(3)), participation_ratio(np.ones((3, 5)))
     (3.0, 1.0)
     """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    gram = wide.astype(np.float64) @ wide.T.astype(np.float64)
-    energy = np.vdot(gram, gram)
-    return float(np.trace(gram) ** 2 / energy) if energy > 0 else 0.0
+    products = gram(matrix)
+    energy = np.vdot(products, products)
+    return float(np.trace(products) ** 2 / energy) if energy > 0 else 0.0
+
+
+def gram(matrix: Float[np.ndarray, "rows columns"]) -> Float64[np.ndarray, "side side"]:
+    """M Mᵀ or Mᵀ M, whichever is smaller: its eigenvalues are the squares of the singular values of M.
+
+    >>> gram(np.array([[3.0, 4.0]]))
+    array([[25.]])
+    """
+    wide = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T).astype(np.float64)
+    return wide @ wide.T

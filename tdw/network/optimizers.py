@@ -105,10 +105,36 @@ def sgd(
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerSettings(SgdSettings, AdamWSettings):
+class LionSettings:
+    """The settings specific to Lion."""
+
+    lion_betas: tuple[float, float] = setting((0.9, 0.99), "Lion betas", within=(0, 1), below=True)
+
+
+def lion(
+    weights: Float32[Tensor, " weight"],
+    gradient: Float32[Tensor, " weight"],
+    slots: dict[str, Tensor],
+    _step: Float32[Tensor, ""],
+    lr: float,
+    config: RunConfig,
+) -> None:
+    """Lion with decoupled weight decay (Chen et al. 2023, algorithm 2): each weight moves by `lr`, in the direction of the
+    sign of a mean of the gradient and its running mean.
+    """
+    beta1, beta2 = config.lion_betas
+    mean = slots["exp_avg"]
+    direction = mean.mul(beta1).add_(gradient, alpha=1 - beta1).sign_()
+    weights.mul_(1 - lr * config.weight_decay).add_(direction, alpha=-lr)
+    mean.mul_(beta2).add_(gradient, alpha=1 - beta2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings(LionSettings, SgdSettings, AdamWSettings):
     """The settings of all optimizers."""
 
 
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer")
 OPTIMIZERS.register(Optimizer("adamw", AdamWSettings, ("exp_avg", "exp_avg_sq"), adamw, squares=("exp_avg_sq",)))
 OPTIMIZERS.register(Optimizer("sgd", SgdSettings, ("momentum_buffer",), sgd))
+OPTIMIZERS.register(Optimizer("lion", LionSettings, ("exp_avg",), lion))

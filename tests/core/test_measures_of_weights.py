@@ -15,7 +15,7 @@ from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.gradient_symmetricity import logit_gradients
 from tdw.analyses.key_frequencies import RULES
 from tdw.analyses.sparsity import gini, participation
-from tdw.network import reference
+from tdw.network import kinds, reference
 from tdw.network.parameters import shapes
 from tests.core.planted import MODULI, SMALL, Planted, measure, of_neurons, places
 
@@ -150,6 +150,49 @@ def test_norms_and_effective_dimensions_of_every_weight(settings):
     assert measure("effective_dimension", Checkpoint(config, zeros(config)))["dimension"].tolist() == [0] * len(
         expected
     )
+
+
+def of_every_kind(kind):
+    """Settings of a small network of a kind, and the names of its matrices in their order."""
+    config = tdw.configure(p=6, d_model=6, heads=2, d_head=4, d_mlp=5, train_fraction=0.5, biases="mlp", network=kind)
+    return config, [name for name, shape in shapes(config).items() if len(shape) > 1]
+
+
+@pytest.mark.parametrize("kind", kinds.NETWORKS)
+def test_the_stable_rank_of_planted_singular_values(kind):
+    config, names = of_every_kind(kind)
+    random = np.random.default_rng(0)
+    weights, expected = zeros(config), []
+    for place, name in enumerate(names):
+        *heads, rows, columns = shapes(config)[name]
+        writes = name.endswith("W_O")
+        if heads:  # all heads as one matrix
+            rows, columns = (heads[0] * rows, columns) if writes else (rows, heads[0] * columns)
+        singular = random.uniform(0.1, 1, min(rows, columns)) * 10.0 ** (place - 3)
+        left, right = (np.linalg.qr(random.normal(size=(size, len(singular))))[0] for size in (rows, columns))
+        matrix = (left * singular) @ right.T
+        weights[name][:] = np.split(matrix, heads[0], axis=0 if writes else 1) if heads else matrix
+        expected.append(sum(singular**2) / max(singular) ** 2)
+    assert measure("stable_rank", Checkpoint(config, weights))["rank"] == pytest.approx(expected, rel=1e-5)
+    assert measure("stable_rank", Checkpoint(config, zeros(config)))["rank"].tolist() == [0] * len(names)
+
+
+@pytest.mark.parametrize("kind", kinds.NETWORKS)
+def test_the_stable_rank_is_the_square_sum_over_what_power_iteration_finds(kind):
+    config, names = of_every_kind(kind)
+    weights, expected = random_weights(config), []
+    for name in names:
+        heads = weights[name].astype(np.float64)
+        heads = heads if heads.ndim == 3 else heads[None]
+        # Heads that read lie beside one another, heads that write below one another: W Wᵀ, or Wᵀ W, is a sum over them.
+        product = sum(head.T @ head if name.endswith("W_O") else head @ head.T for head in heads)
+        vector = np.ones(len(product))
+        for _ in range(3000):
+            vector = product @ vector
+            largest = np.linalg.norm(vector)
+            vector /= largest
+        expected.append(math.fsum(float(x) ** 2 for x in weights[name].ravel()) / largest)
+    assert measure("stable_rank", Checkpoint(config, weights))["rank"] == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("settings", NETWORKS, ids=described)

@@ -16,6 +16,7 @@ PLAIN = {
     "multiply": lambda a, b: a * b,
     "x2+y2": lambda a, b: a**2 + b**2,
     "x2+xy+y2": lambda a, b: a**2 + a * b + b**2,
+    "x3+xy": lambda a, b: a**3 + a * b,
 }
 
 
@@ -97,7 +98,7 @@ def test_every_analysis_fits_or_says_why_not(task, network, item, tiny):
     settings = tdw.configure(**{**tiny.to_json(), "task": task, "network": network})
     why = item.inapplicable_reason(settings)
     assert why is None or (why.endswith(".") and len(why) > 20)
-    if task in ("x2+y2", "x2+xy+y2", "random"):
+    if task in ("x2+y2", "x2+xy+y2", "x3+xy", "random"):
         assert (why is not None) == bool({"sum", "odd_sum"} & set(item.needs)) or network != "transformer"
     if item.name in ("loss", "accuracy", "margin", "weight_norms", "effective_dimension", "events", "neuron_summary"):
         assert why is None

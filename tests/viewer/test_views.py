@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tdw import panels
+from tdw.network.kinds import NETWORKS
+from tdw.network.parameters import shapes
 from tdw.panels import parts, reductions, selection
 from tdw.panels.registry import VIEWS
 from tdw.panels.spec import CurveSpec
@@ -174,7 +176,32 @@ def test_curves_over_checkpoints_are_the_stored_numbers_and_the_marker_is_in_ste
                     assert value == pytest.approx(wanted, nan_ok=True), (name, label)
                 assert found["marker"] == pytest.approx(found["x"], abs=0.01), name
                 seen += 1
-    assert seen == 3 * 14
+    assert seen == 3 * 15
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_each_line_of_the_stable_rank_is_of_the_one_matrix_that_it_names(
+    show: Show, served: Served, network: str
+) -> None:
+    made = served.runs["made"] = Made(everything=True, checkpoints=3, d_mlp=12, network=network)
+    page = show()
+    choose(page, "Weights")
+    for index in (0, 2):
+        go(page, index)
+        found = probe(page, "stable_rank", made.checkpoints[index])
+        expected, named = [], []
+        for label in found["labels"]:
+            *layer, last = label.split(".")
+            (name,) = [
+                name for name in made.weights[index] if name.endswith(f".{last}") and set(layer) <= set(name.split("."))
+            ]
+            heads = made.weights[index][name]
+            matrix = heads if heads.ndim == 2 else np.concatenate(heads, axis=0 if last == "W_O" else 1)
+            expected.append(np.linalg.norm(matrix) ** 2 / np.linalg.norm(matrix, 2) ** 2)
+            named.append(name)
+        assert found["values"] == pytest.approx(expected, rel=1e-4), named
+        assert named == [name for name, shape in shapes(made.config).items() if len(shape) > 1]
+        assert found["marker"] == pytest.approx(found["x"], abs=0.01)
 
 
 def test_tables_of_a_checkpoint_and_over_training_are_the_stored_numbers(show: Show, made: Made) -> None:

@@ -1,7 +1,9 @@
-"""The view "Weights": their trajectory, speed, norms and effective dimension."""
+"""The view "Weights": their trajectory, speed, norms, effective dimension and stable rank."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tdw.network.parameters import shapes
@@ -17,9 +19,25 @@ RIGHT = 60  # margin for the names of lines
 PLANES = ((0, 1), (0, 2), (1, 2))
 
 
-def short(name: str) -> str:
-    """The last part of a weight's name: `blocks.0.attn.W_Q` is `W_Q`."""
-    return name.rsplit(".", 1)[-1]
+def short(names: Iterable[str]) -> list[str]:
+    """The last part of each weight's name, after its layer where several layers have one of that name.
+
+    >>> short(["embed.W_E", "blocks.0.mlp.W_in"]), short(["embed.W_E", "blocks.0.mlp.W_in", "blocks.1.mlp.W_in"])
+    (['W_E', 'W_in'], ['W_E', '0.W_in', '1.W_in'])
+    """
+    split = [name.split(".") for name in names]
+    count = Counter(path[-1] for path in split)
+    return [path[-1] if count[path[-1]] == 1 else f"{path[1]}.{path[-1]}" for path in split]
+
+
+def lines_of_matrices(project: Project, array: str) -> tuple[Line, ...]:
+    """One line for each weight matrix, in the color that it has among the weight norms."""
+    tensors = shapes(project.config)
+    named = enumerate(zip(short(tensors), tensors.values(), strict=True))
+    matrices = [(i, name) for i, (name, shape) in named if len(shape) > 1]
+    return tuple(
+        Line(array=array, axes=(row,), label=name, color=f"series-{i % 10}") for row, (i, name) in enumerate(matrices)
+    )
 
 
 @panel(PathSpec, view=VIEW, title="Weight trajectory", analysis="weight_trajectory")
@@ -50,8 +68,8 @@ def weight_norms(project: Project) -> CurveSpec:
     """Sum of squares of each weight tensor, and of all."""
     total = Line(array="analysis/weight_norms/total", label="all", color="ink")
     tensors = (
-        Line(array="analysis/weight_norms/squares", axes=(i,), label=short(name), color=f"series-{i % 10}")
-        for i, name in enumerate(shapes(project.config))
+        Line(array="analysis/weight_norms/squares", axes=(i,), label=name, color=f"series-{i % 10}")
+        for i, name in enumerate(short(shapes(project.config)))
     )
     quantity = Quantity(title="Weight norms", unit="Σθ²", scale="log", lines=(total, *tensors))
     return CurveSpec(quantities=(quantity,), right=RIGHT)
@@ -60,11 +78,14 @@ def weight_norms(project: Project) -> CurveSpec:
 @panel(CurveSpec, view=VIEW, title="Effective dimension", analysis="effective_dimension")
 def effective_dimension(project: Project) -> CurveSpec:
     """Participation ratio of each matrix's singular values."""
-    matrices = [(i, name) for i, (name, shape) in enumerate(shapes(project.config).items()) if len(shape) > 1]
-    stored = "analysis/effective_dimension/dimension"
-    lines = tuple(
-        Line(array=stored, axes=(row,), label=short(name), color=f"series-{i % 10}")
-        for row, (i, name) in enumerate(matrices)
-    )
+    lines = lines_of_matrices(project, "analysis/effective_dimension/dimension")
     quantity = Quantity(title="Effective dimension", unit="(Σs²)² / Σs⁴", scale="log", lines=lines)
+    return CurveSpec(quantities=(quantity,), right=RIGHT)
+
+
+@panel(CurveSpec, view=VIEW, title="Stable rank", analysis="stable_rank")
+def stable_rank(project: Project) -> CurveSpec:
+    """Sum of squares of each matrix's singular values, relative to the square of the largest."""
+    lines = lines_of_matrices(project, "analysis/stable_rank/rank")
+    quantity = Quantity(title="Stable rank", unit="Σs² / max s²", scale="log", lines=lines)
     return CurveSpec(quantities=(quantity,), right=RIGHT)
