@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import Any
 
@@ -162,12 +162,25 @@ def settings() -> tuple[Setting, ...]:
 
 
 def _of_kinds(chooser: str, group: str) -> list[Setting]:
-    """The settings specific to kinds of network or optimizer, each with the kinds that have it."""
+    """The settings specific to kinds of network or optimizer, each with the kinds that have it.
+
+    Raises TypeError for one that two kinds declare differently, or that is not a field of `RunConfig`.
+    """
     belongs: dict[str, Setting] = {}
     for kind in CHOOSERS.get(chooser, {}).values():
         for item in declared(kind.settings, group):
-            kinds = belongs[item.name].kinds if item.name in belongs else ()
-            belongs[item.name] = replace(item, chooser=chooser, kinds=(*kinds, kind.name))
+            before = belongs.get(item.name, replace(item, chooser=chooser))
+            if replace(before, kinds=()) != replace(item, chooser=chooser):
+                raise TypeError(
+                    f"{item.flag} of --{chooser} {kind.name} is declared differently by --{chooser} {before.kinds[0]}: "
+                    "give it another name"
+                )
+            if item.name not in {field.name for field in fields(RunConfig)}:
+                raise TypeError(
+                    f"{item.flag} of --{chooser} {kind.name} is missing in RunConfig: make {kind.settings.__name__} a base "
+                    f"of {chooser.capitalize()}Settings"
+                )
+            belongs[item.name] = replace(before, kinds=(*before.kinds, kind.name))
     return list(belongs.values())
 
 

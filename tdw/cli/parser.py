@@ -136,7 +136,7 @@ def parser() -> Parser:
     sub.add_argument(
         "--fresh-optimizer",
         action="store_true",
-        help="start with a new AdamW state, instead of restoring the state by replaying training up to EPOCH",
+        help="start with a new optimizer state, instead of restoring the state by replaying training up to EPOCH",
     )
     _add_settings(sub, only="training")
 

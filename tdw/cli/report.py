@@ -84,11 +84,12 @@ def _origin(run: Run) -> list[str]:
     branched = run.branched
     if branched is None:
         return []
-    before, now = branched.settings, run.config.to_json()
+    before = {item.name: value for item, value in branched.config.items()}
     changed = [
-        f"{name.replace('_', ' ')} {as_text(now[name])} instead of {as_text(before[name])}"
-        for name in now
-        if name in before and name not in ("epochs", "checkpoints") and now[name] != before[name]
+        f"{item.name.replace('_', ' ')} {as_text(value)}"
+        + (f" instead of {as_text(before[item.name])}" if item.name in before else "")
+        for item, value in run.config.items()
+        if item.name not in ("epochs", "checkpoints") and before.get(item.name) != value
     ]
     line = f"forked from {branched.file} at epoch {branched.at}"
     return [f"{line}: {', '.join(changed)}" if changed else line]

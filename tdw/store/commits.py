@@ -1,6 +1,6 @@
 """The commit protocol on an open file: data in place, fsync, the commit record into the other slot, fsync.
 
-Whoever reads the file meanwhile, or finds it after a kill or a power cut, sees the contents of one commit or of the next.
+A program that reads the file meanwhile, or after a kill or a power cut, sees the contents of one commit or of the next.
 """
 
 from __future__ import annotations

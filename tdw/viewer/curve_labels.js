@@ -1,7 +1,7 @@
-// Names at the right ends of lines and bands, moved apart where the ends are close.
+// Names at the right ends of lines and bands, moved apart where the ends are close; as many as there is room for.
 
 import { el } from "./dom.js";
-import { clamp, spreadApart } from "./numbers.js";
+import { clamp, evenly, spreadApart } from "./numbers.js";
 
 /** @import { Limits } from "./curve.js" */
 /** @import { Curve } from "./lines.js" */
@@ -49,9 +49,15 @@ export class CurveLabels {
       if (!label.hidden) ends.push({ label, x: width, y });
     });
     ends.sort((a, b) => a.y - b.y);
-    const ys = ends.map(({ y }) => y);
-    const placed = spreadApart(ys, HEIGHT, height);
-    ends.forEach(({ label, x }, i) => {
+    const shown = evenly(ends.length, Math.max(1, Math.floor(height / HEIGHT))).map((i) => ends[i]);
+    for (const { label } of ends) label.hidden = true;
+    const placed = spreadApart(
+      shown.map(({ y }) => y),
+      HEIGHT,
+      height,
+    );
+    shown.forEach(({ label, x }, i) => {
+      label.hidden = false;
       label.style.transform = `translate(${x + 7}px, ${placed[i] - HEIGHT / 2}px)`;
     });
   }

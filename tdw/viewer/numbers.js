@@ -61,6 +61,17 @@ export const spreadApart = (wanted, gap, end) => {
 };
 
 /**
+ * Which of `count` things in a row to show where only `room` fit: the first, the last, and as even as possible between.
+ * @param {number} count
+ * @param {number} room at least 1
+ * @returns {number[]} increasing
+ */
+export const evenly = (count, room) =>
+  count <= room
+    ? Array.from({ length: count }, (_, i) => i)
+    : Array.from({ length: room }, (_, i) => Math.round((i * (count - 1)) / Math.max(1, room - 1)));
+
+/**
  * Points of (xs, ys) between x0 and x1 for `buckets` pixels: first, smallest, largest and last of each, so that a spike of
  * one epoch stays visible. One point beyond each end is kept, so that the line leaves the picture.
  * @param {number[]} xs increasing

@@ -8,6 +8,7 @@ import pytest
 import tdw
 from tdw.analyses import ANALYSES
 from tdw.cli.parser import parser
+from tdw.config import NETWORKS, OPTIMIZERS, TASKS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "findings" / "README.md"])
@@ -51,6 +52,17 @@ def test_the_page_of_analyses_lists_every_analysis_once_under_what_it_is_of():
     for per, part in zip(("checkpoint", "run"), page.split("## Of a whole run"), strict=True):
         names = [re.fullmatch(r"`(\w+)`", row[0])[1] for row in table(part, "analysis", "definition", "shape")]
         assert sorted(names) == sorted(item.name for item in ANALYSES.values() if item.per == per)
+
+
+def test_the_number_of_analyses_is_that_of_the_program():
+    said = re.findall(r"(\d+)\s+analyses", text("README.md")) + re.findall(r"(\d+)\s+analyses", text("CHANGELOG.md"))
+    assert said == [str(len(ANALYSES))] * 2
+
+
+@pytest.mark.parametrize("kinds", [TASKS, NETWORKS, OPTIMIZERS], ids=["task", "network", "optimizer"])
+def test_the_page_of_settings_names_every_kind(kinds):
+    page = text("docs/USING.md")
+    assert [name for name in kinds if f"`{name}`" not in page] == []
 
 
 def test_that_a_missing_row_would_be_noticed():

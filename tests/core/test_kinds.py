@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tdw.network.kinds import CAPABILITIES, NETWORKS
 from tdw.network.losses import LOSSES
 from tdw.network.optimizers import OPTIMIZERS
 from tdw.registry import Registry
-from tdw.setting import declared
+from tdw.setting import declared, setting
 from tdw.tasks import TASKS
 
 REGISTRIES = {"network": NETWORKS, "task": TASKS, "optimizer": OPTIMIZERS, "loss": LOSSES}
@@ -138,3 +139,23 @@ def test_a_registry_refuses_duplicates_and_suggests_the_closest_name():
         registry.register(TASKS["add"])
     with pytest.raises(UnknownNameError, match="no task is named 'ad': did you mean 'add'"):
         registry.find("ad")
+
+
+def test_a_setting_that_two_kinds_declare_differently_is_refused(monkeypatch):
+    @dataclass(frozen=True, kw_only=True)
+    class Other:
+        betas: tuple[float, float] = setting((0.5, 0.6), "other betas", within=(0, 1))
+
+    sgd = OPTIMIZERS["sgd"]
+    for settings, problem in ((Other, "declared differently by --optimizer adamw"), (Unknown, "missing in RunConfig")):
+        other = Registry("optimizer")
+        other.register(OPTIMIZERS["adamw"])
+        other.register(replace(sgd, settings=settings))
+        monkeypatch.setitem(config.CHOOSERS, "optimizer", other)
+        with pytest.raises(TypeError, match=problem):
+            config.settings.__wrapped__()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknown:
+    rho: float = setting(0.9, "of no run", within=(0, 1))

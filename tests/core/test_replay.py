@@ -344,3 +344,15 @@ def test_the_commands(tiny_run, tmp_path, capsys):
     assert "forked from tiny.tdw at epoch 20: weight decay 0 instead of 1" in capsys.readouterr().out
     assert main.main(["branch", str(tiny_run), str(new), "--at", "20"]) == 2
     assert "already exists" in capsys.readouterr().err
+
+
+def test_info_says_what_a_branch_does_otherwise_also_where_the_origin_has_no_such_setting(tiny_run, tmp_path, capsys):
+    new = tmp_path / "new.tdw"
+    tdw.branch(tiny_run, new, 20, fresh_optimizer=True, optimizer="sgd", lr=0.5)
+    assert main.main(["info", str(new)]) == 0
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if line.startswith("forked from")]
+    assert "optimizer sgd instead of adamw" in line
+    assert "lr 0.5 instead of" in line
+    assert ", momentum 0" in line
+    assert "betas" not in line

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clamp, concatenate, nearestIndex, spreadApart, thin } from "../../tdw/viewer/numbers.js";
+import { clamp, concatenate, evenly, nearestIndex, spreadApart, thin } from "../../tdw/viewer/numbers.js";
 import { randomNumbers } from "./random.js";
 
 test("clamp", () => {
@@ -42,6 +42,19 @@ test("labels are spread apart, in order, within the frame, and stay where they h
       assert.ok(y >= -1e-9 && y <= 100 + 1e-9, "within the frame");
     });
   }
+});
+
+test("as many as fit, the first and the last among them, none twice", () => {
+  assert.deepEqual(evenly(3, 5), [0, 1, 2]);
+  assert.deepEqual(evenly(9, 3), [0, 4, 8]);
+  assert.deepEqual(evenly(5, 1), [0]);
+  assert.deepEqual(evenly(0, 4), []);
+  for (let count = 1; count < 60; count++)
+    for (let room = 2; room <= count; room++) {
+      const chosen = evenly(count, room);
+      assert.equal(new Set(chosen).size, room);
+      assert.deepEqual([chosen[0], chosen.at(-1)], [0, count - 1]);
+    }
 });
 
 test("thinning keeps the smallest and the largest of every pixel, and gaps", () => {
