@@ -18,9 +18,9 @@ from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
 from tdw.errors import DamagedFileError
 from tdw.store import filesystem
 from tdw.store.commit_record import WITH_TAILS, Version, slot_dtype
-from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, MAX_DEPTH, NAME, Layout
-from tdw.store.structure import COMMIT, MAX_OBJECTS, Structure, check_version, layout_of, refusal
-from tdw.store.validate import TRY_A_COPY, check_superblock, short
+from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, MAX_DEPTH, NAME
+from tdw.store.structure import COMMIT, MAX_OBJECTS, Structure, check_version, refusal
+from tdw.store.validate import TRY_A_COPY, short
 
 MAX_ATTRIBUTES = 64
 #: What h5py raises when HDF5 cannot make sense of a file.
@@ -68,12 +68,6 @@ def walk(fd: int, path: Path, size: int) -> Structure:
         raise DamagedFileError(
             f"{path} is damaged: its structure cannot be read ({short(error)}). {TRY_A_COPY}"
         ) from error
-
-
-def read_layout(fd: int, path: Path, size: int) -> Layout:
-    """The layout of an open file, walked without a sandbox: for files that were just built here."""
-    check_superblock(fd, path, size)
-    return layout_of(walk(fd, path, size), path)
 
 
 class _Walk:

@@ -25,7 +25,8 @@ export const checkpointColumns = ([x0, x1], pixels, checkpoints, rows, isEven) =
   for (let i = 0; i < pixels; i++) {
     const [from, to] = [x0 + ((x1 - x0) * i) / pixels, x0 + ((x1 - x0) * (i + 1)) / pixels];
     low[i] = clamp(at(from), 0, last);
-    high[i] = Math.max(low[i] + 1, Math.min(at(to), last));
+    // The next pixel begins with what this one ends with; the last pixel has no next one.
+    high[i] = Math.max(low[i] + 1, i === pixels - 1 ? Math.min(at(to) + 1, rows) : Math.min(at(to), last));
     if (!isEven && (to < checkpoints[0] - reach || from > checkpoints[last] + reach)) high[i] = low[i];
   }
   return { low, high };

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -218,7 +219,10 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, el
         if place in {"sandboxed", "data"}:
             assert any(url.startswith(base) for url in sent)
         else:
-            assert len(statuses) > 80
+            # How many there are differs: Chromium answers some from its cache, as imports of a module that it has asked for.
+            reached = {urlsplit(url).path for _, url in statuses}
+            assert {"/", "/now", "/favicon.ico", "/theme.css", "/events", f"/runs/{answer['key']}/manifest"} <= reached
+            assert {f"/do/{command}" for command in ("forget", "open", "train", "analyze", "stop")} <= reached
         assert own.evaluate("tdw.count") > 0
     finally:
         context.close()

@@ -12,7 +12,7 @@ import pytest
 import tdw
 from tdw import store
 from tdw.operations import recover
-from tdw.store.inspect_hdf5 import read_layout
+from tests.store.forgery import read_layout
 
 COMMAND = [sys.executable, "-m", "tdw"]
 

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { axisOf } from "../../tdw/viewer/choices.js";
 import { checkpointColumns, placeTicks, unpack } from "../../tdw/viewer/grid_cells.js";
 import { reading } from "../../tdw/viewer/grid_reading.js";
+import { randomNumbers } from "./random.js";
 
 const parameters = { p: 113, heads: 4, frequencies: 56, order: 113 };
 const checkpoints = [0, 100, 200, 1000];
@@ -14,6 +15,22 @@ const cells = (range, pixels, rows, isEven) => {
 test("a pixel over training shows every checkpoint in it, else the nearest", () => {
   assert.deepEqual(cells([0, 1000], 5, 4, false), [[0, 1], [2], [2], [2], [3]]);
   assert.deepEqual(cells([0, 400], 2, 4, false)[0], [0, 1], "more checkpoints than pixels: none is dropped");
+});
+
+test("every checkpoint is in some pixel, however many there are of either", () => {
+  const random = randomNumbers(4);
+  for (let round = 0; round < 200; round++) {
+    const count = 1 + Math.floor(random() * 30);
+    const pixels = 1 + Math.floor(random() * 20);
+    const epochs = Array.from({ length: count }, () => Math.floor(random() * 1000)).sort((a, b) => a - b);
+    const distinct = [...new Set(epochs)];
+    const shown = (range, isEven) => {
+      const { low, high } = checkpointColumns(range, pixels, distinct, distinct.length, isEven);
+      return new Set(Array.from(low, (from, i) => Array.from({ length: high[i] - from }, (_, k) => from + k)).flat());
+    };
+    assert.equal(shown([0, distinct.at(-1)], false).size, distinct.length);
+    assert.equal(shown([-0.5, distinct.length - 0.5], true).size, distinct.length);
+  }
 });
 
 test("nothing is shown before the first checkpoint and after the last", () => {

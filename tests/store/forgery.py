@@ -6,10 +6,16 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from tdw.store.inspect_hdf5 import read_layout
+from tdw.store import structure
+from tdw.store.inspect_hdf5 import walk
 from tdw.store.layout import Layout
 
 WORD = 0xFFFFFFFF
+
+
+def read_layout(fd: int, path: Path, size: int) -> Layout:
+    """The layout of an open file that was built here."""
+    return structure.layout_of(walk(fd, path, size), path)
 
 
 def _rotated(x: int, bits: int) -> int:

@@ -104,11 +104,12 @@ def reseal(path: Path) -> None:
     """Make the checksums right again for a structure that was changed on purpose."""
     from dataclasses import replace
 
-    from tdw.store import inspect_hdf5, open_file
+    from tdw.store import open_file
+    from tests.store.forgery import read_layout
 
     with path.open("r+b") as file:
         size = path.stat().st_size
-        layout = inspect_hdf5.read_layout(file.fileno(), path, size)
+        layout = read_layout(file.fileno(), path, size)
         records = open_file.read_slots(file.fileno(), layout)
         for slot, record in enumerate(records):
             assert record is not None

@@ -24,9 +24,8 @@ from tdw.store import open_file as state_module
 from tdw.store import structure as structure_module
 from tdw.store.commit_record import BLOCK
 from tdw.store.filesystem import System
-from tdw.store.inspect_hdf5 import read_layout
 from tests.store import store_runs
-from tests.store.forgery import layout_of, move_array
+from tests.store.forgery import layout_of, move_array, read_layout
 
 
 def _external(file: h5py.File) -> None:

@@ -18,10 +18,10 @@ from tdw.errors import CannotWriteError, OverwrittenError
 from tdw.store import AnalysisPlan, ArrayPlan, filesystem
 from tdw.store.commit_record import Record, decode
 from tdw.store.filesystem import System
-from tdw.store.inspect_hdf5 import read_layout
 from tdw.store.layout import BLOCK, FilePlan
 from tdw.store.planner import plan_file
 from tests.store import store_runs
+from tests.store.forgery import read_layout
 from tests.store.store_runs import blob, check_exact, losses, plan, rows, step
 
 
