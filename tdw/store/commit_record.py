@@ -20,9 +20,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 BLOCK = 4096
-Version = tuple[int, int]
+Version = tuple[int, ...]  # (major, minor)
 #: The last format whose records contain the copies of the last blocks.
 WITH_TAILS: Version = (1, 0)
+#: What development builds before 0.2.0 wrote and called 1.1: like 1.1, but with records of the compound type of 1.0.
+DRAFT_1_1: Version = (1, 0, 1)
 
 _HEADER: tuple[tuple[str, str], ...] = (
     ("sequence", "<u8"),
@@ -104,23 +106,22 @@ class Record:
 def slot_dtype(n_arrays: int, version: Version | None = None) -> np.dtype[np.void]:
     """The fields of a record with that many growing arrays; a multiple of 4096 bytes, so that slots share no sector.
 
-    Since format 1.1 every field is an <i8, so the same bytes are a row of the plain integer dataset `commit`, whose
-    columns are those of `COLUMNS`, then `rows`, `crc32` and `tail_crc32` of every growing array. In format 1.0 the dataset
-    had this compound type, with narrower fields.
+    In format 1.1 every field is an <i8, so the same bytes are a row of the plain integer dataset `commit`, whose
+    columns are those of `COLUMNS`, then `rows`, `crc32` and `tail_crc32` of every growing array. In earlier formats the
+    dataset had this compound type, with narrower fields.
 
     version: of the format; None for the current one.
     """
     with_tails = version is not None and version <= WITH_TAILS
-    fields: list[tuple[str, str, tuple[int, ...]]] = [
-        (name, narrow if with_tails else "<i8", ()) for name, narrow in _HEADER
-    ]
+    narrow = version is not None and version <= DRAFT_1_1
+    fields: list[tuple[str, str, tuple[int, ...]]] = [(name, kind if narrow else "<i8", ()) for name, kind in _HEADER]
     fields += [
-        ("record_crc32", "<u4" if with_tails else "<i8", ()),
+        ("record_crc32", "<u4" if narrow else "<i8", ()),
         ("rows", "<i8", (n_arrays,)),
-        ("crc32", "<u4" if with_tails else "<i8", (n_arrays,)),
+        ("crc32", "<u4" if narrow else "<i8", (n_arrays,)),
     ]
     if not with_tails:
-        fields.append(("tail_crc32", "<i8", (n_arrays,)))
+        fields.append(("tail_crc32", "<u4" if narrow else "<i8", (n_arrays,)))
     names, formats, offsets, at = [], [], [], 0
     for name, kind, shape in fields:
         item = np.dtype((kind, shape))

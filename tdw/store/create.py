@@ -121,7 +121,7 @@ def open_writer(path: Path | str, *, check: Callable[[Reader], None] | None = No
             with contextlib.suppress(OSError):
                 system.close(fd)
             raise
-        if not writer.reader.made_here or not state.layout.current:
+        if not writer.reader.made_here or state.layout.version < FORMAT_VERSION:
             try:
                 if not writer.reader.made_here and check is not None:
                     check(writer.reader)
@@ -147,7 +147,7 @@ def _ready(fd: int, given: Path, real: Path, system: System) -> OpenFile:
     torn = False
     for name in state.layout.growing:
         state.check(name)
-        torn |= state.made and state.layout.current and _mend_tail(state, name, system)
+        torn |= state.made and state.layout.has_tails and _mend_tail(state, name, system)
     if torn:
         system.datasync(fd)
     if state.record.resume_slot >= 0:

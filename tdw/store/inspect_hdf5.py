@@ -17,9 +17,9 @@ from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
 
 from tdw.errors import DamagedFileError
 from tdw.store import filesystem
-from tdw.store.commit_record import WITH_TAILS, Version, slot_dtype
+from tdw.store.commit_record import DRAFT_1_1, Version, slot_dtype
 from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, MAX_DEPTH, NAME
-from tdw.store.structure import COMMIT, MAX_OBJECTS, Structure, check_version, refusal
+from tdw.store.structure import COMMIT, MAX_OBJECTS, Structure, check_version, dialect, refusal
 from tdw.store.validate import TRY_A_COPY, short
 
 MAX_ATTRIBUTES = 64
@@ -167,7 +167,7 @@ class _Walk:
         kind, space = dataset.get_type(), dataset.get_space()
         if space.get_simple_extent_type() != h5s.SIMPLE or not 1 <= len(space.shape) <= 6:
             raise self._refuse(f"{path!r} is not an array")
-        if path == COMMIT and self._version is not None and self._version <= WITH_TAILS:
+        if path == COMMIT and self._records_version() <= DRAFT_1_1:
             self._check_records(kind)
             dtype = np.dtype(("V", kind.get_size()))
         elif _plain_number(kind):
@@ -183,13 +183,17 @@ class _Walk:
             raise self._refuse(f"{path!r} declares {nbytes:,} bytes that are not in the file")
         return int(offset), dtype.str, shape
 
+    def _records_version(self) -> Version:
+        assert self._version is not None
+        return dialect(self._version, self._attributes[COMMIT])
+
     def _check_records(self, kind: Any) -> None:
-        """The commit records of format 1.0 must read as such in plain h5py as well."""
+        """Compound commit records must read as such in plain h5py as well."""
         arrays = self._attributes[COMMIT].get("arrays")
         if not isinstance(arrays, bytes):
             raise self._refuse("it has no commit records")
         count = arrays.count(b"\n") + 1
-        if count > MAX_OBJECTS or not kind == h5t.py_create(slot_dtype(count, self._version)):
+        if count > MAX_OBJECTS or not kind == h5t.py_create(slot_dtype(count, self._records_version())):
             raise self._refuse("its commit records do not match its arrays, or have an unexpected layout")
 
 

@@ -263,8 +263,8 @@ class Layout:
         return commit.offset + slot * commit.row_nbytes
 
     @property
-    def current(self) -> bool:
-        """Whether the file has the current format; an earlier one is rebuilt before it is written to."""
+    def has_tails(self) -> bool:
+        """Whether the file has copies of last blocks, and descriptions of its resume slots, beside the commit records."""
         return self.version > WITH_TAILS
 
     def tails_offset(self, slot: int) -> int:

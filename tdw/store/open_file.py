@@ -167,7 +167,7 @@ class OpenFile:
 
     def resume_slots(self) -> list[tuple[int, ResumeSlot]]:
         """(number, description) of every slot with a plausible state (format 1.1)."""
-        if not self.layout.current:
+        if not self.layout.has_tails:
             return []
         found = []
         for slot, place in enumerate(self.layout.resume_places()):

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from tdw.errors import DamagedFileError, ProjectError
-from tdw.store.commit_record import Commit, Record
+from tdw.store.commit_record import DRAFT_1_1, Commit, Record
 from tdw.store.layout import CHECKPOINTS, ArrayPlan, CurvePlan
 from tdw.store.open_file import OpenFile, credible, first_word, newest, open_state, read_slots, real_path, say_the_same
 from tdw.store.validate import check_safetensors, parse_json
@@ -168,7 +168,8 @@ class Reader:
     @property
     def format_version(self) -> tuple[int, int]:
         """(major, minor) of the format."""
-        return self._state.layout.version
+        version = self._state.layout.version
+        return (1, 1) if version == DRAFT_1_1 else (version[0], version[1])
 
     @property
     def n_epochs(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tdw.errors import NewerFormatError, NotAProjectError, ProjectError
-from tdw.store.commit_record import BLOCK, WITH_TAILS, Version, slot_dtype
+from tdw.store.commit_record import BLOCK, DRAFT_1_1, WITH_TAILS, Version, slot_dtype
 from tdw.store.layout import (
     ATTRIBUTE_LIMIT,
     BLOCK_CRCS,
@@ -138,6 +138,11 @@ def check_version(path: Path, attributes: dict[str, Any]) -> Version:
     return major, minor
 
 
+def dialect(version: Version, commit: dict[str, Any]) -> Version:
+    """The format of a file, where it says this version; commit: the attributes of its commit records."""
+    return DRAFT_1_1 if version == (1, 1) and "columns" not in commit else version
+
+
 def layout_of(structure: Structure, path: Path) -> Layout:
     """The layout in a structure. Raises NotAProjectError or NewerFormatError."""
     return _Reading(structure, path).layout()
@@ -157,6 +162,7 @@ class _Reading:
 
     def layout(self) -> Layout:
         version = self._version = check_version(self._path, self._attributes.get("", {}))
+        version = dialect(version, self._attributes.get(COMMIT, {}))
         if len(self._arrays) > MAX_OBJECTS:
             raise self._refuse(f"it holds more than {MAX_OBJECTS} objects")
         for path, (offset, kind, shape) in self._arrays.items():
@@ -224,7 +230,7 @@ class _Reading:
             raise self._refuse(large)
         growing = self._growing(curves, analyses, version)
         commit, dtype = self._extents[COMMIT], slot_dtype(len(growing), version)
-        compound = version <= WITH_TAILS
+        compound = version <= DRAFT_1_1
         if (
             commit.row_nbytes != dtype.itemsize
             or commit.shape != ((2,) if compound else (2, dtype.itemsize // 8))
@@ -250,7 +256,7 @@ class _Reading:
 
     def _curves(self, version: Version) -> tuple[str, ...]:
         """Names of the curves: listed in the file since format 1.1."""
-        if version <= WITH_TAILS:
+        if version <= DRAFT_1_1:
             for name in LOSSES:
                 self._get(name, "<f8")
             return LOSSES

@@ -137,7 +137,7 @@ class _Survey:
 
     def _blocks(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
         """(first row, rows) of the intact blocks of a curve (format 1.1)."""
-        if not self._layout.current or not self._records:
+        if not self._layout.has_tails or not self._records:
             return
         at = self._wreck.at(self._records[0])
         extent, table = self._layout.extents[name], self._layout.extents[BLOCK_CRCS]
