@@ -333,10 +333,16 @@ class Project:
 
     def series(self, name: str, start: int = 0, stop: int | None = None) -> Shaped[np.ndarray, "row ..."]:
         """The committed rows of a stored array by its name in the file. Raises UnknownNameError."""
-        known = self.array_index()
-        if name not in known:
-            raise UnknownNameError("stored array", name, known)
+        if not self._is_stored(name):
+            raise UnknownNameError("stored array", name, self.array_index())
         return self._store.read(name, start, stop)
+
+    def _is_stored(self, name: str) -> bool:
+        head, _, array = name.rpartition("/")
+        if head.startswith("analysis/"):
+            stored = self.analyses().get(head.removeprefix("analysis/"))
+            return stored is not None and array in stored.arrays
+        return name in self.curves or name == "checkpoints/epoch"
 
     def array_index(self) -> dict[str, dict[str, Any]]:
         """All arrays for panels: name -> {"dtype", "shape", "version"}. The version changes when existing contents change, not
@@ -348,11 +354,12 @@ class Project:
         }
         found["checkpoints/epoch"] = {"dtype": "<i8", "shape": [self._store.n_checkpoints], "version": self.id}
         for name, item in self.analyses().items():
+            parameters = zlib.crc32(json.dumps(item.parameters, sort_keys=True).encode())
             for array, plan in item.arrays.items():
                 found[f"analysis/{name}/{array}"] = {
                     "dtype": plan.dtype,
                     "shape": [item.rows, *plan.row_shape],
-                    "version": f"{self.id}-{item.version}-{zlib.crc32(json.dumps(item.parameters, sort_keys=True).encode())}",
+                    "version": f"{self.id}-{item.version}-{parameters}",
                 }
         return found
 

@@ -217,7 +217,7 @@ class Extent:
     @property
     def row_nbytes(self) -> int:
         """Bytes of one row."""
-        return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        return self.dtype.itemsize * math.prod(self.shape[1:])
 
     @property
     def nbytes(self) -> int:

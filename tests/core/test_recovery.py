@@ -19,8 +19,8 @@ from tdw import store
 from tdw.analyses import ANALYSES
 from tdw.errors import AlreadyExistsError, DamagedFileError, NotAProjectError, TdwError
 from tdw.operations import recover
-from tdw.store.inspect_hdf5 import read_layout
 from tdw.store.layout import Layout
+from tests.store.forgery import read_layout
 
 SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 128, "epochs": 600, "checkpoints": "0:600:100", "threads": 1}
 RESULTS = [f"{name} " for name, item in ANALYSES.items() if not item.inapplicable_reason(tdw.configure(**SETTINGS))]
