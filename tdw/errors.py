@@ -27,7 +27,6 @@ A message says what was given, what is allowed and what to do, in one line.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -149,6 +148,8 @@ class UnknownNameError(TdwError):
     """There is no task, analysis or panel of that name."""
 
     def __init__(self, what: str, given: str, known: Iterable[str]):
+        import difflib
+
         known = list(known)
         close = difflib.get_close_matches(given, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdw import panels, store
+from tdw import store
 from tdw.analyses import summary
 from tdw.analyses.engine import registry, runner
 from tdw.analyses.events import Event, Grokking
@@ -65,6 +65,8 @@ class Run(Project):
             selects one of several views, "compare" what is shown side by side.
         Raises UnknownNameError, CheckpointNotFoundError or AnalysisNotFoundError.
         """
+        from tdw import panels  # training and listing runs need none
+
         return panels.figure(self, name, epoch, **picks)
 
     def events(self) -> list[Event]:

@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
 import platformdirs
 
 from tdw.errors import AppError
+from tdw.file_lock import try_lock
 
 LEFT_BEHIND = 3600.0  # seconds after which a temporary file is considered abandoned
 MARK = ".tdw-state"  # marks a folder as created by this program: its files may be replaced and swept
@@ -223,15 +223,16 @@ def set_aside(path: Path) -> None:
 def taking_turns(path: Path) -> Iterator[None]:
     """Hold the lock file at `path`. Raises OSError if it cannot be created, or acquired in time."""
     _clear_for_lock(path)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | _CAREFUL | _BINARY, 0o600)
+    deadline = time.monotonic() + LOCK_PATIENCE
     try:
-        turn = filelock.FileLock(path, timeout=LOCK_PATIENCE, mode=0o600)
-        turn.acquire()
-    except filelock.Timeout:
-        raise OSError(f"another process keeps {path} locked") from None
-    try:
+        while not try_lock(fd):
+            if time.monotonic() > deadline:
+                raise OSError(f"another process keeps {path} locked")
+            time.sleep(0.005)
         yield
     finally:
-        turn.release()
+        os.close(fd)
 
 
 def _clear_for_lock(path: Path) -> None:

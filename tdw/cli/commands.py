@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tdw import config, interrupts
-from tdw.cli import report
 from tdw.cli.streams import say, say_json
 from tdw.errors import StoppedError
 from tdw.safe_text import typed, visible
@@ -36,6 +35,8 @@ def open_command(arguments: argparse.Namespace) -> int:
 
 def new_command(arguments: argparse.Namespace) -> None:
     """Create a project file. Prints its checkpoints, size and training time."""
+    from tdw.cli import report
+
     config.configure(**_settings(arguments))  # refuses wrong settings before the slow imports
     from tdw.operations.new import new
 
@@ -48,6 +49,8 @@ def train_command(arguments: argparse.Namespace) -> int:
     """Train or resume a run. The file is created if missing; --epochs beyond the end extends a finished run. Ctrl-C stops
     after storing what is done.
     """
+    from tdw.cli import report
+
     given = _settings(arguments)
     settings = None if arguments.file.exists() else config.configure(**given)
     from tdw.cli.progress import training_progress
@@ -95,6 +98,7 @@ def analyze_command(arguments: argparse.Namespace) -> int:
 
 def info_command(arguments: argparse.Namespace) -> None:
     """Print what is in a project file."""
+    from tdw.cli import report
     from tdw.run import open as open_run
 
     interrupts.at_work()
@@ -108,6 +112,7 @@ def info_command(arguments: argparse.Namespace) -> None:
 
 def compare_command(arguments: argparse.Namespace) -> None:
     """Compare runs: settings, events, how closely curves and weights agree. The first run is the reference."""
+    from tdw.cli import report
     from tdw.operations.compare import compare
 
     interrupts.at_work()
@@ -120,6 +125,7 @@ def compare_command(arguments: argparse.Namespace) -> None:
 
 def note_command(arguments: argparse.Namespace) -> None:
     """Set or print a run's title, tags and remark. Empty text ("") removes one."""
+    from tdw.cli import report
     from tdw.operations.note import note
 
     interrupts.at_work()
@@ -157,6 +163,7 @@ def copy_command(arguments: argparse.Namespace) -> None:
 
 def recover_command(arguments: argparse.Namespace) -> None:
     """Recover the intact parts of a damaged file into a new file. Prints what was lost; FILE is only read."""
+    from tdw.cli import report
     from tdw.operations import recover
     from tdw.run import open as open_run
 
@@ -224,6 +231,7 @@ def import_command(arguments: argparse.Namespace) -> None:
     """Import a run of another program: Nanda's grokking code, TransformerLens, an earlier workbench. Prints what was
     inferred and how well it fits; the flags supply what the source does not contain.
     """
+    from tdw.cli import report
     from tdw.interchange import pipeline
     from tdw.interchange.hints import HINTS
 
@@ -246,6 +254,8 @@ def export_command(arguments: argparse.Namespace) -> None:
 
 def demo_command(arguments: argparse.Namespace) -> int:
     """Train, analyze and open an example: a run that memorizes early and generalizes much later."""
+    from tdw.cli import report
+
     one_thread()
     from tdw.analyses.engine.runner import analyze
     from tdw.cli import demo

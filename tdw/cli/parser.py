@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, NoReturn
 
 from tdw import __version__, config, schedule
 from tdw.cli import commands
-from tdw.cli.streams import say
 from tdw.safe_text import visible
 from tdw.tasks import TASKS
 
@@ -22,17 +20,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the error, and exit with 2."""
         self.exit(2, f"tdw: {visible(message)}; see `{self.prog} --help`\n")
-
-
-class _StoreLog(logging.Handler):
-    """Prints log records of the store as notes on standard error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one note."""
-        say(f"note: {record.getMessage()}", error=True)
-
-
-_store_log = _StoreLog()
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -53,9 +40,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name, value in before.items():  # flags after the command take precedence
         if not getattr(arguments, name):
             setattr(arguments, name, value)
-    log = logging.getLogger("tdw.store")
-    log.addHandler(_store_log)
-    log.setLevel(logging.INFO)
+    from tdw.cli import store_notes  # `logging` takes milliseconds, and help does not come this far
+
+    store_notes.listen()
     return arguments
 
 

@@ -23,13 +23,9 @@ from pathlib import Path
 
 from tdw import interrupts
 from tdw.errors import CannotWriteError, FileInUseError
+from tdw.file_lock import REMOVABLE, try_lock
 from tdw.store import filesystem
 from tdw.store.holder import LIMIT, MAGIC, Holder
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 #: Seconds. `holder_of` takes the lock for microseconds; a writer must not mistake it for another writer.
 PATIENCE = 0.2
@@ -51,20 +47,6 @@ if hasattr(os, "register_at_fork"):
 def sidecar(path: Path) -> Path:
     """The file of the lock on a name: NAME.tdw.lock."""
     return path.with_name(path.name + ".lock")
-
-
-def _try_lock(fd: int, *, shared: bool = False) -> bool:
-    try:
-        if fcntl is not None:
-            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            os.lseek(fd, 1 << 20, os.SEEK_SET)  # after the text, which other processes must be able to read
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
 
 
 class _NameLock:
@@ -99,7 +81,7 @@ class _NameLock:
         try:
             if not stat.S_ISREG(os.fstat(self._fd).st_mode):
                 raise self._in_the_way()
-            if _try_lock(self._fd) and filesystem.names(self._sidecar, self._fd):
+            if try_lock(self._fd) and filesystem.names(self._sidecar, self._fd):
                 text = filesystem.read_some(self._fd, LIMIT + 1, 0)
                 self._ours = made or _is_ours(text)
                 if text and not self._ours:
@@ -155,12 +137,12 @@ class _NameLock:
         """Release the lock, and remove the lock file if this program created it."""
         if self._fd < 0:
             return
-        if fcntl is None:  # Windows cannot remove open files
+        if not REMOVABLE:
             self.drop()
         if self._ours:
             # Windows: the next writer may have it open, and will remove it.
-            with contextlib.suppress(FileNotFoundError) if fcntl is not None else contextlib.suppress(OSError):
-                if fcntl is None or filesystem.names(self._sidecar, self._fd):
+            with contextlib.suppress(FileNotFoundError if REMOVABLE else OSError):
+                if not REMOVABLE or filesystem.names(self._sidecar, self._fd):
                     self._sidecar.unlink()
         self.drop()
 
@@ -280,7 +262,7 @@ def holder_of(path: Path | str) -> Holder | None:
         except OSError:
             return None
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode) or _try_lock(fd, shared=True):
+            if not stat.S_ISREG(os.fstat(fd).st_mode) or try_lock(fd, shared=True):
                 return None
             holder = Holder.decode(filesystem.read_some(fd, LIMIT + 1, 0))
         finally:

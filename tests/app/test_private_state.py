@@ -284,7 +284,7 @@ def test_the_window_works_where_nothing_can_be_written(open_window, run, tmp_pat
 
 def test_a_lock_that_is_never_released_does_not_block(state, run, monkeypatch, caplog):
     monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.1)
-    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
+    code = "import sys, pathlib, tdw.state_dir as s; w = s.taking_turns(pathlib.Path(sys.argv[1])); w.__enter__(); print(flush=True); input()"
     command = [sys.executable, "-c", code, str(state / "library.lock")]
     with subprocess.Popen(command, stdin=-1, stdout=-1) as process, caplog.at_level("INFO", "tdw.store"):
         process.stdout.readline()

@@ -226,7 +226,7 @@ def test_a_lock_on_a_sidecar_that_was_just_removed_is_no_lock(tmp_path, monkeypa
     """Between opening the sidecar and locking it, its holder leaves and another writer comes."""
     path = tmp_path / "run.tdw"
     holders = [lock.Lock(path)]
-    plain = lock._try_lock
+    plain = lock.try_lock
 
     def late(fd: int, *, shared: bool = False) -> bool:
         if len(holders) == 1:
@@ -235,7 +235,7 @@ def test_a_lock_on_a_sidecar_that_was_just_removed_is_no_lock(tmp_path, monkeypa
             holders[1] = lock.Lock(path)
         return plain(fd, shared=shared)
 
-    monkeypatch.setattr(lock, "_try_lock", late)
+    monkeypatch.setattr(lock, "try_lock", late)
     with pytest.raises(FileInUseError):
         lock.Lock(path)
     holders[1].release()
