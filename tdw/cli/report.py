@@ -100,7 +100,7 @@ def imported(origin: ImportedFrom | None) -> list[str]:
     if origin is None:
         return []
     lines = [f"imported from {origin.source}: {origin.form}"]
-    for what in ("inferred", "converted", "contradicted"):
+    for what in ("assumed", "inferred", "converted", "contradicted"):
         lines += [f"{what}: {sentence}" for sentence in getattr(origin, what)]
     if origin.split is None:
         lines.append("train/test split: unknown")

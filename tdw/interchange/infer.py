@@ -6,6 +6,7 @@ Each function adds sentences to `SourceRun.inferred`, `converted` or `contradict
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ from tdw.setting import value_of
 from tdw.tasks import TASKS, answers
 
 OF_TRAINING = ("model_seed", "data_seed", "train_fraction", "lr", "weight_decay", "betas", "warmup")
+DEFAULT = {item.name: item.default for item in config.settings()}
+UNDECIDED = ("task", "activation")
+ANSWERED = 0.9  # the share of correct answers from which weights answer a task
+ALIKE = 0.9  # the share of the best guess's correct answers from which another one remains possible
+MOST_GUESSES = 4  # of which the losses are compared
 ROUNDING = 1e-6  # a cross-entropy of 0 may be computed as a negative number of this size
 
 
@@ -178,40 +184,81 @@ def label_single(run: SourceRun, hints: dict[str, Any], source: Path) -> bool:
     return False
 
 
-def infer_task(run: SourceRun, settings: dict[str, Any], weights: Arrays) -> None:
-    """Infer the task and the activation function, where unknown, as those for which the weights give correct answers."""
-    learnable = [
-        task.name for task in TASKS.values() if task.answer is not None and task.refusal(settings["p"]) is None
+@dataclass(frozen=True)
+class Guess:
+    """A task and an activation function that weights may have been trained with; correct: the share of all answers."""
+
+    task: str
+    activation: str
+    correct: float
+
+
+def conclude(run: SourceRun, settings: dict[str, Any], weights: Arrays) -> list[Guess]:
+    """Add task and activation function to the settings where the answers of the weights decide them.
+
+    Returns the guesses that remain if something is left open, what stands for an unknown value first. A task is decided if the weights answer it,
+    and no other one nearly as well; networks that only memorized answer none. An activation function is decided if with any
+    other one clearly fewer answers are correct: ReLU and GELU are often alike.
+    """
+    guesses = _guesses(settings, weights)
+    if len(guesses) < 2:
+        return []
+    best, chance = guesses[0], 1 / settings["p"]
+    rivals = [one for one in guesses if one.task != best.task]
+    clear = all(best.correct > chance + 2 * (one.correct - chance) for one in rivals)
+    if "task" not in settings and best.correct >= ANSWERED and clear:
+        settings["task"] = best.task
+        run.inferred.append(f"task {best.task}: {best.correct:.1%} of all answers are correct")
+    open_ = [
+        one for one in guesses if one.task == settings.get("task", one.task) and one.correct >= ALIKE * best.correct
     ]
+    activations = {one.activation for one in open_}
+    if "task" in settings and "activation" not in settings and len(activations) == 1 and best.correct > 2 * chance:
+        (settings["activation"],) = activations
+        run.inferred.append(
+            f"activation {best.activation}: {best.correct:.1%} of all answers are correct with it, and clearly fewer with others"
+        )
+    if set(UNDECIDED) <= set(settings):
+        return []
+    usual = [
+        one for one in guesses if all(settings.get(name, DEFAULT[name]) == getattr(one, name) for name in UNDECIDED)
+    ]
+    return [*usual, *(one for one in open_[:MOST_GUESSES] if one not in usual)]
+
+
+def _guesses(settings: dict[str, Any], weights: Arrays) -> list[Guess]:
+    """All tasks and activation functions that the settings leave open, the one with most correct answers first."""
+    p = settings["p"]
+    learnable = [task.name for task in TASKS.values() if task.answer is not None and task.refusal(p) is None]
     tasks = [settings["task"]] if "task" in settings else learnable
     activations = [settings["activation"]] if "activation" in settings else list(config.ACTIVATIONS)
     if len(tasks) == len(activations) == 1:
-        return
-    p = settings["p"]
-    correct: dict[tuple[str, str], int] = {}
+        return []
+    right = {task: answers(np.arange(p * p), TaskConfig(task=task, p=p)) for task in tasks}
+    found = []
     for activation in activations:
         predicted, _ = pair_losses(weights, activation, [TaskConfig(p=p)])
-        for task in tasks:
-            right_answers = answers(np.arange(p * p), TaskConfig(task=task, p=p))
-            correct[task, activation] = int((predicted == right_answers).sum())
-    (task, activation), most = max(correct.items(), key=lambda item: item[1])
-    chance, spread = p, np.sqrt(p)  # about p of p * p guesses are correct
-    clear = most > chance + 8 * spread and all(
-        most > chance + 2 * (count - chance) or one == (task, activation) or one[0] == task
-        for one, count in correct.items()
-    )
-    if clear:
-        if "task" not in settings:
-            settings["task"] = task
-            run.inferred.append(f"task {task}: {most / p**2:.1%} of all answers are correct")
-        if "activation" not in settings:
-            relu = correct.get((task, "relu"), 0)
-            if relu >= 0.9 * most:
-                activation = "relu"
-            settings["activation"] = activation
-            run.inferred.append(
-                f"activation {activation}: {correct[task, activation] / p**2:.1%} of all answers are correct with it"
-            )
+        found += [Guess(task, activation, float((predicted == right[task]).mean())) for task in tasks]
+    return sorted(found, key=lambda one: -one.correct)
+
+
+def assume(run: SourceRun, settings: dict[str, Any], guesses: Sequence[Guess]) -> None:
+    """Say what is assumed of a run where neither answers nor losses decide between these guesses."""
+    if "task" not in settings:
+        best = max(guesses, key=lambda one: one.correct)
+        run.assumed.append(
+            f"task {DEFAULT['task']}: the task is not known. The most correct answers, {best.correct:.1%}, are those of "
+            f"{best.task}; --task states it"
+        )
+    if "activation" not in settings:
+        shares: dict[str, float] = {}
+        for one in guesses:
+            shares[one.activation] = max(one.correct, shares.get(one.activation, 0))
+        fit = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        run.assumed.append(
+            f"activation {DEFAULT['activation']}: the activation function is not known. Correct answers with it: {fit}; "
+            "--activation states it"
+        )
 
 
 def one_update_earlier(run: SourceRun, settings: dict[str, Any], last: Arrays) -> SourceCheckpoint | None:

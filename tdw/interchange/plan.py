@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tdw import config
 from tdw.config import RunConfig
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import adamw_state, infer, split_search
-from tdw.interchange.epoch_alignment import align, by_epoch
+from tdw.interchange.epoch_alignment import Reading, align, by_epoch
 from tdw.interchange.source_run import Rule, SourceCheckpoint, SourceRun
 from tdw.interchange.split_search import Match
 from tdw.interchange.weight_layouts import transposed
@@ -50,10 +51,9 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
     settings = infer.merge_settings(run, kind, hints, source)
     strides = infer.possible_strides(run, hints, source)
     epoch_unknown = infer.label_single(run, hints, source)
-    if "p" in settings and last is not None:
-        infer.infer_task(run, settings, last)
+    guesses = infer.conclude(run, settings, last) if "p" in settings and last is not None else []
     earlier = None if last is None else infer.one_update_earlier(run, settings, last)
-    (epoch_offset, test_offset, stride), match = align(run, settings, strides, hints, str(source), earlier)
+    (epoch_offset, test_offset, stride), match = _aligned(run, settings, guesses, strides, hints, str(source), earlier)
     run.test_offset = test_offset
     checkpoints = [((checkpoint.label or 0) + epoch_offset, checkpoint) for checkpoint in run.checkpoints]
     epochs = infer.last_epoch(run, checkpoints, stride, source)
@@ -86,6 +86,7 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
         source=cut(source.resolve().name or str(source), 200),
         form=run.form,
         split=None if match is None else match.record(),
+        assumed=[cut(item, 400) for item in run.assumed],
         inferred=[cut(item, 400) for item in run.inferred],
         converted=[cut(item, 400) for item in run.converted],
         contradicted=[cut(item, 400) for item in run.contradicted],
@@ -95,6 +96,56 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
     )
     split = match.split if match is not None else _placeholder_split(run_config)
     return Plan(run_config, split, checkpoints, series, state if isinstance(state, State) else None, imported)
+
+
+def _aligned(
+    run: SourceRun,
+    settings: dict[str, Any],
+    guesses: Sequence[infer.Guess],
+    strides: Sequence[int],
+    hints: dict[str, Any],
+    source: str,
+    earlier: SourceCheckpoint | None,
+) -> tuple[Reading, Match | None]:
+    """The meaning of the labels, and the split. Of several guesses at task and activation, the stored losses decide if with
+    exactly one of them the weights have these losses; else they stay unknown. Raises what `align` raises.
+    """
+    if not guesses:
+        return align(run, settings, strides, hints, source, earlier)
+    said = len(run.inferred), len(run.contradicted)
+    tried: list[tuple[Reading, Match | None, infer.Guess, list[str], list[str]]] = []
+    refusal: SettingError | None = None
+    has_losses = run.train is not None or run.test is not None
+    for guess in guesses if has_losses else guesses[:1]:
+        try:
+            reading, match = align(
+                run, settings | {"task": guess.task, "activation": guess.activation}, strides, hints, source, earlier
+            )
+        except SettingError as error:  # a split that was asked for does not fit this guess
+            refusal = error
+            continue
+        finally:
+            inferred, contradicted = run.inferred[said[0] :], run.contradicted[said[1] :]
+            del run.inferred[said[0] :], run.contradicted[said[1] :]
+        tried.append((reading, match, guess, inferred, contradicted))
+    if not tried:
+        assert refusal is not None
+        raise refusal
+    fitting = [(match.error, at) for at, (_, match, *_) in enumerate(tried) if match and match.within and match.error]
+    fitting.sort()
+    decided = bool(fitting) and (len(fitting) == 1 or fitting[0][0] < fitting[1][0] / 3)
+    reading, match, guess, inferred, contradicted = tried[fitting[0][1] if decided else 0]
+    run.inferred += inferred
+    run.contradicted += contradicted
+    if decided:
+        names = [name for name in ("task", "activation") if name not in settings]
+        settings |= {"task": guess.task, "activation": guess.activation}
+        run.inferred.append(
+            " and ".join(f"{name} {settings[name]}" for name in names) + ": with it the weights have the stored losses"
+        )
+    else:
+        infer.assume(run, settings, guesses)
+    return reading, match
 
 
 def _report_conversions(run: SourceRun, epoch_offset: int, stride: int, match: Match | None) -> None:

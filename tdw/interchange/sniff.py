@@ -67,17 +67,24 @@ def form_of(path: Path) -> str:
         return "torch"
     if head.startswith(LEGACY_TORCH):
         return "legacy torch"
+    if _begins_like_safetensors(head, size):  # before pickles: the size of its header may begin with the same two bytes
+        return "safetensors"
     if re.match(rb"\x80[\x02-\x05]", head):
         raise refused(
             path, "a Python pickle that PyTorch did not write, which is refused because it could run arbitrary code"
         )
-    if len(head) >= 9 and struct.unpack("<Q", head[:8])[0] <= max(size - 8, 0) and head[8:9] == b"{":
-        return "safetensors"
     if re.match(rb"\s*<(!doctype|html|\?xml|head|body)", head, re.IGNORECASE):
         raise refused(path, "a web page (HTML) instead of the file: download the file itself")
     if all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
         raise refused(path, "text, not weights or losses")
     raise refused(path, "an unknown format, neither a PyTorch file nor a safetensors file")
+
+
+def _begins_like_safetensors(head: bytes, size: int) -> bool:
+    """Whether a header of JSON follows whose size is the first 8 bytes."""
+    if not re.match(rb'\{\s*["}]', head[8:]):
+        return False
+    return bool(struct.unpack("<Q", head[:8])[0] <= size - 8)
 
 
 def _check_zip(path: Path, size: int) -> None:

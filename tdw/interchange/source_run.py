@@ -56,7 +56,7 @@ class SourceRun:
     claims:       sizes that the file states and that may be wrong
     pairs:        the split, if the file lists it
     rules:        splits that the file names, most likely first; likely_rule: the rule to try first for an unknown split
-    inferred, converted, contradicted: sentences for the user
+    assumed, inferred, converted, contradicted: sentences for the user
     """
 
     form: str
@@ -72,6 +72,7 @@ class SourceRun:
     likely_rule: str = "python"
     optimizer: Mapping[str, Any] | None = None
     scheduler: Mapping[str, Any] | None = None
+    assumed: list[str] = field(default_factory=list)
     inferred: list[str] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)
     contradicted: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 Arrays = dict[str, Float32[np.ndarray, "..."]]
-Series = Float64[np.ndarray, " epoch"]
+Series = Float64[np.ndarray, " _"]  # by epoch; two of one function may cover different epochs
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ class ImportedFrom(Record, frozen=True, kw_only=True):
 
     source, form: name of its file or folder, and which form it has
     split: None if the train/test split is unknown
+    assumed: sentences about settings that nothing decides, and what is taken for them
     inferred, converted, contradicted: sentences about what was concluded, changed, and found to disagree
     unknown: names of settings whose stored values are placeholders
     resumable: whether training can be resumed; why_not: the reason if not
@@ -125,6 +126,7 @@ class ImportedFrom(Record, frozen=True, kw_only=True):
     source: str
     form: str
     split: ImportedSplit | None = None
+    assumed: list[str] = []
     inferred: list[str]
     converted: list[str]
     contradicted: list[str]

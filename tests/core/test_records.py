@@ -31,7 +31,7 @@ SPLIT = {
     "rule": "r", "seed": None, "fraction": 0.5, "train": 1, "test": 1, "error": None, "chance": None, "compared_at": [0],
 }  # fmt: skip
 IMPORTED = {
-    "source": "x.pt", "form": "weights", "split": SPLIT, "inferred": ["a"], "converted": [], "contradicted": [],
+    "source": "x.pt", "form": "weights", "split": SPLIT, "assumed": ["b"], "inferred": ["a"], "converted": [], "contradicted": [],
     "unknown": ["lr"], "resumable": False, "why_not": "no optimizer",
 }  # fmt: skip
 BRANCHED: dict[str, Any] = {

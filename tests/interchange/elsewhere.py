@@ -22,7 +22,7 @@ ANSWERS = {
 class Theirs(nn.Module):
     """The transformer of the grokking code: everything transposed, biases in the MLP, p + 1 classes."""
 
-    def __init__(self, p, d, heads, d_mlp, seed):
+    def __init__(self, p, d, heads, d_mlp, seed, activation=functional.relu):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
 
@@ -45,7 +45,7 @@ class Theirs(nn.Module):
         block.attn, block.mlp = attention, mlp
         self.blocks = nn.ModuleList([block])
         self.unembed = nn.ParameterDict({"W_U": drawn(d, p + 1, by=p + 1)})
-        self.p = p
+        self.p, self.activation = p, activation
 
     def forward(self, pairs):
         a, b = pairs // self.p, pairs % self.p
@@ -56,7 +56,7 @@ class Theirs(nn.Module):
         scores = torch.tril(q @ k.transpose(-1, -2)) - 1e10 * (1 - attn.mask)
         z = (scores / math.sqrt(k.shape[-1])).softmax(-1) @ v
         x = x + z.transpose(1, 2).flatten(2) @ attn.W_O.T
-        x = x + functional.relu(x @ mlp.W_in.T + mlp.b_in) @ mlp.W_out.T + mlp.b_out
+        x = x + self.activation(x @ mlp.W_in.T + mlp.b_in) @ mlp.W_out.T + mlp.b_out
         return (x @ self.unembed["W_U"])[:, -1]
 
 
@@ -68,8 +68,9 @@ class Trainer:
     """The training loop of the grokking code, with everything that it stores on the way."""
 
     def __init__(
-        self, p=11, d=16, heads=2, d_mlp=24, seed=3, fraction=0.5, lr=5e-3, weight_decay=0.5, fn="add", rule="python"
-    ):
+        self, p=11, d=16, heads=2, d_mlp=24, seed=3, fraction=0.5, lr=5e-3, weight_decay=0.5, fn="add", rule="python",
+        activation=functional.relu,
+    ):  # fmt: skip
         self.p, self.fn = p, fn
         order = list(range(p * p))
         if rule == "python":
@@ -80,7 +81,7 @@ class Trainer:
             order = torch.randperm(p * p).tolist()
         cut = int(fraction * p * p)
         self.train, self.test = torch.tensor(order[:cut]), torch.tensor(order[cut:])
-        self.model = Theirs(p, d, heads, d_mlp, seed=17)
+        self.model = Theirs(p, d, heads, d_mlp, seed=17, activation=activation)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98))
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: min(step / 10, 1))
         self.train_losses, self.test_losses = [], []

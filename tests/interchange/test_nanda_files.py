@@ -3,14 +3,17 @@
 import json
 import math
 import os
+import re
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 import tdw
+from tdw.cli import report
 from tdw.errors import NotImportableError, ProjectError, SettingError
 from tests.interchange import elsewhere
 
@@ -187,6 +190,38 @@ def test_other_tasks(fn, task, stated, tmp_path):
     assert any(sentence.startswith(f"task {task}") for sentence in imported.inferred) == (not stated)
     assert run.known_split.train.tolist() == trainer.train.tolist()
     run.close()
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_the_stored_losses_tell_relu_from_gelu(name, tmp_path):
+    """The answers do not: nearly as many are correct with either."""
+    trainer = elsewhere.nanda(fraction=0.92, epochs=300, activation=getattr(functional, name))
+    imported, run = brought(trainer.final(), tmp_path)
+    assert run.config.activation == name
+    assert any(f"activation {name}: with it the weights have the stored losses" in said for said in imported.inferred)
+    assert (imported.assumed, "activation" in imported.unknown) == ([], False)
+    assert run.known_split.train.tolist() == trainer.train.tolist()
+    run.close()
+    tdw.import_run(elsewhere.saved(trainer.weights(), tmp_path / "alone.pth"), tmp_path / "alone.tdw")
+    with tdw.open(tmp_path / "alone.tdw") as run:
+        assert "activation" in run.imported.unknown
+        (said,) = run.imported.assumed
+        assert re.fullmatch(
+            r"activation relu: the activation function is not known\. Correct answers with it: relu [\d.]+%, gelu [\d.]+%; "
+            "--activation states it",
+            said,
+        )
+        assert f"assumed: {said}" in report.run_info(run, run.info())
+
+
+def test_a_task_is_inferred_only_if_the_weights_answer_it(tmp_path):
+    """A network that only memorized its train pairs answers three in ten."""
+    trainer = elsewhere.nanda(fraction=0.3, epochs=300)
+    imported = tdw.import_run(elsewhere.saved(trainer.weights(), tmp_path / "alone.pth"), tmp_path / "alone.tdw")
+    assert "task" in imported.unknown
+    assert any(
+        said.startswith("task add: the task is not known. The most correct answers, ") for said in imported.assumed
+    )
 
 
 def test_a_split_with_an_unusual_seed_is_unknown(tmp_path):

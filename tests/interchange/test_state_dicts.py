@@ -106,6 +106,22 @@ def test_export_and_import_round_trip_is_bit_identical(tmp_path, settings):
         assert all(array.tobytes() == one.weights(10)[name].tobytes() for name, array in there.weights(10).items())
 
 
+@pytest.mark.parametrize("size", [0x580, 0x10280, 0x10380, 0x10480])
+def test_a_safetensors_file_whose_header_size_looks_like_a_pickle_is_read(tmp_path, size):
+    """The first bytes of a pickle are 0x80 and its protocol, 2 to 5: these sizes begin like that."""
+    weights, path = elsewhere.lens().state(), tmp_path / "model.safetensors"
+
+    def header(length: int) -> int:
+        save_file(weights, path, {"a": "x" * length} if length else None)
+        return int.from_bytes(path.read_bytes()[:8], "little")
+
+    length = next((n for n in range(size - header(1), size - header(0) + 1) if n >= 0 and header(n) == size), 0)
+    assert header(length) == size
+    tdw.import_run(path, tmp_path / "run.tdw")
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert run.weights(1)["embed.W_E"].tobytes() == weights["embed.W_E"].numpy().tobytes()
+
+
 def test_a_single_file_says_no_epoch(tmp_path):
     elsewhere.saved(elsewhere.lens().state(), tmp_path / "model.pt")
     imported = tdw.import_run(tmp_path / "model.pt", tmp_path / "run.tdw")
