@@ -29,12 +29,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tdw.safe_text import cut, typed
 
 
 class TdwError(Exception):
-    """The parent of every error a user can act on."""
+    """The parent of every error a user can act on. All of them can be pickled, as pools of processes do."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[TdwError], arguments: tuple[Any, ...], state: dict[str, Any]) -> TdwError:
+    """A pickled error: its message was made when it was raised, so `__init__` is left out."""
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class SettingError(TdwError):

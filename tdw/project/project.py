@@ -440,8 +440,20 @@ class Project:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (type(self), self.path.absolute(), self.id)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path.name}: {self.state}, {len(self.checkpoints)} checkpoints>"
+
+
+def _reopened(kind: type[Project], path: Path, run_id: str) -> Project:
+    """A pickled project: the same run at the same path, in its present state. Raises what `Project.open` raises."""
+    project = kind.open(path)
+    if project.id != run_id:
+        project.close()
+        raise ProjectError(f"{path} was replaced by another run: open it again")
+    return project
 
 
 def series_of(segment: Segment) -> dict[str, Series]:
