@@ -219,3 +219,8 @@ def _add_hints(sub: Parser) -> None:
     hints.add_argument("--train-fraction", metavar="X", help="training fraction")
     hints.add_argument("--test-stride", metavar="N", help="epochs between test losses")
     hints.add_argument("--epoch", metavar="N", help="epoch of the weights, for a file with one checkpoint")
+    hints.add_argument(
+        "--epochs-from",
+        metavar="TEXT",
+        help='where the epoch is in the file names of a folder, such as "{epoch}_loss"; the text around it is as in the names',
+    )

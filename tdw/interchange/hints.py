@@ -10,7 +10,7 @@ from tdw.interchange.source_run import MOST_EPOCHS, RULES
 from tdw.safe_text import cut
 from tdw.setting import value_of
 
-HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch")
+HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch", "epochs_from")
 
 
 def check_hints(given: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +22,9 @@ def check_hints(given: dict[str, Any]) -> dict[str, Any]:
             raise UnknownNameError("hint", name, HINTS)
         if value is None:
             continue
-        if name == "split_rule":
+        if name == "epochs_from":
+            hints[name] = str(value)
+        elif name == "split_rule":
             if value not in RULES:
                 raise SettingError(name, f"--split-rule must be one of {', '.join(RULES)} (got {cut(str(value))})")
             hints[name] = value

@@ -17,10 +17,20 @@ from tdw.config import TaskConfig
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import adamw_state
 from tdw.interchange.importers.nanda import STRIDES
-from tdw.interchange.source_run import MOST_EPOCHS, SourceCheckpoint, SourceRun
+from tdw.interchange.source_run import MOST_EPOCHS, Raw, SourceCheckpoint, SourceRun
 from tdw.interchange.split_search import pair_losses
-from tdw.interchange.weight_layouts import MLP_BIASES, Kind, read, transposed, without_zero_biases
+from tdw.interchange.weight_layouts import (
+    MLP_BIASES,
+    SUPPORTED,
+    WIDENED,
+    Kind,
+    read,
+    superfluous,
+    transposed,
+    without_zero_biases,
+)
 from tdw.network.segment import Arrays, Series, State
+from tdw.safe_text import cut
 from tdw.setting import value_of
 from tdw.tasks import TASKS, answers
 
@@ -83,12 +93,21 @@ def read_weights(run: SourceRun) -> tuple[Kind, Arrays | None]:
         kind = this
     if arrays is None:
         return {}, None
+    _say_dropped_and_widened(run, run.checkpoints[-1].load())
     if not biased:
         kind["biases"] = "none"
         arrays = without_zero_biases(arrays)
     elif kind["biases"] == "mlp" and not transposed(run.checkpoints[-1].load()):
         run.inferred.append("the biases of the MLP were trained: they are not zero")
     return kind, arrays
+
+
+def _say_dropped_and_widened(run: SourceRun, raw: Raw) -> None:
+    dropped = superfluous(raw, SUPPORTED)
+    run.converted += [f"{cut(name)} was left out: it is {why}" for name, why in dropped.items()]
+    dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in raw.values()} & set(WIDENED))
+    if dtypes:
+        run.converted.append(f"{' and '.join(dtypes)} weights were widened to float32, which is exact")
 
 
 def merge_settings(run: SourceRun, kind: Kind, hints: dict[str, Any], source: Path) -> dict[str, Any]:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tdw.errors import AlreadyExistsError, CannotWriteError, NotImportableError
+from tdw.errors import AlreadyExistsError, CannotWriteError, NotImportableError, SettingError
 from tdw.interchange.hints import check_hints
 from tdw.interchange.importers import legacy_workbench, state_dicts
 from tdw.interchange.plan import make_plan
-from tdw.interchange.source_run import SourceRun
+from tdw.interchange.source_run import Raw, SourceRun
+from tdw.interchange.weight_layouts import unwrapped
 from tdw.interchange.write import write
 from tdw.project.records import ImportedFrom
-from tdw.safe_text import visible
+from tdw.safe_text import cut, visible
 
 
 def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False, **hints: Any) -> ImportedFrom:
@@ -33,26 +36,47 @@ def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False,
     source, path = Path(source), Path(path)
     checked = check_hints(hints)
     _check_target(source, path, overwrite=overwrite)
-    run = read_source(source)
+    run = read_source(source, checked.get("epochs_from"))
+    _unwrap(run)
     plan = make_plan(run, checked, source)
     write(plan, path, overwrite=overwrite)
     return plan.imported
 
 
-def read_source(source: Path) -> SourceRun:
-    """The contents of a file or folder. Raises NotImportableError."""
+def read_source(source: Path, template: str | None = None) -> SourceRun:
+    """The contents of a file or folder. template: where the epoch is in the names of its files.
+
+    Raises NotImportableError, SettingError for a template that does not fit or apply.
+    """
     try:
         if not source.is_dir():
+            if template is not None:
+                raise SettingError(
+                    "epochs_from", f"--epochs-from applies to a folder of files, not to {source.name}: leave it out"
+                )
             return state_dicts.read_file(source)
         if source.name == "checkpoints" and legacy_workbench.is_legacy_folder(source.parent):
             source = source.parent  # its other files describe the run of these checkpoints
         return (
             legacy_workbench.read(source)
             if legacy_workbench.is_legacy_folder(source)
-            else state_dicts.read_folder(source)
+            else state_dicts.read_folder(source, template)
         )
     except OSError as error:
         raise NotImportableError(f"{source} cannot be imported: it cannot be read ({error.strerror}).") from error
+
+
+def _unwrap(run: SourceRun) -> None:
+    """Let all checkpoints give weights under their own names, and say what their names began with."""
+    if not run.checkpoints:
+        return
+    if prefix := unwrapped(run.checkpoints[-1].load())[1]:
+        run.converted.append(f"the names of the weights begin with {cut(prefix, 60)!r}, which was left out")
+        run.checkpoints = [replace(one, load=_unwrapping(one.load)) for one in run.checkpoints]
+
+
+def _unwrapping(load: Callable[[], Raw]) -> Callable[[], Raw]:
+    return lambda: unwrapped(load())[0]
 
 
 def _check_target(source: Path, path: Path, *, overwrite: bool) -> None:

@@ -11,6 +11,7 @@ W_pos, W_U     (tokens, d_model), (d_model, classes) in both
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ MATRICES = (
 MLP_BIASES = (f"{BLOCK}mlp.b_in", f"{BLOCK}mlp.b_out")
 OTHER_BIASES = (*(f"{BLOCK}attn.b_{name}" for name in "QKVO"), "unembed.b_U")
 BUFFERS = (f"{BLOCK}attn.mask", f"{BLOCK}attn.IGNORE")
+SUPPORTED = {*MATRICES, *MLP_BIASES, *OTHER_BIASES, *BUFFERS}
+WIDENED = ("float16", "bfloat16")  # every number of which is a float32
 MOST_NUMBERS = 1 << 27  # elements of one tensor: eight times those of the largest network allowed here
 
 Kind = dict[str, Any]  # the settings determined by the shapes of weights
@@ -47,6 +50,47 @@ def is_state(value: Any) -> bool:
         and len(value) > 0
         and all(isinstance(name, str) and isinstance(item, torch.Tensor) for name, item in value.items())
     )
+
+
+def unwrapped(raw: Raw) -> tuple[Raw, str]:
+    """Weights under their own names, and what stood before each of them: the name of a module around the network, such as
+    `model.` or `_orig_mod.`, which `torch.compile`, data-parallel training and Lightning add.
+    """
+    prefix = next((name.removesuffix(MATRICES[0]) for name in raw if name.endswith("." + MATRICES[0])), "")
+    if MATRICES[0] in raw or not prefix or not all(name.startswith(prefix) for name in raw):
+        return raw, ""
+    return {name.removeprefix(prefix): value for name, value in raw.items()}, prefix
+
+
+def superfluous(raw: Raw, supported: Collection[str]) -> dict[str, str]:
+    """Tensors that are not needed, because they repeat a weight bit for bit or are biases of zero: name -> why."""
+    found = {}
+    for name, value in raw.items():
+        if name in supported:
+            continue
+        array = _plain(value)
+        if array is None:
+            continue
+        if re.search(r"(^|\.)(b|bias)(_\w+)?$", name) and not np.any(array):
+            found[name] = "a bias of zero"
+        elif (
+            same := next((one for one in MATRICES if one in raw and _equal(array, _plain(raw[one]))), None)
+        ) is not None:
+            found[name] = f"equal to {same} bit for bit"
+    return found
+
+
+def _plain(value: Any) -> Shaped[np.ndarray, ...] | None:
+    """A floating-point tensor as an array; None for other values."""
+    if isinstance(value, np.ndarray):
+        return value if value.dtype.kind == "f" else None
+    if not getattr(value, "is_floating_point", bool)() or str(value.layout) != "torch.strided":
+        return None
+    return np.asarray(value.detach().float().numpy())
+
+
+def _equal(one: Shaped[np.ndarray, ...], other: Shaped[np.ndarray, ...] | None) -> bool:
+    return other is not None and one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
 def transposed(raw: Raw) -> bool:
@@ -117,9 +161,9 @@ def _check_names(raw: Raw, what: str) -> None:
         raise NotImportableError(
             f"{what} cannot be imported: it is a transformer of {len(layers)} layers, but only one layer is supported."
         )
-    supported = {*MATRICES, *MLP_BIASES, *OTHER_BIASES, *BUFFERS}
+    dropped = superfluous(raw, SUPPORTED)
     for name in raw:
-        if name not in supported:
+        if name not in SUPPORTED and name not in dropped:
             raise NotImportableError(f"{what} cannot be imported: its tensor {cut(name)} is not supported.")
     for name in MATRICES:
         if name not in raw:
@@ -137,14 +181,15 @@ def _array(value: Any, name: str, what: str, rank: int | None = None) -> Shaped[
         )
     if int(np.prod([int(side) for side in shape], dtype=object)) > MOST_NUMBERS:
         raise NotImportableError(f"{what} cannot be imported: {name} is too large (shape {shape}).")
-    if dtype != "float32":
+    if dtype not in {"float32", *WIDENED}:
         raise NotImportableError(
-            f"{what} cannot be imported: {name} must be float32 (got {dtype}). Convert it first, which changes its values."
+            f"{what} cannot be imported: {name} must be float32, float16 or bfloat16 (got {dtype}). Convert it to float32 "
+            "first, which rounds its values."
         )
     if not isinstance(value, np.ndarray):
         if str(value.layout) != "torch.strided":
             raise NotImportableError(f"{what} cannot be imported: {name} must be a dense tensor (got {value.layout}).")
-        value = value.detach().numpy()
+        value = value.detach().float().numpy()
     array: Shaped[np.ndarray, ...] = np.array(value, np.float32)
     if not np.isfinite(array).all():
         raise NotImportableError(f"{what} cannot be imported: {name} holds NaN or infinite values.")

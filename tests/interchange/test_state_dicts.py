@@ -167,8 +167,6 @@ def spoil(state, kind):
         state["blocks.0.mlp.W_gate"] = torch.ones(16, 24)
     elif kind == "missing":
         del state["blocks.0.attn.W_Q"]
-    elif kind == "half":
-        state["embed.W_E"] = state["embed.W_E"].half()
     elif kind == "double":
         state["embed.W_E"] = state["embed.W_E"].double()
     elif kind == "integers":
@@ -205,9 +203,8 @@ REFUSED = {
     "layers": "it is a transformer of 2 layers",
     "gated": r"its tensor blocks\.0\.mlp\.W_gate is not supported",
     "missing": r"its weight blocks\.0\.attn\.W_Q is missing",
-    "half": r"embed\.W_E must be float32 \(got float16\)",
-    "double": r"embed\.W_E must be float32 \(got float64\)",
-    "integers": r"embed\.W_E must be float32 \(got int64\)",
+    "double": r"embed\.W_E must be float32, float16 or bfloat16 \(got float64\)\. Convert it to float32 first, which rounds",
+    "integers": r"embed\.W_E must be float32, float16 or bfloat16 \(got int64\)",
     "nan": r"embed\.W_E holds NaN or infinite values",
     "infinite": r"unembed\.W_U holds NaN or infinite values",
     "shape": r"blocks\.0\.mlp\.W_out must have shape \(24, 16\), .*\(got \(23, 16\)",
@@ -240,11 +237,8 @@ def test_a_folder_whose_files_do_not_go_together(tmp_path):
     ):
         tdw.import_run(folder, tmp_path / "run.tdw")
     elsewhere.saved(elsewhere.lens().state(), folder / "2.pt")
-    elsewhere.saved(elsewhere.lens().state(), folder / "again-2.pt")
-    with pytest.raises(NotImportableError, match=r"both have epoch 2"):
-        tdw.import_run(folder, tmp_path / "run.tdw")
-    (folder / "again-2.pt").rename(folder / "last.pt")
-    with pytest.raises(NotImportableError, match=r"the name of last\.pt does not contain an epoch"):
+    elsewhere.saved(elsewhere.lens().state(), folder / "last.pt")
+    with pytest.raises(NotImportableError, match=r"the names of its files \(1, 2, last\) do not tell their epochs"):
         tdw.import_run(folder, tmp_path / "run.tdw")
     (folder / "last.pt").write_bytes((folder / "2.pt").read_bytes()[:-99])
     (folder / "last.pt").rename(folder / "3.pt")
@@ -330,3 +324,46 @@ def test_transformer_lens_loads_an_export_and_gives_the_same_logits(tmp_path):
         weights = {name: torch.from_numpy(array) for name, array in run.weights(20).items()}
     answered = network(torch.stack([a, b, torch.full_like(a, P)], 1))[:, -1]
     assert torch.allclose(answered, reference.plain_forward(weights, a, b, "relu"), atol=1e-6)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "model.", "net._orig_mod."])
+def test_weights_of_a_wrapped_network_are_those_of_the_network(tmp_path, prefix):
+    plain = elsewhere.lens().state()
+    wrapped = {prefix + name: tensor for name, tensor in plain.items()}
+    for value in (wrapped, {"state_dict": wrapped}):
+        imported = tdw.import_run(
+            elsewhere.saved(value, tmp_path / "theirs.pt"), tmp_path / "run.tdw", overwrite=True, task="add"
+        )
+        assert f"the names of the weights begin with {prefix!r}, which was left out" in imported.converted
+        with tdw.open(tmp_path / "run.tdw") as run:
+            assert run.weights(1)["blocks.0.attn.W_Q"].tobytes() == plain["blocks.0.attn.W_Q"].numpy().tobytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_narrow_weights_are_widened_exactly(tmp_path, dtype, suffix):
+    state = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in elsewhere.lens().state().items()
+    }
+    path = tmp_path / f"theirs.{suffix}"
+    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    imported = tdw.import_run(path, tmp_path / "run.tdw")
+    name = str(dtype).removeprefix("torch.")
+    assert f"{name} weights were widened to float32, which is exact" in imported.converted
+    with tdw.open(tmp_path / "run.tdw") as run:
+        for weight, array in run.weights(1).items():
+            assert array.dtype == np.float32
+            assert torch.equal(torch.from_numpy(array).to(dtype), state[weight])
+            assert torch.equal(torch.from_numpy(array), state[weight].float())
+
+
+def test_copies_of_weights_and_biases_of_zero_are_left_out(tmp_path):
+    state = elsewhere.lens().state()
+    state |= {"x_embed.W_E": state["embed.W_E"].clone(), "blocks.0.mlp.extra.bias": torch.zeros(7)}
+    imported = tdw.import_run(elsewhere.saved(state, tmp_path / "theirs.pt"), tmp_path / "run.tdw")
+    assert "x_embed.W_E was left out: it is equal to embed.W_E bit for bit" in imported.converted
+    assert "blocks.0.mlp.extra.bias was left out: it is a bias of zero" in imported.converted
+    state["x_embed.W_E"][3, 3] += 1e-6
+    with pytest.raises(NotImportableError, match=r"its tensor x_embed\.W_E is not supported"):
+        tdw.import_run(elsewhere.saved(state, tmp_path / "theirs.pt"), tmp_path / "other.tdw")

@@ -6,17 +6,16 @@ A single state dict contains weights only; the epochs of files in a folder are t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tdw.errors import NotImportableError
-from tdw.interchange import sniff
+from tdw.interchange import epoch_names, sniff
 from tdw.interchange.importers import nanda
 from tdw.interchange.source_run import Raw, SourceCheckpoint, SourceRun
-from tdw.interchange.weight_layouts import is_state, transposed
+from tdw.interchange.weight_layouts import is_state, transposed, unwrapped
 from tdw.safe_text import cut
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -52,12 +51,12 @@ def described(loaded: object) -> str:
 
 
 def _single(path: Path, raw: Raw, load: Callable[[], Raw]) -> SourceRun:
-    named = re.fullmatch(r"(?:.*(?:epoch|step|checkpoint)[_-]?)?(\d{1,8})", path.stem)
+    named, raw = epoch_names.epoch_of(path.stem), unwrapped(raw)[0]
     run = SourceRun("a state dict in Nanda's layout" if transposed(raw) else "a TransformerLens state dict")
     run.likely_rule = "python" if transposed(raw) else "torch"
-    run.checkpoints = [SourceCheckpoint(int(named[1]) if named else None, load, str(path))]
-    if named:
-        run.inferred.append(f"the weights are at epoch {int(named[1])}, the number in the file name")
+    run.checkpoints = [SourceCheckpoint(named, load, str(path))]
+    if named is not None:
+        run.inferred.append(f"the weights are at epoch {named}, the number in the file name")
     return run
 
 
@@ -68,7 +67,7 @@ def safetensors_of(path: Path) -> Callable[[], Raw]:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with sniff.named_in_utf8(path) as name, safe_open(name, framework="numpy") as file:
+            with sniff.named_in_utf8(path) as name, safe_open(name, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
             why = "with a data type that NumPy does not support" if isinstance(error, TypeError) else "that is damaged"
@@ -77,8 +76,11 @@ def safetensors_of(path: Path) -> Callable[[], Raw]:
     return load
 
 
-def read_folder(path: Path) -> SourceRun:
-    """A folder of state dicts, or of files of Nanda's code. Raises NotImportableError."""
+def read_folder(path: Path, template: str | None = None) -> SourceRun:
+    """A folder of state dicts, or of files of Nanda's code. template: where the epoch is in a name, see `epoch_names`.
+
+    Raises NotImportableError, SettingError for a template that does not fit.
+    """
     files = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES and item.is_file())
     if not files:
         raise sniff.refused(path, "a folder without a run: it contains no .pt, .pth or .safetensors files")
@@ -87,24 +89,12 @@ def read_folder(path: Path) -> SourceRun:
     if loaded is not None and not is_state(loaded):
         return _nanda_folder(path, files)
     run = SourceRun("a folder of TransformerLens state dicts", likely_rule="torch")
-    labeled: dict[int, Path] = {}
-    for file in files:
-        numbers = re.findall(r"\d+", file.stem)
-        if not numbers:
-            if len(files) == 1:
-                return read_file(file)
-            raise NotImportableError(
-                f"{path} cannot be imported: the name of {file.name} does not contain an epoch, unlike the other files. "
-                "Remove it from the folder, or import it alone."
-            )
-        label = int(numbers[-1][-12:])
-        if label in labeled:
-            raise NotImportableError(
-                f"{path} cannot be imported: {labeled[label].name} and {file.name} both have epoch {label}."
-            )
-        labeled[label] = file
-    run.checkpoints = [SourceCheckpoint(label, state_of(file), str(file)) for label, file in sorted(labeled.items())]
-    run.inferred.append("the epochs of the checkpoints are the numbers in the file names")
+    if len(files) == 1 and template is None:
+        return read_file(files[0])
+    epochs = epoch_names.epochs_of(files, template)
+    ordered = sorted(epochs.items(), key=lambda item: item[1])
+    run.checkpoints = [SourceCheckpoint(epoch, state_of(file), str(file)) for file, epoch in ordered]
+    run.inferred.append(epoch_names.mapping(epochs))
     return run
 
 
