@@ -108,7 +108,7 @@ def _check_zip(path: Path, size: int) -> None:
 def load_torch(path: Path, form: str) -> Any:
     """The contents of a PyTorch file, with tensors on the CPU. Raises NotImportableError.
 
-    Uses the restricted unpickler, which only creates tensors and plain containers. Tensors in a zip are memory-mapped, so
+    Uses the restricted unpickler, which only creates tensors, plain containers, and here also NumPy's numbers and arrays. Tensors in a zip are memory-mapped, so
     a file of many checkpoints takes the memory of one.
     """
     import torch
@@ -116,10 +116,20 @@ def load_torch(path: Path, form: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside torch, of no use to users
-            with named_in_utf8(path) as name:
+            with named_in_utf8(path) as name, torch.serialization.safe_globals(_numpy_values()):
                 return torch.load(name, map_location="cpu", weights_only=True, mmap=form == "torch")
     except Exception as error:  # malformed input can make the unpickler raise anything
         raise refused(path, _unpickled(str(error))) from error
+
+
+def _numpy_values() -> list[Any]:
+    """What NumPy's numbers and arrays are made of in a pickle, under the names of its versions 1 and 2."""
+    from numpy import dtype, ndarray
+    from numpy._core import multiarray
+
+    functions = (multiarray.scalar, multiarray._reconstruct)
+    names = [(function, f"numpy.core.multiarray.{function.__name__}") for function in functions]
+    return [*functions, *names, ndarray, dtype, *(type(dtype(kind)) for kind in "?bhilqBHILQefd")]
 
 
 @contextlib.contextmanager

@@ -79,9 +79,11 @@ class SourceRun:
 
 
 def numbers(value: Any, name: str, what: str) -> Series:
-    """A list of losses as float64, from floats, integers or tensors of one element. Raises NotImportableError."""
+    """A list of losses as float64, from numbers or tensors of one element, a tensor or an array. Raises NotImportableError."""
     import torch
 
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu":
+        return value.astype(np.float64)
     if isinstance(value, torch.Tensor):
         if value.ndim != 1 or value.is_complex():
             raise NotImportableError(f"{what} cannot be imported: its {name} must be a list of numbers.")

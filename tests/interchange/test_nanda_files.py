@@ -192,6 +192,21 @@ def test_other_tasks(fn, task, stated, tmp_path):
     run.close()
 
 
+def test_losses_may_be_numbers_and_arrays_of_numpy(tmp_path):
+    trainer = elsewhere.nanda()
+    plain = trainer.final()
+    losses = {
+        "train_losses": [np.float64(loss) for loss in plain["train_losses"]],
+        "test_losses": np.array(plain["test_losses"], np.float32),
+        "epoch": np.int64(plain["epoch"]),
+    }
+    _, run = brought(plain | losses, tmp_path)
+    assert run.train_loss[:-1].tolist() == plain["train_losses"]
+    assert run.test_loss[:-1].tolist() == np.float32(plain["test_losses"]).tolist()
+    assert run.known_split.train.tolist() == trainer.train.tolist()
+    run.close()
+
+
 @pytest.mark.parametrize("name", ["relu", "gelu"])
 def test_the_stored_losses_tell_relu_from_gelu(name, tmp_path):
     """The answers do not: nearly as many are correct with either."""

@@ -93,8 +93,12 @@ REFUSED = {
     ),
     "own.pth": (lambda: torch_bytes({"config": Own()}), "contains an object"),
     "numpy.pth": (
-        lambda: torch_bytes({"train_losses": np.arange(4.0), "test_losses": np.arange(4.0)}),
+        lambda: torch_bytes({"train_losses": np.random.RandomState(0), "test_losses": np.arange(4.0)}),
         "a PyTorch file that contains NumPy values",
+    ),
+    "objects.pth": (
+        lambda: torch_bytes({"train_losses": np.array([Runs()], object), "test_losses": np.arange(4.0)}),
+        "its contents cannot be read",
     ),
     "module.pth": (lambda: torch_bytes(torch.nn.Linear(2, 2)), "contains an object"),
     "list.pth": (
