@@ -69,7 +69,8 @@ def check_weights(given: Mapping[str, Any], config: RunConfig) -> Weights:
     wanted = shapes(config)
     accepted: Weights = {}
     for name, value in given.items():
-        array = np.array(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float32)
+        plain = value.detach().cpu().float().numpy() if isinstance(value, Tensor) else value
+        array = np.array(plain, dtype=np.float32, order="C")
         if name in wanted:
             if array.shape != wanted[name]:
                 raise SettingError(

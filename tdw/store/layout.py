@@ -264,7 +264,7 @@ class Layout:
 
     @property
     def has_tails(self) -> bool:
-        """Whether the file has copies of last blocks, and descriptions of its resume slots, beside the commit records."""
+        """Whether the file has copies of last blocks, and descriptions of its resume slots, next to the commit records."""
         return self.version > WITH_TAILS
 
     def tails_offset(self, slot: int) -> int:

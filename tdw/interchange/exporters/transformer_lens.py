@@ -217,6 +217,7 @@ def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, Shaped[n
 
 def _save(state: dict[str, Shaped[np.ndarray, ...]], target: Path) -> None:
     """Write a new file with these arrays, and fsync it."""
+    state = {name: np.asarray(array, order="C") for name, array in state.items()}  # safetensors ignores strides
     if target.suffix == ".safetensors":
         from safetensors.numpy import save
 
