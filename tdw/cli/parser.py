@@ -15,7 +15,19 @@ from tdw.tasks import TASKS
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line that says what to do."""
+    """An argument parser whose errors are one line that says what to do, and where its own help is."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse arguments. Unknown ones are refused here, by the parser of the command that they were given to."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            message = f"unrecognized arguments: {' '.join(unknown)}"
+            if any(argument.startswith("-") for argument in unknown) and "--" in (
+                sys.argv[1:] if args is None else args
+            ):
+                message += " (arguments after `--` are file names: put options before it, or write the name as ./-NAME)"
+            self.error(message)
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
         """Print the error, and exit with 2."""
@@ -28,12 +40,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     `command` of the result is the function to call with it; `prints(arguments)` tells whether that only prints.
     """
     top = parser()
-    arguments, unknown = top.parse_known_args(argv, argparse.Namespace(before=argparse.Namespace()))
-    if unknown:
-        message = f"unrecognized arguments: {' '.join(unknown)}"
-        if any(argument.startswith("-") for argument in unknown) and "--" in (sys.argv[1:] if argv is None else argv):
-            message += " (arguments after `--` are file names: put options before it, or write the name as ./-NAME)"
-        top.error(message)
+    arguments = top.parse_args(argv, argparse.Namespace(before=argparse.Namespace()))
     before = {name: value for name, value in vars(arguments.before).items() if value}
     if before and arguments.command not in (commands.open_command, commands.demo_command):
         top.error("--port and --no-browser apply only to `tdw open` and `tdw demo`")

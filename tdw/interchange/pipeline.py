@@ -21,6 +21,8 @@ from tdw.interchange.source_run import SourceRun
 from tdw.interchange.write import write
 from tdw.project.records import ImportedFrom
 from tdw.safe_text import visible
+from tdw.store.atomic import refuse_existing
+from tdw.store.open_file import real_path
 
 
 def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False, **hints: Any) -> ImportedFrom:
@@ -56,17 +58,14 @@ def read_source(source: Path) -> SourceRun:
 
 
 def _check_target(source: Path, path: Path, *, overwrite: bool) -> None:
-    if path.is_dir():
-        raise CannotWriteError(f"{path} cannot be written: it is a folder. Give the name of a file in it.")
     if not path.absolute().parent.is_dir():
         raise CannotWriteError(
             f"{path} cannot be written: folder {path.parent} does not exist. Create it, or choose another one."
         )
-    if os.path.lexists(path) and not overwrite:
-        raise AlreadyExistsError(f"{path} already exists (use --force to replace it).")
     with contextlib.suppress(OSError):
-        if path.exists() and source.exists() and path.samefile(source):
-            raise AlreadyExistsError(f"{path} is the file to import: choose another name.")
+        if path.is_file() and source.exists() and path.samefile(source):
+            raise AlreadyExistsError(path, "is the file to import")
+    refuse_existing(path, real_path(path), overwrite=overwrite)
 
 
 def summary(imported: ImportedFrom) -> str:

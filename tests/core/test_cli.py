@@ -12,6 +12,9 @@ import pytest
 
 import tdw
 from tdw import config, text_format
+from tdw.cli import main
+from tdw.errors import AlreadyExistsError
+from tests.core.test_docs import commands
 
 SMALL = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--train-fraction", "0.5"]
 
@@ -72,7 +75,8 @@ def test_train_creates_a_missing_file(tmp_path):
             "--train-fraction must be a number greater than 0 and less than 1 (got 1.5)",
         ),
         (["new", "x.tdw", "--checkpoints", "0:9:x"], "invalid checkpoint schedule '0:9:x'"),
-        (["new", "x.tdw", "--frequency", "3"], "unrecognized arguments: --frequency"),
+        (["new", "x.tdw", "--frequency", "3"], "unrecognized arguments: --frequency 3; see `tdw new --help`"),
+        (["--frob", "info", "there.tdw"], "unrecognized arguments: --frob; see `tdw --help`"),
         (["new", "missing/x.tdw"], "missing"),
         (["new", "there.tdw"], "there.tdw"),
         (["train", "there.tdw"], "there.tdw"),
@@ -92,6 +96,41 @@ def test_an_error_is_one_line_and_changes_nothing(arguments, sentence, tmp_path)
     assert refused.stderr.startswith("tdw: ")
     assert [item.name for item in tmp_path.iterdir()] == ["there.tdw"]
     assert (tmp_path / "there.tdw").read_text() == "not a project"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["new", "there.tdw"], ["copy", "run.tdw", "there.tdw"], ["recover", "run.tdw", "there.tdw"],
+        ["branch", "run.tdw", "there.tdw", "--at", "20"], ["import", "run.pt", "there.tdw", "--task", "add"],
+        ["export", "run.tdw", "run.pt", "--as", "transformer-lens"],
+    ],
+    ids=lambda line: line[0],
+)  # fmt: skip
+def test_force_is_suggested_by_the_commands_that_have_it(line, tiny_run, tmp_path, monkeypatch, capsys):
+    tdw.copy(tiny_run, tmp_path / "run.tdw")
+    tdw.export_run(tiny_run, tmp_path / "run.pt")
+    (tmp_path / "there.tdw").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main.main(line) == 2
+    said, name = capsys.readouterr().err, "run.pt" if line[0] == "export" else "there.tdw"
+    has_force = any("--force" in action.option_strings for action in commands()[line[0]]._actions)
+    assert said == f"tdw: {name} already exists: use another name{', or --force to replace it' * has_force}.\n"
+    assert has_force == (line[0] in {"new", "import", "export"})
+
+
+def test_python_is_told_of_overwrite_where_a_function_has_it(tiny_run, tmp_path):
+    (tmp_path / "there.tdw").touch()
+    with pytest.raises(
+        AlreadyExistsError, match="there.tdw already exists: use another name, or overwrite=True to replace"
+    ):
+        tdw.new(tmp_path / "there.tdw", p=7)
+    for taken in (
+        lambda: tdw.copy(tiny_run, tmp_path / "there.tdw"),
+        lambda: tdw.recover(tiny_run, tmp_path / "there.tdw"),
+    ):
+        with pytest.raises(AlreadyExistsError, match=r"there.tdw already exists: use another name\.$"):
+            taken()
 
 
 def test_ctrl_c_stores_what_is_done_and_ends_with_130(tmp_path):
