@@ -7,7 +7,6 @@ renamed when complete. Checkpoints are read twice, one at a time.
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Any
 

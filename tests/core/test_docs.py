@@ -70,14 +70,18 @@ def test_that_a_missing_row_would_be_noticed():
     assert "loss" not in [row[0].strip("`") for row in table(page, "analysis", "definition", "shape")]
 
 
-def test_the_recipe_for_reading_a_file_without_this_package_runs(tiny_run):
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_recipe_for_reading_a_file_without_this_package_runs(tiny_run, stopped):
+    if stopped:  # with more checkpoints planned than stored
+        tdw.train(tiny_run, epochs=400, checkpoints="even:30", stop=lambda: True)
     recipe = re.search(r"```python\n(import h5py.*?)```", text("docs/FORMAT.md"), re.DOTALL)[1]
     names = {}
     exec(recipe.replace('"run.tdw"', repr(str(tiny_run))), names)
     names["f"].close()
     with tdw.open(tiny_run) as run:
         assert (names["loss"] == run.train_loss).all()
-        assert (names["weights"]["embed.W_E"].numpy() == run.weights(40)["embed.W_E"]).all()
+        assert (len(run.checkpoints) < len(run.planned_checkpoints)) == stopped
+        assert (names["weights"]["embed.W_E"].numpy() == run.weights(run.checkpoints[-1])["embed.W_E"]).all()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
