@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from tdw import __version__, config, schedule
 from tdw.cli import commands
 from tdw.safe_text import visible
+from tdw.setting import Setting
 from tdw.tasks import TASKS
 
 
@@ -92,7 +93,7 @@ def parser() -> Parser:
         help="resume even if replayed epochs are not bit for bit equal to the stored ones; stored data is kept, and the file "
         "records the drift",
     )
-    _add_settings(sub)
+    _add_settings(sub, default=_default_of_new)
 
     sub = add("analyze", commands.analyze_command)
     _add_file(sub, "project file")
@@ -132,7 +133,7 @@ def parser() -> Parser:
         action="store_true",
         help="start with a new optimizer state, instead of restoring the state by replaying training up to EPOCH",
     )
-    _add_settings(sub, only="training")
+    _add_settings(sub, only="training", default=_default_of_branch)
 
     sub = add("densify", commands.densify_command)
     _add_file(sub, "project file")
@@ -202,14 +203,26 @@ def _add_window_flags(sub: Parser, before: type[argparse.Action] | None = None) 
     sub.add_argument("--no-browser", help="print the address instead of opening a browser", **own)
 
 
-def _add_settings(sub: Parser, only: str | None = None) -> None:
+def _default(setting: Setting) -> str:
+    return f"default: {setting.text}"
+
+
+def _default_of_new(setting: Setting) -> str:
+    return f"default for a new file: {setting.text}"
+
+
+def _default_of_branch(setting: Setting) -> str:
+    return "default: as in FILE" + (f", or {setting.text} if --{setting.chooser} changes" if setting.kinds else "")
+
+
+def _add_settings(sub: Parser, only: str | None = None, default: Callable[[Setting], str] = _default) -> None:
     groups: dict[str, Any] = {}
     for setting in config.settings():
         if only not in (None, setting.group):
             continue
         if setting.group not in groups:
             groups[setting.group] = sub.add_argument_group(f"settings: {setting.group}")
-        text = f"{setting.help} (default: {setting.text})".replace("%", "%%")
+        text = f"{setting.help} ({default(setting)})".replace("%", "%%")
         metavar = {int: "N", float: "X", tuple: "X,X", str: "TEXT"}[setting.type]
         if setting.choices:
             metavar = "|".join(setting.choices)

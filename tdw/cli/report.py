@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,12 @@ def plan(settings: config.RunConfig) -> str:
         f"{count(cost.checkpoints, 'checkpoint')}, {size(cost.megabytes)} ({size(cost.analyzed_megabytes)} with all analyses), "
         f"{duration(cost.seconds)} of training on this machine"
     )
+
+
+def created(path: Path, settings: config.RunConfig, given: Mapping[str, str]) -> str:
+    """The first line of `tdw train` on a missing file. given: the settings on the command line."""
+    which = "the given and otherwise the default settings" if given else "the default settings"
+    return f"{path} did not exist: created with {which}: {count(settings.epochs, 'epoch')}, {plan(settings)}."
 
 
 def training_outcome(path: Path, finished: bool) -> list[str]:

@@ -61,9 +61,23 @@ def test_new_train_analyze_info_verify(tmp_path):
 
 def test_train_creates_a_missing_file(tmp_path):
     path = tmp_path / "run.tdw"
-    assert command("train", path, *SMALL, "--epochs", 5, "--checkpoints", "").returncode == 0
+    done = command("train", path, *SMALL, "--epochs", 5, "--checkpoints", "")
+    assert done.returncode == 0
+    assert done.stdout.startswith(
+        f"{path} did not exist: created with the given and otherwise the default settings: 5 epochs, 2 checkpoints, "
+    )
     with tdw.open(path) as run:
         assert run.checkpoints == [0, 5]
+
+
+def test_train_says_first_that_a_missing_file_gets_the_default_settings(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "tdw", "train", "run.tdw"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+    assert first.startswith("run.tdw did not exist: created with the default settings: 25000 epochs, ")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +191,17 @@ def test_every_setting_has_its_flag_default_and_help():
         assert f"{item.flag} " in text
         assert item.help in flat
         assert f"(default: {item.text})" in flat
+
+
+def test_help_of_commands_on_existing_runs_tells_that_their_settings_are_kept():
+    branch, train = (" ".join(command(name, "--help").stdout.split()) for name in ("branch", "train"))
+    for item in config.settings():
+        assert f"(default for a new file: {item.text})" in train
+        if item.group == "training" and not item.kinds:
+            assert f"{item.help} (default: as in FILE)" in branch
+    assert "SGD momentum (default: as in FILE, or 0.9 if --optimizer changes)" in branch
+    assert "(default: 2" not in branch
+    assert "an existing file keeps its settings" in train
 
 
 def test_help_needs_no_heavy_library():
