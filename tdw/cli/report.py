@@ -170,6 +170,8 @@ def run_info(run: Run, information: dict[str, Any]) -> list[str]:
                 lines.append(f"{side} loss {loss:.4g}{suffix}")
         lines += summary(run)
     lines += _drifted(information["drift"])
+    if run.diverged is not None:
+        lines.append(run.diverged.sentence)
     return [*lines, f"results: {results or 'none; compute them with `tdw analyze`'}"]
 
 

@@ -175,7 +175,7 @@ def _facts_of(run: Run, information: dict[str, Any]) -> dict[str, str]:
     branched, keys = information["branched"], information["key_frequencies"]
     verdict = information["grokking"]
     facts = {
-        "state": information["state"],
+        "state": information["state"] + (f", diverged at epoch {run.diverged.epoch}" if run.diverged else ""),
         "origin": "import" if run.imported else "branch" if branched else "new run",
         "recorded epochs": str(information["epochs"]),
         "stored checkpoints": str(len(run.checkpoints)),
