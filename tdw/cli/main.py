@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tdw.cli import streams
 
         opened = streams.open_missing()
-        unfailing = streams.Unfailing().__enter__()
+        unfailing = streams.Unfailing(opened).__enter__()
         try:
             code = _run(argv, unfailing)
             if alone:
