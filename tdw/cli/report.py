@@ -132,15 +132,27 @@ def notes(notes: Notes) -> list[str]:
     return lines
 
 
+# Settings in the line of the network or of the run's state, or told by what they give: the listed checkpoints.
+_TOLD_ELSEWHERE = frozenset(
+    "task p train_fraction network d_model heads d_head d_mlp activation biases classes epochs optimizer lr weight_decay "
+    "checkpoints".split()
+)
+
+
 def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
-    """The main settings; "unknown" for those that an import could not infer."""
+    """The main settings, and all others that are not at their default; "unknown" for those that an import could not infer."""
     shown = {
         "task": settings.task,
         "p": f"mod {settings.p}",
         "d_model": _network(settings),
-        "train_fraction": f"{settings.train_fraction:.0%} of pairs in training",
+        "train_fraction": f"{as_text(round(100 * settings.train_fraction, 6))}% of pairs in training",
         "lr": f"{'' if settings.optimizer == 'adamw' else settings.optimizer + ' '}lr {settings.lr:g}",
         "weight_decay": f"weight decay {settings.weight_decay:g}",
+        **{
+            item.name: f"{item.name.replace('_', ' ')} {as_text(value)}"
+            for item, value in settings.items()
+            if item.name not in _TOLD_ELSEWHERE and item.chooser != "network" and value != item.default
+        },
     }
     labels = {"d_model": "network", "train_fraction": "training fraction"}
     parts = [f"{labels.get(name, name)} unknown" if name in unknown else text for name, text in shown.items()]

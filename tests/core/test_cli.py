@@ -218,3 +218,40 @@ def test_durations():
         "about 10 min",
         "about 2.8 h",
     ]
+
+
+def settings_line(path, **given):
+    settings = tdw.new(path, p=11, d_model=16, d_mlp=12, epochs=30, checkpoints="", overwrite=True, **given)
+    line = command("info", path).stdout.splitlines()[1]
+    return line, settings
+
+
+def test_info_shows_every_setting_that_is_not_the_default(tmp_path):
+    path = tmp_path / "run.tdw"
+    line, _ = settings_line(path)
+    assert line == (
+        "add mod 11 · d_model 16 · 4 heads · d_mlp 12 · 30% of pairs in training · lr 0.001 · weight decay 1"
+    )
+    line, _ = settings_line(
+        path, warmup=20, betas="0.8,0.9", evaluate_every=3, data_seed=5, model_seed=6, threads=1, device="cpu"
+    )
+    for words in (
+        "warmup 20",
+        "betas 0.8,0.9",
+        "evaluate every 3",
+        "data seed 5",
+        "model seed 6",
+        "threads 1",
+        "device cpu",
+    ):
+        assert f" · {words}" in line
+    line, _ = settings_line(path, optimizer="sgd", momentum=0.99)
+    assert "sgd lr 0.001" in line
+    assert "momentum 0.99" in line
+    assert "momentum" not in settings_line(path, optimizer="sgd")[0]
+
+
+def test_no_share_of_pairs_is_rounded_to_all_or_none(tmp_path):
+    assert "99.9% of pairs in training" in settings_line(tmp_path / "run.tdw", train_fraction=0.999)[0]
+    assert "30% of pairs" in settings_line(tmp_path / "run.tdw", train_fraction=0.3)[0]
+    assert "33.33% of pairs" in settings_line(tmp_path / "run.tdw", train_fraction=0.3333)[0]

@@ -47,6 +47,14 @@ def test_the_readme_lists_every_command_once_with_flags_it_has():
         assert set(re.findall(r"--[a-z-]+", row[0])) <= flags, name
 
 
+def test_every_command_on_files_has_the_function_that_the_readme_says():
+    named = {"import": "import_run", "export": "export_run"}
+    for name in set(commands()) - {"demo"}:
+        assert callable(getattr(tdw, named.get(name, name))), name
+    sentence = " ".join(text("README.md").split())
+    assert "except that `import` and `export` are `tdw.import_run` and `tdw.export_run`" in sentence
+
+
 def test_the_page_of_analyses_lists_every_analysis_once_under_what_it_is_of():
     page = text("docs/ANALYSES.md")
     for per, part in zip(("checkpoint", "run"), page.split("## Of a whole run"), strict=True):
