@@ -134,8 +134,24 @@ def notes(notes: Notes) -> list[str]:
 
 # Settings in the line of the network or of the run's state, or told by what they give: the listed checkpoints.
 _TOLD_ELSEWHERE = frozenset(
-    "task p train_fraction network d_model heads d_head d_mlp activation biases classes epochs optimizer lr weight_decay "
-    "checkpoints".split()
+    [
+        "task",
+        "p",
+        "train_fraction",
+        "network",
+        "d_model",
+        "heads",
+        "d_head",
+        "d_mlp",
+        "activation",
+        "biases",
+        "classes",
+        "epochs",
+        "optimizer",
+        "lr",
+        "weight_decay",
+        "checkpoints",
+    ]
 )
 
 
