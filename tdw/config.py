@@ -53,7 +53,9 @@ class ModelConfig(NetworkSettings):
         "architecture: one layer on tokens 'a b =' or 'a b', a one-hot MLP, or several layers",
         choices=tuple(NETWORKS),
     )
-    d_model: int = setting(128, "width of the residual stream; a multiple of heads", within=(1, 4_096))
+    d_model: int = setting(
+        128, "width of the residual stream; a multiple of heads unless d_head is given", within=(1, 4_096)
+    )
     heads: int = setting(4, "attention heads", within=(1, 64))
     d_head: int = setting(0, "width of a head; 0: d_model / heads", within=(0, 4_096))
     d_mlp: int = setting(512, "neurons in the MLP", within=(1, 16_384))

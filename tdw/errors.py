@@ -84,7 +84,21 @@ class FileInUseError(ProjectError):
 
 
 class AlreadyExistsError(ProjectError):
-    """The file exists, and replacing it was not requested."""
+    """The file exists, and replacing it was not requested.
+
+    replaceable: whether the function that refused has `overwrite=True`
+    """
+
+    def __init__(self, path: str | Path, problem: str = "already exists", *, replaceable: bool = False):
+        super().__init__(path, problem)
+        self._refusal, self._replaceable = f"{path} {problem}: use another name", replaceable
+
+    def __str__(self) -> str:
+        return self.told("overwrite=True")
+
+    def told(self, how: str | None) -> str:
+        """The message. how: what the user adds to replace the file; None where there is no such thing."""
+        return self._refusal + (f", or {how} to replace it." if how and self._replaceable else ".")
 
 
 class CannotWriteError(ProjectError):

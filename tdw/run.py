@@ -106,6 +106,7 @@ class Run(Project):
             "config": self.config.to_json(),
             "environments": [item.to_json() for item in self.environments],
             "drift": self.drifts(),
+            "diverged": None if (diverged := self.diverged) is None else diverged.to_json(),
             "imported": None if self.imported is None else self.imported.to_json(),
             "branched": None if self.branched is None else self.branched.to_json(),
             "size_bytes": self.size_bytes,

@@ -92,7 +92,7 @@ def target(file: str, settings: RunConfig) -> Path:
         path = path.with_name(path.name + ".tdw")
     folder = path.parent
     if path.exists():
-        raise AlreadyExistsError(f"{path} already exists: choose another name")
+        raise AlreadyExistsError(path)
     if not folder.is_dir():
         raise CannotWriteError(f"folder {folder} does not exist: create it, or choose another")
     if not os.access(folder, os.W_OK | os.X_OK):

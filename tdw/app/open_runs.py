@@ -249,6 +249,7 @@ class OpenRun:
                 "id": project.id,
                 **project.notes.to_json(),
                 "state": project.state,
+                "diverged": None if project.diverged is None else project.diverged.to_json(),
                 "revision": project.revision,
                 "settings": config.to_json(),
                 "planned_epochs": project.planned_epochs,

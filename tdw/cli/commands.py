@@ -46,8 +46,8 @@ def new_command(arguments: argparse.Namespace) -> None:
 
 
 def train_command(arguments: argparse.Namespace) -> int:
-    """Train or resume a run. The file is created if missing; --epochs beyond the end extends a finished run. Ctrl-C stops
-    after storing what is done.
+    """Train or resume a run. The file is created if missing; an existing file keeps its settings, and --epochs beyond the
+    end extends a finished run. Ctrl-C stops after storing what is done.
     """
     from tdw.cli import report
 
@@ -59,7 +59,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     interrupts.at_work()
     if settings is not None:
         create.create(arguments.file, settings)
-        say(f"{arguments.file}: {report.plan(settings)}.")
+        say(report.created(arguments.file, settings, given))
         given = {}
     stop = interrupts.Patience()
     path = _MovablePath(arguments.file)

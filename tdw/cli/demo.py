@@ -34,4 +34,4 @@ def check(path: Path) -> None:
     """Raise AlreadyExistsError if the file is not the demo's run, and what opening a file raises."""
     with Project.open(path) as project:
         if project.config.to_json() != settings().to_json():
-            raise AlreadyExistsError(f"{path} is not the demo's run: name another file, or use --force to replace it")
+            raise AlreadyExistsError(path, "is not the demo's run", replaceable=True)

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tdw.cli import streams
 
         opened = streams.open_missing()
-        unfailing = streams.Unfailing().__enter__()
+        unfailing = streams.Unfailing(opened).__enter__()
         try:
             code = _run(argv, unfailing)
             if alone:
@@ -47,15 +47,17 @@ def _run(argv: Sequence[str] | None, unfailing: Unfailing) -> int:
     from tdw import os_errors
     from tdw.cli import parser
     from tdw.cli.streams import say
-    from tdw.errors import TdwError
+    from tdw.errors import AlreadyExistsError, TdwError
 
     try:
         unfailing.quiet = True  # help, version, and errors in the command line
         arguments = parser.parse(argv)
         unfailing.quiet = arguments.prints(arguments)
         return int(arguments.command(arguments) or 0)
+    except AlreadyExistsError as error:
+        message: str | None = error.told("--force" if hasattr(arguments, "force") else None)
     except TdwError as error:
-        message: str | None = str(error)
+        message = str(error)
     except SystemExit as error:
         return int(error.code or 0)
     except Exception as error:

@@ -11,11 +11,24 @@ from typing import Any, NoReturn
 from tdw import __version__, config, schedule
 from tdw.cli import commands
 from tdw.safe_text import visible
+from tdw.setting import Setting
 from tdw.tasks import TASKS
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line that says what to do."""
+    """An argument parser whose errors are one line that says what to do, and where its own help is."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse arguments. Unknown ones are refused here, by the parser of the command that they were given to."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            message = f"unrecognized arguments: {' '.join(unknown)}"
+            if any(argument.startswith("-") for argument in unknown) and "--" in (
+                sys.argv[1:] if args is None else args
+            ):
+                message += " (arguments after `--` are file names: put options before it, or write the name as ./-NAME)"
+            self.error(message)
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
         """Print the error, and exit with 2."""
@@ -28,12 +41,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     `command` of the result is the function to call with it; `prints(arguments)` tells whether that only prints.
     """
     top = parser()
-    arguments, unknown = top.parse_known_args(argv, argparse.Namespace(before=argparse.Namespace()))
-    if unknown:
-        message = f"unrecognized arguments: {' '.join(unknown)}"
-        if any(argument.startswith("-") for argument in unknown) and "--" in (sys.argv[1:] if argv is None else argv):
-            message += " (arguments after `--` are file names: put options before it, or write the name as ./-NAME)"
-        top.error(message)
+    arguments = top.parse_args(argv, argparse.Namespace(before=argparse.Namespace()))
     before = {name: value for name, value in vars(arguments.before).items() if value}
     if before and arguments.command not in (commands.open_command, commands.demo_command):
         top.error("--port and --no-browser apply only to `tdw open` and `tdw demo`")
@@ -85,7 +93,7 @@ def parser() -> Parser:
         help="resume even if replayed epochs are not bit for bit equal to the stored ones; stored data is kept, and the file "
         "records the drift",
     )
-    _add_settings(sub)
+    _add_settings(sub, default=_default_of_new)
 
     sub = add("analyze", commands.analyze_command)
     _add_file(sub, "project file")
@@ -125,7 +133,7 @@ def parser() -> Parser:
         action="store_true",
         help="start with a new optimizer state, instead of restoring the state by replaying training up to EPOCH",
     )
-    _add_settings(sub, only="training")
+    _add_settings(sub, only="training", default=_default_of_branch)
 
     sub = add("densify", commands.densify_command)
     _add_file(sub, "project file")
@@ -195,14 +203,26 @@ def _add_window_flags(sub: Parser, before: type[argparse.Action] | None = None) 
     sub.add_argument("--no-browser", help="print the address instead of opening a browser", **own)
 
 
-def _add_settings(sub: Parser, only: str | None = None) -> None:
+def _default(setting: Setting) -> str:
+    return f"default: {setting.text}"
+
+
+def _default_of_new(setting: Setting) -> str:
+    return f"default for a new file: {setting.text}"
+
+
+def _default_of_branch(setting: Setting) -> str:
+    return "default: as in FILE" + (f", or {setting.text} if --{setting.chooser} changes" if setting.kinds else "")
+
+
+def _add_settings(sub: Parser, only: str | None = None, default: Callable[[Setting], str] = _default) -> None:
     groups: dict[str, Any] = {}
     for setting in config.settings():
         if only not in (None, setting.group):
             continue
         if setting.group not in groups:
             groups[setting.group] = sub.add_argument_group(f"settings: {setting.group}")
-        text = f"{setting.help} (default: {setting.text})".replace("%", "%%")
+        text = f"{setting.help} ({default(setting)})".replace("%", "%%")
         metavar = {int: "N", float: "X", tuple: "X,X", str: "TEXT"}[setting.type]
         if setting.choices:
             metavar = "|".join(setting.choices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,12 @@ def plan(settings: config.RunConfig) -> str:
         f"{count(cost.checkpoints, 'checkpoint')}, {size(cost.megabytes)} ({size(cost.analyzed_megabytes)} with all analyses), "
         f"{duration(cost.seconds)} of training on this machine"
     )
+
+
+def created(path: Path, settings: config.RunConfig, given: Mapping[str, str]) -> str:
+    """The first line of `tdw train` on a missing file. given: the settings on the command line."""
+    which = "the given and otherwise the default settings" if given else "the default settings"
+    return f"{path} did not exist: created with {which}: {count(settings.epochs, 'epoch')}, {plan(settings)}."
 
 
 def training_outcome(path: Path, finished: bool) -> list[str]:
@@ -126,15 +132,43 @@ def notes(notes: Notes) -> list[str]:
     return lines
 
 
+# Settings in the line of the network or of the run's state, or told by what they give: the listed checkpoints.
+_TOLD_ELSEWHERE = frozenset(
+    [
+        "task",
+        "p",
+        "train_fraction",
+        "network",
+        "d_model",
+        "heads",
+        "d_head",
+        "d_mlp",
+        "activation",
+        "biases",
+        "classes",
+        "epochs",
+        "optimizer",
+        "lr",
+        "weight_decay",
+        "checkpoints",
+    ]
+)
+
+
 def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
-    """The main settings; "unknown" for those that an import could not infer."""
+    """The main settings, and all others that are not at their default; "unknown" for those that an import could not infer."""
     shown = {
         "task": settings.task,
         "p": f"mod {settings.p}",
         "d_model": _network(settings),
-        "train_fraction": f"{settings.train_fraction:.0%} of pairs in training",
+        "train_fraction": f"{as_text(round(100 * settings.train_fraction, 6))}% of pairs in training",
         "lr": f"{'' if settings.optimizer == 'adamw' else settings.optimizer + ' '}lr {settings.lr:g}",
         "weight_decay": f"weight decay {settings.weight_decay:g}",
+        **{
+            item.name: f"{item.name.replace('_', ' ')} {as_text(value)}"
+            for item, value in settings.items()
+            if item.name not in _TOLD_ELSEWHERE and item.chooser != "network" and value != item.default
+        },
     }
     labels = {"d_model": "network", "train_fraction": "training fraction"}
     parts = [f"{labels.get(name, name)} unknown" if name in unknown else text for name, text in shown.items()]
@@ -164,6 +198,8 @@ def run_info(run: Run, information: dict[str, Any]) -> list[str]:
                 lines.append(f"{side} loss {loss:.4g}{suffix}")
         lines += summary(run)
     lines += _drifted(information["drift"])
+    if run.diverged is not None:
+        lines.append(run.diverged.sentence)
     return [*lines, f"results: {results or 'none; compute them with `tdw analyze`'}"]
 
 

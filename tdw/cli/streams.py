@@ -9,6 +9,7 @@ escaped; when one stream fails, the other one prints a note, once, and work cont
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import json
 import os
@@ -53,15 +54,17 @@ def close_opened(names: Iterable[str]) -> None:
 class Unfailing:
     """Inside this context, writing to standard output and error never raises.
 
+    opened: names of the streams that were closed, see `open_missing`
     quiet: print no note when a stream fails; the caller reports it
     """
 
     quiet = False
 
-    def __init__(self) -> None:
+    def __init__(self, opened: Iterable[str] = ()) -> None:
         self._before = sys.stdout, sys.stderr
         self.output = Stream(sys.stdout, "standard output", lambda: self._tell(self.output, self.errors))
         self.errors = Stream(sys.stderr, "standard error", lambda: self._tell(self.errors, self.output))
+        self.output.closed_before, self.errors.closed_before = "stdout" in opened, "stderr" in opened
 
     def __enter__(self) -> Self:
         sys.stdout, sys.stderr = self.output, self.errors
@@ -85,7 +88,10 @@ class Stream(io.TextIOBase):
     """A text stream that accepts everything and never raises.
 
     problem: why the stream failed; None while it works
+    closed_before: whether it was closed when the process started, which is a problem once something is written, and no news
     """
+
+    closed_before = False
 
     def __init__(self, under: TextIO, name: str, lost: Callable[[], None]):
         self.name = name
@@ -102,6 +108,8 @@ class Stream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write text, with unencodable characters escaped. Flushes complete lines."""
+        if self.closed_before and text and self.problem is None:
+            self.problem = OSError(errno.EBADF, "it is closed")
         if self.problem is None:
             self._waiting.append(self.encodable(text))
             if "\n" in text:

@@ -7,7 +7,6 @@ renamed when complete. Checkpoints are read twice, one at a time.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,8 @@ from tdw.interchange.weight_layouts import unwrapped
 from tdw.interchange.write import write
 from tdw.project.records import ImportedFrom
 from tdw.safe_text import cut, visible
+from tdw.store.atomic import refuse_existing
+from tdw.store.open_file import real_path
 
 
 def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False, **hints: Any) -> ImportedFrom:
@@ -80,17 +81,14 @@ def _unwrapping(load: Callable[[], Raw]) -> Callable[[], Raw]:
 
 
 def _check_target(source: Path, path: Path, *, overwrite: bool) -> None:
-    if path.is_dir():
-        raise CannotWriteError(f"{path} cannot be written: it is a folder. Give the name of a file in it.")
     if not path.absolute().parent.is_dir():
         raise CannotWriteError(
             f"{path} cannot be written: folder {path.parent} does not exist. Create it, or choose another one."
         )
-    if os.path.lexists(path) and not overwrite:
-        raise AlreadyExistsError(f"{path} already exists (use --force to replace it).")
     with contextlib.suppress(OSError):
-        if path.exists() and source.exists() and path.samefile(source):
-            raise AlreadyExistsError(f"{path} is the file to import: choose another name.")
+        if path.is_file() and source.exists() and path.samefile(source):
+            raise AlreadyExistsError(path, "is the file to import")
+    refuse_existing(path, real_path(path), overwrite=overwrite)
 
 
 def summary(imported: ImportedFrom) -> str:

@@ -19,7 +19,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from tdw import tasks
-from tdw.errors import OutOfRangeError, SettingError
+from tdw.errors import SettingError
 from tdw.network.autograd import AutogradEngine
 from tdw.network.factored import FactoredEngine
 from tdw.network.parameters import shapes
@@ -107,21 +107,18 @@ def _is_evaluated(config: RunConfig, epoch: int) -> bool:
     return epoch == config.epochs or epoch % config.evaluate_every == 0
 
 
-def check_numbers(config: RunConfig, segment: Segment) -> None:
-    """Raise OutOfRangeError if an evaluated loss is not finite: training has diverged, and a file stores NaN for epochs
-    that were not evaluated.
+def divergence(config: RunConfig, segment: Segment) -> tuple[int, str] | None:
+    """The first epoch whose evaluated loss is not finite, and its side (train or test); None if all are finite.
+
+    Such an epoch is not stored: in a file, NaN means that an epoch was not evaluated.
     """
     train = ~np.isfinite(segment.train_loss)
     measured = [
         (segment.keep and epoch == segment.state.epoch) or _is_evaluated(config, epoch) for epoch in segment.epochs
     ]
     test = ~np.isfinite(segment.test_loss) & measured
-    if diverged := np.flatnonzero(train | test).tolist():
-        side = "train" if train[diverged[0]] else "test"
-        raise OutOfRangeError(
-            f"training diverged at epoch {segment.epochs[diverged[0]]}: {side} loss is not finite. Everything recorded "
-            "before is kept; start a new run with a lower --lr or --weight-decay."
-        )
+    at = np.flatnonzero(train | test).tolist()
+    return (segment.epochs[at[0]], "train" if train[at[0]] else "test") if at else None
 
 
 class _Step:

@@ -22,6 +22,7 @@ from tdw.setting import as_text
 from tdw.text_format import between
 
 UNKNOWN = "unknown"
+INAPPLICABLE = "does not apply"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Comparison:
 
     paths: the files of the runs
     same: settings equal in all runs, by name, as text
-    different: the other settings by name, with one text per run; "unknown" where an imported run does not give it
+    different: the other settings by name, with one text per run; "unknown" where an imported run does not give it,
+        "does not apply" where the kind of network or optimizer does not have it
     facts: state, last values, events and key frequencies by name, with one text per run
     against: each run except the first, compared with the first
     """
@@ -153,15 +155,15 @@ def _distance(one: dict[str, NDArray[np.float32]], other: dict[str, NDArray[np.f
 
 
 def _settings(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Every setting with its text in each run, in the order of the command line."""
+    """Every setting that applies to one of the runs, with its text in each run, in the order of the command line."""
+    columns = [{item.name: as_text(value) for item, value in run.config.items()} for run in runs]
+    for run, texts in zip(runs, columns, strict=True):
+        if run.imported is not None:
+            texts.update(dict.fromkeys(run.imported.unknown, UNKNOWN))
     return {
-        item.name: [
-            UNKNOWN
-            if run.imported is not None and item.name in run.imported.unknown
-            else as_text(getattr(run.config, item.name))
-            for run in runs
-        ]
+        item.name: [texts.get(item.name, INAPPLICABLE) for texts in columns]
         for item in config.settings()
+        if any(item.name in texts for texts in columns)
     }
 
 
@@ -175,7 +177,7 @@ def _facts_of(run: Run, information: dict[str, Any]) -> dict[str, str]:
     branched, keys = information["branched"], information["key_frequencies"]
     verdict = information["grokking"]
     facts = {
-        "state": information["state"],
+        "state": information["state"] + (f", diverged at epoch {run.diverged.epoch}" if run.diverged else ""),
         "origin": "import" if run.imported else "branch" if branched else "new run",
         "recorded epochs": str(information["epochs"]),
         "stored checkpoints": str(len(run.checkpoints)),

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from tdw import schedule
 from tdw.config import RunConfig, changed, settings
-from tdw.errors import DriftError, NotApplicableError, SettingError
+from tdw.errors import DriftError, NotApplicableError, OutOfRangeError, SettingError
 from tdw.network import training
 from tdw.operations.rescue import Rescue
-from tdw.project.records import Drift, Environment
+from tdw.project.records import Diverged, Drift, Environment
 from tdw.project.writer import ProjectWriter
 from tdw.setting import value_of
 from tdw.store.holder import working
@@ -56,7 +56,8 @@ def train(
               `environments` records the difference and both environments
     moved:    called at the end with the file's new path if it was moved or renamed during training, which follows it
     changes:  settings that may change: epochs (only more), checkpoints, device, threads
-    Raises SettingError for any other change, FileInUseError, DriftError, OutOfRangeError if a loss is not finite,
+    Raises SettingError for any other change, FileInUseError, DriftError, OutOfRangeError if a loss is not finite (the epochs before it
+    are stored),
     CannotWriteError, OverwrittenError if another program changed the file (its message names a new file next to it with
     the data that could be saved), and what opening a file raises.
     """
@@ -85,9 +86,16 @@ def train(
             new_drift = project.drift(segment)
             if new_drift and not allow_drift:
                 raise DriftError(project.path, new_drift.sentence(earlier[-1], here))
-            training.check_numbers(config, segment)
             if new_drift:
                 drift = new_drift if drift is None else replace(drift, epochs=drift.epochs + new_drift.epochs)
+            if (found := training.divergence(config, segment)) is not None:
+                diverged = Diverged(epoch=found[0], side=found[1])
+                if diverged.epoch >= len(project.epochs):
+                    project.describe(config, plan, _with_present(earlier, here, drift), diverged)
+                    project.append_before(segment, diverged.epoch)
+                raise OutOfRangeError(
+                    f"{diverged.sentence}. All epochs before it are stored; start a new run with a lower --lr or --weight-decay."
+                )
             rescue.add(segment)
             if new_drift or segment.epochs.start == state.epoch:  # not before, so that a refused run stays unchanged
                 project.describe(config, plan, _with_present(earlier, here, drift))

@@ -35,6 +35,7 @@ from tdw.project import consistency, notes, serialization
 from tdw.project.records import (
     BranchedFrom,
     Description,
+    Diverged,
     Drift,
     Environment,
     ImportedFrom,
@@ -141,6 +142,11 @@ class Project:
     def recovered(self) -> RecoveredFrom | None:
         """For a run recovered from a damaged file: that file's name, and its damage. Else None."""
         return self.description.recovered
+
+    @property
+    def diverged(self) -> Diverged | None:
+        """Where training ended because a loss was not finite; None if it did not."""
+        return self.description.diverged
 
     @property
     def imported(self) -> ImportedFrom | None:

@@ -155,6 +155,18 @@ class BranchedFrom(Record, frozen=True, kw_only=True):
         return config.from_json(self.settings)
 
 
+class Diverged(Record, frozen=True, kw_only=True):
+    """Where training ended because a loss was not finite: the epoch, and its side (train or test)."""
+
+    epoch: int
+    side: str
+
+    @property
+    def sentence(self) -> str:
+        """What happened, and where."""
+        return f"training diverged at epoch {self.epoch}: {self.side[:80]} loss is not finite"
+
+
 class RecoveredFrom(Record, frozen=True, kw_only=True):
     """The damaged file that a run was recovered from: its name, and a sentence for each damage."""
 
@@ -187,6 +199,7 @@ class Description:
     branched: BranchedFrom | None
     imported: ImportedFrom | None
     recovered: RecoveredFrom | None
+    diverged: Diverged | None
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
@@ -212,6 +225,7 @@ class Description:
             recovered=_record(
                 stored, "recovered", RecoveredFrom, "the description of the file it was recovered from is invalid"
             ),
+            diverged=_record(stored, "diverged", Diverged, "the description of where it diverged is invalid"),
         )
 
 

@@ -20,7 +20,7 @@ from tdw.network.parameters import shapes
 from tdw.network.segment import Arrays, Segment, State
 from tdw.project import consistency, notes, serialization
 from tdw.project.project import Project, series_of
-from tdw.project.records import Environment, ImportedFrom
+from tdw.project.records import Diverged, Environment, ImportedFrom
 from tdw.tasks import Split
 
 
@@ -147,6 +147,14 @@ class ProjectWriter(Project):
         losses = {name: values[again:] for name, values in series_of(segment).items()}
         self._writer.append(curves=losses, checkpoint=checkpoint, resume=resume)
 
+    def append_before(self, segment: Segment, epoch: int) -> None:
+        """Store the epochs of a segment before `epoch`, where training diverged; durable when this returns.
+
+        Its state is of a later epoch and is not stored: the resume state remains that of an earlier segment.
+        """
+        start, stop = self._again(segment), epoch - segment.epochs.start
+        self._writer.append(curves={name: values[start:stop] for name, values in series_of(segment).items()})
+
     def close(self) -> None:
         """Store the state that training has reached, if any, and close the file."""
         state, self._reached = self._reached, None
@@ -156,9 +164,19 @@ class ProjectWriter(Project):
         finally:
             self._writer.close()
 
-    def describe(self, settings: RunConfig, plan: Sequence[int], environments: Iterable[Environment]) -> None:
-        """Change the description: more epochs or checkpoints, another device, another environment from here on."""
-        described = self._store.config | {
+    def describe(
+        self,
+        settings: RunConfig,
+        plan: Sequence[int],
+        environments: Iterable[Environment],
+        diverged: Diverged | None = None,
+    ) -> None:
+        """Change the description: more epochs or checkpoints, another device, another environment from here on, and where
+        training diverged, if it did.
+        """
+        before = {name: value for name, value in self._store.config.items() if name != "diverged"}
+        described = before | ({} if diverged is None else {"diverged": diverged.to_json()})
+        described |= {
             "settings": settings.to_json(),
             "plan": list(plan),
             "environments": [item.to_json() for item in environments],

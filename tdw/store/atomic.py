@@ -40,7 +40,7 @@ _TOKEN = re.compile(r"[0-9a-f]{16}\.tmp")
 
 
 @contextlib.contextmanager
-def new_file(given: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_file(given: Path, *, overwrite: bool | None = None) -> Iterator[Path]:
     """A path at which to build a file that gets the name `given` when the block ends without an error.
 
     An existing file, also one that appeared meanwhile, is only replaced with `overwrite`, and never while another process
@@ -61,7 +61,7 @@ def new_file(given: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replaced_file(given: Path, real: Path, *, overwrite: bool) -> Iterator[int | None]:
+def replaced_file(given: Path, real: Path, *, overwrite: bool | None) -> Iterator[int | None]:
     """The open file that a new one will replace; None where there is none. The lock on its name must be held.
 
     Raises AlreadyExistsError unless overwrite, FileInUseError while another process writes to it.
@@ -100,7 +100,7 @@ def publish(path: Path, real: Path, system: System, *, overwrite: bool, known_as
         try:
             system.name(path, real)
         except FileExistsError:
-            raise already_exists(known_as) from None
+            raise AlreadyExistsError(known_as) from None
     system.sync_folder(real.parent)
 
 
@@ -126,17 +126,15 @@ def tidy(path: Path) -> None:
         lock.release()
 
 
-def already_exists(given: Path) -> AlreadyExistsError:
-    """The error for a name that is taken."""
-    return AlreadyExistsError(f"{given} already exists: use another name, or --force to replace it.")
+def refuse_existing(given: Path, real: Path, *, overwrite: bool | None) -> None:
+    """Raise AlreadyExistsError for a name that is taken, unless `overwrite`, and CannotWriteError for a folder.
 
-
-def refuse_existing(given: Path, real: Path, *, overwrite: bool) -> None:
-    """Raise AlreadyExistsError for a name that is taken, unless `overwrite`, and CannotWriteError for a folder."""
+    overwrite: None where it cannot be requested, which the error then does not suggest
+    """
     if real.is_dir():
         raise CannotWriteError(f"{given} cannot be written: it is a folder. Give a file name in it.")
     if not overwrite and os.path.lexists(real):
-        raise already_exists(given)
+        raise AlreadyExistsError(given, replaceable=overwrite is not None)
 
 
 def unused_name(path: Path, word: str) -> Path:

@@ -18,7 +18,7 @@ def copy(reader: Reader, path: Path | str) -> None:
     Raises DamagedFileError, AlreadyExistsError, CannotWriteError.
     """
     given, real = Path(path), real_path(path)
-    refuse_existing(given, real, overwrite=False)
+    refuse_existing(given, real, overwrite=None)
     reader.require_sound("only an undamaged file can be copied")
     with explained(given), name_locked(given, real) as lock:
         plan = plan_of(reader)

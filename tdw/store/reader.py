@@ -380,7 +380,7 @@ class Reader:
             self.refresh()
             found: list[str] = []
             if self._lost_a_slot():
-                found.append("one of the two commit records is damaged; the other one is intact, nothing is lost")
+                found.append("one of the two commit records is damaged; the other one is intact and says the same")
             state = self._open_state()
             state.checked.clear()
             if state.seal() != state.record.seal:

@@ -106,6 +106,9 @@ const jobStatus = (manifest, { job, isLost, trouble, again }) => {
       ? recorded / Math.max(1, manifest.planned_epochs)
       : (job.done || 0) / Math.max(1, job.total || 1);
     node.append(el("span", null, words.join(" · ")), progressBar(part, words[0]));
+  } else if (manifest.diverged) {
+    const { epoch, side } = manifest.diverged;
+    node.append(chip("tdw-warn", `training diverged at epoch ${formatInteger(epoch)}: ${side} loss is not finite`));
   } else if (manifest.state === "unfinished") {
     node.append(chip("", `unfinished: ${formatInteger(recorded)} of ${formatInteger(manifest.planned_epochs)} epochs`));
   } else if (manifest.state === "new") node.append(chip("", "not started"));

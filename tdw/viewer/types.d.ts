@@ -57,6 +57,8 @@ export interface Manifest {
   tags: string[];
   remark: string;
   state: "new" | "unfinished" | "finished";
+  /** Where training ended because a loss was not finite. */
+  diverged?: { epoch: number; side: string } | null;
   revision: number;
   planned_epochs: number;
   epochs: number;

@@ -12,6 +12,9 @@ import pytest
 
 import tdw
 from tdw import config, text_format
+from tdw.cli import main
+from tdw.errors import AlreadyExistsError
+from tests.core.test_docs import commands
 
 SMALL = ["--p", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "8", "--train-fraction", "0.5"]
 
@@ -58,9 +61,23 @@ def test_new_train_analyze_info_verify(tmp_path):
 
 def test_train_creates_a_missing_file(tmp_path):
     path = tmp_path / "run.tdw"
-    assert command("train", path, *SMALL, "--epochs", 5, "--checkpoints", "").returncode == 0
+    done = command("train", path, *SMALL, "--epochs", 5, "--checkpoints", "")
+    assert done.returncode == 0
+    assert done.stdout.startswith(
+        f"{path} did not exist: created with the given and otherwise the default settings: 5 epochs, 2 checkpoints, "
+    )
     with tdw.open(path) as run:
         assert run.checkpoints == [0, 5]
+
+
+def test_train_says_first_that_a_missing_file_gets_the_default_settings(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "tdw", "train", "run.tdw"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+    assert first.startswith("run.tdw did not exist: created with the default settings: 25000 epochs, ")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +89,8 @@ def test_train_creates_a_missing_file(tmp_path):
             "--train-fraction must be a number greater than 0 and less than 1 (got 1.5)",
         ),
         (["new", "x.tdw", "--checkpoints", "0:9:x"], "invalid checkpoint schedule '0:9:x'"),
-        (["new", "x.tdw", "--frequency", "3"], "unrecognized arguments: --frequency"),
+        (["new", "x.tdw", "--frequency", "3"], "unrecognized arguments: --frequency 3; see `tdw new --help`"),
+        (["--frob", "info", "there.tdw"], "unrecognized arguments: --frob; see `tdw --help`"),
         (["new", "missing/x.tdw"], "missing"),
         (["new", "there.tdw"], "there.tdw"),
         (["train", "there.tdw"], "there.tdw"),
@@ -92,6 +110,39 @@ def test_an_error_is_one_line_and_changes_nothing(arguments, sentence, tmp_path)
     assert refused.stderr.startswith("tdw: ")
     assert [item.name for item in tmp_path.iterdir()] == ["there.tdw"]
     assert (tmp_path / "there.tdw").read_text() == "not a project"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["new", "there.tdw"], ["copy", "run.tdw", "there.tdw"], ["recover", "run.tdw", "there.tdw"],
+        ["branch", "run.tdw", "there.tdw", "--at", "20"], ["import", "run.pt", "there.tdw", "--task", "add"],
+        ["export", "run.tdw", "run.pt", "--as", "transformer-lens"],
+    ],
+    ids=lambda line: line[0],
+)  # fmt: skip
+def test_force_is_suggested_by_the_commands_that_have_it(line, tiny_run, tmp_path, monkeypatch, capsys):
+    tdw.copy(tiny_run, tmp_path / "run.tdw")
+    tdw.export_run(tiny_run, tmp_path / "run.pt")
+    (tmp_path / "there.tdw").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main.main(line) == 2
+    said, name = capsys.readouterr().err, "run.pt" if line[0] == "export" else "there.tdw"
+    has_force = any("--force" in action.option_strings for action in commands()[line[0]]._actions)
+    assert said == f"tdw: {name} already exists: use another name{', or --force to replace it' * has_force}.\n"
+    assert has_force == (line[0] in {"new", "import", "export"})
+
+
+def test_python_is_told_of_overwrite_where_a_function_has_it(tiny_run, tmp_path):
+    (tmp_path / "there.tdw").touch()
+    with pytest.raises(AlreadyExistsError, match=r"there\.tdw already exists: use another name, or overwrite=True"):
+        tdw.new(tmp_path / "there.tdw", p=7)
+    for taken in (
+        lambda: tdw.copy(tiny_run, tmp_path / "there.tdw"),
+        lambda: tdw.recover(tiny_run, tmp_path / "there.tdw"),
+    ):
+        with pytest.raises(AlreadyExistsError, match=r"there\.tdw already exists: use another name\.$"):
+            taken()
 
 
 def test_ctrl_c_stores_what_is_done_and_ends_with_130(tmp_path):
@@ -142,6 +193,17 @@ def test_every_setting_has_its_flag_default_and_help():
         assert f"(default: {item.text})" in flat
 
 
+def test_help_of_commands_on_existing_runs_tells_that_their_settings_are_kept():
+    branch, train = (" ".join(command(name, "--help").stdout.split()) for name in ("branch", "train"))
+    for item in config.settings():
+        assert f"(default for a new file: {item.text})" in train
+        if item.group == "training" and not item.kinds:
+            assert f"{item.help} (default: as in FILE)" in branch
+    assert "SGD momentum (default: as in FILE, or 0.9 if --optimizer changes)" in branch
+    assert "(default: 2" not in branch
+    assert "an existing file keeps its settings" in train
+
+
 def test_help_needs_no_heavy_library():
     code = "import sys; from tdw.cli.parser import parser; parser().format_help(); print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
@@ -156,3 +218,40 @@ def test_durations():
         "about 10 min",
         "about 2.8 h",
     ]
+
+
+def settings_line(path, **given):
+    settings = tdw.new(path, p=11, d_model=16, d_mlp=12, epochs=30, checkpoints="", overwrite=True, **given)
+    line = command("info", path).stdout.splitlines()[1]
+    return line, settings
+
+
+def test_info_shows_every_setting_that_is_not_the_default(tmp_path):
+    path = tmp_path / "run.tdw"
+    line, _ = settings_line(path)
+    assert line == (
+        "add mod 11 · d_model 16 · 4 heads · d_mlp 12 · 30% of pairs in training · lr 0.001 · weight decay 1"
+    )
+    line, _ = settings_line(
+        path, warmup=20, betas="0.8,0.9", evaluate_every=3, data_seed=5, model_seed=6, threads=1, device="cpu"
+    )
+    for words in (
+        "warmup 20",
+        "betas 0.8,0.9",
+        "evaluate every 3",
+        "data seed 5",
+        "model seed 6",
+        "threads 1",
+        "device cpu",
+    ):
+        assert f" · {words}" in line
+    line, _ = settings_line(path, optimizer="sgd", momentum=0.99)
+    assert "sgd lr 0.001" in line
+    assert "momentum 0.99" in line
+    assert "momentum" not in settings_line(path, optimizer="sgd")[0]
+
+
+def test_no_share_of_pairs_is_rounded_to_all_or_none(tmp_path):
+    assert "99.9% of pairs in training" in settings_line(tmp_path / "run.tdw", train_fraction=0.999)[0]
+    assert "30% of pairs" in settings_line(tmp_path / "run.tdw", train_fraction=0.3)[0]
+    assert "33.33% of pairs" in settings_line(tmp_path / "run.tdw", train_fraction=0.3333)[0]

@@ -172,3 +172,17 @@ def test_files_of_the_same_name_are_distinguished_and_names_are_escaped(tiny_run
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "a␛[31mb.tdw" in printed
+
+
+def test_only_settings_that_apply_to_a_run_are_compared(tiny_run, tmp_path):
+    same = tdw.compare(tiny_run, tiny_run).same
+    assert not {"layers", "momentum", "lion_betas"} & same.keys()
+    assert same["betas"] == "0.9,0.98"
+    with tdw.open(tiny_run) as run:
+        other = {**run.config.to_json(), "optimizer": "sgd"}
+    other.pop("betas")
+    tdw.new(tmp_path / "sgd.tdw", **other)
+    different = tdw.compare(tiny_run, tmp_path / "sgd.tdw").different
+    assert different["betas"] == ["0.9,0.98", "does not apply"]
+    assert different["momentum"] == ["does not apply", "0.9"]
+    assert "layers" not in different

@@ -47,6 +47,14 @@ def test_the_readme_lists_every_command_once_with_flags_it_has():
         assert set(re.findall(r"--[a-z-]+", row[0])) <= flags, name
 
 
+def test_every_command_on_files_has_the_function_that_the_readme_says():
+    named = {"import": "import_run", "export": "export_run"}
+    for name in set(commands()) - {"demo"}:
+        assert callable(getattr(tdw, named.get(name, name))), name
+    sentence = " ".join(text("README.md").split())
+    assert "except that `import` and `export` are `tdw.import_run` and `tdw.export_run`" in sentence
+
+
 def test_the_page_of_analyses_lists_every_analysis_once_under_what_it_is_of():
     page = text("docs/ANALYSES.md")
     for per, part in zip(("checkpoint", "run"), page.split("## Of a whole run"), strict=True):
@@ -70,14 +78,18 @@ def test_that_a_missing_row_would_be_noticed():
     assert "loss" not in [row[0].strip("`") for row in table(page, "analysis", "definition", "shape")]
 
 
-def test_the_recipe_for_reading_a_file_without_this_package_runs(tiny_run):
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_recipe_for_reading_a_file_without_this_package_runs(tiny_run, stopped):
+    if stopped:  # with more checkpoints planned than stored
+        tdw.train(tiny_run, epochs=400, checkpoints="even:30", stop=lambda: True)
     recipe = re.search(r"```python\n(import h5py.*?)```", text("docs/FORMAT.md"), re.DOTALL)[1]
     names = {}
     exec(recipe.replace('"run.tdw"', repr(str(tiny_run))), names)
     names["f"].close()
     with tdw.open(tiny_run) as run:
         assert (names["loss"] == run.train_loss).all()
-        assert (names["weights"]["embed.W_E"].numpy() == run.weights(40)["embed.W_E"]).all()
+        assert (len(run.checkpoints) < len(run.planned_checkpoints)) == stopped
+        assert (names["weights"]["embed.W_E"].numpy() == run.weights(run.checkpoints[-1])["embed.W_E"]).all()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -180,6 +180,7 @@ def test_training_ends_where_a_loss_is_no_number(tmp_path, capsys):
     assert "lower --lr" in said
     with tdw.open(path) as run:
         assert (len(run.epochs), run.checkpoints, run.verify()) == (0, [], [])
+        assert run.diverged.epoch == 0
 
 
 def test_what_was_recorded_before_a_loss_was_no_number_stays(tiny_run, monkeypatch):
@@ -199,7 +200,9 @@ def test_what_was_recorded_before_a_loss_was_no_number_stays(tiny_run, monkeypat
     with tdw.open(tiny_run) as run:
         assert run.checkpoints[-1] == 45
         assert np.array_equal(run.train_loss[:41], before)
-        assert len(run.epochs) == 46
+        assert len(run.epochs) == 48
+        assert run.resumes_from == 45
+        assert (run.diverged.epoch, run.diverged.side) == (48, "test")
         assert run.verify() == []
     monkeypatch.undo()
     assert tdw.train(tiny_run)

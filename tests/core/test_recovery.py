@@ -206,7 +206,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     ),
     "one record": (
         lambda path: overwrite(path, layout_of(path).slot_offset(0) + 8),
-        "one of the two commit records is damaged; the other one is intact, nothing is lost",
+        "one of the two commit records is damaged; the other one is intact and says the same",
         [],
     ),
     "both records": (
@@ -312,7 +312,7 @@ def test_nothing_is_overwritten_and_nothing_is_made_up(run, tmp_path):
         recover.recover(tmp_path / "none.tdw", tmp_path / "new.tdw")
     (tmp_path / "text").write_bytes(b"epoch,loss\n" * 9999)
     with pytest.raises(
-        DamagedFileError, match=r"nothing can be recovered\. Its structure cannot be read, this computer has no record"
+        DamagedFileError, match=r"nothing can be recovered\. Its structure cannot be read, and no commit record"
     ):
         recover.recover(tmp_path / "text", tmp_path / "new.tdw")
     with pytest.raises(TdwError, match="it is a folder"):

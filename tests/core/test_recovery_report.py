@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import tdw
 from tdw import store
+from tdw.errors import DamagedFileError
 from tdw.operations import recover
 from tests.store.forgery import read_layout
 
@@ -82,3 +84,33 @@ def test_the_last_word_is_about_losses(run, tmp_path):
         extent = read_layout(file.fileno(), run, run.stat().st_size - 4).extents["checkpoints/safetensors"]
     overwrite(run, extent.offset + extent.row_nbytes + 1000)
     assert last_line(run, tmp_path / "three.tdw").endswith("some data was lost, see above.")
+
+
+def test_a_file_that_lacks_only_filler_lost_nothing(run, tmp_path):
+    size = run.stat().st_size
+    os.truncate(run, size - 1)
+    said = recover.recover(run, tmp_path / "new.tdw")
+    assert said == [f"the file is truncated: it has {size - 1:,} of {size:,} bytes"]
+    assert recover.losses(said) == []
+    assert last_line(run, tmp_path / "another.tdw").endswith("nothing was lost.")
+
+
+@pytest.mark.parametrize("share", ["config", "tails", "losses/train"])
+def test_a_file_that_ends_too_early_is_said_to_be_truncated(run, tmp_path, share):
+    """With its commit records, what is whole is recovered; without them, the report says that these are missing."""
+    size = run.stat().st_size
+    with run.open("rb") as file:
+        at = read_layout(file.fileno(), run, size).extents[share]
+    os.truncate(run, at.offset + at.nbytes)
+    truncated = f"the file is truncated: it has {at.offset + at.nbytes:,} of {size:,} bytes"
+    if share == "config":
+        with pytest.raises(DamagedFileError) as raised:
+            recover.recover(run, tmp_path / "new.tdw")
+        said = str(raised.value)
+        assert f"nothing can be recovered. T{truncated[1:]}. Its structure cannot be read, and no commit record" in said
+        assert "no record of the file" not in said, "this computer has one"
+        return
+    sentences = recover.recover(run, tmp_path / "new.tdw")
+    assert sentences[0] == truncated
+    assert recover.losses(sentences)
+    assert "nothing is lost" not in "".join(sentences)

@@ -18,6 +18,7 @@ from tdw import store
 from tdw.cli import main
 from tdw.errors import DamagedFileError, DriftError, OutOfRangeError
 from tdw.network import training
+from tdw.network.factored import FactoredEngine
 from tdw.project.records import Drift
 from tdw.project.writer import ProjectWriter
 from tdw.store import LOSSES
@@ -278,7 +279,7 @@ def test_a_nan_loss_counts_as_drift(stopped, altered):
 
 def test_diverged_training_keeps_what_was_recorded(tiny, tmp_path, capsys):
     path = tmp_path / "diverged.tdw"
-    tdw.create(path, replace(tiny, lr=9.9, weight_decay=1000.0))
+    tdw.create(path, replace(tiny, lr=1.0, weight_decay=6.0))
     assert main.main(["train", str(path)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(
@@ -287,12 +288,54 @@ def test_diverged_training_keeps_what_was_recorded(tiny, tmp_path, capsys):
     )
     epoch = int(re.search(r"epoch (\d+)", said)[1])
     with tdw.open(path) as run:
-        assert 0 < len(run.epochs) <= epoch
+        assert len(run.epochs) == epoch > 5, "every epoch before it"
         assert np.isfinite(run.train_loss).all()
-        assert run.checkpoints == list(range(0, len(run.epochs), 5))
+        assert run.checkpoints == list(range(0, epoch, 5))
+        assert run.resumes_from == run.checkpoints[-1]
         assert run.verify() == []
+        assert run.info()["diverged"] == {"epoch": epoch, "side": "train"}
     assert main.main(["train", str(path)]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == said
+    assert main.main(["info", str(path)]) == 0
+    assert f"training diverged at epoch {epoch}: train loss is not finite" in capsys.readouterr().out.splitlines()
+    tdw.copy(path, tmp_path / "copy.tdw")
+    assert tdw.info(tmp_path / "copy.tdw")["diverged"] == {"epoch": epoch, "side": "train"}
+
+
+def test_epochs_before_the_first_segment_ends_survive_divergence(tiny, tmp_path):
+    path = tmp_path / "diverged.tdw"
+    tdw.create(path, replace(tiny, lr=1.0, weight_decay=6.0, checkpoints=""))  # one segment, which is not finite
+    with pytest.raises(OutOfRangeError, match=r"diverged at epoch \d+: .* All epochs before it are stored"):
+        tdw.train(path)
+    with tdw.open(path) as run:
+        assert (len(run.epochs), run.resumes_from) == (run.diverged.epoch, 0)
+        assert len(run.epochs) > 5
+        assert np.isfinite(run.train_loss).all()
+
+
+def test_a_run_that_comes_past_its_divergence_no_longer_says_it(tiny_run, monkeypatch):
+    plain = FactoredEngine.measure_train
+    monkeypatch.setattr(FactoredEngine, "measure_train", lambda engine: plain(engine) * np.nan)
+    with tdw.open(tiny_run) as run:
+        last = len(run.epochs) - 1
+    with pytest.raises(OutOfRangeError):
+        tdw.train(tiny_run, epochs=last + 20, allow_drift=True)  # at an epoch that is recorded
+    calls = []
+    monkeypatch.setattr(
+        FactoredEngine,
+        "measure_train",
+        lambda engine: plain(engine) * (calls.append(0) or (np.nan if len(calls) > 3 else 1)),
+    )
+    with pytest.raises(OutOfRangeError):
+        tdw.train(tiny_run, epochs=last + 20)
+    with tdw.open(tiny_run) as run:
+        assert (run.diverged.epoch, len(run.epochs)) == (last + 3, last + 3)
+    monkeypatch.undo()
+    assert tdw.train(tiny_run)
+    with tdw.open(tiny_run) as run:
+        assert run.diverged is None
+        assert run.info()["diverged"] is None
+        assert len(run.epochs) == last + 21
 
 
 def test_settings_that_do_not_say_where_are_refused(stopped):

@@ -35,7 +35,7 @@ def by_shell(line: str, *arguments: object, **more) -> subprocess.CompletedProce
 
 
 def test_help_survives_every_stream():
-    assert by_shell('"$@" >&- 2>&- <&-', "--help").returncode == 0
+    assert by_shell('"$@" 2>&- <&-', "--help").returncode == 0
     closed = by_shell('("$@"; echo $? >&2) | true', "--help")
     assert closed.stderr == "0\n"
 
@@ -52,6 +52,23 @@ def test_what_only_prints_says_that_it_could_not(tiny_run, arguments):
     assert (both.returncode, both.stdout, both.stderr) == (2, "", "")
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["info", "tiny.tdw"], ["verify", "tiny.tdw"]])
+def test_what_only_prints_says_that_standard_output_is_closed(tiny_run, arguments):
+    closed = by_shell('"$@" >&-', *arguments, cwd=tiny_run.parent)
+    assert closed.returncode == 2
+    assert closed.stderr == (
+        "tdw: standard output cannot be written to (it is closed): redirect the output elsewhere\n"
+    )
+    assert by_shell('"$@" <&- >&- 2>&-', *arguments, cwd=tiny_run.parent).returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["info", "missing.tdw"]])
+def test_an_error_needs_no_standard_output(tiny_run, arguments):
+    closed = by_shell('"$@" >&-', *arguments, cwd=tiny_run.parent)
+    assert (closed.returncode, closed.stderr.count("\n")) == (2, 1)
+    assert "standard output" not in closed.stderr
+
+
 @needs_full
 def test_training_continues_when_its_output_is_closed(tiny_run):
     for epochs, line, note in (
@@ -63,6 +80,7 @@ def test_training_continues_when_its_output_is_closed(tiny_run):
         (60, '"$@" >/dev/full 2>/dev/full', ""),
         (70, '("$@"; echo $? >&2) | true', "note: the reader closed standard output; work continues"),
         (80, '"$@" <&- >&- 2>&-', ""),
+        (90, '"$@" >&-', ""),
     ):
         done = by_shell(line, "train", tiny_run, "--epochs", epochs)
         assert done.returncode == 0, done.stderr

@@ -320,11 +320,11 @@ def judged(
         return f"a traceback: {where}"
     if place.case.descriptors[2] == str(place.folder.with_name("err")) and len(told) != (code == 2):
         return f"{len(told)} lines: {where}"
-    if code == 2 and condition in HARMLESS:
+    if code == 2 and condition in HARMLESS and not (only_prints(line) and condition in UNPRINTED):
         return f"refused, for no reason: {where}"
     if code != 2 and not only_reads(line) and condition in NO_ROOM and line != ["train", "part.tdw"]:
         return f"a condition that does not hold: {where}"
-    if only_prints(line) and condition in {"output to a full disk", "both to a full disk"} and code != 2:
+    if only_prints(line) and condition in UNPRINTED and code != 2:
         return f"what was asked for is lost, and the code does not say so: {where}"
     after = contents(place.folder)
     odd_made = MADE | {odd(name) for name in MADE}
@@ -349,6 +349,8 @@ def judged(
 
 #: Conditions under which no command can write a file.
 NO_ROOM = {"full disk", "read-only folder", "hardly any files"}
+#: Conditions under which nothing can be printed.
+UNPRINTED = {"output to a full disk", "both to a full disk", "no standard output", "no standard streams"}
 #: Conditions under which every command does its work.
 HARMLESS = {
     "nothing special",

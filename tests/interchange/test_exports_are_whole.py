@@ -135,7 +135,9 @@ def test_a_file_created_during_the_export_is_not_replaced(run, tmp_path, monkeyp
         (out / "epoch-00020.safetensors").write_text("another's")
 
     monkeypatch.setattr(transformer_lens, "_save", save)
-    with pytest.raises(AlreadyExistsError, match="was created by another program during the export"):
+    with pytest.raises(
+        AlreadyExistsError, match=r"was created by another program during the export.* or overwrite=True to replace it"
+    ):
         tdw.export_run(run, out)
     assert files(tmp_path) == {"out/epoch-00020.safetensors": b"another's"}
 
@@ -187,7 +189,7 @@ def test_refused_exports_give_the_reason(run, tmp_path):
     ):
         with pytest.raises(kind, match=sentence):
             tdw.export_run(run, out)
-    with pytest.raises(AlreadyExistsError, match="is a folder: choose another name"):
+    with pytest.raises(AlreadyExistsError, match="is a folder: use another name"):
         tdw.export_run(run, tmp_path / "folder", overwrite=True)
     tdw.export_run(run, tmp_path / "link.pt", overwrite=True)  # the link is replaced, and what it names is not made
     assert (tmp_path / "link.pt").is_file()

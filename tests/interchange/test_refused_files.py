@@ -182,7 +182,9 @@ def test_files_are_only_overwritten_with_overwrite(tmp_path):
     source = elsewhere.saved(elsewhere.lens().state(), tmp_path / "theirs.pt")
     target = tmp_path / "run.tdw"
     target.write_text("mine")
-    with pytest.raises(AlreadyExistsError, match=r"run\.tdw already exists \(use --force to replace it\)"):
+    with pytest.raises(
+        AlreadyExistsError, match=r"run\.tdw already exists: use another name, or overwrite=True to replace it\."
+    ):
         tdw.import_run(source, target)
     assert target.read_text() == "mine"
     bad = tmp_path / "bad.pth"

@@ -293,7 +293,9 @@ def test_refusals_of_an_export(tmp_path):
         tdw.export_run(path, tmp_path / "out.pt", epoch=7)
     tdw.export_run(path, tmp_path / "out.pt")
     before = (tmp_path / "out.pt").read_bytes()
-    with pytest.raises(AlreadyExistsError, match=r"already exists \(use --force to replace it\)"):
+    with pytest.raises(
+        AlreadyExistsError, match=r"already exists: use another name, or overwrite=True to replace it\."
+    ):
         tdw.export_run(path, tmp_path / "out.pt", epoch=0)
     assert (tmp_path / "out.pt").read_bytes() == before
     tdw.export_run(path, tmp_path / "out.pt", epoch=0, overwrite=True)

@@ -195,7 +195,7 @@ def test_changed_bytes_are_named(run):
 def test_creating_where_something_is(run, tmp_path):
     data = run.read_bytes()
     with pytest.raises(
-        AlreadyExistsError, match=r"run\.tdw already exists: use another name, or --force to replace it"
+        AlreadyExistsError, match=r"run\.tdw already exists: use another name, or overwrite=True to replace it"
     ):
         store_runs.create(run)
     assert run.read_bytes() == data

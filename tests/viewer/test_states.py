@@ -42,6 +42,16 @@ def test_another_run_is_shown_everywhere_and_the_place_is_remembered(show: Show,
     assert page.evaluate("[window.tdw.count, window.tdw.painted, window.tdw.pins.length]") == [12, 3, 2]
 
 
+def test_a_run_that_diverged_says_so_in_place_of_unfinished(show: Show, made: Made) -> None:
+    made.recorded, made.kept = 251, 3
+    page = show()
+    assert "unfinished: 250 of" in page.locator(".tdw-doc").inner_text()
+    made.diverged = {"epoch": 1251, "side": "test"}  # type: ignore[attr-defined]
+    page.reload()
+    page.wait_for_selector("text=training diverged at epoch 1\u202f251: test loss is not finite")
+    assert "unfinished" not in page.locator(".tdw-doc").inner_text()
+
+
 def test_not_analyzed_yet_offers_to(show: Show, served: Served, made: Made) -> None:
     made.covered = {}
     page = show()

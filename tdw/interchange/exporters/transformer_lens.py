@@ -102,12 +102,12 @@ def export_run(
 
 
 def _refuse(target: Path, run: Path, *, overwrite: bool) -> None:
-    if os.path.lexists(target) and not overwrite:
-        raise AlreadyExistsError(f"{target} already exists (use --force to replace it).")
     if target.exists() and target.samefile(run):
-        raise AlreadyExistsError(f"{target} is the run to export: choose another name.")
+        raise AlreadyExistsError(target, "is the run to export")
     if target.is_dir():
-        raise AlreadyExistsError(f"{target} is a folder: choose another name.")
+        raise AlreadyExistsError(target, "is a folder")
+    if os.path.lexists(target) and not overwrite:
+        raise AlreadyExistsError(target, replaceable=True)
 
 
 @contextlib.contextmanager
@@ -116,7 +116,9 @@ def _explained(out: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise AlreadyExistsError(
-            f"{error.filename2 or out} was created by another program during the export. Nothing was exported; try again."
+            error.filename2 or out,
+            "was created by another program during the export, and nothing was exported",
+            replaceable=True,
         ) from error
     except OSError as error:
         why = os_errors.sentence(error, out) or f"{out} cannot be written: {error.strerror or error}."

@@ -23,6 +23,7 @@ from tdw.store.salvage.wreck import Advice, Config, Repaired, Wreck
 from tdw.store.sandbox import examined
 from tdw.store.structure import layout_of
 from tdw.store.validate import SAFETENSORS_HEADER_LIMIT, SIGNATURE
+from tdw.text_format import sentence
 
 
 def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layout, list[Record], bool]:
@@ -38,7 +39,8 @@ def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layo
     except ProjectError as error:
         refused = error
     if recorded is not None and size < recorded:
-        damage.append(f"the file is truncated: it has {size:,} of {recorded:,} bytes")
+        # Zeros are read for what is missing; what of the data that is, other checksums tell.
+        damage.append(Repaired(f"the file is truncated: it has {size:,} of {recorded:,} bytes"))
     if walked is not None:
         if size > walked.size:
             damage.append(Repaired(f"{size - walked.size:,} extra bytes follow the end of the file"))
@@ -63,9 +65,12 @@ def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layo
         damage.append("both commit records are damaged: what only they prove is lost")
         return walked, [], False
     assert refused is not None
+    reasons = [
+        *damage,
+        "its structure cannot be read, and no commit record is where this computer's records of files, or settings in the file, place one",
+    ]
     raise DamagedFileError(
-        f"{path}: nothing can be recovered. Its structure cannot be read, this computer has no record of the file, and "
-        f"it contains no matching settings. Opening it failed with: {refused}"
+        f"{path}: nothing can be recovered. {' '.join(map(sentence, reasons))} Opening it failed with: {refused}"
     ) from refused
 
 

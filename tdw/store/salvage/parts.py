@@ -64,7 +64,7 @@ class _Survey:
         config, notes, split = Sealed(self._wreck, self._records, self._advice, self._damage).read()
         if len(self._records) == 1 and self._records[0].clean:
             self._damage.append(
-                Repaired("one of the two commit records is damaged; the other one is intact, nothing is lost")
+                Repaired("one of the two commit records is damaged; the other one is intact and says the same")
             )
         self._tails()
         epochs = self._column("checkpoints/epoch")
