@@ -25,6 +25,8 @@ ACTIVATIONS = ("relu", "gelu", "quadratic")
 BIASES = ("none", "mlp")
 CLASSES = ("answers", "tokens")
 DEVICES = ("auto", "cpu", "cuda")
+#: Settings that may change in an existing run: its length, future checkpoints, and where it is trained.
+CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
 
 
 SEEDS = (0, 2**63 - 1)

@@ -7,6 +7,7 @@ imports what it needs, which may take seconds, and reports when that is done (`i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from tdw import config, interrupts
 from tdw.cli.streams import say, say_json
-from tdw.errors import StoppedError
+from tdw.errors import NotAProjectError, StoppedError
 from tdw.safe_text import typed, visible
 from tdw.text_format import count
 
@@ -46,13 +47,15 @@ def new_command(arguments: argparse.Namespace) -> None:
 
 
 def train_command(arguments: argparse.Namespace) -> int:
-    """Train or resume a run. The file is created if missing; an existing file keeps its settings, and --epochs beyond the
-    end extends a finished run. Ctrl-C stops after storing what is done.
+    """Train or resume a run. A missing file is created if settings of a new run are given, or with --new; an existing file
+    keeps its settings, and --epochs beyond the end extends a finished run. Ctrl-C stops after storing what is done.
     """
     from tdw.cli import report
 
     given = _settings(arguments)
     settings = None if arguments.file.exists() else config.configure(**given)
+    if settings is not None and not arguments.new and set(given) <= {*config.CHANGEABLE}:
+        raise NotAProjectError(_missing(arguments.file))
     from tdw.cli.progress import training_progress
     from tdw.operations import create, train
 
@@ -69,6 +72,19 @@ def train_command(arguments: argparse.Namespace) -> int:
         )
     say(*report.training_outcome(path.now, finished))
     return 0 if finished else interrupts.code()
+
+
+def _missing(file: Path) -> str:
+    """What to say of a missing file that was to be resumed, as it seems: its name may be mistyped."""
+    import difflib
+
+    with contextlib.suppress(OSError):
+        near = difflib.get_close_matches(file.name, [item.name for item in file.absolute().parent.glob("*.tdw")], n=1)
+        if near:
+            return f"{file} does not exist: did you mean {near[0]}? Start a new run with `tdw new {typed(file)}`, or add --new."
+    return (
+        f"{file} does not exist. Start a new run with `tdw new {typed(file)}`, or add --new or settings of a new run."
+    )
 
 
 class _MovablePath:

@@ -86,7 +86,8 @@ def parser() -> Parser:
     _add_settings(sub)
 
     sub = add("train", commands.train_command)
-    _add_file(sub, "project file (created if missing)")
+    _add_file(sub, "project file (created if missing and settings of a new run are given)")
+    sub.add_argument("--new", action="store_true", help="create a missing file with default settings too")
     sub.add_argument(
         "--allow-drift",
         action="store_true",

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from tdw import schedule
-from tdw.config import RunConfig, changed, settings
+from tdw.config import CHANGEABLE, RunConfig, changed, settings
 from tdw.errors import DriftError, NotApplicableError, OutOfRangeError, SettingError
 from tdw.network import training
 from tdw.operations.rescue import Rescue
@@ -20,9 +20,6 @@ from tdw.project.records import Diverged, Drift, Environment
 from tdw.project.writer import ProjectWriter
 from tdw.setting import value_of
 from tdw.store.holder import working
-
-# Settings that may change in an existing run: its length, future checkpoints, and where it is trained.
-CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -255,3 +256,20 @@ def test_no_share_of_pairs_is_rounded_to_all_or_none(tmp_path):
     assert "99.9% of pairs in training" in settings_line(tmp_path / "run.tdw", train_fraction=0.999)[0]
     assert "30% of pairs" in settings_line(tmp_path / "run.tdw", train_fraction=0.3)[0]
     assert "33.33% of pairs" in settings_line(tmp_path / "run.tdw", train_fraction=0.3333)[0]
+
+
+def test_a_mistyped_name_starts_no_run(tiny_run, tmp_path):
+    shutil.copy(tiny_run, tmp_path / "myrun.tdw")
+    for more in ([], ["--epochs", 30_000], ["--threads", 1, "--checkpoints", "even:3"]):
+        refused = command("train", "my_run.tdw", *more, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert refused.stderr == (
+            "tdw: my_run.tdw does not exist: did you mean myrun.tdw? Start a new run with `tdw new my_run.tdw`, or add --new.\n"
+        )
+    refused = command("train", "other.tdw", cwd=tmp_path)
+    assert (
+        "other.tdw does not exist. Start a new run with `tdw new other.tdw`, or add --new or settings" in refused.stderr
+    )
+    assert [item.name for item in tmp_path.iterdir()] == ["myrun.tdw"]
+    assert command("train", "my_run.tdw", *SMALL, "--epochs", 5, "--checkpoints", "", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "my_run.tdw").exists()
