@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from tdw.safe_text import cut, typed
+from tdw.text_format import sentence
 
 
 class TdwError(Exception):
@@ -143,7 +144,7 @@ class NotApplicableError(ProjectError):
     """An analysis or operation is not defined for this run."""
 
     def __init__(self, path: Path, what: str, why: str):
-        super().__init__(f"{what!r} does not apply to {path.name}: {why}")
+        super().__init__(f"{what!r} does not apply to {path.name}. {sentence(why)}")
 
 
 class NotImportableError(ProjectError):
@@ -159,11 +160,11 @@ class OutOfRangeError(ProjectError):
 
 
 class DriftError(ProjectError):
-    """A resumed run did not reproduce the values that it had recorded, as the sentence says."""
+    """A resumed run did not reproduce the values that it had recorded; difference: a clause."""
 
-    def __init__(self, path: Path, sentence: str):
+    def __init__(self, path: Path, difference: str):
         super().__init__(
-            f"{path.name} is not reproducible here: {sentence}. A run is reproducible bit for bit on "
+            f"{path.name} is not reproducible here: {difference}. A run is reproducible bit for bit on "
             f"the same machine, with the same software and number of threads: resume it there, or continue here with "
             f"`tdw train {typed(path.name)} --allow-drift`, which keeps what is stored and records the difference in the file"
         )

@@ -12,9 +12,10 @@ from tdw.analyses import summary
 from tdw.analyses.engine import registry, runner
 from tdw.analyses.events import Event, Grokking
 from tdw.analyses.summary import CURVES, KeyFrequencies
+from tdw.errors import NotApplicableError
 from tdw.network.segment import Series
 from tdw.project import consistency
-from tdw.project.project import Project
+from tdw.project.project import Project, StoredResult
 from tdw.store import FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ class Run(Project):
                 if epochs != self.checkpoints[: stored.rows]:
                     return f"results of {name} do not belong to its checkpoints"
         return None
+
+    def analysis(self, name: str) -> StoredResult:
+        """Stored results of an analysis. Raises UnknownNameError, NotApplicableError or AnalysisNotFoundError."""
+        if name not in self.analyses() and (reason := runner.inapplicable_reason(registry.find(name), self)):
+            raise NotApplicableError(self.path, name, reason)
+        return super().analysis(name)
 
     def figure(self, name: str, epoch: int | None = None, **picks: str) -> Figure:
         """A panel as a Plotly figure with the viewer's own numbers, at a checkpoint (default: the last).

@@ -77,7 +77,7 @@ def parser() -> Parser:
         return sub
 
     sub = add("open", commands.open_command)
-    sub.add_argument("file", nargs="?", type=Path, metavar="FILE", help="project file to show")
+    sub.add_argument("file", nargs="?", type=_path, metavar="FILE", help="project file to show")
     _add_window_flags(sub)
 
     sub = add("new", commands.new_command)
@@ -106,7 +106,7 @@ def parser() -> Parser:
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = add("compare", commands.compare_command, prints=_always)
-    sub.add_argument("files", nargs="+", type=Path, metavar="FILE", help="project files, two or more")
+    sub.add_argument("files", nargs="+", type=_path, metavar="FILE", help="project files, two or more")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = add("note", commands.note_command, prints=lambda arguments: not commands.notes_given(arguments))
@@ -119,15 +119,15 @@ def parser() -> Parser:
 
     sub = add("copy", commands.copy_command)
     _add_file(sub, "project file (only read)")
-    sub.add_argument("new", type=Path, metavar="NEW", help="project file to create")
+    sub.add_argument("new", type=_path, metavar="NEW", help="project file to create")
 
     sub = add("recover", commands.recover_command)
     _add_file(sub, "damaged project file (only read)")
-    sub.add_argument("new", type=Path, metavar="NEW", help="project file to create")
+    sub.add_argument("new", type=_path, metavar="NEW", help="project file to create")
 
     sub = add("branch", commands.branch_command)
     _add_file(sub, "project file of the run to fork (only read)")
-    sub.add_argument("new", type=Path, metavar="NEW", help="project file to create")
+    sub.add_argument("new", type=_path, metavar="NEW", help="project file to create")
     sub.add_argument("--at", type=int, required=True, metavar="EPOCH", help="the checkpoint to fork at")
     sub.add_argument(
         "--fresh-optimizer",
@@ -146,7 +146,7 @@ def parser() -> Parser:
     )
 
     sub = add("import", commands.import_command)
-    sub.add_argument("source", type=Path, metavar="SOURCE", help="file or folder of another program (only read)")
+    sub.add_argument("source", type=_path, metavar="SOURCE", help="file or folder of another program (only read)")
     _add_file(sub, "project file to create")
     sub.add_argument("--force", action="store_true", help="replace FILE if it exists")
     _add_hints(sub)
@@ -154,7 +154,7 @@ def parser() -> Parser:
     sub = add("export", commands.export_command)
     _add_file(sub, "project file")
     sub.add_argument(
-        "out", type=Path, metavar="OUT", help="file (.pt, .pth, .safetensors) for one checkpoint, else a folder"
+        "out", type=_path, metavar="OUT", help="file (.pt, .pth, .safetensors) for one checkpoint, else a folder"
     )
     sub.add_argument("--as", dest="form", metavar="FORMAT", required=True, help="format to write: transformer-lens")
     sub.add_argument(
@@ -164,7 +164,7 @@ def parser() -> Parser:
 
     sub = add("demo", commands.demo_command)
     sub.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="project file (default: grok-p59.tdw in this folder)"
+        "file", nargs="?", type=_path, metavar="FILE", help="project file (default: grok-p59.tdw in this folder)"
     )
     sub.add_argument("--no-open", action="store_true", help="do not open the window at the end")
     sub.add_argument("--force", action="store_true", help="replace FILE if it exists")
@@ -180,8 +180,14 @@ def _never(_: argparse.Namespace) -> bool:
     return False
 
 
+def _path(text: str) -> Path:
+    if not text:  # which `Path` takes for this folder
+        raise argparse.ArgumentTypeError("a file name is needed (got an empty one)")
+    return Path(text)
+
+
 def _add_file(sub: Parser, text: str) -> None:
-    sub.add_argument("file", type=Path, metavar="FILE", help=text)
+    sub.add_argument("file", type=_path, metavar="FILE", help=text)
 
 
 class _BeforeCommand(argparse.Action):

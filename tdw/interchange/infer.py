@@ -196,7 +196,9 @@ def label_single(run: SourceRun, hints: dict[str, Any], source: Path) -> bool:
             SourceCheckpoint(requested - run.epoch_offset, run.checkpoints[0].load, run.checkpoints[0].what)
         ]
     elif single and run.checkpoints[0].label is None:
-        run.inferred.append("the file does not give the epoch of its weights: they were stored at epoch 1; see --epoch")
+        run.inferred.append(
+            "the file does not give the epoch of its weights: it is assumed to be 1; --epoch gives another"
+        )
         # Not at epoch 0, which would mean untrained.
         run.checkpoints = [SourceCheckpoint(1 - run.epoch_offset, run.checkpoints[0].load, run.checkpoints[0].what)]
         return True

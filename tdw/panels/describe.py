@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
 from tdw.analyses.engine.registry import NEEDS
-from tdw.errors import CheckpointNotFoundError, NotApplicableError
+from tdw.errors import AnalysisNotFoundError, CheckpointNotFoundError, NotApplicableError
 from tdw.panels import reductions, selection, theme
 from tdw.panels.parts import UNKNOWN_SPLIT
 from tdw.panels.registry import Panel, find, in_order
@@ -96,6 +96,8 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
         raise CheckpointNotFoundError(project.path, epoch, stored)
     if reason := inapplicable_reason(project, panel):
         raise NotApplicableError(project.path, panel.name, reason)
+    if panel.required and panel.analysis and state(project, panel).status == "missing":
+        raise AnalysisNotFoundError(project.path, panel.analysis, project.analyses())
     from tdw.panels import plotly_figures
 
     spec = selection.chosen(panel.describe(project), picks)

@@ -99,6 +99,8 @@ def test_train_says_first_that_a_missing_file_gets_the_default_settings(tmp_path
         (["open", "there.tdw", "--no-browser"], "there.tdw"),
         (["analyze", "nothing.tdw", "--only", "evnts"], "did you mean 'events'"),
         (["demo", "there.tdw", "--no-open"], "there.tdw"),
+        (["new", ""], "argument FILE: a file name is needed (got an empty one); see `tdw new --help`"),
+        (["copy", "there.tdw", ""], "argument NEW: a file name is needed (got an empty one); see `tdw copy --help`"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
     ],
 )

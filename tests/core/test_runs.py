@@ -22,8 +22,10 @@ from tdw.errors import (
     CannotWriteError,
     CheckpointNotFoundError,
     FileInUseError,
+    NotApplicableError,
     NotAProjectError,
     SettingError,
+    UnknownNameError,
 )
 from tdw.network.parameters import shapes
 
@@ -334,3 +336,27 @@ def test_settings_are_checked_once_however_much_is_asked_of_a_run(tiny_run, tmp_
         assert len(checked) == 1
     finally:
         opened.close()
+
+
+@pytest.mark.parametrize("name", ["key_frequencies", "frequency_history", "attention_frequency_history"])
+def test_a_figure_without_results_says_which_analysis_gives_them(tiny_run, name):
+    tdw.analyze(tiny_run, "loss")
+    with tdw.open(tiny_run) as run, pytest.raises(AnalysisNotFoundError, match=r"Run `tdw analyze \S+ --only \w+`"):
+        run.figure(name)
+
+
+def test_missing_results_are_only_recommended_where_they_can_be_computed(tiny_run, tmp_path):
+    with tdw.open(tiny_run) as run:
+        with pytest.raises(UnknownNameError, match="no analysis is named 'nope'"):
+            run.analysis("nope")
+        with pytest.raises(AnalysisNotFoundError, match="--only attention"):
+            run.analysis("attention")
+    tdw.new(tmp_path / "hot.tdw", p=7, network="one-hot", d_mlp=8, epochs=2, checkpoints="")
+    tdw.train(tmp_path / "hot.tdw")
+    with (
+        tdw.open(tmp_path / "hot.tdw") as run,
+        pytest.raises(
+            NotApplicableError, match=r"'attention' does not apply to hot\.tdw\. A one-hot MLP has no attention\.$"
+        ),
+    ):
+        run.analysis("attention")

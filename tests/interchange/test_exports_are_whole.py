@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import tdw
 from tdw.errors import AlreadyExistsError, CannotWriteError
 from tdw.interchange.exporters import transformer_lens
+from tdw.network.reference import transformer_logits
 from tdw.store.filesystem import SYSTEM
 
 SETTINGS = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 12, "epochs": 40, "train_fraction": 0.5, "threads": 1}
@@ -195,3 +197,29 @@ def test_refused_exports_give_the_reason(run, tmp_path):
     assert (tmp_path / "link.pt").is_file()
     assert not (tmp_path / "link.pt").is_symlink()
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("biases", ["none", "mlp"])
+def test_a_transformer_of_several_layers_is_exported_under_the_names_of_transformer_lens(tmp_path, biases):
+    path, layers, p = tmp_path / "deep.tdw", 3, 7
+    tdw.new(
+        path, p=p, network="deep-transformer", layers=layers, d_model=8, heads=2, d_head=3, d_mlp=10, biases=biases,
+        train_fraction=0.5, epochs=3, checkpoints="",
+    )  # fmt: skip
+    tdw.train(path)
+    tdw.export_run(path, tmp_path / "deep.pt")
+    exported = torch.load(tmp_path / "deep.pt", weights_only=True)
+    into, out = (2, 8, 3), (2, 3, 8)
+    each = {
+        "attn.W_Q": into, "attn.W_K": into, "attn.W_V": into, "attn.W_O": out, "mlp.W_in": (8, 10), "mlp.W_out": (10, 8),
+        "attn.b_Q": (2, 3), "attn.b_K": (2, 3), "attn.b_V": (2, 3), "attn.b_O": (8,), "mlp.b_in": (10,), "mlp.b_out": (8,),
+        "attn.mask": (3, 3), "attn.IGNORE": (),
+    }  # fmt: skip
+    expected = {"embed.W_E": (p + 1, 8), "pos_embed.W_pos": (3, 8), "unembed.W_U": (8, p), "unembed.b_U": (p,)}
+    expected |= {f"blocks.{layer}.{name}": shape for layer in range(layers) for name, shape in each.items()}
+    assert {name: tuple(tensor.shape) for name, tensor in exported.items()} == expected
+    with tdw.open(path) as run:
+        own = {name: torch.from_numpy(array) for name, array in run.weights(3).items()}
+    pairs = torch.arange(p * p)
+    theirs, ours = (transformer_logits(weights, pairs // p, pairs % p, "relu") for weights in (exported, own))
+    assert torch.equal(theirs, ours)

@@ -1,7 +1,7 @@
 """Export the weights of a run to TransformerLens: state dicts with exactly the names that its network expects.
 
-    HookedTransformer(HookedTransformerConfig(n_layers=1, n_heads=heads, d_model=d_model, d_head=d_head, d_mlp=d_mlp,
-        act_fn="relu", normalization_type=None, d_vocab=p + 1, d_vocab_out=p, n_ctx=3)).load_state_dict(torch.load(file))
+    HookedTransformer(HookedTransformerConfig(n_layers=layers, n_heads=heads, d_model=d_model, d_head=d_head, d_mlp=d_mlp,
+        act_fn=activation, normalization_type=None, d_vocab=p + 1, d_vocab_out=p, n_ctx=3)).load_state_dict(torch.load(file))
 
 Biases that this program does not have are zero; `mask` (n_ctx, n_ctx) is the causal mask, `IGNORE` is minus infinity.
 
@@ -23,7 +23,6 @@ import numpy as np
 from jaxtyping import Shaped
 
 from tdw import interrupts, os_errors
-from tdw.analyses.engine.registry import NEEDS
 from tdw.config import RunConfig
 from tdw.errors import (
     AlreadyExistsError,
@@ -32,7 +31,6 @@ from tdw.errors import (
     NotApplicableError,
     UnknownNameError,
 )
-from tdw.interchange.weight_layouts import BLOCK
 from tdw.network.segment import Arrays
 from tdw.project.project import Project
 from tdw.store.atomic import explained, make_temporary, remove_temporary
@@ -67,8 +65,6 @@ def export_run(
                 "TransformerLens",
                 "TransformerLens has no MLP on one-hot pairs.",
             )
-        if (why := NEEDS["closed_form"](project.config)) is not None:
-            raise NotApplicableError(project.path, "TransformerLens", why)
         if project.config.activation == "quadratic":
             raise NotApplicableError(
                 project.path, "TransformerLens", "TransformerLens has no quadratic activation function."
@@ -204,16 +200,20 @@ def _keep(target: Path, kept: Path) -> None:
 def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, Shaped[np.ndarray, ...]]:
     """A complete state dict with the names, shapes and types of TransformerLens 2.18."""
     heads, d_head, d_model, positions = settings.heads, settings.d_head, settings.d_model, settings.positions
-    zeros = {f"{BLOCK}attn.b_{name}": (heads, d_head) for name in "QKV"} | {
-        f"{BLOCK}attn.b_O": (d_model,),
-        f"{BLOCK}mlp.b_in": (settings.d_mlp,),
-        f"{BLOCK}mlp.b_out": (d_model,),
-        "unembed.b_U": (settings.outputs,),
-    }
-    buffers = {
-        f"{BLOCK}attn.mask": np.tri(positions, dtype=bool),
-        f"{BLOCK}attn.IGNORE": np.array(-np.inf, np.float32),
-    }
+    zeros: dict[str, tuple[int, ...]] = {}
+    buffers: dict[str, Shaped[np.ndarray, ...]] = {}
+    for layer in range(sum(name.endswith(".attn.W_Q") for name in weights)):
+        block = f"blocks.{layer}."
+        zeros |= {f"{block}attn.b_{name}": (heads, d_head) for name in "QKV"} | {
+            f"{block}attn.b_O": (d_model,),
+            f"{block}mlp.b_in": (settings.d_mlp,),
+            f"{block}mlp.b_out": (d_model,),
+        }
+        buffers |= {
+            f"{block}attn.mask": np.tri(positions, dtype=bool),
+            f"{block}attn.IGNORE": np.array(-np.inf, np.float32),
+        }
+    zeros["unembed.b_U"] = (settings.outputs,)
     return {name: np.zeros(shape, np.float32) for name, shape in zeros.items()} | weights | buffers
 
 
