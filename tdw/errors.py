@@ -98,7 +98,7 @@ class AlreadyExistsError(ProjectError):
         return self.told("overwrite=True")
 
     def told(self, how: str | None) -> str:
-        """The message. how: what the user adds to replace the file; None where there is no such thing."""
+        """The message. how: what the user adds to replace the file; None where nothing does that."""
         return self._refusal + (f", or {how} to replace it." if how and self._replaceable else ".")
 
 

@@ -25,6 +25,8 @@ const LINES = {
   other: "tdw was restarted since this page was loaded.",
 };
 
+const PATIENCE = 300; // milliseconds until it is said that a file is being opened
+
 class Shell {
   /** @param {{lists: HTMLElement, viewer: HTMLElement, state: HTMLElement}} parts the elements that Gradio hands over */
   constructor({ lists, viewer, state }) {
@@ -46,6 +48,9 @@ class Shell {
     this.mounted = null;
     /** @type {string | null} the run that is being opened */
     this.opening = null;
+    this.wishes = 0; // times that something was asked for; what an earlier one leads to is not shown anymore
+    /** @type {Set<{name: string}>} files that take long to open, such as those that are imported */
+    this.slow = new Set();
     /** @type {Refusal | null} */
     this.refused = null;
     /** @type {string | null | undefined} the run that the server suggests; undefined until the list of files has come */
@@ -61,6 +66,10 @@ class Shell {
     this.refusal.id = "tdw-refusal";
     this.refusal.setAttribute("role", "alert");
     this.refusal.hidden = true;
+    this.waiting = make("p", "tdw-about");
+    this.waiting.id = "tdw-opening";
+    this.waiting.setAttribute("role", "status");
+    this.waiting.hidden = true;
     this.list = new SideList({
       show: (key) => this.show(key),
       act: (command, key) => this.act(command, key),
@@ -71,7 +80,7 @@ class Shell {
     this.offline = make("p", "tdw-offline", this.offlineText, " ", this.reload);
     this.offline.setAttribute("role", "status");
     this.offline.hidden = true;
-    lists.append(this.refusal, this.list.node, this.offline, new ThemeChoice().node);
+    lists.append(this.waiting, this.refusal, this.list.node, this.offline, new ThemeChoice().node);
     this.events = new EventTarget(); // what the viewer listens to, as an EventSource would deliver it
     this.instance = mount(viewer, { events: this.events });
     document.addEventListener("tdw:action", (event) => {
@@ -145,21 +154,42 @@ class Shell {
   }
   /** Open a file by its path. @param {string} text */
   async openPath(text) {
-    const { key, path, error, word, of } = await post("open", { path: text || "" });
+    const wish = ++this.wishes;
+    this.say(null);
+    if (this.key === null) this.refuse(null);
+    const { key, path, error, word, of } = await this.ask(text || "");
     if (key && word) this.words.set(key, word);
-    this.refuse(error ? { error, path: text, of } : null);
-    if (!key) return;
-    if (path) this.paths.set(key, path);
+    if (key && path) this.paths.set(key, path);
+    if (error) this.refuse({ error, path: text, of });
+    if (!key || wish !== this.wishes) return; // it is in the list
+    this.refuse(null);
     this.show(key);
+  }
+  /** Have the server open a file, and say so while it takes long. @param {string} path @returns {Promise<Answer>} */
+  async ask(path) {
+    const file = { name: /([^\\/'"]+)[\\/'"\s]*$/.exec(path)?.[1] ?? path };
+    const saying = setTimeout(() => {
+      this.slow.add(file);
+      this.drawWaiting();
+    }, PATIENCE);
+    const answer = await post("open", { path });
+    clearTimeout(saying);
+    this.slow.delete(file);
+    this.drawWaiting();
+    return answer;
   }
   /** Say why a file was not opened: in place of the viewer where nothing is shown, else next to the path field. @param {Refusal | null} refusal */
   refuse(refusal) {
-    const isLarge = refusal !== null && this.key === null;
-    setVisible(this.refusal, refusal && !isLarge ? sentence(refusal.error) : "");
-    this.refusal.hidden = !this.refusal.textContent;
-    this.refusal.dataset.of = refusal?.of ?? "";
+    const isLarge = refusal !== null && this.key === null && document.documentElement.dataset.tdwView === "run";
+    this.say(isLarge ? null : refusal);
     if (isLarge || !refusal) this.refused = refusal;
     this.draw();
+  }
+  /** What is said next to the path field. @param {Refusal | null} refusal */
+  say(refusal) {
+    setVisible(this.refusal, refusal ? sentence(refusal.error) : "");
+    this.refusal.hidden = !refusal;
+    this.refusal.dataset.of = refusal?.of ?? "";
   }
   /** The job that Python started, or why it did not. @param {string} answer JSON */
   outcome(answer) {
@@ -192,6 +222,7 @@ class Shell {
     if (key !== this.key || this.runs.get(key)?.state === "lost") this.mounted = null;
     this.key = key;
     this.refused = null;
+    this.wishes++;
     history.replaceState(null, "", `#run=${key}`);
     setView("run");
     this.draw();
@@ -206,7 +237,7 @@ class Shell {
     const path = this.pathOf(key);
     /** @type {Answer} */
     const unknown = { error: "this run is not in the lists: open its file by path" };
-    const { error, word } = path ? await post("open", { path }) : unknown;
+    const { error, word } = path ? await this.ask(path) : unknown;
     if (word) this.words.set(key, word);
     this.opening = null;
     if (this.key === key) {
@@ -234,6 +265,11 @@ class Shell {
       const word = this.words.get(key) ?? "";
       return [{ key, section, job, run: this.runs.get(key), entry: this.entryOf(key), refusal, word }];
     });
+  }
+  drawWaiting() {
+    const names = [...this.slow].map(({ name }) => name);
+    setVisible(this.waiting, names.length ? `Opening ${names.join(", ")} …` : "");
+    this.waiting.hidden = !names.length;
   }
   drawConnection() {
     this.offline.hidden = this.line === "open";
@@ -294,7 +330,10 @@ const handle = {
     if (!shell && lists && viewer && state) shell = new Shell({ lists, viewer, state });
   },
   outcome: (/** @type {string} */ answer) => shell?.outcome(answer),
-  newRun: () => setView("new"),
+  newRun() {
+    if (shell) shell.wishes++; // a file that is still being opened does not take the form away
+    setView("new");
+  },
   cancelNew: () => setView("run"),
   openPath: (/** @type {string} */ text) => shell?.openPath(text),
 };

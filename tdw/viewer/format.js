@@ -53,9 +53,16 @@ export const formatDuration = (seconds) => {
   return `${Math.floor(s / 3600)} h${Math.floor((s % 3600) / 60) ? ` ${Math.floor((s % 3600) / 60)} min` : ""}`;
 };
 
-/** An event's interval: "750–775", or one epoch. @param {Interval} interval */
-export const formatInterval = ([from, to]) =>
-  from < 0 || from === to ? formatInteger(to) : `${formatInteger(from)}–${formatInteger(to)}`;
+/** "300 to 309", or one number. @param {Interval} range both ends included */
+export const formatRange = ([least, most]) =>
+  least === most ? formatInteger(most) : `${formatInteger(least)} to ${formatInteger(most)}`;
+
+/**
+ * The epochs at which an event may have happened, from the recorded epochs around it: "591 to 600" of 590 and 600. The rule of
+ * `between` in tdw/text_format.py.
+ * @param {Interval} interval
+ */
+export const formatInterval = ([before, after]) => formatRange([Math.min(before + 1, after), after]);
 
 /** "1 checkpoint", "3 checkpoints". @param {number} n @param {string} noun */
 export const formatCount = (n, noun) => `${formatInteger(n)} ${noun}${n === 1 ? "" : "s"}`;

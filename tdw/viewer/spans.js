@@ -3,7 +3,7 @@
 
 import { el, placeMarker } from "./dom.js";
 import { epochInputs, epochRange, tintShapes } from "./epochs.js";
-import { formatInteger, formatInterval } from "./format.js";
+import { formatInteger, formatInterval, formatRange } from "./format.js";
 import { FramedPanel } from "./framed_panel.js";
 import { clamp, nearestIndex } from "./numbers.js";
 import { linearTicks } from "./ticks.js";
@@ -174,7 +174,7 @@ export class SpansPanel extends FramedPanel {
   /** Whether the run grokked, and after how many epochs it generalized. */
   verdict() {
     const { verdict, delay } = this.run.manifest.grokking;
-    const late = delay ? ` (${formatInterval(delay)} epochs between)` : "";
+    const late = delay ? ` (${formatRange(delay)} epochs between)` : "";
     return { yes: `grokking${late}`, no: `not grokking${late}`, unknown: `grokking: unknown${late}` }[verdict];
   }
   /** @param {number} _x @param {number} y @returns {TooltipLine[] | null} @override */

@@ -1,4 +1,4 @@
-// The views: a row of tabs. Arrow keys move among them.
+// The views: a row of tabs. Arrow keys move among them; a click leads into the view.
 
 import { el } from "./dom.js";
 
@@ -13,6 +13,7 @@ export class Tabs {
     this.list = el("div", "tdw-tabs", null, { role: "tablist", "aria-label": "Views" });
     this.panel.id ||= `tdw-view-${this.serial}`;
     this.panel.setAttribute("role", "tabpanel");
+    this.panel.tabIndex = -1;
     this.list.addEventListener("keydown", (event) => this.key(event));
     /** @type {string[]} */
     this.views = [];
@@ -30,7 +31,10 @@ export class Tabs {
           id: `tdw-tab-${this.serial}-${i}`,
           "aria-controls": this.panel.id,
         });
-        tab.addEventListener("click", () => this.choose(view));
+        tab.addEventListener("click", ({ detail }) => {
+          this.choose(view);
+          if (detail) this.panel.focus({ preventScroll: true }); // of a mouse: arrow keys are to move the checkpoints next
+        });
         return tab;
       });
       this.list.replaceChildren(...this.tabs);

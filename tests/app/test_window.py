@@ -355,6 +355,67 @@ def test_switching_shows_the_other_run_everywhere(page, open_window, tmp_path, t
     other.wait_for_selector(".tdw-file >> text=one.tdw")
 
 
+def open_path(page, path: Path) -> None:
+    page.fill("#tdw-path :is(textarea, input)", str(path))
+    page.click("#tdw-open-button")
+
+
+def hold_openings(page, path: Path) -> list:
+    """Keep the window's commands to open a path waiting, as a slow import does."""
+    held: list = []
+    page.route("**/do/open", lambda route: held.append(route) if path.name in route.request.post_data else route.continue_())
+    return held
+
+
+def test_what_is_opened_slowly_does_not_take_the_window_away(page, open_window, tmp_path, tiny_run):
+    one, slow, two = copies(tmp_path, tiny_run, "one", "slow", "two")
+    enter(page, open_window(one))
+    painted(page)
+    held = hold_openings(page, slow)
+    open_path(page, slow)
+    page.wait_for_selector("#tdw-opening >> text=Opening slow.tdw …")
+    open_path(page, two)
+    page.wait_for_selector(".tdw-file >> text=two.tdw")
+    held.pop().continue_()
+    page.wait_for_selector("#tdw-opening", state="hidden")
+    page.wait_for_selector(".tdw-recent .tdw-item b >> text=slow")
+    assert page.inner_text(".tdw-file") == "two.tdw"
+    # Nor does it take the form away from who is filling it in.
+    open_path(page, slow)
+    page.wait_for_selector("#tdw-opening >> text=Opening slow.tdw …")
+    page.click("#tdw-new-button")
+    page.wait_for_selector("#tdw-form", state="visible")
+    held.pop().continue_()
+    page.wait_for_selector("#tdw-opening", state="hidden")
+    assert page.is_visible("#tdw-form")
+
+
+def test_a_refusal_goes_when_the_next_file_is_opened(page, open_window, tmp_path, tiny_run):
+    one, slow = copies(tmp_path, tiny_run, "one", "slow")
+    enter(page, open_window(one))
+    painted(page)
+    open_path(page, tmp_path / "missing.tdw")
+    page.wait_for_selector("#tdw-refusal >> text=missing.tdw does not exist")
+    held = hold_openings(page, slow)
+    open_path(page, slow)
+    page.wait_for_selector("#tdw-refusal", state="hidden")
+    page.wait_for_selector("#tdw-opening >> text=Opening slow.tdw …")
+    slow.unlink()
+    held.pop().continue_()
+    page.wait_for_selector("#tdw-refusal >> text=slow.tdw does not exist")
+    assert page.locator("#tdw-opening").is_hidden()
+
+
+def test_a_refusal_is_seen_beside_the_form(page, open_window, tmp_path):
+    enter(page, open_window())
+    page.wait_for_selector("text=No run is open")
+    page.click("#tdw-new-button")
+    page.wait_for_selector("#tdw-form", state="visible")
+    open_path(page, tmp_path / "missing.tdw")
+    page.wait_for_selector("#tdw-refusal:visible >> text=missing.tdw does not exist")
+    assert page.is_visible("#tdw-form")
+
+
 def test_a_run_leaves_the_list_and_its_file_stays(page, open_window, tmp_path, tiny_run):
     one, two = copies(tmp_path, tiny_run, "one", "two")
     window = open_window(one)

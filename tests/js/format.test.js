@@ -7,6 +7,7 @@ import {
   formatExact,
   formatInteger,
   formatInterval,
+  formatRange,
   formatShort,
   plotlyText,
   sentence,
@@ -82,10 +83,15 @@ test("durations and intervals", () => {
     [5400, "1 h 30 min"],
   ]);
   table(formatInterval, [
-    [[750, 775], "750–775"],
+    [[750, 775], "751 to 775"],
+    [[125, 126], "126"],
     [[775, 775], "775"],
     [[-1, 0], "0"],
-    [[11000, 12500], "11\u202f000–12\u202f500"],
+    [[11000, 12500], "11\u202f001 to 12\u202f500"],
+  ]);
+  table(formatRange, [
+    [[300, 309], "300 to 309"],
+    [[0, 0], "0"],
   ]);
 });
 

@@ -53,6 +53,24 @@ def test_keys_move_every_panel(show: Show, made: Made) -> None:
         )
 
 
+def test_after_a_click_on_a_tab_the_keys_move_the_checkpoints(show: Show, made: Made) -> None:
+    page = show()
+    page.get_by_role("tab", name="Neurons").click()
+    press(page, "ArrowLeft", len(made.checkpoints) - 2)
+    press(page, "Home", 0)
+    page.keyboard.press(" ")
+    page.wait_for_function("window.tdw.painted === window.tdw.count - 1")
+    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Neurons"
+    # Who comes to a tab by keyboard stays in the row of tabs.
+    page.locator("[role=tab][aria-selected=true]").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Home")
+    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Overview"
+    page.keyboard.press("ArrowRight")
+    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Frequencies"
+    assert page.evaluate("window.tdw.index") == len(made.checkpoints) - 1
+
+
 def test_the_slider_is_a_real_range_input_over_epochs(show: Show, made: Made) -> None:
     page = show()
     box = page.locator(".tdw-range").bounding_box()

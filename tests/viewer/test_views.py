@@ -332,12 +332,12 @@ def test_events_are_intervals_or_not_reached_or_not_recorded(show: Show, made: M
     page = show()
     choose(page, "Run")
     rows = [probe(page, "events", i) for i in range(4)]
-    assert rows[0]["text"] == "219–220 … 373–374"
-    assert rows[1]["text"] == "540–550"
+    assert rows[0]["text"] == "220 … 374"
+    assert rows[1]["text"] == "541 to 550"
     assert [row["text"] for row in rows[2:]] == ["not reached", "not recorded"]
     assert [row["x"] for row in rows[2:]] == [None, None]
     go(page, 3)
-    assert page.locator(".tdw-reading").first.inner_text() == "1 of 4 reached · not grokking (300–309 epochs between)"
+    assert page.locator(".tdw-reading").first.inner_text() == "1 of 4 reached · not grokking (300 to 309 epochs between)"
     choose(page, "Neurons")
     first, last = (made.series(f"analysis/frequency_lottery/{name}")[0] for name in ("first_held", "last_held"))
     held = probe(page, "frequency_lottery", 0)
