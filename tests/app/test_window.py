@@ -363,7 +363,9 @@ def open_path(page, path: Path) -> None:
 def hold_openings(page, path: Path) -> list:
     """Keep the window's commands to open a path waiting, as a slow import does."""
     held: list = []
-    page.route("**/do/open", lambda route: held.append(route) if path.name in route.request.post_data else route.continue_())
+    page.route(
+        "**/do/open", lambda route: held.append(route) if path.name in route.request.post_data else route.continue_()
+    )
     return held
 
 

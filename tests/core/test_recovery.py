@@ -396,7 +396,7 @@ def run_many(whole: Path, folder: Path, start: int, count: int, limit: float) ->
 
 
 def test_random_damage_gives_back_only_what_is_right(whole, tmp_path):
-    refused, saved, complete = run_many(whole, tmp_path, 0, 40, 120)
+    refused, saved, complete = run_many(whole, tmp_path, 0, 40, 600)
     assert refused + saved == 40
     assert saved > 30
     assert complete > 5
