@@ -73,6 +73,11 @@ def copies(folder: Path, tiny_run: Path, *names: str) -> list[Path]:
     return [Path(shutil.copy(tiny_run, folder / f"{name}.tdw")) for name in names]
 
 
+def test_the_field_for_a_path_has_a_name(page, window):
+    enter(page, window)
+    assert page.get_by_role("textbox", name="Path of a file to open").count() == 1
+
+
 def test_nothing_open_says_what_to_do(page, open_window):
     enter(page, open_window())
     page.wait_for_selector("text=No run is open")
@@ -363,7 +368,9 @@ def open_path(page, path: Path) -> None:
 def hold_openings(page, path: Path) -> list:
     """Keep the window's commands to open a path waiting, as a slow import does."""
     held: list = []
-    page.route("**/do/open", lambda route: held.append(route) if path.name in route.request.post_data else route.continue_())
+    page.route(
+        "**/do/open", lambda route: held.append(route) if path.name in route.request.post_data else route.continue_()
+    )
     return held
 
 
