@@ -441,6 +441,39 @@ def test_a_file_that_goes_away_is_said(page, window, tmp_path, tiny_run):
     page.wait_for_selector("text=This file can no longer be read")
 
 
+def test_a_reload_shows_the_same_view_checkpoint_and_neurons(page, window, tiny_run):
+    show(page, window, tiny_run)
+    page.get_by_role("tab", name="Neurons").click()
+    page.evaluate("tdw.pin(2, 3)")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("tdw.painted === 1")
+    page.reload()
+    painted(page)
+    assert page.evaluate("[tdw.index, ...tdw.pins]") == [1, 2, 3]
+    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Neurons"
+    page.keyboard.press("End")
+    page.wait_for_function("tdw.painted === tdw.count - 1")
+    page.reload()
+    painted(page)
+    assert page.evaluate("tdw.index === tdw.count - 1")
+
+
+def test_a_narrow_window_shows_everything(page, window, tiny_run):
+    page.set_viewport_size({"width": 500, "height": 800})
+    show(page, window, tiny_run)
+    outside = """() => [...document.querySelectorAll('#tdw-side *, .tdw-doc > *, .tdw-transport *, .tdw-card, #tdw-new *')]
+        .filter(node => node.checkVisibility() && node.getBoundingClientRect().right > innerWidth + 1).map(node => node.outerHTML)"""
+    assert page.evaluate(outside) == []
+    assert page.locator("#tdw-viewer").bounding_box()["width"] == 500
+    assert page.locator(".tdw-cards").bounding_box()["height"] > 300
+    page.click("#tdw-new-button")
+    page.wait_for_selector("#tdw-form", state="visible")
+    assert page.evaluate(outside) == []
+    assert page.locator("#tdw-input-file").bounding_box()["width"] > 300
+    assert page.evaluate("document.scrollingElement.scrollHeight") == 800
+
+
 def test_light_and_dark(browser, window, tiny_run):
     for scheme, other in (("light", "dark"), ("dark", "light")):
         context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
