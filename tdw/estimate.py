@@ -49,8 +49,13 @@ def estimate(config: RunConfig) -> Estimate:
     if "closed form" not in network.capabilities:  # every weight meets every token of every pair
         dense, sparse = (3 * pairs + test) * max(len(network.tokens), 1) * weights, 0
     an_epoch = 2 * (dense + 6 * sparse) / (EFFICIENCY * _multiplications_per_second()) + SECONDS_AN_EPOCH
-    sizes = (size / 1e6 for size in (finished + 2 * resume, finished, finished + results))
-    return Estimate(count, *sizes, config.epochs * an_epoch)
+    return Estimate(
+        checkpoints=count,
+        training_megabytes=(finished + 2 * resume) / 1e6,
+        megabytes=finished / 1e6,
+        analyzed_megabytes=(finished + results) / 1e6,
+        seconds=config.epochs * an_epoch,
+    )
 
 
 def _in_blocks(size: int) -> int:
