@@ -24,6 +24,7 @@ from tdw.tasks import TASKS, Task
 ACTIVATIONS = ("relu", "gelu", "quadratic")
 BIASES = ("none", "mlp")
 CLASSES = ("answers", "tokens")
+LEAVE_OUT = "leave it out"  # what to do with a setting that does not apply; a form has another way
 DEVICES = ("auto", "cpu", "cuda")
 #: Settings that may change in an existing run: its length, future checkpoints, and where it is trained.
 CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
@@ -240,7 +241,7 @@ def _check_applicable(config: RunConfig, given: Mapping[str, Any]) -> None:
             raise SettingError(
                 item.name,
                 f"{item.flag} only applies to --{item.chooser} {' or '.join(item.kinds)} (got --{item.chooser} {chosen}): "
-                "leave it out",
+                f"{LEAVE_OUT}",
             )
 
 

@@ -69,7 +69,14 @@ class ProjectError(TdwError):
 
 
 class NotAProjectError(ProjectError):
-    """The path is not a project file, or does not exist."""
+    """The path is not a project file, or does not exist.
+
+    fact: the message without `advice`, which names commands to type
+    """
+
+    def __init__(self, fact: str, advice: str = ""):
+        super().__init__(f"{fact} {advice}".rstrip())
+        self.fact = fact
 
 
 class NewerFormatError(ProjectError):

@@ -12,9 +12,13 @@ from tdw.config import RunConfig
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take. megabytes: the file when trained; analyzed_megabytes: with all per-checkpoint results."""
+    """What a run will take.
+
+    megabytes: the file of the finished run; analyzed_megabytes: with all results; training_megabytes: while it is trained
+    """
 
     checkpoints: int
+    training_megabytes: float
     megabytes: float
     analyzed_megabytes: float
     seconds: float
@@ -34,9 +38,9 @@ def estimate(config: RunConfig) -> Estimate:
     slots = 1 + len(config.optimizer_kind.slots)
     count = len(schedule.parse(config.checkpoints, config.epochs))
     blob, resume = (_in_blocks(4 * parts * weights + 500 * (1 + parts)) for parts in (1, slots))
-    resume += 4096  # three of these while it is trained, one when it is finished and analyzed
-    stored = count * blob + 3 * resume + 32 * (config.epochs + 1) + 8 * p * p + FILE_OVERHEAD
-    results = 4 * count * (p * p + 2 * p + (p // 2) * (neurons + 12) + 6 * neurons) + RESULTS_OVERHEAD - 2 * resume
+    resume += 4096  # three of these while it is trained, one when it is finished
+    finished = count * blob + resume + 32 * (config.epochs + 1) + 8 * p * p + FILE_OVERHEAD
+    results = 4 * count * (p * p + 2 * p + (p // 2) * (neurons + 12) + 6 * neurons) + RESULTS_OVERHEAD
 
     pairs, test = config.train_pairs, (p * p - config.train_pairs) / config.evaluate_every
     answers = p + (-p) % 64
@@ -45,7 +49,13 @@ def estimate(config: RunConfig) -> Estimate:
     if "closed form" not in network.capabilities:  # every weight meets every token of every pair
         dense, sparse = (3 * pairs + test) * max(len(network.tokens), 1) * weights, 0
     an_epoch = 2 * (dense + 6 * sparse) / (EFFICIENCY * _multiplications_per_second()) + SECONDS_AN_EPOCH
-    return Estimate(count, stored / 1e6, (stored + results) / 1e6, config.epochs * an_epoch)
+    return Estimate(
+        checkpoints=count,
+        training_megabytes=(finished + 2 * resume) / 1e6,
+        megabytes=finished / 1e6,
+        analyzed_megabytes=(finished + results) / 1e6,
+        seconds=config.epochs * an_epoch,
+    )
 
 
 def _in_blocks(size: int) -> int:

@@ -18,15 +18,17 @@ from tdw.config import RunConfig
 from tdw.errors import AlreadyExistsError, CannotWriteError, SettingError, TdwError
 from tdw.estimate import estimate
 from tdw.setting import Setting, as_text
+from tdw.store.atomic import refuse_existing
 from tdw.text_format import size
 
 # Shown first, in this order; other settings are under "More settings", in the order of their declaration.
 FIRST = ("task", "network", "p", "epochs", "train_fraction", "data_seed", "model_seed", "checkpoints")
 WHERE = "file"  # the field for the path, which is not a setting
 
-# Labels of settings whose name is a symbol.
+# Labels of settings whose name is a symbol or an abbreviation.
 LABELS = {
     "p": "Modulus p",
+    "train_fraction": "Training fraction",
     "lr": "Learning rate",
     "d_model": "Width d_model",
     "d_head": "Head width d_head",
@@ -88,6 +90,7 @@ def check(typed: Mapping[str, Any], file: str) -> FormCheck:
 def target(file: str, settings: RunConfig) -> Path:
     """The path of the new project file. Raises ProjectError if it cannot be used."""
     path = typed_path(file)
+    refuse_existing(path, path, overwrite=True)  # a folder: adding .tdw would name a file next to it
     if path.suffix != ".tdw":
         path = path.with_name(path.name + ".tdw")
     folder = path.parent
@@ -97,7 +100,7 @@ def target(file: str, settings: RunConfig) -> Path:
         raise CannotWriteError(f"folder {folder} does not exist: create it, or choose another")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CannotWriteError(f"folder {folder} is not writable: choose another")
-    needed, free = estimate(settings).megabytes, shutil.disk_usage(folder).free / 1e6
+    needed, free = estimate(settings).training_megabytes, shutil.disk_usage(folder).free / 1e6
     if needed > free:
         raise CannotWriteError(
             f"the run needs {size(needed)} and {folder} has {size(free)} free: keep fewer checkpoints, or choose another folder"
@@ -122,11 +125,14 @@ def epochs_kept(settings: RunConfig) -> list[int]:
 
 
 def _for_field(message: str, setting: str) -> str:
-    """An error message as it appears below its field: without the field's own flag, other flags as labels."""
+    """An error message as it appears below its field: without the field's own flag, which cannot be left out, other flags as
+    labels.
+    """
     by_length = sorted(config.settings(), key=lambda other: -len(other.flag))
     for other in by_length:
         if other.name == setting:
             message = message.removeprefix(f"{other.flag} ")
+            message = message.replace(config.LEAVE_OUT, f"set it back to {as_text(other.default)}")
     for other in by_length:
         message = message.replace(other.flag, label(other))
     return message

@@ -164,6 +164,7 @@ def window(session: Session) -> gr.Blocks:
                 new = gr.Button("New run", variant="primary", size="sm", elem_id="tdw-new-button")
                 with gr.Row(elem_id="tdw-open"):
                     path = gr.Textbox(
+                        label="Path of a file to open",  # for screen readers
                         show_label=False,
                         container=False,
                         placeholder="Path (.tdw, .pth, …)",
@@ -300,7 +301,7 @@ def _preview(settings: RunConfig) -> str:
     ticks = "".join(f'<i style="left:{100 * epoch / settings.epochs:.3f}%"></i>' for epoch in kept[::step])
     rows = (
         ("Checkpoints", integer(cost.checkpoints)),
-        ("File size", size(cost.megabytes)),
+        ("Size when trained", size(cost.megabytes)),
         ("With all analyses", size(cost.analyzed_megabytes)),
         ("Training time", duration(cost.seconds)),
         ("Training pairs", f"{integer(settings.train_pairs)} of {integer(settings.p**2)}"),

@@ -49,16 +49,16 @@ def typed_path(text: str) -> Path:
     """The absolute path in typed text: surrounding quotes and spaces are removed, `~` is expanded."""
     text = text.strip().strip("'\"").strip()
     if not text:
-        raise NotAProjectError("no path given: enter the path of a project file (NAME.tdw)")
+        raise NotAProjectError("no path given: enter the path of a file, such as NAME.tdw")
     if "\0" in text:
-        raise NotAProjectError("a path cannot contain a null byte: enter the path of a project file (NAME.tdw)")
+        raise NotAProjectError("a path cannot contain a null byte: enter the path of a file, such as NAME.tdw")
     try:
         path = Path(text).expanduser().resolve()
         path.exists()  # the file system itself refuses some names
     except (OSError, RuntimeError, ValueError) as error:  # ValueError: characters that file names cannot contain
         why = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
         raise NotAProjectError(
-            f"{text[:80]!r} is not a valid path ({why}): enter the path of a project file (NAME.tdw)"
+            f"{text[:80]!r} is not a valid path ({why}): enter the path of a file, such as NAME.tdw"
         ) from error
     return path
 
@@ -473,7 +473,9 @@ def _unreadable(error: Exception) -> TdwError:
 
 
 def error_text(error: Exception) -> str:
-    """An error as a message for the user; errors of the operating system get a path and advice."""
+    """An error as a message for the user of the window; errors of the operating system get a path and advice."""
+    if isinstance(error, NotAProjectError) and error.fact != str(error):
+        return f"{error.fact} Check the path, or start a new run."
     if not isinstance(error, OSError):
         return str(error)
     where = f"{os.fsdecode(error.filename)} " if isinstance(error.filename, str | bytes) else "this file "

@@ -74,7 +74,7 @@ def add(application: FastAPI, session: Session) -> dict[str, str]:
 def _tdw_error(_request: Request, error: Exception) -> Response:
     """The response to a `TdwError`. Other errors keep their traceback in the terminal."""
     missing = isinstance(error, AppError | UnknownNameError | NotAProjectError | SettingError)
-    return JSONResponse({"error": str(error)}, status_code=404 if missing else 409)
+    return JSONResponse({"error": error_text(error)}, status_code=404 if missing else 409)
 
 
 def _system_error(_request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Security headers of every response.
+"""Security headers of every response, and pages without what this server does not have.
 
 The Content-Security-Policy allows the page to load from and connect to this server only, and to run only inline scripts
 that the server wrote, which the policy lists by hash. A handler or script injected through text does not run. Two
@@ -27,7 +27,6 @@ def content_security_policy(scripts: Iterable[str] = ()) -> str:
             "img-src 'self' data: blob:",
             "font-src 'self' data:",
             "connect-src 'self'",
-            "manifest-src 'self'",
             "base-uri 'self'",
             "form-action 'none'",
             "frame-ancestors 'none'",
@@ -44,6 +43,7 @@ HEADERS = {
 }
 _POLICY = b"content-security-policy"
 _OURS = {_POLICY, *(name.lower().encode() for name in HEADERS)}
+_MANIFEST = re.compile(rb'<link rel="manifest"[^>]*>')  # Gradio's pages link one, of an app to install
 _SCRIPT = re.compile(rb"<script([^>]*)>(.*?)</script>", re.DOTALL | re.IGNORECASE)
 
 
@@ -65,7 +65,9 @@ def hashes(page: bytes) -> list[str]:
 
 
 def with_headers(send: Send) -> Send:
-    """`send` that adds the headers. HTML pages are buffered until complete, to hash their scripts."""
+    """`send` that adds the headers. HTML pages are buffered until complete, to hash their scripts and to leave
+    out the link to a manifest.
+    """
     start: Message | None = None
     page = b""
 
@@ -82,6 +84,7 @@ def with_headers(send: Send) -> Send:
             page += message.get("body", b"")
             if message.get("more_body"):
                 return
+            page = _MANIFEST.sub(lambda link: b" " * len(link[0]), page)  # of the length that the headers say
             await send({**start, "headers": [*start["headers"], *headers(hashes(page))]})
             message = {"type": "http.response.body", "body": page}
             start, page = None, b""

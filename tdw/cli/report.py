@@ -24,7 +24,7 @@ def plan(settings: config.RunConfig) -> str:
     """What a run will take: checkpoints, size and training time."""
     cost = estimate(settings)
     return (
-        f"{count(cost.checkpoints, 'checkpoint')}, {size(cost.megabytes)} ({size(cost.analyzed_megabytes)} with all analyses), "
+        f"{count(cost.checkpoints, 'checkpoint')}, {size(cost.megabytes)} when trained ({size(cost.analyzed_megabytes)} with all analyses), "
         f"{duration(cost.seconds)} of training on this machine"
     )
 

@@ -312,7 +312,8 @@ def open_state(path: Path, given: Path) -> OpenFile:
         fd = filesystem.open_to_read(path)
     except FileNotFoundError as error:
         raise NotAProjectError(
-            f"{given} does not exist. Create it with `tdw new {typed(given)}`; `tdw open` without a name lists recent files."
+            f"{given} does not exist.",
+            f"Create it with `tdw new {typed(given)}`; `tdw open` without a name lists recent files.",
         ) from error
     except IsADirectoryError as error:
         raise NotAProjectError(f"{given} is not a project file: it is a folder.") from error

@@ -41,7 +41,7 @@ from tdw.store.layout import (
     is_curve_name,
     too_large,
 )
-from tdw.store.validate import parse_json
+from tdw.store.validate import CREATE_ONE, parse_json
 
 MAX_OBJECTS = 2000
 COMMIT = "commit"
@@ -121,9 +121,7 @@ def refusal(path: Path, what: str, version: Version | None = None) -> ProjectErr
 def check_version(path: Path, attributes: dict[str, Any]) -> Version:
     """The format version in the root's attributes; checked first, as a newer format may differ in all the rest."""
     if attributes.get("format") != FORMAT:
-        raise NotAProjectError(
-            f"{path} is an HDF5 file of another program, not a project file. Create one with `tdw new FILE`."
-        )
+        raise NotAProjectError(f"{path} is an HDF5 file of another program, not a project file.", CREATE_ONE)
     version = attributes.get("format_version")
     if not isinstance(version, tuple) or len(version) != 2:
         raise refusal(path, "its format version is not two numbers")

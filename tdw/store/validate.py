@@ -31,6 +31,7 @@ SAFETENSORS_DTYPES = {
     "C64": 8,
     "BOOL": 1,
 }
+CREATE_ONE = "Create one with `tdw new FILE`."
 TRY_A_COPY = "Use an earlier copy; this file was not changed."
 
 
@@ -43,18 +44,14 @@ def check_superblock(fd: int, path: Path, size: int) -> None:
     """Signature, version 3, and the recorded end of the file, at offset 0."""
     head = filesystem.read_some(fd, 48, 0)
     if size == 0:
-        raise NotAProjectError(f"{path} is not a project file: it is empty. Create one with `tdw new FILE`.")
+        raise NotAProjectError(f"{path} is not a project file: it is empty.", CREATE_ONE)
     if head[:8] != SIGNATURE[: len(head[:8])] or len(head) < 8:
-        raise NotAProjectError(
-            f"{path} is not a project file: it lacks the HDF5 signature. Create one with `tdw new FILE`."
-        )
+        raise NotAProjectError(f"{path} is not a project file: it lacks the HDF5 signature.", CREATE_ONE)
     if len(head) < 48:
         raise DamagedFileError(f"{path} is truncated: only its first {size} bytes are there. {TRY_A_COPY}")
     version, offset_size, length_size, flags, base, _, end, _ = struct.unpack("<4B4Q", head[8:44])
     if version != 3:
-        raise NotAProjectError(
-            f"{path} is an HDF5 file of another program, not a project file. Create one with `tdw new FILE`."
-        )
+        raise NotAProjectError(f"{path} is an HDF5 file of another program, not a project file.", CREATE_ONE)
     if (offset_size, length_size, base) != (8, 8, 0) or flags & ~0x7:
         raise NotAProjectError(f"{path} is not a project file: its first block was not written by this program.")
     if end > size:

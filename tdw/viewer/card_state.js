@@ -42,7 +42,7 @@ export const cardState = (situation, { spec, card, panel }, index) => {
   }
   const refused = refusalFor(run, spec);
   if (refused && spec.kind !== "maps") return notLoaded(situation, refused); // maps need no stored results
-  if (!spec.weights) return null;
+  if (!spec.weights) return situation.isLoading ? null : (panel.absence?.(index) ?? null);
   if (!count && !isTraining)
     return { title: "Losses only", text: "This run has no checkpoints, so there are no weights to show." };
   if (spec.state.status === "inapplicable") return { title: "Not defined for this run", text: spec.state.reason };

@@ -195,7 +195,7 @@ export class CurvePanel extends FramedPanel {
     const chosen = this.choices.words();
     const unit = this.quantity.unit ?? (this.isLog ? "log" : "linear");
     const words = chosen.length ? [...chosen, ...values] : [unit, ...values];
-    if (this.per > 1) words.push(`thinned 1 : ${Math.round(this.per)}`);
+    if (this.per > 1) words.push(`${Math.round(this.per)} epochs per pixel`);
     this.card.read(words.filter(Boolean).join(" · "));
     if (this.per > 1) {
       const each = `Each pixel stands for about ${Math.round(this.per)} epochs and shows the smallest and the largest`;

@@ -13,6 +13,7 @@ import { handleKey } from "./keyboard.js";
 import { MOST_PINS } from "./maps.js";
 import { Notice } from "./notice.js";
 import { clamp } from "./numbers.js";
+import { Places } from "./places.js";
 import { replacementMessage } from "./replacement.js";
 import { RunData } from "./run_data.js";
 import { Tabs } from "./tabs.js";
@@ -39,8 +40,7 @@ export class Viewer {
     this.cost = 0; // milliseconds of script in the last step
     /** @type {number[]} */
     this.pins = [];
-    /** @type {Map<string, {index: number, pins: number[]}>} where each run was left */
-    this.places = new Map();
+    this.places = new Places();
     this.generation = 0; // of what is open; answers for an earlier one are dropped
     /** @type {RunData | null} */
     this.run = null;
@@ -48,7 +48,7 @@ export class Viewer {
     this.base = undefined;
     /** @type {string | null} */
     this.runKey = null;
-    this.view = "";
+    this.view = this.places.view;
     this.isLoading = false;
     this.described = "";
     /** @type {number | null} */
@@ -87,6 +87,11 @@ export class Viewer {
     this.updates = new Updates(this.pageForUpdates(), options.events ?? null);
     this.onKey = (/** @type {KeyboardEvent} */ event) => this.key(event);
     document.addEventListener("keydown", this.onKey);
+    this.onHide = () => {
+      this.remember();
+      this.places.store(this.view);
+    };
+    window.addEventListener("pagehide", this.onHide);
     publish(this);
     /** @type {(done: Promise<void>) => void} */
     this.firstOpened = () => {};
@@ -158,9 +163,9 @@ export class Viewer {
     this.cards.replaceChildren();
     this.addTransport(run);
     this.assemble(run);
-    const place = this.places.get(base); // the file may hold another run now
-    this.pins = (place?.pins ?? []).filter((neuron) => neuron < run.manifest.parameters.d_mlp);
-    this.index = place ? Math.min(place.index, this.count - 1) : this.count - 1;
+    const { index, pins } = this.places.runs.get(base) ?? { index: null, pins: [] }; // the file may hold another run now
+    this.pins = pins.filter((neuron) => neuron < run.manifest.parameters.d_mlp);
+    this.index = Math.min(index ?? this.count - 1, this.count - 1);
     this.isLoading = run.isUnasked();
     this.update(run);
     await this.filled(generation);
@@ -172,8 +177,14 @@ export class Viewer {
     const title = error instanceof UnreachableError ? "Server offline" : "This file cannot be shown";
     this.blank(title, error.message, () => this.open(base));
   }
+  /** Keep the place in the run that is shown. */
+  remember() {
+    if (!this.run?.loaded || !this.base) return;
+    const index = this.index >= this.count - 1 ? null : this.index;
+    this.places.runs.set(this.base, { index, pins: this.pins });
+  }
   leave() {
-    if (this.run && this.base) this.places.set(this.base, { index: this.index, pins: this.pins });
+    this.remember();
     this.transport?.close();
     this.transport = null;
     this.grid.dismantle();
@@ -328,7 +339,7 @@ export class Viewer {
     if (typeof base !== "string") return;
     const isNewest = this.index >= this.count - 1;
     const opened = this.open(base);
-    if (isNewest) this.places.delete(base);
+    if (isNewest) this.places.runs.delete(base);
     const { generation } = this;
     await opened;
     if (generation === this.generation && this.run?.loaded)
@@ -463,6 +474,7 @@ export class Viewer {
     this.updates.close();
     this.stopWatchingTheme();
     document.removeEventListener("keydown", this.onKey);
+    window.removeEventListener("pagehide", this.onHide);
     clearTimeout(this.saying);
     this.root.remove();
   }

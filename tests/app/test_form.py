@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from tdw import config
 from tdw.app import gradio_form
 
 DEFAULTS = {item.name: item.text if not item.choices else item.default for item in config.settings()}
+FRACTION = next(item for item in config.settings() if item.name == "train_fraction")
 
 
 def test_every_setting_has_one_field():
@@ -74,6 +76,22 @@ def test_a_name_that_is_taken_is_refused(tmp_path):
 )
 def test_a_place_that_cannot_be_is_refused(file, reason):
     assert reason in gradio_form.check(DEFAULTS, file).errors[gradio_form.WHERE]
+
+
+def test_a_folder_is_no_name_for_a_run(tmp_path):
+    verdict = gradio_form.check(DEFAULTS, str(tmp_path))
+    assert "it is a folder. Give a file name in it" in verdict.errors[gradio_form.WHERE]
+    assert verdict.path is None
+
+
+def test_a_setting_that_does_not_apply_is_to_be_set_back(tmp_path):
+    verdict = gradio_form.check({**DEFAULTS, "layers": "3"}, str(tmp_path / "a.tdw"))
+    assert verdict.errors["layers"].endswith("set it back to 2")
+
+
+def test_the_form_calls_settings_what_the_docs_do():
+    glossary = (Path(__file__).parents[2] / "docs" / "GLOSSARY.md").read_text(encoding="utf-8")
+    assert f"| {gradio_form.label(FRACTION).lower()} |" in glossary
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):

@@ -20,6 +20,11 @@ pytest.importorskip("gradio")
 JSON = {"Content_Type": "application/json"}
 
 
+def test_the_page_asks_for_no_manifest_of_an_app(window):
+    """Gradio's page links one, which this server does not have."""
+    assert b'rel="manifest"' not in window.get("/")
+
+
 def test_the_token_becomes_a_cookie_and_leaves_the_address(window):
     answer = window.ask(f"/?token={window.token}&view=new")
     assert answer.status == 303
@@ -194,7 +199,6 @@ def test_every_answer_carries_the_headers(window, path, known):
         "img-src": "'self' data: blob:",
         "font-src": "'self' data:",
         "connect-src": "'self'",
-        "manifest-src": "'self'",
         "base-uri": "'self'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",

@@ -24,6 +24,16 @@ def base(window, tiny_run) -> str:
     return f"/runs/{answer['key']}"
 
 
+def test_what_cannot_be_opened_is_told_without_commands_to_type(window, tmp_path):
+    text = tmp_path / "notes.tdw"
+    text.write_text("not a run" * 20)
+    for path, fact in ((text, "lacks the HDF5 signature"), (tmp_path / "missing.tdw", "does not exist")):
+        error = window.do("open", path=str(path))[1]["error"]
+        assert fact in error
+        assert error.endswith("Check the path, or start a new run.")
+        assert "`" not in error
+
+
 def test_the_manifest_says_what_there_is(window, base, tiny_run):
     manifest = json.loads(window.get(f"{base}/manifest"))
     with tdw.open(tiny_run) as run:

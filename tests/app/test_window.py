@@ -73,6 +73,11 @@ def copies(folder: Path, tiny_run: Path, *names: str) -> list[Path]:
     return [Path(shutil.copy(tiny_run, folder / f"{name}.tdw")) for name in names]
 
 
+def test_the_field_for_a_path_has_a_name(page, window):
+    enter(page, window)
+    assert page.get_by_role("textbox", name="Path of a file to open").count() == 1
+
+
 def test_nothing_open_says_what_to_do(page, open_window):
     enter(page, open_window())
     page.wait_for_selector("text=No run is open")
@@ -434,6 +439,39 @@ def test_a_file_that_goes_away_is_said(page, window, tmp_path, tiny_run):
     show(page, window, one)
     one.unlink()
     page.wait_for_selector("text=This file can no longer be read")
+
+
+def test_a_reload_shows_the_same_view_checkpoint_and_neurons(page, window, tiny_run):
+    show(page, window, tiny_run)
+    page.get_by_role("tab", name="Neurons").click()
+    page.evaluate("tdw.pin(2, 3)")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("tdw.painted === 1")
+    page.reload()
+    painted(page)
+    assert page.evaluate("[tdw.index, ...tdw.pins]") == [1, 2, 3]
+    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Neurons"
+    page.keyboard.press("End")
+    page.wait_for_function("tdw.painted === tdw.count - 1")
+    page.reload()
+    painted(page)
+    assert page.evaluate("tdw.index === tdw.count - 1")
+
+
+def test_a_narrow_window_shows_everything(page, window, tiny_run):
+    page.set_viewport_size({"width": 500, "height": 800})
+    show(page, window, tiny_run)
+    outside = """() => [...document.querySelectorAll('#tdw-side *, .tdw-doc > *, .tdw-transport *, .tdw-card, #tdw-new *')]
+        .filter(node => node.checkVisibility() && node.getBoundingClientRect().right > innerWidth + 1).map(node => node.outerHTML)"""
+    assert page.evaluate(outside) == []
+    assert page.locator("#tdw-viewer").bounding_box()["width"] == 500
+    assert page.locator(".tdw-cards").bounding_box()["height"] > 300
+    page.click("#tdw-new-button")
+    page.wait_for_selector("#tdw-form", state="visible")
+    assert page.evaluate(outside) == []
+    assert page.locator("#tdw-input-file").bounding_box()["width"] > 300
+    assert page.evaluate("document.scrollingElement.scrollHeight") == 800
 
 
 def test_light_and_dark(browser, window, tiny_run):

@@ -112,6 +112,17 @@ def test_any_list_of_epochs_is_sorted_and_includes_first_and_last(epochs, last):
     assert schedule.parse(schedule.text_of(epochs), last) == sorted({0, last, *epochs})
 
 
+def test_estimated_sizes_are_those_of_a_finished_run(tmp_path):
+    settings = tdw.configure(p=59, d_mlp=256, epochs=20, checkpoints="even:3", train_fraction=0.5)
+    expected, path = estimate(settings), tmp_path / "run.tdw"
+    tdw.create(path, settings)
+    assert path.stat().st_size == pytest.approx(1e6 * expected.training_megabytes, rel=0.05)
+    tdw.train(path)
+    assert path.stat().st_size == pytest.approx(1e6 * expected.megabytes, rel=0.1)
+    tdw.analyze(path)
+    assert path.stat().st_size == pytest.approx(1e6 * expected.analyzed_megabytes, rel=0.05)
+
+
 def test_estimates_grow_with_the_run_and_name_its_checkpoints():
     small, large = (estimate(tdw.configure(p=p, epochs=1000, checkpoints="even:11")) for p in (29, 113))
     assert small.checkpoints == large.checkpoints == 11

@@ -16,7 +16,7 @@ from tdw.errors import UnknownNameError
 from tdw.panels import reductions, registry
 from tdw.panels.reductions import reduced
 from tdw.panels.registry import VIEWS
-from tdw.panels.spec import CurveSpec, Line, PanelDescription, Quantity, array_names
+from tdw.panels.spec import CurveSpec, GridSpec, Line, PanelDescription, Quantity, array_names
 from tests.viewer.synthetic import Made
 
 
@@ -60,6 +60,14 @@ def test_panels_are_in_the_order_of_the_page(run: Made) -> None:
     assert list(views) == list(VIEWS)
     assert views["Overview"] == ["loss", "embedding_frequencies", "neuron_activations", "neuron_frequencies"]
     assert views["Run"] == ["events", "baselines", "checkpoint_loss", "pair_graduation"]
+
+
+def test_tables_over_a_and_b_have_the_same_directions(run: Made) -> None:
+    """Those of the neuron maps: a downward, b to the right."""
+    views = [view for panel in described(run).values() if isinstance(panel.spec, GridSpec) for view in panel.spec.views]
+    square = [view for view in views if view.square]
+    assert len(square) == 4
+    assert all(view.downward and "a ↓ b →" in view.quantity for view in square)
 
 
 def test_every_analysis_has_a_panel_that_reads_it(run: Made, one_hot: Made) -> None:

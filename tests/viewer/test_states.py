@@ -89,6 +89,15 @@ def test_panels_fill_while_an_analysis_runs(show: Show, served: Served, made: Ma
     assert page.evaluate("window.actions.length") == 1
 
 
+def test_a_run_without_curves_says_so(show: Show, made: Made) -> None:
+    for name, values in made._losses.items():
+        made._losses[name] = np.full_like(values, np.nan)
+    page = show()
+    assert states(page) == ["Nothing to show\n\nThis run has no recorded values."]
+    page.get_by_role("button", name="Loss: options").click()  # what was recorded can still be chosen
+    assert page.get_by_role("menuitemradio", name="Accuracy").count() == 1
+
+
 def test_a_stale_analysis_says_why(show: Show, made: Made) -> None:
     made.old_version = {"embedding_frequencies"}
     page = show()

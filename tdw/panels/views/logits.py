@@ -90,8 +90,9 @@ def logit_spectrum(_project: Project) -> GridSpec:
             y="component",
             x="component",
             scale=ColorScale(type=scale),
-            quantity="norm over answers, a ↑ b →",
+            quantity="norm over answers, a ↓ b →",
             value_label="norm",
+            downward=True,
             square=True,
         )
 

@@ -34,7 +34,8 @@ def loss(_project: Project) -> CurveSpec:
         quantities=(
             Quantity(title="Loss", unit=None, scale="log", lines=lines("losses")),
             Quantity(title="Accuracy", unit=None, range=(0, 1), lines=lines("accuracy")),
-        )
+        ),
+        empty="This run has no recorded values.",
     )
 
 

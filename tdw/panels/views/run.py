@@ -122,7 +122,7 @@ def pair_graduation(_project: Project) -> GridSpec:
                 y="operand",
                 x="operand",
                 scale=ColorScale(type="flags", top=2),
-                quantity="correct at this checkpoint",
+                quantity="correct at this checkpoint, a ↓ b →",
                 value_names=("incorrect", "correct"),
                 reading="correct",
                 packed=True,
