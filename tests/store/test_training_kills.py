@@ -7,6 +7,7 @@ reported, with what it yielded.
 from __future__ import annotations
 
 import contextlib
+import io
 import random
 import signal
 import subprocess
@@ -87,7 +88,7 @@ def check(path: Path, outcome: Outcome, whole: Whole, before: Held | None, asked
         n = int(file["commit"][:, 1].max())
         assert same(file["losses/train"][:n], whole.series["losses/train"][:n])
         assert n >= found.epochs
-    with contextlib.redirect_stdout(None):
+    with contextlib.redirect_stdout(io.StringIO()):
         assert main.main(["verify", str(path)]) == 0
     assert store.locked_by(path) is None
     if creating and (least is None or found.epochs == 0):
