@@ -105,7 +105,8 @@ class _NameLock:
                 fd = os.open(self._sidecar.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
                 try:
                     os.write(fd, Holder.current().encode())
-                    os.link(f"/proc/self/fd/{fd}", self._sidecar, follow_symlinks=True)
+                    # A folder is named, though the path needs none: without one, Python does not follow the link.
+                    os.link(f"/proc/self/fd/{fd}", self._sidecar, src_dir_fd=fd, follow_symlinks=True)
                 except OSError:
                     os.close(fd)
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,13 @@ def summary(reader: Reader) -> dict[str, Any]:
         "notes": reader.notes(),
         "room": reader.planned_epochs,
     }
+
+
+def released(path: Path) -> bool:
+    """Whether nobody writes to a file any more, a few seconds after its writer was killed: a child that the writer had just
+    forked, and that has not become another program yet, keeps its locks for that long.
+    """
+    deadline = time.monotonic() + 10
+    while store.locked_by(path) is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return store.locked_by(path) is None

@@ -70,7 +70,7 @@ def survive(path: Path, kills: int, seed: int) -> None:
             assert n >= before["epochs"]
             expected = store_runs.losses(0, before["epochs"])["losses/train"]
             assert np.array_equal(file["losses/train"][: before["epochs"]], expected)
-        assert store.locked_by(path) is None
+        assert store_runs.released(path)
     with store.open_writer(path) as writer:
         store_runs.step(writer, 5, resume=True)
         assert store.locked_by(path) is not None

@@ -148,7 +148,7 @@ def _end_after(calls: int) -> None:
 
         return call
 
-    for name in ("write", "ftruncate", "link", "unlink"):
+    for name in ("open", "write", "ftruncate", "link", "unlink"):
         setattr(os, name, ending(getattr(os, name)))
 
 

@@ -27,6 +27,7 @@ from tdw import store
 from tdw.analyses import ANALYSES
 from tdw.cli import main
 from tdw.store import LOSSES, Reader
+from tests.store import store_runs
 from tests.store.trained import STEP
 from tests.store.workshop import (
     START,
@@ -90,7 +91,7 @@ def check(path: Path, outcome: Outcome, whole: Whole, before: Held | None, asked
         assert n >= found.epochs
     with contextlib.redirect_stdout(io.StringIO()):
         assert main.main(["verify", str(path)]) == 0
-    assert store.locked_by(path) is None
+    assert store_runs.released(path)
     if creating and (least is None or found.epochs == 0):
         assert found == Held()
         return found
