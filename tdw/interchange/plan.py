@@ -131,7 +131,11 @@ def _aligned(
     if not tried:
         assert refusal is not None
         raise refusal
-    fitting = [(match.error, at) for at, (_, match, *_) in enumerate(tried) if match and match.within and match.error]
+    fitting = [
+        (match.error, at)
+        for at, (_, match, *_) in enumerate(tried)
+        if match is not None and match.within and match.error is not None
+    ]
     fitting.sort()
     decided = bool(fitting) and (len(fitting) == 1 or fitting[0][0] < fitting[1][0] / 3)
     reading, match, guess, inferred, contradicted = tried[fitting[0][1] if decided else 0]

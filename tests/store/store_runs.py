@@ -120,7 +120,7 @@ def summary(reader: Reader) -> dict[str, Any]:
 
 
 def released(path: Path) -> bool:
-    """Whether nobody writes to a file any more, a few seconds after its writer was killed: a child that the writer had just
+    """Whether no process writes to a file any more, a few seconds after its writer was killed: a child that the writer had just
     forked, and that has not become another program yet, keeps its locks for that long.
     """
     deadline = time.monotonic() + 10
