@@ -79,9 +79,9 @@ def _missing(file: Path) -> str:
     import difflib
 
     with contextlib.suppress(OSError):
-        near = difflib.get_close_matches(file.name, [item.name for item in file.absolute().parent.glob("*.tdw")], n=1)
+        near = difflib.get_close_matches(file.stem, [item.stem for item in file.absolute().parent.glob("*.tdw")], n=1)
         if near:
-            return f"{file} does not exist: did you mean {near[0]}? Start a new run with `tdw new {typed(file)}`, or add --new."
+            return f"{file} does not exist: did you mean {near[0]}.tdw? Start a new run with `tdw new {typed(file)}`, or add --new."
     return (
         f"{file} does not exist. Start a new run with `tdw new {typed(file)}`, or add --new or settings of a new run."
     )
