@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Any
 
 from tdw import schedule
 from tdw.errors import SettingError, UnknownNameError
-from tdw.network.kinds import NETWORKS, Network, NetworkSettings
+from tdw.network.kinds import NETWORKS, Network, NetworkSettings, Nonlinearity
 from tdw.network.losses import LOSSES, Loss
 from tdw.network.optimizers import OPTIMIZERS, Optimizer, OptimizerSettings
 from tdw.registry import Registry
@@ -111,6 +111,11 @@ class RunConfig(TaskConfig, ModelConfig, TrainingConfig):
         return LOSSES[self.loss]
 
     @property
+    def nonlinearity(self) -> Nonlinearity:
+        """What the network computes, apart from its weights."""
+        return Nonlinearity(self.activation, self.attention_rate)
+
+    @property
     def order(self) -> int:
         """Order of the cyclic group whose frequencies are analyzed: p, or p - 1 for products and quotients modulo a
         prime, where every operand except 0 is a power of a primitive root.
@@ -173,7 +178,7 @@ def _of_kinds(chooser: str, group: str) -> list[Setting]:
     """
     belongs: dict[str, Setting] = {}
     for kind in CHOOSERS.get(chooser, {}).values():
-        for item in declared(kind.settings, group):
+        for item in _all_declared(kind.settings, group):
             before = belongs.get(item.name, replace(item, chooser=chooser))
             if replace(before, kinds=()) != replace(item, chooser=chooser):
                 raise TypeError(
@@ -187,6 +192,11 @@ def _of_kinds(chooser: str, group: str) -> list[Setting]:
                 )
             belongs[item.name] = replace(before, kinds=(*before.kinds, kind.name))
     return list(belongs.values())
+
+
+def _all_declared(part: type, group: str) -> list[Setting]:
+    """The settings that a dataclass declares, those of its base classes first."""
+    return [item for one in reversed(part.__mro__) if is_dataclass(one) for item in declared(one, group)]
 
 
 def configure(**flags: Any) -> RunConfig:

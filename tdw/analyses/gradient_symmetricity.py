@@ -9,6 +9,7 @@ from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 from tdw.network.closed_form import erf
 from tdw.network.computation import Weights
+from tdw.network.kinds import Nonlinearity
 
 
 @analysis(
@@ -27,7 +28,7 @@ def gradient_symmetricity(checkpoint: Checkpoint, *, triples: int, seed: int) ->
     After Zhong et al., "The Clock and the Pizza" (2023).
     """
     a, b, c = np.random.RandomState(seed).randint(0, checkpoint.config.p, (3, triples))
-    gradients = logit_gradients(checkpoint.weights, checkpoint.config.activation, a, b, c)
+    gradients = logit_gradients(checkpoint.weights, checkpoint.config.nonlinearity, a, b, c)
     lengths = np.linalg.norm(gradients, axis=-1)
     nonzero = lengths.all(axis=0)
     cosines = (gradients[0] * gradients[1]).sum(axis=-1)[nonzero] / lengths.prod(axis=0)[nonzero]
@@ -36,7 +37,7 @@ def gradient_symmetricity(checkpoint: Checkpoint, *, triples: int, seed: int) ->
 
 def logit_gradients(
     weights: Weights,
-    activation: str,
+    nonlinearity: Nonlinearity,
     a: Integer[np.ndarray, " triple"],
     b: Integer[np.ndarray, " triple"],
     c: Integer[np.ndarray, " triple"],
@@ -52,16 +53,18 @@ def logit_gradients(
     query = np.einsum("nd,hdk->hnk", x[-1], w["W_Q"]) / w["W_Q"].shape[2] ** 0.5
     key, value = (np.einsum("tnd,hdk->thnk", x, w[name]) for name in ("W_K", "W_V"))
     scores = np.einsum("hnk,thnk->thn", query, key)
-    pattern = np.exp(scores - scores.max(axis=0))
-    pattern /= pattern.sum(axis=0)
+    softmax = np.exp(scores - scores.max(axis=0))
+    softmax /= softmax.sum(axis=0)
+    rate = nonlinearity.attention_rate
+    pattern = rate * softmax + (1 - rate)
     residual = x[-1] + np.einsum("thn,thnk,hkd->nd", pattern, value, w["W_O"], optimize=True)
     pre = residual @ w["W_in"] + w.get("b_in", 0.0)
 
     of_output = w["W_U"][:, c].T
-    of_residual = of_output + (slope(pre, activation) * (of_output @ w["W_out"].T)) @ w["W_in"].T
+    of_residual = of_output + (slope(pre, nonlinearity.activation) * (of_output @ w["W_out"].T)) @ w["W_in"].T
     of_mixed = np.einsum("nd,hkd->hnk", of_residual, w["W_O"])
     of_pattern = np.einsum("hnk,thnk->thn", of_mixed, value)
-    of_scores = pattern * (of_pattern - (pattern * of_pattern).sum(axis=0))
+    of_scores = rate * softmax * (of_pattern - (softmax * of_pattern).sum(axis=0))
     of_input = np.einsum("thn,hnk,hdk->tnd", pattern, of_mixed, w["W_V"], optimize=True)
     of_input += np.einsum("thn,hnk,hdk->tnd", of_scores, query, w["W_K"], optimize=True)
     if tokens == 2:  # the query is b, which also enters through the residual stream

@@ -262,6 +262,7 @@ class OpenRun:
                     "frequencies": config.frequencies,
                     "order": config.order,
                     "network": config.network,
+                    "attention_rate": config.attention_rate,
                     "activation": config.activation,
                 },
                 "events": [event._asdict() for event in project.events()],
@@ -305,7 +306,7 @@ class OpenRun:
             if not 0 <= neuron < config.d_mlp:
                 raise SettingError("neuron", f"neuron must be from 0 to {config.d_mlp - 1} (got {neuron})")
         width = 1 + 2 * closed_form.routes(config) * config.p
-        read = self._of_checkpoints(lambda weights: closed_form.neuron_tables(weights, ids))
+        read = self._of_checkpoints(lambda weights: closed_form.neuron_tables(weights, ids, config.attention_rate))
         return Rows("neuron tables", min(start, kept), kept, len(ids) * width * 4, read)
 
     def scores(self, start: int = 0) -> Rows:

@@ -13,6 +13,7 @@ from tdw.interchange import split_search
 from tdw.interchange.source_run import RULES, Rule, SourceCheckpoint, SourceRun
 from tdw.interchange.split_search import Anchor, Match, pair_losses, stored_at
 from tdw.interchange.weight_layouts import read, without_zero_biases
+from tdw.network.kinds import Nonlinearity
 from tdw.network.segment import Series
 from tdw.tasks import Split, check_split
 
@@ -130,7 +131,7 @@ def _losses(chosen: Sequence[SourceCheckpoint], settings: dict[str, Any]) -> lis
         arrays, _ = read(checkpoint.load(), checkpoint.what)
         if settings["biases"] == "none":
             arrays = without_zero_biases(arrays)
-        _, (losses,) = pair_losses(arrays, settings.get("activation", "relu"), [task])
+        _, (losses,) = pair_losses(arrays, Nonlinearity.of(settings), [task])
         out.append(losses)
     return out
 

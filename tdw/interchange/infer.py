@@ -29,6 +29,7 @@ from tdw.interchange.weight_layouts import (
     transposed,
     without_zero_biases,
 )
+from tdw.network.kinds import Nonlinearity
 from tdw.network.segment import Arrays, Series, State
 from tdw.safe_text import cut
 from tdw.setting import value_of
@@ -258,7 +259,7 @@ def _guesses(settings: dict[str, Any], weights: Arrays) -> list[Guess]:
     right = {task: answers(np.arange(p * p), TaskConfig(task=task, p=p)) for task in tasks}
     found = []
     for activation in activations:
-        predicted, _ = pair_losses(weights, activation, [TaskConfig(p=p)])
+        predicted, _ = pair_losses(weights, Nonlinearity.of(settings | {"activation": activation}), [TaskConfig(p=p)])
         found += [Guess(task, activation, float((predicted == right[task]).mean())) for task in tasks]
     return sorted(found, key=lambda one: -one.correct)
 

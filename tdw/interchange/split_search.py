@@ -21,6 +21,7 @@ from jaxtyping import Float64, Int64
 
 from tdw.config import TaskConfig
 from tdw.interchange.source_run import RULES, Rule
+from tdw.network.kinds import Nonlinearity
 from tdw.network.reference import plain_forward
 from tdw.network.segment import Arrays, Series
 from tdw.project.records import ImportedSplit
@@ -90,7 +91,7 @@ class Match:
 
 
 def pair_losses(
-    weights: Arrays, activation: str, tasks: Sequence[TaskConfig]
+    weights: Arrays, nonlinearity: Nonlinearity, tasks: Sequence[TaskConfig]
 ) -> tuple[Indices, list[Float64[np.ndarray, " all_pairs"]]]:
     """For all pairs, the class with the highest logit, and the loss for each task's answers, (all_pairs,) each."""
     p = tasks[0].p
@@ -101,7 +102,7 @@ def pair_losses(
     with torch.inference_mode():
         for start in range(0, p * p, CHUNK):
             pairs = torch.arange(start, min(start + CHUNK, p * p))
-            logits = plain_forward(tensors, pairs // p, pairs % p, activation).double()
+            logits = plain_forward(tensors, pairs // p, pairs % p, nonlinearity).double()
             predicted[start : start + CHUNK] = logits.argmax(1).numpy()
             log_probabilities = logits.log_softmax(1)
             for into, classes in zip(losses, correct, strict=True):

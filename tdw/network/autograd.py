@@ -44,6 +44,6 @@ class AutogradEngine:
 
     def _measure(self, side: tasks.Operands) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
         a, b, answers = side
-        logits = self.computation.forward(self.weights, a, b, self.config.activation)
+        logits = self.computation.forward(self.weights, a, b, self.config.nonlinearity)
         accuracy = (logits.detach().argmax(dim=1) == answers).double().mean()
         return self.loss.mean(logits, answers), accuracy

@@ -13,6 +13,9 @@ so 1 + 2 * routes * p numbers per neuron, and the scores that all neurons share,
                                       the last route is the residual stream of b
     one-hot       routes: 1.          A0 = A1 = 1
 
+An attention rate c below 1 (`kinds.Nonlinearity`) makes the attention c A + (1 - c). It is part of the tables: those of a
+head are scaled by c, and 1 - c times their sum takes a route that is always open, which a transformer then has as well.
+
 Axes.  numbers: 1 + 2 * routes * p · row: any rows of a matrix, in `factors` those of T · column: neuron + width
        side: 0 for a, 1 for b · h: head · r: route · a, b, operand: 0 .. p-1 · d: d_model · neuron · class: output class
        width: columns of `into`, or d_model
@@ -30,7 +33,7 @@ from jaxtyping import Float
 
 from tdw.errors import SettingError
 from tdw.network.computation import Computation, TransformerComputation, Weights
-from tdw.network.kinds import Network, network_of
+from tdw.network.kinds import Network, Nonlinearity, network_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,9 +73,10 @@ class ClosedForm(Computation):
         """Shape of `attention_scores`."""
 
     @abstractmethod
-    def parts(self, weights: Mapping[str, Any], into: Any = None, xp: ModuleType = np) -> Parts:
+    def parts(self, weights: Mapping[str, Any], rate: float, into: Any = None, xp: ModuleType = np) -> Parts:
         """The per-token tables of these weights, arrays or tensors.
 
+        rate: the attention rate
         into: (d, width), a matrix to multiply by. It is applied early, where the tables are smallest.
         xp:   numpy or torch, so that training differentiates the same code that the analyses and the viewer use.
         """
@@ -82,12 +86,12 @@ class ClosedForm(Computation):
         """The attention scores shared by all neurons' maps, of shape `score_shape`."""
 
     @abstractmethod
-    def patterns(self, weights: Weights) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
+    def patterns(self, weights: Weights, rate: float) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
         """A0 and A1 of every route, (r, a, b) each. The attention heads come first."""
 
     @abstractmethod
     def factors(
-        self, weights: dict[str, Tensor], width: int
+        self, weights: dict[str, Tensor], width: int, rate: float
     ) -> tuple[Float[Tensor, ...] | None, Float[Tensor, "row column"], Float[Tensor, "neuron width"]]:
         """Scores, T @ [W_in, W_U] and W_out @ W_U, with classes padded to `width`. See `tdw.network.factored`."""
 
@@ -97,29 +101,31 @@ class ClosedForm(Computation):
     ) -> tuple[Float[np.ndarray, "width neuron"], Float[np.ndarray, " neuron"] | float]:
         """The matrix from `Parts` to the inputs of these neurons, (width, neuron), and their biases, (neuron,) or 0."""
 
-    def neuron_tables(self, weights: Weights, neurons: Sequence[int]) -> Float[np.ndarray, "neuron numbers"]:
+    def neuron_tables(
+        self, weights: Weights, neurons: Sequence[int], rate: float
+    ) -> Float[np.ndarray, "neuron numbers"]:
         """For each neuron [c, U0[r, a], U1[r, b]], with r the slower axis, (neuron, 1 + 2 * routes * p)."""
         into, bias = self.into_neurons(weights, list(neurons))
-        _, moved, base = self.parts(weights, into)
+        _, moved, base = self.parts(weights, rate, into)
         tables = np.concatenate([(base + bias)[None], moved.reshape(-1, base.shape[0])])
         return np.ascontiguousarray(tables.T, dtype=np.float32)
 
-    def neuron_map(self, weights: Weights, neuron: int, activation: str) -> Float[np.ndarray, "a b"]:
+    def neuron_map(self, weights: Weights, neuron: int, nonlinearity: Nonlinearity) -> Float[np.ndarray, "a b"]:
         """Activation of one neuron on every pair, (a, b)."""
-        table = self.neuron_tables(weights, [neuron])[0]
-        to_a, to_b = self.patterns(weights)
+        table = self.neuron_tables(weights, [neuron], nonlinearity.attention_rate)[0]
+        to_a, to_b = self.patterns(weights, nonlinearity.attention_rate)
         from_a, from_b = table[1:].reshape(2, to_a.shape[0], -1)
         pre = table[0] + (to_a * from_a[:, :, None] + to_b * from_b[:, None, :]).sum(axis=0)
-        return activate(pre, activation)
+        return activate(pre, nonlinearity.activation)
 
-    def activations(self, weights: Weights, activation: str) -> Float[np.ndarray, "a b neuron"]:
+    def activations(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "a b neuron"]:
         """Activation of every neuron on every pair, (a, b, neuron)."""
-        _, moved, base = self.parts(weights)
-        to_a, to_b = self.patterns(weights)
+        _, moved, base = self.parts(weights, nonlinearity.attention_rate)
+        to_a, to_b = self.patterns(weights, nonlinearity.attention_rate)
         residual = to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)  # (a, b, d), one small product per a
         residual += (to_b.transpose(2, 1, 0) @ moved[1].transpose(1, 0, 2)).transpose(1, 0, 2)  # one per b
         residual += base
-        return activate(self._read(weights, residual), activation)
+        return activate(self._read(weights, residual), nonlinearity.activation)
 
     def _read(self, weights: Weights, residual: Float[np.ndarray, "a b d"]) -> Float[np.ndarray, "a b neuron"]:
         """The neurons' inputs, (a, b, neuron), from the residual stream, (a, b, d)."""
@@ -148,14 +154,14 @@ class ResidualForm(TransformerComputation, ClosedForm):
         self,
         weights: Weights,
         neurons: Float[np.ndarray, "a b neuron"],
-        activation: str = "",  # noqa: ARG002 - everything except the neurons is linear
+        nonlinearity: Nonlinearity,
     ) -> Float[np.ndarray, "a b class"]:
         """See `Computation`."""
         p = neurons.shape[0]
         flat = neurons.reshape(p * p, -1)
         unembed = weights["unembed.W_U"]
-        _, moved, base = self.parts(weights, unembed)
-        to_a, to_b = self.patterns(weights)
+        _, moved, base = self.parts(weights, nonlinearity.attention_rate, unembed)
+        to_a, to_b = self.patterns(weights, nonlinearity.attention_rate)
         bias = weights.get("blocks.0.mlp.b_out")
         out = (flat @ self.neuron_to_logit(weights)).reshape(p, p, -1)
         out += to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)
@@ -164,18 +170,25 @@ class ResidualForm(TransformerComputation, ClosedForm):
         return out
 
     def factors(
-        self, weights: dict[str, Tensor], width: int
+        self, weights: dict[str, Tensor], width: int, rate: float
     ) -> tuple[Float[Tensor, ...] | None, Float[Tensor, "row column"], Float[Tensor, "neuron width"]]:
         """See `ClosedForm`."""
         import torch
 
         unembed = widened(weights["unembed.W_U"], width)
         into = torch.cat([weights["blocks.0.mlp.W_in"], unembed], dim=1)
-        scores, moved, base = self.parts(weights, into, torch)
+        scores, moved, base = self.parts(weights, rate, into, torch)
         if "blocks.0.mlp.b_in" in weights:
             base = base + torch.cat([weights["blocks.0.mlp.b_in"], weights["blocks.0.mlp.b_out"] @ unembed])
-        mixed = torch.cat([moved.reshape(-1, base.shape[0]), base[None]])
+        heads = scores.shape[-1]
+        rows = [routes.reshape(-1, base.shape[0]) for routes in (moved[:, :heads], moved[:, heads:])]
+        mixed = torch.cat([*rows, base[None]])
         return scores, mixed, weights["blocks.0.mlp.W_out"] @ unembed
+
+
+def rated(softmax: Float[np.ndarray, "*axes"], rate: float) -> Float[np.ndarray, "*axes"]:
+    """The attention with a rate, from that without."""
+    return softmax if rate == 1 else rate * softmax + np.float32(1 - rate)
 
 
 def widened(matrix: Float[Tensor, "row class"], width: int) -> Float[Tensor, "row {width}"]:
@@ -210,9 +223,9 @@ def attention_scores(weights: Weights) -> Float[np.ndarray, ...]:
     return closed_form(network_of(weights)).attention_scores(weights)
 
 
-def neuron_tables(weights: Weights, neurons: Sequence[int]) -> Float[np.ndarray, "neuron numbers"]:
+def neuron_tables(weights: Weights, neurons: Sequence[int], rate: float) -> Float[np.ndarray, "neuron numbers"]:
     """See `ClosedForm.neuron_tables`."""
-    return closed_form(network_of(weights)).neuron_tables(weights, neurons)
+    return closed_form(network_of(weights)).neuron_tables(weights, neurons, rate)
 
 
 def activate(pre: Float[np.ndarray, "*axes"], activation: str) -> Float[np.ndarray, "*axes"]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int64
 
+from tdw.network.kinds import Nonlinearity
+
 if TYPE_CHECKING:
     from torch import Tensor
 else:  # tests evaluate the annotations; reading a run must not import torch
@@ -27,7 +29,11 @@ class Computation(ABC):
 
     @abstractmethod
     def forward(
-        self, weights: Mapping[str, Tensor], a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], activation: str
+        self,
+        weights: Mapping[str, Tensor],
+        a: Int64[Tensor, " pair"],
+        b: Int64[Tensor, " pair"],
+        nonlinearity: Nonlinearity,
     ) -> Float[Tensor, "pair class"]:
         """Logits of the pairs (a, b), (pair, class): the reference implementation, also used by autograd."""
 
@@ -49,34 +55,38 @@ class Computation(ABC):
         """The direct effect of each neuron's activation on each logit, (neuron, class)."""
 
     @abstractmethod
-    def activations(self, weights: Weights, activation: str) -> Float[np.ndarray, "a b neuron"]:
+    def activations(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "a b neuron"]:
         """Activations of all neurons on all pairs, (a, b, neuron), at the position where the answer is read."""
 
     @abstractmethod
     def logits(
-        self, weights: Weights, neurons: Float[np.ndarray, "a b neuron"], activation: str
+        self, weights: Weights, neurons: Float[np.ndarray, "a b neuron"], nonlinearity: Nonlinearity
     ) -> Float[np.ndarray, "a b class"]:
         """Logits, (a, b, class), given the activations of the neurons, (a, b, neuron)."""
 
     @abstractmethod
-    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
+    def attention(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "token head a b"]:
         """Attention pattern of the last token, (token, head, a, b). Only for networks with the capability."""
 
-    def neuron_map(self, weights: Weights, neuron: int, activation: str) -> Float[np.ndarray, "a b"]:
+    def neuron_map(self, weights: Weights, neuron: int, nonlinearity: Nonlinearity) -> Float[np.ndarray, "a b"]:
         """Activation of one neuron on all pairs, (a, b)."""
-        return self.activations(weights, activation)[:, :, neuron]
+        return self.activations(weights, nonlinearity)[:, :, neuron]
 
 
 class TransformerComputation(Computation):
     """The parts shared by transformers of any depth: embedding, forward pass, unembedding."""
 
     def forward(
-        self, weights: Mapping[str, Tensor], a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], activation: str
+        self,
+        weights: Mapping[str, Tensor],
+        a: Int64[Tensor, " pair"],
+        b: Int64[Tensor, " pair"],
+        nonlinearity: Nonlinearity,
     ) -> Float[Tensor, "pair class"]:
         """See `Computation`."""
         from tdw.network.reference import transformer_logits
 
-        return transformer_logits(weights, a, b, activation)
+        return transformer_logits(weights, a, b, nonlinearity)
 
     def embedding(self, weights: Weights, p: int) -> Float[np.ndarray, "operand width"]:
         """The token embedding without '=', (operand, d)."""

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tdw.network.computation import Array, TransformerComputation, Weights
+from tdw.network.kinds import Nonlinearity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,25 +26,27 @@ class DeepTransformerComputation(TransformerComputation):
         """W_out @ W_U of the last layer, (neuron, class)."""
         return weights[f"{_last(weights)}mlp.W_out"] @ weights["unembed.W_U"]
 
-    def activations(self, weights: Weights, activation: str) -> Float[np.ndarray, "a b neuron"]:
+    def activations(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "a b neuron"]:
         """See `Computation`."""
         from tdw.network.reference import plain_neurons
 
         block = _last(weights)
-        return _of_pairs(weights, activation, lambda w, residual: plain_neurons(w, residual, activation, block))
+        return _of_pairs(
+            weights, nonlinearity, lambda w, residual: plain_neurons(w, residual, nonlinearity.activation, block)
+        )
 
     def logits(
-        self, weights: Weights, neurons: Float[np.ndarray, "a b neuron"], activation: str
+        self, weights: Weights, neurons: Float[np.ndarray, "a b neuron"], nonlinearity: Nonlinearity
     ) -> Float[np.ndarray, "a b class"]:
         """See `Computation`."""
         unembed, block = weights["unembed.W_U"], _last(weights)
-        out = _of_pairs(weights, activation, lambda w, residual: residual @ w["unembed.W_U"])
+        out = _of_pairs(weights, nonlinearity, lambda w, residual: residual @ w["unembed.W_U"])
         out += neurons @ self.neuron_to_logit(weights)
         if f"{block}mlp.b_out" in weights:
             out += weights[f"{block}mlp.b_out"] @ unembed
         return out
 
-    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
+    def attention(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "token head a b"]:
         """Not available: attention patterns are defined for one-layer networks."""
         raise NotImplementedError("attention patterns are defined for one-layer networks")
 
@@ -54,7 +57,9 @@ def _last(weights: Weights) -> str:
     return f"blocks.{max(layers)}."
 
 
-def _of_pairs(weights: Weights, activation: str, measure: Callable[[dict[str, Tensor], Tensor], Tensor]) -> Array:
+def _of_pairs(
+    weights: Weights, nonlinearity: Nonlinearity, measure: Callable[[dict[str, Tensor], Tensor], Tensor]
+) -> Array:
     """`measure` of the weights and the residual stream before the last MLP at '=', for all pairs, (a, b, …)."""
     import torch
 
@@ -66,7 +71,7 @@ def _of_pairs(weights: Weights, activation: str, measure: Callable[[dict[str, Te
     with torch.no_grad():
         for pairs in torch.arange(p * p).split(PAIRS_AT_ONCE):
             trace: dict[str, Tensor] = {}
-            transformer_logits(tensors, pairs // p, pairs % p, activation, trace)
+            transformer_logits(tensors, pairs // p, pairs % p, nonlinearity, trace)
             parts.append(measure(tensors, trace["residual"]).numpy())
     flat = np.concatenate(parts)
     return flat.reshape(p, p, flat.shape[1])

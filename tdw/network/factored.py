@@ -90,11 +90,11 @@ def padded(classes: int) -> int:
     return -(-classes // WIDTH) * WIDTH
 
 
-def tables(weights: Weights) -> Tables:
-    """The tables of these weights, differentiable."""
+def tables(weights: Weights, rate: float) -> Tables:
+    """The tables of these weights, differentiable. rate: the attention rate."""
     network = network_of(weights)
     classes = weights["unembed.W_U" if "unembed.W_U" in weights else "mlp.W_out"].shape[1]
-    return Tables(*closed_form(network).factors(weights, padded(classes)))
+    return Tables(*closed_form(network).factors(weights, padded(classes), rate))
 
 
 class Openness(ABC):
@@ -104,9 +104,12 @@ class Openness(ABC):
         self.heads, self.p, self.a, self.b = heads, p, a, b
 
     @staticmethod
-    def always(of_a: Columns, of_b: Columns, heads: int) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
-        """Columns of the entries that are constant 1, except that of the base: (pair, n) each."""
-        return []
+    def always(of_a: Columns, of_b: Columns, *, rated: bool) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
+        """Those of the columns along the routes without scores whose entries are 1: (pair, route) each. Others are left out.
+
+        rated: whether the attention rate is below 1
+        """
+        return [of_a, of_b]
 
     @abstractmethod
     def attend(self, scores: Float[Tensor, "_ _ heads"], values: Float[Tensor, "pair entry"]) -> None:
@@ -164,9 +167,9 @@ class OfPairs(Openness):
         super().__init__(heads, p, a, b)
 
     @staticmethod
-    def always(of_a: Columns, of_b: Columns, heads: int) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
-        """The column of b's residual stream."""
-        return [of_b[:, heads:]]
+    def always(of_a: Columns, of_b: Columns, *, rated: bool) -> list[Columns]:
+        """The column of b's residual stream, and with an attention rate that of a."""
+        return [of_a, of_b] if rated else [of_b]
 
     def attend(self, scores: Float[Tensor, "_ _ heads"], values: Float[Tensor, "pair entry"]) -> None:
         """See `Openness`."""
@@ -188,7 +191,7 @@ class AlwaysOpen(OfPairs):
     """One route of constant weight 1, without scores."""
 
     @staticmethod
-    def always(of_a: Columns, of_b: Columns, heads: int) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
+    def always(of_a: Columns, of_b: Columns, *, rated: bool) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
         """The columns of both operands."""
         return [of_a, of_b]
 
@@ -221,10 +224,9 @@ class Pairs:
         openness = OPENNESS[form.scores]
         routes = form.routes(config)
         self.rows = 2 * routes * p  # of the operands, followed by the row of the base
-        route = torch.arange(routes, device=device) * p
-        of_a, of_b = a[:, None] + route, routes * p + b[:, None] + route
-        moving = [of_a[:, : self.heads], of_b[:, : self.heads]]
-        columns = torch.cat([*moving, *openness.always(of_a, of_b, self.heads)], dim=1)
+        moving = _columns(a, b, p, self.heads, 0)
+        fixed = _columns(a, b, p, routes - self.heads, 2 * self.heads * p)
+        columns = torch.cat([*moving, *openness.always(*fixed, rated=config.attention_rate != 1)], dim=1)
         entries = columns.shape[1]
         self.values = torch.ones(pairs, entries + 1, dtype=dtype, device=device)
         self.pattern = _csr(
@@ -347,13 +349,13 @@ class FactoredEngine:
     """Loss, accuracy and gradients of a network in closed form. See `tdw.network.training.Engine`."""
 
     def __init__(self, config: RunConfig, weights: Weights, sides: tuple[tasks.Operands, tasks.Operands]):
-        self.weights = weights
+        self.weights, self.rate = weights, config.attention_rate
         self.train, self.test = (Pairs(*side, config=config) for side in sides)
         self.tables: Tables | None = None
 
     def measure_train(self) -> Float64[Tensor, " 2"]:
         """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the other two methods."""
-        self.tables = tables(self.weights)
+        self.tables = tables(self.weights, self.rate)
         return torch.stack(self.train.forward(self.tables.detached()))
 
     def measure_test(self) -> Float64[Tensor, " 2"]:
@@ -366,6 +368,14 @@ class FactoredEngine:
         assert self.tables is not None, "measure_train comes first"
         scalar = _Given.apply(self.train.backward(), *self.tables.tensors())  # type: ignore[no-untyped-call]
         scalar.backward()
+
+
+def _columns(
+    a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], p: int, routes: int, start: int
+) -> tuple[Columns, Columns]:
+    """The columns of the entries of a and of b along some routes, (pair, route) each, which begin at `start`."""
+    route = torch.arange(routes, device=a.device) * p
+    return start + a[:, None] + route, start + routes * p + b[:, None] + route
 
 
 def _sparse_product(

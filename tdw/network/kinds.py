@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdw.registry import Registry
 from tdw.setting import NoSettings, setting
@@ -28,6 +28,23 @@ if TYPE_CHECKING:
     from tdw.network.computation import Computation
 
 CAPABILITIES = ("closed form", "attention", "embedding", "operand weights")
+
+
+class Nonlinearity(NamedTuple):
+    """What a network computes with its weights, where neither their names nor their shapes tell.
+
+    activation:     the activation function of the MLP
+    attention_rate: c in the attention c * softmax + (1 - c), of Zhong et al. 2023; 1 is ordinary attention, and at 0 all
+                    tokens have the weight 1
+    """
+
+    activation: str = "relu"
+    attention_rate: float = 1.0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Nonlinearity:
+        """That of settings by name, with the defaults for missing ones."""
+        return cls(**{name: settings[name] for name in cls._fields if name in settings})
 
 
 @dataclass(frozen=True)
@@ -76,10 +93,20 @@ class Network(ABC):
         return f"<{type(self).__name__} {self.name}>"
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttentionSettings:
+    """The settings specific to transformers."""
+
+    attention_rate: float = setting(
+        1.0, "c in the attention c * softmax + (1 - c); 1: ordinary attention", within=(0, 1), implied=True
+    )
+
+
 class Transformer(Network):
     """One layer without normalization on the three tokens `a b =`; the answer is read at `=`."""
 
     name = "transformer"
+    settings: type = AttentionSettings
     tokens: tuple[str, ...] = ("a", "b", "=")
     capabilities = frozenset({"closed form", "attention", "embedding"})
     lacks = MappingProxyType({"operand weights": "It needs a one-hot MLP; the network is a transformer."})
@@ -163,7 +190,7 @@ class OneHot(Network):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepSettings:
+class DeepSettings(AttentionSettings):
     """The settings specific to deep transformers."""
 
     layers: int = setting(2, "number of layers of a deep transformer", within=(2, 8))

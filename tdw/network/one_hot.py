@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 
 from tdw.network.closed_form import ClosedForm, Parts, widened
 from tdw.network.computation import Array, Weights
+from tdw.network.kinds import Nonlinearity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +34,7 @@ class OneHotForm(ClosedForm):
         """(0,)."""
         return (0,)
 
-    def parts(self, weights: Mapping[str, Any], into: Any = None, xp: ModuleType = np) -> Parts:  # noqa: ARG002 - the interface of all kinds
+    def parts(self, weights: Mapping[str, Any], rate: float, into: Any = None, xp: ModuleType = np) -> Parts:  # noqa: ARG002 - the interface of all kinds
         """See `ClosedForm`."""
         first = weights["mlp.W_in"] if into is None else weights["mlp.W_in"] @ into
         bias = weights.get("mlp.b_in")
@@ -48,17 +49,21 @@ class OneHotForm(ClosedForm):
         """Empty, (0,): the network has no attention."""
         return np.zeros((0,), np.float32)
 
-    def patterns(self, weights: Weights) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
+    def patterns(self, weights: Weights, rate: float) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:  # noqa: ARG002 - the interface of all kinds
         """See `ClosedForm`."""
         p = weights["mlp.W_in"].shape[0] // 2
         return np.ones((1, p, p), np.float32), np.ones((1, p, p), np.float32)
 
-    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
+    def attention(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "token head a b"]:
         """Not available: the network has no attention."""
         raise NotImplementedError("an MLP on one-hot pairs has no attention")
 
     def forward(
-        self, weights: Mapping[str, Tensor], a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], activation: str
+        self,
+        weights: Mapping[str, Tensor],
+        a: Int64[Tensor, " pair"],
+        b: Int64[Tensor, " pair"],
+        nonlinearity: Nonlinearity,
     ) -> Float[Tensor, "pair class"]:
         """See `Computation`."""
         import torch
@@ -68,7 +73,7 @@ class OneHotForm(ClosedForm):
 
         p = weights["mlp.W_in"].shape[0] // 2
         both = torch.cat([functional.one_hot(a, p), functional.one_hot(b, p)], dim=1).to(weights["mlp.W_in"].dtype)
-        return plain_mlp(weights, both, activation, block="")
+        return plain_mlp(weights, both, nonlinearity.activation, block="")
 
     def embedding(self, weights: Weights, p: int) -> Float[np.ndarray, "operand width"]:  # noqa: ARG002 - the interface of all kinds
         """The concatenated input weights of a and b, (operand, 2 * d_mlp)."""
@@ -103,7 +108,7 @@ class OneHotForm(ClosedForm):
         self,
         weights: Weights,
         neurons: Float[np.ndarray, "a b neuron"],
-        activation: str = "",  # noqa: ARG002 - linear in the neurons
+        nonlinearity: Nonlinearity,  # noqa: ARG002 - linear in the neurons
     ) -> Float[np.ndarray, "a b class"]:
         """See `Computation`."""
         p = neurons.shape[0]
@@ -111,13 +116,13 @@ class OneHotForm(ClosedForm):
         return out.reshape(p, p, -1)
 
     def factors(
-        self, weights: dict[str, Tensor], width: int
+        self, weights: dict[str, Tensor], width: int, rate: float
     ) -> tuple[Float[Tensor, ...] | None, Float[Tensor, "row column"], Float[Tensor, "neuron width"]]:
         """See `ClosedForm`."""
         import torch
 
         direct = widened(weights["mlp.W_out"], width)
-        _, moved, base = self.parts(weights, None, torch)
+        _, moved, base = self.parts(weights, rate, None, torch)
         mixed = torch.cat([moved.reshape(-1, base.shape[0]), base[None]])
         unread = mixed.new_zeros(mixed.shape[0] - 1, direct.shape[1])
         bias = weights.get("mlp.b_out")

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tdw.errors import SettingError
-from tdw.network.kinds import network_of
+from tdw.network.kinds import Nonlinearity, network_of
 from tdw.network.parameters import shapes
 
 if TYPE_CHECKING:
@@ -90,17 +90,17 @@ def check_weights(given: Mapping[str, Any], config: RunConfig) -> Weights:
 
 
 def plain_forward(
-    weights: Weights, a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], activation: str
+    weights: Weights, a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], nonlinearity: Nonlinearity
 ) -> Float[Tensor, "pair class"]:
     """Logits of the pairs (a, b), (pair, class), by the reference forward pass."""
-    return network_of(weights).computation.forward(weights, a, b, activation)
+    return network_of(weights).computation.forward(weights, a, b, nonlinearity)
 
 
 def transformer_logits(
     weights: Mapping[str, Tensor],
     a: Int64[Tensor, " pair"],
     b: Int64[Tensor, " pair"],
-    activation: str,
+    nonlinearity: Nonlinearity,
     trace: dict[str, Tensor] | None = None,
 ) -> Float[Tensor, "pair class"]:
     """Logits of a transformer of any depth, read at the last position, (pair, class).
@@ -114,25 +114,33 @@ def transformer_logits(
     residual = functional.embedding(tokens[:, : positions.shape[0]], weights["embed.W_E"]) + positions
     layer = 0
     while f"blocks.{layer}.attn.W_Q" in weights:
-        added, pattern = plain_attention(weights, residual, f"blocks.{layer}.")
+        added, pattern = plain_attention(weights, residual, nonlinearity.attention_rate, f"blocks.{layer}.")
         residual = residual + added
         if trace is not None:
             trace |= {"pattern": pattern[:, :, -1], "residual": residual[:, -1]}
-        residual = residual + plain_mlp(weights, residual, activation, f"blocks.{layer}.")
+        residual = residual + plain_mlp(weights, residual, nonlinearity.activation, f"blocks.{layer}.")
         layer += 1
     return (residual @ weights["unembed.W_U"])[:, -1]
 
 
 def plain_attention(
-    weights: Mapping[str, Tensor], residual: Float[Tensor, "pair token d_model"], block: str = "blocks.0."
+    weights: Mapping[str, Tensor],
+    residual: Float[Tensor, "pair token d_model"],
+    rate: float = 1.0,
+    block: str = "blocks.0.",
 ) -> tuple[Float[Tensor, "pair token d_model"], Float[Tensor, "pair head to source"]]:
-    """Output of causal self-attention, (pair, token, d_model), and its pattern, (pair, head, to, source)."""
+    """Output of causal self-attention, (pair, token, d_model), and its pattern, (pair, head, to, source).
+
+    rate: the attention rate, see `Nonlinearity`. Tokens after the one that attends keep the weight 0.
+    """
     query, key, value = (
         torch.einsum("nsd,hdk->nhsk", residual, weights[f"{block}attn.W_{name}"]) for name in ("Q", "K", "V")
     )
     scores = query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5
     future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=residual.device).triu(1)
     pattern = scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+    if rate != 1:
+        pattern = (rate * pattern + (1 - rate)).masked_fill(future, 0)
     return torch.einsum("nhsk,hkd->nsd", pattern @ value, weights[f"{block}attn.W_O"]), pattern
 
 

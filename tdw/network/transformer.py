@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from tdw.network.closed_form import Parts, ResidualForm
+from tdw.network.closed_form import Parts, ResidualForm, rated
 from tdw.network.computation import Weights
+from tdw.network.kinds import Nonlinearity
 
 if TYPE_CHECKING:
     from tdw.config import RunConfig
@@ -24,15 +25,19 @@ class TransformerForm(ResidualForm):
     scores = "tokens"
 
     def routes(self, config: RunConfig) -> int:
-        """The number of heads."""
-        return config.heads
+        """The number of heads, plus one for what an attention rate below 1 adds to every head's attention."""
+        return config.heads + (config.attention_rate != 1)
 
     def score_shape(self, config: RunConfig) -> tuple[int, ...]:
         """(side, h, operand)."""
         return (2, config.heads, config.p)
 
-    def parts(self, weights: Mapping[str, Any], into: Any = None, xp: ModuleType = np) -> Parts:
-        """See `ClosedForm`."""
+    def parts(self, weights: Mapping[str, Any], rate: float, into: Any = None, xp: ModuleType = np) -> Parts:
+        """See `ClosedForm`.
+
+        With the attention rate c, the attention of '=' to itself is 3 - 2 c minus that to a and b, and that to a or b is
+        c times the softmax, plus 1 - c.
+        """
         embed, position = weights["embed.W_E"], weights["pos_embed.W_pos"]
         query, key, value, output = (weights[f"blocks.0.attn.W_{name}"] for name in "QKVO")
         d_head = query.shape[2]
@@ -43,21 +48,28 @@ class TransformerForm(ResidualForm):
         direction = (key @ (equals @ query)[:, :, None])[:, :, 0] / d_head**0.5  # (h, d)
         scores = shifted @ direction.T
         moved = (shifted[:, None] @ value) @ spread
-        base = ((equals @ value)[:, None, :] @ spread).sum((0, 1)) + (equals if into is None else equals @ into)
-        return Parts(scores, moved, base)
+        attended = ((equals @ value)[:, None, :] @ spread).sum((0, 1))
+        if rate != 1:
+            attended = (3 - 2 * rate) * attended
+            moved = xp.concatenate([rate * moved, (1 - rate) * moved.sum(1)[:, None]], 1)
+        return Parts(scores, moved, attended + (equals if into is None else equals @ into))
 
     def attention_scores(self, weights: Weights) -> Float[np.ndarray, "side h operand"]:
         """t0 and t1, (side, h, operand)."""
-        return np.ascontiguousarray(self.parts(weights).scores.transpose(0, 2, 1))
+        return np.ascontiguousarray(self.parts(weights, 1.0).scores.transpose(0, 2, 1))
 
-    def patterns(self, weights: Weights) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
+    def patterns(self, weights: Weights, rate: float) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
         """See `ClosedForm`."""
-        return attention_pattern(self.attention_scores(weights))
+        to_a, to_b = attention_pattern(self.attention_scores(weights))
+        if rate == 1:
+            return to_a, to_b
+        always = np.ones_like(to_a[:1])
+        return np.concatenate([to_a, always]), np.concatenate([to_b, always])
 
-    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
+    def attention(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "token head a b"]:
         """Attention from '=' to a, b and itself, (token, head, a, b)."""
-        to_a, to_b = self.patterns(weights)
-        return np.stack([to_a, to_b, 1 - to_a - to_b])
+        to_a, to_b = self.patterns(weights, 1.0)
+        return rated(np.stack([to_a, to_b, 1 - to_a - to_b]), nonlinearity.attention_rate)
 
 
 def attention_pattern(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from tdw.network.closed_form import Parts, ResidualForm
+from tdw.network.closed_form import Parts, ResidualForm, rated
 from tdw.network.computation import Weights
+from tdw.network.kinds import Nonlinearity
 
 if TYPE_CHECKING:
     from tdw.config import RunConfig
@@ -31,7 +32,7 @@ class TwoTokenForm(ResidualForm):
         """(h, a, b)."""
         return (config.heads, config.p, config.p)
 
-    def parts(self, weights: Mapping[str, Any], into: Any = None, xp: ModuleType = np) -> Parts:
+    def parts(self, weights: Mapping[str, Any], rate: float, into: Any = None, xp: ModuleType = np) -> Parts:
         """See `ClosedForm`."""
         embed, position = weights["embed.W_E"], weights["pos_embed.W_pos"]
         query, key, value, output = (weights[f"blocks.0.attn.W_{name}"] for name in "QKVO")
@@ -44,14 +45,18 @@ class TwoTokenForm(ResidualForm):
         scores = (keys[0] @ queries.swapaxes(-1, -2) - to_b[:, None]) / d_head**0.5  # (h, a, b)
         itself = sides[1] if into is None else sides[1] @ into
         last = xp.stack([itself * 0, itself])[:, None]
-        moved = xp.concatenate([(sides[:, None] @ value) @ spread, last], 1)
+        moved = (sides[:, None] @ value) @ spread
+        if rate != 1:  # what the rate adds to every head's attention takes the route that is always open
+            last = last + (1 - rate) * moved.sum(1)[:, None]
+            moved = rate * moved
+        moved = xp.concatenate([moved, last], 1)
         return Parts(xp.moveaxis(scores, 0, -1), moved, itself[0] * 0)
 
     def attention_scores(self, weights: Weights) -> Float[np.ndarray, "h a b"]:
         """t, the score of a relative to that of b, (h, a, b)."""
-        return np.ascontiguousarray(self.parts(weights).scores.transpose(2, 0, 1))
+        return np.ascontiguousarray(self.parts(weights, 1.0).scores.transpose(2, 0, 1))
 
-    def patterns(self, weights: Weights) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:
+    def patterns(self, weights: Weights, rate: float) -> tuple[Float[np.ndarray, "r a b"], Float[np.ndarray, "r a b"]]:  # noqa: ARG002 - the interface of all kinds
         """See `ClosedForm`."""
         scores = self.attention_scores(weights)
         with np.errstate(over="ignore"):  # for a very negative score, exp(-t) is infinite and the weight 0
@@ -59,10 +64,10 @@ class TwoTokenForm(ResidualForm):
         always = np.ones((1, *scores.shape[1:]), scores.dtype)
         return np.concatenate([to_a, always]), np.concatenate([1 - to_a, always])
 
-    def attention(self, weights: Weights) -> Float[np.ndarray, "token head a b"]:
+    def attention(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "token head a b"]:
         """Attention from b to a and to itself, (token, head, a, b)."""
-        to_a, to_b = (side[:-1] for side in self.patterns(weights))
-        return np.stack([to_a, to_b])
+        to_a, to_b = (side[:-1] for side in self.patterns(weights, 1.0))
+        return rated(np.stack([to_a, to_b]), nonlinearity.attention_rate)
 
 
 COMPUTATION = TwoTokenForm()

@@ -310,7 +310,7 @@ class Project:
         settings = self.config
         if not 0 <= neuron < settings.d_mlp:
             raise SettingError("neuron", f"neuron {neuron} does not exist: give 0 to {settings.d_mlp - 1}")
-        return settings.network_kind.computation.neuron_map(self.weights(epoch), neuron, settings.activation)
+        return settings.network_kind.computation.neuron_map(self.weights(epoch), neuron, settings.nonlinearity)
 
     def neuron_tables(self, neurons: Sequence[int], start: int = 0) -> Float32[np.ndarray, "checkpoint neuron table"]:
         """At every checkpoint from the start-th on, what these neurons' maps are made of: (checkpoints, neurons,
@@ -323,7 +323,7 @@ class Project:
         width = 1 + 2 * closed_form.routes(settings) * settings.p
         out = np.empty((max(len(self.checkpoints) - start, 0), len(neurons), width), dtype=np.float32)
         for row in range(out.shape[0]):
-            out[row] = closed_form.neuron_tables(self.weights_at(start + row), neurons)
+            out[row] = closed_form.neuron_tables(self.weights_at(start + row), neurons, self.config.attention_rate)
         return out
 
     def attention_scores(self, start: int = 0) -> Float32[np.ndarray, "checkpoint ..."]:

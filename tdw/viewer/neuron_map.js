@@ -16,17 +16,23 @@
 /**
  * The routes by which operands reach neurons, by the kind of network. The first `gated` routes are weighted with attention,
  * computed by `open` from the `scores` numbers of a checkpoint; the others are always open.
- * @param {Pick<Parameters, "network" | "heads" | "p">} parameters
+ * @param {Pick<Parameters, "network" | "heads" | "p" | "attention_rate">} parameters
  * @returns {{routes: number, gated: number, scores: number, open: Open}}
  */
-export const routesOf = ({ network, heads, p }) => {
+export const routesOf = ({ network, heads, p, attention_rate }) => {
   switch (network) {
     case "two-token":
       return { routes: heads + 1, gated: heads, scores: heads * p * p, open: attentionOfTwoTokens };
     case "one-hot":
       return { routes: 1, gated: 0, scores: 0, open: attentionFromScores };
     default:
-      return { routes: heads, gated: heads, scores: 2 * heads * p, open: attentionFromScores };
+      // The last route is what an attention rate below 1 adds to every head's attention.
+      return {
+        routes: attention_rate === 1 ? heads : heads + 1,
+        gated: heads,
+        scores: 2 * heads * p,
+        open: attentionFromScores,
+      };
   }
 };
 

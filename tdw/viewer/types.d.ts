@@ -40,6 +40,7 @@ export interface Parameters {
   order: number;
   network: "transformer" | "two-token" | "one-hot";
   activation: "relu" | "gelu" | "quadratic";
+  attention_rate: number;
 }
 
 export interface ArrayEntry {

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import tdw
+from tdw.network.kinds import Nonlinearity
 
 PAPER = {"epochs": 94, "checkpoints": "0:94:1"}  # the published run's sizes, its 95 checkpoints close together
 
@@ -55,12 +56,12 @@ def training_speed():
             optimizer = torch.optim.AdamW(weights.values(), lr=config.lr, betas=config.betas, weight_decay=1.0)
             for epoch in range(epochs):
                 a, b, answers = sides[0]
-                loss = cross_entropy(reference.plain_forward(weights, a, b, "relu"), answers)
+                loss = cross_entropy(reference.plain_forward(weights, a, b, Nonlinearity()), answers)
                 loss.item()
                 if epoch % every == 0:
                     with torch.no_grad():
                         a, b, answers = sides[1]
-                        cross_entropy(reference.plain_forward(weights, a, b, "relu"), answers).item()
+                        cross_entropy(reference.plain_forward(weights, a, b, Nonlinearity()), answers).item()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -33,6 +33,7 @@ def runs(draw):
         "optimizer": one(*config.OPTIMIZERS),
         "loss": one(*config.LOSSES),
         "activation": one(*config.ACTIVATIONS),
+        "attention_rate": one(1, 1, 0.4, 0),
         "biases": one("none", "mlp"),
         "classes": one("answers", "tokens"),
         "train_fraction": one(0.1, 0.3, 0.5, 0.9, 0.97),
@@ -43,6 +44,8 @@ def runs(draw):
         "evaluate_every": one(1, 3, 10),
         "checkpoints": one("", "0:30:3", "even:5", "log:4", "1"),
     }
+    if given["network"] == "one-hot":
+        del given["attention_rate"]
     try:
         return tdw.configure(**given, threads=1)
     except SettingError:

@@ -7,6 +7,7 @@ import torch
 import tdw
 from tdw import tasks
 from tdw.network import reference
+from tdw.network.kinds import Nonlinearity
 
 SMALL = {
     "p": 5,
@@ -47,15 +48,15 @@ def test_logits_and_neurons_equal_loops(layers, biases):
     weights = {n: random.normal(size=w.shape) / 2 for n, w in config.network_kind.weights(config).items()}
     assert sum(name.endswith("W_Q") for name in weights) == layers
     computation = config.network_kind.computation
-    neurons = computation.activations(weights, "relu")
-    logits = computation.logits(weights, neurons, "relu")
+    neurons = computation.activations(weights, Nonlinearity())
+    logits = computation.logits(weights, neurons, Nonlinearity())
     tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
     for a in range(5):
         for b in range(5):
             expected, of_neurons = by_loops(weights, (a, b, 5), layers, biases == "mlp")
             assert neurons[a, b] == pytest.approx(of_neurons, abs=1e-12)
             assert logits[a, b] == pytest.approx(expected, abs=1e-11)
-            plain = reference.plain_forward(tensors, torch.tensor([a]), torch.tensor([b]), "relu")
+            plain = reference.plain_forward(tensors, torch.tensor([a]), torch.tensor([b]), Nonlinearity())
             assert plain[0].numpy() == pytest.approx(expected, abs=1e-11)
 
 

@@ -25,6 +25,8 @@ NETWORKS = [
     {"network": "transformer", "activation": "quadratic", "d_head": 3},
     {"network": "two-token", "activation": "relu", "biases": "mlp"},
     {"network": "two-token", "activation": "gelu", "d_head": 5},
+    {"network": "two-token", "attention_rate": 0.0},
+    {"network": "transformer", "activation": "gelu", "attention_rate": 0.6},
 ]
 
 
@@ -200,7 +202,8 @@ def test_the_stable_rank_is_the_square_sum_over_what_power_iteration_finds(kind)
 def test_attention_is_what_a_plain_softmax_gives(settings, p):
     config = tdw.configure(p=p, d_model=6, heads=2, d_mlp=5, train_fraction=0.5, **settings)
     weights = random_weights(config)
-    pattern = plain_pattern(weights, p)  # (head, token, a, b)
+    rate = config.attention_rate
+    pattern = rate * plain_pattern(weights, p) + (1 - rate)  # (head, token, a, b)
     found = measure("attention", Checkpoint(config, weights))
     assert found["mean"] == pytest.approx(pattern.mean(axis=(2, 3)), abs=1e-6)
     assert found["variance"] == pytest.approx(pattern.var(axis=(2, 3)), abs=1e-6)
@@ -245,16 +248,16 @@ def test_gradients_are_those_of_autograd_on_the_plain_network(settings):
     expected = []
     for triple in range(count):
         logits = reference.plain_forward(
-            twice, torch.tensor([a[triple]]), torch.tensor([p + b[triple]]), settings["activation"]
+            twice, torch.tensor([a[triple]]), torch.tensor([p + b[triple]]), config.nonlinearity
         )
         (gradient,) = torch.autograd.grad(logits[0, c[triple]], twice["embed.W_E"])
         expected.append(gradient[[a[triple], p + b[triple]]].numpy())
-    found = logit_gradients(weights, settings["activation"], a, b, c)
+    found = logit_gradients(weights, config.nonlinearity, a, b, c)
     assert found == pytest.approx(np.array(expected).transpose(1, 0, 2), rel=1e-5, abs=1e-6)
 
     value = measure("gradient_symmetricity", Checkpoint(config, weights))["value"]
     a, b, c = np.random.RandomState(0).randint(0, p, (3, 100))
-    pairs = logit_gradients(weights, settings["activation"], a, b, c)
+    pairs = logit_gradients(weights, config.nonlinearity, a, b, c)
     cosines = [u @ v / (np.linalg.norm(u) * np.linalg.norm(v)) for u, v in zip(*pairs, strict=True)]
     assert value == pytest.approx(np.mean(cosines), rel=1e-9)
 

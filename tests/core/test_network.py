@@ -15,10 +15,12 @@ from tdw.network.kinds import network_of
 
 KINDS = [
     {"network": kind, "activation": activation, "biases": biases, "classes": classes}
+    | ({"attention_rate": rate} if "attention" in declared.capabilities else {})
     for kind, declared in config.NETWORKS.items()
     for activation in config.ACTIVATIONS
     for biases in config.BIASES
     for classes in config.CLASSES
+    for rate in (1.0, 0.7, 0.0)
     if "closed form" in declared.capabilities and ("=" in declared.tokens or classes == "answers")
 ]
 
@@ -60,12 +62,12 @@ def test_factored_losses_and_gradients_equal_autograd_on_the_plain_network(sizes
     some = torch.randperm(config.p**2, generator=torch.Generator().manual_seed(1))[: max(1, config.p**2 // 2)]
     pairs = tuple(x[some] for x in pairs)
 
-    logits = reference.plain_forward(weights, *pairs[:2], config.activation)
+    logits = reference.plain_forward(weights, *pairs[:2], config.nonlinearity)
     loss = functional.cross_entropy(logits, pairs[2])
     expected = torch.autograd.grad(loss, list(weights.values()))
 
     engine = factored.Pairs(*pairs, config=config, dtype=torch.float64)
-    tables = factored.tables(weights)
+    tables = factored.tables(weights, config.attention_rate)
     found, accuracy = engine.forward(tables.detached())
     torch.testing.assert_close(found, loss, rtol=1e-9, atol=1e-12)
     top_two = logits.topk(2, dim=1).values
@@ -85,10 +87,10 @@ def test_factored_equals_plain_to_float32_precision(sizes):
     config, weights = network(*sizes, dtype=torch.float32)
     pairs = all_pairs(config)
     exact = functional.cross_entropy(
-        reference.plain_forward({k: w.double() for k, w in weights.items()}, *pairs[:2], config.activation), pairs[2]
+        reference.plain_forward({k: w.double() for k, w in weights.items()}, *pairs[:2], config.nonlinearity), pairs[2]
     )
     engine = factored.Pairs(*pairs, config=config)
-    found, _ = engine.forward(factored.tables(weights).detached())
+    found, _ = engine.forward(factored.tables(weights, config.attention_rate).detached())
     torch.testing.assert_close(found, exact, rtol=2e-5, atol=1e-6)
 
 
@@ -99,23 +101,23 @@ def test_the_closed_form_of_a_neuron_equals_the_plain_network(sizes):
     a, b, _ = all_pairs(config)
     neurons = []
     seen = {"relu": "relu", "gelu": "gelu", "quadratic": "square"}[config.activation]
-    plain_logits = logits_watching(seen, neurons, lambda: reference.plain_forward(weights, a, b, config.activation))
+    plain_logits = logits_watching(seen, neurons, lambda: reference.plain_forward(weights, a, b, config.nonlinearity))
     plain = neurons[0] if config.network == "one-hot" else neurons[0][:, -1]
     plain = plain.detach().numpy().reshape(config.p, config.p, -1)
     arrays = {name: w.detach().numpy().astype(np.float32) for name, w in weights.items()}
     tolerance = 3e-5 * max(np.abs(plain).max(), 1e-2)
-    found = config.network_kind.computation.activations(arrays, config.activation)
+    found = config.network_kind.computation.activations(arrays, config.nonlinearity)
     assert np.abs(found - plain).max() <= tolerance
     for neuron in range(config.d_mlp):
         assert (
             np.abs(
-                network_of(arrays).computation.neuron_map(arrays, neuron, config.activation) - plain[:, :, neuron]
+                network_of(arrays).computation.neuron_map(arrays, neuron, config.nonlinearity) - plain[:, :, neuron]
             ).max()
             <= tolerance
         )
     expected = plain_logits.detach().numpy().reshape(config.p, config.p, -1)
     assert np.abs(
-        config.network_kind.computation.logits(arrays, found, config.activation) - expected
+        config.network_kind.computation.logits(arrays, found, config.nonlinearity) - expected
     ).max() <= 1e-4 * max(np.abs(expected).max(), 1e-3)
 
 
@@ -132,7 +134,7 @@ def test_the_loss_keeps_its_relative_precision_when_it_is_tiny():
     config, weights = network(5, 1, 4, 6, 0, 1.0, dtype=torch.float32)
     pairs = all_pairs(config)
     engine = factored.Pairs(*pairs, config=config)
-    tables = factored.tables(weights).detached()
+    tables = factored.tables(weights, config.attention_rate).detached()
     # Right answers are 27 ahead: the loss is 4 exp(-27), 7.5e-12. Plain float32 log-softmax gives 0.
     tables.mixed.zero_()
     tables.direct.zero_()
@@ -149,7 +151,7 @@ def test_logits_far_below_zero_do_not_meet_the_padding():
     config, weights = network(5, 1, 4, 6, 0, 1.0)
     pairs = all_pairs(config)
     engine = factored.Pairs(*pairs, config=config, dtype=torch.float64)
-    tables = factored.tables(weights).detached()
+    tables = factored.tables(weights, config.attention_rate).detached()
     tables.mixed[-1, config.d_mlp : config.d_mlp + 5] -= 1000  # adding a constant to all answers changes nothing
     shifted, _ = engine.forward(tables)
     tables.mixed[-1, config.d_mlp : config.d_mlp + 5] += 1000

@@ -19,7 +19,7 @@ from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.analyses.key_frequencies import RULES
 from tdw.analyses.restricted_loss import VARIANTS
 from tdw.network import reference
-from tdw.network.kinds import network_of
+from tdw.network.kinds import Nonlinearity, network_of
 from tdw.network.parameters import shapes
 
 FOLDER = Path(os.environ.get("TDW_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
@@ -58,11 +58,15 @@ def test_the_fixture(reference_run):
     weights = weights_of(reference_run, 2500)
     assert close(result("embedding_frequencies", weights)["norms"], reference_run["epoch2500/embedding_norms"])
     assert close(result("neuron_frequencies", weights)["share"], reference_run["epoch2500/neuron_share"])
-    maps = np.stack([network_of(weights).computation.neuron_map(weights, neuron, "relu") for neuron in range(3)])
+    maps = np.stack(
+        [network_of(weights).computation.neuron_map(weights, neuron, Nonlinearity()) for neuron in range(3)]
+    )
     assert close(maps, reference_run["epoch2500/neuron_activations"])
     index = np.arange(0, 29 * 29, 29)
     logits = reference.plain_forward(
-        {k: torch.from_numpy(v) for k, v in weights.items()}, *map(torch.from_numpy, (index // 29, index % 29)), "relu"
+        {k: torch.from_numpy(v) for k, v in weights.items()},
+        *map(torch.from_numpy, (index // 29, index % 29)),
+        Nonlinearity(),
     )
     assert close(logits.numpy(), reference_run["epoch2500/logits"])
 
@@ -83,9 +87,9 @@ def test_arrays_from_given_weights(folder, epoch):
     norms[1::2], norms[2::2] = norms[2::2].copy(), norms[1::2].copy()
     assert close(result("embedding_frequencies", weights)["norms"], norms)
     assert close(result("neuron_frequencies", weights)["share"], arrays[f"epoch{epoch}/neuron_frequency_shares"])
-    activations = network_of(weights).computation.activations(weights, "relu").transpose(2, 0, 1)
+    activations = network_of(weights).computation.activations(weights, Nonlinearity()).transpose(2, 0, 1)
     assert close(activations, arrays[f"epoch{epoch}/neuron_activations"])
-    to_a, to_b = network_of(weights).computation.patterns(weights)
+    to_a, to_b = network_of(weights).computation.patterns(weights, 1.0)
     pattern = np.stack([to_a, to_b, 1 - to_a - to_b], axis=-1).transpose(1, 2, 0, 3).reshape(29 * 29, 4, 3)
     theirs = arrays[f"epoch{epoch}/attention_pattern"]
     assert close(pattern, theirs)

@@ -82,7 +82,7 @@ def plain_continuation(config, weights, moments, split, first, last, *, updates)
     answers = torch.from_numpy(tasks.answers(split.train, config))
     losses = []
     for done in range(first, last + 1):
-        loss = cross_entropy(reference.plain_forward(weights, a, b, config.activation), answers)
+        loss = cross_entropy(reference.plain_forward(weights, a, b, config.nonlinearity), answers)
         losses.append(loss.item())
         if config.warmup:
             optimizer.param_groups[0]["lr"] = config.lr * min((done - first + updates) / config.warmup, 1)

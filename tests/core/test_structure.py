@@ -15,6 +15,7 @@ from tdw.analyses import fourier
 from tdw.cli.parser import parser
 from tdw.errors import AlreadyExistsError, UnknownNameError
 from tdw.network import reference, transformer
+from tdw.network.kinds import Nonlinearity
 from tdw.project.records import Notes
 
 ROOT = Path(__file__).parents[2]
@@ -92,9 +93,9 @@ def test_shapes_of_networks_are_checked_in_tests():
         transformer.attention_pattern(np.zeros((2, 3)))
     weights = reference.initial_weights(tdw.configure(p=3, d_model=4, heads=1, d_mlp=4, train_fraction=0.5))
     pairs = torch.arange(3)
-    assert reference.plain_forward(weights, pairs, pairs, "relu").shape == (3, 3)
+    assert reference.plain_forward(weights, pairs, pairs, Nonlinearity()).shape == (3, 3)
     with pytest.raises(jaxtyping.TypeCheckError):
-        reference.plain_forward(weights, pairs, pairs[:2], "relu")
+        reference.plain_forward(weights, pairs, pairs[:2], Nonlinearity())
 
 
 def test_one_version():

@@ -32,6 +32,8 @@ def series(segments, name):
         {"p": 13, "biases": "mlp", "classes": "tokens", "activation": "gelu", "warmup": 10, "task": "subtract"},
         {"p": 13, "network": "two-token", "d_head": 5, "task": "multiply"},
         {"p": 12, "network": "two-token", "activation": "quadratic", "biases": "mlp", "lr": 1e-3, "task": "x2+y2"},
+        {"p": 13, "network": "two-token", "attention_rate": 0.0, "task": "add"},
+        {"p": 13, "activation": "gelu", "attention_rate": 0.35},
         {"p": 13, "network": "one-hot", "activation": "quadratic", "task": "x2+xy+y2"},
         {"p": 12, "network": "one-hot", "biases": "mlp", "task": "random"},
     ],
@@ -52,7 +54,7 @@ def test_thirty_epochs_equal_a_plainly_written_loop(given):
         for side in split:
             a, b = (torch.from_numpy(x) for x in tasks.operands(side, p))
             answers = torch.from_numpy(tasks.answers(side, config))
-            logits = reference.plain_forward(weights, a, b, config.activation)
+            logits = reference.plain_forward(weights, a, b, config.nonlinearity)
             found += [cross_entropy(logits, answers), (logits.argmax(1) == answers).double().mean()]
         losses.append([x.item() for x in found])
         if epoch < 30:
@@ -97,7 +99,8 @@ def test_series_belong_to_the_weights_of_their_epoch():
         for name, side in (("train_loss", split.train), ("test_loss", split.test)):
             a, b = (torch.from_numpy(x) for x in tasks.operands(side, 7))
             loss = cross_entropy(
-                reference.plain_forward(weights, a, b, config.activation), torch.from_numpy(tasks.answers(side, config))
+                reference.plain_forward(weights, a, b, config.nonlinearity),
+                torch.from_numpy(tasks.answers(side, config)),
             )
             assert getattr(segment, name)[-1] == pytest.approx(loss.item(), rel=1e-5)
 

@@ -251,4 +251,4 @@ def loss_here(run, epoch, pairs):
     weights = {name: torch.from_numpy(array) for name, array in run.weights(epoch).items()}
     a, b = (torch.from_numpy(side) for side in tasks.operands(np.asarray(pairs), run.config.p))
     right = torch.from_numpy(tasks.answers(np.asarray(pairs), run.config))
-    return loss_of(reference.plain_forward(weights, a, b, run.config.activation), right).item()
+    return loss_of(reference.plain_forward(weights, a, b, run.config.nonlinearity), right).item()

@@ -14,6 +14,7 @@ import torch
 import tdw
 from tdw.errors import AlreadyExistsError, CannotWriteError
 from tdw.interchange.exporters import transformer_lens
+from tdw.network.kinds import Nonlinearity
 from tdw.network.reference import transformer_logits
 from tdw.store.filesystem import SYSTEM
 
@@ -221,5 +222,5 @@ def test_a_transformer_of_several_layers_is_exported_under_the_names_of_transfor
     with tdw.open(path) as run:
         own = {name: torch.from_numpy(array) for name, array in run.weights(3).items()}
     pairs = torch.arange(p * p)
-    theirs, ours = (transformer_logits(weights, pairs // p, pairs % p, "relu") for weights in (exported, own))
+    theirs, ours = (transformer_logits(weights, pairs // p, pairs % p, Nonlinearity()) for weights in (exported, own))
     assert torch.equal(theirs, ours)

@@ -15,6 +15,7 @@ from tdw.errors import (
     UnknownNameError,
 )
 from tdw.network import reference
+from tdw.network.kinds import Nonlinearity
 from tests.interchange import elsewhere
 
 # The parameters and buffers of HookedTransformer in TransformerLens 2.18 (one layer, no normalization), from its source.
@@ -325,7 +326,7 @@ def test_transformer_lens_loads_an_export_and_gives_the_same_logits(tmp_path):
     with tdw.open(path) as run:
         weights = {name: torch.from_numpy(array) for name, array in run.weights(20).items()}
     answered = network(torch.stack([a, b, torch.full_like(a, P)], 1))[:, -1]
-    assert torch.allclose(answered, reference.plain_forward(weights, a, b, "relu"), atol=1e-6)
+    assert torch.allclose(answered, reference.plain_forward(weights, a, b, Nonlinearity()), atol=1e-6)
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "model.", "net._orig_mod."])

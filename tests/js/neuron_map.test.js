@@ -11,12 +11,12 @@ const ACTIVATIONS = {
 };
 
 /** One pair at a time, with the softmax written out. */
-const naive = ({ network, heads, activation }, table, scores, a, b) => {
-  const { routes } = routesOf({ network, heads, p });
+const naive = ({ network, heads, activation, attention_rate }, table, scores, a, b) => {
+  const { routes } = routesOf({ network, heads, p, attention_rate });
   let sum = table[0];
   for (let r = 0; r < routes; r++) {
     let [toA, toB] = [1, 1]; // an ungated route
-    if (network === "transformer") {
+    if (network === "transformer" && r < heads) {
       const exps = [scores[r * p + a], scores[(heads + r) * p + b], 0];
       const top = Math.max(...exps);
       const weights = exps.map((s) => Math.exp(s - top));
@@ -33,11 +33,19 @@ const naive = ({ network, heads, activation }, table, scores, a, b) => {
 
 for (const network of ["transformer", "two-token", "one-hot"]) {
   for (const activation of ["relu", "quadratic", "gelu"]) {
-    for (const heads of [1, 4, 6]) {
-      test(`a map of a ${network} with ${heads} heads and ${activation} is that of a loop over pairs`, () => {
+    for (const [heads, attention_rate] of [
+      [1, 1],
+      [4, 1],
+      [6, 1],
+      [4, 0.3],
+    ]) {
+      test(`a map of a ${network} with ${heads} heads, rate ${attention_rate} and ${activation} is that of a loop over pairs`, () => {
         const random = randomNumbers(heads);
-        const { routes, gated, scores: count, open } = routesOf({ network, heads, p });
-        assert.equal(routes, { transformer: heads, "two-token": heads + 1, "one-hot": 1 }[network]);
+        const { routes, gated, scores: count, open } = routesOf({ network, heads, p, attention_rate });
+        assert.equal(
+          routes,
+          { transformer: heads + (attention_rate < 1), "two-token": heads + 1, "one-hot": 1 }[network],
+        );
         const offset = 3; // tables and scores of earlier checkpoints come before
         const numbers = (size) => Float32Array.from({ length: offset + size }, () => 4 * random() - 2);
         const table = numbers(1 + 2 * routes * p);
@@ -48,7 +56,15 @@ for (const network of ["transformer", "two-token", "one-hot"]) {
         const expected = [];
         for (let a = 0; a < p; a++)
           for (let b = 0; b < p; b++)
-            expected.push(naive({ network, heads, activation }, table.subarray(offset), scores.subarray(offset), a, b));
+            expected.push(
+              naive(
+                { network, heads, activation, attention_rate },
+                table.subarray(offset),
+                scores.subarray(offset),
+                a,
+                b,
+              ),
+            );
         const tolerance = activation === "gelu" ? 2e-3 : 1e-5; // the reference of gelu is its tanh approximation
         expected.forEach((value, i) => {
           assert.ok(Math.abs(out[i] - value) <= tolerance * (1 + Math.abs(value)), `${i}: ${out[i]} and ${value}`);

@@ -259,14 +259,19 @@ class Made:
         }
 
     def neuron_tables(self, neurons: list[int], start: int = 0) -> np.ndarray:
-        return np.stack([closed_form.neuron_tables(weights, neurons) for weights in self.weights[start : self.kept]])
+        return np.stack(
+            [
+                closed_form.neuron_tables(weights, neurons, self.config.attention_rate)
+                for weights in self.weights[start : self.kept]
+            ]
+        )
 
     def attention_scores(self, start: int = 0) -> np.ndarray:
         return np.stack([closed_form.attention_scores(weights) for weights in self.weights[start : self.kept]])
 
     def neuron_map(self, epoch: int, neuron: int) -> np.ndarray:
         return network_of(self.weights[self._epochs.index(epoch)]).computation.neuron_map(
-            self.weights[self._epochs.index(epoch)], neuron, self.config.activation
+            self.weights[self._epochs.index(epoch)], neuron, self.config.nonlinearity
         )
 
     @property

@@ -141,13 +141,13 @@ def test_maps_of_every_network_and_activation_are_exact(show: Show, served: Serv
             go(page, index)
             for neuron in (0, 5, 11):
                 expected = network_of(made.weights[index]).computation.neuron_map(
-                    made.weights[index], neuron, activation
+                    made.weights[index], neuron, made.config.nonlinearity
                 )
                 found = np.array(page.evaluate("n => window.tdw.panel('neuron_activations').map(n)", neuron))
                 np.testing.assert_allclose(found.reshape(7, 7), expected, rtol=2e-5, atol=2e-6)
         if activation == "gelu":
             maps = [
-                network_of(made.weights[0]).computation.neuron_map(made.weights[0], neuron, activation)
+                network_of(made.weights[0]).computation.neuron_map(made.weights[0], neuron, made.config.nonlinearity)
                 for neuron in range(12)
             ]
             neuron, a, b = (int(i) for i in np.unravel_index(np.argmin(maps), (12, 7, 7)))

@@ -107,13 +107,13 @@ class Checkpoint:
     @cached_property
     def activations(self) -> Float[np.ndarray, "p p neuron"]:
         """Activations, after the activation function."""
-        return self.without_overflow(lambda weights: self.computation.activations(weights, self.config.activation))
+        return self.without_overflow(lambda weights: self.computation.activations(weights, self.config.nonlinearity))
 
     @cached_property
     def logits(self) -> Float[np.ndarray, "p p p"]:
         """Logits of the p answers, without the class '=': (a, b, c)."""
         logits = self.without_overflow(
-            lambda weights: self.computation.logits(weights, self.activations, self.config.activation)
+            lambda weights: self.computation.logits(weights, self.activations, self.config.nonlinearity)
         )
         return np.ascontiguousarray(logits[:, :, : self.config.p])
 
@@ -218,7 +218,7 @@ class Checkpoint:
     @cached_property
     def attention(self) -> Float[np.ndarray, "token head p p"]:
         """Attention from the last position to each token, for each pair (a, b)."""
-        return self.without_overflow(self.computation.attention)
+        return self.without_overflow(lambda weights: self.computation.attention(weights, self.config.nonlinearity))
 
     @cached_property
     def mean(self) -> Float64[np.ndarray, " neuron"]:

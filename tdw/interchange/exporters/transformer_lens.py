@@ -69,6 +69,8 @@ def export_run(
             raise NotApplicableError(
                 project.path, "TransformerLens", "TransformerLens has no quadratic activation function."
             )
+        if project.config.attention_rate != 1:
+            raise NotApplicableError(project.path, "TransformerLens", "TransformerLens has no attention rate.")
         stored = project.checkpoints
         if (epoch is not None and epoch not in stored) or not stored:
             raise CheckpointNotFoundError(project.path, epoch if epoch is not None else "any", stored)
