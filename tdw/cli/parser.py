@@ -241,6 +241,7 @@ def _add_hints(sub: Parser) -> None:
     hints.add_argument("--p", metavar="N", help="modulus, if there are no weights")
     hints.add_argument("--task", metavar="|".join(TASKS), help="task")
     hints.add_argument("--activation", metavar="|".join(config.ACTIVATIONS), help="activation function")
+    hints.add_argument("--attention-rate", metavar="X", help="c in the attention c * softmax + (1 - c)")
     hints.add_argument("--split-rule", metavar="python|torch", help="random generator of the split (default: try both)")
     hints.add_argument("--data-seed", metavar="N", help="seed of the split")
     hints.add_argument("--train-fraction", metavar="X", help="training fraction")

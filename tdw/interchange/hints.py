@@ -10,7 +10,18 @@ from tdw.interchange.source_run import MOST_EPOCHS, RULES
 from tdw.safe_text import cut
 from tdw.setting import value_of
 
-HINTS = ("p", "task", "activation", "split_rule", "data_seed", "train_fraction", "test_stride", "epoch", "epochs_from")
+HINTS = (
+    "p",
+    "task",
+    "activation",
+    "attention_rate",
+    "split_rule",
+    "data_seed",
+    "train_fraction",
+    "test_stride",
+    "epoch",
+    "epochs_from",
+)
 
 
 def check_hints(given: dict[str, Any]) -> dict[str, Any]:

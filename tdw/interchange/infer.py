@@ -136,7 +136,7 @@ def merge_settings(run: SourceRun, kind: Kind, hints: dict[str, Any], source: Pa
             f"p = {kind['p']}, d_model {kind['d_model']}, {kind['heads']} heads of width {kind['d_head']} and d_mlp "
             f"{kind['d_mlp']} are the shapes of the weights"
         )
-    for name in ("p", "task", "activation"):
+    for name in ("p", "task", "activation", "attention_rate"):
         if name not in hints:
             continue
         if name == "p" and kind and kind["p"] != hints["p"]:
@@ -281,6 +281,21 @@ def assume(run: SourceRun, settings: dict[str, Any], guesses: Sequence[Guess]) -
             f"activation {DEFAULT['activation']}: the activation function is not known. Correct answers with it: {fit}; "
             "--activation states it"
         )
+
+
+def assume_attention(run: SourceRun, settings: dict[str, Any], *, verified: bool) -> bool:
+    """Say that ordinary attention is assumed of weights in the layout of the program that also trains with an attention rate,
+    where nothing states it. Returns whether it was assumed.
+
+    verified: whether the weights have the stored losses
+    """
+    if "attention_rate" in settings or verified or not transposed(run.checkpoints[-1].load()):
+        return False
+    run.assumed.append(
+        "attention rate 1: programs that store weights in this layout may also mix the attention with a constant (the "
+        "attn_coeff of The Clock and the Pizza), which the weights do not tell; --attention-rate states it"
+    )
+    return True
 
 
 def one_update_earlier(run: SourceRun, settings: dict[str, Any], last: Arrays) -> SourceCheckpoint | None:

@@ -19,6 +19,7 @@ from tdw.interchange.hints import check_hints
 from tdw.interchange.importers import legacy_workbench, state_dicts
 from tdw.interchange.plan import make_plan
 from tdw.interchange.source_run import Raw, SourceRun
+from tdw.interchange.stated import read_beside
 from tdw.interchange.weight_layouts import unwrapped
 from tdw.interchange.write import write
 from tdw.project.records import ImportedFrom
@@ -50,19 +51,20 @@ def read_source(source: Path, template: str | None = None) -> SourceRun:
     Raises NotImportableError, SettingError for a template that does not fit or apply.
     """
     try:
-        if not source.is_dir():
-            if template is not None:
-                raise SettingError(
-                    "epochs_from", f"--epochs-from applies to a folder of files, not to {source.name}: leave it out"
-                )
-            return state_dicts.read_file(source)
-        if source.name == "checkpoints" and legacy_workbench.is_legacy_folder(source.parent):
-            source = source.parent  # its other files describe the run of these checkpoints
-        return (
-            legacy_workbench.read(source)
-            if legacy_workbench.is_legacy_folder(source)
-            else state_dicts.read_folder(source, template)
-        )
+        if source.is_dir():
+            if source.name == "checkpoints" and legacy_workbench.is_legacy_folder(source.parent):
+                source = source.parent  # its other files describe the run of these checkpoints
+            if legacy_workbench.is_legacy_folder(source):
+                return legacy_workbench.read(source)
+            run = state_dicts.read_folder(source, template)
+        elif template is not None:
+            raise SettingError(
+                "epochs_from", f"--epochs-from applies to a folder of files, not to {source.name}: leave it out"
+            )
+        else:
+            run = state_dicts.read_file(source)
+        read_beside(run, source)
+        return run
     except OSError as error:
         raise NotImportableError(f"{source} cannot be imported: it cannot be read ({error.strerror}).") from error
 

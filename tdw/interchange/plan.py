@@ -67,6 +67,8 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
         if rule is not None:
             settings["data_seed"] = rule.seed
     unknown = [name for name in (*DETERMINED, *infer.OF_TRAINING) if name not in settings]
+    if last is not None and infer.assume_attention(run, settings, verified=match is not None and match.verified):
+        unknown.append("attention_rate")
     if epoch_unknown:
         unknown.append("epoch")
     try:

@@ -76,6 +76,11 @@ class Match:
     chance: float | None
     anchors: tuple[int, ...]
 
+    @property
+    def verified(self) -> bool:
+        """Whether losses were compared, and all are those of the weights."""
+        return self.within and self.error is not None
+
     def record(self) -> ImportedSplit:
         """The description that is stored in the project file."""
         return ImportedSplit(

@@ -20,22 +20,25 @@ ANSWERS = {
 
 
 class Theirs(nn.Module):
-    """The transformer of the grokking code: everything transposed, biases in the MLP, p + 1 classes."""
+    """The transformer of the grokking code: everything transposed, biases in the MLP, p + 1 classes.
 
-    def __init__(self, p, d, heads, d_mlp, seed, activation=functional.relu):
+    That of The Clock and the Pizza has the same weights, mostly no '=', and the attention rate * softmax + (1 - rate).
+    """
+
+    def __init__(self, p, d, heads, d_mlp, seed, activation=functional.relu, *, rate=1.0, equals=True):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
 
         def drawn(*shape, by=d):
             return nn.Parameter(torch.randn(*shape, generator=generator) / math.sqrt(by))
 
-        self.embed = nn.ParameterDict({"W_E": drawn(d, p + 1)})
-        self.pos_embed = nn.ParameterDict({"W_pos": drawn(3, d)})
+        self.embed = nn.ParameterDict({"W_E": drawn(d, p + equals)})
+        self.pos_embed = nn.ParameterDict({"W_pos": drawn(2 + equals, d)})
         attention = nn.Module()
         for name in ("W_K", "W_Q", "W_V"):
             attention.register_parameter(name, drawn(heads, d // heads, d))
         attention.register_parameter("W_O", drawn(d, d))
-        attention.register_buffer("mask", torch.tril(torch.ones(3, 3)))
+        attention.register_buffer("mask", torch.tril(torch.ones(2 + equals, 2 + equals)))
         mlp = nn.Module()
         mlp.register_parameter("W_in", drawn(d_mlp, d))
         mlp.register_parameter("b_in", nn.Parameter(torch.zeros(d_mlp)))
@@ -44,17 +47,17 @@ class Theirs(nn.Module):
         block = nn.Module()
         block.attn, block.mlp = attention, mlp
         self.blocks = nn.ModuleList([block])
-        self.unembed = nn.ParameterDict({"W_U": drawn(d, p + 1, by=p + 1)})
-        self.p, self.activation = p, activation
+        self.unembed = nn.ParameterDict({"W_U": drawn(d, p + equals, by=p + 1)})
+        self.p, self.activation, self.rate, self.equals = p, activation, rate, equals
 
     def forward(self, pairs):
         a, b = pairs // self.p, pairs % self.p
-        tokens = torch.stack([a, b, torch.full_like(a, self.p)], 1)
+        tokens = torch.stack([a, b, torch.full_like(a, self.p)], 1)[:, : 2 + self.equals]
         x = self.embed["W_E"].T[tokens] + self.pos_embed["W_pos"]
         attn, mlp = self.blocks[0].attn, self.blocks[0].mlp
         k, q, v = (torch.einsum("ihd,npd->niph", w, x) for w in (attn.W_K, attn.W_Q, attn.W_V))
         scores = torch.tril(q @ k.transpose(-1, -2)) - 1e10 * (1 - attn.mask)
-        z = (scores / math.sqrt(k.shape[-1])).softmax(-1) @ v
+        z = ((scores / math.sqrt(k.shape[-1])).softmax(-1) * self.rate + (1 - self.rate)) @ v
         x = x + z.transpose(1, 2).flatten(2) @ attn.W_O.T
         x = x + self.activation(x @ mlp.W_in.T + mlp.b_in) @ mlp.W_out.T + mlp.b_out
         return (x @ self.unembed["W_U"])[:, -1]

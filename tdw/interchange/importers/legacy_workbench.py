@@ -22,17 +22,10 @@ import numpy as np
 from tdw.errors import NotImportableError
 from tdw.interchange import sniff
 from tdw.interchange.importers.state_dicts import safetensors_of
-from tdw.interchange.source_run import Rule, SourceCheckpoint, SourceRun, integer, number, numbers
-from tdw.safe_text import cut
+from tdw.interchange.source_run import SourceCheckpoint, SourceRun, integer, numbers
+from tdw.interchange.stated import read_settings
 from tdw.tasks import Split
 
-NAMES = {
-    "prime": "p",
-    "n_heads": "heads",
-    "d_model": "d_model",
-    "d_head": "d_head",
-    "d_mlp": "d_mlp",
-}
 MOST_JSON = 1 << 30
 
 
@@ -70,7 +63,7 @@ def read(path: Path) -> SourceRun:
     else:
         run.inferred.append("losses and split are unknown: metadata.json is missing, as in an interrupted run")
     if config is not None:
-        _read_config(run, config, path)
+        read_settings(run, config, path / "config.json", ("torch",))
     last = [file for file in path.glob("*.safetensors") if file.is_file()]
     if len(last) == 1 and run.train is not None and len(run.train):
         label = len(run.train) - 1
@@ -106,35 +99,3 @@ def _json(path: Path) -> Mapping[str, Any] | None:
     if not isinstance(value, dict):
         raise sniff.refused(path, f"JSON with a {type(value).__name__} instead of an object")
     return value
-
-
-def _read_config(run: SourceRun, config: Mapping[str, Any], path: Path) -> None:
-    what = str(path / "config.json")
-    for theirs, ours in NAMES.items():
-        if config.get(theirs) is not None:
-            run.claims[ours] = integer(config[theirs], theirs, what)
-    layers, normal, act = (config.get(name) for name in ("n_layers", "normalization_type", "act_fn"))
-    if layers is not None and layers != 1:
-        raise sniff.refused(
-            path, f"a run of a transformer of {cut(str(layers), 20)} layers, but only one layer is supported"
-        )
-    if normal is not None:
-        raise sniff.refused(
-            path, f"a run of a transformer with normalization ({cut(str(normal), 20)}), which is not supported"
-        )
-    if act is not None:
-        if act not in {"relu", "gelu"}:
-            raise sniff.refused(path, f"a run with an unsupported activation function ({cut(str(act), 40)})")
-        run.settings["activation"] = act
-    for theirs, ours in (("learning_rate", "lr"), ("lr", "lr"), ("weight_decay", "weight_decay")):
-        if config.get(theirs) is not None:
-            run.settings[ours] = number(config[theirs], theirs, what)
-    if isinstance(config.get("betas"), list):
-        run.settings["betas"] = tuple(number(item, "betas", what) for item in config["betas"])
-    if config.get("model_seed") is not None:
-        run.settings["model_seed"] = integer(config["model_seed"], "model_seed", what)
-    if config.get("data_seed") is not None and config.get("training_fraction") is not None:
-        seed = integer(config["data_seed"], "data_seed", what)
-        fraction = number(config["training_fraction"], "training_fraction", what)
-        if 0 < fraction < 1 and seed >= 0:
-            run.rules = [Rule("torch", seed, fraction)]

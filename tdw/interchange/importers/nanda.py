@@ -20,25 +20,13 @@ from typing import Any
 import numpy as np
 
 from tdw.errors import NotImportableError
-from tdw.interchange.sniff import refused
-from tdw.interchange.source_run import MOST_EPOCHS, Raw, Rule, SourceCheckpoint, SourceRun, integer, number, numbers
+from tdw.interchange.source_run import MOST_EPOCHS, Raw, SourceCheckpoint, SourceRun, integer, number, numbers
+from tdw.interchange.stated import read_settings
 from tdw.interchange.weight_layouts import is_state
 from tdw.network.segment import Series
-from tdw.safe_text import cut
 from tdw.tasks import Split
 
 MODEL = ("model", "model_state_dict", "state_dict")
-TASKS = {"add": "add", "subtract": "subtract", "x2xyy2": "x2+xy+y2", "multiply": "multiply", "x2y2": "x2+y2"}
-ACTIVATIONS = {"relu": "relu", "gelu": "gelu"}
-SETTINGS = {"lr": "lr", "weight_decay": "weight_decay", "betas": "betas"}
-CLAIMS = {
-    "p": "p",
-    "d_model": "d_model",
-    "num_heads": "heads",
-    "n_heads": "heads",
-    "d_head": "d_head",
-    "d_mlp": "d_mlp",
-}
 STRIDES = (10, 100, 5, 50, 20, 25, 1000, 500, 200, 250, 2)  # epochs between two losses, most likely first
 
 
@@ -205,35 +193,9 @@ def _read_config(run: SourceRun, config: Any, path: Path) -> None:
     if not isinstance(config, dict):
         run.contradicted.append(f"the config of the source is a {type(config).__name__} and was ignored")
         return
-    what = str(path)
-    task = config.get("fn_name")
-    if isinstance(task, str):
-        if task == "rand":
-            raise refused(path, "a run on random answers, which are not in the file")
-        if task not in TASKS:
-            raise refused(path, f"a run on an unsupported task ({cut(task, 40)})")
-        run.settings["task"] = TASKS[task]
-    act = config.get("act_type", config.get("act_fn"))
-    if isinstance(act, str):
-        if act.lower() not in ACTIVATIONS:
-            raise refused(path, f"a run with an unsupported activation function ({cut(act, 40)})")
-        run.settings["activation"] = ACTIVATIONS[act.lower()]
-    for theirs, ours in SETTINGS.items():
-        if theirs in config:
-            run.settings[ours] = (
-                tuple(number(item, theirs, what) for item in config[theirs])
-                if theirs == "betas" and isinstance(config[theirs], list | tuple)
-                else number(config[theirs], theirs, what)
-            )
-    for theirs, ours in CLAIMS.items():
-        if theirs in config and config[theirs] is not None:
-            run.claims[ours] = integer(config[theirs], theirs, what)
-    if "frac_train" in config and "seed" in config:
-        seed, fraction = integer(config["seed"], "seed", what), number(config["frac_train"], "frac_train", what)
-        if 0 < fraction < 1 and seed >= 0:
-            run.rules = [Rule(name, seed, fraction) for name in ("python", "torch")]
+    read_settings(run, config, path, ("python", "torch"))
     if "num_epochs" in config and run.train is not None:
-        planned = integer(config["num_epochs"], "num_epochs", what)
+        planned = integer(config["num_epochs"], "num_epochs", str(path))
         if planned != len(run.train):
             run.contradicted.append(
                 f"the config plans {planned} epochs, but {len(run.train)} train losses were recorded: their number was used"
