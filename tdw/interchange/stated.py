@@ -157,7 +157,7 @@ def read_beside(run: SourceRun, source: Path) -> None:
                 usable[name] = value
         read_settings(run, usable, path, ("torch", "python"))
         shown = ", ".join(f"{name} {cut(str(value), 40)}" for name, value in usable.items())
-        run.inferred.append(f"{path.name}, beside the weights, states {shown}")
+        run.inferred.append(f"{path.name}, next to the weights, states {shown}")
         return
 
 

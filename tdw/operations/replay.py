@@ -27,7 +27,7 @@ from tdw.network import training
 from tdw.network.segment import Segment, State
 from tdw.operations.train import Progress
 from tdw.project import consistency
-from tdw.project.project import SERIES, Project
+from tdw.project.project import Project
 from tdw.project.writer import ProjectWriter
 from tdw.tasks import Split
 
@@ -168,12 +168,12 @@ def write_past(
 
     The `added` segments end in checkpoints that are merged with its own, each with its test loss and accuracy.
     """
-    with ProjectWriter.create_from(part, described, split, known_as=known_as) as writer:
+    with ProjectWriter.create_from(part, described, split, curves=source.curves, known_as=known_as) as writer:
         own = ((epoch, None) for epoch in source.checkpoints if epoch <= past)
         others = ((segment.state.epoch, segment) for segment in added)
         start = 0
         for epoch, segment in heapq.merge(own, others, key=lambda item: item[0]):
-            losses = {name: source.series(name, start, epoch + 1) for name in SERIES}
+            losses = {name: source.series(name, start, epoch + 1) for name in source.curves}
             weights = source.weights(epoch) if segment is None else segment.state.weights
             if segment is not None:
                 losses["losses/test"][-1], losses["accuracy/test"][-1] = (
@@ -182,7 +182,7 @@ def write_past(
                 )
             writer.append_stored(losses, (epoch, weights))
             start = epoch + 1
-        rest = {name: source.series(name, start, past + 1) for name in SERIES}
+        rest = {name: source.series(name, start, past + 1) for name in source.curves}
         writer.append_stored(rest, resume=state)
         if notes := source.raw_notes():
             writer.set_raw_notes(notes)

@@ -39,14 +39,15 @@ class Rescue:
         """Take over the stored run, and the state that training continues from."""
         project = self._project
         self._split, self._notes = project.split, project.raw_notes()
-        self._curves = {name: [project.series(name)] for name in SERIES}
+        self._curves = {name: [project.series(name)] for name in project.curves}
         self._recorded, self._state = len(project.epochs), state
 
     def add(self, segment: Segment) -> None:
         """Take over a segment of training before it is stored."""
         again = max(0, self._recorded - segment.epochs.start)
-        for name, values in series_of(segment).items():
-            self._curves[name].append(values[again:])
+        trained, unrecorded = series_of(segment), np.full(len(segment.epochs), np.nan)
+        for name, curve in self._curves.items():
+            curve.append(trained.get(name, unrecorded)[again:])
         self._recorded = max(self._recorded, segment.epochs.stop)
         self._state = segment.state
 
@@ -60,7 +61,7 @@ class Rescue:
         }
         curves = {name: np.concatenate(values) for name, values in self._curves.items()}
         try:
-            with ProjectWriter.create_from(new, described, self._split) as writer:
+            with ProjectWriter.create_from(new, described, self._split, curves=tuple(curves)) as writer:
                 if len(curves[SERIES[0]]):
                     writer.append_stored(curves, (state.epoch, state.weights), state)
                 if self._notes:

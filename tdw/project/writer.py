@@ -19,7 +19,7 @@ from tdw.errors import CannotWriteError
 from tdw.network.parameters import shapes
 from tdw.network.segment import Arrays, Segment, State
 from tdw.project import consistency, notes, serialization
-from tdw.project.project import Project, series_of
+from tdw.project.project import SERIES, Project, series_of
 from tdw.project.records import Diverged, Environment, ImportedFrom
 from tdw.tasks import Split
 
@@ -66,14 +66,17 @@ class ProjectWriter(Project):
         split: Split,
         imported: ImportedFrom,
         *,
+        curves: Sequence[str] = SERIES,
         known_as: Path | None = None,
     ) -> Self:
         """A run of another program, still without epochs, checkpoints and resume state.
 
-        imported: its origin and what was inferred. Raises what `create_from` raises.
+        imported: its origin and what was inferred. curves: see `create_from`. Raises what `create_from` raises.
         """
         description = describe_new(settings, plan, Environment(from_epoch=0, program=imported.form))
-        return cls.create_from(path, description | {"imported": imported.to_json()}, split, known_as=known_as)
+        return cls.create_from(
+            path, description | {"imported": imported.to_json()}, split, curves=curves, known_as=known_as
+        )
 
     @classmethod
     def create_from(
@@ -83,12 +86,14 @@ class ProjectWriter(Project):
         split: Split,
         state: State | None = None,
         *,
+        curves: Sequence[str] = SERIES,
         overwrite: bool = False,
         known_as: Path | None = None,
     ) -> Self:
         """The file of a run with this description, with room for all the epochs and checkpoints that it plans.
 
-        state: the resume state to store, if there is one yet. known_as: the path that errors give.
+        state: the resume state to store, if there is one yet. curves: their names, those of training among them.
+        known_as: the path that errors give.
         Raises AlreadyExistsError (unless overwrite), FileInUseError, and CannotWriteError for a missing folder, a missing
         permission or a full disk; nothing is left behind then.
         """
@@ -107,6 +112,7 @@ class ProjectWriter(Project):
             resume_epoch=0 if state is None else state.epoch,
             overwrite=overwrite,
             known_as=known_as,
+            curves=[store.CurvePlan(name) for name in curves],
         )
         return cls(writer)
 
@@ -118,10 +124,10 @@ class ProjectWriter(Project):
     ) -> None:
         """Store epochs, a checkpoint and a resume state that another file had; durable when this returns.
 
-        curves: all four by name, from the first epoch on that is not recorded.
+        curves: by name, equally long, from the first epoch on that is not recorded; NaN where one is missing.
         """
         self._writer.append(
-            curves=curves,
+            curves=self._with_others(curves),
             checkpoint=None
             if checkpoint is None
             else (checkpoint[0], serialization.pack(checkpoint[1], checkpoint[0])),
@@ -145,7 +151,14 @@ class ProjectWriter(Project):
             if self._writer.resume_due:
                 resume = (state.epoch, serialization.pack_state(state))
         losses = {name: values[again:] for name, values in series_of(segment).items()}
-        self._writer.append(curves=losses, checkpoint=checkpoint, resume=resume)
+        self._writer.append(curves=self._with_others(losses), checkpoint=checkpoint, resume=resume)
+
+    def _with_others(self, curves: Mapping[str, Num[np.ndarray, " epoch"]]) -> dict[str, Num[np.ndarray, " epoch"]]:
+        """Curves, and NaN for those of the file that are not among them, such as those that another program recorded."""
+        if not curves:
+            return {}
+        unrecorded = np.full(len(next(iter(curves.values()))), np.nan)
+        return {name: curves.get(name, unrecorded) for name in self.curves}
 
     def append_before(self, segment: Segment, epoch: int) -> None:
         """Store the epochs of a segment before `epoch`, where training diverged; durable when this returns.
@@ -153,7 +166,9 @@ class ProjectWriter(Project):
         Its state is of a later epoch and is not stored: the resume state remains that of an earlier segment.
         """
         start, stop = self._again(segment), epoch - segment.epochs.start
-        self._writer.append(curves={name: values[start:stop] for name, values in series_of(segment).items()})
+        self._writer.append(
+            curves=self._with_others({name: values[start:stop] for name, values in series_of(segment).items()})
+        )
 
     def close(self) -> None:
         """Store the state that training has reached, if any, and close the file."""

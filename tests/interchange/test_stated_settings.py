@@ -1,4 +1,4 @@
-"""What stands in a configuration beside the weights, and nowhere in them."""
+"""What stands in a configuration next to the weights, and nowhere in them."""
 
 import json
 
@@ -52,7 +52,7 @@ def test_attention_rate_and_activation_beside_the_weights_are_used(tmp_path, rat
     model, stated = pizza(rate, act, equals=equals)
     record, path = imported(tmp_path, model, stated)
     assert record.assumed == []
-    assert any("config_18c9ev5v5p.json, beside the weights, states" in line for line in record.inferred)
+    assert any("config_18c9ev5v5p.json, next to the weights, states" in line for line in record.inferred)
     with tdw.open(path) as run:
         assert (run.config.attention_rate, run.config.activation) == (rate, act.lower())
         assert (run.config.task, run.config.lr, run.config.weight_decay) == ("add", 0.01, 0.1)
@@ -111,7 +111,7 @@ def test_sections_yaml_and_general_names_are_read(tmp_path, name, text):
     with tdw.open(path) as run:
         assert run.config.attention_rate == 0.25
         assert run.config.lr == 0.5
-    assert any(line.startswith(f"{name}, beside the weights") for line in record.inferred)
+    assert any(line.startswith(f"{name}, next to the weights") for line in record.inferred)
 
 
 def test_a_configuration_of_another_run_is_not_used(tmp_path):
