@@ -245,8 +245,10 @@ def _add_hints(sub: Parser) -> None:
     hints.add_argument("--split-rule", metavar="python|torch", help="random generator of the split (default: try both)")
     hints.add_argument("--data-seed", metavar="N", help="seed of the split")
     hints.add_argument("--train-fraction", metavar="X", help="training fraction")
+    hints.add_argument("--train-stride", metavar="N", help="epochs between train losses")
     hints.add_argument("--test-stride", metavar="N", help="epochs between test losses")
     hints.add_argument("--epoch", metavar="N", help="epoch of the weights, for a file with one checkpoint")
+    hints.add_argument("--run", metavar="NAME", help="which run, of a source with several")
     hints.add_argument(
         "--epochs-from",
         metavar="TEXT",

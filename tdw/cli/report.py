@@ -74,7 +74,11 @@ def summary(run: Run) -> list[str]:
 def _network(settings: config.RunConfig) -> str:
     """Kind and sizes of the network; usual values are left out."""
     words = [] if settings.network == "transformer" else [settings.network]
-    words += [f"{item.name} {as_text(value)}" for item, value in settings.items() if item.chooser == "network"]
+    words += [
+        f"{item.name} {as_text(value)}"
+        for item, value in settings.items()
+        if item.chooser == "network" and not (item.implied and value == item.default)
+    ]
     if "embedding" in settings.network_kind.capabilities:
         words += [f"d_model {settings.d_model}", f"{settings.heads} heads"]
         if settings.d_head * settings.heads != settings.d_model:

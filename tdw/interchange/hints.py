@@ -18,9 +18,11 @@ HINTS = (
     "split_rule",
     "data_seed",
     "train_fraction",
+    "train_stride",
     "test_stride",
     "epoch",
     "epochs_from",
+    "run",
 )
 
 
@@ -33,14 +35,14 @@ def check_hints(given: dict[str, Any]) -> dict[str, Any]:
             raise UnknownNameError("hint", name, HINTS)
         if value is None:
             continue
-        if name == "epochs_from":
+        if name in {"epochs_from", "run"}:
             hints[name] = str(value)
         elif name == "split_rule":
             if value not in RULES:
                 raise SettingError(name, f"--split-rule must be one of {', '.join(RULES)} (got {cut(str(value))})")
             hints[name] = value
-        elif name in {"test_stride", "epoch"}:
-            hints[name] = _integer(name, value, least=1 if name == "test_stride" else 0)
+        elif name in {"train_stride", "test_stride", "epoch"}:
+            hints[name] = _integer(name, value, least=0 if name == "epoch" else 1)
         else:
             hints[name] = value_of(settings[name], value)
     if ("split_rule" in hints or "train_fraction" in hints) and "data_seed" not in hints:

@@ -16,7 +16,6 @@ from tdw import config
 from tdw.config import TaskConfig
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import adamw_state
-from tdw.interchange.importers.nanda import STRIDES
 from tdw.interchange.source_run import MOST_EPOCHS, Raw, SourceCheckpoint, SourceRun
 from tdw.interchange.split_search import pair_losses
 from tdw.interchange.weight_layouts import (
@@ -64,7 +63,7 @@ def check_losses(run: SourceRun, source: Path) -> None:
             losses[np.isinf(losses)] = np.nan
         if np.isnan(losses).all():
             setattr(run, side, None)
-    if run.train is None and run.test is None and not run.checkpoints:
+    if run.train is None and run.test is None and not run.accuracy and not run.checkpoints:
         raise NotImportableError(f"{source} cannot be imported: it has neither weights nor finite losses.")
 
 
@@ -147,39 +146,6 @@ def merge_settings(run: SourceRun, kind: Kind, hints: dict[str, Any], source: Pa
             )
         settings[name] = hints[name]
     return settings
-
-
-def possible_strides(run: SourceRun, hints: dict[str, Any], source: Path) -> list[int]:
-    """Possible numbers of epochs between two test losses, most likely first. Raises NotImportableError, SettingError."""
-    requested = hints.get("test_stride")
-    if run.train is None or run.test is None or len(run.test) >= len(run.train):
-        if requested not in {None, 1} and (run.test is None or run.train is not None):
-            raise SettingError(
-                "test_stride",
-                f"--test-stride does not apply to {source.name}, which has a test loss for every epoch or none "
-                f"(got {requested}): leave it out",
-            )
-        return [requested or 1]
-    epochs, count = len(run.train), len(run.test)
-    if not count:
-        run.test = None
-        return [1]
-    if requested is not None:
-        if (count - 1) * requested > epochs:
-            raise SettingError(
-                "test_stride",
-                f"--test-stride must be at most {epochs // (count - 1)} for {count} test losses in {epochs} epochs "
-                f"(got {requested})",
-            )
-        return [requested]
-    fits = [k for k in range(1, epochs + 1) if count in {epochs // k, -(-epochs // k)}] if count > 1 else []
-    fits.sort(key=lambda k: STRIDES.index(k) if k in STRIDES else len(STRIDES) + k)
-    if not fits:
-        raise NotImportableError(
-            f"{source} cannot be imported: its {count} test losses for {epochs} epochs do not fit a constant stride: give "
-            "--test-stride."
-        )
-    return fits[:3]
 
 
 def label_single(run: SourceRun, hints: dict[str, Any], source: Path) -> bool:
@@ -316,7 +282,8 @@ def last_epoch(run: SourceRun, checkpoints: Sequence[tuple[int, SourceCheckpoint
     """The last epoch that has a loss or a checkpoint. Raises NotImportableError if it is too large."""
     train = 0 if run.train is None else len(run.train) - 1
     test = 0 if run.test is None else (len(run.test) - 1) * stride + run.test_offset
-    last = max(1, train, test, checkpoints[-1][0] if checkpoints else 0)
+    others = (len(curve) - 1 for curve in (*run.accuracy.values(), *run.curves.values()))
+    last = max(1, train, test, *others, checkpoints[-1][0] if checkpoints else 0)
     if last > MOST_EPOCHS:
         raise NotImportableError(
             f"{source} cannot be imported: it has {last} epochs, but a run can have at most {MOST_EPOCHS}."

@@ -16,7 +16,7 @@ import numpy as np
 
 from tdw.errors import AlreadyExistsError, CannotWriteError, NotImportableError, SettingError
 from tdw.interchange.hints import check_hints
-from tdw.interchange.importers import legacy_workbench, state_dicts
+from tdw.interchange.importers import legacy_workbench, state_dicts, tables
 from tdw.interchange.plan import make_plan
 from tdw.interchange.source_run import Raw, SourceRun
 from tdw.interchange.stated import read_beside
@@ -38,19 +38,25 @@ def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False,
     source, path = Path(source), Path(path)
     checked = check_hints(hints)
     _check_target(source, path, overwrite=overwrite)
-    run = read_source(source, checked.get("epochs_from"))
+    run = read_source(source, checked.get("epochs_from"), checked.get("run"))
     _unwrap(run)
     plan = make_plan(run, checked, source)
     write(plan, path, overwrite=overwrite)
     return plan.imported
 
 
-def read_source(source: Path, template: str | None = None) -> SourceRun:
-    """The contents of a file or folder. template: where the epoch is in the names of its files.
+def read_source(source: Path, template: str | None = None, name: str | None = None) -> SourceRun:
+    """The contents of a file or folder. template: where the epoch is in the names of its files; name: of a run
+    among several.
 
     Raises NotImportableError, SettingError for a template that does not fit or apply.
     """
     try:
+        table = tables.reader(source)
+        if name is not None and not (table is not None and tables.has_several(source)):
+            raise SettingError("run", f"--run does not apply to {source.name}, which holds one run: leave it out")
+        if table is not None and template is None:
+            return table(source, name)
         if source.is_dir():
             if source.name == "checkpoints" and legacy_workbench.is_legacy_folder(source.parent):
                 source = source.parent  # its other files describe the run of these checkpoints

@@ -12,7 +12,7 @@ import numpy as np
 from tdw import config
 from tdw.config import RunConfig
 from tdw.errors import NotImportableError, SettingError
-from tdw.interchange import adamw_state, infer, split_search
+from tdw.interchange import adamw_state, cadence, infer, split_search
 from tdw.interchange.epoch_alignment import Reading, align, by_epoch
 from tdw.interchange.source_run import Rule, SourceCheckpoint, SourceRun
 from tdw.interchange.split_search import Match
@@ -31,7 +31,7 @@ class Plan:
     """A run to be written.
 
     checkpoints: (epoch, weights) in order
-    series:      train loss and test loss, (epochs + 1,) each, NaN where not recorded
+    curves:      by name, (epochs + 1,) each, NaN where not recorded
     state:       the state from which training can resume; None if there is none
     imported:    the description of the import
     """
@@ -39,7 +39,7 @@ class Plan:
     settings: RunConfig
     split: Split
     checkpoints: list[tuple[int, SourceCheckpoint]]
-    series: tuple[Series, Series]
+    curves: dict[str, Series]
     state: State | None
     imported: ImportedFrom
 
@@ -49,7 +49,8 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
     infer.check_losses(run, source)
     kind, last = infer.read_weights(run)
     settings = infer.merge_settings(run, kind, hints, source)
-    strides = infer.possible_strides(run, hints, source)
+    cadence.place_train(run, hints, source)
+    strides = cadence.possible_strides(run, hints, source)
     epoch_unknown = infer.label_single(run, hints, source)
     guesses = infer.conclude(run, settings, last) if "p" in settings and last is not None else []
     earlier = None if last is None else infer.one_update_earlier(run, settings, last)
@@ -57,10 +58,16 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
     run.test_offset = test_offset
     checkpoints = [((checkpoint.label or 0) + epoch_offset, checkpoint) for checkpoint in run.checkpoints]
     epochs = infer.last_epoch(run, checkpoints, stride, source)
-    series = (by_epoch(run.train, 1, 0, epochs), by_epoch(run.test, stride, run.test_offset, epochs))
+    curves = {
+        "losses/train": by_epoch(run.train, 1, 0, epochs),
+        "losses/test": by_epoch(run.test, stride, run.test_offset, epochs),
+        "accuracy/train": by_epoch(run.accuracy.get("train"), 1, 0, epochs),
+        "accuracy/test": by_epoch(run.accuracy.get("test"), 1, 0, epochs),
+        **{name: by_epoch(curve, 1, 0, epochs) for name, curve in run.curves.items()},
+    }
     _report_conversions(run, epoch_offset, stride, match)
 
-    settings["evaluate_every"] = stride
+    settings["evaluate_every"] = cadence.between(run.test) if run.stepped else stride
     if match is not None:
         settings["train_fraction"] = _fraction(match)
         rule = match.rule or next((one for one in run.rules if _draws(one, match.split)), None)
@@ -97,7 +104,7 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
         why_not=state if isinstance(state, str) else "it has no weights" if state is None else None,
     )
     split = match.split if match is not None else _placeholder_split(run_config)
-    return Plan(run_config, split, checkpoints, series, state if isinstance(state, State) else None, imported)
+    return Plan(run_config, split, checkpoints, curves, state if isinstance(state, State) else None, imported)
 
 
 def _aligned(
@@ -156,7 +163,7 @@ def _aligned(
 
 def _report_conversions(run: SourceRun, epoch_offset: int, stride: int, match: Match | None) -> None:
     """Add sentences about changed epochs and layouts."""
-    if run.train is not None:
+    if run.train is not None and not run.stepped:
         run.converted.append("train loss i of the source was measured before update i + 1: it is at epoch i here")
     if run.checkpoints and epoch_offset and len(run.checkpoints) > 1:
         run.converted.append("weights of epoch e of the source include update e + 1: they are at epoch e + 1 here")

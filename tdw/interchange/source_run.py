@@ -52,6 +52,9 @@ class SourceRun:
     checkpoints:  weights, in the order of their labels
     epoch_offset: our epoch minus the label of a checkpoint (1: the weights include one more update)
     test_offset:  our epoch of the first test loss (1: entry i was measured after update i + 1)
+    accuracy:     accuracies by side, by epoch; curves: everything else that was recorded, by its name in a project file
+    train_stride: epochs between two train losses, which are in place
+    stepped:      the source gives the epochs of its losses, which are in place
     settings:     those that the file states, under our names
     claims:       sizes that the file states and that may be wrong
     pairs:        the split, if the file lists it
@@ -65,6 +68,10 @@ class SourceRun:
     train: Series | None = None
     test: Series | None = None
     test_offset: int = 0
+    accuracy: dict[str, Series] = field(default_factory=dict)
+    curves: dict[str, Series] = field(default_factory=dict)
+    stepped: bool = False
+    train_stride: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
     pairs: Split | None = None

@@ -142,23 +142,31 @@ def read_beside(run: SourceRun, source: Path) -> None:
     Raises NotImportableError if it states that the run is not supported.
     """
     for path in _beside(source):
-        stated = _stated(path)
-        if not stated:
+        if usable := add_settings(run, _stated(path), path):
+            run.inferred.append(f"{path.name}, next to the weights, states {usable}")
+            return
+
+
+def add_settings(run: SourceRun, stated: Mapping[str, Any], path: Path) -> str:
+    """Add the known settings of a free configuration to a run. Returns them as text; "" if there are none.
+
+    Raises NotImportableError if it states that the run is not supported.
+    """
+    usable: dict[str, Any] = {}
+    for name, given in stated.items():
+        value = _plain(given)
+        if name not in KNOWN or value is None:
             continue
-        usable: dict[str, Any] = {}
-        for name, value in stated.items():
-            try:
-                read_settings(SourceRun(""), {name: value}, path, ())
-            except NotImportableError:
-                if name in {"fn_name", "funcs", *ACTIVATION, *LAYERS, "normalization_type", "diff_vocab"}:
-                    raise
-                run.contradicted.append(f"{name} in {path.name} is not a number and was ignored")
-            else:
-                usable[name] = value
-        read_settings(run, usable, path, ("torch", "python"))
-        shown = ", ".join(f"{name} {cut(str(value), 40)}" for name, value in usable.items())
-        run.inferred.append(f"{path.name}, next to the weights, states {shown}")
-        return
+        try:
+            read_settings(SourceRun(""), {name: value}, path, ())
+        except NotImportableError:
+            if name in {"fn_name", "funcs", *ACTIVATION, *LAYERS, "normalization_type", "diff_vocab"}:
+                raise
+            run.contradicted.append(f"{name} in {path.name} is not a number and was ignored")
+        else:
+            usable[name] = value
+    read_settings(run, usable, path, ("torch", "python"))
+    return ", ".join(f"{name} {cut(str(value), 40)}" for name, value in usable.items())
 
 
 def _beside(source: Path) -> list[Path]:
@@ -200,7 +208,7 @@ def _stated(path: Path) -> dict[str, Any]:
         if count > MOST_VALUES:
             return {}
         if name in KNOWN and value is not None:
-            found.setdefault(name, _plain(value))
+            found.setdefault(name, value)
     return found
 
 

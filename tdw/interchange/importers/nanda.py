@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tdw.errors import NotImportableError
+from tdw.interchange import cadence
 from tdw.interchange.source_run import MOST_EPOCHS, Raw, SourceCheckpoint, SourceRun, integer, number, numbers
 from tdw.interchange.stated import read_settings
 from tdw.interchange.weight_layouts import is_state
@@ -27,7 +28,6 @@ from tdw.network.segment import Series
 from tdw.tasks import Split
 
 MODEL = ("model", "model_state_dict", "state_dict")
-STRIDES = (10, 100, 5, 50, 20, 25, 1000, 500, 200, 250, 2)  # epochs between two losses, most likely first
 
 
 def read(loaded: Any, path: Path) -> SourceRun | None:
@@ -52,8 +52,13 @@ def read(loaded: Any, path: Path) -> SourceRun | None:
             run.test_offset, run.likely_rule = 1, "torch"
     if model is not None:
         _add_last(run, model, loaded, what)
-    elif not run.checkpoints:
-        run.form = "losses without weights, as stored by Nanda's grokking code"
+    else:
+        last = max((checkpoint.label or 0 for checkpoint in run.checkpoints), default=None)
+        known = integer(loaded["epoch"], "epoch", what) if "epoch" in loaded else last
+        if run.train is not None and "train_losses" in loaded:
+            _spread(run, len(run.train), _totals(known))
+        if not run.checkpoints:
+            run.form = "losses without weights, as stored by Nanda's grokking code"
     run.pairs = _pairs(loaded, what)
     if "config" in loaded:
         _read_config(run, loaded["config"], path)
@@ -108,12 +113,7 @@ def _add_last(run: SourceRun, model: Raw, loaded: Mapping[str, Any], what: str) 
     losses = None if "train_losses" not in loaded or run.train is None else len(run.train)
     epoch = integer(loaded["epoch"], "epoch", what) if "epoch" in loaded else None
     steps = updates(run.optimizer)
-    if losses and run.train is not None and (sparse := _stride(losses, steps, epoch)) is not None:
-        every, losses = sparse
-        spread = np.full(losses, np.nan)
-        spread[::every] = run.train
-        run.train = spread
-        run.converted.append(f"the source has train losses for every {every}th epoch, starting with epoch 0")
+    losses = _spread(run, losses, [steps, *_totals(epoch)]) if losses else losses
     if steps is not None:
         after = steps
         run.inferred.append(f"the weights are at epoch {after}, the number of updates counted by the optimizer")
@@ -138,16 +138,17 @@ def _add_last(run: SourceRun, model: Raw, loaded: Mapping[str, Any], what: str) 
         run.checkpoints.sort(key=lambda checkpoint: -1 if checkpoint.label is None else checkpoint.label)
 
 
-def _stride(losses: int, steps: int | None, epoch: int | None) -> tuple[int, int] | None:
-    """The number of epochs between two train losses, and the number of epochs; None if every epoch has a loss, or if no
-    constant stride fits.
-    """
-    for total in (steps, None if epoch is None else epoch + 1, epoch):
-        if total is not None and total > losses:
-            for every in STRIDES:
-                if -(-total // every) == losses:
-                    return every, total
-    return None
+def _totals(label: int | None) -> list[int]:
+    """The numbers of epochs that the last label may mean."""
+    return [] if label is None else [label + 1, label]
+
+
+def _spread(run: SourceRun, losses: int, totals: Sequence[int | None]) -> int:
+    """Put the train losses where they belong if there are fewer than one of these numbers of epochs. Returns their number."""
+    if (sparse := cadence.stride_of(losses, totals)) is None:
+        return losses
+    cadence.spread(run, *sparse)
+    return sparse[1]
 
 
 def updates(optimizer: Mapping[str, Any] | None) -> int | None:

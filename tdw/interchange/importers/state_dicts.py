@@ -13,7 +13,7 @@ import numpy as np
 
 from tdw.errors import NotImportableError
 from tdw.interchange import epoch_names, sniff
-from tdw.interchange.importers import nanda
+from tdw.interchange.importers import nanda, tables
 from tdw.interchange.source_run import Raw, SourceCheckpoint, SourceRun
 from tdw.interchange.weight_layouts import is_state, transposed, unwrapped
 from tdw.safe_text import cut
@@ -30,7 +30,7 @@ def read_file(path: Path) -> SourceRun:
     loaded = sniff.load_torch(path, form)
     if is_state(loaded):
         return _single(path, loaded, lambda: loaded)
-    run = nanda.read(loaded, path)
+    run = nanda.read(loaded, path) or tables.of_dict(loaded, path)
     if run is None:
         raise sniff.refused(path, described(loaded))
     return run

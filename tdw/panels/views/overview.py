@@ -16,6 +16,7 @@ from tdw.panels.spec import (
     NeuronSummary,
     Quantity,
 )
+from tdw.project.project import SERIES
 
 if TYPE_CHECKING:
     from tdw.project.project import Project
@@ -24,8 +25,8 @@ VIEW = "Overview"
 
 
 @panel(CurveSpec, view=VIEW, title="Loss", weights=False)
-def loss(_project: Project) -> CurveSpec:
-    """Train and test loss, or accuracy, at every epoch where they were evaluated."""
+def loss(project: Project) -> CurveSpec:
+    """Train and test loss, or accuracy, at every epoch where they were evaluated; and what else another program recorded."""
 
     def lines(series: str) -> tuple[Line, ...]:
         return tuple(Line(array=f"{series}/{side}", label=side, color=side) for side in ("train", "test"))
@@ -34,6 +35,13 @@ def loss(_project: Project) -> CurveSpec:
         quantities=(
             Quantity(title="Loss", unit=None, scale="log", lines=lines("losses")),
             Quantity(title="Accuracy", unit=None, range=(0, 1), lines=lines("accuracy")),
+            *(
+                Quantity(
+                    title=name.rsplit("/", 1)[-1], unit=None, lines=(Line(array=name, label="", color="series-0"),)
+                )
+                for name in project.curves
+                if name not in SERIES
+            ),
         ),
         empty="This run has no recorded values.",
     )

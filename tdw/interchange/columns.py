@@ -1,0 +1,183 @@
+"""Tables of recorded numbers, as trackers and training loops write them: which column is what, and at which epochs.
+
+A column's name says its side (`train`, `test`, `val`, …) and quantity (`loss`, `acc`, …) in any order and notation:
+`train_loss`, `loss/val`, `eval_accuracy`. All other columns of numbers are kept as curves under their own names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from tdw.errors import NotImportableError
+from tdw.interchange.source_run import MOST_EPOCHS, SourceRun
+from tdw.network.segment import Series
+from tdw.safe_text import cut
+
+# Columns with the number of updates, best first. W&B's own `_step` counts calls of `log`, so it comes last.
+STEPS = (
+    *("global_step", "step", "steps", "iteration", "iterations", "iter", "iters", "it", "its", "update", "updates"),
+    *("epoch", "epochs", "_step"),
+)
+TRAIN = frozenset({"train", "training", "trn"})
+TEST = ("test", "val", "valid", "validation", "eval", "dev")  # of two, the first one is the test side
+LOSS = frozenset({"loss", "losses", "xent", "nll", "ce"})
+ACCURACY = frozenset({"acc", "accs", "accuracy", "accuracies"})
+NEUTRAL = frozenset({"epoch", "mean", "avg"})
+MOST_CURVES = 64
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its values, and the updates after which they were recorded; None if the table does not say."""
+
+    name: str
+    values: Float64[np.ndarray, " row"]
+    steps: Float64[np.ndarray, " row"] | None
+
+
+def of_rows(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """The columns of a table given by rows, which need not have all of them. Other values than numbers are left out."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = {name: np.array([as_number(row.get(name)) for row in rows]) for name in names}
+    return of_table(
+        {name: values for name, values in table.items() if np.isfinite(values).any() or _is_infinite(values)}
+    )
+
+
+def of_table(table: Mapping[str, Float64[np.ndarray, " row"]]) -> list[Column]:
+    """The columns of a table given by columns, one of which may say the steps of those that are as long."""
+    step = steps_in(table)
+    return [
+        Column(name, values, table[step] if step is not None and len(table[step]) == len(values) else None)
+        for name, values in table.items()
+        if _last(name) not in STEPS
+    ]
+
+
+def steps_in(table: Mapping[str, Float64[np.ndarray, " row"]]) -> str | None:
+    """The column that counts updates: whole numbers that do not all repeat."""
+    for wanted in STEPS:
+        for name, values in table.items():
+            if _last(name) == wanted and np.isfinite(values).any() and not np.any(values[np.isfinite(values)] % 1):
+                return name
+    return None
+
+
+def role(name: str) -> tuple[str, str] | None:
+    """Side and quantity of a column, `("train", "loss")`; None for other columns.
+
+    >>> role("train_loss"), role("Loss/val"), role("eval/accuracy"), role("loss"), role("grad_norm")
+    (('train', 'loss'), ('test', 'loss'), ('test', 'accuracy'), ('train', 'loss'), None)
+    """
+    words = set(re.findall(r"[a-z]+", name.lower())) - NEUTRAL
+    sides, quantities = words & {*TRAIN, *TEST}, words & (LOSS | ACCURACY)
+    if len(quantities) != 1 or len(sides) > 1 or words - sides - quantities:
+        return None
+    quantity = "loss" if quantities <= LOSS else "accuracy"
+    if not sides and quantity != "loss":
+        return None  # an accuracy of unknown pairs
+    return ("test" if sides & set(TEST) else "train", quantity)
+
+
+def add(run: SourceRun, columns: Iterable[Column], source: Path) -> None:
+    """Add columns to a run: losses and accuracies by side, everything else as named curves. Raises NotImportableError."""
+    columns = list(columns)
+    chosen: dict[tuple[str, str], Column] = {}
+    for column in columns:
+        found = role(column.name)
+        if found is not None and (found not in chosen or _rank(column.name) < _rank(chosen[found].name)):
+            chosen[found] = column
+    taken = {column.name for column in chosen.values()}
+    if not chosen:
+        shown = ", ".join(cut(column.name, 30) for column in columns[:6]) or "none"
+        raise NotImportableError(
+            f"{source} cannot be imported: it has no column with losses or accuracies of train or test pairs, such as "
+            f"train_loss or val/acc (columns of numbers: {shown})."
+        )
+    for (side, quantity), column in chosen.items():
+        curve = _by_epoch(run, column, source)
+        if quantity == "accuracy":
+            run.accuracy[side] = _share(run, curve, column.name, source)
+        else:
+            setattr(run, side, curve)
+        run.inferred.append(f"{side} {quantity} is the column {cut(column.name, 60)}")
+    others = [column for column in columns if column.name not in taken and not column.name.startswith("_")]  # W&B's own
+    for column in others[:MOST_CURVES]:
+        run.curves[_curve_name(column.name, run.curves)] = _by_epoch(run, column, source)
+    if others:
+        run.converted.append("kept as curves: " + ", ".join(cut(column.name, 30) for column in others[:MOST_CURVES]))
+    if others[MOST_CURVES:]:
+        run.converted.append(f"{len(others) - MOST_CURVES} more columns were left out")
+    run.stepped = all(column.steps is not None for column in chosen.values())
+
+
+def _by_epoch(run: SourceRun, column: Column, source: Path) -> Series:
+    """The values by epoch, NaN where none was recorded; by row if the table does not say the epochs."""
+    if column.steps is None:
+        return column.values
+    known = ~np.isnan(column.values) & np.isfinite(column.steps)
+    steps = column.steps[known]
+    if steps.size and (steps.min() < 0 or steps.max() > MOST_EPOCHS):
+        wrong = steps[(steps < 0) | (steps > MOST_EPOCHS)][0]
+        raise NotImportableError(
+            f"{source} cannot be imported: the step of a row must be from 0 to {MOST_EPOCHS} (got {wrong:g})."
+        )
+    curve = np.full(int(steps.max()) + 1 if steps.size else 1, np.nan)
+    curve[steps.astype(np.int64)] = column.values[known]  # of several values, the last one
+    if (again := steps.size - len(np.unique(steps))) > 0:
+        run.converted.append(f"{cut(column.name, 60)} has {again} steps twice: the later values were used")
+    return curve
+
+
+def _share(run: SourceRun, curve: Series, name: str, source: Path) -> Series:
+    """Accuracies as shares; given in percent if one is above 1. Raises NotImportableError for anything else."""
+    known = curve[~np.isnan(curve)]
+    if known.size and (known.min() < 0 or known.max() > 100):
+        raise NotImportableError(
+            f"{source} cannot be imported: the accuracy {cut(name, 60)} must be from 0 to 1, or in percent (got "
+            f"{known.min() if known.min() < 0 else known.max():g})."
+        )
+    if known.size and known.max() > 1:
+        run.converted.append(f"{cut(name, 60)} is in percent: it was divided by 100")
+        return curve / 100
+    return curve
+
+
+def _rank(name: str) -> int:
+    words = re.findall(r"[a-z]+", name.lower())
+    return min((at for at, side in enumerate(TEST) if side in words), default=0)
+
+
+def _last(name: str) -> str:
+    """The last part of a name, `trainer/global_step`, in small letters."""
+    return re.split(r"[/ ]", name.strip().lower())[-1]
+
+
+def _curve_name(name: str, taken: Mapping[str, Any]) -> str:
+    """The name of a curve in a project file, which has letters, digits, `_`, `.` and `-` only."""
+    plain = "curves/" + (re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")[:60] or "unnamed")
+    unique, number = plain, 2
+    while unique in taken:
+        unique, number = f"{plain}_{number}", number + 1
+    return unique
+
+
+def as_number(value: Any) -> float:
+    """A number of a table; NaN for what is none. W&B writes "NaN" and "Infinity" as text."""
+    if isinstance(value, bool) or value is None:
+        return float("nan")
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one for tensors of several numbers
+        return float("nan")
+
+
+def _is_infinite(values: Float64[np.ndarray, " row"]) -> bool:
+    return bool(np.isinf(values).any())
