@@ -128,7 +128,10 @@ class OverwrittenError(CannotWriteError):
 class CheckpointNotFoundError(ProjectError):
     """No checkpoint was stored at the requested epoch."""
 
-    def __init__(self, path: Path, epoch: object, stored: Sequence[int]):
+    def __init__(self, path: Path, epoch: object, stored: Sequence[int], *, imported: bool = False):
+        if not stored and imported:
+            super().__init__(f"{path.name} has no weights: only its curves were imported.")
+            return
         if stored:
             nearest = min(stored, key=lambda e: abs(e - epoch)) if isinstance(epoch, int) else stored[-1]
             hint = f"the nearest stored one is {nearest}. `tdw info {typed(path.name)}` lists all {len(stored)}."

@@ -1,4 +1,4 @@
-"""What a configuration of another program states of a run: inside a file of weights, or in a file beside it.
+"""What a configuration of another program states of a run: inside a file of weights, or in a file next to it.
 
 Files beside weights are JSON or YAML. They belong to a file of weights if the rest of their name is the same without words
 like `config` and `model` (`config_18c9.json`, `model_18c9.pt`), or if their name is only such words (`config.yaml`,
@@ -137,7 +137,7 @@ def _formula(text: Any) -> str | None:
 
 
 def read_beside(run: SourceRun, source: Path) -> None:
-    """Add what the configuration beside a file or folder of weights states, and say so.
+    """Add what the configuration next to a file or folder of weights states, and say so.
 
     Raises NotImportableError if it states that the run is not supported.
     """

@@ -11,7 +11,6 @@ from typing import Any
 from tdw import config, schedule
 from tdw.config import RunConfig, settings
 from tdw.errors import (
-    CheckpointNotFoundError,
     NotReproducibleError,
     SettingError,
     TdwError,
@@ -50,7 +49,7 @@ def branch(
     new = Path(new)
     with Project.open(path) as source:
         if at not in source.checkpoints:
-            raise CheckpointNotFoundError(source.path, at, source.checkpoints)
+            raise source.no_checkpoint(at)
         split = split_of(source, "a branch")
         after = _branched(source, at, changes)
         if not fresh_optimizer and after.optimizer != settings_at(source, at).optimizer:

@@ -17,7 +17,7 @@ from tdw import config, store
 from tdw.analyses.engine.runner import ordered, plan_rows
 from tdw.config import RunConfig
 from tdw.errors import DamagedFileError, NotAProjectError, SettingError, TdwError, UnknownNameError
-from tdw.project import consistency
+from tdw.project import consistency, serialization
 from tdw.run import Run
 from tdw.store import salvage
 from tdw.store.atomic import new_file
@@ -115,7 +115,9 @@ def _plans(described: salvage.Config, sizes: list[int]) -> Iterator[FilePlan]:
         for item in ordered()
         if not item.inapplicable_reason(settings)
     ]
-    pairs = list(itertools.combinations(sorted(sizes), 2)) or [(size, size) for size in sizes]
+    # An imported run may lack a resume state, and curves alone have no checkpoints either.
+    alone = [pair for size in sizes for pair in ((size, size), (size, 0))]
+    pairs = list(itertools.combinations(sorted(sizes), 2)) or alone or [(serialization.nbytes({}), 0)]
     for (blob, resume), analyses, finished in itertools.product(pairs, ([], every), (False, True)):
         yield FilePlan(
             config=canonical(described),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
 from tdw.analyses.engine.registry import NEEDS
-from tdw.errors import AnalysisNotFoundError, CheckpointNotFoundError, NotApplicableError
+from tdw.errors import AnalysisNotFoundError, NotApplicableError
 from tdw.panels import reductions, selection, theme
 from tdw.panels.parts import UNKNOWN_SPLIT
 from tdw.panels.registry import Panel, find, in_order
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 
 def describe(project: Project) -> list[PanelDescription]:
-    """Every panel as described for a run, in the order of the page."""
+    """Every panel as described for a run, in the order of the page. Curves that were imported without weights have the page
+    to themselves.
+    """
     mismatched = _mismatched(project)
-    return [_described(project, panel, mismatched) for panel in in_order()]
+    only_curves = project.imported is not None and not project.checkpoints
+    return [_described(project, panel, mismatched) for panel in in_order() if not (only_curves and panel.weights)]
 
 
 def _described(project: Project, panel: Panel, mismatched: set[str]) -> PanelDescription:
@@ -92,8 +95,8 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
     stored = project.checkpoints
     if epoch is None and stored:
         epoch = stored[-1]
-    if epoch is None or epoch not in stored:
-        raise CheckpointNotFoundError(project.path, epoch, stored)
+    if epoch not in stored and (panel.weights or epoch is not None):
+        raise project.no_checkpoint(epoch)
     if reason := inapplicable_reason(project, panel):
         raise NotApplicableError(project.path, panel.name, reason)
     if panel.required and panel.analysis and state(project, panel).status == "missing":

@@ -268,13 +268,17 @@ class Project:
         """Epochs of the stored checkpoints, increasing."""
         return [int(epoch) for epoch in self._store.checkpoint_epochs()]
 
+    def no_checkpoint(self, epoch: object) -> CheckpointNotFoundError:
+        """The error for an epoch without a checkpoint."""
+        return CheckpointNotFoundError(self.path, epoch, self.checkpoints, imported=self.imported is not None)
+
     def weights(self, epoch: int) -> Arrays:
         """The weights at a checkpoint, float32 arrays under TransformerLens' names, in the order of
         `tdw.network.parameters.shapes`. Raises CheckpointNotFoundError.
         """
         stored = self.checkpoints
         if epoch not in stored:
-            raise CheckpointNotFoundError(self.path, epoch, stored)
+            raise self.no_checkpoint(epoch)
         return self.weights_at(stored.index(epoch))
 
     def weights_at(self, index: int) -> Arrays:

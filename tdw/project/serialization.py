@@ -26,6 +26,11 @@ def pack(arrays: Arrays, epoch: int, slots: tuple[str, ...] = UNNAMED_SLOTS) -> 
     return save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
 
 
+def nbytes(arrays: Arrays) -> int:
+    """Size of the safetensors file of these arrays."""
+    return len(pack(arrays, 0))
+
+
 def unpack(blob: bytes | memoryview) -> Arrays:
     """The arrays of a safetensors file, as copies."""
     return load(bytes(blob))

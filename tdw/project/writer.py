@@ -98,7 +98,12 @@ class ProjectWriter(Project):
         permission or a full disk; nothing is left behind then.
         """
         settings = config.from_json(description["settings"])
-        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
+        # An imported run gets room for what it has: weights at some epochs or none, and a state to resume from or none.
+        imported = description.get("imported")
+        has_weights = imported is None or bool(description["plan"])
+        is_resumable = imported is None or imported.get("resumable", True)
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()} if has_weights else {}
+        slots = settings.optimizer_kind.slots
         writer = store.create(
             Path(path),
             config=description,
@@ -106,8 +111,8 @@ class ProjectWriter(Project):
             split_test=split.test,
             epochs=settings.epochs,
             checkpoint_capacity=max(len(description["plan"]), 1),
-            blob_nbytes=len(serialization.pack(zeros, 0)),
-            resume_nbytes=len(serialization.pack_state(State.fresh(0, zeros, settings.optimizer_kind.slots))),
+            blob_nbytes=serialization.nbytes(zeros),
+            resume_nbytes=len(serialization.pack_state(State.fresh(0, zeros, slots))) if is_resumable else 0,
             resume=None if state is None else serialization.pack_state(state),
             resume_epoch=0 if state is None else state.epoch,
             overwrite=overwrite,

@@ -7,7 +7,7 @@ import { el, placeMarker, setText } from "./dom.js";
 import { epochInputs, epochRange, LEFT_MARGIN, tintShapes } from "./epochs.js";
 import { formatExact, formatInteger, formatShort } from "./format.js";
 import { FramedPanel } from "./framed_panel.js";
-import { withPoints } from "./lines.js";
+import { withPoints, zeroFrom } from "./lines.js";
 import { clamp, nearestIndex, thin } from "./numbers.js";
 import { linearTicks, logTicks } from "./ticks.js";
 
@@ -121,6 +121,7 @@ export class CurvePanel extends FramedPanel {
     let high = Number.NEGATIVE_INFINITY;
     for (const { ys } of this.lines) {
       for (const y of ys) {
+        if (!Number.isFinite(y) || (this.isLog && y === 0)) continue; // drawn at the ends of the axis
         if (y < low) low = y;
         if (y > high) high = y;
       }
@@ -151,6 +152,9 @@ export class CurvePanel extends FramedPanel {
     const [x0, x1] = this.frame.range.x;
     const buckets = Math.max(50, Math.round(this.frame.inner.width));
     this.shown = this.lines.map((line) => thin(line.xs, line.ys, x0, x1, buckets));
+    const ends = this.frame.range.y.map((end) => (this.isLog ? 10 ** end : end));
+    const within = (/** @type {number} */ v) =>
+      Number.isFinite(v) && !(this.isLog && v === 0) ? v : ends[v > 0 ? 1 : 0];
     this.per = Math.max(1, ...this.shown.map(({ per }) => per));
     return this.lines.map((line, i) => {
       const { x, y } = this.shown[i];
@@ -160,7 +164,7 @@ export class CurvePanel extends FramedPanel {
         mode: x.length < this.frame.inner.width / 10 ? "lines+markers" : "lines",
         marker: { size: 4, color },
         x,
-        y,
+        y: y.map((v) => (Number.isNaN(v) ? v : within(v))),
         line: { color, width: 1.5, simplify: false },
         hoverinfo: "skip",
       };
@@ -176,6 +180,12 @@ export class CurvePanel extends FramedPanel {
     while (e > 0 && Number.isNaN(line.values[e])) e--;
     return [e >= 0 ? line.values[e] : Number.NaN, e];
   }
+  /** Pixels of a value from the top; those without a place on the axis are at its end. @param {number} value */
+  height(value) {
+    const { frame, isLog } = this;
+    if (isLog && value === 0) return frame.inner.height;
+    return Number.isFinite(value) ? frame.py(isLog ? Math.log10(value) : value) : value > 0 ? 0 : Number.NaN;
+  }
   /** @param {number} index @override */
   draw(index) {
     const { frame } = this;
@@ -187,10 +197,12 @@ export class CurvePanel extends FramedPanel {
     const values = [];
     this.lines.forEach((line, i) => {
       const [value] = this.at(line, epoch);
-      const y = frame.py(this.isLog ? Math.log10(value) : value);
+      const y = this.height(value);
       const isSeen = isInside && y >= 0 && y <= frame.inner.height;
       this.dots[i].style.transform = isSeen ? `translate(${x}px, ${y}px)` : "translate(-9999px, 0)";
-      values.push(`${line.label ? `${line.label} ` : ""}${formatShort(value)}`);
+      const zero = value === 0 ? zeroFrom(line) : null;
+      const since = zero !== null && zero <= epoch ? ` from epoch ${formatInteger(zero)}` : "";
+      values.push(`${line.label ? `${line.label} ` : ""}${formatShort(value)}${since}`);
     });
     const chosen = this.choices.words();
     const unit = this.quantity.unit ?? (this.isLog ? "log" : "linear");
@@ -219,7 +231,8 @@ export class CurvePanel extends FramedPanel {
     for (const line of this.lines) {
       const [value, e] = this.at(line, epoch);
       const place = e === epoch ? "" : ` at ${formatInteger(e)}`;
-      lines.push(`${line.label || this.quantity.title} ${formatExact(value)}${place}`);
+      const isUndefined = Number.isNaN(value) && line.rowOf?.has(epoch); // computed, and no number
+      lines.push(`${line.label || this.quantity.title} ${isUndefined ? "undefined" : formatExact(value)}${place}`);
     }
     for (const { label, low, high } of this.bands) lines.push(`${label}: ${formatShort(low)} to ${formatShort(high)}`);
     const near = nearestIndex(checkpoints, epoch);

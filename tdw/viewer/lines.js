@@ -7,7 +7,8 @@ import { analysisOf, isOfAnalysis } from "./run_data.js";
 
 /**
  * A line with its points: `values` as stored, `xs` and `ys` as drawn. A recorded series has a value per epoch, and epochs
- * that were not evaluated are left out; an analysis has one per row (`rowOf`: epoch -> row), and NaN is a gap.
+ * that were not evaluated are left out; an analysis has one per row (`rowOf`: epoch -> row), and NaN is a gap. A log axis has
+ * no place for 0 and infinity, which are drawn at its ends.
  * @typedef {Omit<Line, "array"> & {array: string, values: ArrayLike<number>, xs: number[], ys: number[], rowOf: Map<number, number> | null}} Curve
  */
 
@@ -20,7 +21,7 @@ import { analysisOf, isOfAnalysis } from "./run_data.js";
  */
 export const withPoints = (line, run, choices, isLog) => {
   const array = run.array(line.array);
-  const isDrawable = (/** @type {number} */ v) => Number.isFinite(v) && !(isLog && v <= 0);
+  const isDrawable = (/** @type {number} */ v) => !Number.isNaN(v) && !(isLog && v < 0);
   if (!isOfAnalysis(line.array)) {
     const values = array?.data ?? [];
     const xs = [];
@@ -35,6 +36,13 @@ export const withPoints = (line, run, choices, isLog) => {
   const { xs, values } = rowValues(line, array, run, choices);
   const ys = values.map((v) => (isDrawable(v) ? v : Number.NaN));
   return { ...line, values, xs, ys, rowOf: new Map(xs.map((epoch, row) => [epoch, row])) };
+};
+
+/** The epoch from which on a line is 0 to its end; null where it does not end in 0. @param {Curve} line */
+export const zeroFrom = ({ xs, ys }) => {
+  let at = ys.length;
+  while (at > 0 && ys[at - 1] === 0) at--;
+  return at < ys.length ? xs[at] : null;
 };
 
 /**

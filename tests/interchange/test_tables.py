@@ -333,3 +333,41 @@ def test_weights_of_another_network_leave_the_curves(tmp_path):
     with tdw.open(run_path) as run:
         assert run.checkpoints == []
         assert run.train_loss[100] == 0.1
+
+
+def test_named_curves_are_drawn_with_loss_and_accuracy(tmp_path):
+    path = tmp_path / "curves.csv"
+    path.write_text("step,train_loss,grad_norm\n0,2,5\n3,1,4\n")
+    _, run_path = imported(path)
+    with tdw.open(run_path) as run:
+        figure = run.figure("loss", view="grad_norm")
+        (line,) = figure.data
+        assert list(zip(line.x, line.y, strict=True)) == [(0, 5), (3, 4)]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_file_of_curves_has_room_for_them_only_and_is_recovered(tmp_path, damaged, monkeypatch):
+    path = tmp_path / "curves.csv"
+    path.write_text("step,train_loss\n" + "".join(f"{i},{1 / (i + 1)}\n" for i in range(400)))
+    _, run_path = imported(path)
+    assert run_path.stat().st_size < 400_000
+    if damaged:  # without what this computer remembers of it, nor a readable superblock
+        monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "other"))
+        data = bytearray(run_path.read_bytes())
+        data[:64] = bytes(64)
+        run_path.write_bytes(bytes(data))
+    tdw.recover(run_path, tmp_path / "recovered.tdw")
+    with tdw.open(tmp_path / "recovered.tdw") as run:
+        assert run.train_loss.tolist() == [1 / (i + 1) for i in range(400)]
+
+
+def test_weights_without_an_optimizer_have_no_room_for_a_state_to_resume(tmp_path):
+    elsewhere.saved(elsewhere.lens(d=64, d_mlp=512).state(), tmp_path / "epoch_5.pt")
+    _, run_path = imported(tmp_path / "epoch_5.pt")
+    with tdw.open(run_path) as run:
+        assert not run.imported.resumable
+        size = 4 * sum(array.size for array in run.weights(5).values())
+    assert run_path.stat().st_size < size + 300_000 < 2 * size
+    tdw.analyze(run_path, only=["loss"])
+    tdw.note(run_path, title="still writable")
+    assert tdw.verify(run_path) == []

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import tdw
 from tdw import panels
 from tdw.analyses import summary
 from tdw.errors import CheckpointNotFoundError, NotApplicableError, ProjectError, TdwError, UnknownNameError
 from tdw.panels import selection
 from tdw.project.records import Notes
+from tests.interchange.elsewhere import lens
 from tests.viewer.synthetic import Made
 
 
@@ -184,3 +188,44 @@ def test_errors_say_what_to_do(run: Made) -> None:
     partly.covered["embedding_frequencies"] = 2
     with pytest.raises(ProjectError, match=r"has embedding_frequencies at 2 of its 4 checkpoints, not at epoch 300"):
         panels.figure(partly, "embedding_frequencies", 300)  # type: ignore[arg-type]
+
+
+def test_zeros_are_drawn_at_the_foot_of_a_log_axis(tmp_path: Path) -> None:
+    (tmp_path / "zeros.csv").write_text("step,train_loss,test_loss\n0,2,3\n10,0.5,2\n20,0,1\n30,0,0\n40,0,0.5\n")
+    tdw.import_run(tmp_path / "zeros.csv", tmp_path / "run.tdw")
+    with tdw.open(tmp_path / "run.tdw") as run:
+        figure = run.figure("loss")
+    curves = {line.name: line for line in figure.data if line.mode == "lines"}
+    for name, stored in (("train", [2, 0.5, 0, 0, 0]), ("test", [3, 2, 1, 0, 0.5])):
+        line = curves[name]
+        assert list(line.x) == [0, 10, 20, 30, 40]
+        assert list(line.customdata) == stored
+        drawn, foot = np.array(line.y), min(line.y)
+        assert 0.3 < foot < 0.5
+        assert drawn[np.array(stored) > 0].tolist() == [value for value in stored if value]
+        assert (drawn[np.array(stored) == 0] == foot).all()
+    marks = [(line.name, list(line.x)) for line in figure.data if line.mode == "markers"]
+    assert marks == [("train", [20]), ("test", [30])]
+    assert [note.text for note in figure.layout.annotations if "from epoch" in note.text] == ["0 from epoch 20"]
+
+
+def test_a_run_without_curves_says_so(tmp_path: Path) -> None:
+    torch.save(lens().state(), tmp_path / "epoch_5.pt")
+    tdw.import_run(tmp_path / "epoch_5.pt", tmp_path / "run.tdw")
+    with (
+        tdw.open(tmp_path / "run.tdw") as run,
+        pytest.raises(ProjectError, match=r"nothing to draw .* no values were recorded"),
+    ):
+        run.figure("loss")
+
+
+def test_a_run_of_curves_alone_has_no_weights_to_draw(tmp_path: Path) -> None:
+    (tmp_path / "curves.csv").write_text("step,train_loss\n0,2\n10,0.5\n")
+    tdw.import_run(tmp_path / "curves.csv", tmp_path / "run.tdw")
+    with tdw.open(tmp_path / "run.tdw") as run:
+        assert "marked" not in run.figure("loss").layout.title.text
+        assert {panel.header.name for panel in panels.describe(run)} == {"loss", "events"}
+        with pytest.raises(CheckpointNotFoundError, match="has no weights: only its curves were imported"):
+            run.figure("embedding_frequencies")
+        with pytest.raises(CheckpointNotFoundError, match="only its curves were imported"):
+            run.weights(0)

@@ -27,7 +27,6 @@ from tdw.config import RunConfig
 from tdw.errors import (
     AlreadyExistsError,
     CannotWriteError,
-    CheckpointNotFoundError,
     NotApplicableError,
     UnknownNameError,
 )
@@ -73,7 +72,7 @@ def export_run(
             raise NotApplicableError(project.path, "TransformerLens", "TransformerLens has no attention rate.")
         stored = project.checkpoints
         if (epoch is not None and epoch not in stored) or not stored:
-            raise CheckpointNotFoundError(project.path, epoch if epoch is not None else "any", stored)
+            raise project.no_checkpoint("any" if epoch is None else epoch)
         if out.suffix in SUFFIXES and not out.is_dir():
             targets = {stored[-1] if epoch is None else epoch: out}
         else:
