@@ -242,12 +242,14 @@ def _add_hints(sub: Parser) -> None:
     hints.add_argument("--task", metavar="|".join(TASKS), help="task")
     hints.add_argument("--activation", metavar="|".join(config.ACTIVATIONS), help="activation function")
     hints.add_argument("--attention-rate", metavar="X", help="c in the attention c * softmax + (1 - c)")
+    hints.add_argument("--heads", metavar="N", help="attention heads, if the weights do not tell")
     hints.add_argument("--split-rule", metavar="python|torch", help="random generator of the split (default: try both)")
     hints.add_argument("--data-seed", metavar="N", help="seed of the split")
     hints.add_argument("--train-fraction", metavar="X", help="training fraction")
     hints.add_argument("--train-stride", metavar="N", help="epochs between train losses")
     hints.add_argument("--test-stride", metavar="N", help="epochs between test losses")
     hints.add_argument("--epoch", metavar="N", help="epoch of the weights, for a file with one checkpoint")
+    hints.add_argument("--dtype", metavar="float32", help="round float64 weights to float32")
     hints.add_argument("--run", metavar="NAME", help="which run, of a source with several")
     hints.add_argument(
         "--epochs-from",

@@ -9,6 +9,7 @@ import numpy as np
 
 from tdw.errors import NotImportableError
 from tdw.interchange.importers.nanda import updates
+from tdw.interchange.one_hot_layouts import is_tied
 from tdw.interchange.source_run import Raw, SourceRun
 from tdw.interchange.weight_layouts import BUFFERS, read
 from tdw.network.optimizers import EPS, OPTIMIZERS
@@ -60,9 +61,20 @@ def state_of(run: SourceRun, raw: Raw, weights: Arrays, epoch: int) -> State | s
     optimizer = run.optimizer
     if not optimizer or not isinstance(optimizer.get("state"), dict) or not optimizer["state"]:
         return "it has no optimizer state"
+    if is_tied(raw):
+        return "its operands share one input matrix, and training here would change one for each"
     group = _group(optimizer)
-    if group.get("amsgrad") or group.get("maximize") or group.get("eps", EPS) != EPS:
-        return "its AdamW uses options that are not supported (amsgrad, maximize or another eps)"
+    slots_found = {str(slot) for item in optimizer["state"].values() if isinstance(item, dict) for slot in item} - {
+        "step"
+    }
+    if not set(ADAMW.slots) <= slots_found:
+        shown = ", ".join(cut(slot, 30) for slot in sorted(slots_found)[:4]) or "nothing"
+        return f"its optimizer is not AdamW: it stores {shown} instead of {' and '.join(ADAMW.slots)}"
+    options = {"amsgrad": False, "maximize": False, "eps": EPS}
+    if differs := [
+        f"{name} {cut(str(group[name]), 20)}" for name, usual in options.items() if group.get(name, usual) != usual
+    ]:
+        return f"its AdamW has options that are not supported ({', '.join(differs)})"
     if group.get("decoupled_weight_decay") is False and group.get("weight_decay"):
         return "its optimizer is Adam with L2 weight decay, not AdamW"
     if len(optimizer.get("param_groups") or ()) != 1:

@@ -15,6 +15,7 @@ HINTS = (
     "task",
     "activation",
     "attention_rate",
+    "heads",
     "split_rule",
     "data_seed",
     "train_fraction",
@@ -23,6 +24,7 @@ HINTS = (
     "epoch",
     "epochs_from",
     "run",
+    "dtype",
 )
 
 
@@ -37,6 +39,12 @@ def check_hints(given: dict[str, Any]) -> dict[str, Any]:
             continue
         if name in {"epochs_from", "run"}:
             hints[name] = str(value)
+        elif name == "dtype":
+            if value != "float32":
+                raise SettingError(
+                    name, f"--dtype must be float32, which all weights have here (got {cut(str(value))})"
+                )
+            hints[name] = value
         elif name == "split_rule":
             if value not in RULES:
                 raise SettingError(name, f"--split-rule must be one of {', '.join(RULES)} (got {cut(str(value))})")

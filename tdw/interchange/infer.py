@@ -16,13 +16,14 @@ from tdw import config
 from tdw.config import TaskConfig
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import adamw_state
+from tdw.interchange.one_hot_layouts import is_one_hot, is_tied, unused
 from tdw.interchange.source_run import MOST_EPOCHS, Raw, SourceCheckpoint, SourceRun
 from tdw.interchange.split_search import pair_losses
 from tdw.interchange.weight_layouts import (
-    MLP_BIASES,
     SUPPORTED,
     WIDENED,
     Kind,
+    has_biases,
     read,
     superfluous,
     transposed,
@@ -84,7 +85,7 @@ def read_weights(run: SourceRun) -> tuple[Kind, Arrays | None]:
         labels.add(checkpoint.label)
         raw = checkpoint.load()
         arrays, this = read(raw, checkpoint.what)
-        biased |= transposed(raw) or any(np.any(arrays[name]) for name in MLP_BIASES if name in arrays)
+        biased |= transposed(raw) or has_biases(arrays)
         if kind and (differs := next((name for name in kind if kind[name] != this[name]), None)) is not None:
             raise NotImportableError(
                 f"{checkpoint.what} cannot be imported: it has {differs} {this[differs]}, but the other checkpoints have "
@@ -103,8 +104,16 @@ def read_weights(run: SourceRun) -> tuple[Kind, Arrays | None]:
 
 
 def _say_dropped_and_widened(run: SourceRun, raw: Raw) -> None:
-    dropped = superfluous(raw, SUPPORTED)
-    run.converted += [f"{cut(name)} was left out: it is {why}" for name, why in dropped.items()]
+    if is_one_hot(raw):
+        run.assumed += [
+            f"{cut(name)} is a buffer that the network does not use: it was left out" for name in unused(raw)
+        ]
+        if is_tied(raw):
+            run.converted.append("one input matrix is applied to both operands: it was stored for each of them")
+            run.inferred.append("p is the smaller side of the input matrix")
+    else:
+        dropped = superfluous(raw, SUPPORTED)
+        run.converted += [f"{cut(name)} was left out: it is {why}" for name, why in dropped.items()]
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in raw.values()} & set(WIDENED))
     if dtypes:
         run.converted.append(f"{' and '.join(dtypes)} weights were widened to float32, which is exact")
@@ -131,10 +140,12 @@ def merge_settings(run: SourceRun, kind: Kind, hints: dict[str, Any], source: Pa
             )
     settings |= kind or run.claims
     if kind:
-        run.inferred.append(
-            f"p = {kind['p']}, d_model {kind['d_model']}, {kind['heads']} heads of width {kind['d_head']} and d_mlp "
-            f"{kind['d_mlp']} are the shapes of the weights"
+        inner = (
+            f"d_model {kind['d_model']}, {kind['heads']} heads of width {kind['d_head']} and "
+            if "heads" in kind
+            else ""
         )
+        run.inferred.append(f"p = {kind['p']}, {inner}d_mlp {kind['d_mlp']} are the shapes of the weights")
     for name in ("p", "task", "activation", "attention_rate"):
         if name not in hints:
             continue

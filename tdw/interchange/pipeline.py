@@ -20,7 +20,7 @@ from tdw.interchange.importers import legacy_workbench, state_dicts, tables
 from tdw.interchange.plan import make_plan
 from tdw.interchange.source_run import Raw, SourceRun
 from tdw.interchange.stated import read_beside
-from tdw.interchange.weight_layouts import unwrapped
+from tdw.interchange.weight_layouts import BLOCK, from_linear, is_linear, unwrapped
 from tdw.interchange.write import write
 from tdw.project.records import ImportedFrom
 from tdw.safe_text import cut, visible
@@ -39,7 +39,9 @@ def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False,
     checked = check_hints(hints)
     _check_target(source, path, overwrite=overwrite)
     run = read_source(source, checked.get("epochs_from"), checked.get("run"))
+    _round(run, checked, source)
     _unwrap(run)
+    _rename(run, checked, source)
     plan = make_plan(run, checked, source)
     write(plan, path, overwrite=overwrite)
     return plan.imported
@@ -82,6 +84,49 @@ def _unwrap(run: SourceRun) -> None:
     if prefix := unwrapped(run.checkpoints[-1].load())[1]:
         run.converted.append(f"the names of the weights begin with {cut(prefix, 60)!r}, which was left out")
         run.checkpoints = [replace(one, load=_unwrapping(one.load)) for one in run.checkpoints]
+
+
+def _round(run: SourceRun, hints: dict[str, Any], source: Path) -> None:
+    """Round float64 weights where a hint asks for it, and say so. Raises SettingError."""
+    if "dtype" not in hints:
+        return
+    if not run.checkpoints or not any(
+        str(value.dtype).endswith("float64") for value in run.checkpoints[-1].load().values()
+    ):
+        raise SettingError(
+            "dtype", f"--dtype does not apply to {source.name}, which has no float64 weights: leave it out"
+        )
+    run.converted.append("float64 weights were rounded to float32, as requested")
+    run.checkpoints = [replace(one, load=_rounding(one.load)) for one in run.checkpoints]
+
+
+def _rounding(load: Callable[[], Raw]) -> Callable[[], Raw]:
+    return lambda: {
+        name: value.float() if str(value.dtype).endswith("float64") else value for name, value in load().items()
+    }
+
+
+def _rename(run: SourceRun, hints: dict[str, Any], source: Path) -> None:
+    """Let checkpoints of TransformerLens 4 give weights under its older names. Raises SettingError."""
+    if not run.checkpoints or not is_linear(raw := run.checkpoints[-1].load()):
+        if "heads" in hints:
+            raise SettingError("heads", f"--heads does not apply to {source.name}, whose weights tell it: leave it out")
+        return
+    heads, width = hints.get("heads", run.claims.get("heads")), raw[f"{BLOCK}attn.q.weight"].shape[0]
+    if heads is None or heads < 1 or width % heads:
+        got = "" if heads is None else f" (got {heads})"
+        raise SettingError(
+            "heads",
+            f"--heads must state the number of attention heads, a divisor of {width}: weights of TransformerLens 4 do not tell "
+            f"it{got}",
+        )
+    run.form = run.form.replace("TransformerLens", "TransformerLens 4")
+    run.converted.append(f"linear layers were taken apart into {heads} heads")
+    run.checkpoints = [replace(one, load=_renaming(one.load, heads)) for one in run.checkpoints]
+
+
+def _renaming(load: Callable[[], Raw], heads: int) -> Callable[[], Raw]:
+    return lambda: from_linear(load(), heads)
 
 
 def _unwrapping(load: Callable[[], Raw]) -> Callable[[], Raw]:

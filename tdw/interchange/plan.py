@@ -25,6 +25,8 @@ from tdw.tasks import Split
 
 DETERMINED = ("task", "p", "network", "d_model", "heads", "d_mlp", "activation", "biases", "classes")
 
+OF_TRANSFORMERS = ("d_model", "heads", "d_head", "attention_rate")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -73,7 +75,13 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
         rule = match.rule or next((one for one in run.rules if _draws(one, match.split)), None)
         if rule is not None:
             settings["data_seed"] = rule.seed
-    unknown = [name for name in (*DETERMINED, *infer.OF_TRAINING) if name not in settings]
+    if settings.get("network") == "one-hot":  # a configuration may state what such a network does not have
+        settings = {name: value for name, value in settings.items() if name not in OF_TRANSFORMERS}
+    unknown = [
+        name
+        for name in (*DETERMINED, *infer.OF_TRAINING)
+        if name not in settings and not (settings.get("network") == "one-hot" and name in OF_TRANSFORMERS)
+    ]
     if last is not None and infer.assume_attention(run, settings, verified=match is not None and match.verified):
         unknown.append("attention_rate")
     if epoch_unknown:

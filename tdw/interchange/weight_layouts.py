@@ -6,6 +6,8 @@ W_Q, W_K, W_V  (heads, d_model, d_head)       (heads, d_head, d_model)
 W_O            (heads, d_head, d_model)       (d_model, heads * d_head)
 W_in, W_out    (d_model, d_mlp) and back      (d_mlp, d_model) and back
 W_pos, W_U     (tokens, d_model), (d_model, classes) in both
+
+TransformerLens 4 has PyTorch's linear layers instead (`blocks.0.attn.q.weight`, see `from_linear`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from tdw.errors import NotImportableError
+from tdw.interchange import one_hot_layouts
 from tdw.interchange.source_run import Raw
 from tdw.network.segment import Arrays
 from tdw.safe_text import cut
@@ -32,6 +35,7 @@ MATRICES = (
     "unembed.W_U",
 )
 MLP_BIASES = (f"{BLOCK}mlp.b_in", f"{BLOCK}mlp.b_out")
+BIASES = (*MLP_BIASES, *one_hot_layouts.BIASES)
 OTHER_BIASES = (*(f"{BLOCK}attn.b_{name}" for name in "QKVO"), "unembed.b_U")
 BUFFERS = (f"{BLOCK}attn.mask", f"{BLOCK}attn.IGNORE")
 SUPPORTED = {*MATRICES, *MLP_BIASES, *OTHER_BIASES, *BUFFERS}
@@ -56,10 +60,49 @@ def unwrapped(raw: Raw) -> tuple[Raw, str]:
     """Weights under their own names, and what stood before each of them: the name of a module around the network, such as
     `model.` or `_orig_mod.`, which `torch.compile`, data-parallel training and Lightning add.
     """
-    prefix = next((name.removesuffix(MATRICES[0]) for name in raw if name.endswith("." + MATRICES[0])), "")
-    if MATRICES[0] in raw or not prefix or not all(name.startswith(prefix) for name in raw):
+    ends = (MATRICES[0], "embed.weight")
+    first = next(
+        ((name, end) for name in raw for end in ends if name.endswith(f".{end}") and "pos_embed" not in name), None
+    )
+    prefix = "" if first is None else first[0].removesuffix(first[1])
+    if any(end in raw for end in ends) or not prefix or not all(name.startswith(prefix) for name in raw):
         return raw, ""
     return {name.removeprefix(prefix): value for name, value in raw.items()}, prefix
+
+
+def is_linear(raw: Raw) -> bool:
+    """Whether weights have the names of TransformerLens 4."""
+    return "embed.weight" in raw and f"{BLOCK}attn.q.weight" in raw
+
+
+def from_linear(raw: Raw, heads: int) -> Raw:
+    """Weights of TransformerLens 4 under its older names: (out, in) matrices of linear layers, with all heads in one.
+
+    Raises ValueError if the heads do not divide the matrices.
+    """
+    names = {"embed.weight": "embed.W_E", "pos_embed.weight": "pos_embed.W_pos", "unembed.bias": "unembed.b_U"}
+    found: dict[str, Any] = {}
+    for name, value in raw.items():
+        match = re.fullmatch(r"(blocks\.\d+\.)(attn|mlp)\.(q|k|v|o|in|out)\.(weight|bias)", name)
+        if name in names:
+            found[names[name]] = value
+        elif name == "unembed.weight":
+            found["unembed.W_U"] = value.T
+        elif match is None:
+            found[name] = value
+        else:
+            block, part, layer, kind = match.groups()
+            short = layer.upper() if part == "attn" else layer
+            short = f"{block}{part}.{'W' if kind == 'weight' else 'b'}_{short}"
+            if part == "mlp":
+                found[short] = value.T if kind == "weight" else value
+            elif kind == "bias":
+                found[short] = value if layer == "o" else value.reshape(heads, -1)
+            elif layer == "o":
+                found[short] = value.T.reshape(heads, -1, value.shape[0])
+            else:
+                found[short] = value.reshape(heads, -1, value.shape[1]).swapaxes(1, 2)
+    return found
 
 
 def superfluous(raw: Raw, supported: Collection[str]) -> dict[str, str]:
@@ -103,6 +146,8 @@ def read(raw: Raw, what: str) -> tuple[Arrays, Kind]:
 
     what: the name of the source in messages. Raises NotImportableError.
     """
+    if one_hot_layouts.is_one_hot(raw):
+        return one_hot_layouts.read(raw, what, _array)
     _check_names(raw, what)
     turned = transposed(raw)
     ranks = [2, 2, 3, 3, 3, 2 if turned else 3, 2, 2, 2]
@@ -140,9 +185,14 @@ def turn(name: str, array: Shaped[np.ndarray, ...], raw: Raw) -> Shaped[np.ndarr
 
 def without_zero_biases(arrays: Arrays) -> Arrays:
     """The weights without MLP biases if these are all zero; TransformerLens stores zeros for untrained biases."""
-    if any(np.any(arrays[name]) for name in MLP_BIASES if name in arrays):
+    if has_biases(arrays):
         return arrays
-    return {name: array for name, array in arrays.items() if name not in MLP_BIASES}
+    return {name: array for name, array in arrays.items() if name not in BIASES}
+
+
+def has_biases(arrays: Arrays) -> bool:
+    """Whether weights have biases of the MLP that are not all zero."""
+    return any(np.any(arrays[name]) for name in BIASES if name in arrays)
 
 
 def _check_names(raw: Raw, what: str) -> None:
@@ -183,8 +233,8 @@ def _array(value: Any, name: str, what: str, rank: int | None = None) -> Shaped[
         raise NotImportableError(f"{what} cannot be imported: {name} is too large (shape {shape}).")
     if dtype not in {"float32", *WIDENED}:
         raise NotImportableError(
-            f"{what} cannot be imported: {name} must be float32, float16 or bfloat16 (got {dtype}). Convert it to float32 "
-            "first, which rounds its values."
+            f"{what} cannot be imported: {name} must be float32, float16 or bfloat16 (got {dtype})"
+            + (". --dtype float32 rounds its values." if dtype == "float64" else ".")
         )
     if not isinstance(value, np.ndarray):
         if str(value.layout) != "torch.strided":

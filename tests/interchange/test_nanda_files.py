@@ -439,8 +439,8 @@ def spoiled(optimizer, kind):
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        ("amsgrad", "its AdamW uses options that are not supported"),
-        ("eps", "its AdamW uses options that are not supported"),
+        ("amsgrad", "its AdamW has options that are not supported (amsgrad True)"),
+        ("eps", "its AdamW has options that are not supported (eps 1e-06)"),
         ("adam", "its optimizer is Adam with L2 weight decay"),
         ("lr", "its learning rate schedule is not supported"),
         ("steps", "counted a different number of updates"),

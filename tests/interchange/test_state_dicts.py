@@ -204,7 +204,7 @@ REFUSED = {
     "layers": "it is a transformer of 2 layers",
     "gated": r"its tensor blocks\.0\.mlp\.W_gate is not supported",
     "missing": r"its weight blocks\.0\.attn\.W_Q is missing",
-    "double": r"embed\.W_E must be float32, float16 or bfloat16 \(got float64\)\. Convert it to float32 first, which rounds",
+    "double": r"embed\.W_E must be float32, float16 or bfloat16 \(got float64\)\. --dtype float32 rounds",
     "integers": r"embed\.W_E must be float32, float16 or bfloat16 \(got int64\)",
     "nan": r"embed\.W_E holds NaN or infinite values",
     "infinite": r"unembed\.W_U holds NaN or infinite values",

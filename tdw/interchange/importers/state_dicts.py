@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from tdw.errors import NotImportableError
 from tdw.interchange import epoch_names, sniff
 from tdw.interchange.importers import nanda, tables
 from tdw.interchange.source_run import Raw, SourceCheckpoint, SourceRun
-from tdw.interchange.weight_layouts import is_state, transposed, unwrapped
+from tdw.interchange.weight_layouts import is_state, read, transposed, unwrapped
 from tdw.safe_text import cut
+from tdw.tasks import Split
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
+SPLIT_FILES = {"train_data": "train", "test_data": "test"}
 
 
 def read_file(path: Path) -> SourceRun:
@@ -117,8 +120,13 @@ def _nanda_folder(path: Path, files: list[Path]) -> SourceRun:
     run = SourceRun("a folder of Nanda's grokking code", epoch_offset=1)
     checkpoints: dict[int, SourceCheckpoint] = {}
     single: dict[str, dict[int, float]] = {"train": {}, "test": {}}
+    sides: dict[str, Any] = {}
     for file in files:
-        part = nanda.read(sniff.load_torch(file, sniff.form_of(file)), file)
+        loaded = sniff.load_torch(file, sniff.form_of(file))
+        if file.stem in SPLIT_FILES:
+            sides[SPLIT_FILES[file.stem]] = loaded
+            continue
+        part = nanda.read(loaded, file)
         if part is None or len(part.checkpoints) != 1:
             raise sniff.refused(file, "something other than a single set of weights, which the other files contain")
         checkpoint = part.checkpoints[0]
@@ -145,7 +153,30 @@ def _nanda_folder(path: Path, files: list[Path]) -> SourceRun:
             curve[list(values)] = list(values.values())
             setattr(run, side, curve)
     run.checkpoints = [checkpoints[label] for label in sorted(checkpoints)]
+    if sides and run.pairs is None:
+        run.pairs = _split_beside(run, sides, path)
     return run
+
+
+def _split_beside(run: SourceRun, sides: dict[str, Any], path: Path) -> Split:
+    """The split in files of their own: the pairs (a, b), (pair, 2), alone or with their answers. One side gives the other.
+
+    Raises NotImportableError.
+    """
+    p = read(run.checkpoints[-1].load(), str(path))[1]["p"]
+    found: dict[str, np.ndarray] = {}
+    for side, given in sides.items():
+        pairs = given[0] if isinstance(given, list | tuple) and len(given) else given
+        try:
+            array = np.asarray(pairs, dtype=np.int64)
+        except (TypeError, ValueError, RuntimeError):
+            array = np.zeros(0, np.int64)
+        if array.ndim != 2 or array.shape[1] not in (2, 3):
+            raise NotImportableError(f"{path} cannot be imported: {side}_data has no pairs (a, b).")
+        found[side] = array[:, 0] * p + array[:, 1]
+    rest = np.setdiff1d(np.arange(p * p), np.concatenate(list(found.values())))
+    run.inferred.append(f"the pairs of the split are in {' and '.join(f'{side}_data' for side in found)}")
+    return Split(found.get("train", rest), found.get("test", rest))
 
 
 def _weights_in(file: Path) -> Callable[[], Raw]:
