@@ -74,7 +74,12 @@ class TrainingConfig(OptimizerSettings):
 
     epochs: int = setting(25_000, "optimizer updates to apply", within=(1, 10_000_000))
     optimizer: str = setting("adamw", "optimizer", choices=tuple(OPTIMIZERS), implied=True)
-    loss: str = setting("cross-entropy", "loss function", choices=tuple(LOSSES), implied=True)
+    loss: str = setting(
+        "stable",
+        "arithmetic of the cross-entropy: stable keeps the precision of tiny losses; float32 and float64 are PyTorch's",
+        choices=tuple(LOSSES),
+        implied=True,
+    )
     lr: float = setting(1e-3, "learning rate", within=(0, 10), exclusive=True)
     warmup: int = setting(0, "updates over which the learning rate rises from 0", within=(0, 10_000_000))
     weight_decay: float = setting(1.0, "weight decay: decoupled (AdamW) or L2 (SGD)", within=(0, 1_000))

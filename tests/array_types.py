@@ -68,5 +68,8 @@ def _checked(function: Callable[..., Any], module: ModuleType) -> Callable[..., 
     names = {"np": np, "Tensor": torch.Tensor, "ArrayLike": ArrayLike, "RunConfig": RunConfig, "TaskConfig": TaskConfig}
     names |= {name: getattr(jaxtyping, name) for name in ("Float", "Float32", "Float64", "Int64")}
     known = {**names, **vars(module)}
-    function.__annotations__ = {name: eval(text, known) for name, text in function.__annotations__.items()}
+    function.__annotations__ = {
+        name: eval(text, known) if isinstance(text, str) else text  # two objects may share a function
+        for name, text in function.__annotations__.items()
+    }
     return jaxtyping.jaxtyped(typechecker=beartype)(function)

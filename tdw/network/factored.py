@@ -216,6 +216,7 @@ class Pairs:
     ):
         device, pairs, p = a.device, a.shape[0], config.p
         self.a, self.b, self.answer = a, b, answer[:, None]
+        self.loss_dtype = None if config.loss_kind.dtype is None else getattr(torch, config.loss_kind.dtype)
         self.d_mlp, self.activation = config.d_mlp, config.activation
         form = closed_form(config.network_kind)
         self.classes, self.width = config.outputs, padded(config.outputs)
@@ -258,7 +259,7 @@ class Pairs:
     def forward(self, at: Tables) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
         """Mean cross-entropy and accuracy, float64 scalars on the device. Prepares the buffers for `backward`.
 
-        With m the row's maximum, at class c*, the loss of a pair is (m - L_y) + log1p(sum over c != c* of exp(L_c - m)),
+        For a loss with a dtype, as PyTorch computes it there. Otherwise, with m the row's maximum, at class c*, the loss of a pair is (m - L_y) + log1p(sum over c != c* of exp(L_c - m)),
         which keeps its relative precision in float32 no matter how small it gets.
         """
         self.used = at
@@ -267,6 +268,8 @@ class Pairs:
         _sparse_product(self.pattern, at.mixed, self.out)
         self._activate()
         torch.addmm(self.out[:, self.d_mlp :], self.active, at.direct, out=self.logits)
+        if self.loss_dtype is not None:
+            return self._forward_in(self.loss_dtype)
         top, self.top_answer = self.logits[:, : self.classes].max(dim=1, keepdim=True)
         missed = top - self.logits.gather(1, self.answer)
         # From here on `logits` holds exp(L_c - m), with 0 for the top class and the padding.
@@ -277,18 +280,39 @@ class Pairs:
         self.correct = self.top_answer == self.answer
         return loss.double().mean(), self.correct.double().mean()
 
-    def backward(self) -> list[Tensor]:
-        """Gradients of the mean loss of the last `forward` with respect to `Tables.tensors()`."""
-        pairs, neurons = self.a.shape[0], self.d_mlp
-        if self.pull is None:
-            self.pull = torch.empty_like(self.out)
-            self.push = self.logits.new_empty(self.rows + 1, self.out.shape[1])
+    def _forward_in(self, dtype: torch.dtype) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
+        """Mean cross-entropy by PyTorch's own kernel in this dtype, and accuracy."""
+        logits = self.logits[:, : self.classes].to(dtype)
+        self.log_shares = torch.log_softmax(logits, dim=1)
+        loss = torch.nn.functional.nll_loss(self.log_shares, self.answer[:, 0])
+        self.correct = logits.argmax(dim=1, keepdim=True) == self.answer
+        return loss.double(), self.correct.double().mean()
+
+    def _gradient_in(self, dtype: torch.dtype) -> Tensor:
+        """Gradient of that loss with respect to the logits, padded, in `self.logits`."""
+        pairs = self.a.shape[0]
+        ahead = torch.zeros_like(self.log_shares).scatter_(1, self.answer, -1 / pairs)
+        gradient = torch.ops.aten._log_softmax_backward_data(ahead, self.log_shares, 1, dtype)
+        self.logits[:, : self.classes] = gradient
+        self.logits[:, self.classes :] = 0
+        return self.logits
+
+    def _gradient(self) -> Tensor:
+        """Gradient of the mean loss with respect to the logits, padded, in `self.logits`."""
+        pairs = self.a.shape[0]
         # Softmax minus one-hot. For a correct answer it is -rest / (1 + rest), which avoids cancellation.
         scale = 1 / (1 + self.rest)
         wrong = self.logits.mul_(scale / pairs).scatter_(1, self.top_answer, scale / pairs)
         at_answer = torch.where(self.correct, -self.rest * scale, wrong.gather(1, self.answer) * pairs - 1)
-        wrong.scatter_(1, self.answer, at_answer / pairs)
+        return wrong.scatter_(1, self.answer, at_answer / pairs)
 
+    def backward(self) -> list[Tensor]:
+        """Gradients of the mean loss of the last `forward` with respect to `Tables.tensors()`."""
+        neurons = self.d_mlp
+        if self.pull is None:
+            self.pull = torch.empty_like(self.out)
+            self.push = self.logits.new_empty(self.rows + 1, self.out.shape[1])
+        wrong = self._gradient() if self.loss_dtype is None else self._gradient_in(self.loss_dtype)
         d_direct = self.active.t() @ wrong
         torch.mm(wrong, self.used.direct.t(), out=self.pull[:, :neurons])
         self._pull_through(self.pull[:, :neurons])

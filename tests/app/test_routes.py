@@ -50,6 +50,7 @@ def test_the_manifest_says_what_there_is(window, base, tiny_run):
             "order": 11,
             "network": "transformer",
             "activation": "relu",
+            "attention_rate": 1.0,
         }
         stored = {name: entry for name, entry in manifest["arrays"].items() if not name.startswith("reduced/")}
         assert stored == run.array_index()

@@ -20,7 +20,7 @@ def test_functions_of_tasks_optimizers_losses_and_analyses(tiny):
     with pytest.raises(TypeCheckError):
         fourier.basis("11")  # type: ignore[arg-type]
     with pytest.raises(TypeCheckError):
-        LOSSES["cross-entropy"].mean(torch.zeros(3, 2), torch.zeros(4, dtype=torch.int64))
+        LOSSES["stable"].mean(torch.zeros(3, 2), torch.zeros(4, dtype=torch.int64))
     flat, step = torch.zeros(3), torch.tensor(1.0)
     slots = {"exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}
     OPTIMIZERS["adamw"].update(flat, flat, slots, step, 0.1, tiny)

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -270,3 +271,19 @@ def test_equal_logits_have_similarity_zero():
     assert not measure("logit_frequencies", rounded)["cosine"].any()
     odd = tdw.configure(**SMALL, p=5)
     assert np.isnan(measure("distance_irrelevance", of_logits(np.zeros((5, 5, 5)), odd))["value"])
+
+
+@pytest.mark.parametrize("scale", [1, 30, 60, 200])
+def test_softmax_collapse_is_the_share_of_losses_that_are_zero_in_pytorchs_float32(scale):
+    p = 7
+    logits = np.random.default_rng(scale).normal(size=(p, p, p)).astype(np.float32) * scale
+    split = Split(np.arange(20), np.arange(20, p * p))
+    view = of_logits(logits, tdw.configure(**SMALL | {"p": p}), split=split)
+    answers = torch.from_numpy(view.answers)
+    each = torch.nn.functional.cross_entropy(
+        torch.from_numpy(logits).reshape(p * p, p), answers, reduction="none"
+    ).numpy()
+    expected = [(each[side] == 0).mean() for side in (slice(None), split.train, split.test)]
+    found = measure("softmax_collapse", view)["share"]
+    assert found == pytest.approx(expected)
+    assert (found[0] > 0) == (scale > 1)

@@ -195,3 +195,36 @@ def test_given_splits_are_checked():
     ]:
         with pytest.raises(SettingError, match=sentence):
             tasks.check_split(train, test, 2)
+
+
+@pytest.mark.parametrize("loss", ["float32", "float64"])
+def test_losses_of_pytorchs_arithmetic_and_their_gradients_are_pytorchs(loss):
+    """On the same logits, to the last bit in the loss, to rounding of float32 in the gradient."""
+    config, weights = network(7, 2, 3, 8, 3, 4.0, {"loss": loss, "classes": "tokens"}, dtype=torch.float32)
+    pairs = all_pairs(config)
+    engine = factored.Pairs(*pairs, config=config)
+    tables = factored.tables(weights, config.attention_rate)
+    found, accuracy = engine.forward(tables.detached())
+    logits = engine.logits[:, : engine.classes].clone().requires_grad_()
+    expected = functional.cross_entropy(logits.double() if loss == "float64" else logits, pairs[2])
+    assert found.item() == expected.item()
+    assert accuracy.item() == (logits.argmax(1) == pairs[2]).double().mean().item()
+    expected.backward()
+    gradient = engine._gradient_in(engine.loss_dtype)
+    torch.testing.assert_close(gradient[:, : engine.classes], logits.grad, rtol=1e-6, atol=0)
+    assert not gradient[:, engine.classes :].any()
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("stable", 7.5), ("float64", 7.5), ("float32", 0)])
+def test_an_answer_far_ahead_has_no_loss_and_pulls_no_more_in_float32_only(loss, expected):
+    config, weights = network(5, 1, 4, 6, 0, 1.0, {"loss": loss}, dtype=torch.float32)
+    pairs = [x[:1] for x in all_pairs(config)]
+    engine = factored.Pairs(*pairs, config=config)
+    tables = factored.tables(weights, config.attention_rate).detached()
+    tables.mixed.zero_()
+    tables.direct.zero_()
+    tables.mixed[-1, config.d_mlp + int(pairs[2][0])] = 27.0  # the loss is 4 exp(-27)
+    found, _ = engine.forward(tables)
+    assert found.item() == pytest.approx(expected * 1e-12, rel=2e-3)
+    engine.backward()
+    assert bool(engine.logits[0, pairs[2][0]]) == (expected > 0)

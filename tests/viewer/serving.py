@@ -52,6 +52,7 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
             "order": settings.order,
             "network": settings.network,
             "activation": settings.activation,
+            "attention_rate": settings.attention_rate,
         },
         "events": [event._asdict() for event in project.events()],
         "grokking": project.grokking()._asdict(),

@@ -91,3 +91,15 @@ def excluded_history(_project: Project) -> GridSpec:
         value_label="loss without it",
     )
     return GridSpec(views=(view,), empty=NO_KEYS, right=RIGHT)
+
+
+@panel(CurveSpec, view=VIEW, title="Softmax collapse", analysis="softmax_collapse")
+def softmax_collapse(project: Project) -> CurveSpec:
+    """Share of pairs whose loss is exactly 0 in float32."""
+    stored = "analysis/softmax_collapse/share"
+    lines = (
+        Line(array=stored, axes=(1,), label="train", color="train"),
+        Line(array=stored, axes=(2,), label="test", color="test"),
+    )
+    quantity = Quantity(title="Softmax collapse", unit="share of pairs", range=(0, 1), lines=lines)
+    return CurveSpec(quantities=(quantity,), empty=parts.empty_without_split(project))
