@@ -8,7 +8,7 @@ default:
 # Make .venv with all that tests and checks need
 setup:
     [ -x {{python}} ] || python3 -m venv --without-pip .venv
-    python3 -m pip --python .venv install --quiet --editable ".[test,lint]"
+    python3 -m pip --python .venv install --quiet --constraint tests/constraints.txt --editable ".[test,lint]"
 
 # All tests, a browser included (about 20 minutes on two cores)
 test *arguments:
