@@ -11,28 +11,56 @@ from tdw.network.closed_form import erf
 from tdw.network.computation import Weights
 from tdw.network.kinds import Nonlinearity
 
+BATCH = 512  # triples at a time
+
 
 @analysis(
     title="Gradient symmetricity",
-    version=1,
+    version=2,
     needs=("embedding", "closed_form"),
-    arrays={"value": ArraySpec("<f8", (), gaps=True)},
-    triples=100,
+    arrays={"value": ArraySpec("<f8", (), gaps=True), "error": ArraySpec("<f8", (), gaps=True)},
+    error=0.01,
+    all_up_to=4096,
     seed=0,
 )
-def gradient_symmetricity(checkpoint: Checkpoint, *, triples: int, seed: int) -> Result:
-    """Mean over `triples` seeded triples (a, b, c) of the cosine between ∂L_abc/∂E_a and ∂L_abc/∂E_b.
+def gradient_symmetricity(checkpoint: Checkpoint, *, error: float, all_up_to: int, seed: int) -> Result:
+    """Mean over triples (a, b, c) of the cosine between ∂L_abc/∂E_a and ∂L_abc/∂E_b, and its standard error.
 
-    E_a and E_b are the embeddings at the two positions, distinct even if a = b. Triples with a zero gradient are left
-    out; NaN if all are zero.
-    After Zhong et al., "The Clock and the Pizza" (2023).
+    Over all p³ triples if these are at most `all_up_to`, which leaves no error; else over seeded random ones, as many as a
+    standard error of at most `error` takes. E_a and E_b are the embeddings at the two positions, distinct even if a = b.
+    Triples with a zero gradient are left out; NaN if all are zero.
+    After Zhong et al., "The Clock and the Pizza" (2023), who take 100 triples.
     """
-    a, b, c = np.random.RandomState(seed).randint(0, checkpoint.config.p, (3, triples))
+    p = checkpoint.config.p
+    if p**3 <= all_up_to:
+        found = np.concatenate(
+            [_cosines(checkpoint, batch) for batch in np.array_split(np.arange(p**3), 1 + p**3 // BATCH)]
+        )
+        return {
+            "value": np.float64(found.mean() if found.size else np.nan),
+            "error": np.float64(0 if found.size else np.nan),
+        }
+    random = np.random.RandomState(seed)
+    found = np.zeros(0)
+    for drawn in range(BATCH, p**3 + BATCH, BATCH):
+        found = np.concatenate([found, _cosines(checkpoint, random.randint(0, p**3, BATCH))])
+        if not found.size:  # at most all of them are zero
+            if drawn >= all_up_to:
+                return {"value": np.float64(np.nan), "error": np.float64(np.nan)}
+        elif found.std() / found.size**0.5 <= error:
+            break
+    return {"value": found.mean(), "error": np.float64(found.std() / found.size**0.5)}
+
+
+def _cosines(checkpoint: Checkpoint, triples: Integer[np.ndarray, " triple"]) -> Float64[np.ndarray, " nonzero"]:
+    """The cosines of triples by their index (a p + b) p + c, without those with a zero gradient."""
+    p = checkpoint.config.p
+    a, b, c = triples // p**2, triples // p % p, triples % p
     gradients = logit_gradients(checkpoint.weights, checkpoint.config.nonlinearity, a, b, c)
     lengths = np.linalg.norm(gradients, axis=-1)
     nonzero = lengths.all(axis=0)
-    cosines = (gradients[0] * gradients[1]).sum(axis=-1)[nonzero] / lengths.prod(axis=0)[nonzero]
-    return {"value": np.float64(cosines.mean() if nonzero.any() else np.nan)}
+    cosines: Float64[np.ndarray, " nonzero"] = (gradients[0] * gradients[1]).sum(axis=-1)[nonzero]
+    return cosines / lengths.prod(axis=0)[nonzero]
 
 
 def logit_gradients(

@@ -32,8 +32,12 @@ def distance_irrelevance(_project: Project) -> CurveSpec:
 @panel(CurveSpec, view=VIEW, title="Gradient symmetricity", analysis="gradient_symmetricity")
 def gradient_symmetricity(_project: Project) -> CurveSpec:
     """Cosine between the gradients of a logit with respect to the embeddings of a and of b."""
-    line = Line(array="analysis/gradient_symmetricity/value")
-    return CurveSpec(quantities=(Quantity(title="Gradient symmetricity", range=(None, 1), lines=(line,)),), right=RIGHT)
+    value, error = (Line(array=f"analysis/gradient_symmetricity/{name}") for name in ("value", "error"))
+    quantities = (
+        Quantity(title="Gradient symmetricity", range=(None, 1), lines=(value,)),
+        Quantity(title="Standard error of gradient symmetricity", lines=(error,)),
+    )
+    return CurveSpec(quantities=quantities, right=RIGHT)
 
 
 @panel(CurveSpec, view=VIEW, title="Margin", analysis="margin")
