@@ -130,6 +130,8 @@ def as_text(value: Any) -> str:
 def _converted(setting: Setting, given: Any) -> Any:
     if isinstance(given, bool) or given is None:
         raise TypeError
+    if isinstance(given, str) and setting.type is not str and not given.isascii():
+        raise ValueError  # Python also reads digits of other scripts as numbers
     if setting.type is tuple:
         parts = given.split(",") if isinstance(given, str) else list(given)
         first, second = (_finite(part) for part in parts)

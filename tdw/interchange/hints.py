@@ -62,7 +62,7 @@ def check_hints(given: dict[str, Any]) -> dict[str, Any]:
 
 def _integer(name: str, value: Any, *, least: int) -> int:
     try:
-        number = int(value)
+        number = int(value) if str(value).isascii() else -1
     except (TypeError, ValueError):
         number = -1
     if not least <= number <= MOST_EPOCHS:

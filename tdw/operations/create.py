@@ -28,7 +28,8 @@ def create(
     """Create the file of an untrained run.
 
     weights: initial weights by TransformerLens name, arrays or tensors of the shapes in `tdw.network.reference`; default:
-             drawn with `model_seed`
+             drawn with `model_seed`. Given ones are stored as the checkpoint of epoch 0, with their losses, and can be
+             analyzed without training.
     split:   (train indices, test indices), where pair (a, b) has the index a * p + b; default: drawn with `data_seed`
     Raises SettingError, AlreadyExistsError (unless `overwrite`) and CannotWriteError. If it fails, no file is left behind.
     """
@@ -38,7 +39,11 @@ def create(
     plan = schedule.parse(config.checkpoints, config.epochs)
     state = training.start(config, initial)
     environment = Environment(from_epoch=0, **training.environment(config))
-    ProjectWriter.create(path, config, plan, pairs, state, environment, overwrite=overwrite).close()
+    with ProjectWriter.create(path, config, plan, pairs, state, environment, overwrite=overwrite) as project:
+        if weights is not None:
+            segment = next(training.train(config, state, pairs, plan, stop=lambda: True))
+            if training.divergence(config, segment) is None:  # otherwise training tells it
+                project.append(segment)
 
 
 def _check_memory(config: RunConfig) -> None:

@@ -129,3 +129,10 @@ def test_estimates_grow_with_the_run_and_name_its_checkpoints():
     assert 0 < small.megabytes < large.megabytes
     assert 0 < small.analyzed_megabytes < large.analyzed_megabytes
     assert 0 < small.seconds < large.seconds
+
+
+@pytest.mark.parametrize("given", [{"p": "١٣"}, {"lr": "０.1"}, {"betas": "0.9,٠.9"}, {"epochs": "1²"}])
+def test_digits_of_other_scripts_are_no_numbers(given):
+    (text,) = given.values()
+    with pytest.raises(SettingError, match=rf"\(got {text}\)"):
+        tdw.configure(**given)
