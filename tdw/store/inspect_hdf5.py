@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
+from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 
 from tdw.errors import DamagedFileError
 from tdw.store import filesystem
-from tdw.store.commit_record import DRAFT_1_1, Version, slot_dtype
-from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, MAX_DEPTH, NAME
+from tdw.store.commit_record import BLOCK, DRAFT_1_1, Version, slot_dtype
+from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, MAX_DEPTH, NAME, round_up
 from tdw.store.structure import COMMIT, MAX_OBJECTS, Structure, check_version, dialect, refusal
 from tdw.store.validate import TRY_A_COPY, short
 
 MAX_ATTRIBUTES = 64
+#: All that this program writes.
+KNOWN_ATTRIBUTES = frozenset(
+    {"format", "format_version", "arrays", "curves", "columns", "nbytes", "version", "parameters"}
+)
+#: Filters that are part of HDF5; any other one would load a plug-in.
+FILTERS = frozenset(
+    {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_SCALEOFFSET, h5z.FILTER_NBIT}
+)
+PIECE = 8 << 20  # bytes of an array that are read at once
 #: What h5py raises when HDF5 cannot make sense of a file.
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, NotImplementedError, MemoryError, OverflowError)
 
@@ -68,6 +77,35 @@ def walk(fd: int, path: Path, size: int) -> Structure:
         raise DamagedFileError(
             f"{path} is damaged: its structure cannot be read ({short(error)}). {TRY_A_COPY}"
         ) from error
+
+
+def walk_by_name(fd: int, path: Path, size: int, output: BinaryIO | None) -> tuple[Structure, list[str]]:
+    """The structure that an open file would have with its arrays one after the other, and the attributes left out.
+
+    For a file that another HDF5 program rewrote: arrays may be compressed, in pieces and in any place. `output` receives
+    their values in the order of the structure, each padded to whole blocks. Raises what `walk` raises.
+    """
+    try:
+        with h5py.File(_Descriptor(fd, size), "r") as file:
+            found = _WalkByName(file, path, size)
+            structure = found.structure()
+            if output is not None:
+                for name, (_, kind, shape) in structure.arrays.items():
+                    _send(file[name], np.dtype(kind), shape, output)
+            return structure, found.foreign
+    except HDF5_ERRORS as error:
+        raise DamagedFileError(
+            f"{path} is damaged: it cannot be read by name ({short(error)}). {TRY_A_COPY}"
+        ) from error
+
+
+def _send(dataset: h5py.Dataset, dtype: np.dtype[Any], shape: tuple[int, ...], output: BinaryIO) -> None:
+    row = max(1, dtype.itemsize * math.prod(shape[1:]))
+    step = max(1, PIECE // row)
+    for start in range(0, shape[0], step):
+        values = np.ascontiguousarray(dataset[start : start + step])
+        output.write(values.tobytes())
+    output.write(bytes(-row * shape[0] % BLOCK))
 
 
 class _Walk:
@@ -135,6 +173,8 @@ class _Walk:
         for index in range(count):
             attribute = h5a.open(item, index=index)
             name = attribute.name.decode("utf-8", "replace")
+            if not self._wants(path, name):
+                continue
             kind, space = attribute.get_type(), attribute.get_space()
             where = f"attribute {name[:80]!r} of {path!r}"
             if space.get_simple_extent_type() not in {h5s.SCALAR, h5s.SIMPLE}:
@@ -167,13 +207,7 @@ class _Walk:
         kind, space = dataset.get_type(), dataset.get_space()
         if space.get_simple_extent_type() != h5s.SIMPLE or not 1 <= len(space.shape) <= 6:
             raise self._refuse(f"{path!r} is not an array")
-        if path == COMMIT and self._records_version() <= DRAFT_1_1:
-            self._check_records(kind)
-            dtype = np.dtype(("V", kind.get_size()))
-        elif _plain_number(kind):
-            dtype = kind.dtype
-        else:
-            raise self._refuse(f"{path!r} does not hold plain numbers")
+        dtype = self._dtype(kind, path)
         shape = tuple(int(n) for n in space.shape)
         if tuple(space.get_simple_extent_dims(maxdims=True)) != shape:
             raise self._refuse(f"{path!r} has no fixed size")
@@ -182,6 +216,19 @@ class _Walk:
             nbytes = dtype.itemsize * math.prod(shape)
             raise self._refuse(f"{path!r} declares {nbytes:,} bytes that are not in the file")
         return int(offset), dtype.str, shape
+
+    def _dtype(self, kind: Any, path: str) -> np.dtype[Any]:
+        if path == COMMIT and self._records_version() <= DRAFT_1_1:
+            self._check_records(kind)
+            return np.dtype(("V", kind.get_size()))
+        if not _plain_number(kind):
+            raise self._refuse(f"{path!r} does not hold plain numbers")
+        dtype: np.dtype[Any] = kind.dtype
+        return dtype
+
+    def _wants(self, path: str, name: str) -> bool:  # noqa: ARG002 - the walk by name asks
+        """Whether an attribute is read, rather than left out."""
+        return True
 
     def _records_version(self) -> Version:
         assert self._version is not None
@@ -195,6 +242,45 @@ class _Walk:
         count = arrays.count(b"\n") + 1
         if count > MAX_OBJECTS or not kind == h5t.py_create(slot_dtype(count, self._records_version())):
             raise self._refuse("its commit records do not match its arrays, or have an unexpected layout")
+
+
+class _WalkByName(_Walk):
+    """The same walk over a file whose arrays may be anywhere; attributes that this program does not write are left out."""
+
+    def __init__(self, file: h5py.File, path: Path, size: int):
+        super().__init__(file, path, size)
+        self.foreign: list[str] = []
+        self._end = BLOCK
+        self._most = max(64 * size, 1 << 28)
+
+    def structure(self) -> Structure:
+        found = super().structure()
+        return Structure(self._end, found.attributes, found.arrays)
+
+    def _wants(self, path: str, name: str) -> bool:
+        if name in KNOWN_ATTRIBUTES:
+            return True
+        self.foreign.append(name if path == "the file" else f"{path}: {name}")
+        return False
+
+    def _place(self, dataset: Any, path: str) -> tuple[int, str, tuple[int, ...]]:
+        properties = dataset.get_create_plist()
+        if properties.get_external_count():
+            raise self._refuse(f"{path!r} keeps its values in another file")
+        if properties.get_layout() == h5d.VIRTUAL:
+            raise self._refuse(f"{path!r} takes its values from other arrays")
+        for index in range(properties.get_nfilters()):
+            if properties.get_filter(index)[0] not in FILTERS:
+                raise self._refuse(f"{path!r} is compressed by a filter that is not part of HDF5")
+        space = dataset.get_space()
+        if space.get_simple_extent_type() != h5s.SIMPLE or not 1 <= len(space.shape) <= 6:
+            raise self._refuse(f"{path!r} is not an array")
+        dtype, shape = self._dtype(dataset.get_type(), path), tuple(int(n) for n in space.shape)
+        offset = self._end
+        self._end += round_up(dtype.itemsize * math.prod(shape))
+        if self._end > self._most:
+            raise self._refuse(f"its arrays declare {self._end:,} bytes, more than 64 times the size of the file")
+        return offset, dtype.str, shape
 
 
 def _plain_number(kind: Any) -> bool:

@@ -16,7 +16,7 @@ from tdw.safe_text import typed
 from tdw.store import filesystem
 from tdw.store.commit_record import BLOCK, Record, ResumeSlot, decode
 from tdw.store.layout import CHECKPOINTS, Layout
-from tdw.store.sandbox import examined
+from tdw.store.sandbox import examined, named
 from tdw.store.seen_files import recall, remember
 from tdw.store.structure import Structure, layout_of
 from tdw.store.validate import check_superblock, parse_json
@@ -237,13 +237,49 @@ def load(fd: int, path: Path) -> OpenFile:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise NotAProjectError(f"{path} is not a project file: it is a {_kind(status.st_mode)}.")
-    check_superblock(fd, path, status.st_size)
-    known = recall(fd, path, status.st_size)
+    try:
+        return _verified(fd, path, status.st_size)
+    except (NotAProjectError, DamagedFileError) as error:
+        if rewritten(fd, path, refused=isinstance(error, NotAProjectError)):
+            raise DamagedFileError(
+                f"{path} was rewritten or changed by another HDF5 program. `tdw recover {typed(path.name)} NEW` reads its data "
+                f"by name, checks it against the stored checksums, and writes a whole file. What does not fit: {error}"
+            ) from error
+        raise
+
+
+def rewritten(fd: int, path: Path, *, refused: bool | None = None) -> bool:
+    """Whether another HDF5 program wrote an open file or an attribute in it: all arrays of a project file are there by
+    name, but not where this program puts them, or with attributes that it does not write.
+
+    refused: whether the structure was found to be none of this program's; None to look.
+    """
+    try:
+        structure, foreign = named(fd, path)
+        layout_of(structure, path)
+    except ProjectError:
+        return False
+    if foreign or refused is not None:
+        return bool(foreign) or bool(refused)
+    size = os.fstat(fd).st_size
+    try:
+        check_superblock(fd, path, size)
+        layout_of(examined(fd, path, size), path)
+    except NotAProjectError:
+        return True
+    except ProjectError:
+        pass
+    return False
+
+
+def _verified(fd: int, path: Path, size: int) -> OpenFile:
+    check_superblock(fd, path, size)
+    known = recall(fd, path, size)
     if known is not None:
         state = compare(fd, path, known.layout)
         state.made = known.made
         return state
-    structure = examined(fd, path, status.st_size)
+    structure = examined(fd, path, size)
     state = compare(fd, path, layout_of(structure, path))
     state.made = False
     state.unfamiliar = remember_file(state, structure)

@@ -12,9 +12,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 from tdw.errors import DamagedFileError, NewerFormatError, NotAProjectError, ProjectError
+from tdw.store.commit_record import BLOCK
 from tdw.store.structure import Structure
+from tdw.store.validate import TRY_A_COPY
 
 PATIENCE = 30.0  # seconds; on an idle machine it takes a quarter of one
 MOST_OUTPUT = 8 << 20  # bytes
@@ -28,27 +31,71 @@ def examined(fd: int, path: Path, size: int) -> Structure:
 
     size: the expected file size; missing bytes read as zeros.
     """
-    output = _ask([sys.executable, "-m", "tdw.store.sandbox_worker", str(size), os.fsdecode(path)], fd, path)
+    structure, _ = _described(fd, path, size)
+    if structure.size != size:
+        raise _invalid(path)
+    return structure
+
+
+def named(fd: int, path: Path) -> tuple[Structure, list[str]]:
+    """The structure of a file that another HDF5 program rewrote, as `walk_by_name` returns it, read in a sandbox."""
+    return _described(fd, path, os.fstat(fd).st_size, "names")
+
+
+def named_arrays(fd: int, path: Path, target: IO[bytes]) -> tuple[Structure, list[str]]:
+    """The same, and the values of its arrays written to a file at the offsets in the structure."""
+    structure, foreign = named(fd, path)
+    target.truncate(structure.size)
+    target.seek(BLOCK)
+    command = [*_WORKER, str(os.fstat(fd).st_size), os.fsdecode(path), "data"]
+    with subprocess.Popen(
+        command, stdin=fd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=HOME, env=_environment()
+    ) as process:
+        assert process.stdout is not None
+        try:
+            left = structure.size - BLOCK
+            while left and (data := process.stdout.read(min(left, 1 << 20))):
+                target.write(data)
+                left -= len(data)
+            more = process.stdout.read(1)
+        finally:
+            process.kill()
+    if left or more:
+        raise DamagedFileError(f"{path} is damaged: not all of its arrays can be read by name. {TRY_A_COPY}")
+    target.flush()
+    return structure, foreign
+
+
+_WORKER = (sys.executable, "-m", "tdw.store.sandbox_worker")
+
+
+def _environment() -> dict[str, str]:
+    # One thread: more would take address space, and there is nothing to compute.
+    quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, **quiet}
+
+
+def _invalid(path: Path) -> NotAProjectError:
+    return NotAProjectError(f"{path} was refused: the sandbox returned an invalid answer.")
+
+
+def _described(fd: int, path: Path, size: int, *how: str) -> tuple[Structure, list[str]]:
+    output = _ask([*_WORKER, str(size), os.fsdecode(path), *how], fd, path)
     try:
         answer = json.loads(output)
         if "structure" in answer:
-            structure = Structure.decode(json.dumps(answer["structure"]).encode())
-            if structure.size != size:
-                raise ValueError("another size")
-            return structure
+            return Structure.decode(json.dumps(answer["structure"]).encode()), list(map(str, answer.get("foreign", [])))
         kind, sentence = SENTENCES[answer["refused"]], str(answer["sentence"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise NotAProjectError(f"{path} was refused: the sandbox returned an invalid answer.") from error
+        raise _invalid(path) from error
     raise kind(" ".join(sentence.split())[:2000])
 
 
 def _ask(command: list[str], fd: int, path: Path) -> bytes:
     """Run the process on an open file; returns its output."""
-    # One thread: more would take address space, and there is nothing to compute.
-    quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
-            command, stdin=fd, capture_output=True, timeout=PATIENCE, cwd=HOME, env={**os.environ, **quiet}, check=False
+            command, stdin=fd, capture_output=True, timeout=PATIENCE, cwd=HOME, env=_environment(), check=False
         )
     except subprocess.TimeoutExpired as error:
         raise NotAProjectError(

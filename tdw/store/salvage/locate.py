@@ -46,12 +46,12 @@ def locate(fd: int, path: Path, advice: Advice, damage: list[str]) -> tuple[Layo
             damage.append(Repaired(f"{size - walked.size:,} extra bytes follow the end of the file"))
         if walked.version > FORMAT_VERSION:
             raise NewerFormatError(f"{path} was made by a newer version of tdw. Upgrade with `pip install -U tdw`.")
-        if records := _records(fd, walked):
+        if records := valid_records(fd, walked):
             return walked, records, False
     best: tuple[int, Layout, list[Record], str] | None = None
     for guess, where in _guesses(fd, path, advice):
         layout = _measured(fd, guess)
-        if records := _records(fd, layout):
+        if records := valid_records(fd, layout):
             proven = _proven(fd, path, layout, records)
             if best is None or proven > best[0]:
                 best = proven, layout, records, where
@@ -83,7 +83,8 @@ def _recorded_size(fd: int) -> int | None:
     return int(end) if BLOCK <= end < 1 << 44 else None
 
 
-def _records(fd: int, layout: Layout) -> list[Record]:
+def valid_records(fd: int, layout: Layout) -> list[Record]:
+    """The valid commit records, newest first."""
     records = [record for record in read_slots(fd, layout) if record is not None and credible(record, layout)]
     return sorted(records, key=lambda record: -record.sequence)
 

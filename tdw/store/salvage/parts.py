@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ from typing import Any
 import numpy as np
 
 from tdw.errors import DamagedFileError
+from tdw.store.by_name import image_of
 from tdw.store.commit_record import BLOCK, Record
 from tdw.store.layout import BLOCK_CRCS, CHECKPOINTS, AnalysisPlan, Layout
-from tdw.store.salvage.locate import locate
+from tdw.store.open_file import rewritten
+from tdw.store.salvage.creation_time import restore_creation_time
+from tdw.store.salvage.locate import locate, valid_records
 from tdw.store.salvage.sealed import Sealed
 from tdw.store.salvage.wreck import Advice, Config, Repaired, Split, Wreck, empty_record
 from tdw.store.validate import check_safetensors
@@ -48,11 +52,28 @@ class Salvage:
 
 
 def survey(fd: int, path: Path, advice: Advice) -> Salvage:
-    """Judge every part of an open file by itself. Raises NewerFormatError, and ProjectError where nothing can be recovered."""
+    """Judge every part of an open file by itself. The descriptor may then be that of a copy in the file's own order. Raises NewerFormatError, and ProjectError where nothing can be recovered."""
     damage: list[str] = []
-    layout, records, planned = locate(fd, path, advice, damage)
+    layout, records, planned = _by_name(fd, path, damage) or locate(fd, path, advice, damage)
     wreck = Wreck(fd, path, 0, 0, layout, records[0] if records else empty_record(layout), 0, alike=True)
     return _Survey(wreck, records, advice, damage, planned=planned).salvage()
+
+
+def _by_name(fd: int, path: Path, damage: list[str]) -> tuple[Layout, list[Record], bool] | None:
+    """What `locate` returns, for a file that another HDF5 program rewrote; the descriptor is then that of its image."""
+    if not rewritten(fd, path):
+        return None
+    image, layout, foreign = image_of(fd, path)
+    with image:
+        records = valid_records(image.fileno(), layout)
+        if not records:
+            return None
+        restore_creation_time(image, layout, {record.seal for record in records})
+        os.dup2(image.fileno(), fd, inheritable=False)
+    damage.append(Repaired("the file was rewritten or changed by another HDF5 program; its arrays were read by name"))
+    if foreign:
+        damage.append(Repaired(f"attributes of another program were left out: {', '.join(foreign[:10])}"))
+    return layout, records, False
 
 
 class _Survey:
