@@ -18,7 +18,7 @@ from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 from tdw.errors import DamagedFileError
 from tdw.store import filesystem
 from tdw.store.commit_record import BLOCK, DRAFT_1_1, Version, slot_dtype
-from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, MAX_DEPTH, NAME, round_up
+from tdw.store.layout import ATTRIBUTE_LIMIT, DTYPES, FORMAT, MAX_DEPTH, NAME, round_up
 from tdw.store.structure import COMMIT, MAX_OBJECTS, Structure, check_version, dialect, refusal
 from tdw.store.validate import TRY_A_COPY, short
 
@@ -244,6 +244,9 @@ class _Walk:
             raise self._refuse("its commit records do not match its arrays, or have an unexpected layout")
 
 
+COPIED = ("commit", "config", "notes", "checkpoints", "split", "resume")
+
+
 class _WalkByName(_Walk):
     """The same walk over a file whose arrays may be anywhere; attributes that this program does not write are left out."""
 
@@ -256,6 +259,13 @@ class _WalkByName(_Walk):
     def structure(self) -> Structure:
         found = super().structure()
         return Structure(self._end, found.attributes, found.arrays)
+
+    def _read_attributes(self, item: Any, path: str) -> dict[str, Any]:
+        """As there; of a root that lost its own when all groups were copied one by one, those that the arrays show."""
+        found = super()._read_attributes(item, path)
+        if path == "the file" and not found and all(name in self._file for name in COPIED):
+            return {"format": FORMAT, "format_version": (1, 1) if "tails" in self._file else (1, 0)}
+        return found
 
     def _wants(self, path: str, name: str) -> bool:
         if name in KNOWN_ATTRIBUTES:

@@ -243,7 +243,7 @@ def load(fd: int, path: Path) -> OpenFile:
         if rewritten(fd, path, refused=isinstance(error, NotAProjectError)):
             raise DamagedFileError(
                 f"{path} was rewritten or changed by another HDF5 program. `tdw recover {typed(path.name)} NEW` reads its data "
-                f"by name, checks it against the stored checksums, and writes a whole file. What does not fit: {error}"
+                "by name, checks it against the stored checksums, and writes a whole file."
             ) from error
         raise
 
