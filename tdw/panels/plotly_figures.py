@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdw.analyses import fourier, summary
-from tdw.panels import selection, theme
+from tdw.panels import off_scale, selection, theme
 from tdw.panels.reductions import analysis_of, is_stored, row_of
 from tdw.panels.spec import (
     Band,
@@ -87,11 +87,17 @@ def curve(project: Project, spec: CurveSpec, title: str, epoch: int) -> go.Figur
 
     figure = go.Figure()
     quantity = spec.quantities[0]
-    for line in (drawn for declared in quantity.lines for drawn in selection.expanded(declared, spec)):
+    is_log = quantity.scale == "log"
+    drawn: list[tuple[str, str, Array, Array]] = []  # name, color, epochs, numbers
+    for line in (one for declared in quantity.lines for one in selection.expanded(declared, spec)):
         if is_stored(project, line.array):
             x, y = selection.values(project, line, spec)
-            style = {"color": theme.color(line.color), "width": 1.5}
-            figure.add_scatter(x=x, y=y, name=theme.literal(line.label or quantity.title), mode="lines", line=style)
+            drawn.append((theme.literal(line.label or quantity.title), theme.color(line.color), x, np.asarray(y)))
+    for group, (name, color, x, y) in enumerate(drawn):
+        there = np.where(off_scale.mask(y, is_log=is_log), np.nan, y)
+        style = {"color": color, "width": 1.5}
+        figure.add_scatter(x=x, y=there, name=name, mode="lines", line=style, legendgroup=str(group))
+    off_scale_lines(figure, drawn, is_log=is_log)
     for band in quantity.bands:
         low, high = limits(project, band, epoch)
         if np.isfinite(low):
@@ -100,11 +106,61 @@ def curve(project: Project, spec: CurveSpec, title: str, epoch: int) -> go.Figur
             figure.add_hrect(low, high, annotation_text=band.label, **look)
     mark(figure, epoch)
     layout: dict[str, Any] = {"yaxis_type": quantity.scale, "xaxis_title": "epoch"}
-    if quantity.scale == "log":
+    if is_log:
         layout["yaxis_exponentformat"] = "power"
     elif quantity.range is not None:
         layout["yaxis_range"] = [end and 1.04 * end for end in quantity.range]
     return theme.styled(figure, project, f"{title}, epoch {epoch} marked", **layout)
+
+
+def off_scale_lines(figure: go.Figure, drawn: list[tuple[str, str, Array, Array]], *, is_log: bool) -> None:
+    """Where the axis has no place for numbers of lines: dotted at the foot or the top of the plot, with a mark and in words."""
+    kinds = [np.array(off_scale.kinds(y, is_log=is_log)) for *_, y in drawn]
+    inside = [y[(off == "") & ~np.isnan(y)] for (*_, y), off in zip(drawn, kinds, strict=True)]
+    ends = [end for part in inside if part.size for end in (part.min(), part.max())] or [0.1, 1.0]
+    low, high = (np.log10(end) if is_log else float(end) for end in (min(ends), max(ends)))
+    room = 0.05 * (high - low) or 0.05
+    foot, top = (10**end if is_log else end for end in (low - room, high + room))
+    lines_of_text = {"top": 0, "bottom": 0}  # where words stand of their points: one above the other
+    for group, ((name, color, x, y), off) in enumerate(zip(drawn, kinds, strict=True)):
+        found = off_scale.stretches(off.tolist())
+        if not found:
+            continue
+        points = off_scale.with_neighbors(off.tolist())
+        is_top = off == "∞"
+        shown = np.where(off == "", y, np.where(is_top, top, foot))
+        starts = {stretch.first for stretch in found}
+        common = {"legendgroup": str(group), "showlegend": False, "cliponaxis": False, "name": name}
+        figure.add_scatter(
+            x=[None if i is None else x[i] for i in points],
+            y=[None if i is None else shown[i] for i in points],
+            customdata=[None if i is None else off[i] or f"{y[i]:.4g}" for i in points],
+            hovertemplate="%{x}, %{customdata}",
+            mode="lines+markers",
+            line={"color": color, "width": 1.5, "dash": "dot"},
+            marker={
+                "symbol": ["triangle-up" if i is not None and is_top[i] else "triangle-down" for i in points],
+                "size": [9 if i in starts else 0 for i in points],
+                "color": color,
+                "opacity": 1,
+                "line": {"width": 0},
+            },
+            **common,
+        )
+        for stretch in off_scale.named(found):
+            edge = "bottom" if is_top[stretch.first] else "top"
+            gap, words = "<br>\u00a0" * lines_of_text[edge], f"{name} {stretch.words(x)}"
+            lines_of_text[edge] += 1
+            figure.add_scatter(
+                x=[x[stretch.first]],
+                y=[shown[stretch.first]],
+                text=[gap + words if edge == "bottom" else words + gap],
+                mode="text",
+                textposition=f"{edge} {'left' if x[stretch.first] > x[-1] / 2 else 'right'}",
+                textfont={"color": color, "size": 11},
+                hoverinfo="skip",
+                **common,
+            )
 
 
 def limits(project: Project, band: Band, epoch: int) -> tuple[float, float]:

@@ -27,10 +27,10 @@ export class CurveLabels {
     this.nodes = [...names, ...bands.map(({ label }) => el("span", "tdw-line-label tdw-band-label", label))];
     this.overlay.append(...this.nodes);
   }
-  /** @param {PlotFrame} frame @param {Curve[]} lines @param {Limits[]} bands @param {boolean} isLog */
-  place(frame, lines, bands, isLog) {
+  /** @param {PlotFrame} frame @param {Curve[]} lines @param {Limits[]} bands @param {(value: number) => number} height where a value is drawn, in pixels */
+  place(frame, lines, bands, height) {
     const [x0, x1] = frame.range.x;
-    const { width, height } = frame.inner;
+    const { width, height: room } = frame.inner;
     /** @type {{label: HTMLElement, x: number, y: number}[]} */
     const ends = [];
     lines.forEach(({ xs, ys }, i) => {
@@ -39,22 +39,21 @@ export class CurveLabels {
       const label = this.nodes[i];
       label.hidden = at < 0 || xs[at] < x0 || Number.isNaN(ys[at]);
       if (label.hidden) return;
-      const y = frame.py(isLog ? Math.log10(ys[at]) : ys[at]);
-      ends.push({ label, x: frame.px(xs[at]), y: clamp(y, 0, height) });
+      ends.push({ label, x: frame.px(xs[at]), y: clamp(height(ys[at]), 0, room) });
     });
     bands.forEach(({ low, high }, i) => {
       const y = frame.py((low + high) / 2);
       const label = this.nodes[lines.length + i];
-      label.hidden = y < 0 || y > height;
+      label.hidden = y < 0 || y > room;
       if (!label.hidden) ends.push({ label, x: width, y });
     });
     ends.sort((a, b) => a.y - b.y);
-    const shown = evenly(ends.length, Math.max(1, Math.floor(height / HEIGHT))).map((i) => ends[i]);
+    const shown = evenly(ends.length, Math.max(1, Math.floor(room / HEIGHT))).map((i) => ends[i]);
     for (const { label } of ends) label.hidden = true;
     const placed = spreadApart(
       shown.map(({ y }) => y),
       HEIGHT,
-      height,
+      room,
     );
     shown.forEach(({ label, x }, i) => {
       label.hidden = false;

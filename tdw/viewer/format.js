@@ -41,6 +41,7 @@ export const formatBrief = (v) => {
 export const formatExact = (v) => {
   if (v === undefined || v === null || Number.isNaN(v)) return "not evaluated";
   if (v === 0) return "0";
+  if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
   const size = Math.abs(v);
   return size < 1e-4 || size >= 1e6 ? v.toExponential(5).replace("e+", "e") : String(Number(v.toPrecision(6)));
 };

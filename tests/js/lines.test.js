@@ -34,7 +34,9 @@ test("a recorded series has a point at every epoch that was evaluated", () => {
   const linear = withPoints(line("losses/train"), run, choices, false);
   assert.deepEqual([linear.xs, linear.ys, linear.rowOf], [[0, 2, 3], [4, 0, 2], null]);
   const log = withPoints(line("losses/train"), run, choices, true);
-  assert.deepEqual(log.xs, [0, 3], "a log axis has no place for 0");
+  assert.deepEqual(log.ys, [4, 0, 2]);
+  assert.deepEqual(log.off, [{ what: "0", first: 1, last: 1, lasts: false }], "a log axis has no place for 0");
+  assert.deepEqual(linear.off, []);
 });
 
 test("an analysis has a point at every row, and a gap where a number is missing", () => {

@@ -184,3 +184,31 @@ def test_errors_say_what_to_do(run: Made) -> None:
     partly.covered["embedding_frequencies"] = 2
     with pytest.raises(ProjectError, match=r"has embedding_frequencies at 2 of its 4 checkpoints, not at epoch 300"):
         panels.figure(partly, "embedding_frequencies", 300)  # type: ignore[arg-type]
+
+
+def test_figures_draw_zeros_infinities_nan_and_gaps_as_four_different_things() -> None:
+    made = Made(p=7, d_mlp=12, checkpoints=4)
+    train, test = np.full(301, 0.5), np.full(301, 2.0)
+    train[250:] = 0  # to the end
+    test[100:104] = np.inf
+    test[200:230] = np.nan  # not evaluated
+    made._losses |= {"losses/train": train, "losses/test": test}
+    data = panels.figure(made, "loss").data  # type: ignore[arg-type]
+    np.testing.assert_array_equal(data[0].y, np.where(train == 0, np.nan, train))  # Plotly draws 0 far below the plot
+    assert set(range(200, 230)).isdisjoint(data[1].x)
+    zeros, name, infinite, other = data[2:]
+    assert list(zeros.x) == [249, *range(250, 301)]
+    assert zeros.y[0] == 0.5
+    assert list(zeros.customdata[:2]) == ["0.5", "0"]
+    assert {*zeros.y[1:]} == {min(zeros.y)}
+    assert 0 < min(zeros.y) < 0.5
+    assert list(np.flatnonzero(zeros.marker.size)) == [1]  # one mark, where it begins
+    assert name.text[0] == "train 0 from epoch 250"
+    assert list(infinite.x) == [99, 100, 101, 102, 103, 104]
+    assert max(infinite.y) > 2
+    assert other.text[0] == "test ∞ at epochs 100 to 103"
+    linear = panels.figure(made, "loss", view="Accuracy").data  # type: ignore[arg-type]
+    assert len(linear) == 2, "0 has a place on a linear axis"
+    made._losses["losses/train"] = np.zeros(301)
+    made._losses["losses/test"] = np.full(301, np.nan)
+    assert "train 0 from epoch 0" in [one.text[0] for one in panels.figure(made, "loss").data if one.text]  # type: ignore[arg-type]
