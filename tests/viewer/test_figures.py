@@ -212,3 +212,23 @@ def test_figures_draw_zeros_infinities_nan_and_gaps_as_four_different_things() -
     made._losses["losses/train"] = np.zeros(301)
     made._losses["losses/test"] = np.full(301, np.nan)
     assert "train 0 from epoch 0" in [one.text[0] for one in panels.figure(made, "loss").data if one.text]  # type: ignore[arg-type]
+
+
+def test_a_run_of_losses_only_has_a_figure_of_them_and_one_without_says_so() -> None:
+    made = Made(p=7, d_mlp=12, checkpoints=4)
+    made.kept, made.covered = 0, {}
+    figure = panels.figure(made, "loss")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(figure.data[0].y, made.series("losses/train"))
+    assert "epoch 300 marked" in figure.layout.title.text
+    assert "epoch 150 marked" in panels.figure(made, "loss", 150).layout.title.text  # type: ignore[arg-type]
+    with pytest.raises(ProjectError, match="has no epoch 301: it has epochs 0 to 300"):
+        panels.figure(made, "loss", 301)  # type: ignore[arg-type]
+    with pytest.raises(NotApplicableError, match="It shows weights, and this run has losses only"):
+        panels.figure(made, "weight_norms")  # type: ignore[arg-type]
+    made.recorded = 200
+    with pytest.raises(CheckpointNotFoundError, match="tdw train"):  # it can still be trained
+        panels.figure(made, "weight_norms")  # type: ignore[arg-type]
+    bare = Made(p=7, d_mlp=12, checkpoints=4)
+    bare._losses = {name: np.full_like(values, np.nan) for name, values in bare._losses.items()}
+    with pytest.raises(NotApplicableError, match="no recorded values"):
+        panels.figure(bare, "loss")  # type: ignore[arg-type]
