@@ -134,10 +134,12 @@ def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConf
     before = project.config
     epochs = value_of(next(item for item in settings() if item.name == "epochs"), changes.get("epochs", before.epochs))
     if epochs < before.epochs:
+        reached = len(project.epochs) - 1
+        so_far = f"is at epoch {reached}" if reached >= 0 else "is not trained yet"
         raise SettingError(
             "epochs",
-            f"--epochs must be at least the {before.epochs} of {project.path.name} (got {epochs}): give more to extend "
-            "the run, or stop it early with Ctrl-C",
+            f"--epochs must be at least the {before.epochs} that {project.path.name} plans (got {epochs}; the run {so_far}): "
+            "give more to extend the run, or stop it early with Ctrl-C",
         )
     after = changed(before, changes)
     for item in settings():

@@ -67,12 +67,25 @@ def test_the_file_reads_with_h5py_and_safetensors_alone(tiny_run):
 def test_what_cannot_change_is_refused(tiny_run):
     for changes, sentence in [
         ({"lr": 0.5}, r"--lr is 0.001 in tiny.tdw and cannot change to 0.5"),
-        ({"epochs": 10}, r"--epochs must be at least the 40 of tiny.tdw \(got 10\)"),
+        ({"epochs": 10}, r"--epochs must be at least the 40 that tiny.tdw plans \(got 10; the run is at epoch 40\)"),
         ({"checkpoints": "0:99"}, r"'0:99' reaches epoch 99"),
     ]:
         with pytest.raises(SettingError, match=sentence):
             tdw.train(tiny_run, **changes)
     assert tdw.train(tiny_run, lr=1e-3) is True
+
+
+def test_fewer_epochs_than_planned_are_refused_with_how_far_the_run_is(tmp_path):
+    path = tmp_path / "new.tdw"
+    tdw.new(path, p=5, d_model=8, d_mlp=8, heads=2, epochs=40)
+    with pytest.raises(SettingError, match=r"the 40 that new.tdw plans \(got 10; the run is not trained yet\)"):
+        tdw.train(path, epochs=10)
+    assert tdw.train(path, stop=lambda: True) is False
+    with tdw.open(path) as run:
+        epoch = len(run.epochs) - 1
+    assert 0 <= epoch < 40
+    with pytest.raises(SettingError, match=rf"plans \(got 10; the run is at epoch {epoch}\)"):
+        tdw.train(path, epochs=10)
 
 
 def test_analyses_are_stored_and_left_alone_when_current(tiny_run, tiny, monkeypatch):
