@@ -19,7 +19,9 @@ def write(plan: Plan, path: Path, *, overwrite: bool) -> None:
     epochs = [epoch for epoch, _ in plan.checkpoints]
     with (
         new_file(path, overwrite=overwrite) as part,
-        ProjectWriter.create_imported(part, plan.settings, epochs, plan.split, plan.imported, known_as=path) as writer,
+        ProjectWriter.create_imported(
+            part, plan.settings, epochs, plan.split, plan.imported, resumable=plan.state is not None, known_as=path
+        ) as writer,
     ):
         for segment in _segments(plan):
             writer.append(segment)

@@ -66,14 +66,16 @@ class ProjectWriter(Project):
         split: Split,
         imported: ImportedFrom,
         *,
+        resumable: bool = True,
         known_as: Path | None = None,
     ) -> Self:
         """A run of another program, still without epochs, checkpoints and resume state.
 
-        imported: its origin and what was inferred. Raises what `create_from` raises.
+        imported: its origin and what was inferred. resumable: whether a resume state will be stored. Raises what `create_from` raises.
         """
         description = describe_new(settings, plan, Environment(from_epoch=0, program=imported.form))
-        return cls.create_from(path, description | {"imported": imported.to_json()}, split, known_as=known_as)
+        description |= {"imported": imported.to_json()}
+        return cls.create_from(path, description, split, resumable=resumable, known_as=known_as)
 
     @classmethod
     def create_from(
@@ -84,16 +86,20 @@ class ProjectWriter(Project):
         state: State | None = None,
         *,
         overwrite: bool = False,
+        resumable: bool = True,
         known_as: Path | None = None,
     ) -> Self:
         """The file of a run with this description, with room for all the epochs and checkpoints that it plans.
 
-        state: the resume state to store, if there is one yet. known_as: the path that errors give.
+        state: the resume state to store, if there is one yet. resumable: whether there is or will be one; a run without has no
+        room for it, nor for weights if it plans no checkpoints. known_as: the path that errors give.
         Raises AlreadyExistsError (unless overwrite), FileInUseError, and CannotWriteError for a missing folder, a missing
         permission or a full disk; nothing is left behind then.
         """
         settings = config.from_json(description["settings"])
         zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes(settings).items()}
+        blob_nbytes = len(serialization.pack(zeros, 0)) if resumable or description["plan"] else 1  # the least
+        fresh = State.fresh(0, zeros, settings.optimizer_kind.slots)
         writer = store.create(
             Path(path),
             config=description,
@@ -101,8 +107,8 @@ class ProjectWriter(Project):
             split_test=split.test,
             epochs=settings.epochs,
             checkpoint_capacity=max(len(description["plan"]), 1),
-            blob_nbytes=len(serialization.pack(zeros, 0)),
-            resume_nbytes=len(serialization.pack_state(State.fresh(0, zeros, settings.optimizer_kind.slots))),
+            blob_nbytes=blob_nbytes,
+            resume_nbytes=len(serialization.pack_state(fresh)) if resumable else 0,
             resume=None if state is None else serialization.pack_state(state),
             resume_epoch=0 if state is None else state.epoch,
             overwrite=overwrite,
