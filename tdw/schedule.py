@@ -61,14 +61,14 @@ def _piece(piece: str, epochs: int) -> Iterable[int]:
     compact = re.sub(r"\s+", "", piece)
     if compact == "paper":
         return _paper(epochs)
-    if named := re.fullmatch(r"(log|even):(\d{1,9})", compact):
+    if named := re.fullmatch(r"(log|even):(\d{1,9})", compact, re.ASCII):
         count = int(named[2])
         if not 1 <= count <= MOST:
             raise ScheduleError(f"checkpoint schedule {piece!r}: N must be an integer from 1 to {MOST}")
         return _log(count, epochs) if named[1] == "log" else _even(count, epochs)
-    if re.fullmatch(r"\d{1,12}", compact):
+    if re.fullmatch(r"\d{1,12}", compact, re.ASCII):
         return _inside(piece, [int(compact)], epochs)
-    if bounds := re.fullmatch(r"(\d{1,12}):(\d{1,12})(?::(\d{1,12}))?", compact):
+    if bounds := re.fullmatch(r"(\d{1,12}):(\d{1,12})(?::(\d{1,12}))?", compact, re.ASCII):
         start, stop, step = int(bounds[1]), int(bounds[2]), int(bounds[3] or 1)
         if step == 0:
             raise ScheduleError(f"checkpoint schedule {piece!r} has step 0: the step must be at least 1")

@@ -130,19 +130,17 @@ def as_text(value: Any) -> str:
 def _converted(setting: Setting, given: Any) -> Any:
     if isinstance(given, bool) or given is None:
         raise TypeError
-    if isinstance(given, str) and setting.type is not str and not given.isascii():
-        raise ValueError  # Python also reads digits of other scripts as numbers
     if setting.type is tuple:
         parts = given.split(",") if isinstance(given, str) else list(given)
         first, second = (_finite(part) for part in parts)
         return (first, second)
     if setting.type is int:
         if isinstance(given, str):
-            return int(given)
-        integer = int(given)
-        if integer != given:
+            return integer(given)
+        whole = int(given)
+        if whole != given:
             raise ValueError
-        return integer
+        return whole
     if setting.type is float:
         return _finite(given)
     if isinstance(given, str):
@@ -152,8 +150,23 @@ def _converted(setting: Setting, given: Any) -> Any:
     raise TypeError
 
 
+def integer(text: str) -> int:
+    """An integer that was typed. Raises ValueError, also for digits outside ASCII, which `int` reads.
+
+    >>> integer(" -12 ")
+    -12
+    """
+    return int(_ascii(text))
+
+
+def _ascii(text: str) -> str:
+    if not text.isascii():
+        raise ValueError(f"{text!r} has characters outside ASCII")
+    return text
+
+
 def _finite(given: Any) -> float:
-    number = float(given)
+    number = float(_ascii(given) if isinstance(given, str) else given)
     if not math.isfinite(number):
         raise ValueError
     return number

@@ -99,6 +99,11 @@ class Window:
             self._cookie = self.ask(f"/?token={self.token}").headers["set-cookie"].split(";")[0]
         return self._cookie
 
+    @property
+    def cookie_name(self) -> str:
+        """The name of that cookie."""
+        return self.cookie.partition("=")[0]
+
     def ask(
         self, path: str, method: str = "GET", *, host: str | None = None, body: bytes = b"", **headers: str
     ) -> Answer:
@@ -107,7 +112,7 @@ class Window:
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             if host != "":
-                connection.putheader("Host", host or self.host)
+                connection.putheader("Host", (host or self.host).encode())
             for name, value in headers.items():
                 connection.putheader(name.replace("_", "-"), value)
             if body:

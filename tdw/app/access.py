@@ -4,16 +4,17 @@ Listening on loopback keeps other machines out, but not pages in the same browse
 request must pass these checks, in this order:
 
     user            the user who started the server, or root     else 403   (on Linux, see socket_owner.py)
-    Host            exactly 127.0.0.1:PORT or localhost:PORT     else 421   (against DNS rebinding)
-    Origin          absent, or this server                       else 403
+    Host            127.0.0.1, localhost or [::1], any port      else 421   (against DNS rebinding)
+    Origin          absent, or http:// and that Host             else 403
     Sec-Fetch-Site  absent, same-origin or none                  else 403   (against cross-site requests)
     ?token=         the current token                            -> cookie, and 303 to the address without it
     cookie          this server's secret                         else 401
     address         a path of this server                        else 400   (OPTIONS *, proxy requests)
 
-A token can be exchanged once (see tickets.py); a browser that has the cookie may use an old address. The cookie is HttpOnly
-and SameSite=Strict, and named after the port because cookies are shared between the ports of a host. Only HTTP is
-answered: a WebSocket handshake is treated as an ordinary request. Every response carries the headers of
+The port in Host may be any, because a forwarded port (`ssh -L 9001:localhost:7995`) has another number here than there;
+rebinding needs a name of its own, which these are not. A token can be exchanged once (see tickets.py); a browser that has
+the cookie may use an old address. The cookie is HttpOnly and SameSite=Strict, and has a name of this server's own, because
+cookies are shared between the ports of a host, and servers of two machines may be forwarded to one. Only HTTP is answered: a WebSocket handshake is treated as an ordinary request. Every response carries the headers of
 security_headers.py.
 
 Requests are passed on with an allowlist of headers. Others (X-Forwarded-Host, Forwarded, X-HTTP-Method-Override, …) would
@@ -26,6 +27,7 @@ import asyncio
 import html
 import json
 import re
+import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
@@ -33,7 +35,7 @@ from urllib.parse import parse_qsl, urlencode
 from tdw.app import security_headers
 from tdw.app.security_headers import Message, Send
 from tdw.app.socket_owner import Peers
-from tdw.app.tickets import Tickets, host
+from tdw.app.tickets import Tickets
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -46,6 +48,7 @@ PASSED = frozenset(
         *(b"range", b"if-range", b"if-none-match", b"if-modified-since"),
     )
 )
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[1-9]\d{0,4})?", re.ASCII)
 ANNOUNCING = 1.0  # seconds that a response waits for the terminal to print the next address
 
 
@@ -61,7 +64,6 @@ class Guard:
 
     Args:
         app: the guarded application
-        port: the port the server listens on; part of the allowed hosts and of the cookie's name
         tickets: tokens and cookie
         peers: checks the user of a connection
         welcomed: called when a browser was let in from another page (the redirect page on disk)
@@ -71,7 +73,6 @@ class Guard:
         self,
         app: App,
         *,
-        port: int,
         tickets: Tickets,
         peers: Peers,
         welcomed: Callable[[], None],
@@ -80,8 +81,7 @@ class Guard:
         self.peers = peers
         self.tickets = tickets
         self.welcomed = welcomed
-        self.cookie = f"tdw-{port}"
-        self.hosts = frozenset({host("127.0.0.1", port), host("localhost", port)})
+        self.cookie = f"tdw-{secrets.token_hex(8)}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass it on. Anything but HTTP is ignored."""
@@ -134,8 +134,8 @@ class Guard:
         if self.peers.is_stranger(scope.get("client")):
             return Refusal(403, "This server is private to the user who started it.")
         hosts = _headers(scope, b"host")
-        if len(hosts) != 1 or hosts[0] not in self.hosts:
-            return Refusal(421, "This server answers to 127.0.0.1 and localhost only.")
+        if len(hosts) != 1 or LOOPBACK.fullmatch(hosts[0]) is None:
+            return Refusal(421, "This server answers to 127.0.0.1, localhost and [::1] only.")
         origins = _headers(scope, b"origin")
         if origins and origins != [f"http://{hosts[0]}"]:
             return Refusal(403, "This request comes from another origin.")

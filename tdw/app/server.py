@@ -111,7 +111,7 @@ def serve(path: Path | None, port: int | None, open_browser: bool, announce: Cal
             # Importing Gradio takes seconds; the browser starts in the meantime, and its first request waits on the socket.
             application = layered(session)
             _log_plainly(tickets)
-            guard = Guard(application, port=number, tickets=tickets, peers=Peers(listener), welcomed=remove_page)
+            guard = Guard(application, tickets=tickets, peers=Peers(listener), welcomed=remove_page)
             _run(guard, listener, session)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from tdw import __version__, config, schedule
 from tdw.cli import commands
 from tdw.safe_text import visible
-from tdw.setting import Setting
+from tdw.setting import Setting, integer
 from tdw.tasks import TASKS
 
 
@@ -128,7 +128,7 @@ def parser() -> Parser:
     sub = add("branch", commands.branch_command)
     _add_file(sub, "project file of the run to fork (only read)")
     sub.add_argument("new", type=_path, metavar="NEW", help="project file to create")
-    sub.add_argument("--at", type=integer, required=True, metavar="EPOCH", help="the checkpoint to fork at")
+    sub.add_argument("--at", type=_integer, required=True, metavar="EPOCH", help="the checkpoint to fork at")
     sub.add_argument(
         "--fresh-optimizer",
         action="store_true",
@@ -158,7 +158,7 @@ def parser() -> Parser:
     )
     sub.add_argument("--as", dest="form", metavar="FORMAT", required=True, help="format to write: transformer-lens")
     sub.add_argument(
-        "--epoch", type=integer, metavar="N", help="export only this checkpoint (default: all; into a file: the last)"
+        "--epoch", type=_integer, metavar="N", help="export only this checkpoint (default: all; into a file: the last)"
     )
     sub.add_argument("--force", action="store_true", help="replace existing files")
 
@@ -178,13 +178,6 @@ def _always(_: argparse.Namespace) -> bool:
 
 def _never(_: argparse.Namespace) -> bool:
     return False
-
-
-def integer(text: str) -> int:
-    """A whole number in ASCII digits. Raises ValueError."""
-    if not text.isascii():
-        raise ValueError
-    return int(text)
 
 
 def _path(text: str) -> Path:
@@ -212,9 +205,16 @@ class _BeforeCommand(argparse.Action):
 
 def _add_window_flags(sub: Parser, before: type[argparse.Action] | None = None) -> None:
     own: dict[str, Any] = {} if before is None else {"action": before, "default": argparse.SUPPRESS}
-    sub.add_argument("--port", type=integer, help="port of the window (default: a free one)", **own)
+    sub.add_argument("--port", type=_integer, help="port of the window (default: a free one)", **own)
     own = {"action": "store_true"} if before is None else own | {"nargs": 0}
     sub.add_argument("--no-browser", help="print the address instead of opening a browser", **own)
+
+
+def _integer(text: str) -> int:
+    try:
+        return integer(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an integer (got {visible(text)})") from None
 
 
 def _default(setting: Setting) -> str:

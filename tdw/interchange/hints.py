@@ -8,7 +8,7 @@ from tdw import config
 from tdw.errors import SettingError, UnknownNameError
 from tdw.interchange.source_run import MOST_EPOCHS, RULES
 from tdw.safe_text import cut
-from tdw.setting import value_of
+from tdw.setting import integer, value_of
 
 HINTS = (
     "p",
@@ -62,7 +62,7 @@ def check_hints(given: dict[str, Any]) -> dict[str, Any]:
 
 def _integer(name: str, value: Any, *, least: int) -> int:
     try:
-        number = int(value) if str(value).isascii() else -1
+        number = integer(value) if isinstance(value, str) else int(value)
     except (TypeError, ValueError):
         number = -1
     if not least <= number <= MOST_EPOCHS:

@@ -134,12 +134,12 @@ def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConf
     before = project.config
     epochs = value_of(next(item for item in settings() if item.name == "epochs"), changes.get("epochs", before.epochs))
     if epochs < before.epochs:
-        done = len(project.epochs) - 1
-        reached = "it is not trained yet" if done < 0 else f"it has reached epoch {done}"
+        reached = len(project.epochs) - 1
+        so_far = f"is at epoch {reached}" if reached >= 0 else "is not trained yet"
         raise SettingError(
             "epochs",
-            f"--epochs must be at least the {before.epochs} that {project.path.name} plans (got {epochs}; {reached}): give more "
-            "to extend the run, or stop it early with Ctrl-C",
+            f"--epochs must be at least the {before.epochs} that {project.path.name} plans (got {epochs}; the run {so_far}): "
+            "give more to extend the run, or stop it early with Ctrl-C",
         )
     after = changed(before, changes)
     for item in settings():

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
 from tdw.analyses.engine.registry import NEEDS
-from tdw.errors import AnalysisNotFoundError, NotApplicableError
+from tdw.errors import AnalysisNotFoundError, CheckpointNotFoundError, NotApplicableError, ProjectError
 from tdw.panels import reductions, selection, theme
 from tdw.panels.parts import UNKNOWN_SPLIT
 from tdw.panels.registry import Panel, find, in_order
-from tdw.panels.spec import PanelDescription, PanelHeader, State, array_names
+from tdw.panels.spec import CurveSpec, PanelDescription, PanelHeader, State, array_names
 from tdw.safe_text import cut
 
 if TYPE_CHECKING:
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from tdw.project.project import Project
     from tdw.store import StoredAnalysis
 
+WITHOUT_WEIGHTS = "it shows weights, and this run has losses only."
+
 
 def describe(project: Project) -> list[PanelDescription]:
-    """Every panel as described for a run, in the order of the page. Curves that were imported without weights have the page
-    to themselves.
-    """
+    """Every panel as described for a run, in the order of the page."""
     mismatched = _mismatched(project)
-    only_curves = project.imported is not None and not project.checkpoints
-    return [_described(project, panel, mismatched) for panel in in_order() if not (only_curves and panel.weights)]
+    return [_described(project, panel, mismatched) for panel in in_order()]
 
 
 def _described(project: Project, panel: Panel, mismatched: set[str]) -> PanelDescription:
@@ -93,10 +92,14 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
     """
     panel = find(name)
     stored = project.checkpoints
-    if epoch is None and stored:
+    if not panel.weights and not stored:
+        epoch = _recorded(project, epoch)
+    elif not stored and project.state == "finished":
+        raise NotApplicableError(project.path, panel.name, WITHOUT_WEIGHTS)
+    elif epoch is None and stored:
         epoch = stored[-1]
-    if epoch not in stored and (panel.weights or epoch is not None):
-        raise project.no_checkpoint(epoch)
+    if epoch is None or (stored and epoch not in stored):
+        raise CheckpointNotFoundError(project.path, epoch, stored)
     if reason := inapplicable_reason(project, panel):
         raise NotApplicableError(project.path, panel.name, reason)
     if panel.required and panel.analysis and state(project, panel).status == "missing":
@@ -104,9 +107,21 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
     from tdw.panels import plotly_figures
 
     spec = selection.chosen(panel.describe(project), picks)
+    if isinstance(spec, CurveSpec) and spec.empty and selection.is_empty(project, spec):
+        raise NotApplicableError(project.path, panel.name, spec.empty)
     heading = plotly_figures.heading(spec) or panel.title
     choices = theme.literal(" · ".join(selection.words(spec)))
     return plotly_figures.draw(project, spec, f"{heading} ({choices})" if choices else heading, epoch)
+
+
+def _recorded(project: Project, epoch: int | None) -> int:
+    """`epoch`, or the last one, where it is recorded. Raises ProjectError."""
+    last = len(project.epochs) - 1
+    if last < 0:
+        raise CheckpointNotFoundError(project.path, epoch, [])
+    if epoch is not None and not 0 <= epoch <= last:
+        raise ProjectError(f"{project.path.name} has no epoch {epoch}: it has epochs 0 to {last}.")
+    return last if epoch is None else epoch
 
 
 def state(project: Project, panel: Panel) -> State:

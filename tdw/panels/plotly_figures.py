@@ -5,14 +5,12 @@ Of views, quantities and comparisons the first is drawn, see `selection.chosen`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdw.analyses import fourier, summary
-from tdw.errors import ProjectError
-from tdw.panels import selection, theme
+from tdw.panels import off_scale, selection, theme
 from tdw.panels.reductions import analysis_of, is_stored, row_of
 from tdw.panels.spec import (
     Band,
@@ -45,13 +43,11 @@ def heading(spec: Spec) -> str:
     return spec.views[0].heading if isinstance(spec, GridSpec) else ""
 
 
-def draw(project: Project, spec: Spec, title: str, epoch: int | None) -> go.Figure:
-    """The figure of a description at an epoch; None for curves of a run without checkpoints."""
+def draw(project: Project, spec: Spec, title: str, epoch: int) -> go.Figure:
+    """The figure of a description at an epoch."""
     match spec:
         case CurveSpec():
             return curve(project, spec, title, epoch)
-    assert epoch is not None, "everything else is of a checkpoint"
-    match spec:
         case BarsSpec():
             return bars(project, spec, title, epoch)
         case GridSpec():
@@ -85,79 +81,93 @@ def mark(figure: go.Figure, epoch: int) -> None:
     figure.add_vline(x=epoch, line={"color": LIGHT["mark"], "width": 1.5})
 
 
-def curve(project: Project, spec: CurveSpec, title: str, epoch: int | None) -> go.Figure:
-    """Lines over epochs, with the epoch marked. On a log axis, 0 is drawn at its foot, with marks. Raises ProjectError if
-    nothing was recorded.
-    """
+def curve(project: Project, spec: CurveSpec, title: str, epoch: int) -> go.Figure:
+    """Lines over epochs, with the epoch marked."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
     quantity = spec.quantities[0]
-    drawn = [line for declared in quantity.lines for line in selection.expanded(declared, spec)]
-    points = [(line, *selection.values(project, line, spec)) for line in drawn if is_stored(project, line.array)]
-    if not any(np.isfinite(y).any() for _, _, y in points):
-        raise ProjectError(f"{project.path} has nothing to draw for {title!r}: no values were recorded.")
-    foot = _foot([y for _, _, y in points]) if quantity.scale == "log" else None
-    for line, x, y in points:
-        style = {"color": theme.color(line.color), "width": 1.5}
-        name = theme.literal(line.label or quantity.title)
-        zeros = np.flatnonzero(y == 0)
-        if foot is None or not zeros.size:
-            figure.add_scatter(x=x, y=y, name=name, mode="lines", line=style)
-            continue
-        figure.add_scatter(
-            x=x, y=np.where(y == 0, foot, y), name=name, mode="lines", line=style,
-            customdata=y, hovertemplate="%{x}, %{customdata}",
-        )  # fmt: skip
-        marks = {"color": style["color"], "symbol": "triangle-down", "size": 7}
-        figure.add_scatter(
-            x=x[zeros[:1]], y=[foot], name=name, mode="markers", marker=marks, showlegend=False,
-            hovertemplate="%{x}, 0",
-        )  # fmt: skip
-        if (start := _zero_from(x, y)) is not None:
-            figure.add_annotation(
-                x=start, y=np.log10(foot), text=f"0 from epoch {start}", showarrow=False, xanchor="left", yanchor="bottom",
-                font={"color": style["color"], "size": 11},
-            )  # fmt: skip
+    is_log = quantity.scale == "log"
+    drawn: list[tuple[str, str, Array, Array]] = []  # name, color, epochs, numbers
+    for line in (one for declared in quantity.lines for one in selection.expanded(declared, spec)):
+        if is_stored(project, line.array):
+            x, y = selection.values(project, line, spec)
+            drawn.append((theme.literal(line.label or quantity.title), theme.color(line.color), x, np.asarray(y)))
+    for group, (name, color, x, y) in enumerate(drawn):
+        there = np.where(off_scale.mask(y, is_log=is_log), np.nan, y)
+        style = {"color": color, "width": 1.5}
+        figure.add_scatter(x=x, y=there, name=name, mode="lines", line=style, legendgroup=str(group))
+    off_scale_lines(figure, drawn, is_log=is_log)
     for band in quantity.bands:
         low, high = limits(project, band, epoch)
         if np.isfinite(low):
             style = {"color": LIGHT["muted"], "width": 1 if low == high else 0}
             look = {"line": style, "opacity": 0.15, "fillcolor": LIGHT["muted"], "layer": "below"}
             figure.add_hrect(low, high, annotation_text=band.label, **look)
+    mark(figure, epoch)
     layout: dict[str, Any] = {"yaxis_type": quantity.scale, "xaxis_title": "epoch"}
-    if quantity.scale == "log":
+    if is_log:
         layout["yaxis_exponentformat"] = "power"
     elif quantity.range is not None:
         layout["yaxis_range"] = [end and 1.04 * end for end in quantity.range]
-    if epoch is None:
-        return theme.styled(figure, project, title, **layout)
-    mark(figure, epoch)
     return theme.styled(figure, project, f"{title}, epoch {epoch} marked", **layout)
 
 
-def _foot(curves: Sequence[Array]) -> float:
-    """Where 0 is drawn on a log axis: a little below all other numbers."""
-    positive = [y[np.isfinite(y) & (y > 0)] for y in curves]
-    numbers = np.concatenate(positive) if positive else np.zeros(0)
-    if not numbers.size:
-        return 1.0
-    low, high = np.log10(numbers.min()), np.log10(numbers.max())
-    return float(10 ** (low - max(0.05, 0.07 * (high - low))))
+def off_scale_lines(figure: go.Figure, drawn: list[tuple[str, str, Array, Array]], *, is_log: bool) -> None:
+    """Where the axis has no place for numbers of lines: dotted at the foot or the top of the plot, with a mark and in words."""
+    kinds = [np.array(off_scale.kinds(y, is_log=is_log)) for *_, y in drawn]
+    inside = [y[(off == "") & ~np.isnan(y)] for (*_, y), off in zip(drawn, kinds, strict=True)]
+    ends = [end for part in inside if part.size for end in (part.min(), part.max())] or [0.1, 1.0]
+    low, high = (np.log10(end) if is_log else float(end) for end in (min(ends), max(ends)))
+    room = 0.05 * (high - low) or 0.05
+    foot, top = (10**end if is_log else end for end in (low - room, high + room))
+    lines_of_text = {"top": 0, "bottom": 0}  # where words stand of their points: one above the other
+    for group, ((name, color, x, y), off) in enumerate(zip(drawn, kinds, strict=True)):
+        found = off_scale.stretches(off.tolist())
+        if not found:
+            continue
+        points = off_scale.with_neighbors(off.tolist())
+        is_top = off == "∞"
+        shown = np.where(off == "", y, np.where(is_top, top, foot))
+        starts = {stretch.first for stretch in found}
+        common = {"legendgroup": str(group), "showlegend": False, "cliponaxis": False, "name": name}
+        figure.add_scatter(
+            x=[None if i is None else x[i] for i in points],
+            y=[None if i is None else shown[i] for i in points],
+            customdata=[None if i is None else off[i] or f"{y[i]:.4g}" for i in points],
+            hovertemplate="%{x}, %{customdata}",
+            mode="lines+markers",
+            line={"color": color, "width": 1.5, "dash": "dot"},
+            marker={
+                "symbol": ["triangle-up" if i is not None and is_top[i] else "triangle-down" for i in points],
+                "size": [9 if i in starts else 0 for i in points],
+                "color": color,
+                "opacity": 1,
+                "line": {"width": 0},
+            },
+            **common,
+        )
+        for stretch in off_scale.named(found):
+            edge = "bottom" if is_top[stretch.first] else "top"
+            gap, words = "<br>\u00a0" * lines_of_text[edge], f"{name} {stretch.words(x)}"
+            lines_of_text[edge] += 1
+            figure.add_scatter(
+                x=[x[stretch.first]],
+                y=[shown[stretch.first]],
+                text=[gap + words if edge == "bottom" else words + gap],
+                mode="text",
+                textposition=f"{edge} {'left' if x[stretch.first] > x[-1] / 2 else 'right'}",
+                textfont={"color": color, "size": 11},
+                hoverinfo="skip",
+                **common,
+            )
 
 
-def _zero_from(x: Array, y: Array) -> int | None:
-    """The epoch from which on a line is 0 to its end."""
-    other = np.flatnonzero(y != 0)
-    start = 0 if not other.size else int(other[-1]) + 1
-    return int(x[start]) if start < len(x) else None
-
-
-def limits(project: Project, band: Band, epoch: int | None) -> tuple[float, float]:
+def limits(project: Project, band: Band, epoch: int) -> tuple[float, float]:
     """Least low and greatest high of a band; NaN where it is not stored."""
     if band.value is not None:
         return band.value, band.value
-    if epoch is None or not is_stored(project, band.array):
+    if not is_stored(project, band.array):
         return np.nan, np.nan
     ranges = row_of(project, band.array, epoch)[list(band.rows)]
     return ranges[:, 0].min(), ranges[:, 2].max()

@@ -123,6 +123,13 @@ def places(axes: Places, spec: Spec, picks: Mapping[str, int] | None = None) -> 
     return tuple(one(axis) for axis in axes)
 
 
+def is_empty(project: Project, spec: CurveSpec) -> bool:
+    """Whether the quantity that is drawn has no number at all."""
+    lines = [one for line in spec.quantities[0].lines for one in expanded(line, spec)]
+    drawn = [values(project, line, spec)[1] for line in lines if reductions.is_stored(project, line.array)]
+    return all(np.isnan(numbers).all() for numbers in drawn)
+
+
 def values(project: Project, line: Line | TableRow, spec: Spec) -> tuple[Array, Array]:
     """Epochs and numbers of a line, as stored or reduced."""
     stored = reductions.series(project, line.array)

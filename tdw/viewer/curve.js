@@ -5,15 +5,18 @@ import { SERIES_COLORS } from "./color.js";
 import { CurveLabels } from "./curve_labels.js";
 import { el, placeMarker, setText } from "./dom.js";
 import { epochInputs, epochRange, LEFT_MARGIN, tintShapes } from "./epochs.js";
-import { formatExact, formatInteger, formatShort } from "./format.js";
+import { formatExact, formatInteger, formatShort, plotlyText } from "./format.js";
 import { FramedPanel } from "./framed_panel.js";
-import { withPoints, zeroFrom } from "./lines.js";
+import { withPoints } from "./lines.js";
 import { clamp, nearestIndex, thin } from "./numbers.js";
+import { namedStretches, offScale, offScalePoints, stretchWords } from "./off_scale.js";
 import { linearTicks, logTicks } from "./ticks.js";
 
 /** @import { Axes, Band, CardState, CurveDescription, Kept, Line, Manifest, MenuItem, Range, Run, TooltipLine, ViewerHandle } from "./types.js" */
 /** @import { Card } from "./card.js" */
 /** @import { Curve } from "./lines.js" */
+
+const EDGE = 0.02; // of the height: how far inside the plot numbers off the scale are drawn
 
 /** @typedef {{label: string, low: number, middle: number, high: number}} Limits */
 
@@ -45,7 +48,7 @@ export class CurvePanel extends FramedPanel {
         margin: { l: LEFT_MARGIN, r: spec.right, t: 6, b: 22 }, // the right margin holds the names of lines
         layer: null,
         traces: () => this.traces(),
-        painted: () => this.labels.place(this.frame, this.lines, this.bands, this.isLog),
+        painted: () => this.labels.place(this.frame, this.lines, this.bands, (value) => this.height(value)),
         click: (x) => this.jump(x),
         doubleClick: () => this.before !== null && view.show(this.before),
       },
@@ -121,7 +124,7 @@ export class CurvePanel extends FramedPanel {
     let high = Number.NEGATIVE_INFINITY;
     for (const { ys } of this.lines) {
       for (const y of ys) {
-        if (!Number.isFinite(y) || (this.isLog && y === 0)) continue; // drawn at the ends of the axis
+        if (offScale(y, this.isLog)) continue;
         if (y < low) low = y;
         if (y > high) high = y;
       }
@@ -152,11 +155,8 @@ export class CurvePanel extends FramedPanel {
     const [x0, x1] = this.frame.range.x;
     const buckets = Math.max(50, Math.round(this.frame.inner.width));
     this.shown = this.lines.map((line) => thin(line.xs, line.ys, x0, x1, buckets));
-    const ends = this.frame.range.y.map((end) => (this.isLog ? 10 ** end : end));
-    const within = (/** @type {number} */ v) =>
-      Number.isFinite(v) && !(this.isLog && v === 0) ? v : ends[v > 0 ? 1 : 0];
     this.per = Math.max(1, ...this.shown.map(({ per }) => per));
-    return this.lines.map((line, i) => {
+    const onScale = this.lines.map((line, i) => {
       const { x, y } = this.shown[i];
       const color = this.frame.colors.named[line.color];
       return {
@@ -164,11 +164,59 @@ export class CurvePanel extends FramedPanel {
         mode: x.length < this.frame.inner.width / 10 ? "lines+markers" : "lines",
         marker: { size: 4, color },
         x,
-        y: y.map((v) => (Number.isNaN(v) ? v : within(v))),
+        y: y.map((value) => (offScale(value, this.isLog) ? Number.NaN : value)),
         line: { color, width: 1.5, simplify: false },
         hoverinfo: "skip",
       };
     });
+    return [...onScale, ...this.offScaleTraces()];
+  }
+  /** Values just inside the foot and the top of the plot. */
+  edges() {
+    const [low, high] = this.frame.range.y;
+    const inside = (high - low) * EDGE;
+    const value = (/** @type {number} */ at) => (this.isLog ? 10 ** at : at);
+    return { foot: value(low + inside), top: value(high - inside) };
+  }
+  /** The line where its axis has no place for it: at the foot or the top, with a mark and in words. */
+  offScaleTraces() {
+    const edges = this.edges();
+    const [x0, x1] = this.frame.range.x;
+    const named = { foot: 0, top: 0 }; // lines of text already there: they stand one above the other
+    return this.lines.flatMap((line, i) => {
+      if (!line.off.length) return [];
+      const { x, y } = this.shown[i];
+      const color = this.frame.colors.named[line.color];
+      const common = { type: "scatter", hoverinfo: "skip", cliponaxis: false };
+      const { symbol, size, ...points } = offScalePoints(x, y, this.isLog, edges);
+      const style = { color, width: 1.5, dash: "dot", simplify: false };
+      const marker = { color, symbol, size, opacity: 1, line: { width: 0 } };
+      const texts = namedStretches(line.off).filter(({ last }) => line.xs[last] >= x0);
+      const names = texts.map((stretch) => {
+        const isTop = stretch.what === "∞";
+        const at = Math.max(line.xs[stretch.first], x0);
+        const side = at > (x0 + x1) / 2 ? "left" : "right";
+        const words = plotlyText(`${line.label} ${stretchWords(stretch, line.xs)}`.trim());
+        const gap = "<br>\u00a0".repeat(named[isTop ? "top" : "foot"]++);
+        return {
+          ...common,
+          mode: "text",
+          x: [at],
+          y: [isTop ? edges.top : edges.foot],
+          text: [isTop ? `${gap}${words}` : `${words}${gap}`],
+          textposition: `${isTop ? "bottom" : "top"} ${side}`,
+          textfont: { color, size: 11, family: this.frame.colors.font },
+        };
+      });
+      return [{ ...common, mode: "lines+markers", ...points, line: style, marker }, ...names];
+    });
+  }
+  /** Where a value is drawn, in pixels from the top. @param {number} value */
+  height(value) {
+    const what = offScale(value, this.isLog);
+    const { foot, top } = this.edges();
+    const shown = what ? (what === "∞" ? top : foot) : value;
+    return this.frame.py(this.isLog ? Math.log10(shown) : shown);
   }
   /** Value of a line at an epoch, or the last one evaluated before it: [value, epoch]. @param {Curve} line @param {number} epoch @returns {[number, number]} */
   at(line, epoch) {
@@ -179,12 +227,6 @@ export class CurvePanel extends FramedPanel {
     let e = Math.min(epoch, line.values.length - 1);
     while (e > 0 && Number.isNaN(line.values[e])) e--;
     return [e >= 0 ? line.values[e] : Number.NaN, e];
-  }
-  /** Pixels of a value from the top; those without a place on the axis are at its end. @param {number} value */
-  height(value) {
-    const { frame, isLog } = this;
-    if (isLog && value === 0) return frame.inner.height;
-    return Number.isFinite(value) ? frame.py(isLog ? Math.log10(value) : value) : value > 0 ? 0 : Number.NaN;
   }
   /** @param {number} index @override */
   draw(index) {
@@ -200,9 +242,7 @@ export class CurvePanel extends FramedPanel {
       const y = this.height(value);
       const isSeen = isInside && y >= 0 && y <= frame.inner.height;
       this.dots[i].style.transform = isSeen ? `translate(${x}px, ${y}px)` : "translate(-9999px, 0)";
-      const zero = value === 0 ? zeroFrom(line) : null;
-      const since = zero !== null && zero <= epoch ? ` from epoch ${formatInteger(zero)}` : "";
-      values.push(`${line.label ? `${line.label} ` : ""}${formatShort(value)}${since}`);
+      values.push(`${line.label ? `${line.label} ` : ""}${formatShort(value)}`);
     });
     const chosen = this.choices.words();
     const unit = this.quantity.unit ?? (this.isLog ? "log" : "linear");
@@ -231,8 +271,8 @@ export class CurvePanel extends FramedPanel {
     for (const line of this.lines) {
       const [value, e] = this.at(line, epoch);
       const place = e === epoch ? "" : ` at ${formatInteger(e)}`;
-      const isUndefined = Number.isNaN(value) && line.rowOf?.has(epoch); // computed, and no number
-      lines.push(`${line.label || this.quantity.title} ${isUndefined ? "undefined" : formatExact(value)}${place}`);
+      const isNaNThere = Number.isNaN(value) && line.rowOf?.has(epoch);
+      lines.push(`${line.label || this.quantity.title} ${isNaNThere ? "not a number" : formatExact(value)}${place}`);
     }
     for (const { label, low, high } of this.bands) lines.push(`${label}: ${formatShort(low)} to ${formatShort(high)}`);
     const near = nearestIndex(checkpoints, epoch);
@@ -284,6 +324,8 @@ export class CurvePanel extends FramedPanel {
       shown: this.shown.map(({ x, y }) => ({ x: Array.from(x), y: Array.from(y) })),
       range: this.frame.range,
       per: this.per,
+      off: this.lines.map((line) => line.off.map((stretch) => stretchWords(stretch, line.xs))),
+      dots: this.dots.map((dot) => dot.style.transform),
     };
   }
 }

@@ -1,15 +1,17 @@
 // Lines of curves: from the page's arrays to points.
 
+import { stretches } from "./off_scale.js";
 import { analysisOf, isOfAnalysis } from "./run_data.js";
 
 /** @import { Line, Run, RunArray, TableRow } from "./types.js" */
 /** @import { Choices } from "./choices.js" */
+/** @import { Stretch } from "./off_scale.js" */
 
 /**
  * A line with its points: `values` as stored, `xs` and `ys` as drawn. A recorded series has a value per epoch, and epochs
- * that were not evaluated are left out; an analysis has one per row (`rowOf`: epoch -> row), and NaN is a gap. A log axis has
- * no place for 0 and infinity, which are drawn at its ends.
- * @typedef {Omit<Line, "array"> & {array: string, values: ArrayLike<number>, xs: number[], ys: number[], rowOf: Map<number, number> | null}} Curve
+ * that were not evaluated are left out; an analysis has one per row (`rowOf`: epoch -> row), and NaN is a gap. `off`: which
+ * points the axis has no place for.
+ * @typedef {Omit<Line, "array"> & {array: string, values: ArrayLike<number>, xs: number[], ys: number[], rowOf: Map<number, number> | null, off: Stretch[]}} Curve
  */
 
 /**
@@ -21,28 +23,20 @@ import { analysisOf, isOfAnalysis } from "./run_data.js";
  */
 export const withPoints = (line, run, choices, isLog) => {
   const array = run.array(line.array);
-  const isDrawable = (/** @type {number} */ v) => !Number.isNaN(v) && !(isLog && v < 0);
   if (!isOfAnalysis(line.array)) {
     const values = array?.data ?? [];
     const xs = [];
     const ys = [];
     for (let i = 0; i < values.length; i++) {
-      if (!isDrawable(values[i])) continue;
+      if (Number.isNaN(values[i])) continue;
       xs.push(i);
       ys.push(values[i]);
     }
-    return { ...line, values, xs, ys, rowOf: null };
+    return { ...line, values, xs, ys, rowOf: null, off: stretches(ys, isLog) };
   }
   const { xs, values } = rowValues(line, array, run, choices);
-  const ys = values.map((v) => (isDrawable(v) ? v : Number.NaN));
-  return { ...line, values, xs, ys, rowOf: new Map(xs.map((epoch, row) => [epoch, row])) };
-};
-
-/** The epoch from which on a line is 0 to its end; null where it does not end in 0. @param {Curve} line */
-export const zeroFrom = ({ xs, ys }) => {
-  let at = ys.length;
-  while (at > 0 && ys[at - 1] === 0) at--;
-  return at < ys.length ? xs[at] : null;
+  const rowOf = new Map(xs.map((epoch, row) => [epoch, row]));
+  return { ...line, values, xs, ys: values, rowOf, off: stretches(values, isLog) };
 };
 
 /**

@@ -20,8 +20,9 @@ import { Tabs } from "./tabs.js";
 import { Tooltip } from "./tooltip.js";
 import { Transport } from "./transport.js";
 import { Updates } from "./updates.js";
+import { isLossesOnly, panelsOf, viewsOf } from "./views.js";
 
-/** @import { CardState, DataSource, Manifest, PanelDescription, ViewerHandle } from "./types.js" */
+/** @import { CardState, DataSource, Manifest, ViewerHandle } from "./types.js" */
 /** @import { Situation } from "./card_state.js" */
 
 /** @typedef {{base?: string | null, events?: EventTarget | null, source?: (base: string) => DataSource}} Options */
@@ -230,7 +231,7 @@ export class Viewer {
   chosen(manifest) {
     const views = viewsOf(manifest);
     const view = views.includes(this.view) ? this.view : views[0];
-    return manifest.panels.filter((spec) => spec.view === view);
+    return panelsOf(manifest).filter((spec) => spec.view === view);
   }
   /** The arrays that are drawn now, with the epochs of their rows. @param {Manifest} manifest */
   wanted(manifest) {
@@ -246,6 +247,7 @@ export class Viewer {
     const specs = this.chosen(run.manifest);
     this.view = specs[0]?.view ?? this.view;
     this.tabs.show(viewsOf(run.manifest), this.view);
+    this.cards.classList.toggle("tdw-losses-only", isLossesOnly(run.manifest));
     this.grid.assemble(specs);
     this.watchSize(this.cards, () => this.scrolled());
   }
@@ -479,9 +481,6 @@ export class Viewer {
     this.root.remove();
   }
 }
-
-/** The views that have panels, in the order of their tabs. @param {Manifest} manifest */
-const viewsOf = ({ panels }) => [...new Set(panels.map((/** @type {PanelDescription} */ { view }) => view))];
 
 /** @param {unknown} error @returns {CardState} */
 const failure = (error) => ({

@@ -56,8 +56,8 @@ def test_a_cookie_evicted_by_another_port_is_reported_and_the_next_address_resto
 ):
     window = open_window(own)
     shown(page, window.address)
-    name = f"tdw-{window.port}"
     context = page.context
+    (name,) = (cookie["name"] for cookie in context.cookies() if cookie["name"].startswith("tdw-"))
     stranger = context.new_page()
     for turn in range(5):
         stranger.goto(f"http://127.0.0.1:{other_port}/{turn}")

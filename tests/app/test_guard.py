@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import copy
 import hashlib
 import json
 import os
 import re
 import socket
+import socketserver
+import threading
 
 import pytest
 
@@ -30,7 +34,7 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(window):
     assert answer.status == 303
     assert answer.headers["location"] == "/?view=new"
     cookie = answer.headers["set-cookie"]
-    assert cookie.startswith(f"tdw-{window.port}=")
+    assert re.match(r"tdw-[0-9a-f]{16}=[\w-]{43};", cookie)
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
     assert "Domain" not in cookie
@@ -75,9 +79,9 @@ def test_the_address_lets_one_browser_in_and_the_next_one_is_printed(window):
     assert again.status == 401
     assert b"This address was used already" in again.body
     assert "set-cookie" not in again.headers
-    assert window.ask("/now", Cookie=f"tdw-{window.port}={token}").status == 401
+    assert window.ask("/now", Cookie=f"{window.cookie_name}={token}").status == 401
     # The browser that has the cookie may open it any number of times.
-    known = window.ask(f"/?token={token}&view=new", Cookie=f"tdw-{window.port}={secret}")
+    known = window.ask(f"/?token={token}&view=new", Cookie=f"{window.cookie_name}={secret}")
     assert (known.status, known.headers["location"]) == (303, "/?view=new")
     assert "set-cookie" not in known.headers
     # Only a browser that opens the address uses it up; other requests do not.
@@ -105,14 +109,24 @@ def test_a_used_address_that_another_page_leads_to_opens_where_the_cookie_is(win
     assert never.status == 401
 
 
-@pytest.mark.parametrize(
-    "cookie", ["tdw=x", "tdw-{port}=", "tdw-{port}=wrong", "other={token}", ";;=", "tdw-1={token}"]
-)
+@pytest.mark.parametrize("cookie", ["tdw=x", "{name}=", "{name}=wrong", "other={token}", ";;=", "tdw-1={token}"])
 def test_a_wrong_cookie_is_refused(window, cookie):
-    assert window.ask("/", Cookie=cookie.format(port=window.port, token=window.token)).status == 401
+    assert window.ask("/", Cookie=cookie.format(name=window.cookie_name, token=window.token)).status == 401
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1:{port}",
+        "localhost:{port}",
+        "[::1]:{port}",
+        "localhost:9001",
+        "127.0.0.1:1",
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+    ],
+)
 def test_its_own_names_are_answered(window, host):
     host = host.format(port=window.port)
     assert window.ask("/now", host=host, Cookie=window.cookie).status == 200
@@ -121,13 +135,74 @@ def test_its_own_names_are_answered(window, host):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example:{port}", "127.0.0.1", "localhost", "127.0.0.1:1", "[::1]:{port}", "127.0.0.1.evil.example:{port}",
-     "LOCALHOST:{port}", "127.1:{port}", " "],
+    ["evil.example:{port}", "evil.example", "127.0.0.1.evil.example:{port}", "localhost.evil.example:{port}",
+     "localhost:{port}.evil.example", "localhost@evil.example:{port}", "evil.example:localhost", "localhost:", "localhost:x",
+     "localhost:123456", "localhost:٣", "sub.localhost:{port}", "LOCALHOST:{port}", "127.1:{port}", "127.0.0.2:{port}", " "],
 )  # fmt: skip
 def test_any_other_host_is_refused(window, host):
     host = host.format(port=window.port)
     assert window.ask("/", host=host, Cookie=window.cookie).status == 421
     assert window.ask(f"/?token={window.token}", host=host).status == 421
+
+
+def test_another_port_of_a_loopback_name_is_another_origin(window):
+    for host in ("localhost:9001", window.host):
+        for origin in (
+            "http://localhost:9002",
+            "http://127.0.0.1:9001",
+            "https://localhost:9001",
+            "http://localhost",
+            "null",
+        ):
+            asked = window.ask("/now", host=host, Cookie=window.cookie, Origin=origin)
+            assert asked.status == 403, (host, origin)
+
+
+def test_a_forwarded_port_is_answered(window):
+    """As by `ssh -L 9001:localhost:7995`: the browser's port is not the server's."""
+    with forwarded(window.port) as port:
+        there = copy.copy(window)
+        there.port = port
+        for host in (f"localhost:{port}", f"127.0.0.1:{port}"):
+            answer = there.ask(f"/?token={window.token}", host=host)
+            assert (answer.status, answer.headers["location"]) == (303, "/")
+            cookie = answer.headers["set-cookie"].split(";")[0]
+            assert there.ask("/now", host=host, Cookie=cookie, Origin=f"http://{host}").status == 200
+
+
+def test_every_server_has_a_cookie_name_of_its_own():
+    """Cookies are shared between ports, so that servers of two machines may meet in one browser."""
+    tickets = Tickets(1, lambda _address: None)
+    names = {access.Guard(None, tickets=tickets, peers=None, welcomed=lambda: None).cookie for _ in range(100)}
+    assert len(names) == 100
+
+
+@contextlib.contextmanager
+def forwarded(port):
+    """A port of its own that passes each connection on to `port`, byte by byte."""
+
+    def pump(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    class Forward(socketserver.BaseRequestHandler):
+        def handle(self):
+            with socket.create_connection(("127.0.0.1", port)) as inner:
+                back = threading.Thread(target=pump, args=(inner, self.request))
+                back.start()
+                pump(self.request, inner)
+                back.join()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forward) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_two_hosts_are_refused(window):
@@ -229,7 +304,7 @@ def handshake(window, path: str = "/gradio_api/queue/data", **headers: str) -> i
 def test_a_websocket_passes_the_same_checks(window, path):
     known = {"Cookie": window.cookie}
     assert handshake(window, path) == 401
-    assert handshake(window, path, Cookie=f"tdw-{window.port}=wrong") == 401
+    assert handshake(window, path, Cookie=f"{window.cookie_name}=wrong") == 401
     assert handshake(window, path, **known, Host="evil.example") == 421
     assert handshake(window, path, **known, Origin="http://evil.example") == 403
     assert handshake(window, path, **known, Origin="null") == 403
@@ -283,18 +358,18 @@ def test_nothing_is_uploaded_by_anybody(window, path):
         {"X_Token": "{token}"},
         {"Cookie": "token={token}"},
         {"Cookie": "tdw={token}"},
-        {"Cookie": "tdw-{other}={token}"},
+        {"Cookie": "{name}0={token}"},
         {"Cookie": "access-token={token}"},
-        {"Cookie": "TDW-{port}={token}"},
-        {"Cookie": "tdw-{port}={token}x"},
-        {"Cookie": "x=tdw-{port}={token}"},
-        {"Cookie": 'tdw-{port}="{token}'},
+        {"Cookie": "X{name}={token}"},
+        {"Cookie": "{name}={token}x"},
+        {"Cookie": "x={name}={token}"},
+        {"Cookie": '{name}="{token}'},
         {"Referer": "http://127.0.0.1:{port}/?token={token}"},
     ],
 )
 def test_the_token_counts_nowhere_but_in_its_cookie(window, headers):
     for secret in (window.token, window.cookie.partition("=")[2]):
-        fill = {"token": secret, "port": window.port, "other": window.port + 1}
+        fill = {"token": secret, "port": window.port, "name": window.cookie_name}
         sent = {name: value.format(**fill) for name, value in headers.items()}
         assert window.ask("/now", **sent).status == 401
         assert window.ask("/do/open", "POST", body=b'{"path": "x"}', **JSON, **sent).status == 401
@@ -313,16 +388,16 @@ def test_the_cookie_alone_is_what_a_page_of_ours_sends(window):
     assert window.ask("/now", Cookie=window.cookie).status == 200
 
 
-@pytest.mark.parametrize("beside", ['a={{"b": 1}}; ', "a:b=c; ", "=; ;; ", "tdw-{port}=planted; ", "é=1; "])
+@pytest.mark.parametrize("beside", ['a={{"b": 1}}; ', "a:b=c; ", "=; ;; ", "{name}=planted; ", "é=1; "])
 def test_cookies_of_other_ports_do_not_lock_the_owner_out(window, beside):
     """Browsers send the cookies of a host to all its ports, including those that other servers set."""
-    other = beside.format(port=window.port).encode().decode("latin-1")
+    other = beside.format(name=window.cookie_name).encode().decode("latin-1")
     assert window.ask("/now", Cookie=other + window.cookie).status == 200
     assert window.ask("/now", Cookie=f"{window.cookie}; {other.strip('; ')}").status == 200
     assert window.ask("/now", Cookie=other.strip("; ")).status == 401
 
 
-@pytest.mark.parametrize("host", ["[::1]:{port}", "[::1]", "[::ffff:127.0.0.1]:{port}", "0.0.0.0:{port}", "::1"])
+@pytest.mark.parametrize("host", ["[::ffff:127.0.0.1]:{port}", "[::]:{port}", "0.0.0.0:{port}", "::1"])
 def test_other_loopback_names_are_refused(window, host):
     host = host.format(port=window.port)
     assert window.ask("/now", host=host, Cookie=window.cookie).status == 421
@@ -409,10 +484,10 @@ def test_the_application_is_handed_neither_cookie_nor_unknown_headers():
             return False
 
     tickets = Tickets(1, print)
-    guarded = access.Guard(application, port=1, tickets=tickets, peers=Everyone(), welcomed=lambda: None)
+    guarded = access.Guard(application, tickets=tickets, peers=Everyone(), welcomed=lambda: None)
     sent = {
         "Host": "127.0.0.1:1",
-        "Cookie": f"tdw-1={tickets.cookie}",
+        "Cookie": f"{guarded.cookie}={tickets.cookie}",
         "Accept": "*/*",
         "Range": "bytes=0-1",
         **FORWARDED,

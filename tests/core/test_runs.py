@@ -68,7 +68,7 @@ def test_the_file_reads_with_h5py_and_safetensors_alone(tiny_run):
 def test_what_cannot_change_is_refused(tiny_run):
     for changes, sentence in [
         ({"lr": 0.5}, r"--lr is 0.001 in tiny.tdw and cannot change to 0.5"),
-        ({"epochs": 10}, r"--epochs must be at least the 40 that tiny.tdw plans \(got 10; it has reached epoch 40\)"),
+        ({"epochs": 10}, r"--epochs must be at least the 40 that tiny.tdw plans \(got 10; the run is at epoch 40\)"),
         ({"checkpoints": "0:99"}, r"'0:99' reaches epoch 99"),
     ]:
         with pytest.raises(SettingError, match=sentence):
@@ -382,8 +382,8 @@ def test_given_weights_are_epoch_0_and_are_analyzed_without_training(tmp_path):
 def test_fewer_epochs_than_planned_are_refused_with_how_far_the_run_is(tmp_path):
     config = tdw.configure(p=7, d_model=8, heads=2, d_mlp=8, epochs=20, train_fraction=0.5, threads=1, checkpoints="5")
     tdw.create(tmp_path / "run.tdw", config)
-    with pytest.raises(SettingError, match=r"at least the 20 that run.tdw plans \(got 10; it is not trained yet\)"):
+    with pytest.raises(SettingError, match=r"at least the 20 that run.tdw plans \(got 10; the run is not trained yet\)"):
         tdw.train(tmp_path / "run.tdw", epochs=10)
     tdw.train(tmp_path / "run.tdw", stop=lambda: True)
-    with pytest.raises(SettingError, match=r"\(got 10; it has reached epoch 0\)"):
+    with pytest.raises(SettingError, match=r"\(got 10; the run is at epoch 0\)"):
         tdw.train(tmp_path / "run.tdw", epochs=10)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 import tdw
 from tdw import config, schedule
+from tdw.cli import parser
 from tdw.errors import ScheduleError, SettingError, UnknownNameError
 from tdw.estimate import estimate
+from tdw.interchange.hints import check_hints
 
 
 def test_the_defaults_are_the_published_run():
@@ -54,6 +56,10 @@ def test_a_setting_is_described_once_and_survives_its_json():
         ({"task": "cube"}, "task", r"must be one of add"),
         ({"device": "tpu"}, "device", r"one of auto, cpu, cuda"),
         ({"model_seed": -1}, "model_seed", r"from 0 to"),
+        ({"p": "\u0663"}, "p", "--p must be an integer from 2 to 1000 \\(got \u0663\\)"),  # ARABIC-INDIC DIGIT THREE
+        ({"p": "\uff15\uff19"}, "p", r"--p must be an integer"),  # fullwidth 59
+        ({"lr": "0.\u0661"}, "lr", r"--lr must be a number"),
+        ({"betas": "0.9,0.\u0669"}, "betas", r"two comma-separated numbers"),
         ({"p": True}, "p", r"--p .* \(got True\)"),
         ({"p": None}, "p", r"--p .* \(got None\)"),
     ],
@@ -98,6 +104,9 @@ def test_schedules(text, epochs, kept):
         ("50:10:5", r"'50:10:5' ends before it starts: write 10:50:5"),
         ("0:200:10", r"'0:200:10' reaches epoch 200, but the run ends at 100"),
         ("101", r"'101' reaches epoch 101"),
+        ("\u0661\u0662", r"invalid checkpoint schedule"),
+        ("0:\u0669:1", r"invalid checkpoint schedule"),
+        ("log:\u0664", r"invalid checkpoint schedule"),
         ("log:0", r"'log:0': N must be an integer from 1 to 100000"),
         ("0:999999999999:1", r"at most 100000 are allowed"),
     ],
@@ -131,8 +140,16 @@ def test_estimates_grow_with_the_run_and_name_its_checkpoints():
     assert 0 < small.seconds < large.seconds
 
 
-@pytest.mark.parametrize("given", [{"p": "١٣"}, {"lr": "０.1"}, {"betas": "0.9,٠.9"}, {"epochs": "1²"}])
-def test_digits_of_other_scripts_are_no_numbers(given):
-    (text,) = given.values()
-    with pytest.raises(SettingError, match=rf"\(got {text}\)"):
-        tdw.configure(**given)
+@pytest.mark.parametrize(
+    "words", ["branch a b --at \u0663", "export a b --as x --epoch \u0663", "open --port \u0667\u0669\u0669\u0665"]
+)
+def test_digits_of_other_scripts_are_no_numbers_of_commands(words, capsys):
+    with pytest.raises(SystemExit):
+        parser.parse(words.split())
+    assert "must be an integer (got " in capsys.readouterr().err
+
+
+def test_digits_of_other_scripts_are_no_hints():
+    for name in ("epoch", "test_stride", "data_seed"):
+        with pytest.raises(SettingError, match=f"--{name.replace('_', '-')} must be"):
+            check_hints({name: "\u0663"})

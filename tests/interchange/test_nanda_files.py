@@ -539,3 +539,16 @@ def test_a_public_file_is_measured_as_others_measured_it(foreign, tmp_path):
 def test_files_of_other_forms_are_refused(tmp_path):
     with pytest.raises(NotImportableError, match="answers"):
         brought(elsewhere.nanda().final() | {"config": {"fn_name": "rand"}}, tmp_path)
+
+
+def test_losses_alone_take_no_room_for_weights(tmp_path):
+    torch.save({"train_losses": [2 / (i + 1) for i in range(400)], "test_losses": [3.0] * 400}, tmp_path / "x.pth")
+    path = tmp_path / "x.tdw"
+    tdw.import_run(tmp_path / "x.pth", path)
+    assert path.stat().st_size < 400_000, "it had room for the weights and resume state of the default network"
+    tdw.note(path, title="losses")  # rebuilds the file
+    assert path.stat().st_size < 400_000
+    assert tdw.verify(path) == []
+    with tdw.open(path) as run:
+        np.testing.assert_array_equal(run.train_loss, [2 / (i + 1) for i in range(400)])
+        assert run.checkpoints == []

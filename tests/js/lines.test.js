@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Choices } from "../../tdw/viewer/choices.js";
-import { valueAtEpoch, withPoints, zeroFrom } from "../../tdw/viewer/lines.js";
+import { valueAtEpoch, withPoints } from "../../tdw/viewer/lines.js";
 
 const NAN = Number.NaN;
 const array = (data, ...shape) => ({
@@ -34,41 +34,9 @@ test("a recorded series has a point at every epoch that was evaluated", () => {
   const linear = withPoints(line("losses/train"), run, choices, false);
   assert.deepEqual([linear.xs, linear.ys, linear.rowOf], [[0, 2, 3], [4, 0, 2], null]);
   const log = withPoints(line("losses/train"), run, choices, true);
-  assert.deepEqual(
-    [log.xs, log.ys],
-    [
-      [0, 2, 3],
-      [4, 0, 2],
-    ],
-    "0 is drawn at the foot of a log axis",
-  );
-});
-
-test("zero, infinity, a negative number, and what was not evaluated are four things", () => {
-  const values = [1, NAN, 0, Number.POSITIVE_INFINITY, -1];
-  const all = { checkpoints: [], array: () => array(values, 5) };
-  const on = (isLog) => withPoints(line("losses/train"), all, choices, isLog);
-  assert.deepEqual(
-    [on(false).xs, on(false).ys],
-    [
-      [0, 2, 3, 4],
-      [1, 0, Number.POSITIVE_INFINITY, -1],
-    ],
-  );
-  assert.deepEqual(
-    [on(true).xs, on(true).ys],
-    [
-      [0, 2, 3],
-      [1, 0, Number.POSITIVE_INFINITY],
-    ],
-  );
-});
-
-test("a line that ends in 0 says from where on", () => {
-  assert.equal(zeroFrom({ xs: [0, 10, 20, 30], ys: [1, 0, 0, 0] }), 10);
-  assert.equal(zeroFrom({ xs: [0, 10, 20, 30], ys: [0, 1, 0, 0] }), 20);
-  assert.equal(zeroFrom({ xs: [0, 10], ys: [0, 1] }), null);
-  assert.equal(zeroFrom({ xs: [], ys: [] }), null);
+  assert.deepEqual(log.ys, [4, 0, 2]);
+  assert.deepEqual(log.off, [{ what: "0", first: 1, last: 1, lasts: false }], "a log axis has no place for 0");
+  assert.deepEqual(linear.off, []);
 });
 
 test("an analysis has a point at every row, and a gap where a number is missing", () => {

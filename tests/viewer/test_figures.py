@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-import tdw
 from tdw import panels
 from tdw.analyses import summary
 from tdw.errors import CheckpointNotFoundError, NotApplicableError, ProjectError, TdwError, UnknownNameError
 from tdw.panels import selection
 from tdw.project.records import Notes
-from tests.interchange.elsewhere import lens
 from tests.viewer.synthetic import Made
 
 
@@ -190,42 +186,49 @@ def test_errors_say_what_to_do(run: Made) -> None:
         panels.figure(partly, "embedding_frequencies", 300)  # type: ignore[arg-type]
 
 
-def test_zeros_are_drawn_at_the_foot_of_a_log_axis(tmp_path: Path) -> None:
-    (tmp_path / "zeros.csv").write_text("step,train_loss,test_loss\n0,2,3\n10,0.5,2\n20,0,1\n30,0,0\n40,0,0.5\n")
-    tdw.import_run(tmp_path / "zeros.csv", tmp_path / "run.tdw")
-    with tdw.open(tmp_path / "run.tdw") as run:
-        figure = run.figure("loss")
-    curves = {line.name: line for line in figure.data if line.mode == "lines"}
-    for name, stored in (("train", [2, 0.5, 0, 0, 0]), ("test", [3, 2, 1, 0, 0.5])):
-        line = curves[name]
-        assert list(line.x) == [0, 10, 20, 30, 40]
-        assert list(line.customdata) == stored
-        drawn, foot = np.array(line.y), min(line.y)
-        assert 0.3 < foot < 0.5
-        assert drawn[np.array(stored) > 0].tolist() == [value for value in stored if value]
-        assert (drawn[np.array(stored) == 0] == foot).all()
-    marks = [(line.name, list(line.x)) for line in figure.data if line.mode == "markers"]
-    assert marks == [("train", [20]), ("test", [30])]
-    assert [note.text for note in figure.layout.annotations if "from epoch" in note.text] == ["0 from epoch 20"]
+def test_figures_draw_zeros_infinities_nan_and_gaps_as_four_different_things() -> None:
+    made = Made(p=7, d_mlp=12, checkpoints=4)
+    train, test = np.full(301, 0.5), np.full(301, 2.0)
+    train[250:] = 0  # to the end
+    test[100:104] = np.inf
+    test[200:230] = np.nan  # not evaluated
+    made._losses |= {"losses/train": train, "losses/test": test}
+    data = panels.figure(made, "loss").data  # type: ignore[arg-type]
+    np.testing.assert_array_equal(data[0].y, np.where(train == 0, np.nan, train))  # Plotly draws 0 far below the plot
+    assert set(range(200, 230)).isdisjoint(data[1].x)
+    zeros, name, infinite, other = data[2:]
+    assert list(zeros.x) == [249, *range(250, 301)]
+    assert zeros.y[0] == 0.5
+    assert list(zeros.customdata[:2]) == ["0.5", "0"]
+    assert {*zeros.y[1:]} == {min(zeros.y)}
+    assert 0 < min(zeros.y) < 0.5
+    assert list(np.flatnonzero(zeros.marker.size)) == [1]  # one mark, where it begins
+    assert name.text[0] == "train 0 from epoch 250"
+    assert list(infinite.x) == [99, 100, 101, 102, 103, 104]
+    assert max(infinite.y) > 2
+    assert other.text[0] == "test ∞ at epochs 100 to 103"
+    linear = panels.figure(made, "loss", view="Accuracy").data  # type: ignore[arg-type]
+    assert len(linear) == 2, "0 has a place on a linear axis"
+    made._losses["losses/train"] = np.zeros(301)
+    made._losses["losses/test"] = np.full(301, np.nan)
+    assert "train 0 from epoch 0" in [one.text[0] for one in panels.figure(made, "loss").data if one.text]  # type: ignore[arg-type]
 
 
-def test_a_run_without_curves_says_so(tmp_path: Path) -> None:
-    torch.save(lens().state(), tmp_path / "epoch_5.pt")
-    tdw.import_run(tmp_path / "epoch_5.pt", tmp_path / "run.tdw")
-    with (
-        tdw.open(tmp_path / "run.tdw") as run,
-        pytest.raises(ProjectError, match=r"nothing to draw .* no values were recorded"),
-    ):
-        run.figure("loss")
-
-
-def test_a_run_of_curves_alone_has_no_weights_to_draw(tmp_path: Path) -> None:
-    (tmp_path / "curves.csv").write_text("step,train_loss\n0,2\n10,0.5\n")
-    tdw.import_run(tmp_path / "curves.csv", tmp_path / "run.tdw")
-    with tdw.open(tmp_path / "run.tdw") as run:
-        assert "marked" not in run.figure("loss").layout.title.text
-        assert {panel.header.name for panel in panels.describe(run)} == {"loss", "events"}
-        with pytest.raises(CheckpointNotFoundError, match="has no weights: only its curves were imported"):
-            run.figure("embedding_frequencies")
-        with pytest.raises(CheckpointNotFoundError, match="only its curves were imported"):
-            run.weights(0)
+def test_a_run_of_losses_only_has_a_figure_of_them_and_one_without_says_so() -> None:
+    made = Made(p=7, d_mlp=12, checkpoints=4)
+    made.kept, made.covered = 0, {}
+    figure = panels.figure(made, "loss")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(figure.data[0].y, made.series("losses/train"))
+    assert "epoch 300 marked" in figure.layout.title.text
+    assert "epoch 150 marked" in panels.figure(made, "loss", 150).layout.title.text  # type: ignore[arg-type]
+    with pytest.raises(ProjectError, match="has no epoch 301: it has epochs 0 to 300"):
+        panels.figure(made, "loss", 301)  # type: ignore[arg-type]
+    with pytest.raises(NotApplicableError, match="It shows weights, and this run has losses only"):
+        panels.figure(made, "weight_norms")  # type: ignore[arg-type]
+    made.recorded = 200
+    with pytest.raises(CheckpointNotFoundError, match="tdw train"):  # it can still be trained
+        panels.figure(made, "weight_norms")  # type: ignore[arg-type]
+    bare = Made(p=7, d_mlp=12, checkpoints=4)
+    bare._losses = {name: np.full_like(values, np.nan) for name, values in bare._losses.items()}
+    with pytest.raises(NotApplicableError, match="no recorded values"):
+        panels.figure(bare, "loss")  # type: ignore[arg-type]

@@ -73,15 +73,20 @@ def test_a_run_whose_split_nobody_knows_says_so_where_it_matters(show: Show, mad
     assert probe(page, "checkpoint_loss", 800)["labels"] == ["all"]
 
 
-def test_a_run_of_losses_only_says_so_in_every_view(show: Show, made: Made) -> None:
+def test_a_run_of_losses_only_has_no_card_that_needs_weights(show: Show, made: Made) -> None:
     made.kept, made.covered = 0, {}
     page = show()
-    for view in VIEWS[1:]:
-        choose(page, view)
-        for card in page.locator(".tdw-card").all():
-            if card.locator("h3").inner_text() != "Events":
-                assert "Losses only" in card.inner_text(), view
+    assert page.get_by_role("tab").all_inner_texts() == ["Overview", "Run"]
+    choose(page, "Run")
+    assert page.locator(".tdw-card h3").all_inner_texts() == ["Events"]
     assert probe(page, "events", 0)["text"] == "220 … 374"
+
+
+def test_a_run_that_is_not_finished_keeps_its_cards(show: Show, made: Made) -> None:
+    made.kept, made.covered, made.recorded = 0, {}, 200
+    page = show()
+    assert page.get_by_role("tab").all_inner_texts() == list(VIEWS)
+    assert "Losses only" in page.locator(".tdw-card").nth(1).inner_text()
 
 
 def test_nothing_is_filled_in_where_no_checkpoint_was_kept(show: Show, made: Made) -> None:

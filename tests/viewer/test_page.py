@@ -182,6 +182,47 @@ def test_loss_can_be_linear_and_accuracy_shown(show: Show) -> None:
     assert probe(page, "loss", 0)["range"]["y"] == pytest.approx([0, 1.04])
 
 
+def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show: Show, made: Made) -> None:
+    train, test = 2 / (1 + np.arange(1101.0)), np.full(1101, 0.5)
+    train[250:] = 0
+    test[600:604] = np.inf
+    test[300:330] = np.nan
+    made._losses |= {"losses/train": train, "losses/test": test}
+    page = show()
+    found = probe(page, "loss", 0)
+    assert found["off"] == [["0 from epoch 250"], ["∞ at epochs 600 to 603"]]
+    low = found["range"]["y"][0]
+    assert np.log10(train[249]) > low > np.log10(train[249]) - 1, "zeros do not stretch the axis"
+    traces = page.evaluate(
+        """() => window.tdw.panel("loss").frame.plot.data.map(({ x, y, text, mode, marker }) =>
+        ({ x: [...x], y: [...y], text, mode, sizes: marker?.size }))"""
+    )
+    zeros, name, infinite, other = traces[2:]
+    assert zeros["x"][:2] == [249, 250]
+    assert zeros["x"][-1] == 1100
+    assert low < np.log10(zeros["y"][-1]) < np.log10(train[249]), "at the foot of the plot"
+    assert [i for i, size in enumerate(zeros["sizes"]) if size] == [1]
+    assert name["text"] == ["train 0 from epoch 250"]
+    assert np.log10(max(infinite["y"])) > np.log10(2)
+    assert "test ∞ at epochs 600 to 603" in other["text"][0]
+    assert page.locator(".tdw-line-label", has_text="train").is_visible()
+    assert "-9999" not in found["dots"][0], "the dot at the slider's checkpoint is there"
+    assert page.locator(".tdw-reading").first.inner_text().startswith("log · train 0 · test 0.5")
+    box = overlay(page, 0)
+
+    def said(epoch: float) -> str:
+        page.mouse.move(box["x"] + found["x"] + box["width"] * epoch / found["range"]["x"][1], box["y"] + 30)
+        text: str = page.locator(".tdw-tooltip").inner_text()
+        return text
+
+    assert "train 0\n" in said(700)
+    assert "test ∞" in said(601.5)
+    assert "test 0.5 at 299" in said(315)
+    page.get_by_role("button", name="Loss: options").click()
+    page.get_by_role("menuitemradio", name="Linear").click()
+    assert probe(page, "loss", 0)["off"] == [[], ["∞ at epochs 600 to 603"]]
+
+
 # ---- embedding frequencies -------------------------------------------------------------------------------------
 
 

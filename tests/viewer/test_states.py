@@ -163,8 +163,12 @@ def test_a_run_without_checkpoints_shows_its_losses(show: Show, made: Made) -> N
     made.kept, made.covered = 0, {}
     page = show()
     assert page.evaluate("[window.tdw.count, window.tdw.painted]") == [0, -1]
-    assert [text.split("\n")[0] for text in states(page)] == ["Losses only"] * 3
+    assert states(page) == []
+    assert page.locator(".tdw-card h3").all_inner_texts() == ["Loss"]
     assert len(probe(page, "loss", 0)["shown"][0]["x"]) == 1101
+    card, grid = (page.locator(part).bounding_box() for part in (".tdw-card", ".tdw-cards"))
+    assert card["width"] > grid["width"] - 30, "it has the whole page"
+    assert card["height"] > grid["height"] - 30
 
 
 def test_a_refused_file_is_a_sentence_and_text_is_text(show: Show, served: Served) -> None:
