@@ -364,7 +364,8 @@ def test_each_rule_of_key_frequencies_sees_what_it_looks_at():
     neurons[:, :, 1:3] = np.cos(2 * np.pi * 6 * b / p)[:, :, None]  # a tenth
     neurons[:, :, 3:9] = (np.cos(2 * np.pi * 8 * b / p) + np.cos(2 * np.pi * 10 * b / p))[:, :, None]  # half and half
     angle = 2 * np.pi * (a[:, :, None] + b[:, :, None] - x) / p
-    logits = np.cos(angle) + 0.0055 * np.cos(2 * angle) + 0.0045 * np.cos(3 * angle) - np.cos(11 * angle)
+    other = np.cos(2 * np.pi * 11 * (2 * a[:, :, None] - x) / p)  # of no sum
+    logits = np.cos(angle) + 0.0055 * np.cos(2 * angle) + 0.0045 * np.cos(3 * angle) - other
     logits /= 2**0.5  # so that the small ones are about their own cosine similarity
     view = Planted(config, activations=neurons, logits=logits * 2**0.5)
     view.weights = weights

@@ -382,7 +382,9 @@ def test_given_weights_are_epoch_0_and_are_analyzed_without_training(tmp_path):
 def test_fewer_epochs_than_planned_are_refused_with_how_far_the_run_is(tmp_path):
     config = tdw.configure(p=7, d_model=8, heads=2, d_mlp=8, epochs=20, train_fraction=0.5, threads=1, checkpoints="5")
     tdw.create(tmp_path / "run.tdw", config)
-    with pytest.raises(SettingError, match=r"at least the 20 that run.tdw plans \(got 10; the run is not trained yet\)"):
+    with pytest.raises(
+        SettingError, match=r"at least the 20 that run.tdw plans \(got 10; the run is not trained yet\)"
+    ):
         tdw.train(tmp_path / "run.tdw", epochs=10)
     tdw.train(tmp_path / "run.tdw", stop=lambda: True)
     with pytest.raises(SettingError, match=r"\(got 10; the run is at epoch 0\)"):

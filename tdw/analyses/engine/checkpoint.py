@@ -216,6 +216,34 @@ class Checkpoint:
         return np.zeros(self.config.frequencies) if constant else self.template_coefficients / norm
 
     @cached_property
+    def unseen_cosine(self) -> Float64[np.ndarray, "2 freq"]:
+        """Cosine similarities of cos(w_k(a+b−c)) and of sin(w_k(a+b−c)) with L − mean_c L over the test pairs, which the network
+        was not trained on; over all pairs if the split is unknown.
+
+        What a network memorizes adds to both sums only on train pairs. The sines measure what chance gives: no phase is
+        distinguished but by the answers.
+        """
+        order = self.config.order
+        masks = self.grid_split_masks
+        unseen = slice(None) if masks is None else masks[1]
+        logits, answers = self.logit_grid.reshape(-1, order)[unseen], self.grid_answers[unseen]
+        centered = logits - logits.mean(axis=1, keepdims=True)
+        norm, total = (np.sqrt(np.einsum("ij,ij->i", x, x).sum(dtype=np.float64)) for x in (centered, logits))
+        if norm <= ROUNDING * total:
+            return np.zeros((2, self.config.frequencies))
+        ranked = np.argsort(answers, kind="stable")
+        present, starts = np.unique(answers[ranked], return_index=True)
+        sums = np.zeros((order, order))  # of the logits (c) of all pairs with the same answer
+        sums[present] = np.add.reduceat(centered[ranked].astype(np.float64), starts, axis=0)
+        index = np.arange(order)
+        by_distance = sums[index[:, None], (index[:, None] - index) % order].sum(axis=0)  # of the answer from c
+        waves = np.fft.rfft(by_distance)[1 : self.config.frequencies + 1]
+        sizes = np.full(self.config.frequencies, len(answers) * order / 2)
+        if order % 2 == 0:
+            sizes[-1] *= 2  # cos(π x) is ±1
+        return np.stack([waves.real, -waves.imag]) / (np.sqrt(sizes) * norm)
+
+    @cached_property
     def attention(self) -> Float[np.ndarray, "token head p p"]:
         """Attention from the last position to each token, for each pair (a, b)."""
         return self.without_overflow(lambda weights: self.computation.attention(weights, self.config.nonlinearity))
