@@ -15,13 +15,17 @@ from tdw.config import RunConfig
 from tdw.errors import NotAProjectError, SettingError, UnknownNameError
 from tdw.network.parameters import mismatch
 from tdw.project import serialization
-from tdw.project.records import Description, RecordError
+from tdw.project.records import Description, NewerRecordError, RecordError
 
 
 def check(stored: store.Reader) -> None:
-    """Raise NotAProjectError if the parts of a file contradict each other, and DamagedFileError for damaged bytes."""
+    """Raise NotAProjectError if the parts of a file contradict each other, DamagedFileError for damaged bytes, and
+    NewerFormatError for a kind of run that this version does not know.
+    """
     try:
         description = Description.of(stored.config)
+    except NewerRecordError as error:
+        raise error.told(stored.path) from error
     except RecordError as error:
         raise refusal(stored.path, str(error)) from error
     problem = _branched(description) or _parts(stored, description.settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,11 +40,15 @@ from tdw.project.records import (
     Drift,
     Environment,
     ImportedFrom,
+    NewerRecordError,
     Notes,
     RecordError,
     RecoveredFrom,
 )
+from tdw.safe_text import cut
 from tdw.tasks import Split
+
+log = logging.getLogger("tdw.store")  # whose notes commands print
 
 SERIES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
 
@@ -97,7 +102,17 @@ class Project:
 
     def _read_description(self) -> Description:
         try:
-            return Description.of(self._store.config)
+            found = Description.of(self._store.config)
+            if found.newer:
+                log.info(
+                    "%s was made by a newer version of tdw: it can be read, but not changed here. What depends on %s is not "
+                    "understood; update tdw",
+                    self.path,
+                    ", ".join(cut(name, 40) for name in found.newer[:5]),
+                )
+            return found
+        except NewerRecordError as error:
+            raise error.told(self.path) from error
         except RecordError as error:
             raise DamagedFileError(f"{self.path} was not written by this program: {error}") from error
 

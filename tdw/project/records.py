@@ -8,19 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
 from tdw import config
 from tdw.config import RunConfig
-from tdw.errors import SettingError, UnknownNameError
+from tdw.errors import NewerFormatError, SettingError, UnknownNameError
+from tdw.safe_text import cut
 
 ID_LENGTH = 100
 
 
 class RecordError(ValueError):
     """A stored record is not of its form; the message is a clause such as "it has no settings"."""
+
+
+class NewerRecordError(RecordError):
+    """The description names something that only a newer version of the program has."""
+
+    def told(self, path: Path) -> NewerFormatError:
+        """The error for a file with it."""
+        return NewerFormatError(f"{path} was made by a newer version of tdw: {self}. Update tdw to open it.")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -189,6 +199,7 @@ class Description:
     plan: epochs of all checkpoints, stored or planned
     environments: those in which the run was trained, in order
     optimizer_from: the epoch at which the optimizer started, all its slots zero
+    newer: names of settings that only a newer version of the program has
     """
 
     id: str
@@ -200,17 +211,23 @@ class Description:
     imported: ImportedFrom | None
     recovered: RecoveredFrom | None
     diverged: Diverged | None
+    newer: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
-        """The description from its JSON. Raises RecordError."""
+        """The description from its JSON. Raises RecordError, NewerRecordError."""
         run_id = _part(stored, "id", str, "it has no valid run id")
         if not 1 <= len(run_id) <= ID_LENGTH:
             raise RecordError("it has no valid run id")
         settings = _part(stored, "settings", dict[str, Any], "it has no settings")
+        known = {item.name: item for item in config.settings()}
+        newer = tuple(name for name in settings if name not in known)
         try:
-            checked = config.from_json(settings)
+            checked = config.from_json({name: value for name, value in settings.items() if name in known})
         except (SettingError, UnknownNameError) as error:
+            setting = known.get(getattr(error, "setting", ""))
+            if setting is not None and setting.choices and isinstance(settings.get(setting.name), str):
+                raise NewerRecordError(f"{setting.flag} {cut(settings[setting.name], 60)} is not known here") from error
             raise RecordError(f"its settings are invalid ({error})") from error
         return cls(
             id=run_id,
@@ -226,6 +243,7 @@ class Description:
                 stored, "recovered", RecoveredFrom, "the description of the file it was recovered from is invalid"
             ),
             diverged=_record(stored, "diverged", Diverged, "the description of where it diverged is invalid"),
+            newer=newer,
         )
 
 

@@ -15,12 +15,13 @@ from jaxtyping import Num, Shaped
 
 from tdw import config, store
 from tdw.config import RunConfig
-from tdw.errors import CannotWriteError
+from tdw.errors import CannotWriteError, NewerFormatError
 from tdw.network.parameters import shapes
 from tdw.network.segment import Arrays, Segment, State
 from tdw.project import consistency, notes, serialization
 from tdw.project.project import SERIES, Project, series_of
-from tdw.project.records import Diverged, Environment, ImportedFrom
+from tdw.project.records import Description, Diverged, Environment, ImportedFrom
+from tdw.safe_text import cut
 from tdw.tasks import Split
 
 
@@ -36,7 +37,13 @@ class ProjectWriter(Project):
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open for writing. Raises FileInUseError where another process has the file open, and what `Project.open` raises."""
-        return cls(store.open_writer(Path(path), check=consistency.check))
+        writer = store.open_writer(Path(path), check=_check_writable)
+        try:
+            _refuse_newer(writer.reader)
+        except BaseException:
+            writer.close()
+            raise
+        return cls(writer)
 
     @classmethod
     def create(
@@ -237,6 +244,21 @@ class ProjectWriter(Project):
     def append_rows(self, rows: dict[str, dict[str, Shaped[np.ndarray, "row ..."]]]) -> None:
         """Store rows of analyses: analysis -> array -> rows. Durable when this returns."""
         self._writer.append_rows(rows)
+
+
+def _check_writable(stored: store.Reader) -> None:
+    consistency.check(stored)
+    _refuse_newer(stored)
+
+
+def _refuse_newer(stored: store.Reader) -> None:
+    """Raise NewerFormatError for a run with settings that this version does not know, which it would drop."""
+    if newer := Description.of(stored.config).newer:
+        names = ", ".join(cut(name, 40) for name in newer[:5])
+        raise NewerFormatError(
+            f"{stored.path} was made by a newer version of tdw, which has {names}: it can be read, but not changed here. Update "
+            "tdw."
+        )
 
 
 def describe_new(settings: RunConfig, plan: Sequence[int], environment: Environment) -> dict[str, Any]:
