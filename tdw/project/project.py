@@ -32,7 +32,7 @@ from tdw.errors import (
 from tdw.network import closed_form
 from tdw.network.parameters import mismatch, shapes
 from tdw.network.segment import Arrays, Segment, Series, State
-from tdw.project import consistency, notes, serialization
+from tdw.project import consistency, notes, serialization, waiting_notes
 from tdw.project.records import (
     BranchedFrom,
     Description,
@@ -139,12 +139,13 @@ class Project:
 
     @property
     def notes(self) -> Notes:
-        """The user's notes: `title`, `tags` and `remark`, empty by default."""
-        return self._store.derived("notes", lambda: notes.known(self._store.notes()))
+        """The user's notes: `title`, `tags` and `remark`, empty by default; also those that wait for the file's writer."""
+        return notes.known(self.raw_notes())
 
     def raw_notes(self) -> dict[str, Any]:
-        """All stored notes as JSON, including keys that this version does not know."""
-        return self._store.notes()
+        """All notes as JSON, including keys that this version does not know."""
+        stored, waiting = self._store.notes(), waiting_notes.of(self.path)
+        return notes.changed(stored, **waiting) if waiting else stored
 
     @property
     def environments(self) -> list[Environment]:

@@ -6,6 +6,7 @@ kept where a record is written again (`Record.to_json`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ import msgspec
 from tdw import config
 from tdw.config import RunConfig
 from tdw.errors import NewerFormatError, SettingError, UnknownNameError
-from tdw.safe_text import cut
 
 ID_LENGTH = 100
+
+
+PLAUSIBLE = re.compile(r"[a-z][a-z0-9_+-]{1,40}")  # a name or a choice that a newer version may have
 
 
 class RecordError(ValueError):
@@ -221,13 +224,14 @@ class Description:
             raise RecordError("it has no valid run id")
         settings = _part(stored, "settings", dict[str, Any], "it has no settings")
         known = {item.name: item for item in config.settings()}
-        newer = tuple(name for name in settings if name not in known)
+        newer = tuple(name for name in settings if name not in known and PLAUSIBLE.fullmatch(name))
         try:
-            checked = config.from_json({name: value for name, value in settings.items() if name in known})
+            checked = config.from_json({name: value for name, value in settings.items() if name not in newer})
         except (SettingError, UnknownNameError) as error:
             setting = known.get(getattr(error, "setting", ""))
-            if setting is not None and setting.choices and isinstance(settings.get(setting.name), str):
-                raise NewerRecordError(f"{setting.flag} {cut(settings[setting.name], 60)} is not known here") from error
+            given = settings.get(setting.name) if setting is not None else None
+            if setting is not None and setting.choices and isinstance(given, str) and PLAUSIBLE.fullmatch(given):
+                raise NewerRecordError(f"{setting.flag} {given} is not known here") from error
             raise RecordError(f"its settings are invalid ({error})") from error
         return cls(
             id=run_id,

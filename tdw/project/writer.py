@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,11 +19,12 @@ from tdw.config import RunConfig
 from tdw.errors import CannotWriteError, NewerFormatError
 from tdw.network.parameters import shapes
 from tdw.network.segment import Arrays, Segment, State
-from tdw.project import consistency, notes, serialization
+from tdw.project import consistency, notes, serialization, waiting_notes
 from tdw.project.project import SERIES, Project, series_of
 from tdw.project.records import Description, Diverged, Environment, ImportedFrom
-from tdw.safe_text import cut
 from tdw.tasks import Split
+
+log = logging.getLogger("tdw.store")  # whose notes commands print
 
 
 class ProjectWriter(Project):
@@ -38,12 +40,14 @@ class ProjectWriter(Project):
     def open(cls, path: str | Path) -> Self:
         """Open for writing. Raises FileInUseError where another process has the file open, and what `Project.open` raises."""
         writer = store.open_writer(Path(path), check=_check_writable)
+        project = cls(writer)
         try:
-            _refuse_newer(writer.reader)
+            _refuse_newer(project.path, project.description)
+            project._store_waiting_notes()
         except BaseException:
             writer.close()
             raise
-        return cls(writer)
+        return project
 
     @classmethod
     def create(
@@ -164,6 +168,7 @@ class ProjectWriter(Project):
                 resume = (state.epoch, serialization.pack_state(state))
         losses = {name: values[again:] for name, values in series_of(segment).items()}
         self._writer.append(curves=self._with_others(losses), checkpoint=checkpoint, resume=resume)
+        self._store_waiting_notes()
 
     def _with_others(self, curves: Mapping[str, Num[np.ndarray, " epoch"]]) -> dict[str, Num[np.ndarray, " epoch"]]:
         """Curves, and NaN for those of the file that are not among them, such as those that another program recorded."""
@@ -188,6 +193,8 @@ class ProjectWriter(Project):
         try:
             if state is not None and self._writer.is_open:
                 self._writer.append(curves={}, resume=(state.epoch, serialization.pack_state(state)), final=True)
+            if self._writer.is_open:
+                self._store_waiting_notes()
         finally:
             self._writer.close()
 
@@ -215,6 +222,15 @@ class ProjectWriter(Project):
     def set_raw_notes(self, stored: Mapping[str, Any]) -> None:
         """Store notes as another file had them."""
         self._writer.set_notes(stored)
+
+    def _store_waiting_notes(self) -> None:
+        """Store notes that other processes gave meanwhile. If they cannot be stored now, they wait for the next writer."""
+        try:
+            with waiting_notes.taken(self.path) as changes:
+                if changes:
+                    self.set_notes(**changes)
+        except (CannotWriteError, OSError) as error:
+            log.info("notes on %s wait to be stored: %s", self.path, error)
 
     def set_notes(self, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None) -> None:
         """Change the notes: None keeps one, "" removes it. Raises SettingError, CannotWriteError."""
@@ -248,15 +264,15 @@ class ProjectWriter(Project):
 
 def _check_writable(stored: store.Reader) -> None:
     consistency.check(stored)
-    _refuse_newer(stored)
+    _refuse_newer(stored.path, Description.of(stored.config))
 
 
-def _refuse_newer(stored: store.Reader) -> None:
+def _refuse_newer(path: Path, description: Description) -> None:
     """Raise NewerFormatError for a run with settings that this version does not know, which it would drop."""
-    if newer := Description.of(stored.config).newer:
-        names = ", ".join(cut(name, 40) for name in newer[:5])
+    if newer := description.newer:
+        names = ", ".join(newer[:5])
         raise NewerFormatError(
-            f"{stored.path} was made by a newer version of tdw, which has {names}: it can be read, but not changed here. Update "
+            f"{path} was made by a newer version of tdw, which has {names}: it can be read, but not changed here. Update "
             "tdw."
         )
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tdw
@@ -114,13 +115,85 @@ def test_refused_notes_say_why_and_change_nothing(run, given, sentence):
     assert run.read_bytes() == before
 
 
-def test_while_something_writes_notes_are_refused(run):
-    with ProjectWriter.open(run), pytest.raises(FileInUseError, match=r"is being written to by process"):
-        ProjectWriter.open(run)
+def test_notes_given_while_something_writes_wait_and_are_stored_by_it(run):
+    beside = run.with_name(f"{run.name}.notes")
     with ProjectWriter.open(run):
-        refused = command("note", run, "--title", "x")
-    assert refused.returncode == 2
-    assert b"is being written to by process" in refused.stderr
+        with pytest.raises(FileInUseError, match=r"is being written to by process"):
+            ProjectWriter.open(run)
+        assert command("note", run, "--title", "x", "--tag", "a", "b").returncode == 0
+        assert command("note", run, "--remark", "y", "--tag", "c").returncode == 0
+        assert beside.exists()
+        with Project.open(run) as project:
+            assert project.notes == Notes(title="x", tags=["c"], remark="y")
+            assert project._store.notes() == {}
+        refused = command("note", run, "--title", "x" * 200)
+        assert (refused.returncode, b"at most 120 characters" in refused.stderr) == (2, True)
+    assert not beside.exists(), "closing stores them"
+    with Project.open(run) as project:
+        assert project._store.notes() == {"title": "x", "tags": ["c"], "remark": "y"}
+
+
+def test_notes_that_a_killed_writer_had_taken_are_stored_by_the_next_one(run):
+    with ProjectWriter.open(run):
+        tdw.note(run, title="first")
+    taken = run.with_name(f"{run.name}.notes-taken")
+    taken.write_text('{"title": "second"}')  # as after a kill between taking and storing
+    run.with_name(f"{run.name}.notes").write_text('{"remark": "third"}')
+    with Project.open(run) as project:
+        assert (project.notes.title, project.notes.remark) == ("second", "third")
+    for _ in range(2):  # what was taken comes first
+        ProjectWriter.open(run).close()
+    with Project.open(run) as project:
+        assert project._store.notes() == {"title": "second", "remark": "third"}
+    assert not taken.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '{"title": 3}', '{"tags": 5}', '{"title": "a\\u0000"}', "x" * 100_000]
+)
+def test_files_of_others_in_the_place_of_waiting_notes_are_left_alone(run, text):
+    beside = run.with_name(f"{run.name}.notes-taken")
+    beside.write_text(text)
+    with ProjectWriter.open(run) as writer:
+        writer.set_notes(title="own")
+    with Project.open(run) as project:
+        assert project.notes.title == "own"
+    assert beside.read_text() == text
+
+
+NOTING = """
+import sys, tdw
+for i in range(50):
+    tdw.note(sys.argv[1], **{sys.argv[2]: f"{sys.argv[2]} {i}"})
+"""
+
+
+def test_notes_from_two_processes_while_one_trains_are_all_kept_and_change_no_epoch(tmp_path):
+    settings = {
+        "p": 11,
+        "d_model": 16,
+        "heads": 2,
+        "d_mlp": 16,
+        "train_fraction": 0.5,
+        "threads": 1,
+        "checkpoints": "even:60",
+    }
+    paths = [tmp_path / "noted.tdw", tmp_path / "alone.tdw"]
+    for path in paths:
+        tdw.create(path, tdw.configure(**settings, epochs=6000))
+    trainer = subprocess.Popen([sys.executable, "-c", "import sys, tdw; tdw.train(sys.argv[1])", paths[0]])
+    noting = [subprocess.Popen([sys.executable, "-c", NOTING, paths[0], name]) for name in ("title", "remark")]
+    assert [process.wait(120) for process in (*noting, trainer)] == [0, 0, 0]
+    ProjectWriter.open(paths[0]).close()  # for a note that came after the training's end
+    tdw.train(paths[1])
+    with tdw.open(paths[0]) as noted, tdw.open(paths[1]) as alone:
+        assert (noted.notes.title, noted.notes.remark) == ("title 49", "remark 49")
+        assert noted._store.notes() == {"title": "title 49", "remark": "remark 49"}
+        assert noted.checkpoints == alone.checkpoints
+        for name in noted.curves:
+            assert np.array_equal(noted.curve(name), alone.curve(name), equal_nan=True)
+        assert all(np.array_equal(noted.weights(6000)[name], array) for name, array in alone.weights(6000).items())
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["alone.tdw", "noted.tdw"]
 
 
 @pytest.mark.parametrize(
