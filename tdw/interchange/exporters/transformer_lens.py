@@ -5,24 +5,21 @@
 
 Biases that this program does not have are zero; `mask` (n_ctx, n_ctx) is the causal mask, `IGNORE` is minus infinity.
 
-An export is complete or absent: all files are written to a private folder on the same file system and renamed after the
-last one is on disk. If that fails halfway, new files are removed again and replaced files are restored.
+An export is complete or absent (`tdw.store.atomic_files`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
-from tdw import interrupts, os_errors
+from tdw import os_errors
 from tdw.config import RunConfig
 from tdw.errors import (
     AlreadyExistsError,
@@ -32,8 +29,9 @@ from tdw.errors import (
 )
 from tdw.network.segment import Arrays
 from tdw.project.project import Project
-from tdw.store.atomic import explained, make_temporary, remove_temporary
-from tdw.store.filesystem import NO_SUCH_OPERATION, SYSTEM
+from tdw.store.atomic import explained
+from tdw.store.atomic_files import new_files
+from tdw.store.filesystem import SYSTEM
 
 FORMS = ("transformer-lens",)
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -84,14 +82,9 @@ def export_run(
         with _explained(out):
             for target in targets.values():
                 _refuse(target, project.path, overwrite=overwrite)
-            with _room(folder) as made:
+            with new_files(folder, overwrite=overwrite) as made:
                 for each, target in targets.items():
                     _save(transformer_lens(project.weights(each), project.config), made / target.name)
-                with interrupts.Whole():
-                    if folder.exists():
-                        _move_into(folder, made, overwrite=overwrite)
-                    else:
-                        made.rename(folder)
         with explained(out):
             SYSTEM.sync_folder(folder)
             SYSTEM.sync_folder(folder.absolute().parent)
@@ -122,80 +115,6 @@ def _explained(out: Path) -> Iterator[None]:
         if isinstance(error, FileNotFoundError):
             why = f"{out} cannot be written: folder {out.absolute().parent} does not exist. Create it, or choose another one."
         raise CannotWriteError(f"{why} Nothing was exported.") from error
-
-
-@contextlib.contextmanager
-def _room(folder: Path) -> Iterator[Path]:
-    """A temporary folder on the file system of `folder`, inside it if it exists; removed at the end."""
-    made: Path | None = None
-    try:
-        with interrupts.Whole():
-            made = make_temporary(folder / "export" if folder.exists() else folder).with_name("new")
-            made.mkdir()
-            made.with_name("old").mkdir()
-        yield made
-    finally:
-        with interrupts.Whole():
-            if made is not None and not _holds_old(made):
-                remove_temporary(made)
-
-
-def _holds_old(made: Path) -> bool:
-    """Whether it holds the only copies of files that could not be restored."""
-    old = made.with_name("old")
-    return old.exists() and any(old.iterdir())
-
-
-def _move_into(folder: Path, made: Path, *, overwrite: bool) -> None:
-    """Move the files in `made` to an existing folder: all of them, or none.
-
-    Replaced files are kept until the last one has been moved.
-    """
-    old = made.with_name("old")
-    named: list[Path] = []
-    try:
-        for source in sorted(made.iterdir()):
-            target = folder / source.name
-            if overwrite and os.path.lexists(target):
-                named.append(target)
-                _keep(target, old / source.name)
-                source.replace(target)
-            else:
-                SYSTEM.name(source, target)  # raises if another program has created it
-                named.append(target)
-    except BaseException as failed:
-        _take_back(named, made, old, failed)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _take_back(named: list[Path], made: Path, old: Path, failed: BaseException) -> None:
-    """Remove the files that were moved, and restore those that they replaced."""
-    lost: list[str] = []
-    for target in reversed(named):
-        kept = old / target.name
-        try:
-            if os.path.lexists(kept):
-                kept.replace(target)
-                kept.unlink(missing_ok=True)  # renaming does nothing if both names are links to one file
-            elif not (made / target.name).exists():  # it was moved, so the target is our file
-                target.unlink(missing_ok=True)
-        except OSError as error:
-            lost.append(f"{target} ({error.strerror or error})")
-    if lost:
-        raise CannotWriteError(
-            f"{old.parent} holds replaced files that could not be restored: {', '.join(lost)}. Move them back."
-        ) from failed
-
-
-def _keep(target: Path, kept: Path) -> None:
-    """Keep a file that is about to be replaced under a second name: by a link, or, without link support, by a rename."""
-    try:
-        os.link(target, kept, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in NO_SUCH_OPERATION | {errno.EPERM}:
-            raise
-        target.rename(kept)
 
 
 def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, Shaped[np.ndarray, ...]]:
