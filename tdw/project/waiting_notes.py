@@ -4,7 +4,7 @@
     NAME.tdw.notes-taken    those that a writer has taken and not yet stored
 
 A writer renames the first to the second, stores the changes, and removes it. Killed in between, the next writer stores them
-again, which changes nothing. Whoever adds a change meanwhile finds no file and makes a new one. Readers show both.
+again, which changes nothing. A process that adds a change meanwhile finds no file and makes a new one. Readers show both.
 """
 
 from __future__ import annotations
