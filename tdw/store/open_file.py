@@ -19,7 +19,7 @@ from tdw.store.layout import CHECKPOINTS, Layout
 from tdw.store.sandbox import examined, named
 from tdw.store.seen_files import recall, remember
 from tdw.store.structure import Structure, layout_of
-from tdw.store.validate import check_superblock, parse_json
+from tdw.store.validate import CREATE_ONE, check_superblock, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -241,9 +241,11 @@ def load(fd: int, path: Path) -> OpenFile:
         return _verified(fd, path, status.st_size)
     except (NotAProjectError, DamagedFileError) as error:
         if rewritten(fd, path, refused=isinstance(error, NotAProjectError)):
+            # Where the whole file is none of this program's, there is no single place to name.
+            detail = "" if CREATE_ONE in str(error) else f" What does not fit: {error}"
             raise DamagedFileError(
                 f"{path} was rewritten or changed by another HDF5 program. `tdw recover {typed(path.name)} NEW` reads its data "
-                "by name, checks it against the stored checksums, and writes a whole file."
+                f"by name, checks it against the stored checksums, and writes a whole file.{detail}"
             ) from error
         raise
 
