@@ -237,17 +237,24 @@ def load(fd: int, path: Path) -> OpenFile:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise NotAProjectError(f"{path} is not a project file: it is a {_kind(status.st_mode)}.")
+    problem: NotAProjectError | DamagedFileError
     try:
-        return _verified(fd, path, status.st_size)
-    except (NotAProjectError, DamagedFileError) as error:
-        if rewritten(fd, path, refused=isinstance(error, NotAProjectError)):
-            # Where the whole file is none of this program's, there is no single place to name.
-            detail = "" if CREATE_ONE in str(error) else f" What does not fit: {error}"
-            raise DamagedFileError(
-                f"{path} was rewritten or changed by another HDF5 program. `tdw recover {typed(path.name)} NEW` reads its data "
-                f"by name, checks it against the stored checksums, and writes a whole file.{detail}"
-            ) from error
-        raise
+        check_superblock(fd, path, status.st_size)  # no HDF5 program leaves a file that this finds damaged
+    except NotAProjectError as error:
+        problem = error
+    else:
+        try:
+            return _verified(fd, path, status.st_size)
+        except (NotAProjectError, DamagedFileError) as error:
+            problem = error
+    if not rewritten(fd, path, refused=isinstance(problem, NotAProjectError)):
+        raise problem
+    # Where the whole file is none of this program's, there is no single place to name.
+    detail = "" if CREATE_ONE in str(problem) else f" What does not fit: {problem}"
+    raise DamagedFileError(
+        f"{path} was rewritten or changed by another HDF5 program. `tdw recover {typed(path.name)} NEW` reads its data by name, "
+        f"checks it against the stored checksums, and writes a whole file.{detail}"
+    ) from problem
 
 
 def rewritten(fd: int, path: Path, *, refused: bool | None = None) -> bool:
@@ -275,7 +282,6 @@ def rewritten(fd: int, path: Path, *, refused: bool | None = None) -> bool:
 
 
 def _verified(fd: int, path: Path, size: int) -> OpenFile:
-    check_superblock(fd, path, size)
     known = recall(fd, path, size)
     if known is not None:
         state = compare(fd, path, known.layout)
