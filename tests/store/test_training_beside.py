@@ -84,10 +84,9 @@ def test_a_run_that_is_trained_elsewhere_is_refused_at_once_and_can_be_read(work
         while workshop.word()["word"] != "stored":
             pass
         held = rf"run.tdw is being written to by process {pid}: wait until it is done, or stop it. Reading remains possible"
-        for command in (
-            train(path), train(path, 30_000), analyze(path), new(path, 50), ["note", str(path), "--title", "mine"],
-        ):  # fmt: skip
+        for command in (train(path), train(path, 30_000), analyze(path), new(path, 50)):
             assert held in refused(capsys, *command)
+        assert main.main(["note", str(path), "--title", "mine"]) == 0  # waits for the writer, or the next one
         assert main.main(["info", str(path)]) == 0
         assert "unfinished" in capsys.readouterr().out
         assert main.main(["verify", str(path)]) == 0
@@ -98,6 +97,7 @@ def test_a_run_that_is_trained_elsewhere_is_refused_at_once_and_can_be_read(work
         assert workshop.rest().killed
     assert store.locked_by(path) is None
     with tdw.open(path) as run:
+        assert run.notes.title == "mine"
         (recorded,) = run.epochs.shape
         assert same(run.train_loss[:1001], whole.series["losses/train"][:recorded])
     asked = iter([False, True])
