@@ -24,7 +24,7 @@ from tdw.store.structure import layout_of
 def image_of(fd: int, path: Path) -> tuple[IO[bytes], Layout, list[str]]:
     """(temporary file, its layout, names of attributes that were left out) of an open file, read by name.
 
-    Raises NotAProjectError, NewerFormatError or DamagedFileError for a file that is no rewritten project file.
+    Raises NotAProjectError, NewerFormatError or DamagedFileError for a file that is not a rewritten project file.
     """
     from tdw.store.planner import plan_file
 

@@ -249,7 +249,7 @@ def load(fd: int, path: Path) -> OpenFile:
             problem = error
     if not rewritten(fd, path, refused=isinstance(problem, NotAProjectError)):
         raise problem
-    # Where the whole file is none of this program's, there is no single place to name.
+    # Where the whole file has another layout, naming its first difference would mislead.
     detail = "" if CREATE_ONE in str(problem) else f" What does not fit: {problem}"
     raise DamagedFileError(
         f"{path} was rewritten or changed by another HDF5 program. `tdw recover {typed(path.name)} NEW` reads its data by name, "

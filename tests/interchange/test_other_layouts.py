@@ -135,6 +135,13 @@ def test_a_series_of_such_checkpoints_with_its_split_in_files_of_their_own(tmp_p
         assert sorted(run.known_split.test.tolist()) == sorted(test.tolist())
 
 
+def test_a_folder_with_a_split_alone_is_refused(tmp_path):
+    for name in ("train_data", "test_data"):
+        torch.save((torch.tensor([[0, 1]]), torch.tensor([1])), tmp_path / f"{name}.pth")
+    with pytest.raises(NotImportableError, match="a train/test split and no weights"):
+        tdw.import_run(tmp_path, tmp_path / "run.tdw")
+
+
 def test_matrices_that_do_not_fit_are_refused(tmp_path):
     elsewhere.saved({"mlp.W_in": torch.zeros(24, 5), "mlp.W_out": torch.zeros(7, 24)}, tmp_path / "epoch_9.pt")
     with pytest.raises(NotImportableError, match="are not those of an MLP on one-hot pairs"):

@@ -153,6 +153,8 @@ def _nanda_folder(path: Path, files: list[Path]) -> SourceRun:
             curve[list(values)] = list(values.values())
             setattr(run, side, curve)
     run.checkpoints = [checkpoints[label] for label in sorted(checkpoints)]
+    if not run.checkpoints:
+        raise sniff.refused(path, "a folder with a train/test split and no weights")
     if sides and run.pairs is None:
         run.pairs = _split_beside(run, sides, path)
     return run
