@@ -19,7 +19,6 @@ from tdw.analyses.engine import runner
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import evaluate
 from tdw.analyses.events import Event, Grokking
-from tdw.errors import CheckpointNotFoundError
 from tdw.network import closed_form
 from tdw.network.kinds import network_of
 from tdw.project.records import ImportedFrom, Notes
@@ -274,9 +273,6 @@ class Made:
         return network_of(self.weights[self._epochs.index(epoch)]).computation.neuron_map(
             self.weights[self._epochs.index(epoch)], neuron, self.config.nonlinearity
         )
-
-    def no_checkpoint(self, epoch: object) -> CheckpointNotFoundError:
-        return CheckpointNotFoundError(self.path, epoch, self.checkpoints)
 
     @property
     def curves(self) -> tuple[str, ...]:
