@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from tdw.config import TaskConfig
 
     Indices = NDArray[np.int64]
+    Answers = Int64[np.ndarray, " all_pairs"]
     # a, b and the answer of each pair of a set
     Operands = tuple[Int64[Tensor, " pair"], Int64[Tensor, " pair"], Int64[Tensor, " pair"]]
 else:  # tests evaluate annotations that use these; `tdw --help` must not import numpy
-    Indices = Operands = Any
+    Answers = Indices = Operands = Any
 
 
 class Split(NamedTuple):

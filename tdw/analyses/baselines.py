@@ -1,30 +1,29 @@
-"""Baselines: what measures are by chance, for untrained networks and for randomly relabeled trained weights."""
+"""Baselines: what measures are in networks that learned nothing of the task.
+
+Three analyses answer this for each checkpoint, with the same arrays: `baselines` (untrained networks),
+`permutation_baselines` (this checkpoint with its operands and answers relabeled) and `memorization_baselines` (networks that
+were trained on shuffled answers). This file has the first, and what they share.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
 
-from tdw import state_dir
+from tdw.analyses import neuron_clusters, sparsity  # noqa: F401 - their definitions are looked up
+from tdw.analyses.engine.cached_values import cached
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import NEEDS, ArraySpec, Result, analysis, find
 from tdw.analyses.engine.run_data import RunData
 from tdw.analyses.key_frequencies import RULES
 from tdw.config import ModelConfig, RunConfig
-from tdw.errors import AppError
-from tdw.network.computation import Weights
+from tdw.tasks import Split, draw_split
 
-NETWORKS = 8
 FIRST_SEED = 20_000
-DIGEST = 32  # bytes of the checksum at the start of a cache file
-LARGEST = 64 << 20  # largest cache file, in bytes
 
 QUANTITIES = (
     "neuron_share",
@@ -33,129 +32,148 @@ QUANTITIES = (
     "embedding_participation",
     "unembedding_gini",
     "unembedding_participation",
-    "explained",
+    "explained_test",
     *(f"keys_{rule}" for rule in RULES),
 )
-BAND = ArraySpec("<f8", (len(QUANTITIES), 3), gaps=True)
+# The smallest standard deviation that a difference is divided by: one key frequency, one neuron in a hundred. Without it, the
+# one untrained network in a hundred that has a single cluster would be as far from the others as a number can be.
+SMALLEST_SCALE = {"clustered": 0.01, **{f"keys_{rule}": 1.0 for rule in RULES}}
+ARRAYS = {
+    "value": ArraySpec("<f8", (len(QUANTITIES),), gaps=True),
+    "band": ArraySpec("<f8", (len(QUANTITIES), 3), gaps=True),
+    "p": ArraySpec("<f8", (len(QUANTITIES),), gaps=True),
+}
+# The definitions that the quantities use: results of other versions are stale.
+DEFINITIONS = {
+    name: [find(name).version, find(name).parameters] for name in ("neuron_clusters", "sparsity", "key_frequencies")
+}
+
+Values = Float64[np.ndarray, " quantity"]
+Draws = Float64[np.ndarray, "draw quantity"]
+Definitions = dict[str, list[Any]]  # by analysis: version and parameters
+Report = Callable[[int, int], None]  # networks done, of how many
+
+
+def prepare(run: RunData, split: Split | None, report: Report, **parameters: Any) -> None:
+    """Measure the untrained networks, or find their values in the user's private folder."""
+    untrained(run.config, split is not None, report=report, **parameters)
 
 
 @analysis(
-    title="Baselines",
-    version=1,
-    per="run",
+    title="Baselines: untrained networks",
+    version=2,
     needs=("frequencies",),
-    after=("neuron_clusters", "sparsity", "key_frequencies"),  # it uses their definitions
-    reads_weights=True,
-    arrays={"random": BAND, "permuted": BAND},
+    arrays=ARRAYS,
+    prepare=prepare,
     quantities=list(QUANTITIES),
-    networks=NETWORKS,
+    networks=99,
+    definitions=DEFINITIONS,
 )
-def baselines(run: RunData, *, quantities: list[str], networks: int) -> Result:
-    """Bands [minimum, median, maximum] of each quantity by chance, (quantities, 3).
+def baselines(checkpoint: Checkpoint, *, quantities: list[str], networks: int, definitions: Definitions) -> Result:
+    """The quantities in `networks` untrained networks of this run's sizes, with seeds of their own.
 
-    random    `networks` untrained networks of this run's sizes, with different seeds
-    permuted  the last checkpoint with operands and answers randomly relabeled, `networks` times: the weights keep their
-              norms and alignment, but lose their relation to the task
+    value  the quantities of this checkpoint, (quantities,)
+    band   [minimum, median, maximum] of each quantity over the networks, (quantities, 3)
+    p      how often one of these networks would be as far from the others as this checkpoint is, (quantities,): see `p_values`
+
+    The quantities, all of them NaN where they are not defined for the task:
 
     neuron_share         mean over the neurons that are not dead of the largest frequency share
     clustered            share of neurons that `neuron_clusters` assigns to a frequency
     embedding_…, unembedding_…   Gini coefficient and inverse participation ratio, as in `sparsity`
-    explained            share of logit variance that Σ_k T_k explains, as in `logit_frequencies`; NaN unless the task
-                         is additive
+    explained_test       share of the logits' variance over the test pairs that waves cos(w_k(a+b−c)) with positive coefficients
+                         explain; needs an additive task. Over all pairs, where a network memorized, they explain the train
+                         fraction; and on test pairs, coefficients are then negative, because the answer to a test pair is
+                         one that its operands were not seen with. Where the split is unknown, all pairs are taken.
     keys_…               number of key frequencies by each rule
 
-    The untrained band is computed once for all runs of the same sizes and cached in the user's private folder.
+    The untrained networks are measured once for all runs of the same sizes; their values are kept in the user's private folder.
     """
-    config = run.config
+    config = checkpoint.config
+    draws = untrained(config, checkpoint.split is not None, quantities, networks, definitions)
+    return compared(measured(checkpoint, quantities), draws, quantities)
 
-    def untrained() -> Float64[np.ndarray, "network quantity"]:
+
+def untrained(
+    config: RunConfig,
+    is_split_known: bool,
+    quantities: list[str],
+    networks: int,
+    definitions: Definitions,
+    report: Report = lambda *_: None,
+) -> Draws:
+    """The quantities in untrained networks of these sizes, (networks, quantities)."""
+    fields = {"task", "p", "train_fraction", *ModelConfig.__dataclass_fields__} - {"model_seed"}
+    sizes = {name: value for name, value in asdict(config).items() if name in fields}
+
+    def compute() -> Draws:
         from tdw.network.reference import initial_weights
 
-        return np.array(
-            [
-                measured(
-                    Checkpoint(config, {name: w.numpy() for name, w in initial_weights(fresh).items()}), quantities
-                )
-                for fresh in (replace(config, model_seed=FIRST_SEED + index) for index in range(networks))
-            ]
-        )
+        rows = []
+        for index in range(networks):
+            fresh = RunConfig(**sizes, model_seed=FIRST_SEED + index, data_seed=FIRST_SEED + index)
+            weights = {name: tensor.numpy() for name, tensor in initial_weights(fresh).items()}
+            rows.append(measured(Checkpoint(fresh, weights, draw_split(fresh) if is_split_known else None), quantities))
+            report(index + 1, networks)
+        return np.array(rows)
 
-    last = run.weights_of(len(run.checkpoints) - 1)
-    relabeled = [measured(Checkpoint(config, permuted(last, config, seed)), quantities) for seed in range(networks)]
-    return {"random": band(cached(config, quantities, networks, untrained)), "permuted": band(np.array(relabeled))}
+    key = [sizes, is_split_known, definitions, quantities, networks, FIRST_SEED]
+    return cached("baselines", key, len(quantities), compute, lambda draws: len(draws) == networks)
 
 
-def measured(checkpoint: Checkpoint, quantities: list[str]) -> list[float]:
-    """The quantities of one network; NaN for a quantity that does not apply to its task."""
+def measured(checkpoint: Checkpoint, quantities: list[str]) -> Values:
+    """The quantities of one network, (quantities,); NaN for a quantity that does not apply to its task."""
     values = {
         "neuron_share": 0.0 if checkpoint.dead.all() else checkpoint.share.max(axis=0)[~checkpoint.dead].mean(),
-        "explained": np.nan,
+        "explained_test": np.nan,
     }
     assigned = find("neuron_clusters")
     clusters = assigned.compute(checkpoint, **assigned.parameters)["frequency"]
     values["clustered"] = np.mean(np.greater(clusters, 0))
     values |= {name: float(value) for name, value in find("sparsity").compute(checkpoint).items()}
     if NEEDS["sum"](checkpoint.config) is None:
-        values["explained"] = np.sum(checkpoint.logit_cosine**2)
+        values["explained_test"] = np.sum(np.maximum(checkpoint.unseen_cosine[0], 0) ** 2)
     rule = find("key_frequencies")
     counts = rule.compute(checkpoint, **rule.parameters)["key"].sum(axis=1)
     values |= {f"keys_{name}": count for name, count in zip(RULES, counts, strict=True)}
-    return [float(values[name]) for name in quantities]
+    return np.array([float(values[name]) for name in quantities])
 
 
-def permuted(weights: Weights, config: RunConfig, seed: int) -> dict[str, Float32[np.ndarray, ...]]:
-    """The same network with operands and answers relabeled by two random permutations; '=' keeps its label."""
-    random = np.random.RandomState(seed)
-    operands, answers = random.permutation(config.p), random.permutation(config.p)
-    classes = np.concatenate([answers, np.arange(config.p, config.outputs)])
-    return config.network_kind.computation.renamed(weights, operands, classes)
+def compared(values: Values, draws: Draws, quantities: list[str]) -> Result:
+    """The arrays of a baseline analysis, from a checkpoint's values and those of the networks it is compared with."""
+    scale = np.array([SMALLEST_SCALE.get(name, 0.0) for name in quantities])
+    return {"value": values, "band": band(draws), "p": p_values(values, draws, scale)}
 
 
-def band(values: Float64[np.ndarray, "network quantity"]) -> Float64[np.ndarray, "quantity 3"]:
+def band(draws: Draws) -> Float64[np.ndarray, "quantity 3"]:
     """[minimum, median, maximum] of each quantity.
 
     >>> band(np.array([[1.0], [5.0], [2.0]]))
     array([[1., 2., 5.]])
     """
-    return np.stack([values.min(axis=0), np.median(values, axis=0), values.max(axis=0)], axis=1)
+    return np.stack([draws.min(axis=0), np.median(draws, axis=0), draws.max(axis=0)], axis=1)
 
 
-def cached(
-    config: RunConfig,
-    quantities: list[str],
-    networks: int,
-    compute: Callable[[], Float64[np.ndarray, "network quantity"]],
-) -> Float64[np.ndarray, "network quantity"]:
-    """The result of `compute` for these sizes, cached in the user's private folder."""
-    place = _place(config, quantities, networks)
-    if place is not None:
-        # If there is no cache file, or it is damaged, the values are computed again.
-        with contextlib.suppress(OSError, ValueError):
-            content = state_dir.read_private(place, LARGEST)
-            if content[:DIGEST] == hashlib.sha256(content[DIGEST:]).digest():
-                return np.frombuffer(content[DIGEST:], "<f8").reshape(networks, len(quantities))
-    values = compute()
-    if place is not None:
-        # If it cannot be written, the next run computes it again.
-        with contextlib.suppress(OSError):
-            data = values.astype("<f8").tobytes()
-            state_dir.write_private(place, hashlib.sha256(data).digest() + data, durable=False)
-    return values
+def p_values(values: Values, draws: Draws, smallest_scale: Values) -> Values:
+    """How far each value is from the draws, as p-values corrected over the quantities, (quantities,); NaN where one is NaN.
 
+    Values and draws are pooled, and each quantity is measured in standard deviations from the mean of the pool. The p-value of a
+    quantity is (1 + #) / (1 + n), where # of the n draws have any quantity that far out: the single-step max-T procedure of
+    Westfall and Young, "Resampling-Based Multiple Testing" (1993). If the values come from where the draws come from, the
+    chance that any p-value is at most α is at most α, however the quantities depend on each other.
 
-def _place(config: RunConfig, quantities: list[str], networks: int) -> Path | None:
-    """The cache file for these sizes; None if the user has no private folder."""
-    sizes = {name: value for name, value in asdict(config).items() if name in _SIZES}
-    measures = {
-        name: [find(name).version, find(name).parameters]
-        for name in ("baselines", "neuron_clusters", "sparsity", "key_frequencies", "logit_frequencies")
-    }
-    key = json.dumps([sizes, measures, quantities, networks, FIRST_SEED], sort_keys=True)
-    try:
-        folder = state_dir.private_folder(state_dir.state_folder() / "baselines")
-    except AppError:  # no private folder: compute the values each time
-        return None
-    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.band"
+    smallest_scale: the least standard deviation to divide by
 
-
-_SIZES = {"task", "p", *ModelConfig.__dataclass_fields__} - {"model_seed"}
+    >>> draws = np.array([[1.0, 5.0], [2.0, 6.0], [3.0, 7.0]])
+    >>> p_values(np.array([9.0, 6.0]), draws, np.zeros(2))
+    array([0.25, 1.  ])
+    """
+    pool = np.concatenate([values[None], draws])
+    scale = np.maximum(pool.std(axis=0), smallest_scale)
+    away = np.abs(pool - pool.mean(axis=0))
+    known = np.isfinite(away).all(axis=0)
+    distance = np.divide(away, scale, out=np.zeros_like(away), where=known & (scale > 0))
+    furthest = distance[1:].max(axis=1)
+    # Equal distances that were rounded differently count as equal.
+    count = (furthest[:, None] >= distance[0] * (1 - 1e-9)).sum(axis=0)
+    return np.where(known, (1 + count) / (1 + len(draws)), np.nan)

@@ -221,7 +221,9 @@ class OpenRun:
         per_checkpoint = [
             analysis
             for analysis in ANALYSES.values()
-            if analysis.per == "checkpoint" and not inapplicable_reason(analysis, self.project)
+            if analysis.per == "checkpoint"
+            and not analysis.on_request
+            and not inapplicable_reason(analysis, self.project)
         ]
         rows = [
             stored[analysis.name].rows

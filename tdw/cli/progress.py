@@ -41,7 +41,9 @@ def analysis_progress(name: str) -> Iterator[Callable[[runner.Progress], None]]:
     with _shown(name) as show:
 
         def report(at: runner.Progress) -> None:
-            text = f"{at.done}/{at.total} checkpoints analyzed  {at.seconds / max(at.done, 1):.3f} s per checkpoint"
+            each = f"{at.seconds / max(at.done, 1):.3f} s per {at.units.removesuffix('s')}"
+            what = "checkpoints analyzed" if at.units == "checkpoints" else f"{at.units} for {at.names[0]}"
+            text = f"{at.done}/{at.total} {what}  {each}"
             show(at.done, at.total, text)
 
         yield report

@@ -67,6 +67,7 @@ def train(
     checkpoints: Sequence[int],
     *,
     optimizer_from: int = 0,
+    answers: tasks.Answers | None = None,
     seconds: float = SECONDS_A_SEGMENT,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Segment]:
@@ -75,12 +76,13 @@ def train(
     The first segment begins with `state.epoch` itself. Losses are in the unit of `config.loss` (cross-entropy: nats).
 
     optimizer_from: the epoch at which the optimizer started with zero slots, from which its warm-up counts
+    answers:        the answer to every pair (a, b) at index a * p + b that training aims at; default: those of the task
     stop:           called after every epoch; once it returns True, the segment so far is the last
     Raises SettingError if the device is not available.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    step = _Step(config, state, split, state.epoch - optimizer_from)
+    step = _Step(config, state, split, state.epoch - optimizer_from, answers)
     keep = {epoch for epoch in checkpoints if epoch >= state.epoch}
     first, epoch, due = state.epoch, state.epoch, time.monotonic() + seconds
     rows: list[list[Tensor]] = []
@@ -124,8 +126,11 @@ def divergence(config: RunConfig, segment: Segment) -> tuple[int, str] | None:
 class _Step:
     """Weights, optimizer and engine on one device."""
 
-    def __init__(self, config: RunConfig, state: State, split: tasks.Split, updates: int):
+    def __init__(
+        self, config: RunConfig, state: State, split: tasks.Split, updates: int, answers: tasks.Answers | None
+    ):
         self.device = device_of(config)
+        self.answers = answers
         self.config, self.shapes, self.optimizer = config, shapes(config), config.optimizer_kind
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         # All weights are in one flat buffer, so that one fused kernel updates them; autograd works on views of it.
@@ -172,7 +177,8 @@ class _Step:
     def _pairs(self, indices: tasks.Indices) -> tasks.Operands:
         indices = np.sort(indices)  # neighboring pairs then share rows of the tables, which stay in the CPU cache
         a, b = tasks.operands(indices, self.config.p)
-        arrays = (a, b, tasks.answers(indices, self.config))
+        answers = tasks.answers(indices, self.config) if self.answers is None else self.answers[indices]
+        arrays = (a, b, answers)
         on_device = [torch.from_numpy(array).to(self.device) for array in arrays]
         return on_device[0], on_device[1], on_device[2]
 

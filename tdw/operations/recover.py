@@ -103,22 +103,26 @@ def _split(described: salvage.Config) -> salvage.Split | None:
 
 
 def _plans(described: salvage.Config, sizes: list[int]) -> Iterator[FilePlan]:
-    """Plans that the file of a run with these settings may have: without analyses and with all of them.
+    """Plans that the file of a run with these settings may have: without analyses, with the usual ones, and
+    with all of them.
 
     sizes: of the safetensors files in it. A checkpoint is smaller than a resume state.
     """
     settings, plan = _settings(described), described.get("plan")
     if settings is None or not isinstance(plan, list):
         return
-    every = [
-        plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1, checkpoints=len(plan))
-        for item in ordered()
-        if not item.inapplicable_reason(settings)
-    ]
+    every, usual = (
+        [
+            plan_rows(item, settings, rows=max(len(plan), 1), recorded=settings.epochs + 1, checkpoints=len(plan))
+            for item in ordered()
+            if not item.inapplicable_reason(settings) and not (item.on_request and not requested)
+        ]
+        for requested in (True, False)
+    )
     # An imported run may lack a resume state, and curves alone have no checkpoints either.
     alone = [pair for size in sizes for pair in ((size, size), (size, 0))]
     pairs = list(itertools.combinations(sorted(sizes), 2)) or alone or [(serialization.nbytes({}), 0)]
-    for (blob, resume), analyses, finished in itertools.product(pairs, ([], every), (False, True)):
+    for (blob, resume), analyses, finished in itertools.product(pairs, ([], usual, every), (False, True)):
         yield FilePlan(
             config=canonical(described),
             notes=canonical({}),

@@ -15,7 +15,7 @@ SIDES = ("all pairs", "train pairs", "test pairs")
 KEY_SETS = ("last checkpoint", "each checkpoint")
 LONGEST = 32  # characters of a name that a file gives
 DOMINANT = Threshold(of_largest=0.5)  # frequencies from half of the last checkpoint's largest on are colored
-UNTRAINED, PERMUTED = "untrained", "permuted"
+UNTRAINED = "untrained"
 
 
 def stored_parameter(project: Project, analysis: str, parameter: str) -> object:
@@ -77,16 +77,11 @@ def empty_without_split(project: Project) -> str:
     return f"{UNKNOWN_SPLIT} Choose “{SIDES[0]}” in the menu." if project.known_split is None else ""
 
 
-def bands(project: Project, *quantities: str) -> tuple[Band, ...]:
-    """The baselines of quantities: untrained networks, and permuted operands and answers."""
+def untrained(project: Project, *quantities: str) -> tuple[Band, ...]:
+    """What quantities are in untrained networks, for each of which the first stored row holds."""
     known = names(project, "baselines", "quantities")
     rows = tuple(known.index(quantity) for quantity in quantities if quantity in known)
-    if not rows:
-        return ()
-    return tuple(
-        Band(label=label, array=f"analysis/baselines/{kind}", rows=rows)
-        for label, kind in ((UNTRAINED, "random"), (PERMUTED, "permuted"))
-    )
+    return (Band(label=UNTRAINED, array="analysis/baselines/band", rows=rows),) if rows else ()
 
 
 def frequency_norms(analysis: str, quantity: str) -> BarsSpec:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tdw.analyses import fourier, summary
 from tdw.panels import off_scale, selection, theme
-from tdw.panels.reductions import analysis_of, is_stored, row_of
+from tdw.panels.reductions import analysis_of, has_row, is_stored, row_of
 from tdw.panels.spec import (
     Band,
     BarsSpec,
@@ -308,9 +308,7 @@ def maps(project: Project, spec: MapsSpec, title: str, epoch: int) -> go.Figure:
 
 def typical_neurons(project: Project, spec: MapsSpec, epoch: int) -> list[int]:
     """A few neurons to show: the highest share of each frequency, highest first; the first ones where not analyzed."""
-    analysis = analysis_of(spec.summary.share)
-    is_analyzed = is_stored(project, spec.summary.share) and epoch in project.analysis(analysis).checkpoints
-    if not is_analyzed:
+    if not has_row(project, analysis_of(spec.summary.share), epoch):
         return list(range(min(MAPS, project.config.d_mlp)))
     frequency, share = (row_of(project, name, epoch) for name in (spec.summary.frequency, spec.summary.share))
     best: dict[int, int] = {}
@@ -369,16 +367,15 @@ def table(project: Project, spec: TableSpec, title: str, epoch: int) -> go.Figur
     """Measures at a checkpoint next to their baselines."""
     import plotly.graph_objects as go
 
-    columns: list[list[str]] = [[], [], *([] for _ in spec.bands)]
-    for row in spec.rows:
-        columns[0].append(theme.literal(row.label))
-        by_epoch: dict[int, float] = {}
-        if is_stored(project, row.array):
-            by_epoch = dict(zip(*selection.values(project, row, spec), strict=True))
-        columns[1].append(f"{by_epoch.get(epoch, np.nan):.4g}")
-        for column, band in zip(columns[2:], spec.bands, strict=True):
-            low, _, high = row_of(project, band.array, epoch)[row.row]
-            column.append(f"{low:.4g} – {high:.4g}")
-    head = ["", "now", *(band.label for band in spec.bands)]
+    values = row_of(project, spec.value, epoch)
+    columns = [[theme.literal(row.label) for row in spec.rows], [f"{values[row.row]:.4g}" for row in spec.rows]]
+    head = ["", "now"]
+    for item in spec.baselines:
+        if not has_row(project, item.analysis, epoch):
+            continue
+        bands, p = row_of(project, item.band, epoch), row_of(project, item.p, epoch)
+        columns.append([f"{bands[row.row][0]:.4g} – {bands[row.row][2]:.4g}" for row in spec.rows])
+        columns.append([f"{p[row.row]:.2g}" for row in spec.rows])
+        head += [theme.literal(item.label), "p"]
     figure = go.Figure(go.Table(header={"values": head}, cells={"values": columns}))
     return theme.styled(figure, project, f"{title}, epoch {epoch}")

@@ -3,7 +3,6 @@
 A reduction is named `reduced/HOW/ANALYSIS/ARRAY` and options, in this order:
 
     HOW              sum, mean or median over the last axis; NaN is left out
-    /at/INDEX        of this index along the first axis after the rows
     /unless/ARRAY    leaves out entries where `analysis/ARRAY` (ANALYSIS/ARRAY, of the same shape) is not 0
     /over/N          divided by N
 
@@ -31,7 +30,7 @@ How: TypeAlias = Literal["sum", "mean", "median"]
 PREFIX = "reduced/"
 BLOCK = 1 << 20  # numbers that are read at a time
 _NAME = re.compile(
-    r"reduced/(?P<how>sum|mean|median)/(?P<array>\w+/\w+)(/at/(?P<at>\d+))?(/unless/(?P<unless>\w+/\w+))?(/over/(?P<over>\d+))?"
+    r"reduced/(?P<how>sum|mean|median)/(?P<array>\w+/\w+)(/unless/(?P<unless>\w+/\w+))?(/over/(?P<over>\d+))?"
 )
 
 
@@ -40,7 +39,6 @@ class Reduction(NamedTuple):
 
     how: str
     array: str
-    at: int | None
     unless: str | None
     over: int
 
@@ -50,14 +48,13 @@ class Reduction(NamedTuple):
         return (self.array,) if self.unless is None else (self.array, self.unless)
 
 
-def reduced(how: How, array: str, *, at: int | None = None, unless: str | None = None, over: int = 1) -> str:
+def reduced(how: How, array: str, *, unless: str | None = None, over: int = 1) -> str:
     """The name of a reduction of `analysis/…` arrays.
 
     >>> reduced("mean", "analysis/neuron_summary/share", unless="analysis/neuron_summary/dead")
     'reduced/mean/neuron_summary/share/unless/neuron_summary/dead'
     """
     name = f"{PREFIX}{how}/{array.removeprefix('analysis/')}"
-    name += f"/at/{at}" if at is not None else ""
     name += f"/unless/{unless.removeprefix('analysis/')}" if unless is not None else ""
     return name + (f"/over/{over}" if over != 1 else "")
 
@@ -65,17 +62,16 @@ def reduced(how: How, array: str, *, at: int | None = None, unless: str | None =
 def parse(name: str) -> Reduction:
     """The reduction of that name. Raises UnknownNameError.
 
-    >>> parse("reduced/sum/key_frequencies/key/at/2").at
-    2
+    >>> parse("reduced/sum/neuron_clusters/count/over/8").over
+    8
     """
     match = _NAME.fullmatch(name)
     if match is None:
         raise UnknownNameError("reduced array", name, ())
-    at, unless, over = match["at"], match["unless"], match["over"]
+    unless, over = match["unless"], match["over"]
     return Reduction(
         match["how"],
         f"analysis/{match['array']}",
-        None if at is None else int(at),
         None if unless is None else f"analysis/{unless}",
         1 if over is None else int(over),
     )
@@ -135,10 +131,6 @@ def series(project: Project, name: str, start: int = 0, stop: int | None = None)
 def _reduced(project: Project, reduction: Reduction, start: int, stop: int) -> Array:
     """The numbers of some rows. Raises UnknownNameError where the array has another shape."""
     rows = project.series(reduction.array, start, stop)
-    if reduction.at is not None:
-        if rows.ndim < 2 or reduction.at >= rows.shape[1]:
-            raise UnknownNameError("stored array", f"{reduction.array}/{reduction.at}", ())
-        rows = rows[:, reduction.at]
     left_out = np.isnan(rows)
     if reduction.unless is not None:
         marks = project.series(reduction.unless, start, stop).astype(bool)
@@ -173,6 +165,11 @@ def result_at(project: Project, analysis: str, epoch: int) -> tuple[StoredResult
             f"checkpoints, not at epoch {epoch}. `tdw analyze {project.path.name}` computes the rest."
         )
     return stored, stored.checkpoints.index(epoch)
+
+
+def has_row(project: Project, analysis: str, epoch: int) -> bool:
+    """Whether an analysis of checkpoints is stored at an epoch."""
+    return analysis in project.analyses() and epoch in project.analysis(analysis).checkpoints
 
 
 def row_of(project: Project, name: str, epoch: int) -> Array:

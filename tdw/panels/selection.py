@@ -10,7 +10,7 @@ import numpy as np
 
 from tdw.errors import TdwError, UnknownNameError
 from tdw.panels import reductions
-from tdw.panels.spec import BarsSpec, Choice, CurveSpec, GridSpec, Line, PathSpec, Places, Spec, TableRow
+from tdw.panels.spec import BarsSpec, Choice, CurveSpec, GridSpec, Line, PathSpec, Places, Spec
 
 if TYPE_CHECKING:
     from tdw.panels.reductions import Array
@@ -130,15 +130,14 @@ def is_empty(project: Project, spec: CurveSpec) -> bool:
     return all(np.isnan(numbers).all() for numbers in drawn)
 
 
-def values(project: Project, line: Line | TableRow, spec: Spec) -> tuple[Array, Array]:
+def values(project: Project, line: Line, spec: Spec) -> tuple[Array, Array]:
     """Epochs and numbers of a line, as stored or reduced."""
     stored = reductions.series(project, line.array)
     if not line.array.startswith(("analysis/", reductions.PREFIX)):
         evaluated = np.flatnonzero(~np.isnan(stored))
         return project.epochs[evaluated], stored[evaluated]
-    if isinstance(line, Line) and line.whole:
+    if line.whole:
         return np.array(project.checkpoints)[: stored.shape[1]], stored[0]
     epochs = project.series(f"analysis/{reductions.analysis_of(line.array)}/epoch")
-    picks = line.picks if isinstance(line, Line) else None
-    numbers = stored[:, *places(line.axes, spec, picks)]
+    numbers = stored[:, *places(line.axes, spec, line.picks)]
     return epochs[: len(numbers)], numbers

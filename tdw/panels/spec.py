@@ -260,30 +260,35 @@ class PathSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """A measure at each checkpoint, and its row in the arrays of the bands."""
+    """A measure, and its place in the arrays of the table."""
 
     label: str
     about: str
     row: int
-    array: str
-    axes: Places = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableBand:
-    """A column: the range of each measure under a baseline, (quantity, [low, median, high])."""
+class TableBaseline:
+    """What measures are under a baseline at each checkpoint: `band` (quantity, [low, median, high]) and `p` (quantity)."""
 
     label: str
-    array: str
+    about: str
+    analysis: str
+    band: str
+    p: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableSpec:
-    """Measures at a checkpoint next to their baselines."""
+    """Measures at a checkpoint, `value` (quantity), next to their baselines. Those with p-values up to `level` under every
+    baseline are marked.
+    """
 
     kind: ClassVar[Kind] = "table"
-    bands: tuple[TableBand, ...]
+    value: str
+    baselines: tuple[TableBaseline, ...]
     rows: tuple[TableRow, ...]
+    level: float
 
 
 Spec: TypeAlias = CurveSpec | BarsSpec | GridSpec | ImageSpec | MapsSpec | SpansSpec | PathSpec | TableSpec

@@ -3,7 +3,7 @@
 import { stretches } from "./off_scale.js";
 import { analysisOf, isOfAnalysis } from "./run_data.js";
 
-/** @import { Line, Run, RunArray, TableRow } from "./types.js" */
+/** @import { Line, Run, RunArray } from "./types.js" */
 /** @import { Choices } from "./choices.js" */
 /** @import { Stretch } from "./off_scale.js" */
 
@@ -59,11 +59,4 @@ const rowValues = (line, array, run, choices) => {
     xs: Array.from({ length: rows }, (_, row) => epochs[row]),
     values: Array.from({ length: rows }, (_, row) => data[row * step + from]),
   };
-};
-
-/** A measure at an epoch, NaN where it is missing. @param {TableRow} row @param {Run} run @param {Choices} choices @returns {(epoch: number) => number} */
-export const valueAtEpoch = (row, run, choices) => {
-  const { xs, values } = rowValues({ ...row, picks: {}, whole: false }, run.array(row.array), run, choices);
-  const byEpoch = new Map(xs.map((epoch, i) => [epoch, values[i]]));
-  return (epoch) => byEpoch.get(epoch) ?? Number.NaN;
 };

@@ -165,19 +165,22 @@ export interface TableRow {
   label: string;
   about: string;
   row: number;
-  array: string;
-  axes: (number | string)[];
 }
 
-export interface TableBand {
+export interface TableBaseline {
   label: string;
-  array: string;
+  about: string;
+  analysis: string;
+  band: string;
+  p: string;
 }
 
 export interface TableSpec {
   kind: "table";
-  bands: TableBand[];
+  value: string;
+  baselines: TableBaseline[];
   rows: TableRow[];
+  level: number;
 }
 
 export interface State {

@@ -1,29 +1,32 @@
 // Panel kind "table": measures at a checkpoint next to their baselines.
 
-import { Choices } from "./choices.js";
 import { el, setText } from "./dom.js";
 import { formatExact, formatShort } from "./format.js";
-import { valueAtEpoch } from "./lines.js";
 
-/** @import { PanelView, Run, TableDescription, TableRow, ViewerHandle } from "./types.js" */
+/** @import { PanelView, Run, RunArray, TableBaseline, TableDescription, TableRow, ViewerHandle } from "./types.js" */
 /** @import { Card } from "./card.js" */
 
-/** Low, median and high of a baseline; NaN where it is missing. @typedef {number[]} Limits */
+/** A baseline at a checkpoint: range, and corrected p-value; NaN where it is missing. @typedef {{low: number, middle: number, high: number, p: number}} Compared */
 
-/** Where a number is relative to its baselines. @param {number} value @param {Limits[]} bands */
-export const verdict = (value, bands) => {
-  const stored = bands.filter(([low]) => !Number.isNaN(low));
-  if (Number.isNaN(value) || !stored.length) return "";
-  if (stored.every(([, , high]) => value > high)) return "above both";
-  if (stored.every(([low]) => value < low)) return "below both";
-  return stored.some(([low, , high]) => value >= low && value <= high) ? "within" : "between";
+/**
+ * Where a number is relative to its baselines: "above" or "below" where it is so in all of them with a p-value of at most
+ * `level`; "" where it is not, or where a baseline is missing.
+ * @param {number} value @param {Compared[]} baselines @param {number} level
+ */
+export const verdict = (value, baselines, level) => {
+  if (!baselines.length || !baselines.every(({ p }) => p <= level)) return "";
+  if (baselines.every(({ middle }) => value > middle)) return "above";
+  if (baselines.every(({ middle }) => value < middle)) return "below";
+  return "";
 };
 
-/** @param {number} low @param {number} high */
-const rangeText = (low, high) => {
-  const [from, to] = [formatShort(low), formatShort(high)];
-  return from === to ? from : `${from} – ${to}`;
-};
+/** @param {Compared} compared */
+const rangeText = ({ low, middle, high }) =>
+  Number.isNaN(low) ? "" : `${formatShort(low)} to ${formatShort(high)}, median ${formatExact(middle)}`;
+
+/** A number of a checkpoint's row, NaN where there is none. @param {RunArray | null} array @param {number} row @param {number} at */
+const number = (array, row, at) =>
+  array && row >= 0 && row < array.rows ? array.data[row * array.stride + at] : Number.NaN;
 
 /** @implements {PanelView} */
 export class TablePanel {
@@ -32,9 +35,8 @@ export class TablePanel {
     this.card = card;
     this.spec = spec;
     this.run = run;
-    this.choices = new Choices({});
     this.table = el("table", "tdw-table");
-    /** @type {{row: TableRow, at: (epoch: number) => number, bands: Limits[], now: HTMLElement, verdict: HTMLElement, value: number, judged: string}[]} */
+    /** @type {{row: TableRow, now: HTMLElement, cells: HTMLElement[], verdict: HTMLElement, value: number, compared: Compared[], judged: string}[]} */
     this.rows = [];
     card.body.append(this.table);
     card.menu.button.hidden = true;
@@ -44,46 +46,69 @@ export class TablePanel {
     this.spec = spec;
     this.run = run;
     const head = el("tr");
-    const titles = ["", "now", ...spec.bands.map(({ label }) => label), ""];
-    head.append(...titles.map((text) => el("th", null, text, { scope: "col" })));
+    head.append(el("th", null, "", { scope: "col" }), el("th", null, "now", { scope: "col" }));
+    const corrected = `p-value, corrected for ${spec.rows.length} measures, against`;
+    for (const { label, about } of spec.baselines)
+      head.append(el("th", null, `p, ${label}`, { scope: "col", title: `${corrected} ${about}` }));
+    head.append(el("th", null, "", { scope: "col" }));
     const top = el("thead");
     top.append(head);
     const body = el("tbody");
     this.rows = spec.rows.map((row) => {
-      const bands = spec.bands.map(({ array }) => {
-        const stored = run.array(array);
-        return [0, 1, 2].map((i) => (stored?.rows ? stored.data[3 * row.row + i] : Number.NaN));
-      });
       const now = el("td", "tdw-now");
       const verdict = el("td", "tdw-verdict");
-      const ranges = bands.map(([low, middle, high]) =>
-        el("td", null, Number.isNaN(low) ? "–" : rangeText(low, high), { title: `median ${formatExact(middle)}` }),
-      );
+      const cells = spec.baselines.map(() => el("td"));
       const node = el("tr");
-      node.append(el("th", null, row.label, { scope: "row", title: row.about }), now, ...ranges, verdict);
+      node.append(el("th", null, row.label, { scope: "row", title: row.about }), now, ...cells, verdict);
       body.append(node);
-      return { row, at: valueAtEpoch(row, run, this.choices), bands, now, verdict, value: Number.NaN, judged: "" };
+      return { row, now, cells, verdict, value: Number.NaN, compared: [], judged: "" };
     });
     this.table.replaceChildren(top, body);
   }
+  /** A measure under a baseline. @param {TableBaseline} baseline @param {number} row @param {number} index @returns {Compared} */
+  compared({ analysis, band, p }, row, index) {
+    const at = this.run.row(analysis, index);
+    const ranges = this.run.array(band);
+    const [low, middle, high] = [0, 1, 2].map((i) => number(ranges, at, 3 * row + i));
+    return { low, middle, high, p: number(this.run.array(p), at, row) };
+  }
   /** @param {number} index */
   draw(index) {
-    let outside = 0;
-    for (const row of this.rows) {
-      row.value = index < 0 ? Number.NaN : row.at(this.run.checkpoints[index]);
-      row.judged = verdict(row.value, row.bands);
-      setText(row.now, formatShort(row.value));
-      setText(row.verdict, row.judged);
-      const isOutside = row.judged.endsWith("both");
-      row.verdict.classList.toggle("tdw-stands-out", isOutside);
-      if (isOutside) outside++;
+    const { baselines, value, level } = this.spec;
+    const values = this.run.array(value);
+    const at = this.run.row(this.spec.analysis, index);
+    for (const entry of this.rows) {
+      const { row } = entry.row;
+      entry.value = number(values, at, row);
+      entry.compared = baselines.map((baseline) => this.compared(baseline, row, index));
+      entry.judged = verdict(entry.value, entry.compared, level);
+      setText(entry.now, formatShort(entry.value));
+      entry.compared.forEach((compared, i) => {
+        const cell = entry.cells[i];
+        setText(cell, Number.isNaN(compared.p) ? "–" : formatShort(compared.p));
+        cell.title = rangeText(compared);
+        cell.classList.toggle("tdw-stands-out", compared.p <= level);
+      });
+      setText(entry.verdict, entry.judged);
+      entry.verdict.classList.toggle("tdw-stands-out", entry.judged !== "");
     }
-    this.card.read(`${outside} of ${this.rows.length} outside both baselines`);
+    this.card.read(this.reading(index));
+  }
+  /** @param {number} index */
+  reading(index) {
+    const { baselines, level } = this.spec;
+    const missing = baselines.filter(({ analysis }) => this.run.row(analysis, index) < 0);
+    if (missing.length) {
+      const names = missing.map(({ analysis }) => analysis).join(" ");
+      return `${missing.map(({ label }) => label).join(", ")}: tdw analyze --only ${names}`;
+    }
+    const outside = this.rows.filter(({ judged }) => judged).length;
+    return `${outside} of ${this.rows.length} outside all baselines (p ≤ ${formatShort(level)}, corrected)`;
   }
   /** A row as it is shown. @param {number} i */
   probe(i) {
-    const { row, value, bands, judged, now } = this.rows[i];
-    return { label: row.label, value, bands, judged, text: now.textContent };
+    const { row, value, compared, judged, now } = this.rows[i];
+    return { label: row.label, value, compared, judged, text: now.textContent };
   }
   resize() {}
   theme() {}

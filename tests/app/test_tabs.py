@@ -17,7 +17,7 @@ import pytest
 
 import tdw
 from tdw import store
-from tdw.analyses import ANALYSES
+from tdw.analyses.engine import registry
 from tdw.app import server
 from tests import loops
 
@@ -228,7 +228,7 @@ def test_a_tab_closed_while_its_run_is_analyzed_loses_nothing(page, open_window,
     page.close()
     assert store.locked_by(file)
     with tdw.open(file) as run:
-        fitting = [name for name, item in ANALYSES.items() if item.inapplicable_reason(run.config) is None]
+        fitting = [item.name for item in registry.usual(run.config)]
         assert any(name not in run.analyses() or run.analyses()[name].rows < 121 for name in fitting)
     until(lambda: not store.locked_by(file))
     assert list((window.state / "jobs").glob("*.json")) != []  # there was no poll since

@@ -15,7 +15,6 @@ import numpy as np
 
 import tdw
 from tdw import tasks
-from tdw.analyses import ANALYSES
 from tdw.analyses.engine import registry
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.network import reference
@@ -63,7 +62,7 @@ def main():
     config = tdw.configure()
     weights = {name: w.numpy() for name, w in reference.initial_weights(config).items()}
     split, keys = tasks.draw_split(config), different_keys(config.frequencies)
-    items = [item for item in ANALYSES.values() if item.per == "checkpoint" and not item.inapplicable_reason(config)]
+    items = [item for item in registry.usual(config) if item.per == "checkpoint"]
     before = peak_megabytes()
     seconds: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
@@ -80,8 +79,8 @@ def main():
     total = 0
     for name, found in seconds.items():
         size = 0
-        if name in ANALYSES:
-            item = ANALYSES[name]
+        if name in registry.ANALYSES:
+            item = registry.ANALYSES[name]
             size = sum(
                 np.dtype(spec.dtype).itemsize * int(np.prod(spec.shape(config))) for spec in item.arrays.values()
             )

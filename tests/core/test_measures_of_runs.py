@@ -1,4 +1,4 @@
-"""Analyses of a run: events; frequencies, pairs and weights over training; baselines."""
+"""Analyses of a run: events; frequencies, pairs and weights over training."""
 
 import math
 import re
@@ -9,14 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tdw
-from tdw import state_dir
-from tdw.analyses import baselines, events, find, weight_trajectory
+from tdw.analyses import events, find, weight_trajectory
 from tdw.analyses.engine import registry
-from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.network import reference
 from tdw.network.parameters import shapes
-from tests.core.planted import SMALL, Planted, measure
+from tests.core.planted import SMALL
 
 NAN = math.nan
 NO_CURVES = Curves(*(np.empty(0) for _ in range(4)))
@@ -232,110 +230,3 @@ def test_a_straight_path_is_one_component():
     steps = np.diff(found["position"][0][:, 0])
     assert steps == pytest.approx(steps[0] * np.array([1, 1, 2]), rel=1e-4)
     assert found["speed"][1:] == pytest.approx([found["speed"][1]] * 3, rel=1e-5)
-
-
-CONTROLS = [
-    {"network": "transformer", "classes": "tokens"},
-    {"network": "two-token"},
-    {"network": "one-hot", "biases": "mlp"},
-]
-
-
-@pytest.mark.parametrize("settings", CONTROLS, ids=lambda settings: settings["network"])
-def test_the_control_is_the_same_network_under_other_names(settings):
-    config = tdw.configure(**SMALL, p=7, **settings)
-    view = Planted(config)
-    renamed = Checkpoint(config, baselines.permuted(view.weights, config, 3))
-    random = np.random.RandomState(3)
-    operands, answers = random.permutation(7), random.permutation(7)
-    assert renamed.logits == pytest.approx(view.logits[operands][:, operands][:, :, answers], abs=1e-6)
-    assert (operands != np.arange(7)).any()
-    assert (answers != np.arange(7)).any()
-
-
-@pytest.fixture
-def state(tmp_path, monkeypatch):
-    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "state"))
-    return tmp_path / "state"
-
-
-def band_of(config, weights):
-    return of_run("baselines", config, [0, 5], weights=[weights, weights])
-
-
-def test_bands_say_what_chance_gives(state):
-    p = 23
-    config = tdw.configure(**SMALL | {"d_model": 8, "d_mlp": 16}, p=p)
-    weights = {name: w.numpy().copy() for name, w in reference.initial_weights(config).items()}
-    weights["embed.W_E"][:p] = np.cos(2 * np.pi * 5 * np.arange(p) / p)[:, None]
-    found = band_of(config, weights)
-    rows = dict(zip(baselines.QUANTITIES, zip(found["random"], found["permuted"], strict=True), strict=True))
-    assert measure("sparsity", Checkpoint(config, weights))["embedding_gini"] == pytest.approx(1 - 1 / 11, abs=1e-6)
-    for random, permuted in rows.values():
-        assert random[0] <= random[1] <= random[2]
-        assert permuted[0] <= permuted[1] <= permuted[2]
-    assert rows["embedding_gini"][0][2] < 0.5  # what was planted is far outside either band
-    assert rows["embedding_gini"][1][2] < 0.8
-    eight = [
-        Planted(tdw.configure(**SMALL | {"d_model": 8, "d_mlp": 16}, p=p, model_seed=baselines.FIRST_SEED + seed))
-        for seed in range(8)
-    ]
-    for name in ("embedding_gini", "unembedding_participation"):
-        values = [float(measure("sparsity", view)[name]) for view in eight]
-        assert rows[name][0] == pytest.approx([min(values), np.median(values), max(values)])
-    explained = [float(measure("logit_frequencies", view)["explained"]) for view in eight]
-    assert rows["explained"][0] == pytest.approx([min(explained), np.median(explained), max(explained)])
-    keys = [measure("key_frequencies", view)["key"].sum(axis=1) for view in eight]
-    assert rows["keys_embedding"][0][1] == np.median([row[3] for row in keys])
-    shares = [measure("neuron_summary", view) for view in eight]
-    means = [float(found["share"][found["dead"] == 0].mean()) for found in shares]
-    assert rows["neuron_share"][0] == pytest.approx([min(means), np.median(means), max(means)])
-
-
-def test_tasks_without_sums_have_no_variance_to_explain(state):
-    config = tdw.configure(**SMALL, p=7, task="x2+y2")
-    found = band_of(config, Planted(config).weights)
-    explained = baselines.QUANTITIES.index("explained")
-    assert np.isnan(found["random"][explained]).all()
-    assert not np.isnan(np.delete(found["random"], explained, axis=0)).any()
-
-
-def test_untrained_networks_are_measured_once_for_each_size(state, monkeypatch):
-    config = tdw.configure(**SMALL, p=5)
-    weights = Planted(config).weights
-    made = []
-    monkeypatch.setattr(
-        reference, "initial_weights", lambda config, make=reference.initial_weights: made.append(1) or make(config)
-    )
-    first = band_of(config, weights)
-    assert len(made) == 8
-    (kept,) = (state / "baselines").iterdir()
-    assert kept.stat().st_mode & 0o777 == 0o600
-    again = band_of(tdw.configure(**SMALL, p=5, epochs=7, data_seed=3, model_seed=8), weights)
-    assert len(made) == 8
-    assert np.array_equal(first["random"], again["random"])
-    whole = kept.read_bytes()
-    for damage in (b"", b"nonsense", whole[:-9], whole[:-1] + bytes([whole[-1] ^ 1])):
-        made.clear()
-        kept.write_bytes(damage)
-        assert np.array_equal(band_of(config, weights)["random"], first["random"])
-        assert len(made) == 8
-    band_of(tdw.configure(**SMALL, p=6), Planted(tdw.configure(**SMALL, p=6)).weights)
-    assert len(list((state / "baselines").iterdir())) == 2
-
-
-def test_a_user_without_a_private_folder_gets_bands_all_the_same(state, monkeypatch):
-    config = tdw.configure(**SMALL, p=5)
-    weights = Planted(config).weights
-    first = band_of(config, weights)
-    blocked = state.parent / "file"
-    blocked.write_bytes(b"")
-    monkeypatch.setenv("TDW_STATE_DIR", str(blocked))
-    assert np.array_equal(band_of(config, weights)["random"], first["random"])
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setenv("TDW_STATE_DIR", str(state.parent / "other"))
-    monkeypatch.setattr(state_dir, "write_private", full)
-    assert np.array_equal(band_of(config, weights)["random"], first["random"])

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Choices } from "../../tdw/viewer/choices.js";
-import { valueAtEpoch, withPoints } from "../../tdw/viewer/lines.js";
+import { withPoints } from "../../tdw/viewer/lines.js";
 
 const NAN = Number.NaN;
 const array = (data, ...shape) => ({
@@ -77,9 +77,4 @@ test("the single row of a whole run is over the checkpoints", () => {
 test("what is not there has no points", () => {
   for (const name of ["losses/test", "analysis/margin/mean", "reduced/sum/margin/mean"])
     assert.deepEqual(withPoints(line(name), run, choices, false).xs, [], name);
-});
-
-test("a measure is read at an epoch", () => {
-  const at = valueAtEpoch({ label: "", about: "", row: 0, array: "analysis/loss/loss", axes: [0] }, run, choices);
-  assert.deepEqual([at(0), at(200), at(150)], [1, 5, NAN]);
 });

@@ -117,7 +117,7 @@ def made_once(settings: config.RunConfig, checkpoints: int, everything: bool) ->
     made._losses = made._curves()
     made._arrays = {}
     made.covered = {}
-    made._analyze([item for item in runner.ordered() if everything or item.name in OVERVIEW])
+    made._analyze([item for item in runner.ordered() if item.name in OVERVIEW or (everything and not item.on_request)])
     return made.weights, made._arrays
 
 

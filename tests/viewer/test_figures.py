@@ -159,7 +159,7 @@ def test_figures_of_every_kind_carry_the_stored_numbers(
     ]
     cells = drawn("baselines")[0].cells.values
     gini = run.series("analysis/sparsity/embedding_gini")[2]
-    assert dict(zip(cells[0], cells[1], strict=True))["embedding gini"] == f"{gini:.4g}"
+    assert dict(zip(cells[0], cells[1], strict=True))["Gini of W_E frequencies"] == f"{gini:.4g}"
     with pytest.raises(NotApplicableError, match=r"phase_alignment.*It needs a one-hot MLP"):
         drawn("phase_alignment")
     lines = panels.figure(one_hot, "phase_alignment", 200).data  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tdw import panels
+from tdw.analyses import ANALYSES
 from tdw.network.kinds import NETWORKS
 from tdw.network.parameters import shapes
 from tdw.panels import parts, reductions, selection
@@ -42,7 +43,8 @@ def asked(served: Served, since: int = 0) -> set[str]:
 def named_by(made: Made, view: str) -> set[str]:
     """The arrays that a view's panels name, and the epochs of the analyses they are of."""
     described = panels.describe(made)  # type: ignore[arg-type]
-    names = {name for panel in described if panel.header.view == view for name in panel.header.arrays}
+    named = {name for panel in described if panel.header.view == view for name in panel.header.arrays}
+    names = {name for name in named if not ANALYSES.get(name.split("/")[1], ANALYSES["loss"]).on_request}
     analyses = {reductions.analysis_of(name) for name in names if name.startswith(("analysis/", "reduced/"))}
     return names | ({f"analysis/{name}/epoch" for name in analyses} & set(made.array_index()))
 
@@ -348,29 +350,53 @@ def test_events_are_intervals_or_not_reached_or_not_recorded(show: Show, made: M
     assert [held["from"], held["to"]] == [first[held["k"] - 1], last[held["k"] - 1]]
 
 
-def test_numbers_can_be_judged_against_chance(show: Show, made: Made) -> None:
-    page = show()
-    random, permuted = (made.series(f"analysis/baselines/{name}")[0] for name in ("random", "permuted"))
+def test_numbers_can_be_compared_with_baselines(show: Show, made: Made) -> None:
+    untrained = made.series("analysis/baselines/band")
     known = parts.names(made, "baselines", "quantities")  # type: ignore[arg-type]
-    choose(page, "Frequencies")
     rows = [known.index(f"{matrix}_gini") for matrix in ("embedding", "unembedding")]
-    bands = probe(page, "sparsity", 0)["bands"]
-    assert [band["label"] for band in bands] == ["untrained", "permuted"]
-    for band, stored in zip(bands, (random, permuted), strict=True):
-        assert [band["low"], band["high"]] == pytest.approx([stored[rows, 0].min(), stored[rows, 2].max()])
+    for name, p in (("permutation_baselines", 0.05), ("memorization_baselines", 0.9)):
+        made._arrays |= {
+            f"analysis/{name}/{array}": values.copy()
+            for array in ("band", "p", "epoch")
+            for values in [made.series(f"analysis/baselines/{array}")]
+        }
+        made._arrays[f"analysis/{name}/p"][:] = p
+        made._arrays[f"analysis/{name}/band"][:, :, 0] -= 1
+        made.covered[name] = 12
+    made._arrays["analysis/baselines/p"][:] = 0.01
+    made._arrays["analysis/memorization_baselines/p"][11, rows[0]] = 0.05
+    page = show()
+    choose(page, "Frequencies")
+    (band,) = probe(page, "sparsity", 0)["bands"]
+    assert band["label"] == "untrained"
+    stored = untrained[0][rows]
+    assert [band["low"], band["high"]] == pytest.approx([stored[:, 0].min(), stored[:, 2].max()])
     choose(page, "Run")
     for index in (0, 11):
         go(page, index)
         gini = made.series("analysis/sparsity/embedding_gini")[index]
         row = probe(page, "baselines", known.index("embedding_gini"))
         assert row["value"] == pytest.approx(gini)
-        assert row["bands"] == [pytest.approx(random[rows[0]].tolist()), pytest.approx(permuted[rows[0]].tolist())]
-        low, high = (stored[rows[0]] for stored in (random, permuted))
-        if gini > max(low[2], high[2]):
-            assert row["judged"] == "above both"
+        low, middle, high = untrained[index][rows[0]]
+        marked = index == 11
+        p = (0.01, 0.05, 0.05 if marked else 0.9)
+        assert [one["p"] for one in row["compared"]] == pytest.approx(list(p))
+        assert [one["low"] for one in row["compared"]] == pytest.approx([low, low - 1, low - 1])
+        assert [one["high"] for one in row["compared"]] == pytest.approx([high] * 3)
+        assert row["judged"] == (("above" if gini > middle else "below") if marked else "")
         share = made.series("analysis/neuron_summary/share")[index]
         dead = made.series("analysis/neuron_summary/dead")[index].astype(bool)
         assert probe(page, "baselines", known.index("neuron_share"))["value"] == pytest.approx(share[~dead].mean())
+        text = page.locator(".tdw-card", has=page.locator("table")).inner_text()
+        assert f"{int(marked)} of 11 outside all baselines" in text
+    del made.covered["memorization_baselines"]
+    made.revisions += 1
+    page = show()
+    choose(page, "Run")
+    go(page, 11)
+    assert probe(page, "baselines", rows[0])["judged"] == "", "without all baselines nothing is marked"
+    text = page.locator(".tdw-card", has=page.locator("table")).inner_text()
+    assert "memorizing: tdw analyze --only memorization_baselines" in text
 
 
 def test_hovering_tells_the_stored_number(show: Show, made: Made) -> None:

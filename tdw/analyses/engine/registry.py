@@ -23,6 +23,8 @@ from tdw.network.parameters import shapes
 Result = Mapping[str, NDArray[Any] | np.generic]
 Parameters = dict[str, Any]
 Compute = Callable[..., Result]
+# (run, its split or None, report, **parameters): report is called with what is done, and of how much
+Prepare = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Analysis:
     final_keys: it also uses the key frequencies of the last checkpoint (`Checkpoint.final_key`), and stores them with its
                 results as `final_key`
     reads_weights: an analysis of a run that reads the weights of its checkpoints
+    on_request: it takes long, and is computed only where it is named
+    prepare: computes what all checkpoints share, and reports progress
     """
 
     name: str
@@ -78,6 +82,8 @@ class Analysis:
     after: tuple[str, ...] = ()
     final_keys: bool = False
     reads_weights: bool = False
+    on_request: bool = False
+    prepare: Prepare | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -136,6 +142,8 @@ def analysis(
     after: tuple[str, ...] = (),
     final_keys: bool = False,
     reads_weights: bool = False,
+    on_request: bool = False,
+    prepare: Prepare | None = None,
     **parameters: Any,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function under its own name. Raises ValueError if the name is taken."""
@@ -146,7 +154,19 @@ def analysis(
             first = ANALYSES[name].compute
             raise ValueError(f"two analyses are named {name!r}: {first.__module__} and {compute.__module__}")
         ANALYSES[name] = Analysis(
-            name, title, per, version, arrays, compute, parameters, needs, after, final_keys, reads_weights
+            name,
+            title,
+            per,
+            version,
+            arrays,
+            compute,
+            parameters,
+            needs,
+            after,
+            final_keys=final_keys,
+            reads_weights=reads_weights,
+            on_request=on_request,
+            prepare=prepare,
         )
         return compute
 
@@ -158,6 +178,11 @@ def find(name: str) -> Analysis:
     if name not in ANALYSES:
         raise UnknownNameError("analysis", name, ANALYSES)
     return ANALYSES[name]
+
+
+def usual(config: RunConfig) -> list[Analysis]:
+    """The analyses that apply to a run with these settings, without those that are computed on request."""
+    return [item for item in ANALYSES.values() if not item.on_request and not item.inapplicable_reason(config)]
 
 
 def evaluate(item: Analysis, subject: Checkpoint | RunData, config: RunConfig) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -30,12 +30,13 @@ BOOKKEEPING = ("per", "computed")  # stored next to an analysis' own parameters 
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of `analyze`. done, total: checkpoints."""
+    """Progress of `analyze`. done, total: numbers of `units`."""
 
     names: tuple[str, ...]
     done: int
     total: int
     seconds: float
+    units: Literal["checkpoints", "networks"] = "checkpoints"
 
 
 @working("analyze")
@@ -46,7 +47,8 @@ def analyze(
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> list[str]:
-    """Compute and store missing and stale results of the analyses in `only` (default: all that apply to the run).
+    """Compute and store missing and stale results of the analyses in `only` (default: all that apply to the run, without those
+    that are computed on request).
 
     Current results are kept unless `force`. Analyses that `only` depends on are computed first. Memory use does not grow
     with the number of checkpoints, and committed results survive an interrupt.
@@ -63,7 +65,7 @@ def analyze(
         wanted = (
             with_sources(named)
             if named
-            else [analysis for analysis in ordered() if not inapplicable_reason(analysis, project)]
+            else [item for item in ordered() if not item.on_request and not inapplicable_reason(item, project)]
         )
         done: list[str] = []
         failed: dict[str, str] = {}
@@ -274,6 +276,15 @@ def _compute_checkpoints(
     names = tuple(analysis.name for analysis in due)
     epochs = project.checkpoints
     settings, split = project.config, project.known_split
+    for analysis in due:
+        if analysis.prepare:
+            begun = time.monotonic()
+
+            def report(done: int, total: int, name: str = analysis.name, begun: float = begun) -> None:
+                if progress:
+                    progress(Progress((name,), done, total, time.monotonic() - begun, "networks"))
+
+            analysis.prepare(run_data(project), split, report, **analysis.parameters)
     failed: dict[str, str] = {}
     waiting: dict[str, dict[str, list[NDArray[Any]]]] = {}
     rows = {analysis.name: project.analyses()[analysis.name].rows for analysis in due}

@@ -92,7 +92,7 @@ def sparsity(project: Project) -> CurveSpec:
                 Line(array=f"analysis/sparsity/{matrix}_{measure}", label=matrix, color=f"series-{i}")
                 for i, matrix in enumerate(matrices)
             ),
-            bands=parts.bands(project, *(f"{matrix}_{measure}" for matrix in matrices)),
+            bands=parts.untrained(project, *(f"{matrix}_{measure}" for matrix in matrices)),
         )
 
     return CurveSpec(

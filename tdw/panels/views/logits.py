@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Literal
 
 from tdw.panels import parts
 from tdw.panels.registry import panel
-from tdw.panels.spec import BarsSpec, BarsView, ColorScale, CurveSpec, GridSpec, GridView, Line, Quantity, Threshold
+from tdw.panels.spec import (
+    Band,
+    BarsSpec,
+    BarsView,
+    ColorScale,
+    CurveSpec,
+    GridSpec,
+    GridView,
+    Line,
+    Quantity,
+    Threshold,
+)
 
 if TYPE_CHECKING:
     from tdw.project.project import Project
@@ -68,12 +79,13 @@ def logit_history(_project: Project) -> GridSpec:
 
 @panel(CurveSpec, view=VIEW, title="Logit variance explained", analysis="logit_frequencies")
 def logit_explained(project: Project) -> CurveSpec:
-    """Share of the logits' variance that the cosines of all frequencies explain."""
+    """Share of the logits' variance that the cosines of all frequencies explain; by memorizing alone, the train fraction."""
+    split = project.known_split
     quantity = Quantity(
         title="Logit variance explained",
         range=(0, 1),
         lines=(Line(array="analysis/logit_frequencies/explained", label="explained"),),
-        bands=parts.bands(project, "explained"),
+        bands=() if split is None else (Band(label="memorized", value=len(split.train) / project.config.p**2),),
     )
     return CurveSpec(quantities=(quantity,), right=RIGHT)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdw.panels import parts
-from tdw.panels.reductions import reduced
 from tdw.panels.registry import panel
 from tdw.panels.spec import (
     ColorScale,
@@ -16,11 +15,10 @@ from tdw.panels.spec import (
     Places,
     Quantity,
     SpansSpec,
-    TableBand,
+    TableBaseline,
     TableRow,
     TableSpec,
 )
-from tdw.panels.views.neurons import COUNT, DEAD, SHARE
 
 if TYPE_CHECKING:
     from tdw.project.project import Project
@@ -30,16 +28,38 @@ RIGHT = 60  # margin for the names of lines
 ABOUT = {  # label and explanation
     "neuron_share": ("frequency concentration", "mean over the active neurons of the share of their largest frequency"),
     "clustered": ("neurons in a cluster", "share of the neurons that belong to a cluster"),
-    "explained": ("logits explained", "share of the logits' variance that cosines of a + b − c explain"),
+    "explained_test": (
+        "test logits explained",
+        "share of the logits' variance over the test pairs that cosines of a + b − c explain",
+    ),
+}
+OF_NORMS = {
+    "gini": ("Gini", "Gini coefficient of the norms per frequency"),
+    "participation": ("participation", "inverse participation ratio of the norms per frequency, in frequencies"),
+}
+MATRICES = {"embedding": "W_E", "unembedding": "W_L"}
+LEVEL = 0.05
+BASELINES = {  # label and explanation of the columns
+    "baselines": (parts.UNTRAINED, "99 untrained networks of the same sizes"),
+    "permutation_baselines": (
+        "relabeled",
+        "this checkpoint with its operands and answers relabeled at random, 19 times",
+    ),
+    "memorization_baselines": ("memorizing", "19 networks trained on shuffled answers, at the same train loss"),
 }
 
 
 def about(name: str) -> tuple[str, str]:
     """Label and explanation of a quantity of `baselines`."""
-    if name.startswith("keys_"):
-        rule = name.removeprefix("keys_")
-        return f"keys by {rule}", f"number of key frequencies by the rule {rule}"
-    return ABOUT.get(name, (name.replace("_", " "), f"{name.replace('_', ': ')}, of the norms per frequency"))
+    if name in ABOUT:
+        return ABOUT[name]
+    matrix, _, measure = name.partition("_")
+    if matrix == "keys":
+        return f"keys by {measure}", f"number of key frequencies by the rule {measure}"
+    if matrix in MATRICES and measure in OF_NORMS:
+        label, explanation = OF_NORMS[measure]
+        return f"{label} of {MATRICES[matrix]} frequencies", f"{explanation} of the {matrix}"
+    return name.replace("_", " "), name
 
 
 @panel(SpansSpec, view=VIEW, title="Events", analysis="events", required=False, weights=False)
@@ -50,29 +70,20 @@ def events(_project: Project) -> SpansSpec:
 
 @panel(TableSpec, view=VIEW, title="Baselines", analysis="baselines")
 def baselines(project: Project) -> TableSpec:
-    """Measures compared with those of untrained networks, and of permuted operands and answers."""
-    arrays = {
-        "neuron_share": reduced("mean", SHARE, unless=DEAD),
-        "clustered": reduced("sum", COUNT, over=project.config.d_mlp),
-        "explained": "analysis/logit_frequencies/explained",
-    }
-    for matrix in ("embedding", "unembedding"):
-        for measure in ("gini", "participation"):
-            arrays[f"{matrix}_{measure}"] = f"analysis/sparsity/{matrix}_{measure}"
-    for i, rule in enumerate(parts.names(project, "key_frequencies", "rules")):
-        arrays[f"keys_{rule}"] = reduced("sum", "analysis/key_frequencies/key", at=i)
-    rows = [
-        TableRow(label=about(name)[0], about=about(name)[1], row=row, array=arrays[name])
-        for row, name in enumerate(parts.names(project, "baselines", "quantities"))
-        if name in arrays
-    ]
-    return TableSpec(
-        bands=(
-            TableBand(label=parts.UNTRAINED, array="analysis/baselines/random"),
-            TableBand(label=parts.PERMUTED, array="analysis/baselines/permuted"),
-        ),
-        rows=tuple(rows),
+    """Measures at a checkpoint, compared with networks that learned nothing of the task: range, and corrected p-value."""
+    known = parts.names(project, "baselines", "quantities")
+    rows = tuple(TableRow(label=about(name)[0], about=about(name)[1], row=row) for row, name in enumerate(known))
+    columns = tuple(
+        TableBaseline(
+            label=label,
+            about=explanation,
+            analysis=name,
+            band=f"analysis/{name}/band",
+            p=f"analysis/{name}/p",
+        )
+        for name, (label, explanation) in BASELINES.items()
     )
+    return TableSpec(value="analysis/baselines/value", baselines=columns, rows=rows, level=LEVEL)
 
 
 @panel(CurveSpec, view=VIEW, title="Loss at checkpoints", analysis="loss")
