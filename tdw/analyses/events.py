@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int8, Int64, Shaped
+from jaxtyping import Float64, Int64, Shaped
 
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 from tdw.analyses.engine.run_data import RunData
@@ -44,14 +44,18 @@ class Event(NamedTuple):
 class Grokking(NamedTuple):
     """Whether a run grokked.
 
-    verdict: "yes", "no" or "unknown"
+    verdict: "yes" if delay and ratio are large enough, "no" if either is not, or "unknown"
     delay: bounds on the number of epochs between memorization and generalization; None if either was not reached
     wanted: the smallest delay that counts as grokking
+    ratio: bounds on the delay divided by the number of epochs that memorization took; None if either was not reached
+    wanted_ratio: the smallest ratio that counts as grokking
     """
 
     verdict: str
     delay: tuple[int, int] | None
     wanted: int
+    ratio: tuple[float, float] | None
+    wanted_ratio: float
 
 
 LABELS = {
@@ -80,28 +84,32 @@ GROKKING, NO_GROKKING, UNKNOWN = 1, 0, -1
 
 @analysis(
     title="Events",
-    version=2,
+    version=3,
     per="run",
     arrays={
         "intervals": ArraySpec("<i8", (len(LABELS), 2, 2)),
         "held": ArraySpec("|u1", (len(LABELS),)),
         "delay": ArraySpec("<i8", (2,)),
+        "ratio": ArraySpec("<f8", (2,), gaps=True),
         "grokking": ArraySpec("|i1", ()),
     },
     events=list(LABELS),
     delay=500,
+    ratio=1.0,
 )
-def events(run: RunData, *, events: list[str], delay: int) -> Result:
+def events(run: RunData, *, events: list[str], delay: int, ratio: float) -> Result:
     """Intervals (events, [first, last crossing], [last recorded epoch before, first after]); -1 where not reached.
 
-    If a condition holds from the first recorded epoch, both ends of its interval are that epoch. Spikes make first and
+    If a condition holds from the first recorded epoch, both ends of its interval are that epoch. The highest test loss lies after
+    the recorded epoch before the highest recorded one, and before the one after it. Spikes make first and
     last crossing differ. `onset` is searched after the peak, `rebound` after the test loss first fell below 0.1.
 
     held      whether each condition still holds at the last recorded epoch, (events,); always 0 for `peak`
     delay     [minimum, maximum] number of epochs between the first crossings below 0.1 of train and test loss, as far as
               the recording determines it; -1 if either is not reached
-    grokking  1 if the delay is at least `delay`; 0 if it is less; -1 if unknown, because either is not reached or the
-              recording is too coarse
+    ratio     [minimum, maximum] of the delay divided by the epoch of the first of these crossings; NaN if either is not reached
+    grokking  1 if the delay is at least `delay` and the ratio at least `ratio`; 0 if either is less; -1 if unknown, because
+              an event is not reached or the recording is too coarse
     """
     curves = run.curves
     train, test = _recorded(curves.train_loss), _recorded(curves.test_loss)
@@ -110,12 +118,14 @@ def events(run: RunData, *, events: list[str], delay: int) -> Result:
     at, accuracy = _recorded(curves.test_accuracy)
     crossed["generalized_accuracy"] = _crossed(at, -accuracy, below=np.nextafter(-0.99, 0))
     crossed |= _after(*test)
-    between = delay_between(crossed[MEMORIZED][0][0], crossed[GENERALIZED][0][0])
+    memorized, generalized = crossed[MEMORIZED][0][0], crossed[GENERALIZED][0][0]
+    between, times = delay_between(memorized, generalized), ratio_between(memorized, generalized)
     return {
         "intervals": np.stack([crossed[name][0] for name in events]),
         "held": np.array([crossed[name][1] for name in events]),
         "delay": between,
-        "grokking": np.int8(verdict(between, delay)),
+        "ratio": times,
+        "grokking": np.int8(verdict(between, delay, times, ratio)),
     }
 
 
@@ -130,19 +140,37 @@ def delay_between(memorized: Interval, generalized: Interval) -> Interval:
     """
     if NOT_REACHED in (memorized[1], generalized[1]):
         return np.full(2, NOT_REACHED)
-    earliest = [int(pair[0]) + (pair[0] < pair[1]) for pair in (memorized, generalized)]
-    return np.array([max(earliest[1] - memorized[1], 0), max(generalized[1] - earliest[0], 0)])
+    return np.array([max(_earliest(generalized) - memorized[1], 0), max(generalized[1] - _earliest(memorized), 0)])
 
 
-def verdict(between: Interval, delay: int) -> int:
-    """GROKKING, NO_GROKKING or UNKNOWN, from the [minimum, maximum] delay.
+def ratio_between(memorized: Interval, generalized: Interval) -> Float64[np.ndarray, " 2"]:
+    """Minimum and maximum of the delay divided by the epoch of memorization, which counts as 1 if it is 0; NaN if either was not
+    reached.
 
-    >>> verdict(np.array([600, 700]), 500), verdict(np.array([400, 700]), 500)
+    >>> ratio_between(np.array([99, 100]), np.array([300, 400])), ratio_between(np.array([0, 0]), np.array([4, 5]))
+    (array([2.01, 3.  ]), array([5., 5.]))
+    """
+    if NOT_REACHED in (memorized[1], generalized[1]):
+        return np.full(2, np.nan)
+    least, most = delay_between(memorized, generalized)
+    return np.array([least / max(memorized[1], 1), most / max(_earliest(memorized), 1)])
+
+
+def _earliest(interval: Interval) -> int:
+    return int(interval[0]) + int(interval[0] < interval[1])
+
+
+def verdict(between: Interval, delay: int, times: Float64[np.ndarray, " 2"], ratio: float) -> int:
+    """GROKKING, NO_GROKKING or UNKNOWN, from [minimum, maximum] of delay and ratio.
+
+    >>> verdict(np.array([600, 700]), 500, np.array([3.0, 4.0]), 1.0), verdict(np.array([400, 700]), 500, np.array([3.0, 4.0]), 1.0)
     (1, -1)
     """
     if between[1] == NOT_REACHED:
         return UNKNOWN
-    return GROKKING if between[0] >= delay else NO_GROKKING if between[1] < delay else UNKNOWN
+    if between[1] < delay or times[1] < ratio:
+        return NO_GROKKING
+    return GROKKING if between[0] >= delay and times[0] >= ratio else UNKNOWN
 
 
 def _after(at: Epochs, loss: Series) -> dict[str, Crossed]:
@@ -151,7 +179,9 @@ def _after(at: Epochs, loss: Series) -> dict[str, Crossed]:
     crossed = {"peak": missing, "onset": missing, "rebound": missing}
     if loss.size:
         top = int(loss.argmax())
-        crossed["peak"] = np.full((2, 2), at[top]), False
+        after = at[top + 1] - 1 if top + 1 < len(at) else at[top]
+        before = at[top - 1] if top else at[top] - (after > at[top])
+        crossed["peak"] = np.array([[before, after]] * 2), False
         crossed["onset"] = _crossed(at[top:], loss[top:], below=0.2 * loss[top])
         fell = np.flatnonzero(loss < 0.1)
         if fell.size:
@@ -194,11 +224,15 @@ def described(
     ]
 
 
-def judged(grokking: Int8[np.ndarray, ""] | np.int8, delay: Interval, wanted: int) -> Grokking:
-    """The stored verdict as a `Grokking`."""
-    least, most = (int(epochs) for epochs in delay)
+def judged(found: Result, *, delay: int, ratio: float, **_: object) -> Grokking:
+    """The stored verdict, with the parameters it was made with, as a `Grokking`."""
     words = {GROKKING: "yes", NO_GROKKING: "no"}
-    return Grokking(words.get(int(grokking), "unknown"), None if most == NOT_REACHED else (least, most), wanted)
+    word = words.get(int(found["grokking"]), "unknown")
+    least, most = (int(epochs) for epochs in np.asarray(found["delay"]))
+    if most == NOT_REACHED:
+        return Grokking(word, None, delay, None, ratio)
+    low, high = (float(times) for times in np.asarray(found["ratio"]))
+    return Grokking(word, (least, most), delay, (low, high), ratio)
 
 
 def _recorded(values: Float64[np.ndarray, " epoch"]) -> tuple[Epochs, Series]:

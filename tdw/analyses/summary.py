@@ -35,9 +35,10 @@ def events(project: Project) -> list[Event]:
 
 
 def grokking(project: Project) -> Grokking:
-    """Whether the run grokked: verdict, and the delay between memorization and generalization in epochs."""
-    arrays = _events(project)
-    return event_analysis.judged(arrays["grokking"], arrays["delay"], registry.find("events").parameters["delay"])
+    """Whether the run grokked: verdict, and the delay between memorization and generalization in epochs, also in times of how long
+    memorization took.
+    """
+    return event_analysis.judged(_events(project), **registry.find("events").parameters)
 
 
 def key_frequencies(project: Project) -> KeyFrequencies | None:

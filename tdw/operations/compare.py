@@ -189,12 +189,17 @@ def _facts_of(run: Run, information: dict[str, Any]) -> dict[str, str]:
         facts[event.label] = event.missing if event.first is None else between(event.first)
     delay = verdict["delay"]
     facts["grokking"] = {"yes": "yes", "no": "no"}.get(verdict["verdict"], "undetermined") + (
-        f", delay {_span(delay)} epochs" if delay else ""
+        f", delay {_span(delay)} epochs, {_times(verdict['ratio'])} times memorization" if delay else ""
     )
     facts["key frequencies"] = (
         "not measured" if keys is None else f"{', '.join(map(str, keys['frequencies'])) or 'none'} ({keys['rule']})"
     )
     return facts
+
+
+def _times(ratio: Sequence[float]) -> str:
+    low, high = (f"{times:.3g}" for times in ratio)
+    return low if low == high else f"{low} to {high}"
 
 
 def _span(delay: Sequence[int]) -> str:

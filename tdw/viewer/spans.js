@@ -3,7 +3,7 @@
 
 import { el, placeMarker } from "./dom.js";
 import { epochInputs, epochRange, tintShapes } from "./epochs.js";
-import { formatInteger, formatInterval, formatRange } from "./format.js";
+import { formatInteger, formatInterval, formatRange, formatShort } from "./format.js";
 import { FramedPanel } from "./framed_panel.js";
 import { clamp, nearestIndex } from "./numbers.js";
 import { linearTicks } from "./ticks.js";
@@ -42,6 +42,9 @@ export const eventSpan = ({ name, label, first, last, held, recorded }) => {
   const text = formatInterval(first) + (isOnce ? "" : ` … ${formatInterval(end)}`);
   return { ...span, from: first[1], to: end[1], marks: [first, end], color, lines, text };
 };
+
+/** "7.8", or "2.01 to 3". @param {[number, number]} ratio */
+export const timesText = (ratio) => [...new Set(ratio.map(formatShort))].join(" to ");
 
 /** When each frequency had neurons, those that lost them last. @param {FrequencySpans} spec @param {Run} run @returns {Span[]} */
 const frequencySpans = (spec, run) => {
@@ -173,8 +176,8 @@ export class SpansPanel extends FramedPanel {
   }
   /** Whether the run grokked, and after how many epochs it generalized. */
   verdict() {
-    const { verdict, delay } = this.run.manifest.grokking;
-    const late = delay ? ` (${formatRange(delay)} epochs between)` : "";
+    const { verdict, delay, ratio } = this.run.manifest.grokking;
+    const late = delay && ratio ? ` (${formatRange(delay)} epochs between, ${timesText(ratio)} × memorizing)` : "";
     return { yes: `grokking${late}`, no: `not grokking${late}`, unknown: `grokking: unknown${late}` }[verdict];
   }
   /** @param {number} _x @param {number} y @returns {TooltipLine[] | null} @override */

@@ -66,7 +66,13 @@ export interface Manifest {
   checkpoints: number[];
   parameters: Parameters;
   events: RunEvent[];
-  grokking: { verdict: "yes" | "no" | "unknown"; delay: Interval | null };
+  grokking: {
+    verdict: "yes" | "no" | "unknown";
+    delay: Interval | null;
+    wanted: number;
+    ratio: [number, number] | null;
+    wanted_ratio: number;
+  };
   key_frequencies: { rule: string; frequencies: number[] } | null;
   arrays: Record<string, ArrayEntry>;
   /** Names the content of each array; absent in pages that carry their own data. */

@@ -14,6 +14,7 @@ from tdw.analyses.engine import registry
 from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.network import reference
 from tdw.network.parameters import shapes
+from tdw.text_format import between
 from tests.core.planted import SMALL
 
 NAN = math.nan
@@ -50,7 +51,7 @@ def found_events(train, test, accuracy=None):
 
 def verdict(train, test):
     found = of_curves(train, test)
-    return events.judged(found["grokking"], found["delay"], find("events").parameters["delay"])
+    return events.judged(found, **find("events").parameters)[:3]
 
 
 def every(stride, values):
@@ -75,7 +76,7 @@ def test_events_are_intervals_between_recorded_epochs():
     assert found["memorized_0.0001"].first == (5, 6)
     assert found["generalized_0.1"].first == (6, 9)
     assert found["generalized_accuracy"].first == (6, 9)
-    assert found["peak"].first == (3, 3)
+    assert found["peak"].first == (0, 5)
     assert found["onset"].first == (3, 6)
     assert found["rebound"].first is None
 
@@ -91,7 +92,7 @@ def test_slingshots_separate_first_from_last():
     assert (found["generalized_0.1"].first, found["generalized_0.1"].last) == ((2990, 3000), (4400, 4410))
     assert (found["rebound"].first, found["rebound"].last) == ((3590, 3600), (4390, 4400))
     assert not found["rebound"].held
-    assert found["peak"].first == (0, 0)
+    assert found["peak"].first == (-1, 9)
     assert found["onset"].first == (2990, 3000)  # 2.0 is above a fifth of 4.0
     assert verdict(train, every(10, test)) == ("yes", (2991 - 200, 3000 - 200), 500)
 
@@ -111,14 +112,14 @@ def test_a_spike_between_two_looks_at_the_test_pairs_is_not_seen():
     found = found_events(test, every(10, test))
     assert found["memorized_0.1"].last == (36, 37)
     assert found["generalized_0.1"].first == found["generalized_0.1"].last == (10, 20)
-    assert found["peak"].first == (0, 0)
+    assert found["peak"].first == (-1, 9)
     assert found["rebound"].first is None
 
 
 def test_nothing_is_invented():
     never = found_events([4, 3, 2], [4, 5, 6])
     assert all(never[name].first is None and never[name].last is None for name in never if name != "peak")
-    assert never["peak"].first == (2, 2)
+    assert never["peak"].first == (1, 2)
     assert not any(event.held for event in never.values())
     at_once = found_events([0.01, 0.01], [0.05, 0.05])
     assert at_once["generalized_0.1"].first == (0, 0)
@@ -143,6 +144,36 @@ def test_what_is_called_grokking():
     assert verdict(train, every(400, falling(2000, 900))) == ("yes", (601, 1000), 500)
     assert verdict(train, every(400, falling(2000, 500))) == ("unknown", (201, 600), 500)
     assert verdict(train, every(10, falling(2000, 699))) == ("unknown", (491, 500), 500)
+
+
+def test_a_delay_that_is_short_next_to_memorizing_is_no_grokking():
+    def judged(train, test):
+        return events.judged(of_curves(train, test), **find("events").parameters)
+
+    slow, fast = falling(9000, 5000), falling(9000, 20)
+    assert judged(slow, falling(9000, 5600)) == ("no", (600, 600), 500, (0.12, 0.12), 1.0)
+    assert judged(fast, falling(9000, 300)) == ("no", (280, 280), 500, (14.0, 14.0), 1.0)
+    assert judged(fast, falling(9000, 600)) == ("yes", (580, 580), 500, (29.0, 29.0), 1.0)
+    # Memorized between 401 and 800, generalized at 1400: the delay is 600 to 999, the ratio 0.75 to 2.49.
+    found = judged(every(400, falling(9000, 800)), falling(9000, 1400))
+    assert found[:2] == ("unknown", (600, 999))
+    assert found.ratio == pytest.approx((600 / 800, 999 / 401))
+
+
+@pytest.mark.parametrize(
+    ("losses", "interval", "said"),
+    [
+        ([5, NAN, NAN, NAN, NAN, 3, NAN, NAN, NAN, NAN, 1], (-1, 4), "0 to 4"),
+        ([3, NAN, NAN, NAN, NAN, 5, NAN, NAN, NAN, NAN, 1], (0, 9), "1 to 9"),
+        ([1, NAN, NAN, NAN, NAN, 3, NAN, NAN, NAN, NAN, 5], (5, 10), "6 to 10"),
+        ([3, 5, 4], (0, 1), "1"),
+        ([5, 4, 3], (0, 0), "0"),
+    ],
+)
+def test_the_highest_loss_lies_between_the_looks_around_it(losses, interval, said):
+    first = found_events(losses, losses)["peak"].first
+    assert first == interval
+    assert between(first) == said
 
 
 @given(st.lists(st.sampled_from([NAN, 0.05, 0.1, 0.2, 3.0]), max_size=30))

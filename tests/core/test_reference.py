@@ -264,7 +264,7 @@ def test_events_of_the_foreign_losses(foreign):
             found["intervals"], found["held"], item.parameters["events"], events.CURVE_OF.values()
         )
     }
-    assert by_name["peak"].first == (curve["test_peak_epoch"],) * 2
+    assert by_name["peak"].first == (curve["test_peak_epoch"] - 1, curve["test_peak_epoch"])
     assert by_name["onset"].first[1] == curve["onset_80pct_drop_epoch"]
     for verb, side in (("memorized", "train"), ("generalized", "test")):
         for limit in (0.1, 0.01, 1e-4):
@@ -274,4 +274,4 @@ def test_events_of_the_foreign_losses(foreign):
                 assert event.last[1] == curve["last_test_at_or_above"][f"{limit:g}"] + 1
                 assert event.held
     # The test loss falls with the train loss, ten epochs behind: nobody calls that grokking.
-    assert events.judged(found["grokking"], found["delay"], 500) == ("no", (10, 10), 500)
+    assert events.judged(found, **find("events").parameters)[:3] == ("no", (10, 10), 500)

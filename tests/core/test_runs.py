@@ -282,8 +282,8 @@ def test_events_and_verdict_are_the_same_before_and_after_they_are_stored(tiny_r
             return run.events(), run.grokking(), run.info()["grokking"]
 
     before = told()
-    assert before[1] == ("unknown", None, 500)
-    assert before[2] == {"verdict": "unknown", "delay": None, "wanted": 500}
+    assert before[1] == ("unknown", None, 500, None, 1.0)
+    assert before[2] == {"verdict": "unknown", "delay": None, "wanted": 500, "ratio": None, "wanted_ratio": 1.0}
     assert {event.name for event in before[0]} >= {"memorized_0.1", "generalized_0.1", "peak", "onset", "rebound"}
     tdw.analyze(tiny_run, only="events")
     assert told() == before

@@ -9,7 +9,7 @@ const manifest = (changes) => ({
   planned_epochs: 25_000,
   checkpoints: [0, 100],
   events: [event("memorized_0.1", [100, 110]), event("generalized_0.1", [9000, 9100])],
-  grokking: { verdict: "yes", delay: [8890, 9000] },
+  grokking: { verdict: "yes", delay: [8890, 9000], wanted: 500, ratio: [63, 65], wanted_ratio: 1 },
   ...changes,
 });
 

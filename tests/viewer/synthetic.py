@@ -311,7 +311,11 @@ class Made:
         ]
 
     def grokking(self) -> Grokking:
-        return Grokking("no", (300, 309), 500) if self.reached else Grokking("unknown", None, 500)
+        return (
+            Grokking("no", (300, 309), 500, (1.36, 1.41), 1.0)
+            if self.reached
+            else Grokking("unknown", None, 500, None, 1.0)
+        )
 
     def key_frequencies(self) -> dict[str, Any] | None:
         return {"rule": "clusters", "frequencies": sorted(KEYS)} if self.reached else None
