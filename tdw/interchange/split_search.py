@@ -21,6 +21,7 @@ from jaxtyping import Float64, Int64
 
 from tdw.config import TaskConfig
 from tdw.interchange.source_run import RULES, Rule
+from tdw.network.correctness import is_correct
 from tdw.network.kinds import Nonlinearity
 from tdw.network.reference import plain_forward
 from tdw.network.segment import Arrays, Series
@@ -98,7 +99,9 @@ class Match:
 def pair_losses(
     weights: Arrays, nonlinearity: Nonlinearity, tasks: Sequence[TaskConfig]
 ) -> tuple[Indices, list[Float64[np.ndarray, " all_pairs"]]]:
-    """For all pairs, the class with the highest logit, and the loss for each task's answers, (all_pairs,) each."""
+    """For all pairs, the class with the highest logit (-1 where two are tied), and the loss for each task's answers, (all_pairs,)
+    each.
+    """
     p = tasks[0].p
     tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
     correct = [torch.from_numpy(answers(np.arange(p * p), task)) for task in tasks]
@@ -108,7 +111,8 @@ def pair_losses(
         for start in range(0, p * p, CHUNK):
             pairs = torch.arange(start, min(start + CHUNK, p * p))
             logits = plain_forward(tensors, pairs // p, pairs % p, nonlinearity).double()
-            predicted[start : start + CHUNK] = logits.argmax(1).numpy()
+            highest = logits.argmax(1)
+            predicted[start : start + CHUNK] = torch.where(is_correct(logits, highest), highest, -1).numpy()
             log_probabilities = logits.log_softmax(1)
             for into, classes in zip(losses, correct, strict=True):
                 into[start : start + CHUNK] = -log_probabilities.gather(1, classes[pairs][:, None])[:, 0].numpy()

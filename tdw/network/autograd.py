@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from tdw import tasks
+from tdw.network.correctness import is_correct
 from tdw.network.reference import Weights
 
 if TYPE_CHECKING:
@@ -45,5 +46,5 @@ class AutogradEngine:
     def _measure(self, side: tasks.Operands) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
         a, b, answers = side
         logits = self.computation.forward(self.weights, a, b, self.config.nonlinearity)
-        accuracy = (logits.detach().argmax(dim=1) == answers).double().mean()
+        accuracy = is_correct(logits.detach(), answers).double().mean()
         return self.loss.mean(logits, answers), accuracy

@@ -39,6 +39,7 @@ from torch import Tensor
 
 from tdw import tasks
 from tdw.network.closed_form import closed_form
+from tdw.network.correctness import TIED, is_correct
 from tdw.network.kinds import network_of
 from tdw.network.reference import Weights
 
@@ -278,15 +279,18 @@ class Pairs:
         self.rest = self.logits.sum(dim=1, keepdim=True)
         loss = missed + torch.log1p(self.rest)
         self.correct = self.top_answer == self.answer
-        return loss.double().mean(), self.correct.double().mean()
+        # Only where all others together are as large as the answer, one of them can be tied with it.
+        near = (self.correct & (self.rest >= torch.exp(-2 * TIED * top.abs()))).nonzero()[:, 0]
+        logits = torch.addmm(self.out[near, self.d_mlp :], self.active[near], at.direct)[:, : self.classes]
+        tied = ~is_correct(logits, self.answer[near, 0])
+        return loss.double().mean(), (self.correct.sum() - tied.sum()).double() / len(loss)
 
     def _forward_in(self, dtype: torch.dtype) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
         """Mean cross-entropy by PyTorch's own kernel in this dtype, and accuracy."""
         logits = self.logits[:, : self.classes].to(dtype)
         self.log_shares = torch.log_softmax(logits, dim=1)
         loss = torch.nn.functional.nll_loss(self.log_shares, self.answer[:, 0])
-        self.correct = logits.argmax(dim=1, keepdim=True) == self.answer
-        return loss.double(), self.correct.double().mean()
+        return loss.double(), is_correct(logits, self.answer[:, 0]).double().mean()
 
     def _gradient_in(self, dtype: torch.dtype) -> Tensor:
         """Gradient of that loss with respect to the logits, padded, in `self.logits`."""

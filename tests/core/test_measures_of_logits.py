@@ -181,7 +181,8 @@ def test_loss_accuracy_and_margin_equal_plain_loops(p, task):
         pytest.skip("no such task modulo a composite number")
     config = tdw.configure(**SMALL, p=p, task=task)
     logits = np.random.default_rng(p).normal(size=(p, p, p)).astype(np.float32)
-    logits[0, 0] = 1.0  # all equal: the first class counts as the largest
+    logits[0, 0] = 1.0  # all equal: none is correct
+    logits[0, 1] = logits[1, 0] = 500 + 1e-4 * np.arange(p)  # equal up to rounding
     split = Split(np.arange(0, p * p, 2), np.arange(1, p * p, 2))
     view = of_logits(logits, config, split=split)
     answers = tasks.answers(np.arange(p * p), config)
@@ -189,8 +190,9 @@ def test_loss_accuracy_and_margin_equal_plain_loops(p, task):
     losses = np.array(
         [-row[y] + math.log(math.fsum(math.exp(x) for x in row)) for row, y in zip(rows, answers, strict=True)]
     )
-    right = np.array([int(np.flatnonzero(row == row.max())[0]) == y for row, y in zip(rows, answers, strict=True)])
     margins = [row[y] - max(np.delete(row, y)) for row, y in zip(rows, answers, strict=True)]
+    right = np.array([margin > 1e-6 * max(abs(row)) for row, margin in zip(rows, margins, strict=True)])
+    assert not right[[0, 1, p]].any()
     for name, values in (("loss", losses), ("accuracy", right)):
         expected = [values.mean(), values[::2].mean(), values[1::2].mean()]
         assert measure(name, view)[name] == pytest.approx(expected, rel=1e-6)
