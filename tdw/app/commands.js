@@ -1,5 +1,7 @@
 // Commands to the server.
 
+import { isOfProxy } from "../viewer/data_source.js";
+
 /** @import { Answer } from "./types.js" */
 
 const REFUSALS = [404, 409, 413, 422, 507]; // whose body is a sentence
@@ -17,7 +19,7 @@ export const post = async (command, body) => {
   } catch {
     return OFFLINE;
   }
-  if ([502, 503, 504].includes(answer.status)) return OFFLINE; // of a proxy that does not reach the server
+  if (isOfProxy(answer)) return OFFLINE;
   if (answer.status === 401) return { error: "this browser has lost access: see below", of: "line" };
   if (answer.ok || REFUSALS.includes(answer.status)) return answer.json();
   return { error: `the server failed (status ${answer.status}): see its terminal` };

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tdw.app import routes
 from tests import chromium
 from tests.conftest import Answer, Window, watched_page
 
@@ -285,8 +286,6 @@ def test_a_proxy_whose_server_is_gone_is_taken_for_no_server(page, proxy, starte
     proxy.start(handle=("/p", window))
     entered(page, window)
     page.wait_for_function(PAINTED)
-    answers = []
-    page.on("response", lambda answer: answers.append(answer.status) if answer.url.endswith("/now") else None)
     window.stop()
     page.wait_for_selector("text=Jobs keep running; restart")
     for _ in range(2):  # asked again: the proxy answers in its place
@@ -295,3 +294,19 @@ def test_a_proxy_whose_server_is_gone_is_taken_for_no_server(page, proxy, starte
         assert answer.value.status == 502
         page.wait_for_timeout(100)
         assert page.locator("text=Jobs keep running; restart").is_visible()
+    page.fill("#tdw-path :is(textarea, input)", "other.tdw")
+    page.click("#tdw-open-button")
+    page.wait_for_selector("text=server offline: restart with tdw")
+
+
+def test_a_run_whose_server_a_proxy_does_not_reach_is_offline_and_not_refused(page, proxy, started):
+    window = started("/p")
+    proxy.start(handle=("/p", window))
+    entered(page, window)
+    page.evaluate(
+        "async (address) => { window.Source = (await import(`/p${address}`)).Source }",
+        routes.addresses()["viewer/data_source.js"].removeprefix("."),
+    )
+    window.stop()
+    said = page.evaluate("new Source('runs/x').manifest().catch((error) => [error.constructor.name, error.message])")
+    assert said == ["UnreachableError", "Server offline."]
