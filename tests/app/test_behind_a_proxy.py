@@ -264,6 +264,8 @@ def test_servers_below_one_origin_stay_apart(page, proxy, started, tiny_run, tmp
     files = [copy(tiny_run, tmp_path, name) for name in ("ours", "other", "later")]
     one, two = started("/one", files[0]), started("/two", files[1])
     proxy.start(handle=("/one", one), handle__2=("/two", two))
+    asked = []
+    page.context.on("request", lambda request: asked.append(urlsplit(request.url).path))
     entered(page, one)
     page.wait_for_selector(".tdw-item >> text=ours")
     with page.context.expect_page() as opened:
@@ -273,7 +275,8 @@ def test_servers_below_one_origin_stay_apart(page, proxy, started, tiny_run, tmp
     other.wait_for_selector(".tdw-item >> text=other")
     assert {cookie["path"] for cookie in page.context.cookies()} == {"/one", "/two"}
     assert local(two, "open", path=str(files[2]))[0] == 200
-    other.wait_for_selector(".tdw-item >> text=later")  # its own stream
+    other.wait_for_selector(".tdw-item >> text=later")
+    assert {path for path in asked if path.endswith("/events")} == {"/one/events", "/two/events"}
     page.wait_for_function(PAINTED)
     for tab in (page, other):
         tab.reload()
