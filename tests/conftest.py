@@ -81,7 +81,16 @@ class Window:
             if not piece:
                 break
             self.printed += piece.decode()
-        return next(word for word in reversed(self.printed.split()) if "/?token=" in word)
+        return self._last("http://127.0.0.1")
+
+    @property
+    def address_through_proxy(self) -> str:
+        """The last address through a proxy that was printed."""
+        _ = self.address  # reads what was printed
+        return self._last("https://")
+
+    def _last(self, start: str) -> str:
+        return next(word for word in reversed(self.printed.split()) if word.startswith(start) and "/?token=" in word)
 
     @property
     def token(self) -> str:
@@ -233,7 +242,14 @@ def page(browser: Any) -> Iterator[Any]:
     """A page in a new context. The test fails if a script throws, the page violates its own security policy, or a request
     leaves the machine.
     """
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    with watched_page(browser) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def watched_page(browser: Any, *names: str, **settings: Any) -> Iterator[Any]:
+    """Such a page. names: further names of this machine; settings: of the context."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, **settings)
     opened = context.new_page()
     thrown: list[str] = []
     outside: list[str] = []
@@ -242,7 +258,7 @@ def page(browser: Any) -> Iterator[Any]:
     opened.on(
         "console", lambda message: refused.append(message.text) if "Content Security Policy" in message.text else None
     )
-    context.on("request", lambda request: _note_outside(request.url, outside))
+    context.on("request", lambda request: _note_outside(request.url, {"127.0.0.1", "localhost", *names}, outside))
     yield opened
     context.close()
     assert not thrown
@@ -250,9 +266,9 @@ def page(browser: Any) -> Iterator[Any]:
     assert not refused
 
 
-def _note_outside(url: str, outside: list[str]) -> None:
+def _note_outside(url: str, inside: set[str], outside: list[str]) -> None:
     parts = urlsplit(url)
-    if parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname not in {"127.0.0.1", "localhost"}:
+    if parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname not in inside:
         outside.append(url)
 
 

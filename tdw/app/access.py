@@ -3,9 +3,12 @@
 Listening on loopback keeps other machines out, but not pages in the same browser or other users of the machine. Each
 request must pass these checks, in this order:
 
-    user            the user who started the server, or root     else 403   (on Linux, see socket_owner.py)
-    Host            127.0.0.1, localhost or [::1], any port      else 421   (against DNS rebinding)
-    Origin          absent, or http:// and that Host             else 403
+    user            the user who started the server, root, or one of --allow-user
+                                                                 else 403   (on Linux, see socket_owner.py)
+    Host            127.0.0.1, localhost or [::1], any port, or exactly one of --trust-host
+                                                                 else 421   (against DNS rebinding)
+    Origin          absent, or http:// and that Host; for a trusted host also https://
+                                                                 else 403
     Sec-Fetch-Site  absent, same-origin or none                  else 403   (against cross-site requests)
     ?token=         the current token                            -> cookie, and 303 to the address without it
     cookie          this server's secret                         else 401
@@ -13,12 +16,14 @@ request must pass these checks, in this order:
 
 The port in Host may be any, because a forwarded port (`ssh -L 9001:localhost:7995`) has another number here than there;
 rebinding needs a name of its own, which these are not. A token can be exchanged once (see tickets.py); a browser that has
-the cookie may use an old address. The cookie is HttpOnly and SameSite=Strict, and has a name of this server's own, because
-cookies are shared between the ports of a host, and servers of two machines may be forwarded to one. Only HTTP is answered: a WebSocket handshake is treated as an ordinary request. Every response carries the headers of
-security_headers.py.
+the cookie may use an old address. The cookie is HttpOnly and SameSite=Strict, is sent only below the root path, and has a
+name of this server's own, because cookies are shared between the ports of a host, and servers of two machines may be
+forwarded to one. It is Secure if a browser came over https through a proxy. Only HTTP is answered: a WebSocket handshake is
+treated as an ordinary request. Every response carries the headers of security_headers.py.
 
 Requests are passed on with an allowlist of headers. Others (X-Forwarded-Host, Forwarded, X-HTTP-Method-Override, …) would
-change how libraries interpret the request; there is no proxy here. The cookie is not passed on either.
+change how libraries interpret the request, and anyone can send them; what is to be known of a proxy is said on the command
+line (see proxy.py). The cookie is not passed on either.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from tdw.app import security_headers
+from tdw.app.proxy import NO_PROXY, Proxy
 from tdw.app.security_headers import Message, Send
 from tdw.app.socket_owner import Peers
 from tdw.app.tickets import Tickets
@@ -67,6 +73,7 @@ class Guard:
         tickets: tokens and cookie
         peers: checks the user of a connection
         welcomed: called when a browser was let in from another page (the redirect page on disk)
+        proxy: how a proxy reaches the server
     """
 
     def __init__(
@@ -76,11 +83,13 @@ class Guard:
         tickets: Tickets,
         peers: Peers,
         welcomed: Callable[[], None],
+        proxy: Proxy = NO_PROXY,
     ):
         self.app = app
         self.peers = peers
         self.tickets = tickets
         self.welcomed = welcomed
+        self.proxy = proxy
         self.cookie = f"tdw-{secrets.token_hex(8)}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,9 +124,13 @@ class Guard:
         if self._unknown(scope) is None:
             await self._welcome(scope, send, [])
         elif self.tickets.redeem(given):
-            cookie = f"{self.cookie}={self.tickets.cookie}; HttpOnly; SameSite=Strict; Path=/"
+            cookie = (
+                f"{self.cookie}={self.tickets.cookie}; HttpOnly; SameSite=Strict; Path={self.proxy.root_path or '/'}"
+            )
+            if self._is_through_proxy(scope) and _headers(scope, b"sec-fetch-site"):
+                cookie += "; Secure"  # browsers say where a request comes from only over https and to loopback names
             # Before the response, so that the next address is printed by then; but a blocked terminal must not delay it.
-            announcing = asyncio.get_running_loop().run_in_executor(None, self.tickets.announce)
+            announcing = asyncio.get_running_loop().run_in_executor(None, self.tickets.announce_next)
             await asyncio.wait({announcing}, timeout=ANNOUNCING)
             await self._welcome(scope, send, [(b"set-cookie", cookie.encode())])
         elif not self.tickets.was_used(given):
@@ -132,12 +145,20 @@ class Guard:
     def _foreign(self, scope: Scope, *, navigation: bool = False) -> Refusal | None:
         """The refusal of a request that does not come from this server's own pages, if it does not."""
         if self.peers.is_stranger(scope.get("client")):
-            return Refusal(403, "This server is private to the user who started it.")
+            return Refusal(
+                403,
+                "This server is private to the user who started it. A proxy that runs as another user is let in with --allow-user.",
+            )
         hosts = _headers(scope, b"host")
-        if len(hosts) != 1 or LOOPBACK.fullmatch(hosts[0]) is None:
-            return Refusal(421, "This server answers to 127.0.0.1, localhost and [::1] only.")
+        if len(hosts) != 1 or not (LOOPBACK.fullmatch(hosts[0]) or hosts[0].lower() in self.proxy.hosts):
+            return Refusal(
+                421, f"This server answers to {_listed(['127.0.0.1', 'localhost', '[::1]', *self.proxy.hosts])} only."
+            )
         origins = _headers(scope, b"origin")
-        if origins and origins != [f"http://{hosts[0]}"]:
+        ours = [f"http://{hosts[0]}"]
+        if self._is_through_proxy(scope):
+            ours = [f"{scheme}://{hosts[0].lower()}" for scheme in ("http", "https")]
+        if origins and not (len(origins) == 1 and origins[0] in ours):
             return Refusal(403, "This request comes from another origin.")
         sites = _headers(scope, b"sec-fetch-site")
         if all(site in {"same-origin", "none"} for site in sites):
@@ -145,6 +166,10 @@ class Guard:
         if navigation and _headers(scope, b"sec-fetch-mode") == ["navigate"] and not origins:
             return None
         return Refusal(403, "This request comes from another site.")
+
+    def _is_through_proxy(self, scope: Scope) -> bool:
+        """Whether a request is to a name that is accepted only because a proxy has it."""
+        return any(host.lower() in self.proxy.hosts for host in _headers(scope, b"host"))
 
     def _unknown(self, scope: Scope) -> Refusal | None:
         """The refusal of a request without our cookie, if it has none."""
@@ -159,11 +184,12 @@ class Guard:
     async def _welcome(self, scope: Scope, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
         """Redirect to the same address without the token."""
         rest = [(name, value) for name, value in _query(scope) if name != "token"]
-        # One leading slash: two would name another host.
-        clean = "/" + scope.get("raw_path", scope["path"].encode()).decode("latin-1").lstrip("/\\")
+        # Relative, so that it holds below the path of any proxy, also of those that put their own in front of absolute ones.
+        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+        clean = "./" + re.split(r"[/\\]", path)[-1]
         clean += "?" + urlencode(rest) if rest else ""
         headers = [*extra, (b"cache-control", b"no-store")]
-        if not _from_elsewhere(scope):
+        if not (_from_elsewhere(scope) or (self._is_through_proxy(scope) and not _headers(scope, b"sec-fetch-site"))):
             await _answer(send, 303, b"", [*headers, (b"location", clean.encode("latin-1"))])
             return
         # Browsers withhold Strict cookies in redirects that started on another page, so this page starts a new navigation.
@@ -171,6 +197,10 @@ class Guard:
             self.welcomed()
         hop = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={html.escape(clean)}">'
         await _answer(send, 200, hop.encode(), headers)
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _headers(scope: Scope, name: bytes) -> list[str]:
@@ -207,7 +237,8 @@ ADVICE = {
     401: "Open the newest address that tdw printed in its terminal: each address works once, and then a new one is printed. "
     "Without that terminal, run `tdw open` again; jobs keep running.",
     403: "Open the address that tdw printed in a new tab.",
-    421: "Use the address that tdw printed when it started.",
+    421: "Use the address that tdw printed when it started. To reach it through a proxy that has a name, start it with "
+    "`--trust-host NAME`.",
 }
 
 

@@ -36,13 +36,18 @@ SESSIONS = 16  # page loads that Gradio keeps in memory, 120 kB each (default: 1
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def mount(application: FastAPI, session: Session, assets: dict[str, str]) -> gr.Blocks:
-    """Mount the window at `/` of the application. assets: addresses of scripts and styles by name."""
+def mount(application: FastAPI, session: Session, assets: dict[str, str], root_path: str = "") -> gr.Blocks:
+    """Mount the window at `/` of the application.
+
+    assets: addresses of scripts and styles by name
+    root_path: the path below which a proxy shows the window
+    """
     blocks = window(session)
     gr.mount_gradio_app(
         application,
         blocks,
         path="/",
+        root_path=root_path or None,
         footer_links=[],
         run_history=False,
         show_error=False,

@@ -9,10 +9,15 @@ const RETRY = 2000; // milliseconds until a server that refused is asked again
 
 const plainFetch = window.fetch;
 
-/** Whether the server answers this browser. @returns {Promise<Line>} */
+/** Of all pages of this server and no others: a proxy may show several servers below paths of one origin. */
+const NAME = `tdw-news ${new URL(".", document.baseURI).pathname}`;
+
+/** Whether the server answers this browser; a proxy answers in its place when it does not. @returns {Promise<Line>} */
 const reached = async () => {
   try {
-    return (await plainFetch("/now")).status === 401 ? "locked" : "open";
+    const answer = await plainFetch("now");
+    if (answer.status === 401) return "locked";
+    return answer.ok && !answer.redirected ? "open" : "lost";
   } catch {
     return "lost";
   }
@@ -21,7 +26,7 @@ const reached = async () => {
 /** All news as of now; none where the server refuses or does not answer, which the connection tells of. @returns {Promise<Message[]>} */
 const now = async () => {
   try {
-    const answer = await window.fetch("/now");
+    const answer = await window.fetch("now");
     return answer.ok ? await answer.json() : [];
   } catch {
     return [];
@@ -35,7 +40,7 @@ export class News {
   /** @param {(message: Message) => void} hear called with every message */
   constructor(hear) {
     this.hear = hear;
-    this.channel = new BroadcastChannel("tdw-news");
+    this.channel = new BroadcastChannel(NAME);
     /** @type {Set<string>} topics that the stream has told of, which is newer than an answer that comes later */
     this.heard = new Set();
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -67,15 +72,18 @@ export class News {
   }
   /** Listen, and hear all that is the case now. */
   async start() {
-    navigator.locks.request("tdw-news", () => {
+    const listen = () => {
       this.connect();
       return new Promise(() => {}); // the lock is held until the tab closes
-    });
+    };
+    // Browsers have locks only over https and on loopback names; over http through a proxy, every tab listens for itself.
+    if (navigator.locks) navigator.locks.request(NAME, listen);
+    else listen();
     for (const message of await now()) if (!this.heard.has(topicOf(message))) this.hear(message);
   }
   /** An EventSource gives up for good when it is refused: then the server is asked why, until it answers. */
   connect() {
-    const source = new EventSource("/events");
+    const source = new EventSource("events");
     source.onmessage = (event) => this.tell(JSON.parse(event.data));
     source.onopen = () => this.line("open");
     source.onerror = async () => {

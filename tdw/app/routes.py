@@ -184,11 +184,11 @@ def _assets(application: FastAPI) -> dict[str, str]:
     files = _files()
     where = page.addresses(files)
     for asset in files:
-        application.get(where[asset.name].partition("?")[0])(_asset(asset.path, asset.media_type))
+        application.get(where[asset.name].partition("?")[0].removeprefix("."))(_asset(asset.path, asset.media_type))
     modules = [where[asset.name] for asset in files if asset.is_module]
     early = _EARLY % tuple(map(json.dumps, (modules, where[page.PLOTLY], where["app/shell.js"])))
     application.get("/assets/early.js")(lambda: Response(early, media_type="text/javascript", headers=IMMUTABLE))
-    return {**where, "early.js": f"/assets/early.js?v={hashlib.blake2b(early.encode(), digest_size=8).hexdigest()}"}
+    return {**where, "early.js": f"./assets/early.js?v={hashlib.blake2b(early.encode(), digest_size=8).hexdigest()}"}
 
 
 # Sets the theme before anything is drawn, to avoid a flash of the light theme; then loads Plotly and the shell. All modules

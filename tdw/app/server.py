@@ -12,14 +12,17 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
+from tdw.app import proxy as proxies
 from tdw.app.access import App, Guard, Receive, Scope
 from tdw.app.body_limit import BodyLimit
 from tdw.app.gradio_calls import FormCalls
+from tdw.app.proxy import NO_PROXY, Proxy
 from tdw.app.recent_files import REDIRECT_PREFIX
 from tdw.app.security_headers import Send
 from tdw.app.session import Session
@@ -44,7 +47,7 @@ GRADIO_FILES = re.compile(
 )  # other names would reach the file system, and fail there
 
 
-def build(session: Session) -> tuple[FastAPI, gr.Blocks]:
+def build(session: Session, root_path: str = "") -> tuple[FastAPI, gr.Blocks]:
     """The application without the layers around it (our routes, and Gradio at `/`), and its Gradio part."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported: no outside connections
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -56,18 +59,19 @@ def build(session: Session) -> tuple[FastAPI, gr.Blocks]:
         from tdw.app import gradio_shell, routes
 
         application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        blocks = gradio_shell.mount(application, session, routes.add(application, session))
+        blocks = gradio_shell.mount(application, session, routes.add(application, session), root_path)
     finally:
         os.umask(before)
     return application, blocks
 
 
-def layered(session: Session) -> App:
-    """The application inside its layers: allowed routes, body size, valid calls of the form."""
-    application, blocks = build(session)
+def layered(session: Session, root_path: str = "") -> App:
+    """The application inside its layers: root path, allowed routes, body size, valid calls of the form."""
+    application, blocks = build(session, root_path)
     from tdw.app import gradio_shell
 
-    return OnlyUsed(BodyLimit(FormCalls(application, *gradio_shell.calls(blocks))), OURS)
+    used = OnlyUsed(BodyLimit(FormCalls(application, *gradio_shell.calls(blocks))), OURS)
+    return BelowRootPath(used, root_path) if root_path else used
 
 
 class OnlyUsed:
@@ -90,13 +94,56 @@ class OnlyUsed:
         return first in self.ours or path in GRADIO or GRADIO_FILES.fullmatch(path) is not None
 
 
+class BelowRootPath:
+    """An ASGI layer that removes the root path from the paths of requests, where the proxy has left it.
+
+    A path that is exactly the root path is answered with a redirect to the one with a slash, from which the page's relative
+    addresses start.
+    """
+
+    def __init__(self, app: App, root_path: str):
+        self.app = app
+        self.root_path = unquote(root_path)
+        self.with_slash = f"./{root_path.rpartition('/')[2]}/"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass it on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif scope["path"] == self.root_path:
+            query = scope.get("query_string", b"")
+            where = self.with_slash.encode() + (b"?" + query if query else b"")
+            headers = [(b"location", where), (b"content-length", b"0"), (b"cache-control", b"no-store")]
+            await send({"type": "http.response.start", "status": 307, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            if scope["path"].startswith(f"{self.root_path}/"):
+                scope = {name: value for name, value in scope.items() if name != "raw_path"}
+                scope["path"] = scope["path"].removeprefix(self.root_path)
+            await self.app(scope, receive, send)
+
+
 OURS = frozenset({"/runs", "/now", "/events", "/do"})
+# With what addresses of this server begin; a root path that begins so could not be told from them.
+FIRST_PARTS = frozenset(path.split("/")[1] for path in OURS | GRADIO) - {""} | {"assets", "static"}
 
 
-def serve(path: Path | None, port: int | None, open_browser: bool, announce: Callable[[str], None]) -> None:
+def reached_through(root_path: str | None, hosts: Sequence[str], users: Sequence[str]) -> Proxy:
+    """How a proxy reaches this server, as named on the command line. Raises AppError if something is not allowed."""
+    return proxies.configured(root_path, hosts, users, FIRST_PARTS)
+
+
+def serve(
+    path: Path | None,
+    port: int | None,
+    open_browser: bool,
+    announce: Callable[[str], None],
+    proxy: Proxy = NO_PROXY,
+) -> None:
     """Serve the window until Ctrl-C, showing `path` first. Jobs that it started keep running afterwards.
 
-    announce: called with the address to open, and with the next one when it was used
+    announce: called with each line that says which address to open, now and when that was used
+    proxy: how a proxy reaches the server
 
     Raises ProjectError if `path` cannot be opened, AppError if `port` cannot be used.
     """
@@ -105,13 +152,14 @@ def serve(path: Path | None, port: int | None, open_browser: bool, announce: Cal
         session.open(str(path))
     with contextlib.closing(session), _listening(port) as listener:
         number = listener.getsockname()[1]
-        tickets = Tickets(number, announce)
-        announce(tickets.address)
+        tickets = Tickets(number, announce, proxy)
+        tickets.announce()
         with _redirect_page(session.recent_files.folder, tickets.address, number, open_browser) as remove_page:
             # Importing Gradio takes seconds; the browser starts in the meantime, and its first request waits on the socket.
-            application = layered(session)
+            application = layered(session, proxy.root_path)
             _log_plainly(tickets)
-            guard = Guard(application, tickets=tickets, peers=Peers(listener), welcomed=remove_page)
+            peers = Peers(listener, proxy.users)
+            guard = Guard(application, tickets=tickets, peers=peers, welcomed=remove_page, proxy=proxy)
             _run(guard, listener, session)
 
 

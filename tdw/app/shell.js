@@ -243,7 +243,7 @@ class Shell {
     if (this.key === key) {
       if (error) this.refused = { error, path };
       else this.mounted = key;
-      this.instance.open(error ? null : `/runs/${key}`);
+      this.instance.open(error ? null : `runs/${key}`);
     }
     this.draw();
   }

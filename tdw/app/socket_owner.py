@@ -10,6 +10,7 @@ import os
 import platform
 import socket
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -46,14 +47,15 @@ class Peers:
 
     Args:
         listener: the listening socket; a test connection shows whether owners can be determined
+        users: ids of further users whose connections are accepted, such as that of a proxy
     """
 
-    def __init__(self, listener: socket.socket):
+    def __init__(self, listener: socket.socket, users: Collection[int] = ()):
         self.server: Address = listener.getsockname()
         self.supported = False
         # In WSL, the browser runs on Windows, and its connections have no owner here.
         if hasattr(os, "getuid") and TABLES[0].exists() and "microsoft" not in platform.release().lower():
-            self.allowed = {os.getuid(), ROOT}
+            self.allowed = {os.getuid(), ROOT, *users}
             with socket.create_connection(self.server) as probe:
                 self.supported = owner(probe.getsockname(), self.server) == os.getuid()
 

@@ -11,12 +11,14 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 
+from tdw.app.proxy import NO_PROXY, Proxy
+
 REMEMBERED = 256  # used tokens that are remembered, for a helpful error message
 
 
-def address(port: int, token: str) -> str:
+def address(port: int, token: str, root_path: str = "") -> str:
     """The address with a token."""
-    return f"http://{host('127.0.0.1', port)}/?token={token}"
+    return f"http://{host('127.0.0.1', port)}{root_path}/?token={token}"
 
 
 def host(name: str, port: int) -> str:
@@ -29,20 +31,33 @@ class Tickets:
 
     Args:
         port: the port in the address
-        announce: prints the next address after one was used; may block as long as the terminal does
+        announce: prints a line; may block as long as the terminal does
+        proxy: how a proxy reaches the server
     """
 
-    def __init__(self, port: int, announce: Callable[[str], None]):
+    def __init__(self, port: int, announce: Callable[[str], None], proxy: Proxy = NO_PROXY):
         self.cookie = secrets.token_urlsafe(32)
         self._port = port
         self._token = secrets.token_urlsafe(32)
         self._used: deque[str] = deque(maxlen=REMEMBERED)
         self._announce = announce
+        self._proxy = proxy
 
     @property
     def address(self) -> str:
-        """The current address."""
-        return address(self._port, self._token)
+        """The current address on this machine."""
+        return address(self._port, self._token, self._proxy.root_path)
+
+    def announce(self, introduction: str = "") -> None:
+        """Print the current address and, on further lines, those through the proxy. Whether these are https, only the proxy
+        knows.
+        """
+        root_path, end = self._proxy.root_path, f"/?token={self._token}"
+        lines = [f"Through the proxy: https://{name}{root_path}{end} (or http://)" for name in self._proxy.hosts]
+        if root_path and not lines:
+            lines = [f"Through a proxy, its name stands in place of {host('127.0.0.1', self._port)}."]
+        for line in (introduction + self.address, *lines):
+            self._announce(line)
 
     @property
     def secrets(self) -> list[str]:
@@ -61,9 +76,9 @@ class Tickets:
         self._token = secrets.token_urlsafe(32)
         return True
 
-    def announce(self) -> None:
-        """Print the current address."""
-        self._announce(f"A browser was connected. To connect another one, open {self.address}")
+    def announce_next(self) -> None:
+        """Print the address that takes the place of a used one."""
+        self.announce("A browser was connected. To connect another one, open ")
 
     def was_used(self, given: str) -> bool:
         """Whether this token was used before."""

@@ -12,6 +12,7 @@ import os
 import signal
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tdw import config, interrupts
 from tdw.cli.streams import say, say_json
@@ -19,19 +20,30 @@ from tdw.errors import NotAProjectError, StoppedError
 from tdw.safe_text import typed, visible
 from tdw.text_format import count
 
+if TYPE_CHECKING:
+    from tdw.app.proxy import Proxy
+
 
 def open_command(arguments: argparse.Namespace) -> int:
     """Open the window, on a run if one is given. Prints its address; Ctrl-C closes it."""
     from tdw.app import server
 
+    proxy = _proxy(arguments)
     interrupts.at_work()
     server.serve(
         arguments.file,
         port=arguments.port,
         open_browser=not arguments.no_browser,
         announce=say,
+        proxy=proxy,
     )
     return 0 if interrupts.requested() in (None, signal.SIGINT) else interrupts.code()
+
+
+def _proxy(arguments: argparse.Namespace) -> Proxy:
+    from tdw.app import server
+
+    return server.reached_through(arguments.root_path, arguments.trust_host or (), arguments.allow_user or ())
 
 
 def new_command(arguments: argparse.Namespace) -> None:
@@ -279,6 +291,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
     from tdw.operations import create, train
     from tdw.run import open as open_run
 
+    _proxy(arguments)  # refuses before the training what it would refuse after it
     interrupts.at_work()
     path = arguments.file or Path(demo.FILE)
     if arguments.force or not path.exists():

@@ -42,11 +42,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     top = parser()
     arguments = top.parse_args(argv, argparse.Namespace(before=argparse.Namespace()))
-    before = {name: value for name, value in vars(arguments.before).items() if value}
+    before = vars(arguments.before)
     if before and arguments.command not in (commands.open_command, commands.demo_command):
-        top.error("--port and --no-browser apply only to `tdw open` and `tdw demo`")
+        flags = ", ".join(WINDOW_FLAGS[:-1]) + f" and {WINDOW_FLAGS[-1]}"
+        top.error(f"{flags} apply only to `tdw open` and `tdw demo`")
     for name, value in before.items():  # flags after the command take precedence
-        if not getattr(arguments, name):
+        if getattr(arguments, name) in (None, False):
             setattr(arguments, name, value)
     from tdw.cli import store_notes  # `logging` takes milliseconds, and help does not come this far
 
@@ -62,8 +63,9 @@ def parser() -> Parser:
         "everything in it at the same checkpoint under one slider. Without a command, opens the window.",
     )
     top.add_argument("--version", action="version", version=f"tdw {__version__}")
-    _add_window_flags(top, _BeforeCommand)
-    top.set_defaults(command=commands.open_command, file=None, port=None, no_browser=False, prints=_never)
+    _add_window_flags(top, before=True)
+    window = {"port": None, "no_browser": False, "root_path": None, "trust_host": None, "allow_user": None}
+    top.set_defaults(command=commands.open_command, file=None, prints=_never, **window)
     subparsers = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
 
     def add(
@@ -203,11 +205,46 @@ class _BeforeCommand(argparse.Action):
         setattr(namespace.before, self.dest, True if self.nargs == 0 else values)
 
 
-def _add_window_flags(sub: Parser, before: type[argparse.Action] | None = None) -> None:
-    own: dict[str, Any] = {} if before is None else {"action": before, "default": argparse.SUPPRESS}
-    sub.add_argument("--port", type=_integer, help="port of the window (default: a free one)", **own)
-    own = {"action": "store_true"} if before is None else own | {"nargs": 0}
-    sub.add_argument("--no-browser", help="print the address instead of opening a browser", **own)
+class _EachBeforeCommand(_BeforeCommand):
+    """A flag before the command that may be repeated."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option: str | None = None,
+    ) -> None:
+        earlier = getattr(namespace.before, self.dest, [])
+        super().__call__(parser, namespace, [*earlier, values], option)
+
+
+# Each with a first letter of its own: argparse takes --p of a command for an abbreviation of one of these, and refuses it if
+# it could be two.
+WINDOW_FLAGS = ("--port", "--no-browser", "--root-path", "--trust-host", "--allow-user")
+
+
+def _add_window_flags(sub: Parser, *, before: bool = False) -> None:
+    once: dict[str, Any] = {"action": _BeforeCommand, "default": argparse.SUPPRESS} if before else {}
+    each = once | {"action": _EachBeforeCommand if before else "append"}
+    sub.add_argument("--port", type=_integer, help="port of the window (default: a free one)", **once)
+    switch = once | {"nargs": 0} if before else {"action": "store_true"}
+    sub.add_argument("--no-browser", help="print the address instead of opening a browser", **switch)
+    sub.add_argument(
+        "--root-path", metavar="PATH", help="path below which a proxy shows the window, such as /proxy/7995", **once
+    )
+    sub.add_argument(
+        "--trust-host",
+        metavar="NAME[:PORT]",
+        help="accept this name of a proxy too, as in the address bar (may be repeated)",
+        **each,
+    )
+    sub.add_argument(
+        "--allow-user",
+        metavar="NAME",
+        help="accept connections of this user of the machine too, as which a proxy runs (may be repeated)",
+        **each,
+    )
 
 
 def _integer(text: str) -> int:

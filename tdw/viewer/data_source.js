@@ -20,6 +20,9 @@ export const refusalIn = (body) => {
   }
 };
 
+/** Whether an answer is that of a proxy that does not reach the server; 599 is Jupyter's. @param {Response} response */
+export const isOfProxy = (response) => [502, 503, 504, 599].includes(response.status);
+
 /** @implements {DataSource} */
 export class Source {
   /** @param {string} base the run's address */
@@ -36,6 +39,7 @@ export class Source {
       if (isAborted(error)) throw error;
       throw new UnreachableError("Server offline.");
     }
+    if (isOfProxy(response)) throw new UnreachableError("Server offline.");
     if (!response.ok) {
       const refusal = refusalIn(await response.text());
       throw new RefusedError(refusal.slice(0, 600) || `The server answered with status ${response.status}.`);

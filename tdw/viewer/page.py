@@ -2,7 +2,7 @@
 
 The page is plain JavaScript without a build step: ES modules that import one another by relative path
 (`import { el } from "./dom.js"`, `"../viewer/dom.js"` from `tdw/app`). All modules therefore share one folder in their
-addresses, `/assets/VERSION/`, where VERSION is a hash of them all; styles and Plotly are versioned one by one.
+addresses, `./assets/VERSION/`, where VERSION is a hash of them all; styles and Plotly are versioned one by one.
 """
 
 from __future__ import annotations
@@ -63,14 +63,16 @@ def digest(path: Path) -> str:
 
 
 def addresses(files: Iterable[Asset]) -> dict[str, str]:
-    """Where assets are served, by name. An address changes whenever the bytes behind it do."""
+    """Where assets are served, by name: addresses relative to the page, because a proxy may show it below any path. An
+    address changes whenever the bytes behind it do.
+    """
     files = list(files)
     all_modules = "".join(f"{asset.name} {digest(asset.path)}\n" for asset in files if asset.is_module)
     version = hashlib.blake2b(all_modules.encode(), digest_size=8).hexdigest()
     return {
-        asset.name: f"/assets/{version}/{asset.name}"
+        asset.name: f"./assets/{version}/{asset.name}"
         if asset.is_module
-        else f"/assets/{asset.name}?v={digest(asset.path)}"
+        else f"./assets/{asset.name}?v={digest(asset.path)}"
         for asset in files
     }
 

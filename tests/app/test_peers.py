@@ -12,7 +12,9 @@ import sys
 
 import pytest
 
+from tdw.app.proxy import configured
 from tdw.app.socket_owner import TABLES, Peers, owner
+from tdw.errors import AppError
 
 pytestmark = pytest.mark.skipif(
     not TABLES[0].exists() or "microsoft" in platform.release().lower(),
@@ -102,6 +104,20 @@ def test_another_user_cannot_ask_and_vanish(window, tmp_path, tiny_run):
         nobody(window, post(window, "forget", path=str(tiny_run)), vanish=True)
     library = next(one for one in json.loads(window.get("/now")) if one["type"] == "library")
     assert str(tiny_run) in {entry["path"] for entry in library["entries"]}
+
+
+@as_another
+def test_another_user_is_let_in_where_that_user_is_named(open_window):
+    """As which a proxy runs; its requests are checked like all others."""
+    window = open_window("--allow-user", "nobody")
+    get = "GET /now HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n"
+    assert nobody(window, get.format(window.host, window.cookie)) == "200"
+    assert nobody(window, get.format(window.host, "a=b")) == "401"
+    assert nobody(window, get.format("evil.example", window.cookie)) == "421"
+    with pytest.raises(
+        AppError, match=r"^no user of this machine is named 'no-such-user': give the name of the user as"
+    ):
+        configured(None, [], ["no-such-user"])
 
 
 def test_a_connection_is_its_owners_until_it_is_closed():

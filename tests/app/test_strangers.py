@@ -149,7 +149,7 @@ ATTACK = """async ([base, key, path]) => {
   await Promise.all(trying);
   told["what ran"] = String([window.tdwShell, window.tdw, window.Plotly].filter(Boolean).length || "");
   return told;
-}""".replace("SHELL", json.dumps(routes.addresses()["app/shell.js"]))
+}""".replace("SHELL", json.dumps(routes.addresses()["app/shell.js"].removeprefix(".")))
 
 INSIDE = """<!doctype html><meta charset="utf-8"><script>
 addEventListener("message", async (event) => { parent.postMessage(await (ATTACK)(event.data), "*"); });

@@ -216,7 +216,7 @@ def test_the_page_and_the_terminal_have_one_rule(page, window):
     enter(page, window)
     page.evaluate(
         "async (address) => { window.visibleText = (await import(address)).visibleText }",
-        routes.addresses()["viewer/format.js"],
+        routes.addresses()["viewer/format.js"].removeprefix("."),
     )
     changed = set(
         page.evaluate(

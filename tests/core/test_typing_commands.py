@@ -12,6 +12,7 @@ import pytest
 
 import tdw
 from tdw.cli import commands, parser
+from tdw.errors import AppError
 from tdw.safe_text import typed
 
 NAMES = ["-lead dash.tdw", "-x.tdw", "--epochs.tdw", "a b.tdw", "it's.tdw", "`id`$(id).tdw", "~.tdw", "a\nb\x1b.tdw",
@@ -71,6 +72,24 @@ def test_options_before_the_command_reach_it(capsys):
     assert (given.port, given.no_browser, given.file) == (7000, False, None)
     assert "apply only to `tdw open` and `tdw demo`" in refused(capsys, "--port", "7000", "info", "x.tdw")
     assert "apply only to `tdw open` and `tdw demo`" in refused(capsys, "--no-browser", "train", "x.tdw")
+    given = parser.parse(["--root-path", "/p", "--trust-host", "a", "--trust-host", "b:1", "--allow-user", "c", "open"])
+    assert (given.root_path, given.trust_host, given.allow_user) == ("/p", ["a", "b:1"], ["c"])
+    given = parser.parse(["--trust-host", "a", "open", "--trust-host", "b", "--trust-host", "c"])
+    assert (given.root_path, given.trust_host, given.allow_user) == (None, ["b", "c"], None)
+    assert "apply only to `tdw open` and `tdw demo`" in refused(capsys, "--trust-host", "a", "info", "x.tdw")
+
+
+def test_options_of_commands_are_not_taken_for_abbreviations_of_those_before_them():
+    """argparse refuses `tdw train FILE --p 11` if two options before the command begin with --p."""
+    assert len({flag[2] for flag in parser.WINDOW_FLAGS}) == len(parser.WINDOW_FLAGS)
+    assert parser.parse(["train", "x.tdw", "--p", "11", "--tr", "0.5"]).train_fraction == "0.5"
+
+
+def test_a_proxy_that_cannot_be_is_refused_before_the_demo_is_trained(tmp_path):
+    arguments = parser.parse(["demo", str(tmp_path / "x.tdw"), "--root-path", "p"])
+    with pytest.raises(AppError, match="the root path cannot be 'p'"):
+        commands.demo_command(arguments)
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_that_are_given_twice_are_all_taken():

@@ -121,7 +121,7 @@ class Served:
             return 200, "text/html; charset=utf-8", text.encode()
         if parts.path.startswith("/assets/"):
             where = page.addresses(page.assets())
-            asset = next(item for item in page.assets() if where[item.name].partition("?")[0] == parts.path)
+            asset = next(item for item in page.assets() if where[item.name].partition("?")[0] == f".{parts.path}")
             return 200, asset.media_type, asset.path.read_bytes()
         if self.refusal is not None:
             return 400, "application/json", json.dumps({"error": self.refusal}).encode()

@@ -20,11 +20,11 @@ def test_every_asset_is_there_and_named_by_its_bytes() -> None:
     for asset in page.assets():
         assert asset.path.stat().st_size > 0
         if asset.is_module:
-            version, *name = where[asset.name].removeprefix("/assets/").split("/")
+            version, *name = where[asset.name].removeprefix("./assets/").split("/")
             assert "/".join(name) == asset.name
             modules.add(version)
         else:
-            assert where[asset.name] == f"/assets/{asset.name}?v={page.digest(asset.path)}"
+            assert where[asset.name] == f"./assets/{asset.name}?v={page.digest(asset.path)}"
     assert len(modules) == 1, "relative imports need one folder"
     assert re.fullmatch("[0-9a-f]{16}", modules.pop())
 
