@@ -20,10 +20,16 @@ CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
 class KeyFrequencies(NamedTuple):
-    """The key frequencies at a checkpoint, and the rule of the analysis `key_frequencies` that selected them."""
+    """The key frequencies at the last analyzed checkpoint, and the rule of the analysis `key_frequencies` that selected them.
+
+    epoch: of that checkpoint
+    is_stale: whether the run has later checkpoints
+    """
 
     rule: str
     frequencies: list[int]
+    epoch: int
+    is_stale: bool
 
 
 def events(project: Project) -> list[Event]:
@@ -51,12 +57,12 @@ def key_frequencies(project: Project) -> KeyFrequencies | None:
     if result is not None and result.rows and not runner.is_stale(analysis, result):
         rule = DEFAULT_RULE if registry.NEEDS["sum"](project.config) is None else "clusters"
         last = project.series(f"analysis/{analysis.name}/key", result.rows - 1, result.rows)[0]
-        return KeyFrequencies(rule, _frequencies(last[analysis.parameters["rules"].index(rule)]))
+        return _keys(project, analysis.name, result.rows, rule, last[analysis.parameters["rules"].index(rule)])
     shares = stored.get("neuron_frequencies")
     if shares is None or not shares.rows:
         return None
     share = project.series("analysis/neuron_frequencies/share", shares.rows - 1, shares.rows)[0]
-    return KeyFrequencies("clusters", _frequencies(by_clusters(share)))
+    return _keys(project, "neuron_frequencies", shares.rows, "clusters", by_clusters(share))
 
 
 def _events(project: Project) -> dict[str, NDArray[Any]]:
@@ -66,5 +72,6 @@ def _events(project: Project) -> dict[str, NDArray[Any]]:
     return registry.evaluate(analysis, runner.run_data(project), project.config)
 
 
-def _frequencies(key: NDArray[Any]) -> list[int]:
-    return [int(k) for k in np.flatnonzero(key) + 1]
+def _keys(project: Project, analysis: str, rows: int, rule: str, key: NDArray[Any]) -> KeyFrequencies:
+    epoch = int(project.series(f"analysis/{analysis}/epoch", rows - 1, rows)[0])
+    return KeyFrequencies(rule, [int(k) for k in np.flatnonzero(key) + 1], epoch, epoch != project.checkpoints[-1])

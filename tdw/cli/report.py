@@ -67,7 +67,9 @@ def summary(run: Run) -> list[str]:
 
     lines = [line("memorized", events.MEMORIZED), line("generalized", events.GENERALIZED)]
     if (keys := run.keys) is not None:
-        lines.append(f"key frequencies: {', '.join(map(str, keys.frequencies)) or 'none'} (rule {keys.rule})")
+        found = f"key frequencies: {', '.join(map(str, keys.frequencies)) or 'none'} (rule {keys.rule}"
+        stale = f", stale: the run goes on to epoch {run.checkpoints[-1]}" if keys.is_stale else ""
+        lines.append(f"{found}, at epoch {keys.epoch}{stale})")
     return lines
 
 

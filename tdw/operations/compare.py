@@ -191,9 +191,10 @@ def _facts_of(run: Run, information: dict[str, Any]) -> dict[str, str]:
     facts["grokking"] = {"yes": "yes", "no": "no"}.get(verdict["verdict"], "undetermined") + (
         f", delay {_span(delay)} epochs, {_times(verdict['ratio'])} times memorization" if delay else ""
     )
-    facts["key frequencies"] = (
-        "not measured" if keys is None else f"{', '.join(map(str, keys['frequencies'])) or 'none'} ({keys['rule']})"
-    )
+    facts["key frequencies"] = "not measured"
+    if keys is not None:
+        stale = f", stale: of epoch {keys['epoch']}" if keys["is_stale"] else ""
+        facts["key frequencies"] = f"{', '.join(map(str, keys['frequencies'])) or 'none'} ({keys['rule']}{stale})"
     return facts
 
 

@@ -65,8 +65,10 @@ const findings = (manifest) => {
   const keys = manifest.key_frequencies;
   if (keys?.frequencies.length) {
     const many = keys.frequencies.length;
-    const text = `${many} key frequenc${many > 1 ? "ies" : "y"}`;
-    chips.append(chip("", text, `k = ${keys.frequencies.join(", ")} by the rule “${keys.rule}”`));
+    const at = `epoch ${formatInteger(keys.epoch)}`;
+    const text = `${many} key frequenc${many > 1 ? "ies" : "y"}${keys.is_stale ? ` at ${at}` : ""}`;
+    const later = keys.is_stale ? "; later checkpoints are not analyzed yet" : "";
+    chips.append(chip("", text, `k = ${keys.frequencies.join(", ")} by the rule “${keys.rule}” at ${at}${later}`));
   }
   return chips;
 };

@@ -73,7 +73,7 @@ export interface Manifest {
     ratio: [number, number] | null;
     wanted_ratio: number;
   };
-  key_frequencies: { rule: string; frequencies: number[] } | null;
+  key_frequencies: { rule: string; frequencies: number[]; epoch: number; is_stale: boolean } | null;
   arrays: Record<string, ArrayEntry>;
   /** Names the content of each array; absent in pages that carry their own data. */
   contents?: Record<string, string>;

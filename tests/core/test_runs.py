@@ -16,6 +16,7 @@ from tdw.analyses import find
 from tdw.analyses.engine import registry as registry_module
 from tdw.analyses.engine.runner import analyze
 from tdw.app.open_runs import OpenRun
+from tdw.cli import report
 from tdw.errors import (
     AlreadyExistsError,
     AnalysisNotFoundError,
@@ -241,12 +242,14 @@ def test_key_frequencies_come_with_the_rule_that_found_them(tmp_path):
         assert run.key_frequencies() is None
     tdw.analyze(path, only="neuron_frequencies")
     with tdw.open(path) as run:
-        assert run.keys == ("clusters", [2, 4])  # what a tenth of the neurons follows
+        assert run.keys[:2] == ("clusters", [2, 4])  # what a tenth of the neurons follows
         assert run.key_frequencies() == [2, 4]
     tdw.analyze(path)
     with tdw.open(path) as run:
-        assert run.keys == ("logit_cosine", [])  # no neuron is connected to any logit
-        assert run.info()["key_frequencies"] == {"rule": "logit_cosine", "frequencies": []}
+        assert run.keys[:2] == ("logit_cosine", [])  # no neuron is connected to any logit
+        last = run.checkpoints[-1]
+        found = {"rule": "logit_cosine", "frequencies": [], "epoch": last, "is_stale": False}
+        assert run.info()["key_frequencies"] == found
         rules = run.analyses()["key_frequencies"].parameters["rules"]
         stored = run.series("analysis/key_frequencies/key")[-1]
         assert (np.flatnonzero(stored[rules.index("clusters")]) + 1).tolist() == [2, 4]
@@ -266,14 +269,15 @@ def test_key_frequencies_of_a_run_that_went_on_are_those_of_the_last_analyzed_ch
         stored = run.series("analysis/key_frequencies/key")
         rules = run.analyses()["key_frequencies"].parameters["rules"]
         row = (np.flatnonzero(stored[-1, rules.index("logit_cosine")]) + 1).tolist()
-    assert before == ("logit_cosine", row)
+    assert before == ("logit_cosine", row, 20, False)
     tdw.train(path)
     monkeypatch.setattr(
         "tdw.analyses.engine.checkpoint.Checkpoint.__init__", lambda *_, **__: pytest.fail("a checkpoint was measured")
     )
     with tdw.open(path) as run:
         assert run.checkpoints[-1] == 40
-        assert run.keys == before
+        assert run.keys == before._replace(is_stale=True)
+        assert report.summary(run)[-1].endswith("(rule logit_cosine, at epoch 20, stale: the run goes on to epoch 40)")
 
 
 def test_events_and_verdict_are_the_same_before_and_after_they_are_stored(tiny_run):

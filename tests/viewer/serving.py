@@ -64,7 +64,9 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
 
 
 def _keys(found: Any) -> Any:
-    return {"rule": "clusters", "frequencies": found} if isinstance(found, list) else found
+    return (
+        {"rule": "clusters", "frequencies": found, "epoch": 0, "is_stale": False} if isinstance(found, list) else found
+    )
 
 
 class Served:

@@ -318,4 +318,6 @@ class Made:
         )
 
     def key_frequencies(self) -> dict[str, Any] | None:
-        return {"rule": "clusters", "frequencies": sorted(KEYS)} if self.reached else None
+        if not self.reached:
+            return None
+        return {"rule": "clusters", "frequencies": sorted(KEYS), "epoch": self.checkpoints[-1], "is_stale": False}
