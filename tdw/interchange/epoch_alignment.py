@@ -18,6 +18,8 @@ from tdw.network.segment import Series
 from tdw.tasks import Split, check_split
 
 ANCHORS = 5  # checkpoints to compare losses at
+ROUNDED = 1e-7  # by this much a small mean loss may differ that was computed in float32
+SMALL = ROUNDED / split_search.EXACT
 SURE = split_search.EXACT / 10  # if losses are this close, no other meaning of the labels is tried
 WRONG = 0.1  # a requested split is refused if losses differ by more than this
 
@@ -61,14 +63,17 @@ def align(
     losses = _losses(chosen, settings)
 
     best: tuple[float, Reading, Match] | None = None
-    for reading in _readings(run, strides):
-        anchors = _anchors(run, chosen, losses, reading)
-        match = _judged(anchors, listed, run, p, hints, thorough=reading == usual)
-        if match is None or match.error is None:
-            continue
-        if best is None or match.error < best[0] / 3:
-            best = (match.error, reading, match)
-        if reading == usual and match.within and match.error < SURE:
+    for rounding in (0.0, ROUNDED):  # a source that computes in float64 gives small losses exactly, which decides more
+        for reading in _readings(run, strides):
+            anchors = _anchors(run, chosen, losses, reading, rounding)
+            match = _judged(anchors, listed, run, p, hints, thorough=reading == usual)
+            if match is None or match.error is None:
+                continue
+            if best is None or match.error < best[0] / 3:
+                best = (match.error, reading, match)
+            if reading == usual and match.within and match.error < SURE:
+                break
+        if best is not None or not _has_small(run):
             break
     if best is None:
         run.inferred.append(
@@ -194,21 +199,31 @@ def _chosen(run: SourceRun) -> list[SourceCheckpoint]:
 
 
 def _anchors(
-    run: SourceRun, chosen: Sequence[SourceCheckpoint], losses: Sequence[Series], reading: Reading
+    run: SourceRun, chosen: Sequence[SourceCheckpoint], losses: Sequence[Series], reading: Reading, rounding: float
 ) -> list[Anchor]:
-    """The chosen checkpoints with their stored losses: those of the same epoch if there are any, else extrapolated ones."""
+    """The chosen checkpoints with their stored losses: those of the same epoch if there are any, else extrapolated ones.
+
+    rounding: by how much a stored loss may differ from that of the weights
+    """
     anchors = []
     for checkpoint, of_pairs in zip(chosen, losses, strict=True):
         epoch = (checkpoint.label or 0) + reading.epoch_offset
-        stored = {"train": stored_at(run.train, epoch), "test": None}
+        stored = {"train": None if run.averaged else stored_at(run.train, epoch, rounding), "test": None}
         if run.test is not None:
             last = (len(run.test) - 1) * reading.stride + reading.test_offset
-            stored["test"] = stored_at(by_epoch(run.test, reading.stride, reading.test_offset, max(epoch, last)), epoch)
+            stored["test"] = stored_at(
+                by_epoch(run.test, reading.stride, reading.test_offset, max(epoch, last)), epoch, rounding
+            )
         anchors.append(Anchor(epoch, of_pairs, {side: item for side, item in stored.items() if item is not None}))
     exact = [
         Anchor(one.epoch, one.losses, {side: item for side, item in one.sides.items() if item.exact}) for one in anchors
     ]
     return exact if any(one.sides for one in exact) else anchors
+
+
+def _has_small(run: SourceRun) -> bool:
+    """Whether there are losses so small that rounding in float32 shows."""
+    return any(curve is not None and bool((curve < SMALL).any()) for curve in (run.train, run.test))
 
 
 def by_epoch(curve: Series | None, stride: int, offset: int, epochs: int) -> Series:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tdw.errors import AlreadyExistsError, CannotWriteError, NotImportableError, SettingError
 from tdw.interchange.hints import check_hints
-from tdw.interchange.importers import legacy_workbench, state_dicts, tables
+from tdw.interchange.importers import legacy_workbench, state_dicts, tables, trainers
 from tdw.interchange.plan import make_plan
 from tdw.interchange.source_run import Raw, SourceRun
 from tdw.interchange.stated import read_beside
@@ -54,6 +54,11 @@ def read_source(source: Path, template: str | None = None, name: str | None = No
     Raises NotImportableError, SettingError for a template that does not fit or apply.
     """
     try:
+        stored = trainers.reader(source, template) if name is None else None
+        if stored is not None:
+            run = stored(source)
+            read_beside(run, Path(run.checkpoints[-1].what).parent)
+            return run
         table = tables.reader(source)
         if name is not None and not (table is not None and tables.has_several(source)):
             raise SettingError("run", f"--run does not apply to {source.name}, which holds one run: leave it out")

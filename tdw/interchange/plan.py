@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,9 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
         "accuracy/test": by_epoch(run.accuracy.get("test"), 1, 0, epochs),
         **{name: by_epoch(curve, 1, 0, epochs) for name, curve in run.curves.items()},
     }
-    _report_conversions(run, epoch_offset, stride, match)
+    _report_conversions(run, epoch_offset, stride)
+    if match is not None and match.anchors and run.train is not None and len(run.checkpoints) == 1:
+        _report_missing(run, curves, checkpoints[-1][0])
 
     settings["evaluate_every"] = cadence.between(run.test) if run.stepped else stride
     if match is not None:
@@ -169,7 +171,7 @@ def _aligned(
     return reading, match
 
 
-def _report_conversions(run: SourceRun, epoch_offset: int, stride: int, match: Match | None) -> None:
+def _report_conversions(run: SourceRun, epoch_offset: int, stride: int) -> None:
     """Add sentences about changed epochs and layouts."""
     if run.train is not None and not run.stepped:
         run.converted.append("train loss i of the source was measured before update i + 1: it is at epoch i here")
@@ -187,8 +189,15 @@ def _report_conversions(run: SourceRun, epoch_offset: int, stride: int, match: M
             )
         elif any(name.rsplit(".", 1)[-1] in {"mask", "IGNORE"} for name in raw):
             run.converted.append("masks, IGNORE and zero biases were left out")
-    if match is not None and match.anchors and run.train is not None and len(run.checkpoints) == 1:
+
+
+def _report_missing(run: SourceRun, curves: Mapping[str, Series], epoch: int) -> None:
+    """Say which losses the last weights lack."""
+    missing = [side for side in ("train", "test") if np.isnan(curves[f"losses/{side}"][epoch])]
+    if len(missing) == 2:
         run.converted.append("the source did not record the losses of its last weights: they are missing here")
+    elif missing:
+        run.converted.append(f"the source did not record the {missing[0]} loss of its last weights: it is missing here")
 
 
 def _fraction(match: Match) -> float:

@@ -142,8 +142,10 @@ def read_beside(run: SourceRun, source: Path) -> None:
     Raises NotImportableError if it states that the run is not supported.
     """
     for path in _beside(source):
+        known = dict(run.settings), dict(run.claims), list(run.rules)
         if usable := add_settings(run, _stated(path), path):
-            run.inferred.append(f"{path.name}, next to the weights, states {usable}")
+            if (run.settings, run.claims, run.rules) != known:
+                run.inferred.append(f"{path.name}, next to the weights, states {usable}")
             return
 
 
@@ -204,7 +206,7 @@ def _stated(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     found: dict[str, Any] = {}
-    for count, (name, value) in enumerate(_leaves(loaded)):
+    for count, (name, value) in enumerate(leaves(loaded)):
         if count > MOST_VALUES:
             return {}
         if name in KNOWN and value is not None:
@@ -212,7 +214,7 @@ def _stated(path: Path) -> dict[str, Any]:
     return found
 
 
-def _leaves(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Names and values in a mapping and its sections, outer ones first."""
     if not isinstance(value, dict) or depth > 8:
         return
@@ -225,7 +227,7 @@ def _leaves(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
         else:
             yield str(name), item
     for section in sections:
-        yield from _leaves(section, depth + 1)
+        yield from leaves(section, depth + 1)
 
 
 def _plain(value: Any) -> Any:

@@ -21,9 +21,9 @@ import numpy as np
 
 from tdw.errors import NotImportableError
 from tdw.interchange import sniff
-from tdw.interchange.importers.state_dicts import safetensors_of
 from tdw.interchange.source_run import SourceCheckpoint, SourceRun, integer, numbers
 from tdw.interchange.stated import read_settings
+from tdw.interchange.weight_files import safetensors_of
 from tdw.tasks import Split
 
 MOST_JSON = 1 << 30

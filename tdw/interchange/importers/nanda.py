@@ -27,6 +27,7 @@ from tdw.interchange.weight_layouts import is_state
 from tdw.network.segment import Series
 from tdw.tasks import Split
 
+OPTIMIZER = ("optimizer", "optimizer_state_dict")
 MODEL = ("model", "model_state_dict", "state_dict")
 
 
@@ -42,7 +43,8 @@ def read(loaded: Any, path: Path) -> SourceRun | None:
     if model is None and not many and not demo and train is None and test is None:
         return None
     run = SourceRun("a file of Nanda's grokking code", train=train, test=test, epoch_offset=1)
-    run.optimizer, run.scheduler = (_table(loaded.get(name)) for name in ("optimizer", "scheduler"))
+    run.optimizer = next((found for name in OPTIMIZER if (found := _table(loaded.get(name))) is not None), None)
+    run.scheduler = _table(loaded.get("scheduler"))
     if many or demo:
         states, labels = ("state_dicts", "epochs") if many else ("checkpoints", "checkpoint_epochs")
         run.checkpoints = _checkpoints(loaded[states], loaded.get(labels), what)
