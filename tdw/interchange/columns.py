@@ -121,6 +121,8 @@ def add(run: SourceRun, columns: Iterable[Column], source: Path) -> None:
     if others[MOST_CURVES:]:
         run.converted.append(f"{len(others) - MOST_CURVES} more columns were left out")
     run.stepped = all(column.steps is not None for column in chosen.values())
+    # A train curve with steps is in place, also where others have none.
+    run.placed = any(side == "train" and column.steps is not None for (side, _), column in chosen.items())
 
 
 def _by_epoch(run: SourceRun, column: Column, source: Path) -> Series:

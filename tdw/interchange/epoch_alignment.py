@@ -29,11 +29,13 @@ class Reading(NamedTuple):
 
     epoch_offset: our epoch minus the label of a checkpoint
     test_offset:  our epoch of the first test loss; the others follow every `stride` epochs
+    open:         all strides that remain possible, if the losses do not decide between them
     """
 
     epoch_offset: int
     test_offset: int
     stride: int
+    open: tuple[int, ...] = ()
 
 
 def align(
@@ -51,15 +53,16 @@ def align(
     Raises NotImportableError, SettingError for hints that contradict the source.
     """
     usual = Reading(run.epoch_offset, run.test_offset, strides[0])
+    unsure = usual._replace(open=tuple(strides) if len(strides) > 1 else ())
     if "p" not in settings:
-        return usual, None
+        return unsure, None
     p = settings["p"]
     listed = _listed(run, p, hints, source)
     chosen = _chosen(run)
     if earlier is not None:
         chosen = [*chosen, earlier]
     if not chosen or (run.train is None and run.test is None):
-        return usual, _trusted(run, listed, p, hints)
+        return unsure, _trusted(run, listed, p, hints)
     losses = _losses(chosen, settings)
 
     best: tuple[float, Reading, Match] | None = None
@@ -79,7 +82,7 @@ def align(
         run.inferred.append(
             "the train/test split is unknown: none of the splits that were tried reproduces the stored losses"
         )
-        return usual, None
+        return unsure, None
     off, reading, match = best
     if listed is None and "data_seed" in hints and not match.within and off > WRONG:
         raise SettingError(
@@ -96,7 +99,22 @@ def align(
         else:
             reading = Reading(usual.epoch_offset, usual.test_offset, reading.stride)
     _report(run, match, hints)
+    if len(strides) > 1:
+        others = [reading._replace(stride=stride) for stride in strides]
+        shown = [one.stride for one in others if _shows(run, chosen, losses, one, match.split)]
+        reading = (
+            reading._replace(stride=shown[0], open=()) if len(shown) == 1 else reading._replace(open=tuple(strides))
+        )
     return reading, match
+
+
+def _shows(
+    run: SourceRun, chosen: Sequence[SourceCheckpoint], losses: Sequence[Series], reading: Reading, split: Split
+) -> bool:
+    """Whether by this meaning of the labels a test loss is recorded for some of the weights, and all have their losses."""
+    anchors = _anchors(run, chosen, losses, reading, ROUNDED)
+    recorded = any("test" in anchor.sides and anchor.sides["test"].exact for anchor in anchors)
+    return recorded and split_search.judge(anchors, split, None).within
 
 
 def _listed(run: SourceRun, p: int, hints: dict[str, Any], source: str) -> Split | None:

@@ -38,7 +38,7 @@ def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False,
     source, path = Path(source), Path(path)
     checked = check_hints(hints)
     _check_target(source, path, overwrite=overwrite)
-    run = read_source(source, checked.get("epochs_from"), checked.get("run"))
+    run = read_source(source, checked.get("epochs_from"), checked.get("run"), checked.get("train_stride"))
     _round(run, checked, source)
     _unwrap(run)
     _rename(run, checked, source)
@@ -47,9 +47,11 @@ def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False,
     return plan.imported
 
 
-def read_source(source: Path, template: str | None = None, name: str | None = None) -> SourceRun:
+def read_source(
+    source: Path, template: str | None = None, name: str | None = None, stride: int | None = None
+) -> SourceRun:
     """The contents of a file or folder. template: where the epoch is in the names of its files; name: of a run
-    among several.
+    among several; stride: epochs between two train losses, by a hint.
 
     Raises NotImportableError, SettingError for a template that does not fit or apply.
     """
@@ -69,13 +71,13 @@ def read_source(source: Path, template: str | None = None, name: str | None = No
                 source = source.parent  # its other files describe the run of these checkpoints
             if legacy_workbench.is_legacy_folder(source):
                 return legacy_workbench.read(source)
-            run = state_dicts.read_folder(source, template)
+            run = state_dicts.read_folder(source, template, stride)
         elif template is not None:
             raise SettingError(
                 "epochs_from", f"--epochs-from applies to a folder of files, not to {source.name}: leave it out"
             )
         else:
-            run = state_dicts.read_file(source)
+            run = state_dicts.read_file(source, stride)
         read_beside(run, source)
         return run
     except OSError as error:

@@ -56,7 +56,12 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
     epoch_unknown = infer.label_single(run, hints, source)
     guesses = infer.conclude(run, settings, last) if "p" in settings and last is not None else []
     earlier = None if last is None else infer.one_update_earlier(run, settings, last)
-    (epoch_offset, test_offset, stride), match = _aligned(run, settings, guesses, strides, hints, str(source), earlier)
+    reading, match = _aligned(run, settings, guesses, strides, hints, str(source), earlier)
+    if reading.open:
+        assert run.train is not None, "several strides are possible for test losses among train losses"
+        assert run.test is not None, "there are test losses to place"
+        raise cadence.ask("test", len(run.test), len(run.train), reading.open, str(source))
+    epoch_offset, test_offset, stride, _ = reading
     run.test_offset = test_offset
     checkpoints = [((checkpoint.label or 0) + epoch_offset, checkpoint) for checkpoint in run.checkpoints]
     epochs = infer.last_epoch(run, checkpoints, stride, source)

@@ -55,6 +55,7 @@ class SourceRun:
     accuracy:     accuracies by side, by epoch; curves: everything else that was recorded, by its name in a project file
     train_stride: epochs between two train losses, which are in place
     stepped:      the source gives the epochs of its losses, which are in place
+    placed:       its train losses are at their epochs, by what the form or the number of epochs tells; planned: epochs, by a config
     averaged:     its train losses are not those of all train pairs with the weights of one epoch, but means or of batches
     settings:     those that the file states, under our names
     claims:       sizes that the file states and that may be wrong
@@ -74,6 +75,8 @@ class SourceRun:
     curves: dict[str, Series] = field(default_factory=dict)
     stepped: bool = False
     averaged: bool = False
+    placed: bool = False
+    planned: int | None = None
     train_stride: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)

@@ -44,10 +44,11 @@ SETTINGS = {
 ACTIVATION = ("act_type", "act_fn", "activation")
 SEED = ("data_seed", "seed")
 FRACTION = ("frac_train", "training_fraction", "train_fraction", "frac")
+EPOCHS = ("num_epochs", "n_epochs", "max_epochs", "epochs")
 LAYERS = ("n_layers", "num_layers")
 KNOWN = {
     *(name for names in (*CLAIMS.values(), *SETTINGS.values()) for name in names),
-    *(*ACTIVATION, *SEED, *FRACTION, *LAYERS),
+    *(*ACTIVATION, *SEED, *FRACTION, *LAYERS, *EPOCHS),
     *("fn_name", "funcs", "betas", "model_seed", "normalization_type", "diff_vocab"),
 }
 
@@ -107,6 +108,8 @@ def read_settings(run: SourceRun, config: Mapping[str, Any], path: Path, rules: 
         for theirs in names:
             if config.get(theirs) is not None:
                 run.claims.setdefault(ours, integer(config[theirs], theirs, what))
+    if run.planned is None and (planned := _first(config, EPOCHS)) is not None:
+        run.planned = integer(planned, "number of epochs", what)
     seed, fraction = _first(config, SEED), _first(config, FRACTION)
     if seed is not None and fraction is not None and not run.rules:
         drawn, share = integer(seed, "seed", what), number(fraction, "training fraction", what)

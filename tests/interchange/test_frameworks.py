@@ -294,17 +294,21 @@ def test_a_single_folder_of_the_trainer_says_which_loss_is_missing(saved_by_trai
 def test_means_between_logs_are_said_and_not_taken_for_losses_of_weights(loop, saved_by_trainer, tmp_path):
     file = saved_by_trainer / "checkpoint-40" / "trainer_state.json"
     state = json.loads(file.read_text())
-    rows = [row for row in state["log_history"] if "loss" not in row or row["step"] % 5 == 0]
+    rows = [row for row in state["log_history"] if "loss" not in row or row["step"] % 11 == 0]
     for row in rows:
         if "loss" in row:
-            row["loss"] = float(np.mean(loop.train[row["step"] - 5 : row["step"]]))
+            row["loss"] = float(np.mean(loop.train[row["step"] - 11 : row["step"]]))
     file.write_text(json.dumps(state | {"log_history": rows}))
     imported = tdw.import_run(saved_by_trainer, tmp_path / "run.tdw")
-    assert any("mean over the 5 updates" in line for line in imported.assumed)
+    assert any("mean over the 11 updates" in line for line in imported.assumed)
     assert imported.split.seed == SEED
     assert imported.split.error < 1e-5
     with tdw.open(tmp_path / "run.tdw") as run:
-        assert np.flatnonzero(~np.isnan(run.train_loss)).tolist() == list(range(4, UPDATES, 5))
+        assert np.flatnonzero(~np.isnan(run.train_loss)).tolist() == [
+            10,
+            21,
+            32,
+        ]  # among them an epoch with a checkpoint
 
 
 def test_the_window_takes_such_folders(version, saved_by_trainer, tmp_path):

@@ -36,7 +36,7 @@ def is_legacy_folder(path: Path) -> bool:
 
 def read(path: Path) -> SourceRun:
     """The contents of such a folder. Raises NotImportableError."""
-    run = SourceRun("a folder of an earlier workbench", epoch_offset=1, test_offset=1, likely_rule="torch")
+    run = SourceRun("a folder of an earlier workbench", epoch_offset=1, test_offset=1, likely_rule="torch", placed=True)
     run.settings["task"] = "add"
     for file in sorted((path / "checkpoints").glob("checkpoint_epoch_*.safetensors")):
         named = re.fullmatch(r"checkpoint_epoch_(\d{1,8})", file.stem)

@@ -24,8 +24,11 @@ SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
 SPLIT_FILES = {"train_data": "train", "test_data": "test"}
 
 
-def read_file(path: Path) -> SourceRun:
-    """A file of weights or losses in any supported form. Raises NotImportableError."""
+def read_file(path: Path, stride: int | None = None) -> SourceRun:
+    """A file of weights or losses in any supported form. stride: epochs between two train losses, by a hint.
+
+    Raises NotImportableError, SettingError.
+    """
     form = sniff.form_of(path)
     if form == "safetensors":
         load = safetensors_of(path)
@@ -35,7 +38,7 @@ def read_file(path: Path) -> SourceRun:
         return _single(path, loaded, lambda: loaded)
     if trainers.is_lightning(loaded):
         return trainers.read_lightning([path], path)
-    run = nanda.read(loaded, path) or tables.of_dict(loaded, path)
+    run = nanda.read(loaded, path, stride) or tables.of_dict(loaded, path)
     if run is None:
         raise sniff.refused(path, described(loaded))
     return run
@@ -51,7 +54,7 @@ def _single(path: Path, raw: Raw, load: Callable[[], Raw]) -> SourceRun:
     return run
 
 
-def read_folder(path: Path, template: str | None = None) -> SourceRun:
+def read_folder(path: Path, template: str | None = None, stride: int | None = None) -> SourceRun:
     """A folder of state dicts, or of files of Nanda's code. template: where the epoch is in a name, see `epoch_names`.
 
     Raises NotImportableError, SettingError for a template that does not fit.
@@ -67,10 +70,10 @@ def read_folder(path: Path, template: str | None = None) -> SourceRun:
                 "epochs_from",
                 f"--epochs-from does not apply to {path.name}, whose files state their epochs: leave it out",
             )
-        return _nanda_folder(path, files)
+        return _nanda_folder(path, files, stride)
     run = SourceRun("a folder of TransformerLens state dicts", likely_rule="torch")
     if len(files) == 1 and template is None:
-        return read_file(files[0])
+        return read_file(files[0], stride)
     epochs = epoch_names.epochs_of(files, template)
     ordered = sorted(epochs.items(), key=lambda item: item[1])
     run.checkpoints = [SourceCheckpoint(epoch, state_of(file), str(file)) for file, epoch in ordered]
@@ -78,8 +81,8 @@ def read_folder(path: Path, template: str | None = None) -> SourceRun:
     return run
 
 
-def _nanda_folder(path: Path, files: list[Path]) -> SourceRun:
-    run = SourceRun("a folder of Nanda's grokking code", epoch_offset=1)
+def _nanda_folder(path: Path, files: list[Path], stride: int | None) -> SourceRun:
+    run = SourceRun("a folder of Nanda's grokking code", epoch_offset=1, placed=True)
     checkpoints: dict[int, SourceCheckpoint] = {}
     single: dict[str, dict[int, float]] = {"train": {}, "test": {}}
     sides: dict[str, Any] = {}
@@ -88,7 +91,7 @@ def _nanda_folder(path: Path, files: list[Path]) -> SourceRun:
         if file.stem in SPLIT_FILES:
             sides[SPLIT_FILES[file.stem]] = loaded
             continue
-        part = nanda.read(loaded, file)
+        part = nanda.read(loaded, file, stride)
         if part is None or len(part.checkpoints) != 1:
             raise sniff.refused(file, "something other than a single set of weights, which the other files contain")
         checkpoint = part.checkpoints[0]
@@ -106,6 +109,7 @@ def _nanda_folder(path: Path, files: list[Path]) -> SourceRun:
             if curve is not None:
                 if np.isfinite(curve).sum() > 1:
                     setattr(run, side, curve)
+                    run.train_stride = max(run.train_stride, part.train_stride)
                 single[side] |= {int(at): float(curve[at]) for at in np.flatnonzero(~np.isnan(curve))[-1:]}
         if part.optimizer is not None:
             run.optimizer, run.scheduler = part.optimizer, part.scheduler

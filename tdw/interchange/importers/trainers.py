@@ -129,7 +129,7 @@ def read_lightning(files: Sequence[Path], source: Path) -> SourceRun:
 
 
 def _add_logs(run: SourceRun, folder: Path) -> None:
-    """Add the curves that Lightning's loggers wrote beside the checkpoints. Of two loggers, CSV is exact."""
+    """Add the curves that Lightning's loggers wrote next to the checkpoints. Of two loggers, CSV is exact."""
     places = [folder, folder.parent] if folder.name == "checkpoints" else [folder]
     logs = [
         log for place in places for log in (place / log_steps.LIGHTNING_CSV, *sorted(place.glob(f"{tables.EVENTS}*")))
