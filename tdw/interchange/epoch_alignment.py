@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from tdw.config import TaskConfig
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import split_search
 from tdw.interchange.source_run import RULES, Rule, SourceCheckpoint, SourceRun
-from tdw.interchange.split_search import Anchor, Match, pair_losses, stored_at
+from tdw.interchange.split_search import Anchor, Match, Stored, pair_losses, stored_at
 from tdw.interchange.weight_layouts import read, without_zero_biases
 from tdw.network.kinds import Nonlinearity
 from tdw.network.segment import Series
@@ -45,10 +46,12 @@ def align(
     hints: dict[str, Any],
     source: str,
     earlier: SourceCheckpoint | None,
+    found: Match | None = None,
 ) -> tuple[Reading, Match | None]:
     """The meaning of the labels, and the split; None if it is unknown.
 
     earlier: the last weights before their last update, if known; the source has the losses of these weights
+    found: a split to judge, in place of a search
     If the losses show that labels do not have the meaning that is usual for the form, the losses take precedence.
     Raises NotImportableError, SettingError for hints that contradict the source.
     """
@@ -69,7 +72,10 @@ def align(
     for rounding in (0.0, ROUNDED):  # a source that computes in float64 gives small losses exactly, which decides more
         for reading in _readings(run, strides):
             anchors = _anchors(run, chosen, losses, reading, rounding)
-            match = _judged(anchors, listed, run, p, hints, thorough=reading == usual)
+            if found is None:
+                match = _judged(anchors, listed, run, p, hints, thorough=reading == usual)
+            else:
+                match = split_search.judge(anchors, found.split, found.rule, found.chance)
             if match is None or match.error is None:
                 continue
             if best is None or match.error < best[0] / 3:
@@ -109,7 +115,11 @@ def align(
 
 
 def _shows(
-    run: SourceRun, chosen: Sequence[SourceCheckpoint], losses: Sequence[Series], reading: Reading, split: Split
+    run: SourceRun,
+    chosen: Sequence[SourceCheckpoint],
+    losses: Sequence[Callable[[], Series]],
+    reading: Reading,
+    split: Split,
 ) -> bool:
     """Whether by this meaning of the labels a test loss is recorded for some of the weights, and all have their losses."""
     anchors = _anchors(run, chosen, losses, reading, ROUNDED)
@@ -146,17 +156,18 @@ def _trusted(run: SourceRun, listed: Split | None, p: int, hints: dict[str, Any]
     return Match(split_search.draw(rule, p * p), rule, None, True, None, ())
 
 
-def _losses(chosen: Sequence[SourceCheckpoint], settings: dict[str, Any]) -> list[Series]:
-    """The loss of every pair at each of these checkpoints, (p * p,) each."""
+def _losses(chosen: Sequence[SourceCheckpoint], settings: dict[str, Any]) -> list[Callable[[], Series]]:
+    """Functions that give the loss of every pair at each of these checkpoints, (p * p,) each, computed when first asked for."""
     task = TaskConfig(task=settings.get("task", "add"), p=settings["p"])
-    out = []
-    for checkpoint in chosen:
+
+    def compute(checkpoint: SourceCheckpoint) -> Series:
         arrays, _ = read(checkpoint.load(), checkpoint.what)
         if settings["biases"] == "none":
             arrays = without_zero_biases(arrays)
         _, (losses,) = pair_losses(arrays, Nonlinearity.of(settings), [task])
-        out.append(losses)
-    return out
+        return losses
+
+    return [cache(partial(compute, checkpoint)) for checkpoint in chosen]
 
 
 def _readings(run: SourceRun, strides: Sequence[int]) -> list[Reading]:
@@ -217,13 +228,17 @@ def _chosen(run: SourceRun) -> list[SourceCheckpoint]:
 
 
 def _anchors(
-    run: SourceRun, chosen: Sequence[SourceCheckpoint], losses: Sequence[Series], reading: Reading, rounding: float
+    run: SourceRun,
+    chosen: Sequence[SourceCheckpoint],
+    losses: Sequence[Callable[[], Series]],
+    reading: Reading,
+    rounding: float,
 ) -> list[Anchor]:
     """The chosen checkpoints with their stored losses: those of the same epoch if there are any, else extrapolated ones.
 
     rounding: by how much a stored loss may differ from that of the weights
     """
-    anchors = []
+    sides: list[tuple[int, Callable[[], Series], dict[str, Stored]]] = []
     for checkpoint, of_pairs in zip(chosen, losses, strict=True):
         epoch = (checkpoint.label or 0) + reading.epoch_offset
         stored = {"train": None if run.averaged else stored_at(run.train, epoch, rounding), "test": None}
@@ -232,11 +247,13 @@ def _anchors(
             stored["test"] = stored_at(
                 by_epoch(run.test, reading.stride, reading.test_offset, max(epoch, last)), epoch, rounding
             )
-        anchors.append(Anchor(epoch, of_pairs, {side: item for side, item in stored.items() if item is not None}))
+        sides.append((epoch, of_pairs, {side: item for side, item in stored.items() if item is not None}))
     exact = [
-        Anchor(one.epoch, one.losses, {side: item for side, item in one.sides.items() if item.exact}) for one in anchors
+        (epoch, of_pairs, {side: item for side, item in items.items() if item.exact})
+        for epoch, of_pairs, items in sides
     ]
-    return exact if any(one.sides for one in exact) else anchors
+    used = exact if any(items for _, _, items in exact) else sides
+    return [Anchor(epoch, of_pairs(), items) for epoch, of_pairs, items in used if items]
 
 
 def _has_small(run: SourceRun) -> bool:

@@ -13,7 +13,7 @@ from tdw import config
 from tdw.config import RunConfig
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import adamw_state, cadence, infer, split_search
-from tdw.interchange.epoch_alignment import Reading, align, by_epoch
+from tdw.interchange.epoch_alignment import SURE, Reading, align, by_epoch
 from tdw.interchange.source_run import Rule, SourceCheckpoint, SourceRun
 from tdw.interchange.split_search import Match
 from tdw.interchange.weight_layouts import transposed
@@ -139,12 +139,21 @@ def _aligned(
     said = len(run.inferred), len(run.contradicted)
     tried: list[tuple[Reading, Match | None, infer.Guess, list[str], list[str]]] = []
     refusal: SettingError | None = None
+    found: Match | None = None  # with all guesses the split is the same, so one search is enough
     has_losses = run.train is not None or run.test is not None
     for guess in guesses if has_losses else guesses[:1]:
         try:
             reading, match = align(
-                run, settings | {"task": guess.task, "activation": guess.activation}, strides, hints, source, earlier
+                run,
+                settings | {"task": guess.task, "activation": guess.activation},
+                strides,
+                hints,
+                source,
+                earlier,
+                found,
             )
+            if match is not None and match.verified and match.error is not None and match.error < SURE:
+                found = match
         except SettingError as error:  # a split that was asked for does not fit this guess
             refusal = error
             continue
