@@ -12,6 +12,7 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 @analysis(
     title="Accuracy",
     version=1,
+    needs=("task",),
     arrays={"accuracy": ArraySpec("<f8", (3,), gaps=True), "correct": ArraySpec("|u1", ("bitmap",))},
 )
 def accuracy(checkpoint: Checkpoint) -> Result:

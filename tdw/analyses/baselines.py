@@ -43,7 +43,7 @@ BAND = ArraySpec("<f8", (len(QUANTITIES), 3), gaps=True)
     title="Baselines",
     version=1,
     per="run",
-    needs=("frequencies",),
+    needs=("task", "frequencies"),
     after=("neuron_clusters", "sparsity", "key_frequencies"),  # it uses their definitions
     reads_weights=True,
     arrays={"random": BAND, "permuted": BAND},

@@ -78,7 +78,9 @@ def empty_without_split(project: Project) -> str:
 
 
 def bands(project: Project, *quantities: str) -> tuple[Band, ...]:
-    """The baselines of quantities: untrained networks, and permuted operands and answers."""
+    """The baselines of quantities: untrained networks, and permuted operands and answers. None where the task is not known."""
+    if not project.knows_task:
+        return ()
     known = names(project, "baselines", "quantities")
     rows = tuple(known.index(quantity) for quantity in quantities if quantity in known)
     if not rows:
