@@ -108,8 +108,9 @@ def read_settings(run: SourceRun, config: Mapping[str, Any], path: Path, rules: 
         for theirs in names:
             if config.get(theirs) is not None:
                 run.claims.setdefault(ours, integer(config[theirs], theirs, what))
-    if run.planned is None and (planned := _first(config, EPOCHS)) is not None:
-        run.planned = integer(planned, "number of epochs", what)
+    planned = _first(config, EPOCHS)
+    if run.planned is None and isinstance(planned, int | float) and float(planned).is_integer():
+        run.planned = int(planned)
     seed, fraction = _first(config, SEED), _first(config, FRACTION)
     if seed is not None and fraction is not None and not run.rules:
         drawn, share = integer(seed, "seed", what), number(fraction, "training fraction", what)

@@ -75,7 +75,13 @@ def test_a_config_that_tells_the_epochs_decides(tmp_path, planned, every):
 
 
 def test_a_config_that_tells_nothing_of_the_sort_does_not(tmp_path):
-    for planned in (7, 30, 333):  # fewer than there are; a run that was cut short; one that several strides may fit
+    for planned in (
+        7,
+        30,
+        333,
+        20.5,
+        "many",
+    ):  # fewer than there are; a run that was cut short; one that several strides may fit; no number
         with pytest.raises(NotImportableError, match="--train-stride"):
             brought({"train_losses": [0.5] * 20, "num_epochs": planned}, tmp_path)
 
