@@ -61,7 +61,8 @@ class Run(Project):
 
     def analysis(self, name: str) -> StoredResult:
         """Stored results of an analysis. Raises UnknownNameError, NotApplicableError or AnalysisNotFoundError."""
-        if name not in self.analyses() and (reason := runner.inapplicable_reason(registry.find(name), self)):
+        reason = runner.inapplicable_reason(registry.find(name), self)
+        if reason and (name not in self.analyses() or reason == registry.UNKNOWN_TASK):
             raise NotApplicableError(self.path, name, reason)
         return super().analysis(name)
 

@@ -13,6 +13,7 @@ from tdw.network.correctness import is_ahead
 @analysis(
     title="Accuracy",
     version=2,
+    needs=("task",),
     arrays={"accuracy": ArraySpec("<f8", (3,), gaps=True), "correct": ArraySpec("|u1", ("bitmap",))},
 )
 def accuracy(checkpoint: Checkpoint) -> Result:

@@ -62,7 +62,7 @@ def prepare(run: RunData, split: Split | None, report: Report, **parameters: Any
 @analysis(
     title="Baselines: untrained networks",
     version=2,
-    needs=("frequencies",),
+    needs=("task", "frequencies"),
     arrays=ARRAYS,
     prepare=prepare,
     quantities=list(QUANTITIES),

@@ -16,7 +16,7 @@ SHARE, NEURONS = 0.7, 0.1
 @analysis(
     title="Key frequencies",
     version=2,
-    needs=("frequencies",),
+    needs=("task", "frequencies"),
     arrays={"key": ArraySpec("|u1", (len(RULES), "frequency"))},
     rules=list(RULES),
     cosine=0.005,

@@ -13,6 +13,7 @@ SCALAR = ArraySpec("<f8", ())
 @analysis(
     title="Margin",
     version=1,
+    needs=("task",),
     arrays={"minimum": SCALAR, "quantile": SCALAR, "mean": SCALAR},
     quantile=0.001,
 )

@@ -50,7 +50,7 @@ def prepare(run: RunData, split: Split | None, report: Report, **parameters: Any
 @analysis(
     title="Baselines: memorizing networks",
     version=1,
-    needs=("frequencies",),
+    needs=("task", "frequencies"),
     arrays={**ARRAYS, "loss": ArraySpec("<f8", (2,))},
     on_request=True,
     prepare=prepare,

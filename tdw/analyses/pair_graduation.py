@@ -14,6 +14,7 @@ NEVER = -1
     title="Pair graduation",
     version=1,
     per="run",
+    needs=("task",),
     after=("accuracy",),
     arrays={"epoch": ArraySpec("<i8", ("operand", "operand"))},
 )

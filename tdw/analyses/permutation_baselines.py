@@ -12,7 +12,7 @@ from tdw.analyses.engine.registry import Result, analysis
 @analysis(
     title="Baselines: relabeled networks",
     version=1,
-    needs=("frequencies",),
+    needs=("task", "frequencies"),
     arrays=ARRAYS,
     on_request=True,
     quantities=list(QUANTITIES),

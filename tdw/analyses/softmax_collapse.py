@@ -9,7 +9,7 @@ from tdw.analyses.engine.cross_entropy import means
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
-@analysis(title="Softmax collapse", version=1, arrays={"share": ArraySpec("<f8", (3,), gaps=True)})
+@analysis(title="Softmax collapse", version=1, needs=("task",), arrays={"share": ArraySpec("<f8", (3,), gaps=True)})
 def softmax_collapse(checkpoint: Checkpoint) -> Result:
     """Share of all, train and test pairs whose cross-entropy is exactly 0 in float32, (side,); NaN for an unknown split.
 

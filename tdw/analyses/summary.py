@@ -49,8 +49,10 @@ def grokking(project: Project) -> Grokking:
 
 def key_frequencies(project: Project) -> KeyFrequencies | None:
     """The key frequencies at the last analyzed checkpoint: by the rule `logit_cosine` if the task is additive, else by
-    `clusters`; by `clusters` if only `neuron_frequencies` was analyzed; None if neither was.
+    `clusters`; by `clusters` if only `neuron_frequencies` was analyzed; None if neither was, or if the task is not known.
     """
+    if not project.knows_task:
+        return None
     stored = project.analyses()
     analysis = registry.find("key_frequencies")
     result = stored.get(analysis.name)

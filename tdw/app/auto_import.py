@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tdw
 from tdw.errors import AppError, CannotWriteError, NotImportableError, TdwError
+from tdw.interchange.importers import trainers
 from tdw.interchange.importers.legacy_workbench import is_legacy_folder
 from tdw.interchange.importers.state_dicts import SUFFIXES
 from tdw.project.project import Project
@@ -28,7 +29,9 @@ def is_foreign(path: Path) -> bool:
     """Whether a path may be a run of another program, by its name or by the files in the folder."""
     try:
         if path.is_dir():
-            return is_legacy_folder(path) or any(item.suffix in SUFFIXES for item in path.iterdir())
+            if is_legacy_folder(path) or trainers.has_checkpoints(path):
+                return True
+            return any(item.suffix in SUFFIXES for item in path.iterdir())
         if path.suffix not in SUFFIXES or not path.is_file():
             return False
         with path.open("rb") as file:

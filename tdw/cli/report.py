@@ -183,9 +183,13 @@ def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
 
 def run_info(run: Run, information: dict[str, Any]) -> list[str]:
     """The lines that `tdw info` prints. information: `run.info()`."""
+    from tdw.analyses import ANALYSES
+    from tdw.analyses.engine.registry import UNKNOWN_TASK, presumes_task
+
     settings = run.config
     stored = information["analyses"]
-    results = ", ".join(name + (" (stale)" if result["stale"] else "") for name, result in stored.items())
+    apply = {name: result for name, result in stored.items() if run.knows_task or not presumes_task(name)}
+    results = ", ".join(name + (" (stale)" if result["stale"] else "") for name, result in apply.items())
     lines = [
         f"{run.path}: {information['state']}, {information['epochs']} of {information['planned_epochs']} epochs, "
         f"{size(information['size_bytes'] / 1e6)}",
@@ -206,7 +210,10 @@ def run_info(run: Run, information: dict[str, Any]) -> list[str]:
     lines += _drifted(information["drift"])
     if run.diverged is not None:
         lines.append(run.diverged.sentence)
-    return [*lines, f"results: {results or 'none; compute them with `tdw analyze`'}"]
+    lines.append(f"results: {results or 'none; compute them with `tdw analyze`'}")
+    if not run.knows_task and run.checkpoints:
+        lines.append(f"not applicable: {', '.join(filter(presumes_task, ANALYSES))}. {UNKNOWN_TASK}")
+    return lines
 
 
 def comparison(result: Comparison) -> list[str]:

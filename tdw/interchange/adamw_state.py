@@ -59,6 +59,8 @@ def state_of(run: SourceRun, raw: Raw, weights: Arrays, epoch: int) -> State | s
     raw: the last weights as in the file; weights: in the layout of this program; epoch: number of updates
     """
     optimizer = run.optimizer
+    if run.why_not is not None:
+        return run.why_not
     if not optimizer or not isinstance(optimizer.get("state"), dict) or not optimizer["state"]:
         return "it has no optimizer state"
     if is_tied(raw):
@@ -77,7 +79,7 @@ def state_of(run: SourceRun, raw: Raw, weights: Arrays, epoch: int) -> State | s
         return f"its AdamW has options that are not supported ({', '.join(differs)})"
     if group.get("decoupled_weight_decay") is False and group.get("weight_decay"):
         return "its optimizer is Adam with L2 weight decay, not AdamW"
-    if len(optimizer.get("param_groups") or ()) != 1:
+    if len(_groups(optimizer)) != 1:
         return "its optimizer has several parameter groups"
     if updates(optimizer) != epoch:
         return "its optimizer counted a different number of updates"
@@ -125,8 +127,18 @@ def _tensor(value: Any, weight: Any) -> Any:
 
 
 def _group(optimizer: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    groups = _groups(optimizer)
+    return groups[0] if groups and isinstance(groups[0], dict) else {}
+
+
+def _groups(optimizer: Mapping[str, Any] | None) -> list[Any]:
+    """The parameter groups that have parameters: Hugging Face's Trainer makes one for biases, which may be empty."""
     groups = optimizer.get("param_groups") if optimizer else None
-    return groups[0] if isinstance(groups, list) and groups and isinstance(groups[0], dict) else {}
+    return (
+        [one for one in groups if not isinstance(one, dict) or one.get("params") != []]
+        if isinstance(groups, list)
+        else []
+    )
 
 
 def _shown(value: Any) -> str:

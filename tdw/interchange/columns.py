@@ -57,7 +57,7 @@ def of_table(table: Mapping[str, Float64[np.ndarray, " row"]]) -> list[Column]:
     return [
         Column(name, values, table[step] if step is not None and len(table[step]) == len(values) else None)
         for name, values in table.items()
-        if _last(name) not in STEPS
+        if not counts_updates(name)
     ]
 
 
@@ -68,6 +68,11 @@ def steps_in(table: Mapping[str, Float64[np.ndarray, " row"]]) -> str | None:
             if _last(name) == wanted and np.isfinite(values).any() and not np.any(values[np.isfinite(values)] % 1):
                 return name
     return None
+
+
+def counts_updates(name: str) -> bool:
+    """Whether a column counts updates or epochs by its name."""
+    return _last(name) in STEPS
 
 
 def role(name: str) -> tuple[str, str] | None:
@@ -92,7 +97,7 @@ def add(run: SourceRun, columns: Iterable[Column], source: Path) -> None:
     chosen: dict[tuple[str, str], Column] = {}
     for column in columns:
         found = role(column.name)
-        if found is not None and (found not in chosen or _rank(column.name) < _rank(chosen[found].name)):
+        if found is not None and (found not in chosen or _rank(column) < _rank(chosen[found])):
             chosen[found] = column
     taken = {column.name for column in chosen.values()}
     if not chosen:
@@ -116,6 +121,8 @@ def add(run: SourceRun, columns: Iterable[Column], source: Path) -> None:
     if others[MOST_CURVES:]:
         run.converted.append(f"{len(others) - MOST_CURVES} more columns were left out")
     run.stepped = all(column.steps is not None for column in chosen.values())
+    # A train curve with steps is in place, also where others have none.
+    run.placed = any(side == "train" and column.steps is not None for (side, _), column in chosen.items())
 
 
 def _by_epoch(run: SourceRun, column: Column, source: Path) -> Series:
@@ -150,9 +157,11 @@ def _share(run: SourceRun, curve: Series, name: str, source: Path) -> Series:
     return curve
 
 
-def _rank(name: str) -> int:
-    words = re.findall(r"[a-z]+", name.lower())
-    return min((at for at, side in enumerate(TEST) if side in words), default=0)
+def _rank(column: Column) -> tuple[bool, int]:
+    """Of several columns for the same, the least one is taken. A single value, such as that of a final test, is no curve."""
+    words = re.findall(r"[a-z]+", column.name.lower())
+    single = bool(np.count_nonzero(~np.isnan(column.values)) < 2)
+    return single, min((at for at, side in enumerate(TEST) if side in words), default=0)
 
 
 def _last(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +12,15 @@ from tdw.config import TaskConfig
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import split_search
 from tdw.interchange.source_run import RULES, Rule, SourceCheckpoint, SourceRun
-from tdw.interchange.split_search import Anchor, Match, pair_losses, stored_at
+from tdw.interchange.split_search import Anchor, Match, Stored, pair_losses, stored_at
 from tdw.interchange.weight_layouts import read, without_zero_biases
 from tdw.network.kinds import Nonlinearity
 from tdw.network.segment import Series
 from tdw.tasks import Split, check_split
 
 ANCHORS = 5  # checkpoints to compare losses at
+ROUNDED = 1e-7  # by this much a small mean loss may differ that was computed in float32
+SMALL = ROUNDED / split_search.EXACT
 SURE = split_search.EXACT / 10  # if losses are this close, no other meaning of the labels is tried
 WRONG = 0.1  # a requested split is refused if losses differ by more than this
 
@@ -27,11 +30,13 @@ class Reading(NamedTuple):
 
     epoch_offset: our epoch minus the label of a checkpoint
     test_offset:  our epoch of the first test loss; the others follow every `stride` epochs
+    open:         all strides that remain possible, if the losses do not decide between them
     """
 
     epoch_offset: int
     test_offset: int
     stride: int
+    open: tuple[int, ...] = ()
 
 
 def align(
@@ -41,40 +46,49 @@ def align(
     hints: dict[str, Any],
     source: str,
     earlier: SourceCheckpoint | None,
+    found: Match | None = None,
 ) -> tuple[Reading, Match | None]:
     """The meaning of the labels, and the split; None if it is unknown.
 
     earlier: the last weights before their last update, if known; the source has the losses of these weights
+    found: a split to judge, in place of a search
     If the losses show that labels do not have the meaning that is usual for the form, the losses take precedence.
     Raises NotImportableError, SettingError for hints that contradict the source.
     """
     usual = Reading(run.epoch_offset, run.test_offset, strides[0])
+    unsure = usual._replace(open=tuple(strides) if len(strides) > 1 else ())
     if "p" not in settings:
-        return usual, None
+        return unsure, None
     p = settings["p"]
     listed = _listed(run, p, hints, source)
     chosen = _chosen(run)
     if earlier is not None:
         chosen = [*chosen, earlier]
     if not chosen or (run.train is None and run.test is None):
-        return usual, _trusted(run, listed, p, hints)
+        return unsure, _trusted(run, listed, p, hints)
     losses = _losses(chosen, settings)
 
     best: tuple[float, Reading, Match] | None = None
-    for reading in _readings(run, strides):
-        anchors = _anchors(run, chosen, losses, reading)
-        match = _judged(anchors, listed, run, p, hints, thorough=reading == usual)
-        if match is None or match.error is None:
-            continue
-        if best is None or match.error < best[0] / 3:
-            best = (match.error, reading, match)
-        if reading == usual and match.within and match.error < SURE:
+    for rounding in (0.0, ROUNDED):  # a source that computes in float64 gives small losses exactly, which decides more
+        for reading in _readings(run, strides):
+            anchors = _anchors(run, chosen, losses, reading, rounding)
+            if found is None:
+                match = _judged(anchors, listed, run, p, hints, thorough=reading == usual)
+            else:
+                match = split_search.judge(anchors, found.split, found.rule, found.chance)
+            if match is None or match.error is None:
+                continue
+            if best is None or match.error < best[0] / 3:
+                best = (match.error, reading, match)
+            if reading == usual and match.within and match.error < SURE:
+                break
+        if best is not None or not _has_small(run):
             break
     if best is None:
         run.inferred.append(
             "the train/test split is unknown: none of the splits that were tried reproduces the stored losses"
         )
-        return usual, None
+        return unsure, None
     off, reading, match = best
     if listed is None and "data_seed" in hints and not match.within and off > WRONG:
         raise SettingError(
@@ -91,7 +105,26 @@ def align(
         else:
             reading = Reading(usual.epoch_offset, usual.test_offset, reading.stride)
     _report(run, match, hints)
+    if len(strides) > 1:
+        others = [reading._replace(stride=stride) for stride in strides]
+        shown = [one.stride for one in others if _shows(run, chosen, losses, one, match.split)]
+        reading = (
+            reading._replace(stride=shown[0], open=()) if len(shown) == 1 else reading._replace(open=tuple(strides))
+        )
     return reading, match
+
+
+def _shows(
+    run: SourceRun,
+    chosen: Sequence[SourceCheckpoint],
+    losses: Sequence[Callable[[], Series]],
+    reading: Reading,
+    split: Split,
+) -> bool:
+    """Whether by this meaning of the labels a test loss is recorded for some of the weights, and all have their losses."""
+    anchors = _anchors(run, chosen, losses, reading, ROUNDED)
+    recorded = any("test" in anchor.sides and anchor.sides["test"].exact for anchor in anchors)
+    return recorded and split_search.judge(anchors, split, None).within
 
 
 def _listed(run: SourceRun, p: int, hints: dict[str, Any], source: str) -> Split | None:
@@ -123,17 +156,18 @@ def _trusted(run: SourceRun, listed: Split | None, p: int, hints: dict[str, Any]
     return Match(split_search.draw(rule, p * p), rule, None, True, None, ())
 
 
-def _losses(chosen: Sequence[SourceCheckpoint], settings: dict[str, Any]) -> list[Series]:
-    """The loss of every pair at each of these checkpoints, (p * p,) each."""
+def _losses(chosen: Sequence[SourceCheckpoint], settings: dict[str, Any]) -> list[Callable[[], Series]]:
+    """Functions that give the loss of every pair at each of these checkpoints, (p * p,) each, computed when first asked for."""
     task = TaskConfig(task=settings.get("task", "add"), p=settings["p"])
-    out = []
-    for checkpoint in chosen:
+
+    def compute(checkpoint: SourceCheckpoint) -> Series:
         arrays, _ = read(checkpoint.load(), checkpoint.what)
         if settings["biases"] == "none":
             arrays = without_zero_biases(arrays)
         _, (losses,) = pair_losses(arrays, Nonlinearity.of(settings), [task])
-        out.append(losses)
-    return out
+        return losses
+
+    return [cache(partial(compute, checkpoint)) for checkpoint in chosen]
 
 
 def _readings(run: SourceRun, strides: Sequence[int]) -> list[Reading]:
@@ -194,21 +228,37 @@ def _chosen(run: SourceRun) -> list[SourceCheckpoint]:
 
 
 def _anchors(
-    run: SourceRun, chosen: Sequence[SourceCheckpoint], losses: Sequence[Series], reading: Reading
+    run: SourceRun,
+    chosen: Sequence[SourceCheckpoint],
+    losses: Sequence[Callable[[], Series]],
+    reading: Reading,
+    rounding: float,
 ) -> list[Anchor]:
-    """The chosen checkpoints with their stored losses: those of the same epoch if there are any, else extrapolated ones."""
-    anchors = []
+    """The chosen checkpoints with their stored losses: those of the same epoch if there are any, else extrapolated ones.
+
+    rounding: by how much a stored loss may differ from that of the weights
+    """
+    sides: list[tuple[int, Callable[[], Series], dict[str, Stored]]] = []
     for checkpoint, of_pairs in zip(chosen, losses, strict=True):
         epoch = (checkpoint.label or 0) + reading.epoch_offset
-        stored = {"train": stored_at(run.train, epoch), "test": None}
+        stored = {"train": None if run.averaged else stored_at(run.train, epoch, rounding), "test": None}
         if run.test is not None:
             last = (len(run.test) - 1) * reading.stride + reading.test_offset
-            stored["test"] = stored_at(by_epoch(run.test, reading.stride, reading.test_offset, max(epoch, last)), epoch)
-        anchors.append(Anchor(epoch, of_pairs, {side: item for side, item in stored.items() if item is not None}))
+            stored["test"] = stored_at(
+                by_epoch(run.test, reading.stride, reading.test_offset, max(epoch, last)), epoch, rounding
+            )
+        sides.append((epoch, of_pairs, {side: item for side, item in stored.items() if item is not None}))
     exact = [
-        Anchor(one.epoch, one.losses, {side: item for side, item in one.sides.items() if item.exact}) for one in anchors
+        (epoch, of_pairs, {side: item for side, item in items.items() if item.exact})
+        for epoch, of_pairs, items in sides
     ]
-    return exact if any(one.sides for one in exact) else anchors
+    used = exact if any(items for _, _, items in exact) else sides
+    return [Anchor(epoch, of_pairs(), items) for epoch, of_pairs, items in used if items]
+
+
+def _has_small(run: SourceRun) -> bool:
+    """Whether there are losses so small that rounding in float32 shows."""
+    return any(curve is not None and bool((curve < SMALL).any()) for curve in (run.train, run.test))
 
 
 def by_epoch(curve: Series | None, stride: int, offset: int, epochs: int) -> Series:

@@ -8,14 +8,16 @@ which the names differ.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange.source_run import MOST_EPOCHS
+from tdw.safe_text import cut
 
-#: Words before an epoch, those that say it most clearly first: of `epoch=1-step=300` the epoch counts, unless it repeats.
-WORDS = (("epoch", "ep"), ("step", "global_step", "iter", "iteration", "it"), ("checkpoint", "ckpt", "chkpt"))
+#: Words before an epoch, those that say it most clearly first. A number of updates is what an epoch is here, so of
+#: `epoch=1-step=300` the step counts, unless it repeats.
+WORDS = (("step", "global_step", "iter", "iteration", "it"), ("epoch", "ep"), ("checkpoint", "ckpt", "chkpt"))
 #: Words before numbers that tell runs apart, or what a run had reached.
 OTHER = re.compile(
     r"(?:^|[^a-z])(?:loss|acc|accuracy|err|error|seed|lr|wd|run|trial|fold|rank|v|version|p|mod|width|size)[=_\- ]?$",
@@ -74,12 +76,17 @@ def epoch_of(stem: str) -> int | None:
 
 def mapping(epochs: dict[Path, int]) -> str:
     """Which name became which epoch, in a sentence."""
+    return f"the epochs of the checkpoints are numbers in the file names: {listed(epochs)}"
+
+
+def listed(epochs: Mapping[Path, int]) -> str:
+    """Names with their epochs, `a is epoch 1, b is epoch 2`; a few of many."""
     ordered = sorted(epochs.items(), key=lambda item: item[1])
     shown = ordered if len(ordered) <= SHOWN + 1 else [*ordered[:SHOWN], ordered[-1]]
-    texts = [f"{file.name} is epoch {epoch}" for file, epoch in shown]
+    texts = [f"{cut(file.name, 60)} is epoch {epoch}" for file, epoch in shown]
     if len(shown) < len(ordered):
         texts.insert(SHOWN, "…")
-    return f"the epochs of the checkpoints are numbers in the file names: {', '.join(texts)}"
+    return ", ".join(texts)
 
 
 def _worded(stems: Sequence[str]) -> Callable[[Iterable[str]], list[str | None]]:

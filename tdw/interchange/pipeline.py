@@ -16,7 +16,7 @@ import numpy as np
 
 from tdw.errors import AlreadyExistsError, CannotWriteError, NotImportableError, SettingError
 from tdw.interchange.hints import check_hints
-from tdw.interchange.importers import legacy_workbench, state_dicts, tables
+from tdw.interchange.importers import legacy_workbench, state_dicts, tables, trainers
 from tdw.interchange.plan import make_plan
 from tdw.interchange.source_run import Raw, SourceRun
 from tdw.interchange.stated import read_beside
@@ -38,7 +38,7 @@ def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False,
     source, path = Path(source), Path(path)
     checked = check_hints(hints)
     _check_target(source, path, overwrite=overwrite)
-    run = read_source(source, checked.get("epochs_from"), checked.get("run"))
+    run = read_source(source, checked.get("epochs_from"), checked.get("run"), checked.get("train_stride"))
     _round(run, checked, source)
     _unwrap(run)
     _rename(run, checked, source)
@@ -47,13 +47,20 @@ def import_run(source: str | Path, path: str | Path, *, overwrite: bool = False,
     return plan.imported
 
 
-def read_source(source: Path, template: str | None = None, name: str | None = None) -> SourceRun:
+def read_source(
+    source: Path, template: str | None = None, name: str | None = None, stride: int | None = None
+) -> SourceRun:
     """The contents of a file or folder. template: where the epoch is in the names of its files; name: of a run
-    among several.
+    among several; stride: epochs between two train losses, by a hint.
 
     Raises NotImportableError, SettingError for a template that does not fit or apply.
     """
     try:
+        stored = trainers.reader(source, template) if name is None else None
+        if stored is not None:
+            run = stored(source)
+            read_beside(run, Path(run.checkpoints[-1].what).parent)
+            return run
         table = tables.reader(source)
         if name is not None and not (table is not None and tables.has_several(source)):
             raise SettingError("run", f"--run does not apply to {source.name}, which holds one run: leave it out")
@@ -64,13 +71,13 @@ def read_source(source: Path, template: str | None = None, name: str | None = No
                 source = source.parent  # its other files describe the run of these checkpoints
             if legacy_workbench.is_legacy_folder(source):
                 return legacy_workbench.read(source)
-            run = state_dicts.read_folder(source, template)
+            run = state_dicts.read_folder(source, template, stride)
         elif template is not None:
             raise SettingError(
                 "epochs_from", f"--epochs-from applies to a folder of files, not to {source.name}: leave it out"
             )
         else:
-            run = state_dicts.read_file(source)
+            run = state_dicts.read_file(source, stride)
         read_beside(run, source)
         return run
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tdw import config
 from tdw.config import RunConfig
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import adamw_state, cadence, infer, split_search
-from tdw.interchange.epoch_alignment import Reading, align, by_epoch
+from tdw.interchange.epoch_alignment import SURE, Reading, align, by_epoch
 from tdw.interchange.source_run import Rule, SourceCheckpoint, SourceRun
 from tdw.interchange.split_search import Match
 from tdw.interchange.weight_layouts import transposed
@@ -56,7 +56,12 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
     epoch_unknown = infer.label_single(run, hints, source)
     guesses = infer.conclude(run, settings, last) if "p" in settings and last is not None else []
     earlier = None if last is None else infer.one_update_earlier(run, settings, last)
-    (epoch_offset, test_offset, stride), match = _aligned(run, settings, guesses, strides, hints, str(source), earlier)
+    reading, match = _aligned(run, settings, guesses, strides, hints, str(source), earlier)
+    if reading.open:
+        assert run.train is not None, "several strides are possible for test losses among train losses"
+        assert run.test is not None, "there are test losses to place"
+        raise cadence.ask("test", len(run.test), len(run.train), reading.open, str(source))
+    epoch_offset, test_offset, stride, _ = reading
     run.test_offset = test_offset
     checkpoints = [((checkpoint.label or 0) + epoch_offset, checkpoint) for checkpoint in run.checkpoints]
     epochs = infer.last_epoch(run, checkpoints, stride, source)
@@ -67,7 +72,9 @@ def make_plan(run: SourceRun, hints: dict[str, Any], source: Path) -> Plan:
         "accuracy/test": by_epoch(run.accuracy.get("test"), 1, 0, epochs),
         **{name: by_epoch(curve, 1, 0, epochs) for name, curve in run.curves.items()},
     }
-    _report_conversions(run, epoch_offset, stride, match)
+    _report_conversions(run, epoch_offset, stride)
+    if match is not None and match.anchors and run.train is not None and len(run.checkpoints) == 1:
+        _report_missing(run, curves, checkpoints[-1][0])
 
     settings["evaluate_every"] = cadence.between(run.test) if run.stepped else stride
     if match is not None:
@@ -132,12 +139,21 @@ def _aligned(
     said = len(run.inferred), len(run.contradicted)
     tried: list[tuple[Reading, Match | None, infer.Guess, list[str], list[str]]] = []
     refusal: SettingError | None = None
+    found: Match | None = None  # with all guesses the split is the same, so one search is enough
     has_losses = run.train is not None or run.test is not None
     for guess in guesses if has_losses else guesses[:1]:
         try:
             reading, match = align(
-                run, settings | {"task": guess.task, "activation": guess.activation}, strides, hints, source, earlier
+                run,
+                settings | {"task": guess.task, "activation": guess.activation},
+                strides,
+                hints,
+                source,
+                earlier,
+                found,
             )
+            if match is not None and match.verified and match.error is not None and match.error < SURE:
+                found = match
         except SettingError as error:  # a split that was asked for does not fit this guess
             refusal = error
             continue
@@ -169,7 +185,7 @@ def _aligned(
     return reading, match
 
 
-def _report_conversions(run: SourceRun, epoch_offset: int, stride: int, match: Match | None) -> None:
+def _report_conversions(run: SourceRun, epoch_offset: int, stride: int) -> None:
     """Add sentences about changed epochs and layouts."""
     if run.train is not None and not run.stepped:
         run.converted.append("train loss i of the source was measured before update i + 1: it is at epoch i here")
@@ -187,8 +203,15 @@ def _report_conversions(run: SourceRun, epoch_offset: int, stride: int, match: M
             )
         elif any(name.rsplit(".", 1)[-1] in {"mask", "IGNORE"} for name in raw):
             run.converted.append("masks, IGNORE and zero biases were left out")
-    if match is not None and match.anchors and run.train is not None and len(run.checkpoints) == 1:
+
+
+def _report_missing(run: SourceRun, curves: Mapping[str, Series], epoch: int) -> None:
+    """Say which losses the last weights lack."""
+    missing = [side for side in ("train", "test") if np.isnan(curves[f"losses/{side}"][epoch])]
+    if len(missing) == 2:
         run.converted.append("the source did not record the losses of its last weights: they are missing here")
+    elif missing:
+        run.converted.append(f"the source did not record the {missing[0]} loss of its last weights: it is missing here")
 
 
 def _fraction(match: Match) -> float:

@@ -55,10 +55,13 @@ class SourceRun:
     accuracy:     accuracies by side, by epoch; curves: everything else that was recorded, by its name in a project file
     train_stride: epochs between two train losses, which are in place
     stepped:      the source gives the epochs of its losses, which are in place
+    placed:       its train losses are at their epochs, by what the form or the number of epochs tells; planned: epochs, by a config
+    averaged:     its train losses are not those of all train pairs with the weights of one epoch, but means or of batches
     settings:     those that the file states, under our names
     claims:       sizes that the file states and that may be wrong
     pairs:        the split, if the file lists it
     rules:        splits that the file names, most likely first; likely_rule: the rule to try first for an unknown split
+    optimizer, scheduler: their states after the last update; why_not: why training cannot be resumed from them
     assumed, inferred, converted, contradicted: sentences for the user
     """
 
@@ -71,6 +74,9 @@ class SourceRun:
     accuracy: dict[str, Series] = field(default_factory=dict)
     curves: dict[str, Series] = field(default_factory=dict)
     stepped: bool = False
+    averaged: bool = False
+    placed: bool = False
+    planned: int | None = None
     train_stride: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
@@ -79,6 +85,7 @@ class SourceRun:
     likely_rule: str = "python"
     optimizer: Mapping[str, Any] | None = None
     scheduler: Mapping[str, Any] | None = None
+    why_not: str | None = None
     assumed: list[str] = field(default_factory=list)
     inferred: list[str] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)

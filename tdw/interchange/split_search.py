@@ -119,15 +119,19 @@ def pair_losses(
     return predicted, losses
 
 
-def stored_at(curve: Series | None, epoch: int) -> Stored | None:
-    """The value of a curve at an epoch, or its extrapolation from the last two or three values before it."""
+def stored_at(curve: Series | None, epoch: int, rounding: float = 0.0) -> Stored | None:
+    """The value of a curve at an epoch, or its extrapolation from the last two or three values before it.
+
+    rounding: by how much a stored value may differ from that of the weights
+    """
     if curve is None or epoch < 0:
         return None
     at = np.flatnonzero(np.isfinite(curve[: epoch + 1]) & (curve[: epoch + 1] > 0))
     if not at.size:
         return None
     if at[-1] == epoch:
-        return Stored(float(curve[epoch]), EXACT, exact=True)
+        value, tolerance = float(curve[epoch]), max(EXACT, rounding / float(curve[epoch]))
+        return Stored(value, tolerance, exact=True) if tolerance < FAR else None
     if at.size < 2:
         return None
     last, step = int(at[-1]), int(at[-1] - at[-2])

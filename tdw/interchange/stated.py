@@ -44,10 +44,11 @@ SETTINGS = {
 ACTIVATION = ("act_type", "act_fn", "activation")
 SEED = ("data_seed", "seed")
 FRACTION = ("frac_train", "training_fraction", "train_fraction", "frac")
+EPOCHS = ("num_epochs", "n_epochs", "max_epochs", "epochs")
 LAYERS = ("n_layers", "num_layers")
 KNOWN = {
     *(name for names in (*CLAIMS.values(), *SETTINGS.values()) for name in names),
-    *(*ACTIVATION, *SEED, *FRACTION, *LAYERS),
+    *(*ACTIVATION, *SEED, *FRACTION, *LAYERS, *EPOCHS),
     *("fn_name", "funcs", "betas", "model_seed", "normalization_type", "diff_vocab"),
 }
 
@@ -107,6 +108,9 @@ def read_settings(run: SourceRun, config: Mapping[str, Any], path: Path, rules: 
         for theirs in names:
             if config.get(theirs) is not None:
                 run.claims.setdefault(ours, integer(config[theirs], theirs, what))
+    planned = _first(config, EPOCHS)
+    if run.planned is None and isinstance(planned, int | float) and float(planned).is_integer():
+        run.planned = int(planned)
     seed, fraction = _first(config, SEED), _first(config, FRACTION)
     if seed is not None and fraction is not None and not run.rules:
         drawn, share = integer(seed, "seed", what), number(fraction, "training fraction", what)
@@ -142,8 +146,10 @@ def read_beside(run: SourceRun, source: Path) -> None:
     Raises NotImportableError if it states that the run is not supported.
     """
     for path in _beside(source):
+        known = dict(run.settings), dict(run.claims), list(run.rules)
         if usable := add_settings(run, _stated(path), path):
-            run.inferred.append(f"{path.name}, next to the weights, states {usable}")
+            if (run.settings, run.claims, run.rules) != known:
+                run.inferred.append(f"{path.name}, next to the weights, states {usable}")
             return
 
 
@@ -204,7 +210,7 @@ def _stated(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     found: dict[str, Any] = {}
-    for count, (name, value) in enumerate(_leaves(loaded)):
+    for count, (name, value) in enumerate(leaves(loaded)):
         if count > MOST_VALUES:
             return {}
         if name in KNOWN and value is not None:
@@ -212,7 +218,7 @@ def _stated(path: Path) -> dict[str, Any]:
     return found
 
 
-def _leaves(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Names and values in a mapping and its sections, outer ones first."""
     if not isinstance(value, dict) or depth > 8:
         return
@@ -225,7 +231,7 @@ def _leaves(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
         else:
             yield str(name), item
     for section in sections:
-        yield from _leaves(section, depth + 1)
+        yield from leaves(section, depth + 1)
 
 
 def _plain(value: Any) -> Any:

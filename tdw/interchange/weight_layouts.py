@@ -60,7 +60,9 @@ def unwrapped(raw: Raw) -> tuple[Raw, str]:
     """Weights under their own names, and what stood before each of them: the name of a module around the network, such as
     `model.` or `_orig_mod.`, which `torch.compile`, data-parallel training and Lightning add.
     """
-    ends = (MATRICES[0], "embed.weight")
+    ends: tuple[str, ...] = (MATRICES[0], "embed.weight")
+    if not any("embed" in name for name in raw):
+        ends = (one_hot_layouts.W_IN,)
     first = next(
         ((name, end) for name in raw for end in ends if name.endswith(f".{end}") and "pos_embed" not in name), None
     )

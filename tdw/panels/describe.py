@@ -61,7 +61,9 @@ def array_index(project: Project, described: Iterable[PanelDescription]) -> dict
 
 def inapplicable_reason(project: Project, panel: Panel) -> str | None:
     """Why a panel is not defined for a run; None where it is."""
-    reason = ANALYSES[panel.analysis].inapplicable_reason(project.config) if panel.analysis and panel.required else None
+    reason = None
+    if panel.analysis and panel.required:
+        reason = ANALYSES[panel.analysis].inapplicable_reason(project.config, task_known=project.knows_task)
     if panel.kind == "maps" and reason is None:  # the browser computes them from the closed form
         reason = NEEDS["closed_form"](project.config)
     return reason or (UNKNOWN_SPLIT if panel.split and project.known_split is None else None)

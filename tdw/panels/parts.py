@@ -78,7 +78,9 @@ def empty_without_split(project: Project) -> str:
 
 
 def untrained(project: Project, *quantities: str) -> tuple[Band, ...]:
-    """What quantities are in untrained networks, for each of which the first stored row holds."""
+    """What quantities are in untrained networks, for each of which the first stored row holds; none where the task is not known."""
+    if not project.knows_task:
+        return ()
     known = names(project, "baselines", "quantities")
     rows = tuple(known.index(quantity) for quantity in quantities if quantity in known)
     return (Band(label=UNTRAINED, array="analysis/baselines/band", rows=rows),) if rows else ()

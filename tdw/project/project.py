@@ -175,6 +175,11 @@ class Project:
         return self.split if self.imported is None or self.imported.split else None
 
     @property
+    def knows_task(self) -> bool:
+        """Whether the task in the settings is that of the run; false if an import could not tell it, and it stands for that."""
+        return self.imported is None or "task" not in self.imported.unknown
+
+    @property
     def described(self) -> dict[str, Any]:
         """The stored description as JSON, including keys that this version does not know."""
         return dict(self._store.config)

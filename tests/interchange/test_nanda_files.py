@@ -15,6 +15,7 @@ from torch.nn import functional
 import tdw
 from tdw.cli import report
 from tdw.errors import NotImportableError, ProjectError, SettingError
+from tdw.interchange import split_search
 from tests.interchange import elsewhere
 
 FOREIGN = Path(os.environ.get("TDW_FOREIGN", Path(__file__).parents[3] / "shared" / "foreign"))
@@ -126,6 +127,16 @@ def test_test_losses_of_every_tenth_epoch(trainer, tmp_path):
     assert run.config.evaluate_every == 10
     assert any("every 10th epoch" in sentence for sentence in imported.converted)
     assert run.known_split.train.tolist() == trainer.train.tolist()
+    run.close()
+
+
+def test_the_split_is_searched_for_once_however_many_settings_are_open(trainer, tmp_path, monkeypatch):
+    """Task and activation function are told by the losses; with each guess at them the split is the same."""
+    search, calls = split_search.find, []
+    monkeypatch.setattr(split_search, "find", lambda *given, **more: calls.append(given) or search(*given, **more))
+    imported, run = brought(trainer.final(), tmp_path)
+    assert any("with it the weights have the stored losses" in line for line in imported.inferred)
+    assert len(calls) == 1
     run.close()
 
 

@@ -90,8 +90,13 @@ class Analysis:
         """Names of the analyses that must be computed before this one."""
         return (*self.after, "key_frequencies") if self.final_keys else self.after
 
-    def inapplicable_reason(self, config: RunConfig) -> str | None:
-        """Why this analysis does not apply to a run with these settings, as a sentence; None if it applies."""
+    def inapplicable_reason(self, config: RunConfig, *, task_known: bool = True) -> str | None:
+        """Why this analysis does not apply to a run with these settings, as a sentence; None if it applies.
+
+        task_known: whether the task in the settings is that of the run, and not what stands for an unknown one
+        """
+        if not task_known and presumes_task(self.name):
+            return UNKNOWN_TASK
         return next((reason for reason in (NEEDS[need](config) for need in self.needs) if reason), None)
 
 
@@ -118,7 +123,13 @@ def _odd_sum(config: RunConfig) -> str | None:
     return None if config.p % 2 else f"It needs an odd modulus; p = {config.p}."
 
 
+UNKNOWN_TASK = "The task of this run is not known."
+# Needs of what compares with the task's answers or its formula. The other frequencies are those of the numbers 0 … p - 1 in
+# their order, which hold whatever the task is.
+PRESUME_TASK = frozenset({"task", "sum", "odd_sum"})
+
 NEEDS: Mapping[str, Callable[[RunConfig], str | None]] = {
+    "task": lambda _: None,  # any one, if it is known
     "frequencies": _frequencies,
     "sum": _sum,
     "attention": _capability("attention"),
@@ -130,6 +141,11 @@ NEEDS: Mapping[str, Callable[[RunConfig], str | None]] = {
 
 
 ANALYSES: dict[str, Analysis] = {}
+
+
+def presumes_task(name: str) -> bool:
+    """Whether an analysis of this name compares with the answers or the formula of a task."""
+    return name in ANALYSES and not PRESUME_TASK.isdisjoint(ANALYSES[name].needs)
 
 
 def analysis(

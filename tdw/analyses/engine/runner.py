@@ -95,7 +95,7 @@ def inapplicable_reason(analysis: Analysis, project: Project) -> str | None:
     """Why an analysis does not apply to this run, as a sentence; None if it applies."""
     if not project.checkpoints and (analysis.per == "checkpoint" or analysis.after or analysis.reads_weights):
         return "This run has no checkpoints."
-    return analysis.inapplicable_reason(project.config)
+    return analysis.inapplicable_reason(project.config, task_known=project.knows_task)
 
 
 def with_sources(items: Iterable[Analysis]) -> list[Analysis]:

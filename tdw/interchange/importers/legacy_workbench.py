@@ -21,9 +21,9 @@ import numpy as np
 
 from tdw.errors import NotImportableError
 from tdw.interchange import sniff
-from tdw.interchange.importers.state_dicts import safetensors_of
 from tdw.interchange.source_run import SourceCheckpoint, SourceRun, integer, numbers
 from tdw.interchange.stated import read_settings
+from tdw.interchange.weight_files import safetensors_of
 from tdw.tasks import Split
 
 MOST_JSON = 1 << 30
@@ -36,7 +36,7 @@ def is_legacy_folder(path: Path) -> bool:
 
 def read(path: Path) -> SourceRun:
     """The contents of such a folder. Raises NotImportableError."""
-    run = SourceRun("a folder of an earlier workbench", epoch_offset=1, test_offset=1, likely_rule="torch")
+    run = SourceRun("a folder of an earlier workbench", epoch_offset=1, test_offset=1, likely_rule="torch", placed=True)
     run.settings["task"] = "add"
     for file in sorted((path / "checkpoints").glob("checkpoint_epoch_*.safetensors")):
         named = re.fullmatch(r"checkpoint_epoch_(\d{1,8})", file.stem)

@@ -27,11 +27,15 @@ from tdw.interchange.weight_layouts import is_state
 from tdw.network.segment import Series
 from tdw.tasks import Split
 
+OPTIMIZER = ("optimizer", "optimizer_state_dict")
 MODEL = ("model", "model_state_dict", "state_dict")
 
 
-def read(loaded: Any, path: Path) -> SourceRun | None:
-    """The contents of such a file; None if it has another form. Raises NotImportableError."""
+def read(loaded: Any, path: Path, stride: int | None = None) -> SourceRun | None:
+    """The contents of such a file; None if it has another form. stride: epochs between two train losses, by a hint.
+
+    Raises NotImportableError, SettingError for a hint that does not fit.
+    """
     if not isinstance(loaded, dict) or is_state(loaded):
         return None
     what = str(path)
@@ -41,8 +45,9 @@ def read(loaded: Any, path: Path) -> SourceRun | None:
     train, test = (_curve(loaded, side, what) for side in ("train", "test"))
     if model is None and not many and not demo and train is None and test is None:
         return None
-    run = SourceRun("a file of Nanda's grokking code", train=train, test=test, epoch_offset=1)
-    run.optimizer, run.scheduler = (_table(loaded.get(name)) for name in ("optimizer", "scheduler"))
+    run = SourceRun("a file of Nanda's grokking code", train=train, test=test, epoch_offset=1, placed=True)
+    run.optimizer = next((found for name in OPTIMIZER if (found := _table(loaded.get(name))) is not None), None)
+    run.scheduler = _table(loaded.get("scheduler"))
     if many or demo:
         states, labels = ("state_dicts", "epochs") if many else ("checkpoints", "checkpoint_epochs")
         run.checkpoints = _checkpoints(loaded[states], loaded.get(labels), what)
@@ -51,12 +56,12 @@ def read(loaded: Any, path: Path) -> SourceRun | None:
             run.form = "a file of TransformerLens' grokking demo"
             run.test_offset, run.likely_rule = 1, "torch"
     if model is not None:
-        _add_last(run, model, loaded, what)
+        _add_last(run, model, loaded, what, stride)
     else:
         last = max((checkpoint.label or 0 for checkpoint in run.checkpoints), default=None)
         known = integer(loaded["epoch"], "epoch", what) if "epoch" in loaded else last
         if run.train is not None and "train_losses" in loaded:
-            _spread(run, len(run.train), _totals(known))
+            _spread(run, len(run.train), _totals(known), stride, what)
         if not run.checkpoints:
             run.form = "losses without weights, as stored by Nanda's grokking code"
     run.pairs = _pairs(loaded, what)
@@ -108,12 +113,13 @@ def _checkpoints(states: Sequence[Raw], labels: Any, what: str) -> list[SourceCh
     return sorted(checkpoints, key=lambda checkpoint: checkpoint.label or 0)
 
 
-def _add_last(run: SourceRun, model: Raw, loaded: Mapping[str, Any], what: str) -> None:
+def _add_last(run: SourceRun, model: Raw, loaded: Mapping[str, Any], what: str, stride: int | None) -> None:
     """Add the weights after the last update, with the number of updates inferred from optimizer, losses or epoch."""
     losses = None if "train_losses" not in loaded or run.train is None else len(run.train)
     epoch = integer(loaded["epoch"], "epoch", what) if "epoch" in loaded else None
     steps = updates(run.optimizer)
-    losses = _spread(run, losses, [steps, *_totals(epoch)]) if losses else losses
+    if losses:
+        losses = _spread(run, losses, _totals(epoch) if steps is None else [steps], stride, what)
     if steps is not None:
         after = steps
         run.inferred.append(f"the weights are at epoch {after}, the number of updates counted by the optimizer")
@@ -143,9 +149,9 @@ def _totals(label: int | None) -> list[int]:
     return [] if label is None else [label + 1, label]
 
 
-def _spread(run: SourceRun, losses: int, totals: Sequence[int | None]) -> int:
+def _spread(run: SourceRun, losses: int, totals: Sequence[int], stride: int | None, what: str) -> int:
     """Put the train losses where they belong if there are fewer than one of these numbers of epochs. Returns their number."""
-    if (sparse := cadence.stride_of(losses, totals)) is None:
+    if (sparse := cadence.stride_of(losses, totals, stride, what)) is None:
         return losses
     cadence.spread(run, *sparse)
     return sparse[1]

@@ -12,20 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from tdw.errors import NotImportableError
+from tdw.errors import NotImportableError, SettingError
 from tdw.interchange import epoch_names, sniff
-from tdw.interchange.importers import nanda, tables
+from tdw.interchange.importers import nanda, tables, trainers
 from tdw.interchange.source_run import Raw, SourceCheckpoint, SourceRun
+from tdw.interchange.weight_files import described, safetensors_of, state_of
 from tdw.interchange.weight_layouts import is_state, read, transposed, unwrapped
-from tdw.safe_text import cut
 from tdw.tasks import Split
 
-SUFFIXES = (".pt", ".pth", ".safetensors")
+SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
 SPLIT_FILES = {"train_data": "train", "test_data": "test"}
 
 
-def read_file(path: Path) -> SourceRun:
-    """A file of weights or losses in any supported form. Raises NotImportableError."""
+def read_file(path: Path, stride: int | None = None) -> SourceRun:
+    """A file of weights or losses in any supported form. stride: epochs between two train losses, by a hint.
+
+    Raises NotImportableError, SettingError.
+    """
     form = sniff.form_of(path)
     if form == "safetensors":
         load = safetensors_of(path)
@@ -33,24 +36,12 @@ def read_file(path: Path) -> SourceRun:
     loaded = sniff.load_torch(path, form)
     if is_state(loaded):
         return _single(path, loaded, lambda: loaded)
-    run = nanda.read(loaded, path) or tables.of_dict(loaded, path)
+    if trainers.is_lightning(loaded):
+        return trainers.read_lightning([path], path)
+    run = nanda.read(loaded, path, stride) or tables.of_dict(loaded, path)
     if run is None:
         raise sniff.refused(path, described(loaded))
     return run
-
-
-def described(loaded: object) -> str:
-    """What a PyTorch file with these contents looks like, if it has no supported form."""
-    import torch
-
-    if isinstance(loaded, dict):
-        names = ", ".join(cut(str(name), 30) for name in list(loaded)[:6]) or "nothing"
-        return f"a PyTorch file of another program: it contains {names}, but no weights or losses under a known name"
-    if isinstance(loaded, list | tuple):
-        return f"a PyTorch file with a list of {len(loaded)} items: for the curves of several runs, save each to a separate file"
-    if isinstance(loaded, torch.Tensor):
-        return f"a PyTorch file with a single tensor of shape {tuple(loaded.shape)}"
-    return f"a PyTorch file with a value of type {type(loaded).__name__}"
 
 
 def _single(path: Path, raw: Raw, load: Callable[[], Raw]) -> SourceRun:
@@ -63,23 +54,7 @@ def _single(path: Path, raw: Raw, load: Callable[[], Raw]) -> SourceRun:
     return run
 
 
-def safetensors_of(path: Path) -> Callable[[], Raw]:
-    """A function that reads the arrays of a safetensors file; it raises NotImportableError."""
-
-    def load() -> Raw:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with sniff.named_in_utf8(path) as name, safe_open(name, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
-            why = "with a data type that NumPy does not support" if isinstance(error, TypeError) else "that is damaged"
-            raise sniff.refused(path, f"a safetensors file {why}") from error
-
-    return load
-
-
-def read_folder(path: Path, template: str | None = None) -> SourceRun:
+def read_folder(path: Path, template: str | None = None, stride: int | None = None) -> SourceRun:
     """A folder of state dicts, or of files of Nanda's code. template: where the epoch is in a name, see `epoch_names`.
 
     Raises NotImportableError, SettingError for a template that does not fit.
@@ -90,10 +65,15 @@ def read_folder(path: Path, template: str | None = None) -> SourceRun:
     first = sniff.form_of(files[0])
     loaded = None if first == "safetensors" else sniff.load_torch(files[0], first)
     if loaded is not None and not is_state(loaded):
-        return _nanda_folder(path, files)
+        if template is not None:
+            raise SettingError(
+                "epochs_from",
+                f"--epochs-from does not apply to {path.name}, whose files state their epochs: leave it out",
+            )
+        return _nanda_folder(path, files, stride)
     run = SourceRun("a folder of TransformerLens state dicts", likely_rule="torch")
     if len(files) == 1 and template is None:
-        return read_file(files[0])
+        return read_file(files[0], stride)
     epochs = epoch_names.epochs_of(files, template)
     ordered = sorted(epochs.items(), key=lambda item: item[1])
     run.checkpoints = [SourceCheckpoint(epoch, state_of(file), str(file)) for file, epoch in ordered]
@@ -101,23 +81,8 @@ def read_folder(path: Path, template: str | None = None) -> SourceRun:
     return run
 
 
-def state_of(file: Path) -> Callable[[], Raw]:
-    """A function that reads the weights of a file; it raises NotImportableError."""
-
-    def load() -> Raw:
-        form = sniff.form_of(file)
-        if form == "safetensors":
-            return safetensors_of(file)()
-        loaded = sniff.load_torch(file, form)
-        if not is_state(loaded):
-            raise sniff.refused(file, f"{described(loaded)}, while the other files are state dicts")
-        return loaded
-
-    return load
-
-
-def _nanda_folder(path: Path, files: list[Path]) -> SourceRun:
-    run = SourceRun("a folder of Nanda's grokking code", epoch_offset=1)
+def _nanda_folder(path: Path, files: list[Path], stride: int | None) -> SourceRun:
+    run = SourceRun("a folder of Nanda's grokking code", epoch_offset=1, placed=True)
     checkpoints: dict[int, SourceCheckpoint] = {}
     single: dict[str, dict[int, float]] = {"train": {}, "test": {}}
     sides: dict[str, Any] = {}
@@ -126,7 +91,7 @@ def _nanda_folder(path: Path, files: list[Path]) -> SourceRun:
         if file.stem in SPLIT_FILES:
             sides[SPLIT_FILES[file.stem]] = loaded
             continue
-        part = nanda.read(loaded, file)
+        part = nanda.read(loaded, file, stride)
         if part is None or len(part.checkpoints) != 1:
             raise sniff.refused(file, "something other than a single set of weights, which the other files contain")
         checkpoint = part.checkpoints[0]
@@ -144,6 +109,7 @@ def _nanda_folder(path: Path, files: list[Path]) -> SourceRun:
             if curve is not None:
                 if np.isfinite(curve).sum() > 1:
                     setattr(run, side, curve)
+                    run.train_stride = max(run.train_stride, part.train_stride)
                 single[side] |= {int(at): float(curve[at]) for at in np.flatnonzero(~np.isnan(curve))[-1:]}
         if part.optimizer is not None:
             run.optimizer, run.scheduler = part.optimizer, part.scheduler

@@ -18,7 +18,7 @@ import json
 import re
 import sqlite3
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tdw.errors import NotImportableError, SettingError
-from tdw.interchange import columns
+from tdw.interchange import columns, log_steps
 from tdw.interchange.columns import Column
 from tdw.interchange.sniff import refused
 from tdw.interchange.source_run import Raw, SourceCheckpoint, SourceRun, integer
@@ -62,6 +62,21 @@ def reader(path: Path) -> Callable[[Path, str | None], SourceRun] | None:
     return _trackio if head == SQLITE else _wandb if head.startswith(WANDB) else None
 
 
+def curves_in(path: Path) -> SourceRun:
+    """The curves of one run in such a file. Raises NotImportableError."""
+    chosen = reader(path)
+    assert chosen is not None, "the file was chosen by its name"
+    return chosen(path, None)
+
+
+def object_in(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises NotImportableError."""
+    value = _parsed(_text(path), path, "the file")
+    if not isinstance(value, dict):
+        raise refused(path, f"JSON with a {type(value).__name__} instead of an object")
+    return value
+
+
 def has_several(path: Path) -> bool:
     """Whether such a file may hold several runs."""
     return path.is_file() and reader(path) is _trackio
@@ -78,9 +93,10 @@ def _folder(path: Path, files: list[Path], run: str | None) -> SourceRun:
     return chosen(files[0], run)
 
 
-def _run(form: str, found: list[Column], path: Path) -> SourceRun:
+def _run(form: str, found: list[Column], path: Path, names: Collection[str] = ()) -> SourceRun:
+    """names: all that was logged, where a framework may have done it."""
     run = SourceRun(form)
-    columns.add(run, found, path)
+    columns.add(run, log_steps.of_updates(run, found, names, path), path)
     return run
 
 
@@ -101,7 +117,7 @@ def _csv(path: Path, _: str | None) -> SourceRun:
                 f"{path} cannot be imported: it has columns of several runs: export each run to a file of its own."
             )
         rows = [{short: row.get(name) for name, short in kept.items()} for row in rows]
-    return _run("a table of curves", columns.of_rows(rows), path)
+    return _run("a table of curves", columns.of_rows(rows), path, rows[0] if rows else ())
 
 
 def _lines(path: Path, _: str | None) -> SourceRun:
@@ -113,7 +129,7 @@ def _lines(path: Path, _: str | None) -> SourceRun:
         if not isinstance(value, dict):
             raise refused(path, f"lines of JSON that are no objects (line {number})")
         rows.append(_flat(value))
-    return _run("lines of JSON", columns.of_rows(rows), path)
+    return _run("lines of JSON", columns.of_rows(rows), path, _names(rows))
 
 
 def _json(path: Path, _: str | None) -> SourceRun:
@@ -121,7 +137,8 @@ def _json(path: Path, _: str | None) -> SourceRun:
     if isinstance(value, dict) and isinstance(value.get("log_history"), list):
         value = value["log_history"]
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        return _run("a list of recorded values", columns.of_rows([_flat(row) for row in value]), path)
+        rows = [_flat(row) for row in value]
+        return _run("a list of recorded values", columns.of_rows(rows), path, _names(rows))
     if isinstance(value, dict):
         lists = {
             name: np.array([columns.as_number(item) for item in items])
@@ -184,6 +201,8 @@ def _tensorboard(path: Path, _: str | None) -> SourceRun:
         tags = events.Tags()
         found = []
         for tag in tags["scalars"]:
+            if columns.counts_updates(tag):
+                continue
             scalars = events.Scalars(tag)
             steps = np.array([one.step for one in scalars], np.float64)
             found.append(Column(tag, np.array([one.value for one in scalars], np.float64), steps))
@@ -194,7 +213,7 @@ def _tensorboard(path: Path, _: str | None) -> SourceRun:
                 found.append(Column(tag, values, np.array([one.step for one in tensors], np.float64)))
     except Exception as error:  # damaged input makes the reader raise anything
         raise refused(path, f"a TensorBoard file that is damaged ({cut(str(error), 100)})") from error
-    return _run("a TensorBoard event file", found, path)
+    return _run("a TensorBoard event file", found, path, [*tags["scalars"], *tags["tensors"]])
 
 
 def _wandb(path: Path, _: str | None) -> SourceRun:
@@ -213,7 +232,7 @@ def _wandb(path: Path, _: str | None) -> SourceRun:
         configs = [record.run.config.update] if record.HasField("run") else []
         for item in (one for update in configs for one in update):
             stated["/".join(item.nested_key) or item.key] = _value(item.value_json)
-    run = _run("a W&B offline run", columns.of_rows(rows), path)
+    run = _run("a W&B offline run", columns.of_rows(rows), path, _names(rows))
     add_settings(run, stated, path)
     return run
 
@@ -264,9 +283,13 @@ def _trackio(path: Path, wanted: str | None) -> SourceRun:
             database.close()
     except sqlite3.Error as error:
         raise refused(path, f"an SQLite database that trackio did not write ({cut(str(error), 100)})") from error
-    run = _run("a run of trackio", columns.of_rows(rows), path)
+    run = _run("a run of trackio", columns.of_rows(rows), path, _names(rows))
     add_settings(run, stated, path)
     return run
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {name for row in rows for name in row}
 
 
 def _flat(value: Any, before: str = "") -> dict[str, Any]:
