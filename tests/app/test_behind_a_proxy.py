@@ -94,7 +94,7 @@ class Caddy:
 
 
 def _answers(port: int, name: str = "") -> bool:
-    """Whether a server listens and, if it has a name, has a certificate of that name by now."""
+    """Whether a server listens and, if it has a name, has a certificate of that name meanwhile."""
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     try:
