@@ -209,6 +209,8 @@ class Made:
     def known_split(self) -> Split | None:
         return self.split if self.imported is None else None
 
+    knows_task = True
+
     # ---- what a project offers ---------------------------------------------------------------------------------
 
     @property
