@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { namedStretches, offScale, offScalePoints, stretches, stretchWords } from "../../tdw/viewer/off_scale.js";
 
@@ -34,4 +35,14 @@ test("what is off the scale is drawn at its edge and joined to its neighbors", (
   assert.deepEqual(apart.y, [1, 5, 5, 1]);
   const far = offScalePoints([0, 1, 2, 3, 4], [0, 5, 5, 5, 0], true, { foot: 1, top: 10 });
   assert.deepEqual(far.y, [1, 5, NAN, 5, 1]);
+});
+
+test("the figures of Python say the same, in the cases that both are tested on", () => {
+  const cases = JSON.parse(readFileSync(new URL("off_scale.cases.json", import.meta.url), "utf8"));
+  for (const { isLog, epochs, values, said, named } of cases) {
+    const found = stretches(values.map(Number), isLog);
+    const words = (/** @type {typeof found} */ some) => some.map((one) => stretchWords(one, epochs));
+    assert.deepEqual(words(found), said);
+    assert.deepEqual(words(namedStretches(found)), named);
+  }
 });

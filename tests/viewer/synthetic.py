@@ -320,6 +320,6 @@ class Made:
         )
 
     def key_frequencies(self) -> dict[str, Any] | None:
-        if not self.reached:
+        if not self.reached or not self.checkpoints:
             return None
         return {"rule": "clusters", "frequencies": sorted(KEYS), "epoch": self.checkpoints[-1], "is_stale": False}

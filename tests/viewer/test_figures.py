@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from tdw import panels
 from tdw.analyses import summary
 from tdw.errors import CheckpointNotFoundError, NotApplicableError, ProjectError, TdwError, UnknownNameError
-from tdw.panels import selection
+from tdw.panels import off_scale, selection
 from tdw.project.records import Notes
 from tests.viewer.synthetic import Made
 
@@ -232,3 +234,20 @@ def test_a_run_of_losses_only_has_a_figure_of_them_and_one_without_says_so() -> 
     bare._losses = {name: np.full_like(values, np.nan) for name, values in bare._losses.items()}
     with pytest.raises(NotApplicableError, match="no recorded values"):
         panels.figure(bare, "loss")  # type: ignore[arg-type]
+
+
+def test_what_is_off_the_scale_is_said_as_on_the_page() -> None:
+    cases = json.loads((Path(__file__).parents[1] / "js/off_scale.cases.json").read_text())
+    assert len(cases) > 5
+    for case in cases:
+        values = np.array([float(value) for value in case["values"]])
+        found = off_scale.stretches(off_scale.kinds(values, is_log=case["isLog"]))
+        assert [one.words(case["epochs"]) for one in found] == case["said"]
+        assert [one.words(case["epochs"]) for one in off_scale.named(found)] == case["named"]
+
+
+def test_curves_without_the_class_that_measures_leave_out_say_so() -> None:
+    for classes, unit in (("answers", ""), ("tokens", "without the class '='")):
+        made = Made(p=5, d_mlp=8, checkpoints=2, classes=classes)
+        (spec,) = (panel.spec for panel in panels.describe(made) if panel.header.name == "checkpoint_loss")  # type: ignore[arg-type]
+        assert {quantity.unit for quantity in spec.quantities} == {unit}  # type: ignore[union-attr]

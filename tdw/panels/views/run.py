@@ -88,14 +88,18 @@ def baselines(project: Project) -> TableSpec:
 
 @panel(CurveSpec, view=VIEW, title="Loss at checkpoints", analysis="loss")
 def checkpoint_loss(project: Project) -> CurveSpec:
-    """Loss and accuracy on all, train and test pairs, computed from the weights of every checkpoint."""
+    """Loss and accuracy on all, train and test pairs, computed from the weights of every checkpoint; without the output class
+    '=', where the recorded curves have it.
+    """
     is_split_known = project.known_split is not None
     sides = [("all", "muted"), ("train", "train"), ("test", "test")][: 3 if is_split_known else 1]
 
     def lines(array: str) -> tuple[Line, ...]:
         return tuple(Line(array=array, axes=(i,), label=label, color=color) for i, (label, color) in enumerate(sides))
 
-    unit = "" if is_split_known else "split unknown"
+    unit = ", ".join(
+        ["without the class '='"] * (project.config.classes == "tokens") + ["split unknown"] * (not is_split_known)
+    )
     return CurveSpec(
         quantities=(
             Quantity(title="Loss at checkpoints", unit=unit, scale="log", lines=lines("analysis/loss/loss")),
