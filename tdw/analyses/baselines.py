@@ -23,6 +23,7 @@ from tdw.analyses.key_frequencies import RULES
 from tdw.config import ModelConfig, RunConfig
 from tdw.tasks import Split, draw_split
 
+VERSION = 2  # of the quantities; also in the keys of cached values
 FIRST_SEED = 20_000
 
 QUANTITIES = (
@@ -61,7 +62,7 @@ def prepare(run: RunData, split: Split | None, report: Report, **parameters: Any
 
 @analysis(
     title="Baselines: untrained networks",
-    version=2,
+    version=VERSION,
     needs=("task", "frequencies"),
     arrays=ARRAYS,
     prepare=prepare,
@@ -117,7 +118,7 @@ def untrained(
             report(index + 1, networks)
         return np.array(rows)
 
-    key = [sizes, is_split_known, definitions, quantities, networks, FIRST_SEED]
+    key = [VERSION, sizes, is_split_known, definitions, quantities, networks, FIRST_SEED]
     return cached("baselines", key, len(quantities), compute, lambda draws: len(draws) == networks)
 
 

@@ -16,6 +16,7 @@ from tdw.analyses.baselines import (
     DEFINITIONS,
     FIRST_SEED,
     QUANTITIES,
+    VERSION,
     Definitions,
     Draws,
     Report,
@@ -24,7 +25,7 @@ from tdw.analyses.baselines import (
 )
 from tdw.analyses.engine.cached_values import cached
 from tdw.analyses.engine.checkpoint import Checkpoint
-from tdw.analyses.engine.registry import ArraySpec, Result, analysis
+from tdw.analyses.engine.registry import ArraySpec, Result, analysis, find
 from tdw.analyses.engine.run_data import RunData
 from tdw.config import RunConfig
 from tdw.tasks import Split
@@ -107,7 +108,17 @@ def trajectories(
 
     for seed in range(FIRST_SEED, FIRST_SEED + networks):
         chosen = replace(config, model_seed=seed, data_seed=seed, **FIXED, epochs=epochs)
-        key = [asdict(chosen), definitions, quantities, "shuffled answers", list(LEVELS), SPACING, PATIENCE]
+        key = [
+            VERSION,
+            find("memorization_baselines").version,
+            asdict(chosen),
+            definitions,
+            quantities,
+            "shuffled answers",
+            list(LEVELS),
+            SPACING,
+            PATIENCE,
+        ]
         compute = partial(_trajectory, chosen, wanted, quantities)
         yield cached("baselines", key, 2 + len(quantities), compute, is_enough)
 
