@@ -31,7 +31,7 @@ WORK
 ANALYZE = """
 from tdw.analyses.engine import runner
 runner.CHECKPOINTS_PER_COMMIT = 2
-runner.analyze(sys.argv[1], progress=step)
+runner.analyze(sys.argv[1], progress=lambda at: at.units == 'checkpoints' and step())
 """
 EXTEND = """
 describe = train.ProjectWriter.describe
