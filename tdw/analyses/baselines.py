@@ -89,6 +89,7 @@ def baselines(checkpoint: Checkpoint, *, quantities: list[str], networks: int, d
     keys_…               number of key frequencies by each rule
 
     The untrained networks are measured once for all runs of the same sizes; their values are kept in the user's private folder.
+    Above p = 113 there are fewer of them, see `affordable`.
     """
     config = checkpoint.config
     draws = untrained(config, checkpoint.split is not None, quantities, networks, definitions)
@@ -103,7 +104,8 @@ def untrained(
     definitions: Definitions,
     report: Report = lambda *_: None,
 ) -> Draws:
-    """The quantities in untrained networks of these sizes, (networks, quantities)."""
+    """The quantities in untrained networks of these sizes, (networks, quantities); of fewer networks where p is large."""
+    networks = affordable(networks, config.p)
     fields = {"task", "p", "train_fraction", *ModelConfig.__dataclass_fields__} - {"model_seed"}
     sizes = {name: value for name, value in asdict(config).items() if name in fields}
 
@@ -120,6 +122,16 @@ def untrained(
 
     key = [VERSION, sizes, is_split_known, definitions, quantities, networks, FIRST_SEED]
     return cached("baselines", key, len(quantities), compute, lambda draws: len(draws) == networks)
+
+
+def affordable(networks: int, p: int) -> int:
+    """How many networks are measured: all up to p = 113, and above it as many as take the same time, but at least 19, of which
+    the rank can still be 0.05.
+
+    >>> [affordable(99, p) for p in (59, 113, 151, 401)]
+    [99, 99, 41, 19]
+    """
+    return max(int(networks * min(1, (113 / p) ** 3)), min(networks, 19))
 
 
 def measured(checkpoint: Checkpoint, quantities: list[str]) -> Values:

@@ -40,7 +40,7 @@ OF_NORMS = {
 MATRICES = {"embedding": "W_E", "unembedding": "W_L"}
 LEVEL = 0.05
 BASELINES = {  # label and explanation of the columns
-    "baselines": (parts.UNTRAINED, "99 untrained networks of the same sizes"),
+    "baselines": (parts.UNTRAINED, "untrained networks of the same sizes"),
     "permutation_baselines": (
         "relabeled",
         "this checkpoint with its operands and answers relabeled at random, 19 times",
