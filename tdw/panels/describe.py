@@ -104,8 +104,12 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
         raise CheckpointNotFoundError(project.path, epoch, stored)
     if reason := inapplicable_reason(project, panel):
         raise NotApplicableError(project.path, panel.name, reason)
-    if panel.required and panel.analysis and state(project, panel).status == "missing":
-        raise AnalysisNotFoundError(project.path, panel.analysis, project.analyses())
+    if panel.required and panel.analysis:
+        now = state(project, panel)
+        if now.status == "missing":
+            raise AnalysisNotFoundError(project.path, panel.analysis, project.analyses())
+        if now.status == "outdated":
+            raise ProjectError(f"{panel.name}: {now.reason} `tdw analyze {project.path.name}` computes it anew.")
     from tdw.panels import plotly_figures
 
     spec = selection.chosen(panel.describe(project), picks)

@@ -25,6 +25,7 @@ from tdw.errors import (
     FileInUseError,
     NotApplicableError,
     NotAProjectError,
+    ProjectError,
     SettingError,
     UnknownNameError,
 )
@@ -254,6 +255,34 @@ def test_key_frequencies_come_with_the_rule_that_found_them(tmp_path):
         stored = run.series("analysis/key_frequencies/key")[-1]
         assert (np.flatnonzero(stored[rules.index("clusters")]) + 1).tolist() == [2, 4]
         assert run.analysis("neuron_clusters").arrays["count"][0].tolist() == [0, 3, 0, 16, 1]
+
+
+def test_results_that_another_version_stored_once_for_the_whole_run_are_outdated(tiny_run, monkeypatch):
+    item = find("baselines")
+    per_run = registry_module.Analysis(
+        item.name,
+        item.title,
+        "run",
+        1,
+        {"random": registry_module.ArraySpec("<f8", (3,))},
+        lambda _: {"random": np.ones(3)},
+    )
+    with monkeypatch.context() as earlier:
+        earlier.setitem(registry_module.ANALYSES, "baselines", per_run)
+        tdw.analyze(tiny_run)
+    with tdw.open(tiny_run) as run:
+        found = run.info()["analyses"]["baselines"]
+        assert (found["version"], found["stale"], found["checkpoints"]) == (1, True, run.checkpoints)
+        with pytest.raises(
+            ProjectError, match=r"baselines: Computed by version 1 .* `tdw analyze tiny.tdw` computes it anew"
+        ):
+            run.figure("baselines")
+        run.figure("sparsity")
+    assert tdw.analyze(tiny_run) == ["baselines"]
+    with tdw.open(tiny_run) as run:
+        assert run.analysis("baselines").arrays["value"].shape == (len(run.checkpoints), 11)
+        assert not run.info()["analyses"]["baselines"]["stale"]
+        run.figure("baselines")
 
 
 def test_key_frequencies_of_a_run_that_went_on_are_those_of_the_last_analyzed_checkpoint(tiny, tmp_path, monkeypatch):
