@@ -24,6 +24,10 @@ export const verdict = (value, baselines, level) => {
 const rangeText = ({ low, middle, high }) =>
   Number.isNaN(low) ? "" : `${formatShort(low)} to ${formatShort(high)}, median ${formatExact(middle)}`;
 
+/** How to get the columns that are empty. @param {TableBaseline[]} missing */
+const noteText = (missing) =>
+  `Computed on request, since they take long: tdw analyze FILE --only ${missing.map(({ analysis }) => analysis).join(" ")}`;
+
 /** A number of a checkpoint's row, NaN where there is none. @param {RunArray | null} array @param {number} row @param {number} at */
 const number = (array, row, at) =>
   array && row >= 0 && row < array.rows ? array.data[row * array.stride + at] : Number.NaN;
@@ -38,7 +42,8 @@ export class TablePanel {
     this.table = el("table", "tdw-table");
     /** @type {{row: TableRow, now: HTMLElement, cells: HTMLElement[], verdict: HTMLElement, value: number, compared: Compared[], judged: string}[]} */
     this.rows = [];
-    card.body.append(this.table);
+    this.note = el("p", "tdw-note");
+    card.body.append(this.table, this.note);
     card.menu.button.hidden = true;
   }
   /** @param {TableDescription} spec @param {Run} run */
@@ -98,10 +103,9 @@ export class TablePanel {
   reading(index) {
     const { baselines, level } = this.spec;
     const missing = baselines.filter(({ analysis }) => this.run.row(analysis, index) < 0);
-    if (missing.length) {
-      const names = missing.map(({ analysis }) => analysis).join(" ");
-      return `${missing.map(({ label }) => label).join(", ")}: tdw analyze --only ${names}`;
-    }
+    setText(this.note, missing.length ? noteText(missing) : "");
+    if (this.run.row(this.spec.analysis, index) < 0) return "";
+    if (missing.length) return `without ${missing.map(({ label }) => label).join(" and ")} networks`;
     const outside = this.rows.filter(({ judged }) => judged).length;
     return `${outside} of ${this.rows.length} outside all baselines (p ≤ ${formatShort(level)}, corrected)`;
   }

@@ -395,7 +395,8 @@ def test_numbers_can_be_compared_with_baselines(show: Show, made: Made) -> None:
     go(page, 11)
     assert probe(page, "baselines", rows[0])["judged"] == "", "without all baselines nothing is marked"
     text = page.locator(".tdw-card", has=page.locator("table")).inner_text()
-    assert "memorizing: tdw analyze --only memorization_baselines" in text
+    assert "without memorizing networks" in text
+    assert "tdw analyze FILE --only memorization_baselines" in text
 
 
 def test_hovering_tells_the_stored_number(show: Show, made: Made) -> None:
