@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 THIN_SPACE = "\u202f"  # narrow no-break space: "12 500" does not break across lines
 
 
@@ -62,6 +64,16 @@ def between(interval: tuple[int, int]) -> str:
     """
     low, high = interval
     return str(high) if high - low <= 1 else f"{low + 1} to {high}"
+
+
+def times(ratio: Sequence[float]) -> str:
+    """Bounds on a ratio, with three digits.
+
+    >>> times((7.84, 7.84)), times((0.75, 2.493))
+    ('7.84', '0.75 to 2.49')
+    """
+    low, high = (f"{number:.3g}" for number in ratio)
+    return low if low == high else f"{low} to {high}"
 
 
 def sentence(text: str) -> str:

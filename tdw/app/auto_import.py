@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tdw
 from tdw.errors import AppError, CannotWriteError, NotImportableError, TdwError
-from tdw.interchange.importers import trainers
+from tdw.interchange.importers import tables, trainers
 from tdw.interchange.importers.legacy_workbench import is_legacy_folder
 from tdw.interchange.importers.state_dicts import SUFFIXES
 from tdw.project.project import Project
@@ -31,9 +31,11 @@ def is_foreign(path: Path) -> bool:
         if path.is_dir():
             if is_legacy_folder(path) or trainers.has_checkpoints(path):
                 return True
-            return any(item.suffix in SUFFIXES for item in path.iterdir())
-        if path.suffix not in SUFFIXES or not path.is_file():
+            return any(item.suffix in SUFFIXES for item in path.iterdir()) or tables.reader(path) is not None
+        if not path.is_file():
             return False
+        if path.suffix not in SUFFIXES:
+            return tables.reader(path) is not None
         with path.open("rb") as file:
             return file.read(len(HDF5)) != HDF5
     except OSError:

@@ -256,8 +256,8 @@ def densify_command(arguments: argparse.Namespace) -> int:
 
 
 def import_command(arguments: argparse.Namespace) -> None:
-    """Import a run of another program: Nanda's grokking code, TransformerLens, an earlier workbench. Prints what was
-    inferred and how well it fits; the flags supply what the source does not contain.
+    """Import a run of another program: weights of TransformerLens, Nanda's code, Lightning, Hugging Face or PyTorch; tables of
+    losses. Prints what was inferred and how well it fits; the flags supply what the source does not contain.
     """
     from tdw.cli import report
     from tdw.interchange import pipeline

@@ -10,7 +10,7 @@ from tdw import config
 from tdw.estimate import estimate
 from tdw.safe_text import cut, typed, visible
 from tdw.setting import as_text
-from tdw.text_format import between, count, duration, size
+from tdw.text_format import between, count, duration, size, times
 
 if TYPE_CHECKING:
     from tdw.operations.compare import Against, Comparison
@@ -66,6 +66,13 @@ def summary(run: Run) -> list[str]:
         return f"{verb}: at epoch {between(event.first)} ({event.label})"
 
     lines = [line("memorized", events.MEMORIZED), line("generalized", events.GENERALIZED)]
+    verdict = run.grokking()
+    if verdict.delay and verdict.ratio:
+        low, high = verdict.delay
+        delay = str(low) if low == high else f"{low} to {high}"
+        lines.append(
+            f"grokking: {verdict.verdict} (delay {delay} epochs, {times(verdict.ratio)} × the time to memorize)"
+        )
     if (keys := run.keys) is not None:
         found = f"key frequencies: {', '.join(map(str, keys.frequencies)) or 'none'} (rule {keys.rule}"
         stale = f", stale: the run goes on to epoch {run.checkpoints[-1]}" if keys.is_stale else ""

@@ -19,6 +19,7 @@ from tdw.errors import NotImportableError
 from tdw.interchange.source_run import MOST_EPOCHS, SourceRun
 from tdw.network.segment import Series
 from tdw.safe_text import cut
+from tdw.text_format import count
 
 # Columns with the number of updates, best first. W&B's own `_step` counts calls of `log`, so it comes last.
 STEPS = (
@@ -139,7 +140,9 @@ def _by_epoch(run: SourceRun, column: Column, source: Path) -> Series:
     curve = np.full(int(steps.max()) + 1 if steps.size else 1, np.nan)
     curve[steps.astype(np.int64)] = column.values[known]  # of several values, the last one
     if (again := steps.size - len(np.unique(steps))) > 0:
-        run.converted.append(f"{cut(column.name, 60)} has {again} steps twice: the later values were used")
+        run.converted.append(
+            f"{cut(column.name, 60)} has more than one value at {count(again, 'step')}: the last was used"
+        )
     return curve
 
 

@@ -19,7 +19,7 @@ from tdw.analyses.summary import CURVES
 from tdw.errors import TdwError
 from tdw.run import Run
 from tdw.setting import as_text
-from tdw.text_format import between
+from tdw.text_format import between, times
 
 UNKNOWN = "unknown"
 INAPPLICABLE = "does not apply"
@@ -188,19 +188,14 @@ def _facts_of(run: Run, information: dict[str, Any]) -> dict[str, str]:
     for event in run.events():
         facts[event.label] = event.missing if event.first is None else between(event.first)
     delay = verdict["delay"]
-    facts["grokking"] = {"yes": "yes", "no": "no"}.get(verdict["verdict"], "undetermined") + (
-        f", delay {_span(delay)} epochs, {_times(verdict['ratio'])} times memorization" if delay else ""
-    )
+    facts["grokking"] = verdict["verdict"]
+    facts["delay"] = f"{_span(delay)} epochs" if delay else "not measured"
+    facts["delay / time to memorize"] = times(verdict["ratio"]) if delay else "not measured"
     facts["key frequencies"] = "not measured"
     if keys is not None:
         stale = f", stale: of epoch {keys['epoch']}" if keys["is_stale"] else ""
         facts["key frequencies"] = f"{', '.join(map(str, keys['frequencies'])) or 'none'} ({keys['rule']}{stale})"
     return facts
-
-
-def _times(ratio: Sequence[float]) -> str:
-    low, high = (f"{times:.3g}" for times in ratio)
-    return low if low == high else f"{low} to {high}"
 
 
 def _span(delay: Sequence[int]) -> str:

@@ -109,7 +109,7 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
         if now.status == "missing":
             raise AnalysisNotFoundError(project.path, panel.analysis, project.analyses())
         if now.status == "outdated":
-            raise ProjectError(f"{panel.name}: {now.reason} `tdw analyze {project.path.name}` computes it anew.")
+            raise ProjectError(f"{panel.name}: {now.reason} `tdw analyze {project.path.name}` computes it again.")
     from tdw.panels import plotly_figures
 
     spec = selection.chosen(panel.describe(project), picks)

@@ -39,7 +39,7 @@ export const eventSpan = ({ name, label, first, last, held, recorded }) => {
   if (!isOnce) lines.push(`last ${formatInterval(end)}`);
   if (name !== "peak") lines.push(held ? "still true at the last epoch" : "no longer true at the last epoch");
   const color = /train/.test(label) ? "train" : /test/.test(label) ? "test" : "accent";
-  const text = formatInterval(first) + (isOnce ? "" : ` … ${formatInterval(end)}`);
+  const text = formatInterval(first) + (isOnce ? "" : ` … ${formatInteger(end[1])}`);
   return { ...span, from: first[1], to: end[1], marks: [first, end], color, lines, text };
 };
 

@@ -14,6 +14,7 @@ import tdw
 from tdw import config, store
 from tdw.analyses import find
 from tdw.analyses.engine import registry as registry_module
+from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.runner import analyze
 from tdw.app.open_runs import OpenRun
 from tdw.cli import report
@@ -257,6 +258,26 @@ def test_key_frequencies_come_with_the_rule_that_found_them(tmp_path):
         assert run.analysis("neuron_clusters").arrays["count"][0].tolist() == [0, 3, 0, 16, 1]
 
 
+def test_the_first_analysis_uses_the_key_frequencies_that_it_stores(tmp_path):
+    """Those of the last checkpoint are needed before any are stored; of a network that memorized, over the test pairs alone."""
+    path = tmp_path / "run.tdw"
+    config = tdw.configure(
+        p=11, d_model=16, heads=2, d_mlp=32, train_fraction=0.5, lr=1e-2, epochs=150, checkpoints="0,150", threads=1
+    )
+    tdw.create(path, config)
+    tdw.train(path)
+    tdw.analyze(path)
+    with tdw.open(path) as run:
+        whole = Checkpoint(config, run.weights_at(1))
+        without_split = registry_module.evaluate(find("key_frequencies"), whole, config)["key"]
+        keys = run.series("analysis/key_frequencies/key")[-1]
+        assert not np.array_equal(without_split, keys), "the split matters here"
+        for name in ("restricted_loss", "excluded_loss"):
+            assert (run.series(f"analysis/{name}/final_key") == keys).all()
+        assert not [name for name, found in run.info()["analyses"].items() if found["stale"]]
+    assert tdw.analyze(path) == []
+
+
 def test_results_that_another_version_stored_once_for_the_whole_run_are_outdated(tiny_run, monkeypatch):
     item = find("baselines")
     per_run = registry_module.Analysis(
@@ -274,7 +295,7 @@ def test_results_that_another_version_stored_once_for_the_whole_run_are_outdated
         found = run.info()["analyses"]["baselines"]
         assert (found["version"], found["stale"], found["checkpoints"]) == (1, True, run.checkpoints)
         with pytest.raises(
-            ProjectError, match=r"baselines: Computed by version 1 .* `tdw analyze tiny.tdw` computes it anew"
+            ProjectError, match=r"baselines: Computed by version 1 .* `tdw analyze tiny.tdw` computes it again"
         ):
             run.figure("baselines")
         run.figure("sparsity")

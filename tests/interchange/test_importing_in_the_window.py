@@ -49,6 +49,15 @@ def test_a_folder_is_imported(window, tmp_path):
     assert "a folder of an earlier workbench" in answer["word"]
 
 
+def test_a_table_of_losses_is_imported(window, tmp_path):
+    table = tmp_path / "losses.csv"
+    table.write_text("epoch,train_loss,test_loss\n" + "".join(f"{i},{4 / (i + 1)},{5 / (i + 1)}\n" for i in range(20)))
+    status, answer = window.do("open", path=str(table))
+    assert status == 200, answer
+    with tdw.open(tmp_path / "losses.tdw") as run:
+        assert run.test_loss[:2].tolist() == [5, 2.5]
+
+
 def test_a_refusal_is_a_sentence(window, tmp_path):
     (tmp_path / "page.pth").write_text("<!doctype html><html>")
     (tmp_path / "-f.pth").write_text("version https://git-lfs.github.com/spec/v1\n")

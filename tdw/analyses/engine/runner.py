@@ -143,7 +143,8 @@ def final_key(project: Project) -> UInt8[np.ndarray, "rule freq"]:
     stored = project.analyses().get(analysis.name)
     if stored is not None and _same(analysis, stored) and stored.rows == last:
         return project.series(f"analysis/{analysis.name}/key", last - 1, last)[0]
-    return evaluate(analysis, Checkpoint(project.config, _weights(project, last - 1)), project.config)["key"]
+    checkpoint = Checkpoint(project.config, _weights(project, last - 1), project.known_split)
+    return evaluate(analysis, checkpoint, project.config)["key"]
 
 
 def is_stale(analysis: Analysis, stored: store.StoredAnalysis) -> bool:

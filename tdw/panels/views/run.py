@@ -65,7 +65,7 @@ def about(name: str) -> tuple[str, str]:
 @panel(SpansSpec, view=VIEW, title="Events", analysis="events", required=False, weights=False)
 def events(_project: Project) -> SpansSpec:
     """When the run memorized and generalized: first and last crossing, each between two recorded epochs."""
-    return SpansSpec(left=172, right=132)
+    return SpansSpec(left=172, right=150)
 
 
 @panel(TableSpec, view=VIEW, title="Baselines", analysis="baselines")
