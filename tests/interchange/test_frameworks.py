@@ -189,6 +189,18 @@ def test_several_runs_of_lightning_are_not_mixed(loop, version, tmp_path):
         tdw.import_run(tmp_path, tmp_path / "run.tdw")
 
 
+@pytest.mark.parametrize("other", ["model.pt", "theirs/model.safetensors"])
+def test_a_run_of_lightning_next_to_other_weights_is_not_taken_for_all_there_is(version, tmp_path, other):
+    (tmp_path / other).parent.mkdir(exist_ok=True)
+    (tmp_path / other).write_bytes(b"weights of something else")
+    name = other.split("/")[0]
+    with pytest.raises(
+        NotImportableError, match=rf"besides a run of Lightning, version_0, it holds {name}: give one of them"
+    ):
+        tdw.import_run(tmp_path, tmp_path / "run.tdw")
+    assert not (tmp_path / "run.tdw").exists()
+
+
 def test_the_logs_of_lightning_alone(loop, tmp_path):
     metrics(loop, tmp_path / "metrics.csv", every=4)
     with (tmp_path / "metrics.csv").open("a") as file:

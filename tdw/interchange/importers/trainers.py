@@ -59,19 +59,36 @@ def reader(path: Path, template: str | None = None) -> Callable[[Path], SourceRu
     """
     if not path.is_dir():
         return None
+    runs = sorted(item for item in path.glob("version_*") if any((item / "checkpoints").glob("*.ckpt")))
+    if runs:
+        _refuse_company(path, runs)
+        _refuse_template(template, path)
+        return lambda _: _of_ckpt_files(runs[0] / "checkpoints")
     for place in (path, path / "checkpoints"):
         if any(_is_lightnings(file) for file in sorted(place.glob("*.ckpt"))[:1]):
             _refuse_template(template, path)
             return lambda _, place=place: _of_ckpt_files(place)  # type: ignore[misc]
         if _weights_file(place) or _saved_folders(place):
             return lambda _, place=place: _of_saved_folders(place, template)  # type: ignore[misc]
-    runs = sorted(item for item in path.glob("version_*") if any((item / "checkpoints").glob("*.ckpt")))
+    return None
+
+
+def _refuse_company(path: Path, runs: Sequence[Path]) -> None:
+    """Raise NotImportableError for a folder that holds several runs of Lightning, or weights besides one."""
     if len(runs) > 1:
         names = ", ".join(cut(item.name, 30) for item in runs[:4])
         raise NotImportableError(
             f"{path} cannot be imported: it holds {len(runs)} runs ({names}): give one of these folders."
         )
-    return (lambda _: _of_ckpt_files(runs[0] / "checkpoints")) if runs else None
+    if others := [item.name for item in sorted(path.iterdir()) if item != runs[0] and _holds_weights(item)]:
+        raise NotImportableError(
+            f"{path} cannot be imported: besides a run of Lightning, {runs[0].name}, it holds "
+            f"{', '.join(cut(name, 30) for name in others[:4])}: give one of them."
+        )
+
+
+def _holds_weights(item: Path) -> bool:
+    return has_checkpoints(item) if item.is_dir() else item.suffix in {".pt", ".pth", ".ckpt", ".safetensors"}
 
 
 def _refuse_template(template: str | None, path: Path) -> None:
