@@ -280,7 +280,9 @@ class Pairs:
         loss = missed + torch.log1p(self.rest)
         self.correct = self.top_answer == self.answer
         # Only where all others together are as large as the answer, one of them can be tied with it.
-        near = (self.correct & (self.rest >= torch.exp(-2 * TIED * top.abs()))).nonzero()[:, 0]
+        least = torch.exp(-2 * TIED * top.abs())
+        near = (self.correct & (self.rest >= least)).nonzero()[:, 0]
+        near = near[self.logits[near].amax(dim=1) >= least[near, 0]]
         logits = torch.addmm(self.out[near, self.d_mlp :], self.active[near], at.direct)[:, : self.classes]
         tied = ~is_correct(logits, self.answer[near, 0])
         return loss.double().mean(), (self.correct.sum() - tied.sum()).double() / len(loss)
