@@ -123,9 +123,8 @@ class Run(Project):
     def _result_info(self, name: str) -> dict[str, Any]:
         stored = self.analyses()[name]
         analysis = registry.ANALYSES.get(name)
-        per_run = (
-            "per" in stored.parameters
-        )  # as stored: another version of the analysis may have had a row for each checkpoint
+        # As stored: another version of the analysis may have had a row for each checkpoint.
+        per_run = "per" in stored.parameters
         parameters = {key: value for key, value in stored.parameters.items() if key not in runner.BOOKKEEPING}
         return {
             "version": stored.version,

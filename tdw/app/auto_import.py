@@ -34,8 +34,8 @@ def is_foreign(path: Path) -> bool:
             return any(item.suffix in SUFFIXES for item in path.iterdir()) or tables.reader(path) is not None
         if not path.is_file():
             return False
-        if path.suffix not in SUFFIXES:
-            return tables.reader(path) is not None
+        if path.suffix not in SUFFIXES and tables.reader(path) is None:
+            return False
         with path.open("rb") as file:
             return file.read(len(HDF5)) != HDF5
     except OSError:

@@ -58,6 +58,14 @@ def test_a_table_of_losses_is_imported(window, tmp_path):
         assert run.test_loss[:2].tolist() == [5, 2.5]
 
 
+def test_a_project_file_named_like_a_table_is_opened_as_what_it_is(tiny_run):
+    named = tiny_run.with_suffix(".csv")
+    tiny_run.rename(named)
+    assert not auto_import.is_foreign(named)
+    (named.parent / "table.csv").write_text("epoch,train_loss\n0,1\n")
+    assert auto_import.is_foreign(named.parent / "table.csv")
+
+
 def test_a_refusal_is_a_sentence(window, tmp_path):
     (tmp_path / "page.pth").write_text("<!doctype html><html>")
     (tmp_path / "-f.pth").write_text("version https://git-lfs.github.com/spec/v1\n")

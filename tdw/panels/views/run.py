@@ -41,11 +41,8 @@ MATRICES = {"embedding": "W_E", "unembedding": "W_L"}
 LEVEL = 0.05
 BASELINES = {  # label and explanation of the columns
     "baselines": (parts.UNTRAINED, "untrained networks of the same sizes"),
-    "permutation_baselines": (
-        "relabeled",
-        "this checkpoint with its operands and answers relabeled at random, 19 times",
-    ),
-    "memorization_baselines": ("memorizing", "19 networks trained on shuffled answers, at the same train loss"),
+    "permutation_baselines": ("relabeled", "this checkpoint with its operands and answers relabeled at random"),
+    "memorization_baselines": ("memorizing", "networks trained on shuffled answers, at the same train loss"),
 }
 
 
