@@ -371,7 +371,7 @@ def table(project: Project, spec: TableSpec, title: str, epoch: int) -> go.Figur
     columns = [[theme.literal(row.label) for row in spec.rows], [f"{values[row.row]:.4g}" for row in spec.rows]]
     head = ["", "now"]
     for item in spec.baselines:
-        if not has_row(project, item.analysis, epoch):
+        if not item.band or not has_row(project, item.analysis, epoch):
             continue
         bands, p = row_of(project, item.band, epoch), row_of(project, item.p, epoch)
         columns.append([f"{bands[row.row][0]:.4g} – {bands[row.row][2]:.4g}" for row in spec.rows])

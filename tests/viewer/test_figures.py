@@ -251,3 +251,20 @@ def test_curves_without_the_class_that_measures_leave_out_say_so() -> None:
         made = Made(p=5, d_mlp=8, checkpoints=2, classes=classes)
         (spec,) = (panel.spec for panel in panels.describe(made) if panel.header.name == "checkpoint_loss")  # type: ignore[arg-type]
         assert {quantity.unit for quantity in spec.quantities} == {unit}  # type: ignore[union-attr]
+
+
+def test_baselines_of_other_definitions_are_left_out() -> None:
+    made = Made(p=5, d_mlp=8, checkpoints=2, everything=True)
+    name = "permutation_baselines"
+    made._arrays |= {
+        f"analysis/{name}/{array}": made.series(f"analysis/baselines/{array}").copy()
+        for array in ("band", "p", "epoch")
+    }
+    made.covered[name] = 2
+
+    def columns() -> list[str]:
+        return list(panels.figure(made, "baselines", 100).data[0].header["values"])  # type: ignore[arg-type]
+
+    assert columns() == ["", "now", "untrained", "p", "relabeled", "p"]
+    made.old_version.add(name)
+    assert columns() == ["", "now", "untrained", "p"]

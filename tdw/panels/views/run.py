@@ -68,6 +68,14 @@ def events(_project: Project) -> SpansSpec:
 @panel(TableSpec, view=VIEW, title="Baselines", analysis="baselines")
 def baselines(project: Project) -> TableSpec:
     """Measures at a checkpoint, compared with networks that learned nothing of the task: range, and corrected p-value."""
+    from tdw.analyses.engine import registry, runner
+
+    def array(name: str, part: str) -> str:
+        """The array, or none where it was computed by other definitions than the values next to it."""
+        stored = project.analyses().get(name)
+        is_usable = stored is None or not runner.is_stale(registry.find(name), stored)
+        return f"analysis/{name}/{part}" if is_usable or name == "baselines" else ""
+
     known = parts.names(project, "baselines", "quantities")
     rows = tuple(TableRow(label=about(name)[0], about=about(name)[1], row=row) for row, name in enumerate(known))
     columns = tuple(
@@ -75,8 +83,8 @@ def baselines(project: Project) -> TableSpec:
             label=label,
             about=explanation,
             analysis=name,
-            band=f"analysis/{name}/band",
-            p=f"analysis/{name}/p",
+            band=array(name, "band"),
+            p=array(name, "p"),
         )
         for name, (label, explanation) in BASELINES.items()
     )
