@@ -273,8 +273,8 @@ def _note_outside(url: str, inside: set[str], outside: list[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished and analyzed run that takes a second to compute. Copy it before changing it."""
+def shared_tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished and analyzed run that takes a second to compute, for every test of this process."""
     import tdw
 
     path = tmp_path_factory.mktemp("runs") / "tiny.tdw"
@@ -285,6 +285,18 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tdw.train(path)
     tdw.analyze(path)
     return path
+
+
+@pytest.fixture
+def tiny_run(shared_tiny_run: Path) -> Iterator[Path]:
+    """The finished and analyzed run that tests share: a test that changes it fails itself. Copy it to change it."""
+    before = shared_tiny_run.stat()
+    yield shared_tiny_run
+    assert shared_tiny_run.exists(), "this test moved or removed the run that all tests share: let it take a copy"
+    after = shared_tiny_run.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns), (
+        "this test changed the run that all tests share: let it take a copy"
+    )
 
 
 @pytest.fixture(scope="session")

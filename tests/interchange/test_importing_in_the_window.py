@@ -1,7 +1,9 @@
 """Opening another program's run in the window makes a project file of it."""
 
 import os
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,12 +60,11 @@ def test_a_table_of_losses_is_imported(window, tmp_path):
         assert run.test_loss[:2].tolist() == [5, 2.5]
 
 
-def test_a_project_file_named_like_a_table_is_opened_as_what_it_is(tiny_run):
-    named = tiny_run.with_suffix(".csv")
-    tiny_run.rename(named)
+def test_a_project_file_named_like_a_table_is_opened_as_what_it_is(tiny_run, tmp_path):
+    named = Path(shutil.copy(tiny_run, tmp_path / "run.csv"))
     assert not auto_import.is_foreign(named)
-    (named.parent / "table.csv").write_text("epoch,train_loss\n0,1\n")
-    assert auto_import.is_foreign(named.parent / "table.csv")
+    (tmp_path / "table.csv").write_text("epoch,train_loss\n0,1\n")
+    assert auto_import.is_foreign(tmp_path / "table.csv")
 
 
 def test_a_refusal_is_a_sentence(window, tmp_path):
