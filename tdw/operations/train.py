@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from tdw import schedule
 from tdw.config import CHANGEABLE, RunConfig, changed, settings
 from tdw.errors import DriftError, NotApplicableError, OutOfRangeError, SettingError
 from tdw.network import training
+from tdw.network.segment import Segment
 from tdw.operations.rescue import Rescue
 from tdw.project.records import Diverged, Drift, Environment
 from tdw.project.writer import ProjectWriter
 from tdw.setting import value_of
 from tdw.store.holder import working
+
+SECONDS_A_COMMIT = 0.1  # what is computed between two commits is computed again after a kill
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def train(
 ) -> bool:
     """Train or resume the run in this file. Returns whether it is finished.
 
-    progress: called with a Progress about twice a second and at each checkpoint, after the reported data is stored
+    progress: called with a Progress after each commit, two to ten times a second, when the reported data is stored
     stop:     called after every epoch; once it returns True, everything so far is stored and training ends
     allow_drift: continue even if a recomputed epoch differs from its stored values; stored values are kept, and
               `environments` records the difference and both environments
@@ -79,27 +83,30 @@ def train(
         drift: Drift | None = None
         started, first, test_loss = time.monotonic(), state.epoch, np.nan
         steps = training.train(config, state, split, plan, optimizer_from=project.optimizer_from, stop=stop)
-        for segment in steps:
-            new_drift = project.drift(segment)
-            if new_drift and not allow_drift:
-                raise DriftError(project.path, new_drift.sentence(earlier[-1], here))
-            if new_drift:
-                drift = new_drift if drift is None else replace(drift, epochs=drift.epochs + new_drift.epochs)
-            if (found := training.divergence(config, segment)) is not None:
-                diverged = Diverged(epoch=found[0], side=found[1])
-                if diverged.epoch >= len(project.epochs):
-                    project.describe(config, plan, _with_present(earlier, here, drift), diverged)
-                    project.append_before(segment, diverged.epoch)
-                raise OutOfRangeError(
-                    f"{diverged.sentence}. All epochs before it are stored; start a new run with a lower --lr or --weight-decay."
-                )
-            rescue.add(segment)
-            if new_drift or segment.epochs.start == state.epoch:  # not before, so that a refused run stays unchanged
-                project.describe(config, plan, _with_present(earlier, here, drift))
-            project.append(segment)
+        for batch in _batches(steps):
+            for at, segment in enumerate(batch):
+                new_drift = project.drift(segment)
+                if new_drift and not allow_drift:
+                    raise DriftError(project.path, new_drift.sentence(earlier[-1], here))
+                if new_drift:
+                    drift = new_drift if drift is None else replace(drift, epochs=drift.epochs + new_drift.epochs)
+                if (found := training.divergence(config, segment)) is not None:
+                    if at:
+                        project.append(*batch[:at])
+                    diverged = Diverged(epoch=found[0], side=found[1])
+                    if diverged.epoch >= len(project.epochs):
+                        project.describe(config, plan, _with_present(earlier, here, drift), diverged)
+                        project.append_before(segment, diverged.epoch)
+                    raise OutOfRangeError(
+                        f"{diverged.sentence}. All epochs before it are stored; start a new run with a lower --lr or --weight-decay."
+                    )
+                rescue.add(segment)
+                if new_drift or segment.epochs.start == state.epoch:  # not before, so that a refused run stays unchanged
+                    project.describe(config, plan, _with_present(earlier, here, drift))
+                evaluated = segment.test_loss[~np.isnan(segment.test_loss)]
+                test_loss = evaluated[-1] if evaluated.size else test_loss
+            project.append(*batch)
             reached = segment.epochs[-1]
-            evaluated = segment.test_loss[~np.isnan(segment.test_loss)]
-            test_loss = evaluated[-1] if evaluated.size else test_loss
             if progress:
                 speed = (reached - first) / max(time.monotonic() - started, 1e-9)
                 left = (config.epochs - reached) / speed if speed else float("inf")
@@ -109,6 +116,21 @@ def train(
     if moved is not None and project.path != opened_as:
         moved(project.path)
     return finished
+
+
+def _batches(steps: Iterator[Segment]) -> Iterator[list[Segment]]:
+    """Segments in groups that are stored in one commit each: a short run has more checkpoints a second than a disk commits.
+
+    A group is complete `SECONDS_A_COMMIT` after the last one was stored.
+    """
+    batch, since = list[Segment](), -math.inf
+    for segment in steps:
+        batch.append(segment)
+        if time.monotonic() >= since + SECONDS_A_COMMIT:
+            yield batch
+            batch, since = [], time.monotonic()
+    if batch:
+        yield batch
 
 
 def _earlier(environments: Sequence[Environment], epoch: int, *, recorded: int) -> list[Environment]:

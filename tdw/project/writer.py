@@ -144,30 +144,30 @@ class ProjectWriter(Project):
         """
         self._writer.append(
             curves=self._with_others(curves),
-            checkpoint=None
-            if checkpoint is None
-            else (checkpoint[0], serialization.pack(checkpoint[1], checkpoint[0])),
+            checkpoints=() if checkpoint is None else [(checkpoint[0], serialization.pack(checkpoint[1], checkpoint[0]))],
             resume=None if resume is None else (resume.epoch, serialization.pack_state(resume)),
         )
 
-    def append(self, segment: Segment) -> None:
-        """Store a segment of training; its curves and checkpoint are durable when this returns.
+    def append(self, *segments: Segment) -> None:
+        """Store consecutive segments of training in one commit; their curves and checkpoints are durable when this returns.
 
         The resume state is stored from time to time, and at the end (`close`): after a kill in between, training repeats the
         epochs from there on. Already recorded epochs are not changed: `drift` tells whether they came out the same.
         """
-        again = self._again(segment)
-        state = segment.state
-        checkpoint = None
-        if segment.keep and state.epoch > max(self.checkpoints, default=-1):  # else it was stored before
-            checkpoint = (state.epoch, serialization.pack(state.weights, state.epoch))
-        resume = None
+        stored = max(self.checkpoints, default=-1)
+        checkpoints = [
+            (segment.state.epoch, serialization.pack(segment.state.weights, segment.state.epoch))
+            for segment in segments
+            if segment.keep and segment.state.epoch > stored
+        ]
+        state, resume = segments[-1].state, None
         if state.slots:
             self._reached = state
             if self._writer.resume_due:
                 resume = (state.epoch, serialization.pack_state(state))
-        losses = {name: values[again:] for name, values in series_of(segment).items()}
-        self._writer.append(curves=self._with_others(losses), checkpoint=checkpoint, resume=resume)
+        parts = [(series_of(segment), self._again(segment)) for segment in segments]
+        losses = {name: np.concatenate([series[name][again:] for series, again in parts]) for name in SERIES}
+        self._writer.append(curves=self._with_others(losses), checkpoints=checkpoints, resume=resume)
         self._store_waiting_notes()
 
     def _with_others(self, curves: Mapping[str, Num[np.ndarray, " epoch"]]) -> dict[str, Num[np.ndarray, " epoch"]]:

@@ -88,13 +88,14 @@ class Writer:
         self,
         *,
         curves: Mapping[str, np.ndarray],
-        checkpoint: tuple[int, bytes] | None = None,
+        checkpoints: Sequence[tuple[int, bytes]] = (),
         resume: tuple[int, bytes] | None = None,
         final: bool = False,
     ) -> None:
-        """Store the next epochs of every curve, and a checkpoint and the resume state if given; durable on return.
+        """Store the next epochs of every curve, checkpoints and the resume state if given, in one commit; durable on return.
 
-        curves: all curves of the file by name, equally long, from epoch `n_epochs` on; {} appends no epoch. A checkpoint's epoch must be recorded by then, and later than the last.
+        curves: all curves of the file by name, equally long, from epoch `n_epochs` on; {} appends no epoch.
+        checkpoints: (epoch, blob) in order; each epoch must be recorded by then, and later than the last checkpoint.
         final: the resume state is the last one of this training, and has a slot of its own; see `resume_due`.
 
         Raises CannotWriteError; ValueError for data that is not planned or out of order.
@@ -103,7 +104,7 @@ class Writer:
             state = self._alive()
             layout = state.layout
             rows = {name: np.asarray(curves.get(name, ()), layout.extents[name].dtype) for name in layout.curves}
-            self._check_append(curves, rows, checkpoint, resume)
+            self._check_append(curves, rows, checkpoints, resume)
             changes: dict[str, Any] = {}
             pieces: list[Piece] = []
             if resume is not None:
@@ -115,13 +116,13 @@ class Writer:
                 changes |= {"resume_nbytes": about.nbytes, "resume_crc32": about.crc32}
                 self._slots[slot] = about
                 self._resume_written = time.monotonic()
-            if checkpoint is not None:
-                epoch, blob = checkpoint
+            if checkpoints:
                 extent, at = state.layout.extents["checkpoints/safetensors"], state.record.n_checkpoints
-                pieces.append(Piece(extent.offset + at * extent.row_nbytes, blob))
-                rows["checkpoints/epoch"] = np.array([epoch], "<i8")
-                rows["checkpoints/crc32"] = np.array([zlib.crc32(blob)], "<u4")
-                changes["n_checkpoints"] = at + 1
+                for row, (_, blob) in enumerate(checkpoints, at):
+                    pieces.append(Piece(extent.offset + row * extent.row_nbytes, blob))
+                rows["checkpoints/epoch"] = np.array([epoch for epoch, _ in checkpoints], "<i8")
+                rows["checkpoints/crc32"] = np.array([zlib.crc32(blob) for _, blob in checkpoints], "<u4")
+                changes["n_checkpoints"] = at + len(checkpoints)
             changes["n_epochs"] = state.record.n_epochs + len(rows[layout.curves[0]])
             if pieces or changes["n_epochs"] > state.record.n_epochs:
                 self._commit(pieces, rows, changes)
@@ -151,7 +152,7 @@ class Writer:
         self,
         given: Mapping[str, np.ndarray],
         rows: Mapping[str, np.ndarray],
-        checkpoint: tuple[int, bytes] | None,
+        checkpoints: Sequence[tuple[int, bytes]],
         resume: tuple[int, bytes] | None,
     ) -> None:
         if unknown := sorted(set(given) - set(rows)):
@@ -162,14 +163,17 @@ class Writer:
         recorded = self.reader.n_epochs + next(iter(lengths))[0]
         if recorded > self.reader.planned_epochs + 1:
             raise ValueError(f"epoch {recorded - 1} exceeds the {self.reader.planned_epochs} planned epochs")
-        if checkpoint is not None:
-            epoch, blob = checkpoint
-            last = int(self.reader.checkpoint_epochs()[-1]) if self.reader.n_checkpoints else -1
+        last = int(self.reader.checkpoint_epochs()[-1]) if checkpoints and self.reader.n_checkpoints else -1
+        for epoch, blob in checkpoints:
             if not last < epoch < recorded:
                 raise ValueError(f"a checkpoint at epoch {epoch} must be after {last} and before {recorded}")
-            if self.reader.n_checkpoints >= self.reader.checkpoint_capacity:
-                raise ValueError(f"all {self.reader.checkpoint_capacity} planned checkpoints are already stored")
             check_blob(blob, exactly=self.reader.blob_nbytes)
+            last = epoch
+        if self.reader.n_checkpoints + len(checkpoints) > self.reader.checkpoint_capacity:
+            raise ValueError(
+                f"{len(checkpoints)} checkpoints do not fit: {self.reader.n_checkpoints} of {self.reader.checkpoint_capacity} "
+                "planned ones are stored"
+            )
         if resume is not None:
             epoch, blob = resume
             if not 0 <= epoch <= max(0, recorded - 1):

@@ -166,7 +166,7 @@ def test_other_weights_at_the_same_checkpoints_are_drawn(page, window, tmp_path,
         with store.open_writer(place) as writer:
             epoch = writer.reader.n_epochs + 4
             losses = {name: writer.reader.read(name)[:5] for name in store.LOSSES}
-            writer.append(curves=losses, checkpoint=(epoch, bytes(writer.reader.checkpoint(weights))))
+            writer.append(curves=losses, checkpoints=[(epoch, bytes(writer.reader.checkpoint(weights)))])
     show(page, window, path)
     same_as(page, path)
     shutil.copyfile(other, path)

@@ -83,10 +83,10 @@ class Sent:
             for start, end in ((0, 1), (1, 5), (5, 9), (9, EPOCHS + 1)):
                 losses = {name: np.linspace(1, 2, end - start) for name in store.LOSSES}
                 epoch = self.kept[writer.reader.n_checkpoints]
-                kept = (epoch, serialization.pack(self.weights(epoch), epoch))
+                kept = [(epoch, serialization.pack(self.weights(epoch), epoch))]
                 again = (min(self.resume_epoch, end - 1), save(self.resumes(end), {"epoch": "0" * 12}))
                 writer._check_append = lambda *_: None  # type: ignore[method-assign]  # the program that made it had no such rule
-                writer.append(curves=losses, checkpoint=kept, resume=again)
+                writer.append(curves=losses, checkpoints=kept, resume=again)
             for name, arrays in self.results.items():
                 rows = len(next(iter(arrays.values())))
                 plans = {key: store.ArrayPlan(value.dtype.str, value.shape[1:]) for key, value in arrays.items()}

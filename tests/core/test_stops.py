@@ -167,7 +167,8 @@ def at_call(where: str, name: str, count: int, numbers: list[int], *arguments: o
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_analyzing_stops_in_order_and_leaves_nothing(tiny_run, number):
     done = at_call("tdw.analyses.engine.runner", "evaluate", 20, [number], "analyze", tiny_run)
-    assert (done.returncode, done.stdout, done.stderr) == (CODES[number], "", "")
+    said = [line for line in done.stdout.splitlines() if "networks for baselines" not in line]  # once for each size
+    assert (done.returncode, said, done.stderr) == (CODES[number], [], "")
     assert [item.name for item in tiny_run.parent.iterdir()] == [tiny_run.name]
     with tdw.open(tiny_run) as run:
         assert run.verify() == []

@@ -71,7 +71,7 @@ def step(writer: Writer, count: int, *, checkpoint: bool = False, resume: bool =
     start, last = writer.reader.n_epochs, writer.reader.n_epochs + count - 1
     writer.append(
         curves=losses(start, start + count),
-        checkpoint=(last, blob(last)) if checkpoint else None,
+        checkpoints=[(last, blob(last))] if checkpoint else (),
         resume=(last, blob(last, 1)) if resume else None,
     )
 

@@ -60,7 +60,7 @@ def make(path: Path, *, close: bool = True) -> store.Writer:
     for start, stop in ((0, 1), (1, 1100), (1100, EPOCHS - 100)):
         writer.append(
             curves={name: curve(name, start, stop) for name in CURVES},
-            checkpoint=(stop - 1, blob(stop - 1)),
+            checkpoints=[(stop - 1, blob(stop - 1))],
             resume=(stop - 1, blob(stop - 1, 3)),
         )
     if close:

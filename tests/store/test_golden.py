@@ -50,7 +50,7 @@ def make_file(path: Path) -> None:
         for first, last in ((0, 0), (1, 30)):
             epochs = np.arange(first, last + 1)
             curves = {name: np.exp2(-epochs) * (i + 1) for i, name in enumerate(LOSSES)}
-            writer.append(curves=curves, checkpoint=(last, _blob(last)), resume=(last, _blob(last)))
+            writer.append(curves=curves, checkpoints=[(last, _blob(last))], resume=(last, _blob(last)))
         writer.plan_analyses([plan])
         writer.append_rows({plan.name: {"norms": np.arange(14).reshape(2, 7)}})
         writer.set_notes({"title": "the first of its kind"})

@@ -373,11 +373,11 @@ def test_appending_refuses_what_has_no_room_or_no_order(tmp_path):
             "epoch 21 exceeds the 20 planned epochs": {"curves": losses(5, 22)},
             "a checkpoint at epoch 4 must be after 4 and before 7": {
                 "curves": losses(5, 7),
-                "checkpoint": (4, blob(4)),
+                "checkpoints": [(4, blob(4))],
             },
-            "a checkpoint at epoch 7 must be": {"curves": losses(5, 7), "checkpoint": (7, blob(7))},
-            "bytes was given, .* are planned": {"curves": losses(5, 7), "checkpoint": (6, blob(6, 1))},
-            "not a safetensors file": {"curves": losses(5, 7), "checkpoint": (6, bytes(len(blob(6))))},
+            "a checkpoint at epoch 7 must be": {"curves": losses(5, 7), "checkpoints": [(7, blob(7))]},
+            "bytes was given, .* are planned": {"curves": losses(5, 7), "checkpoints": [(6, blob(6, 1))]},
+            "not a safetensors file": {"curves": losses(5, 7), "checkpoints": [(6, bytes(len(blob(6))))]},
             "a resume state at epoch 9 is later than the last": {"curves": losses(5, 7), "resume": (9, blob(9, 1))},
             "at most .* are planned": {"curves": losses(5, 7), "resume": (6, blob(6, 2))},
         }.items():
@@ -393,7 +393,7 @@ def test_appending_refuses_what_has_no_room_or_no_order(tmp_path):
             with pytest.raises(ValueError, match=message):
                 writer.append_rows(given)
         step(writer, 2, checkpoint=True)
-        with pytest.raises(ValueError, match="all 2 planned checkpoints are already stored"):
+        with pytest.raises(ValueError, match="1 checkpoints do not fit: 2 of 2 planned ones are stored"):
             step(writer, 2, checkpoint=True)
         with pytest.raises(ValueError, match="are stored already"):
             writer.extend(config={}, epochs=3, checkpoint_capacity=2)

@@ -64,12 +64,12 @@ def mark(owner: Any, name: str, what: str) -> None:
 
 
 def remember(plain: Callable[..., None]) -> Callable[..., None]:
-    """`ProjectWriter.append`, with the segment kept for the report that follows."""
+    """`ProjectWriter.append`, with the segments kept for the report that follows."""
 
     @functools.wraps(plain)
-    def append(project: ProjectWriter, segment: Segment) -> None:
-        plain(project, segment)
-        latest[:] = [segment]
+    def append(project: ProjectWriter, *segments: Segment) -> None:
+        plain(project, *segments)
+        latest[:] = segments
 
     return append
 
@@ -77,12 +77,14 @@ def remember(plain: Callable[..., None]) -> Callable[..., None]:
 @contextlib.contextmanager
 def training_progress(_name: str) -> Iterator[Callable[[Progress], None]]:
     def report(at: Progress) -> None:
-        (segment,) = latest
-        assert segment.epochs[-1] == at.epoch
-        kept = serialization.pack(segment.state.weights, at.epoch) if segment.keep else None
-        sums = {name: zlib.crc32(values.tobytes()) for name, values in series_of(segment).items()}
-        blob = None if kept is None else zlib.crc32(kept)
-        say("stored", first=segment.epochs[0], last=at.epoch, checkpoints=at.checkpoints, sums=sums, blob=blob)
+        assert latest[-1].epochs[-1] == at.epoch
+        for number, segment in enumerate(latest, 1):
+            last = segment.epochs[-1]
+            kept = serialization.pack(segment.state.weights, last) if segment.keep else None
+            sums = {name: zlib.crc32(values.tobytes()) for name, values in series_of(segment).items()}
+            blob = None if kept is None else zlib.crc32(kept)
+            checkpoints = at.checkpoints - sum(later.keep for later in latest[number:])
+            say("stored", first=segment.epochs[0], last=last, checkpoints=checkpoints, sums=sums, blob=blob)
 
     yield report
 

@@ -31,7 +31,7 @@ def rebuild(found: Salvage, path: Path, known_as: Path) -> None:
     ) as writer:
         writer.append(curves=found.curves)
         for epoch, row in found.checkpoints:
-            writer.append(curves={}, checkpoint=(epoch, found.checkpoint(row)))
+            writer.append(curves={}, checkpoints=[(epoch, found.checkpoint(row))])
         if found.resume is not None:
             writer.append(curves={}, resume=found.resume)
         if kept:
