@@ -88,7 +88,7 @@ class TrainingConfig(OptimizerSettings):
     device: str = setting(
         "auto", "device to train on; auto is the CPU, whose results are reproducible", choices=DEVICES
     )
-    threads: int = setting(0, "CPU threads for training; 0: PyTorch's default", within=(0, 1_024))
+    threads: int = setting(0, "CPU threads for training; 0: as many as its size can use", within=(0, 1_024))
 
 
 @dataclass(frozen=True, kw_only=True)

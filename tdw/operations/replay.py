@@ -70,7 +70,8 @@ def replayed(
         if stage.fresh:
             state = beginning(source, stage.first, stage.settings.optimizer_kind.slots)
             optimizer_from = stage.first
-        now = replace(stage.settings, epochs=stage.last)
+        threads = training.threads_of(stage.settings, source.recorded_threads)
+        now = replace(stage.settings, epochs=stage.last, threads=threads)
         for segment in training.train(now, state, split, kept, optimizer_from=optimizer_from, stop=stop):
             _compare(source, segment)
             state = segment.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,10 +80,11 @@ def train(
         # Epochs recorded after the resume state are recomputed and compared; their stored values are kept.
         since = max(state.epoch, recorded - 1)
         earlier = _earlier(environments, since, recorded=recorded)
-        here = Environment(from_epoch=since, **training.environment(config))
+        at_work = dataclasses.replace(config, threads=training.threads_of(config, project.recorded_threads))
+        here = Environment(from_epoch=since, **training.environment(at_work))
         drift: Drift | None = None
         started, first, test_loss = time.monotonic(), state.epoch, np.nan
-        steps = training.train(config, state, split, plan, optimizer_from=project.optimizer_from, stop=stop)
+        steps = training.train(at_work, state, split, plan, optimizer_from=project.optimizer_from, stop=stop)
         for batch in _batches(steps):
             for at, segment in enumerate(batch):
                 new_drift = project.drift(segment)
@@ -101,7 +103,9 @@ def train(
                         f"{diverged.sentence}. All epochs before it are stored; start a new run with a lower --lr or --weight-decay."
                     )
                 rescue.add(segment)
-                if new_drift or segment.epochs.start == state.epoch:  # not before, so that a refused run stays unchanged
+                if (
+                    new_drift or segment.epochs.start == state.epoch
+                ):  # not before, so that a refused run stays unchanged
                     project.describe(config, plan, _with_present(earlier, here, drift))
                 evaluated = segment.test_loss[~np.isnan(segment.test_loss)]
                 test_loss = evaluated[-1] if evaluated.size else test_loss

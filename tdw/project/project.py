@@ -209,6 +209,11 @@ class Project:
         ]
 
     @property
+    def recorded_threads(self) -> int | None:
+        """The number of CPU threads that trained the run last; None if it is not recorded."""
+        return next((item.threads for item in reversed(self.environments) if item.threads is not None), None)
+
+    @property
     def planned_checkpoints(self) -> list[int]:
         """Epochs of all checkpoints, stored or planned."""
         return list(self.description.plan)

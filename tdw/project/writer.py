@@ -144,7 +144,9 @@ class ProjectWriter(Project):
         """
         self._writer.append(
             curves=self._with_others(curves),
-            checkpoints=() if checkpoint is None else [(checkpoint[0], serialization.pack(checkpoint[1], checkpoint[0]))],
+            checkpoints=()
+            if checkpoint is None
+            else [(checkpoint[0], serialization.pack(checkpoint[1], checkpoint[0]))],
             resume=None if resume is None else (resume.epoch, serialization.pack_state(resume)),
         )
 

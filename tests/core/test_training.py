@@ -165,3 +165,13 @@ def test_a_missing_device_is_refused():
         pytest.skip("this machine has a GPU")
     with pytest.raises(tdw.TdwError, match=r"--device must be auto or cpu on this machine: .* \(got cuda\)"):
         run_of(tdw.configure(p=5, d_model=4, heads=1, d_mlp=4, epochs=2, checkpoints="", device="cuda"))
+
+
+def test_the_number_of_threads_follows_the_size_of_a_run(monkeypatch):
+    monkeypatch.setattr(training, "_AVAILABLE_THREADS", 4)
+    sizes = {"demo": {"p": 59, "d_mlp": 256, "train_fraction": 0.5}, "two": {"p": 83, "d_mlp": 256}, "paper": {}}
+    chosen = {name: training.threads_of(tdw.configure(**given)) for name, given in sizes.items()}
+    assert chosen == {"demo": 1, "two": 2, "paper": 4}
+    assert training.threads_of(tdw.configure(threads=3)) == 3
+    deep = tdw.configure(network="deep-transformer", p=113)  # whose sums depend on it
+    assert [training.threads_of(deep, recorded) for recorded in (None, 1, 3, 64)] == [1, 1, 3, 4]
