@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from tdw.operations.verify import verify
     from tdw.project.project import Project
     from tdw.run import Run, open  # noqa: A004 - used as `tdw.open`
+    from tdw.sweeps.plan import plan_sweep
+    from tdw.sweeps.work import sweep, work
 
 __version__ = "0.2.0"
 
@@ -66,9 +68,12 @@ _MODULE_OF = {
     "new": "tdw.operations.new",
     "note": "tdw.operations.note",
     "open": "tdw.run",
+    "plan_sweep": "tdw.sweeps.plan",
     "recover": "tdw.operations.recover",
+    "sweep": "tdw.sweeps.work",
     "train": "tdw.operations.train",
     "verify": "tdw.operations.verify",
+    "work": "tdw.sweeps.work",
 }
 __all__ = [
     "Project",
@@ -88,9 +93,12 @@ __all__ = [
     "new",
     "note",
     "open",
+    "plan_sweep",
     "recover",
+    "sweep",
     "train",
     "verify",
+    "work",
 ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tdw import __version__, config, schedule
-from tdw.cli import commands
+from tdw.cli import commands, sweeps
 from tdw.safe_text import visible
 from tdw.setting import Setting, integer
 from tdw.tasks import TASKS
@@ -97,6 +97,17 @@ def parser() -> Parser:
         "records the drift",
     )
     _add_settings(sub, default=_default_of_new)
+
+    sub = add("sweep", sweeps.sweep_command)
+    _add_folder(sub, "folder of the project files; made if it is missing")
+    sub.add_argument("--grid", type=_path, metavar="FILE", help="TOML file with grids of settings, also random ones")
+    sub.add_argument("--plan-only", action="store_true", help="print what would be made: runs, size and time")
+    _add_work(sub, "worker processes (default: one for each core); 0: create the files and train none")
+    _add_settings(sub)
+
+    sub = add("work", sweeps.work_command)
+    _add_folder(sub, "folder of project files; its subfolders too")
+    _add_work(sub, "worker processes (default: one for each core)")
 
     sub = add("analyze", commands.analyze_command)
     _add_file(sub, "project file")
@@ -190,6 +201,16 @@ def _path(text: str) -> Path:
 
 def _add_file(sub: Parser, text: str) -> None:
     sub.add_argument("file", type=_path, metavar="FILE", help=text)
+
+
+def _add_folder(sub: Parser, text: str) -> None:
+    sub.add_argument("folder", type=_path, metavar="DIR", help=text)
+
+
+def _add_work(sub: Parser, jobs: str) -> None:
+    sub.add_argument("--jobs", type=_integer, metavar="N", help=jobs)
+    sub.add_argument("--analyze", action="store_true", help="also compute missing analyses of every run")
+    sub.add_argument("--retry", action="store_true", help="try runs again that failed before")
 
 
 class _BeforeCommand(argparse.Action):

@@ -1,0 +1,177 @@
+"""`tdw sweep` and `tdw work`: many runs in a folder. A live table on a terminal, a line from time to time in a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tdw import config, interrupts
+from tdw.cli.progress import SECONDS_BETWEEN_LINES
+from tdw.cli.streams import say
+from tdw.safe_text import cut, typed, visible
+from tdw.text_format import clock, count, duration, size
+
+if TYPE_CHECKING:
+    from tdw.sweeps.plan import SweepPlan
+    from tdw.sweeps.work import Work
+
+SHOWN = 20  # failures in full
+
+WORDS = {
+    "created": "created",
+    "finished": "finished",
+    "current": "finished before",
+    "diverged": "diverged",
+    "stopped": "stopped",
+    "busy": "in work elsewhere",
+    "gone": "moved or deleted",
+    "failed": "failed",
+    "given up": "failed before",
+}
+
+
+def sweep_command(arguments: argparse.Namespace) -> int:
+    """Create a project file for each combination of settings in a folder, and train all of them. A setting takes a list or a
+    range (0.3,1,3 or 0-199). Run again with more values, it adds the runs that are missing.
+    """
+    from tdw.sweeps import work
+    from tdw.sweeps.plan import plan_sweep
+    from tdw.sweeps.workers import cores
+
+    given = {item.name: getattr(arguments, item.name) for item in config.settings()}
+    given = {name: text for name, text in given.items() if text is not None}
+    interrupts.at_work()
+    work.check_jobs(arguments.jobs or None)
+    planned = plan_sweep(arguments.folder, file=arguments.grid, analyze=arguments.analyze, **given)
+    say(*_planned(planned, arguments.jobs or cores()))
+    if arguments.plan_only:
+        return 0
+    stop = interrupts.Patience()
+    with stop, work_progress(arguments.folder) as progress:
+        done = work.carry_out(
+            planned,
+            jobs=arguments.jobs,
+            analyze=arguments.analyze,
+            retry=arguments.retry,
+            progress=progress,
+            stop=stop,
+        )
+    return _outcome(done, arguments)
+
+
+def work_command(arguments: argparse.Namespace) -> int:
+    """Finish all unfinished runs in a folder that no other process is on. Any number of processes, on any computers that see
+    the folder, may do so at the same time. Ctrl-C stops after storing what is done.
+    """
+    from tdw.sweeps.work import work
+
+    interrupts.at_work()
+    stop = interrupts.Patience()
+    with stop, work_progress(arguments.folder) as progress:
+        done = work(
+            arguments.folder,
+            jobs=arguments.jobs,
+            analyze=arguments.analyze,
+            retry=arguments.retry,
+            progress=progress,
+            stop=stop,
+        )
+    return _outcome(done, arguments)
+
+
+def _planned(planned: SweepPlan, jobs: int) -> list[str]:
+    """What a sweep is going to make."""
+    there = f", {count(len(planned.existing), 'run')} there already" if planned.existing else ""
+    cost = (
+        f": {size(planned.megabytes)} when done, {duration(planned.seconds / jobs)} of training in "
+        f"{count(jobs, 'process').replace('processs', 'processes')} of this machine"
+    )
+    lines = [f"{planned.folder}: {count(len(planned.new), 'run')} to create{there}{cost if planned.new else ''}."]
+    return lines + [
+        f"{path} is no part of the sweep, because it cannot be read: {why}" for path, why in planned.unreadable.items()
+    ]
+
+
+def _outcome(done: Work, arguments: argparse.Namespace) -> int:
+    """Print what became of the runs. Returns the exit code: 2 if any failed."""
+    failed = done.paths("failed", "given up")
+    for path in failed[:SHOWN]:
+        state, message = done.outcomes[path]
+        say(f"tdw: {path} {WORDS[state]}: {cut(message, 400)}", error=True)
+    if len(failed) > SHOWN:
+        say(f"tdw: and {count(len(failed) - SHOWN, 'run')} more; see {arguments.folder}/sweep.failed", error=True)
+    say(f"{arguments.folder}: {_summary(done)}.")
+    if done.stopped:
+        say(f"Stopped; continue with `tdw work {typed(arguments.folder)}`.")
+        return interrupts.code()
+    if any(done.outcomes[path][0] == "given up" for path in failed):
+        say("Runs that failed before were left out: add --retry to try them again.")
+    return 2 if failed else 0
+
+
+def _summary(done: Work) -> str:
+    """How many runs are in which state, in words."""
+    parts = [f"{number} {WORDS[state]}" for state, number in done.counts.items()]
+    if done.left:
+        parts.append(f"{done.left} not begun")
+    total = len(done.outcomes) + done.left
+    return f"{count(total, 'run')}: {', '.join(parts)}" if parts else "no project files"
+
+
+def _left(done: Work) -> str:
+    """The time that is left, at the speed so far."""
+    finished = len(done.paths("finished", "diverged", "failed", "created"))
+    part = sum(item.epoch / item.epochs for item in done.running if item.epochs)
+    waiting = done.left + len(done.running) - part
+    return clock(done.seconds * waiting / (finished + part)) if finished + part else "?"
+
+
+def _line(done: Work) -> str:
+    over, total = len(done.outcomes), len(done.outcomes) + len(done.running) + done.left
+    failed = len(done.paths("failed"))
+    wrong = f", {failed} failed" if failed else ""
+    return f"{over}/{total} runs{wrong}, {len(done.running)} in work, {_left(done)} left"
+
+
+@contextlib.contextmanager
+def work_progress(folder: Path) -> Iterator[Callable[[Work], None]]:
+    """A `progress` callback for `tdw.work`: a table of the runs in work, or a line every ten seconds."""
+    name = visible(str(folder))
+    if not sys.stderr.isatty():
+        last = [time.monotonic()]
+
+        def line(done: Work) -> None:
+            if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
+                last[0] = time.monotonic()
+                say(f"{name}: {_line(done)}")
+
+        yield line
+        return
+
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(stderr=True)
+
+    def table(done: Work) -> Table:
+        shown = Table(box=None, pad_edge=False, title=Text(f"{name}: {_line(done)}"), title_justify="left")
+        for header in ("run", "epoch", "epochs/s", "train loss", "test loss"):
+            shown.add_column(header, justify="left" if header == "run" else "right", no_wrap=True)
+        for item in done.running[: max(console.height - 4, 1)]:
+            run = Text(visible(item.path.stem))
+            if item.epochs:
+                numbers = (f"{item.epoch}/{item.epochs}", f"{item.epochs_per_second:.0f}")
+                shown.add_row(run, *numbers, f"{item.train_loss:.2e}", f"{item.test_loss:.2e}")
+            else:
+                shown.add_row(run)
+        return shown
+
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda done: live.update(table(done), refresh=True)
