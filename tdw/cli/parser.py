@@ -211,6 +211,16 @@ def _add_work(sub: Parser, jobs: str) -> None:
     sub.add_argument("--jobs", type=_integer, metavar="N", help=jobs)
     sub.add_argument("--analyze", action="store_true", help="also compute missing analyses of every run")
     sub.add_argument("--retry", action="store_true", help="try runs again that failed before")
+    where = sub.add_mutually_exclusive_group()
+    where.add_argument(
+        "--dask", metavar="ADDRESS", help="use the workers of this Dask scheduler, such as tcp://host:8786"
+    )
+    where.add_argument(
+        "--slurm",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="submit --jobs Slurm jobs that work on DIR, with options of submitit: timeout_min=240 cpus_per_task=4",
+    )
 
 
 class _BeforeCommand(argparse.Action):

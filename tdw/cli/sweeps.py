@@ -39,49 +39,79 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     """Create a project file for each combination of settings in a folder, and train all of them. A setting takes a list or a
     range (0.3,1,3 or 0-199). Run again with more values, it adds the runs that are missing.
     """
-    from tdw.sweeps import work
-    from tdw.sweeps.plan import plan_sweep
+    from tdw.sweeps import plan, work
     from tdw.sweeps.workers import cores
 
     given = {item.name: getattr(arguments, item.name) for item in config.settings()}
     given = {name: text for name, text in given.items() if text is not None}
     interrupts.at_work()
     work.check_jobs(arguments.jobs or None)
-    planned = plan_sweep(arguments.folder, file=arguments.grid, analyze=arguments.analyze, **given)
+    planned = plan.plan_sweep(arguments.folder, file=arguments.grid, analyze=arguments.analyze, **given)
     say(*_planned(planned, arguments.jobs or cores()))
     if arguments.plan_only:
         return 0
-    stop = interrupts.Patience()
-    with stop, work_progress(arguments.folder) as progress:
-        done = work.carry_out(
-            planned,
-            jobs=arguments.jobs,
-            analyze=arguments.analyze,
-            retry=arguments.retry,
-            progress=progress,
-            stop=stop,
+    if arguments.slurm is None and arguments.dask is None:
+        return _followed(arguments, lambda **how: work.carry_out(planned, jobs=arguments.jobs, **how))
+    plan.check_room(planned)
+    plan.record(planned)
+    if arguments.dask is not None:
+        from tdw.sweeps.dask import work_on_dask
+
+        train = arguments.jobs != 0
+        return _followed(
+            arguments,
+            lambda **how: work_on_dask(arguments.folder, arguments.dask, create=planned.new, train=train, **how),
         )
-    return _outcome(done, arguments)
+    created = work.carry_out(planned, jobs=0)
+    if (code := _outcome(created, arguments)) or arguments.jobs == 0:
+        return code
+    return _submitted(arguments, planned.seconds)
 
 
 def work_command(arguments: argparse.Namespace) -> int:
     """Finish all unfinished runs in a folder that no other process is on. Any number of processes, on any computers that see
     the folder, may do so at the same time. Ctrl-C stops after storing what is done.
     """
-    from tdw.sweeps.work import work
+    from tdw.sweeps import work
 
     interrupts.at_work()
+    if arguments.slurm is not None:
+        work.check_folder(arguments.folder)
+        return _submitted(arguments, 0.0)
+    if arguments.dask is not None:
+        from tdw.sweeps.dask import work_on_dask
+
+        work.check_folder(arguments.folder)
+        return _followed(arguments, lambda **how: work_on_dask(arguments.folder, arguments.dask, **how))
+    return _followed(arguments, lambda **how: work.work(arguments.folder, jobs=arguments.jobs, **how))
+
+
+def _followed(arguments: argparse.Namespace, do: Callable[..., Work]) -> int:
+    """Work, with its progress shown and its outcome printed. Ctrl-C stops it."""
     stop = interrupts.Patience()
     with stop, work_progress(arguments.folder) as progress:
-        done = work(
-            arguments.folder,
-            jobs=arguments.jobs,
-            analyze=arguments.analyze,
-            retry=arguments.retry,
-            progress=progress,
-            stop=stop,
-        )
+        done = do(analyze=arguments.analyze, retry=arguments.retry, progress=progress, stop=stop)
     return _outcome(done, arguments)
+
+
+def _submitted(arguments: argparse.Namespace, seconds: float) -> int:
+    """Submit Slurm jobs. Prints their ids."""
+    from tdw.errors import SettingError
+    from tdw.sweeps.slurm import submit
+
+    options = dict(text.partition("=")[::2] for text in arguments.slurm)
+    if wrong := [text for text in arguments.slurm if not all(text.partition("="))]:
+        raise SettingError("slurm", f"--slurm options are KEY=VALUE, such as timeout_min=240 (got {', '.join(wrong)})")
+    ids = submit(
+        arguments.folder,
+        seconds=seconds,
+        jobs=arguments.jobs,
+        analyze=arguments.analyze,
+        retry=arguments.retry,
+        options=options,
+    )
+    say(f"{arguments.folder}: {count(len(ids), 'job')} submitted: {', '.join(ids)}. Their output is in sweep.slurm.")
+    return 0
 
 
 def _planned(planned: SweepPlan, jobs: int) -> list[str]:

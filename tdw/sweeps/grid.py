@@ -28,9 +28,11 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tdw import schedule
 from tdw.config import RunConfig, configure, settings
 from tdw.errors import SettingError, UnknownNameError
 from tdw.safe_text import cut
@@ -160,6 +162,8 @@ def _is_several(setting: Setting, given: Any) -> bool:
         return False
     if setting.type is tuple:  # a pair of numbers is one value
         return not (len(given) == 2 and all(isinstance(item, (int, float)) for item in given))
+    if setting.name == "checkpoints":  # epochs are one schedule
+        return not all(isinstance(item, int) for item in given)
     return True
 
 
@@ -269,5 +273,8 @@ def configured(found: Sequence[Grid]) -> dict[str, tuple[RunConfig, dict[str, An
 
 def identity(config: RunConfig) -> str:
     """What makes two runs the same one: all settings but the device and the number of threads."""
-    stored = config.to_json()
+    stored = config.to_json() | {"checkpoints": _epochs(config.checkpoints, config.epochs)}
     return repr(sorted((name, value) for name, value in stored.items() if name not in {"device", "threads"}))
+
+
+_epochs = lru_cache(maxsize=64)(schedule.parse)

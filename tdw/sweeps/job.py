@@ -16,6 +16,7 @@ from tdw.safe_text import cut
 from tdw.store.lock import holder_of
 from tdw.sweeps import manifest
 
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a run: one of `tdw.sweeps.work.STATES`, and for a failure the kind of error and its message."""

@@ -93,8 +93,7 @@ def work(
     """
     folder = Path(folder)
     check_jobs(jobs)
-    if not folder.is_dir():
-        raise NotAProjectError(f"{folder} is not a folder.", "Give the folder of the project files.")
+    check_folder(folder)
     return _Manager(folder, jobs, progress, stop).manage({}, analyze=analyze, retry=retry)
 
 
@@ -140,6 +139,12 @@ def check_jobs(jobs: int | None) -> None:
     """Raise SettingError for a number of workers that is not possible."""
     if jobs is not None and (type(jobs) is not int or not 1 <= jobs <= MOST_JOBS):
         raise SettingError("jobs", f"--jobs must be an integer from 1 to {MOST_JOBS} (got {jobs})")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise NotAProjectError unless there is such a folder."""
+    if not folder.is_dir():
+        raise NotAProjectError(f"{folder} is not a folder.", "Give the folder of the project files.")
 
 
 def project_files(folder: Path) -> list[Path]:
@@ -216,7 +221,9 @@ class _Manager:
             self._at.outcomes[job.path] = (message.content["state"], message.content["message"])
             worker.job = None
         elif message.said == "ended":
-            if not worker.is_ready:
+            if (
+                not worker.is_ready and (worker.ended or 0) >= 0
+            ):  # it was not killed: the next one would end the same way
                 raise RuntimeError(
                     f"a worker process ended with {worker.ended} before it could work:\n{message.content['words']}"
                 )

@@ -46,6 +46,7 @@ class Worker:
     is_ready: bool = False
     job: Any = None
     ended: int | None = None
+    listener: threading.Thread | None = None
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def send(self, **command: Any) -> None:
@@ -55,6 +56,12 @@ class Worker:
         with contextlib.suppress(OSError, ValueError):
             stream.write(json.dumps(command) + "\n")
             stream.flush()
+
+    def hang_up(self) -> None:
+        """End its standard input, which ends the process."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self.process.stdin.close()
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,8 @@ class Workers:
         )
         worker = Worker(process)
         self.workers.append(worker)
-        threading.Thread(target=self._listen, args=(worker,), name="tdw-worker", daemon=True).start()
+        worker.listener = threading.Thread(target=self._listen, args=(worker,), name="tdw-worker", daemon=True)
+        worker.listener.start()
         return worker
 
     def _listen(self, worker: Worker) -> None:
@@ -100,12 +108,13 @@ class Workers:
         assert process.stderr is not None
         errors = threading.Thread(target=worker.last_words.extend, args=(process.stderr,), daemon=True)
         errors.start()
-        for line in process.stdout:
-            with contextlib.suppress(ValueError):  # the last line of a killed process
-                content = json.loads(line)
-                self._said.put(Message(worker, content.pop("said"), content))
-        code = process.wait()
-        errors.join(1)
+        with process.stdout, process.stderr:
+            for line in process.stdout:
+                with contextlib.suppress(ValueError):  # the last line of a killed process
+                    content = json.loads(line)
+                    self._said.put(Message(worker, content.pop("said"), content))
+            code = process.wait()
+            errors.join()
         self._said.put(Message(worker, "ended", {"code": code, "words": "".join(worker.last_words)}))
 
     def next_message(self, seconds: float) -> Message | None:
@@ -118,6 +127,7 @@ class Workers:
             message.worker.is_ready = True
         if message.said == "ended":
             message.worker.ended = message.content["code"]
+            message.worker.hang_up()
             self.workers.remove(message.worker)
         return message
 
@@ -131,12 +141,11 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
-            if worker.process.stdin is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    worker.process.stdin.close()
+            worker.hang_up()
         for worker in self.workers:
             try:
                 worker.process.wait(SECONDS_TO_END)
             except subprocess.TimeoutExpired:  # it hangs; what it had stored is safe
                 worker.process.kill()
-                worker.process.wait()
+            if worker.listener is not None:
+                worker.listener.join()

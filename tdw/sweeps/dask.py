@@ -1,0 +1,185 @@
+"""Finish the runs of a folder on a Dask cluster, whose workers see the folder under the same path.
+
+Each run is a task. What Dask promises is not needed for the results: a task that is lost, with its worker or with the
+scheduler, is submitted again, and continues where the project file ends. A run that a hanging worker still holds is tried
+again until it is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from tdw.errors import AppError
+from tdw.sweeps.work import Work, project_files
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+    from tdw.config import RunConfig
+    from tdw.sweeps.job import Outcome
+
+PATIENCE = 60.0  # seconds without a scheduler after which the work is given up
+SECONDS_A_LOOK = 0.5
+SECONDS_UNTIL_FREE = 2.0  # between two tries of a run that another process is on
+
+_alone = Lock()  # training sets things that belong to the process, such as its number of threads
+
+
+def work_on_dask(
+    folder: str | Path,
+    address: str,
+    *,
+    create: Mapping[Path, RunConfig] | None = None,
+    train: bool = True,
+    analyze: bool = False,
+    retry: bool = False,
+    patience: float = PATIENCE,
+    progress: Callable[[Work], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Work:
+    """Create these files, and finish all unfinished runs in a folder, on the cluster whose scheduler has this address.
+
+    patience: seconds without a scheduler or, for runs that other processes are on, without any news, before it is given up
+    The others as in `tdw.work`. Raises AppError without `distributed`, or if the scheduler cannot be reached for so long.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise AppError("--dask needs the package `distributed`: install it with `pip install tdw[cluster]`") from error
+    at = Work(Path(folder))
+    cluster = _Cluster(address, at, patience, progress, stop, distributed)
+    if create:
+        cluster.do({path: (_create, (config.to_json(),)) for path, config in create.items()})
+    if train and not at.stopped:
+        cluster.do(dict.fromkeys(project_files(at.folder), (_finish, (analyze, retry, cluster.id))))
+    at.running = []
+    if progress is not None:
+        progress(at)
+    return at
+
+
+class _Cluster:
+    """Tasks on a cluster, whose scheduler and workers may come and go."""
+
+    def __init__(
+        self,
+        address: str,
+        at: Work,
+        patience: float,
+        progress: Callable[[Work], None] | None,
+        stop: Callable[[], bool] | None,
+        distributed: Any,
+    ):
+        self._address, self._at, self._patience = address, at, patience
+        self._progress, self._asked, self._distributed = progress, stop, distributed
+        self._stopping = False
+        self._began = time.monotonic()
+        self.id = f"tdw-stop-{uuid.uuid4()}"
+
+    def do(self, tasks: Mapping[Path, tuple[Callable[..., Outcome], tuple[Any, ...]]]) -> None:
+        """Carry out these tasks; the outcomes are entered in the Work."""
+        left = dict(tasks)
+        heard = time.monotonic()
+        while left:
+            self._at.left = len(left)
+            before = len(left)
+            try:
+                with self._distributed.Client(self._address, timeout=self._patience) as client:
+                    self._session(client, left)
+            except (OSError, TimeoutError, asyncio.CancelledError, self._distributed.CancelledError) as error:
+                # The scheduler is gone: what it had done is in the files, and the rest is submitted to the next one.
+                if time.monotonic() - heard > self._patience and len(left) == before:
+                    raise AppError(
+                        f"the Dask scheduler at {self._address} cannot be reached ({error or type(error).__name__}): start it, "
+                        "and run the same command again; everything done so far is stored"
+                    ) from error
+            if len(left) < before:
+                heard = time.monotonic()
+            if self._stopping:
+                break
+            if left:
+                time.sleep(SECONDS_A_LOOK)
+        self._at.left = len(left)
+
+    def _session(self, client: Client, left: dict[Path, tuple[Callable[..., Outcome], tuple[Any, ...]]]) -> None:
+        """Carry out the tasks with one connection to the scheduler, until all are done or it is lost."""
+        futures: dict[Path, Future[Outcome]] = {}
+        again: dict[Path, float] = dict.fromkeys(left, 0.0)  # when to submit a task
+        news = time.monotonic()
+        while left:
+            now = time.monotonic()
+            for path in [path for path, due in again.items() if due <= now]:
+                del again[path]
+                function, arguments = left[path]
+                futures[path] = client.submit(function, str(path), *arguments, pure=False)
+            if not self._stopping and self._asked is not None and self._asked():
+                self._stopping = True
+                self._distributed.Event(self.id, client=client).set()
+                waiting = [path for path in futures if path not in self._running(client, futures)]
+                client.cancel([futures.pop(path) for path in waiting])
+            over = {path: future for path, future in futures.items() if future.done()}
+            for path, future in over.items():
+                del futures[path]
+                if future.status in {"cancelled", "lost"}:
+                    again[path] = 0.0
+                    continue
+                outcome = future.result()
+                self._at.outcomes[path] = (outcome.state, outcome.message)
+                if outcome.state == "busy" and now - news < self._patience and not self._stopping:
+                    again[path] = now + SECONDS_UNTIL_FREE
+                    continue
+                del left[path]
+                news = now if outcome.state != "busy" else news
+            self._at.left, self._at.seconds = len(left), now - self._began
+            if self._progress is not None:
+                self._progress(self._at)
+            if self._stopping and not futures:
+                return
+            if client.status in {"closed", "closing"} or client.scheduler is None:
+                raise OSError("the connection is closed")
+            time.sleep(0 if over else SECONDS_A_LOOK / 10)
+
+    def _running(self, client: Client, futures: Mapping[Path, Future[Outcome]]) -> set[Path]:
+        keys = {key for tasks in client.processing().values() for key in tasks}
+        return {path for path, future in futures.items() if future.key in keys}
+
+
+def _create(path: str, settings: Mapping[str, Any]) -> Outcome:
+    from tdw.sweeps import job
+
+    with _alone:
+        return job.create(Path(path), settings)
+
+
+def _finish(path: str, analyze: bool, retry: bool, stop_event: str) -> Outcome:
+    """The task of one run, in a worker of the cluster."""
+    from tdw.sweeps import job
+
+    if not Path(path).parent.is_dir():
+        return job.Outcome("failed", f"this worker does not see the folder {Path(path).parent}", "NotAProjectError")
+    with _alone:
+        return job.finish(Path(path), analyze=analyze, retry=retry, stop=_Stop(stop_event))
+
+
+class _Stop:
+    """Whether the one who submitted the task asks to stop; looked up every few seconds."""
+
+    def __init__(self, name: str):
+        self._name, self._next, self._asked = name, time.monotonic() + SECONDS_UNTIL_FREE, False
+
+    def __call__(self) -> bool:
+        if not self._asked and time.monotonic() >= self._next:
+            from distributed import Event
+
+            try:
+                self._asked = bool(Event(self._name).is_set())
+            except (OSError, TimeoutError, ValueError):  # no scheduler now: its next one will not know the event either
+                self._asked = False
+            self._next = time.monotonic() + SECONDS_UNTIL_FREE
+        return self._asked

@@ -1,0 +1,114 @@
+"""Which files a sweep makes, under which names, and what it leaves alone."""
+
+import json
+import shutil
+from collections import namedtuple
+
+import pytest
+
+import tdw
+from tdw.errors import CannotWriteError, NotAProjectError
+from tdw.estimate import estimate
+from tdw.sweeps import manifest
+from tdw.sweeps.plan import plan_sweep
+from tests.sweeps.small import SMALL
+
+
+def names(folder, **settings):
+    return [path.name for path in plan_sweep(folder, **SMALL, **settings).new]
+
+
+def made(folder, **settings):
+    tdw.sweep(folder, jobs=0, **SMALL, **settings)
+
+
+def test_names_are_what_differs_with_the_seeds_last(tmp_path):
+    assert names(tmp_path) == ["run.tdw"]
+    assert names(tmp_path, model_seed="0-1") == ["model_seed=0.tdw", "model_seed=1.tdw"]
+    assert names(tmp_path, model_seed="7", weight_decay="0.3,1", lr="1e-3") == [
+        "weight_decay=0.3.tdw",
+        "weight_decay=1.tdw",
+    ]
+    assert names(tmp_path, model_seed="0-1", betas="0.9,0.98;0.9,0.999")[-1] == "betas=0.9-0.999,model_seed=1.tdw"
+
+
+def test_values_that_look_alike_in_a_name_get_names_of_their_own(tmp_path):
+    found = [path.name for path in plan_sweep(tmp_path, **{**SMALL, "checkpoints": "0:20:5; 0,20,5; 5, 20"}).new]
+    assert found[0] == "checkpoints=0-20-5.tdw"  # the third is the second in other words
+    assert len(set(found)) == 2
+    long = [path.name for path in plan_sweep(tmp_path, **{**SMALL, "checkpoints": [range(1, 40), range(2, 40)]}).new]
+    assert len(set(long)) == 2
+    assert all(len(name) < 160 for name in long)
+
+
+def test_a_larger_grid_adds_what_is_missing(tmp_path):
+    made(tmp_path, model_seed="0-2")
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.tdw")}
+    planned = plan_sweep(tmp_path, **SMALL, model_seed="0-3", weight_decay="1,3")  # 1 is the default
+    assert [path.name for path in planned.existing] == sorted(before)
+    assert sorted(path.name for path in planned.new) == [
+        "weight_decay=1,model_seed=3.tdw",
+        *(f"weight_decay=3,model_seed={seed}.tdw" for seed in range(4)),
+    ]
+    made(tmp_path, model_seed="0-3", weight_decay="1,3")
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert len(manifest.read(tmp_path).runs) == 8
+    assert plan_sweep(tmp_path, **SMALL, model_seed="0-3", weight_decay="1,3").new == {}
+    (tmp_path / "model_seed=1.tdw").unlink()
+    assert names(tmp_path, model_seed="0-2") == ["model_seed=1.tdw"]
+
+
+def test_runs_made_in_other_ways_count(tmp_path):
+    tdw.create(tmp_path / "mine.tdw", tdw.configure(**SMALL, model_seed=1, threads=1))
+    (tmp_path / "broken.tdw").write_bytes(b"nothing")
+    planned = plan_sweep(tmp_path, **SMALL, model_seed="0-1")
+    assert planned.existing == [tmp_path / "mine.tdw"]
+    assert list(planned.new) == [tmp_path / "model_seed=0.tdw"]
+    assert list(planned.unreadable) == [tmp_path / "broken.tdw"]
+
+
+def test_a_name_that_is_taken_is_not_replaced(tmp_path):
+    other = tmp_path / "model_seed=0.tdw"
+    other.write_text("mine")
+    made(tmp_path, model_seed="0-1")
+    assert other.read_text() == "mine"
+    assert {path.name.partition(",")[0].removesuffix(".tdw") for path in tmp_path.glob("*.tdw")} == {
+        "model_seed=0",
+        "model_seed=1",
+    }
+    assert len(list(tmp_path.glob("*.tdw"))) == 3
+
+
+def test_costs_are_those_of_all_runs(tmp_path):
+    one = estimate(tdw.configure(**SMALL))
+    planned = plan_sweep(tmp_path, **SMALL, model_seed="0-9")
+    assert planned.megabytes == pytest.approx(10 * one.megabytes)
+    assert plan_sweep(tmp_path, analyze=True, **SMALL, model_seed="0-9").megabytes == pytest.approx(
+        10 * one.analyzed_megabytes
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_told_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "total used free")(1, 1, 1_000_000))
+    with pytest.raises(CannotWriteError, match=r"no room for 9 runs: they need .* MB, 1 MB are free"):
+        tdw.sweep(tmp_path / "new", **SMALL, model_seed="0-8")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"runs": 3}', '{"tdw_sweep": 2, "runs": {}}'])
+def test_another_file_of_the_manifests_name_is_left_alone(tmp_path, text):
+    (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(NotAProjectError, match=r"sweep\.json"):
+        made(tmp_path, model_seed="0-1")
+    assert (tmp_path / "sweep.json").read_text() == text
+
+
+def test_the_manifest_is_plain_json(tmp_path):
+    made(tmp_path, model_seed="0-1", weight_decay=3)
+    stored = json.loads((tmp_path / "sweep.json").read_text())
+    assert set(stored["runs"]) == {"model_seed=0.tdw", "model_seed=1.tdw"}
+    with tdw.Project.open(tmp_path / "model_seed=1.tdw") as project:
+        assert project.state == "new"
+        assert stored["runs"]["model_seed=1.tdw"] == project.config.to_json()
+        assert (project.config.model_seed, project.config.weight_decay) == (1, 3.0)
