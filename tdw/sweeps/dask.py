@@ -8,6 +8,7 @@ again until it is free.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -121,8 +122,6 @@ class _Cluster:
             if not self._stopping and self._asked is not None and self._asked():
                 self._stopping = True
                 self._distributed.Event(self.id, client=client).set()
-                waiting = [path for path in futures if path not in self._running(client, futures)]
-                client.cancel([futures.pop(path) for path in waiting])
             over = {path: future for path, future in futures.items() if future.done()}
             for path, future in over.items():
                 del futures[path]
@@ -144,10 +143,6 @@ class _Cluster:
             if client.status in {"closed", "closing"} or client.scheduler is None:
                 raise OSError("the connection is closed")
             time.sleep(0 if over else SECONDS_A_LOOK / 10)
-
-    def _running(self, client: Client, futures: Mapping[Path, Future[Outcome]]) -> set[Path]:
-        keys = {key for tasks in client.processing().values() for key in tasks}
-        return {path for path, future in futures.items() if future.key in keys}
 
 
 def _create(path: str, settings: Mapping[str, Any]) -> Outcome:
@@ -171,7 +166,7 @@ class _Stop:
     """Whether the one who submitted the task asks to stop; looked up every few seconds."""
 
     def __init__(self, name: str):
-        self._name, self._next, self._asked = name, time.monotonic() + SECONDS_UNTIL_FREE, False
+        self._name, self._next, self._asked = name, time.monotonic(), False
 
     def __call__(self) -> bool:
         if not self._asked and time.monotonic() >= self._next:
@@ -179,7 +174,10 @@ class _Stop:
 
             try:
                 self._asked = bool(Event(self._name).is_set())
-            except (OSError, TimeoutError, ValueError):  # no scheduler now: its next one will not know the event either
-                self._asked = False
-            self._next = time.monotonic() + SECONDS_UNTIL_FREE
+            # Whatever distributed raises without its scheduler, in whatever state: the run goes on, and is stored. The
+            # next scheduler does not know the event.
+            except (Exception, asyncio.CancelledError):
+                self._next = math.inf
+            else:
+                self._next = time.monotonic() + SECONDS_UNTIL_FREE
         return self._asked

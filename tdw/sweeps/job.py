@@ -65,10 +65,10 @@ def finish(
     except Exception as error:  # it is this run's, and must not end the others
         if not path.exists():
             return Outcome("gone")
-        message = str(error) if isinstance(error, TdwError) else cut(traceback.format_exc()[-2000:], 2000)
-        outcome = Outcome("failed", message, type(error).__name__)
-        manifest.record_failure(path, outcome.kind, outcome.message)
-        return outcome
+        kind, expected = type(error).__name__, isinstance(error, TdwError)
+        message = str(error) if expected else f"{kind}: {cut(str(error), 500)}"
+        manifest.record_failure(path, kind, message, "" if expected else traceback.format_exc())
+        return Outcome("failed", message, kind)
     if before is not None and outcome.state in {"finished", "current", "diverged"}:
         manifest.clear_failure(path)
     return outcome

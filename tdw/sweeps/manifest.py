@@ -34,13 +34,14 @@ class Manifest(msgspec.Struct, kw_only=True, rename={"version": "tdw_sweep"}):
 
 
 class Failure(msgspec.Struct, kw_only=True):
-    """Why a run failed. kind: of the error; tries: how often it was tried and failed."""
+    """Why a run failed. kind: of the error; tries: how often it was tried and failed; details: of an unexpected error."""
 
     message: str
     kind: str
     host: str
     at: str
     tries: int = 1
+    details: str = ""
 
 
 def read(folder: Path) -> Manifest:
@@ -89,7 +90,7 @@ def failures(folder: Path) -> dict[str, Failure]:
     return {path.stem: failure for path, failure in found if failure is not None}
 
 
-def record_failure(run: Path, kind: str, message: str) -> None:
+def record_failure(run: Path, kind: str, message: str, details: str = "") -> None:
     """Record that a run failed. Raises OSError."""
     before = failure_of(run)
     failure = Failure(
@@ -98,6 +99,7 @@ def record_failure(run: Path, kind: str, message: str) -> None:
         host=platform.node(),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         tries=1 if before is None else before.tries + 1,
+        details=details,
     )
     path = failure_path(run)
     path.parent.mkdir(exist_ok=True)

@@ -1,0 +1,258 @@
+"""Sweeps on a Dask cluster of real processes that are killed, restarted and stopped, and on submitit's local executor."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import tdw
+from tdw.errors import AppError, SettingError
+from tdw.sweeps import slurm
+from tdw.sweeps.dask import work_on_dask
+from tests.sweeps.small import LONG, SMALL, alone, command, content, done, flags, kill
+
+pytestmark = [
+    pytest.mark.long,
+    # distributed leaves sockets and an event loop to the garbage collector when its scheduler is killed
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
+]
+
+
+class Cluster:
+    """A scheduler and workers, each a process of its own, that can be killed and started again."""
+
+    def __init__(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.processes = {}
+        self.environment = os.environ | {
+            "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s",
+            "DASK_DISTRIBUTED__WORKER__LIFETIME__RESTART": "False",
+            "PYTHONWARNINGS": "ignore",
+        }
+
+    def scheduler(self):
+        line = ["scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show"]
+        self._start("scheduler", line)
+
+    def worker(self, name):
+        line = [
+            "worker",
+            self.address,
+            "--nthreads",
+            "1",
+            "--host",
+            "127.0.0.1",
+            "--no-dashboard",
+            "--name",
+            name,
+            "--no-nanny",
+        ]
+        self._start(name, line)
+
+    def _start(self, name, line):
+        output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.processes[name] = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_" + line[0], *line[1:]],
+            env=self.environment,
+            start_new_session=True,
+            **output,
+        )
+
+    def signal(self, name, number):
+        kill(self.processes[name].pid, number)
+        if number == signal.SIGKILL:
+            self.processes[name].wait()
+
+    def close(self):
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def cluster():
+    running = Cluster()
+    running.scheduler()
+    running.worker("one")
+    running.worker("two")
+    yield running
+    running.close()
+
+
+def reach(folder, epochs):
+    """Wait until the runs of a folder have recorded so many epochs together."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        total = 0
+        for path in folder.glob("*.tdw"):
+            with tdw.Project.open(path) as project:
+                total += len(project.epochs)
+        if total >= epochs:
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not get so far")
+
+
+@pytest.mark.parametrize("trouble", [pytest.param("none", marks=pytest.mark.slow), "worker killed", "scheduler restarted", "worker hangs"])
+def test_every_run_on_dask_equals_the_run_alone(tmp_path, cluster, trouble):
+    folder = tmp_path / "s"
+    settings = {**LONG, "model_seed": "0-3"}
+    planned = tdw.plan_sweep(folder, **settings)
+    tdw.sweep(folder, jobs=0, **settings)
+    results, problems = [], []
+
+    def work():
+        try:
+            results.append(work_on_dask(folder, cluster.address, patience=60))
+        except BaseException as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    reach(folder, 300)
+    if trouble == "worker killed":
+        cluster.signal("one", signal.SIGKILL)
+        cluster.worker("three")
+    elif trouble == "scheduler restarted":
+        cluster.signal("scheduler", signal.SIGKILL)
+        cluster.scheduler()
+        time.sleep(1)
+        for name in ("three", "four"):  # workers end without their scheduler, as those of a job queue do
+            cluster.worker(name)
+    elif trouble == "worker hangs":
+        cluster.signal("one", signal.SIGSTOP)
+        cluster.worker("three")
+        time.sleep(8)
+        cluster.signal("one", signal.SIGCONT)
+    thread.join(180)
+    assert problems == []
+    (result,) = results
+    assert {state for state, _ in result.outcomes.values()} <= {"finished", "current"}
+    assert len(result.outcomes) == 4
+    assert result.left == 0
+    for path, config in planned.new.items():
+        assert content(path) == alone(tmp_path / "alone", **config.to_json())
+
+
+def test_a_hanging_workers_run_is_left_and_told(tmp_path, cluster):
+    settings = {**LONG, "epochs": 4000, "model_seed": "0-1"}
+    tdw.sweep(tmp_path, jobs=0, **settings)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(work_on_dask(tmp_path, cluster.address, patience=6)))
+    thread.start()
+    reach(tmp_path, 300)
+    cluster.signal("one", signal.SIGSTOP)
+    thread.join(240)
+    (result,) = results
+    assert result.counts in ({"finished": 1, "busy": 1}, {"finished": 2})  # one may not have begun on it
+    cluster.signal("one", signal.SIGKILL)  # whose lock ends with it
+    assert set(tdw.work(tmp_path, jobs=1).counts) <= {"finished", "current"}
+
+
+def test_the_command_on_dask(tmp_path, cluster):
+    line = ["sweep", tmp_path / "s", *flags(SMALL), "--model-seed", "0-3", "--dask", cluster.address]
+    code, output, errors = done(command(*line))
+    assert (code, errors) == (0, "")
+    assert "4 runs: 4 finished." in output
+    code, output, errors = done(command("work", tmp_path / "s", "--dask", cluster.address))
+    assert (code, "4 runs: 4 finished before." in output) == (0, True)
+
+
+def test_ctrl_c_on_dask_stores_what_is_done(tmp_path, cluster):
+    settings = {**LONG, "epochs": 60_000, "model_seed": "0-3"}
+    tdw.sweep(tmp_path, jobs=0, **settings)
+    process = command("work", tmp_path, "--dask", cluster.address)
+    reach(tmp_path, 300)
+    process.send_signal(signal.SIGINT)
+    code, output, _ = done(process)
+    assert code == 130
+    assert "stopped" in output
+    with tdw.Project.open(tmp_path / "model_seed=0.tdw") as project:
+        assert project.state in {"unfinished", "new"}
+
+
+def test_a_scheduler_that_is_not_there(tmp_path):
+    tdw.sweep(tmp_path, jobs=0, **SMALL)
+    with pytest.raises(
+        AppError,
+        match=r"the Dask scheduler at tcp://127\.0\.0\.1:1 cannot be reached .* everything done so far is stored",
+    ):
+        work_on_dask(tmp_path, "tcp://127.0.0.1:1", patience=0.5)
+
+
+def test_slurm_jobs_work_on_the_folder(tmp_path):
+    # submitit's local executor: the same jobs as processes of this computer
+    line = [
+        "sweep",
+        tmp_path / "s",
+        *flags(SMALL),
+        "--model-seed",
+        "0-5",
+        "--jobs",
+        2,
+        "--slurm",
+        "cluster=local",
+        "cpus_per_task=1",
+    ]
+    code, output, errors = done(command(*line))
+    assert (code, errors) == (0, "")
+    assert "6 runs: 6 created." in output
+    assert "2 jobs submitted: " in output
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        results = sorted((tmp_path / "s" / "sweep.slurm").glob("*_result.pkl"))
+        if len(results) == 2:
+            break
+        time.sleep(0.2)
+    assert tdw.work(tmp_path / "s", jobs=1).counts == {"current": 6}
+    assert content(tmp_path / "s" / "model_seed=3.tdw") == alone(tmp_path / "alone", **SMALL, model_seed=3)
+
+
+def test_the_number_of_slurm_jobs_follows_the_work(tmp_path, monkeypatch):
+    import submitit
+
+    submitted = []
+
+    class Executor:
+        def __init__(self, folder, cluster):
+            submitted.append((folder, cluster))
+
+        def update_parameters(self, **given):
+            submitted.append(given)
+
+        def batch(self):
+            return contextlib.nullcontext()
+
+        def submit(self, task):
+            submitted.append(task)
+            return type("Job", (), {"job_id": str(len(submitted))})
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    assert len(slurm.submit(tmp_path, seconds=3 * 3600, options={"cpus_per_task": "4", "slurm_partition": "long"})) == 2
+    assert submitted[1] == {"timeout_min": 240, "cpus_per_task": 4, "name": "tdw", "slurm_partition": "long"}
+    task = submitted[2]
+    assert (task.folder, task.jobs) == (tmp_path, 4)
+    again = task.checkpoint().function  # what is queued after a job was preempted
+    assert (again.folder, again.jobs) == (tmp_path, 4)
+    assert len(slurm.submit(tmp_path, seconds=10.0)) == 1
+    assert len(slurm.submit(tmp_path, seconds=1e9)) == 1000
+    assert len(slurm.submit(tmp_path, seconds=1e9, jobs=3)) == 3
+
+
+def test_what_slurm_cannot_do_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AppError, match=r"--slurm cannot submit from here: .*login node"):
+        slurm.submit(tmp_path)
+    with pytest.raises(SettingError, match="--slurm has an option that submitit does not accept"):
+        slurm.submit(tmp_path, options={"cluster": "local", "nonsense": "1"})
