@@ -86,6 +86,8 @@ class _Cluster:
     def do(self, tasks: Mapping[Path, tuple[Callable[..., Outcome], tuple[Any, ...]]]) -> None:
         """Carry out these tasks; the outcomes are entered in the Work."""
         left = dict(tasks)
+        for path in tasks:
+            self._at.outcomes.pop(path, None)  # of an earlier task
         heard = time.monotonic()
         while left:
             self._at.left = len(left)

@@ -193,6 +193,8 @@ class _Manager:
         """Give these tasks to the workers, until all are done or this process is asked to stop."""
         waiting = deque(tasks)
         at = self._at
+        for path in tasks:
+            at.outcomes.pop(path, None)  # of an earlier task
         while True:
             if not self._stopping and self._asked is not None and self._asked():
                 self._stopping = True
