@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -76,13 +77,20 @@ def record(plan: SweepPlan) -> None:
 
     Raises CannotWriteError, FileInUseError.
     """
+    is_new = not plan.folder.exists()
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWriteError(f"the folder {plan.folder} cannot be made: {error.strerror or error}") from error
-    if plan.new:
-        with manifest.changing(plan.folder) as known:
-            known.runs |= {path.name: config.to_json() for path, config in plan.new.items()}
+    try:
+        if plan.new:
+            with manifest.changing(plan.folder) as known:
+                known.runs |= {path.name: config.to_json() for path, config in plan.new.items()}
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                plan.folder.rmdir()
+        raise
 
 
 def _existing(folder: Path, known: manifest.Manifest) -> tuple[dict[str, Path], dict[Path, str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tdw.config import RunConfig
-from tdw.errors import NotAProjectError, SettingError
+from tdw.errors import AppError, NotAProjectError, SettingError
 from tdw.sweeps import manifest, plan
 from tdw.sweeps.workers import Message, Workers, cores
 
@@ -88,7 +88,7 @@ def work(
     retry:    also try runs again that failed before
     progress: called with the Work, from time to time
     stop:     called from time to time; once it returns True, the runs in work are stored and nothing else is begun
-    Raises SettingError, NotAProjectError if there is no such folder. A run that fails is in the result, and its failure is
+    Raises SettingError, NotAProjectError if there is no such folder, AppError if no worker can start. A run that fails is in the result, and its failure is
     recorded beside it.
     """
     folder = Path(folder)
@@ -226,9 +226,8 @@ class _Manager:
             if (
                 not worker.is_ready and (worker.ended or 0) >= 0
             ):  # it was not killed: the next one would end the same way
-                raise RuntimeError(
-                    f"a worker process ended with {worker.ended} before it could work:\n{message.content['words']}"
-                )
+                last = (message.content["words"].strip().splitlines() or ["without a word"])[-1]
+                raise AppError(f"the worker processes cannot start: {last} (exit code {worker.ended})")
             if job is not None:
                 self._bury(job.path, worker.ended, message.content["words"], waiting)
             if not self._stopping:

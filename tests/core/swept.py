@@ -28,8 +28,9 @@ from tdw.interchange import pipeline
 from tdw.interchange.exporters import transformer_lens
 from tdw.network import reference, training
 from tdw.operations import branch, densify, recover
+from tdw.sweeps import plan, work
 
-LOADED = (commands, recover, branch, densify, runner, server, gradio_shell, transformer_lens, pipeline)
+LOADED = (commands, recover, branch, densify, runner, server, gradio_shell, transformer_lens, pipeline, plan, work)
 
 
 def warm_up() -> None:

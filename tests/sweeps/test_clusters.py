@@ -104,7 +104,9 @@ def reach(folder, epochs):
     raise AssertionError("it did not get so far")
 
 
-@pytest.mark.parametrize("trouble", [pytest.param("none", marks=pytest.mark.slow), "worker killed", "scheduler restarted", "worker hangs"])
+@pytest.mark.parametrize(
+    "trouble", [pytest.param("none", marks=pytest.mark.slow), "worker killed", "scheduler restarted", "worker hangs"]
+)
 def test_every_run_on_dask_equals_the_run_alone(tmp_path, cluster, trouble):
     folder = tmp_path / "s"
     settings = {**LONG, "model_seed": "0-3"}
