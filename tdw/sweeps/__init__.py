@@ -1,4 +1,4 @@
-"""Sweeps: many runs in a folder. The project files are the jobs: whoever finds an unfinished one may finish it.
+"""Sweeps: many runs in a folder. The project files are the jobs: any process that finds an unfinished one may finish it.
 
 grid      which runs: lists and ranges of settings, random draws
 plan      their files: names, what exists already, what they take

@@ -1,6 +1,6 @@
 """Finish whatever is unfinished in a folder, many runs in one pool of workers.
 
-Any number of processes on any computers that see the folder may do this at the same time: each run is locked by whoever is
+Any number of processes on any computers that see the folder may do this at the same time: each run is locked by the process that is
 on it, and the others go on to the next one. Killed at any moment, nothing that was reported is lost, and the next process
 continues.
 """
@@ -88,8 +88,8 @@ def work(
     retry:    also try runs again that failed before
     progress: called with the Work, from time to time
     stop:     called from time to time; once it returns True, the runs in work are stored and nothing else is begun
-    Raises SettingError, NotAProjectError if there is no such folder, AppError if no worker can start. A run that fails is in the result, and its failure is
-    recorded beside it.
+    Raises SettingError, NotAProjectError for anything but a folder, AppError if no worker can start. A run that fails is in the result, and its failure is
+    recorded next to it.
     """
     folder = Path(folder)
     check_jobs(jobs)
@@ -226,7 +226,7 @@ class _Manager:
             if (
                 not worker.is_ready and (worker.ended or 0) >= 0
             ):  # it was not killed: the next one would end the same way
-                last = (message.content["words"].strip().splitlines() or ["without a word"])[-1]
+                last = (message.content["words"].strip().splitlines() or ["no error message"])[-1]
                 raise AppError(f"the worker processes cannot start: {last} (exit code {worker.ended})")
             if job is not None:
                 self._bury(job.path, worker.ended, message.content["words"], waiting)
