@@ -17,7 +17,6 @@ import logging
 import os
 import secrets
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,10 +26,10 @@ import platformdirs
 
 from tdw.errors import AppError
 from tdw.file_lock import try_lock
+from tdw.temporary import sweep_older, temporary_path
 
 LEFT_BEHIND = 3600.0  # seconds after which a temporary file is considered abandoned
 MARK = ".tdw-state"  # marks a folder as created by this program: its files may be replaced and swept
-TEMPORARY = ".tdw-tmp"  # suffix of temporary files
 LOCK_PATIENCE = 3.0  # seconds to wait for another process, which needs milliseconds unless it was suspended
 _CAREFUL = (
     getattr(os, "O_CLOEXEC", 0)
@@ -192,23 +191,19 @@ def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
 
     durable: fsync, so that the new data survive a power cut; not needed for data that can be computed again.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)  # 0600
-    try:
-        with os.fdopen(handle, "wb") as stream:
+    with temporary_path(path) as new:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600), "wb") as stream:
             stream.write(data)
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
         try:
-            Path(temporary).replace(path)
+            new.replace(path)
         except OSError:
             if not path.is_dir() or path.is_symlink():
                 raise
             set_aside(path)  # a rename cannot replace a folder by a file
-            Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+            new.replace(path)
 
 
 def set_aside(path: Path) -> None:
@@ -246,10 +241,11 @@ def _clear_for_lock(path: Path) -> None:
 
 
 def sweep(folder: Path, meant_for_a_moment: Iterable[Path] = ()) -> None:
-    """Remove files that killed processes left in a private folder: temporary files, and the given ones, if they were not
-    modified for an hour.
+    """Remove what killed processes left in a private folder: temporary files, and the given ones, if they were not modified
+    for an hour.
     """
-    for path in (*folder.glob(f".*{TEMPORARY}"), *meant_for_a_moment):
+    sweep_older(folder, LEFT_BEHIND)
+    for path in meant_for_a_moment:
         with contextlib.suppress(OSError):  # another process may sweep at the same time
             if time.time() - path.lstat().st_mtime > LEFT_BEHIND:
                 path.unlink()

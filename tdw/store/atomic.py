@@ -3,40 +3,30 @@
 The one way in which a project file, a copy, a branch, an import or a recovered file gets its name:
 
     name_locked      one process at a time builds a file of that name
-    temporary_path   where it is built
+    temporary_path   where it is built (`tdw.temporary`)
     publish          the rename, and what has to be durable around it
     new_file         all three, for a file that is written through its path
 
-The private folder is `.NAME.TOKEN.tmp`, under a name that cannot be guessed, and only this user can look into it: where
-other users may write to the target's folder, they can plant no link in the place of a file that is about to be opened. It
-lies on the target's file system, so that the file inside can be renamed. Only the process that holds the lock on the
-target's name (`lock.py`) makes one, so one that exists when that lock is taken was left by a process that was killed, and
-is removed; nothing else ever is.
+The private folder is that of `tdw.temporary`. Only the process that holds the lock on the target's name (`lock.py`) makes one,
+so one that exists when that lock is taken was left by a process that was killed, and is removed; nothing else ever is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
-import re
-import secrets
-import shutil
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tdw import interrupts
 from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError, ProjectError
 from tdw.store import filesystem
 from tdw.store.filesystem import SYSTEM, System
 from tdw.store.lock import Lock
 from tdw.store.open_file import real_path
+from tdw.temporary import sweep, temporary_path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-LONGEST = 100  # characters of the target's name; a longer one is replaced by a hash
-_TOKEN = re.compile(r"[0-9a-f]{16}\.tmp")
 
 
 @contextlib.contextmanager
@@ -145,56 +135,6 @@ def unused_name(path: Path, word: str) -> Path:
         if not os.path.lexists(new):
             return new
         number += 1
-
-
-def _prefix(target: Path) -> str:
-    name = target.name
-    if len(os.fsencode(name)) > LONGEST:
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:20]
-    return f".{name}."
-
-
-def make_temporary(target: Path) -> Path:
-    """A path to build `target` at, in a new private folder. Raises OSError."""
-    folder = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
-    folder.mkdir(mode=0o700)
-    return folder / "file"
-
-
-def remove_temporary(path: Path) -> None:
-    """Remove the private folder of such a path, with its contents."""
-    shutil.rmtree(path.parent, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def temporary_path(target: Path) -> Iterator[Path]:
-    """A path to build `target` at; it is removed when the block ends, unless it was renamed."""
-    path = None
-    try:
-        with interrupts.Whole():
-            path = make_temporary(target)
-        yield path
-    finally:
-        if path is not None:
-            with interrupts.Whole():
-                remove_temporary(path)
-
-
-def sweep(target: Path) -> None:
-    """Remove temporary folders of killed processes for `target`; the lock on its name must be held."""
-    prefix = _prefix(target)
-    with contextlib.suppress(OSError):  # the folder cannot be listed
-        for folder in target.parent.iterdir():
-            if folder.name.startswith(prefix) and _TOKEN.fullmatch(folder.name.removeprefix(prefix)):
-                with contextlib.suppress(OSError):  # removed meanwhile
-                    if _is_ours(folder.lstat()):
-                        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    if not stat.S_ISDIR(status.st_mode):
-        return False
-    return not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o077)
 
 
 @contextlib.contextmanager

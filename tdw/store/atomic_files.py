@@ -1,6 +1,6 @@
 """Several files appear in a folder together, or none of them does.
 
-They are written to a private folder on the same file system (`tdw.store.atomic`) and renamed after the last one is on disk.
+They are written to a private folder on the same file system (`tdw.temporary`) and renamed after the last one is on disk.
 If that fails halfway, new files are removed again and replaced files are restored.
 """
 
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tdw import interrupts
 from tdw.errors import CannotWriteError
-from tdw.store.atomic import make_temporary, remove_temporary
 from tdw.store.filesystem import NO_SUCH_OPERATION, SYSTEM
+from tdw.temporary import make_temporary, remove_temporary
 
 
 @contextlib.contextmanager

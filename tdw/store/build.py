@@ -13,13 +13,14 @@ import numpy as np
 
 from tdw.errors import AlreadyExistsError, FileInUseError
 from tdw.store import filesystem
-from tdw.store.atomic import explained, publish, temporary_path
+from tdw.store.atomic import explained, publish
 from tdw.store.commit_record import BLOCK, Record
 from tdw.store.filesystem import System, write_all
 from tdw.store.layout import BLOCK_CRCS, FilePlan, Layout
 from tdw.store.lock import Lock
 from tdw.store.open_file import OpenFile, compare, remember_file
 from tdw.store.structure import layout_of
+from tdw.temporary import temporary_path
 
 if TYPE_CHECKING:
     from tdw.store.planner import Skeleton

@@ -21,7 +21,7 @@ import numpy as np
 
 from tdw.errors import CannotWriteError, OverwrittenError, ProjectError
 from tdw.store import filesystem
-from tdw.store.atomic import explained, publish, take_attributes, temporary_path, unused_name
+from tdw.store.atomic import explained, publish, take_attributes, unused_name
 from tdw.store.commit_record import ResumeSlot
 from tdw.store.commits import Commits, Piece
 from tdw.store.copy import copy
@@ -32,6 +32,7 @@ from tdw.store.open_file import OpenFile
 from tdw.store.reader import Reader
 from tdw.store.restructure import plan_of, restructured
 from tdw.store.validate import check_safetensors
+from tdw.temporary import temporary_path
 
 #: The slowest copying, in bytes per second, that gets an intact resume state from a file during training; and how much a
 #: copying program may read at once before it waits.

@@ -191,7 +191,8 @@ def cut_off(fd, *rest, **more):
 
 opened = os.fdopen
 WORK
-tempfile.mkstemp, os.fsync, Path.replace = dying(tempfile.mkstemp), dying(os.fsync), dying(Path.replace)
+for owner, name in ((Path, "mkdir"), (os, "fsync"), (Path, "replace"), (Path, "rmdir")):
+    setattr(owner, name, dying(getattr(owner, name)))
 os.fdopen = cut_off
 ACT
 print(step)
@@ -218,7 +219,7 @@ def killed_at(step: int, work: tuple[str, str], state: Path) -> subprocess.Compl
 
 @pytest.mark.parametrize("work", [LIBRARY, JOB], ids=["library", "job"])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, work):
-    steps = 6
+    steps = 8
     assert killed_at(99, work, tmp_path / "whole").stdout == f"{steps}\n"
     seen = set()
     for step in range(steps):
@@ -275,9 +276,9 @@ def test_what_was_left_behind_is_swept_and_what_is_in_use_or_not_ours_is_not(tmp
     (state / "jobs").mkdir()
     lost, kept = f"jobs/{'0' * 20}-00000000", f"jobs/{'1' * 20}-00000000"
     swept = {
-        ".library.json.abcd.tdw-tmp",
+        ".library.json.0123456789abcdef.tmp/file",
         "tdw-open-1234.html",
-        "jobs/.k.json.abcd.tdw-tmp",
+        "jobs/.k.json.0123456789abcdef.tmp/file",
         f"{lost}.log",
         f"{lost}.stop",
     }
@@ -285,8 +286,11 @@ def test_what_was_left_behind_is_swept_and_what_is_in_use_or_not_ours_is_not(tmp
     ages = {"young": time.time(), "old": time.time() - LEFT_BEHIND - 60}
     for age, left in (("young", swept | stay), ("old", stay)):
         for name in swept | stay:
+            (state / name).parent.mkdir(mode=0o700, exist_ok=True)
             (state / name).write_text("")
             os.utime(state / name, (ages[age], ages[age]))
+            if name.endswith("/file"):
+                os.utime((state / name).parent, (ages[age], ages[age]))
         write_private(state / f"{kept}.json", Record(Path("/a.tdw"), "train", Holder(1), 1.0, "failed", "x").encode())
         Jobs(OpenRuns(RecentFiles()))
         found = {path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file()}

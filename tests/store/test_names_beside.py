@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import tdw
-from tdw import store
+from tdw import store, temporary
 from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError
 from tdw.operations import recover
-from tdw.store import atomic, filesystem, lock
+from tdw.store import filesystem, lock
 from tdw.store.atomic import new_file
 from tdw.store.holder import Holder
 from tests.store import store_runs
@@ -105,7 +105,7 @@ def test_an_empty_file_in_the_place_of_a_lock_is_used_and_left_empty(run):
 def test_what_a_killed_process_left_is_taken_over_and_removed(run, text):
     """Also that of the first versions, which was a number."""
     lock.sidecar(run).write_bytes(text)
-    folder = atomic.make_temporary(run).parent
+    folder = temporary.make_temporary(run).parent
     (folder / "file").write_bytes(bytes(9999))
     store.open_writer(run).close()
     assert [item.name for item in run.parent.iterdir()] == ["run.tdw"]
@@ -154,11 +154,11 @@ def _end_after(calls: int) -> None:
 
 def test_only_what_was_made_here_is_swept(run):
     """By its name it could be ours, but others can read it, or it is not a folder."""
-    open_one = atomic.make_temporary(run).parent
+    open_one = temporary.make_temporary(run).parent
     open_one.chmod(0o755)
     plain = run.parent / ".run.tdw.0123456789abcdef.tmp"
     plain.write_text("mine")
-    other = atomic.make_temporary(run.with_name("run.tdw.tdw")).parent
+    other = temporary.make_temporary(run.with_name("run.tdw.tdw")).parent
     store.open_writer(run).close()
     assert sorted(item.name for item in run.parent.iterdir()) == sorted(
         ["run.tdw", open_one.name, plain.name, other.name]
@@ -169,7 +169,7 @@ def test_a_planted_link_leads_nowhere(run, monkeypatch):
     """In a folder that others may write to, the temporary file's own name cannot be taken, even when it is guessed."""
     victim = run.parent / "victim"
     victim.write_text("mine")
-    monkeypatch.setattr(atomic.secrets, "token_hex", lambda _: "0123456789abcdef")
+    monkeypatch.setattr(temporary.secrets, "token_hex", lambda _: "0123456789abcdef")
     planted = run.parent / ".new.tdw.0123456789abcdef.tmp"
     planted.symlink_to(victim)
     with pytest.raises(CannotWriteError, match=r"new\.tdw cannot be written"):
