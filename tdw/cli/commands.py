@@ -208,8 +208,8 @@ def recover_command(arguments: argparse.Namespace) -> None:
 
 
 def branch_command(arguments: argparse.Namespace) -> int:
-    """Fork a run at a checkpoint and continue with different settings. Train the new run with `tdw train NEW`. With the
-    same settings it repeats the original run.
+    """Fork a run at a checkpoint, and continue with different settings or from an edited state. Train the new run with
+    `tdw train NEW`. With the same settings and no edit it repeats the original run.
     """
     from tdw.cli.progress import training_progress
     from tdw.operations import branch
@@ -222,6 +222,7 @@ def branch_command(arguments: argparse.Namespace) -> int:
                 arguments.file,
                 arguments.new,
                 arguments.at,
+                edits=arguments.edit,
                 fresh_optimizer=arguments.fresh_optimizer,
                 progress=progress,
                 stop=stop,

@@ -99,7 +99,7 @@ def _network(settings: config.RunConfig) -> str:
 
 
 def _origin(run: Run) -> list[str]:
-    """Which run this one branched off, and what it does otherwise."""
+    """Which run this one branched off, what it does otherwise, and how it was edited."""
     branched = run.branched
     if branched is None:
         return []
@@ -111,7 +111,10 @@ def _origin(run: Run) -> list[str]:
         if item.name not in ("epochs", "checkpoints") and before.get(item.name) != value
     ]
     line = f"forked from {branched.file} at epoch {branched.at}"
-    return [f"{line}: {', '.join(changed)}" if changed else line]
+    return [
+        f"{line}: {', '.join(changed)}" if changed else line,
+        *(f"edited at epoch {epoch}: {sentence}" for epoch, sentence in run.edits),
+    ]
 
 
 def imported(origin: ImportedFrom | None) -> list[str]:

@@ -179,6 +179,7 @@ def _facts_of(run: Run, information: dict[str, Any]) -> dict[str, str]:
     facts = {
         "state": information["state"] + (f", diverged at epoch {run.diverged.epoch}" if run.diverged else ""),
         "origin": "import" if run.imported else "branch" if branched else "new run",
+        "edits": "; ".join(f"at epoch {epoch}: {sentence}" for epoch, sentence in run.edits) or "none",
         "recorded epochs": str(information["epochs"]),
         "stored checkpoints": str(len(run.checkpoints)),
     }
