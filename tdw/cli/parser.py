@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tdw import __version__, config, schedule
-from tdw.cli import commands
+from tdw.cli import commands, dose
 from tdw.safe_text import visible
 from tdw.setting import Setting, integer
 from tdw.tasks import TASKS
@@ -138,6 +138,17 @@ def parser() -> Parser:
         help="start with a new optimizer state, instead of restoring the state by replaying training up to EPOCH (the edit "
         "reset-optimizer)",
     )
+    _add_settings(sub, only="training", default=_default_of_branch)
+
+    sub = add("dose", dose.dose_command)
+    _add_file(sub, "project file of the run to fork (only read)")
+    sub.add_argument("folder", type=_path, metavar="DIR", help="folder for the project files of the branches")
+    sub.add_argument("--at", required=True, metavar="TEXT", help=f"checkpoints to fork at: {schedule.FORMS}")
+    _add_edits(sub)
+    sub.add_argument(
+        "--random", default="20", metavar="N", help="random edits of equal norm at each epoch (default: 20)"
+    )
+    sub.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(sub, only="training", default=_default_of_branch)
 
     sub = add("densify", commands.densify_command)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32, Float64
 from msgspec.structs import replace as with_fields
 
 from tdw import tasks
@@ -125,13 +125,13 @@ def _changed(
     raise AssertionError(f"no other edit changes weights: {edit!r}")
 
 
-def _rounded(values: np.ndarray) -> Float32[np.ndarray, ...]:
+def _rounded(values: Float[np.ndarray, ...]) -> Float32[np.ndarray, ...]:
     """Values in float32; those beyond its range are infinite, which is reported as a loss that is not finite."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
 
 
-def _direction(shape: Sequence[int], name: str, seed: int) -> np.ndarray:
+def _direction(shape: Sequence[int], name: str, seed: int) -> Float64[np.ndarray, ...]:
     """A random direction, float64 of norm 1, another one for each weight.
 
     Uses NumPy's legacy generator, because its numbers are the same in every version.
@@ -140,7 +140,7 @@ def _direction(shape: Sequence[int], name: str, seed: int) -> np.ndarray:
     return drawn / norm(drawn)
 
 
-def norm(values: np.ndarray) -> float:
+def norm(values: Float[np.ndarray, ...]) -> float:
     """The Euclidean norm over all entries."""
     return float(np.sqrt(np.square(values, dtype=np.float64).sum()))
 

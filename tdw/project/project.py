@@ -32,7 +32,7 @@ from tdw.errors import (
 from tdw.network import closed_form
 from tdw.network.parameters import mismatch, shapes
 from tdw.network.segment import Arrays, Segment, Series, State
-from tdw.project import consistency, edits, notes, serialization, waiting_notes
+from tdw.project import consistency, notes, serialization, waiting_notes
 from tdw.project.records import (
     BranchedFrom,
     Description,
@@ -193,12 +193,6 @@ class Project:
     def branched(self) -> BranchedFrom | None:
         """For a run forked from another one: its origin. Else None."""
         return self.description.branched
-
-    @property
-    def edits(self) -> list[tuple[int, str]]:
-        """What was done to the run's state where it, or its origins, were branched: the epoch and a sentence for each edit, in order."""
-        forks = [] if self.branched is None else self.branched.history
-        return [(fork.at, sentence) for fork in forks for sentence in edits.sentences(fork.edits)]
 
     @property
     def optimizer_from(self) -> int:

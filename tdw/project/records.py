@@ -18,6 +18,8 @@ from tdw import config
 from tdw.config import RunConfig
 from tdw.errors import NewerFormatError, SettingError, UnknownNameError
 from tdw.project import edits
+from tdw.safe_text import cut
+from tdw.setting import as_text
 
 ID_LENGTH = 100
 
@@ -180,6 +182,30 @@ class BranchedFrom(Record, frozen=True, kw_only=True, omit_defaults=True):
                 found.append(fork)
             fork = fork.branched
         return found[::-1]
+
+    @property
+    def edited(self) -> list[tuple[int, str]]:
+        """How the state was edited in this fork and in those of the origins: the epoch and a sentence for each edit, in order."""
+        return [(fork.at, sentence) for fork in self.history for sentence in edits.sentences(fork.edits)]
+
+    def summary(self, after: RunConfig) -> dict[str, Any]:
+        """What the page shows of it: the epoch, whether the state was edited, and `sentences`."""
+        return {"at": self.at, "is_edited": bool(self.edited), "sentences": self.sentences(after)}
+
+    def sentences(self, after: RunConfig) -> list[str]:
+        """Which run this one was forked from, what it does otherwise, and how its state was edited. after: its settings"""
+        before = {item.name: value for item, value in self.config.items()}
+        changed = [
+            f"{item.name.replace('_', ' ')} {as_text(value)}"
+            + (f" instead of {as_text(before[item.name])}" if item.name in before else "")
+            for item, value in after.items()
+            if item.name not in ("epochs", "checkpoints") and before.get(item.name) != value
+        ]
+        line = f"forked from {cut(self.file)} at epoch {self.at}"
+        return [
+            f"{line}: {', '.join(changed)}" if changed else line,
+            *(f"edited at epoch {epoch}: {sentence}" for epoch, sentence in self.edited),
+        ]
 
 
 class Diverged(Record, frozen=True, kw_only=True):

@@ -310,12 +310,12 @@ def test_edited_runs_are_stopped_densified_and_branched_again(tiny_run, tmp_path
     with tdw.open(same) as run, tdw.open(new) as first:
         name = "blocks.0.mlp.W_in"
         assert np.array_equal(run.weights(15)[name], first.weights(15)[name] * np.float32(0.5))
-        assert len(run.edits) == len(first.edits) + 1
+        assert len(run.branched.edited) == len(first.branched.edited) + 1
     tdw.train(same)
     tdw.branch(new, past, 10)  # in the history before the edits
     tdw.train(past)
     with tdw.open(past) as run, tdw.open(tiny_run) as origin:
-        assert run.edits == []
+        assert run.branched.edited == []
         assert run.config.freeze == ("unembed.W_U" if given == EDITED else "none")
         assert np.array_equal(run.train_loss[:11], origin.train_loss[:11])
     for path in (new, again, same, past):
@@ -437,7 +437,7 @@ def test_an_edit_of_a_newer_version_is_read_but_not_changed_or_dropped(tiny_run,
         project._writer.extend(config=described, epochs=40, checkpoint_capacity=len(project.planned_checkpoints))
     with tdw.open(new) as run:
         assert run.description.newer == ("edit rotate",)
-        assert run.edits[1] == (15, "an edit of a newer version, rotate")
+        assert run.branched.edited[1] == (15, "an edit of a newer version, rotate")
     for act in (lambda: tdw.train(new), lambda: tdw.densify(new, "7"), lambda: tdw.branch(new, again, 15)):
         with pytest.raises(NewerFormatError, match="edit rotate"):
             act()
