@@ -37,7 +37,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "copy": [["run.tdw", "made.tdw"]],
     "recover": [["hurt.tdw", "made.tdw"]],
     "branch": [["run.tdw", "made.tdw", "--at", "20", "--weight-decay", "0.5"]],
-    "dose": [["run.tdw", "made", "--at", "10", "--edit", "scale:W_E=0.5", "--random", "1"]],
+    "dose": [["run.tdw", "made", "--at", "10", "--edit", "scale:W_E=2", "--random", "1"]],
     "densify": [["run.tdw", "--checkpoints", "15"]],
     "import": [["source.pt", "made.tdw"]],
     "export": [["run.tdw", "made", *LENS], ["run.tdw", "made.pt", *LENS]],
