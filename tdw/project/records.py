@@ -169,8 +169,9 @@ class BranchedFrom(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def config(self) -> RunConfig:
-        """The settings of that run."""
-        return config.from_json(self.settings)
+        """The settings of that run, without those that only a newer version has."""
+        newer = newer_settings(self.settings)
+        return config.from_json({name: value for name, value in self.settings.items() if name not in newer})
 
     @property
     def history(self) -> list[BranchedFrom]:
@@ -263,8 +264,7 @@ class Description:
         if not 1 <= len(run_id) <= ID_LENGTH:
             raise RecordError("it has no valid run id")
         settings = _part(stored, "settings", dict[str, Any], "it has no settings")
-        known = {item.name: item for item in config.settings()}
-        newer = tuple(name for name in settings if name not in known and PLAUSIBLE.fullmatch(name))
+        known, newer = {item.name: item for item in config.settings()}, newer_settings(settings)
         try:
             checked = config.from_json({name: value for name, value in settings.items() if name not in newer})
         except (SettingError, UnknownNameError) as error:
@@ -273,7 +273,7 @@ class Description:
             if setting is not None and setting.choices and isinstance(given, str) and PLAUSIBLE.fullmatch(given):
                 raise NewerRecordError(f"{setting.flag} {given} is not known here") from error
             raise RecordError(f"its settings are invalid ({error})") from error
-        branched, newer_edits = _branched(stored)
+        branched, newer_before = _branched(stored)
         return cls(
             id=run_id,
             settings=checked,
@@ -286,8 +286,14 @@ class Description:
                 stored, "recovered", RecoveredFrom, "the description of the file it was recovered from is invalid"
             ),
             diverged=_record(stored, "diverged", Diverged, "the description of where it diverged is invalid"),
-            newer=(*newer, *newer_edits),
+            newer=tuple(dict.fromkeys([*newer, *newer_before])),
         )
+
+
+def newer_settings(settings: Mapping[str, Any]) -> list[str]:
+    """The names of settings that only a newer version of the program can have."""
+    known = {item.name for item in config.settings()}
+    return [name for name in settings if name not in known and PLAUSIBLE.fullmatch(name)]
 
 
 def _part(stored: Mapping[str, Any], name: str, kind: Any, problem: str, default: Any = None) -> Any:
@@ -305,10 +311,12 @@ def _record(stored: Mapping[str, Any], name: str, kind: type[Record], problem: s
 
 
 def _branched(stored: Mapping[str, Any]) -> tuple[BranchedFrom | None, list[str]]:
-    """The run it was branched from, and the names of edits, of it or its origins, that only a newer version has."""
-    problem, newer = "the description of the run it was branched from is invalid", []
+    """The run it was branched from, and the names of settings and edits, of it or its origins, that only a newer version has."""
+    problem = "the description of the run it was branched from is invalid"
+    newer: list[str] = []
     origin = branched = _record(stored, "branched", BranchedFrom, problem)
     while origin is not None:
+        newer += newer_settings(origin.settings)
         for edit in origin.edits:
             name = edit.get("edit")
             try:

@@ -443,6 +443,48 @@ def test_an_edit_of_a_newer_version_is_read_but_not_changed_or_dropped(tiny_run,
             act()
 
 
+def test_a_setting_of_a_newer_version_that_only_the_origin_has_is_read_and_not_dropped(tiny_run, tmp_path):
+    new = tmp_path / "new.tdw"
+    tdw.branch(tiny_run, new, 15, edits=["scale:W_E=2"])
+    with ProjectWriter.open(new) as project:
+        described = json.loads(json.dumps(project.described))
+        described["branched"]["settings"]["label_smoothing"] = 0.1
+        project._writer.extend(config=described, epochs=40, checkpoint_capacity=len(project.planned_checkpoints))
+    with tdw.open(new) as run:
+        assert run.description.newer == ("label_smoothing",)
+        assert run.branched.config == run.config
+        assert run.branched.sentences(run.config)[0] == "forked from tiny.tdw at epoch 15"
+    for act in (lambda: tdw.train(new), lambda: tdw.branch(new, tmp_path / "again.tdw", 15)):
+        with pytest.raises(NewerFormatError, match="label_smoothing"):
+            act()
+
+
+def test_curves_of_another_program_are_not_of_the_edited_weights(tmp_path):
+    """Such a curve, as an import keeps it, belongs to the weights before the edit at that epoch."""
+    new = tmp_path / "new.tdw"
+    run, imported = tmp_path / "run.tdw", tmp_path / "imported.tdw"
+    settings = tdw.configure(p=7, d_model=8, heads=2, d_mlp=12, epochs=20, train_fraction=0.5, checkpoints="0:20:5")
+    tdw.create(run, settings)
+    tdw.train(run)
+    with Project.open(run) as project:
+        split, described = project.split, project.described
+        losses = {name: project.curve(name) for name in project.curves}
+        norms = np.arange(21, dtype=float)
+        with ProjectWriter.create_from(imported, described, split, curves=[*losses, "curves/norm"]) as writer:
+            last = -1
+            for epoch in project.checkpoints:
+                part = {name: values[last + 1 : epoch + 1] for name, values in losses.items()}
+                part["curves/norm"] = norms[last + 1 : epoch + 1]
+                writer.append_stored(part, (epoch, project.weights(epoch)))
+                last = epoch
+            writer.append_stored({}, resume=project.resume_state())
+    for texts, expected in ([["scale:W_E=2"], [8, 9, np.nan]], [["scale:W_E=1"], [8, 9, 10]]):
+        new.unlink(missing_ok=True)
+        tdw.branch(imported, new, 10, edits=texts)
+        with tdw.open(new) as branch:
+            assert np.array_equal(branch.curve("curves/norm")[8:], expected, equal_nan=True)
+
+
 def test_an_edit_that_is_none_makes_the_description_invalid(tiny_run, tmp_path):
     for edit in ({"edit": 3}, {"edit": "scale", "weights": "W_E"}, {}, {"edit": "<b>"}):
         new = tmp_path / "new.tdw"
