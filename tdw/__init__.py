@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tdw.analyses.engine.runner import analyze
     from tdw.config import RunConfig, configure
+    from tdw.counterfactual.dose import dose
     from tdw.errors import TdwError
     from tdw.interchange.exporters.transformer_lens import export_run
     from tdw.interchange.pipeline import import_run
@@ -62,6 +63,7 @@ _MODULE_OF = {
     "copy": "tdw.operations.copy",
     "create": "tdw.operations.create",
     "densify": "tdw.operations.densify",
+    "dose": "tdw.counterfactual.dose",
     "export_run": "tdw.interchange.exporters.transformer_lens",
     "import_run": "tdw.interchange.pipeline",
     "info": "tdw.operations.info",
@@ -87,6 +89,7 @@ __all__ = [
     "copy",
     "create",
     "densify",
+    "dose",
     "export_run",
     "import_run",
     "info",

@@ -14,6 +14,7 @@ from typing import Any
 
 from tdw import schedule
 from tdw.errors import SettingError, UnknownNameError
+from tdw.network import parameters
 from tdw.network.kinds import NETWORKS, Network, NetworkSettings, Nonlinearity
 from tdw.network.losses import LOSSES, Loss
 from tdw.network.optimizers import OPTIMIZERS, Optimizer, OptimizerSettings
@@ -25,6 +26,7 @@ ACTIVATIONS = ("relu", "gelu", "quadratic")
 BIASES = ("none", "mlp")
 CLASSES = ("answers", "tokens")
 LEAVE_OUT = "leave it out"  # what to do with a setting that does not apply; a form has another way
+NOTHING = "none"
 DEVICES = ("auto", "cpu", "cuda")
 #: Settings that may change in an existing run: its length, future checkpoints, and where it is trained.
 CHANGEABLE = ("epochs", "checkpoints", "device", "threads")
@@ -83,6 +85,9 @@ class TrainingConfig(OptimizerSettings):
     lr: float = setting(1e-3, "learning rate", within=(0, 10), exclusive=True)
     warmup: int = setting(0, "updates over which the learning rate rises from 0", within=(0, 10_000_000))
     weight_decay: float = setting(1.0, "weight decay: decoupled (AdamW) or L2 (SGD)", within=(0, 1_000))
+    freeze: str = setting(
+        NOTHING, "weights that training does not change, such as W_E,W_pos; none, or all", implied=True
+    )
     checkpoints: str = setting("paper", f"checkpoint epochs, comma-separated: {schedule.FORMS}")
     evaluate_every: int = setting(10, "epochs between evaluations on the test pairs", within=(1, 10_000_000))
     device: str = setting(
@@ -114,6 +119,11 @@ class RunConfig(TaskConfig, ModelConfig, TrainingConfig):
     def loss_kind(self) -> Loss:
         """The loss function."""
         return LOSSES[self.loss]
+
+    @property
+    def frozen(self) -> list[str]:
+        """The names of the weights that training does not change, in the order of `network.parameters.shapes`."""
+        return [] if self.freeze == NOTHING else self.freeze.split(",")
 
     @property
     def nonlinearity(self) -> Nonlinearity:
@@ -219,7 +229,20 @@ def configure(**flags: Any) -> RunConfig:
     config = RunConfig(**{name: value_of(named[name], given) for name, given in flags.items()})
     _check_applicable(config, flags)
     _check_together(config)
-    return replace(config, d_head=config.d_model // config.heads) if not config.d_head else config
+    if not config.d_head:
+        config = replace(config, d_head=config.d_model // config.heads)
+    return replace(config, freeze=_frozen(config))
+
+
+def _frozen(config: RunConfig) -> str:
+    """The setting `freeze` with the full names of the weights. Raises SettingError."""
+    given = [name for part in config.freeze.split(",") if (name := part.strip()) and name != NOTHING]
+    try:
+        return ",".join(parameters.named(given, config)) or NOTHING
+    except UnknownNameError as error:
+        raise SettingError(
+            "freeze", f"--freeze must name weights of the network, comma-separated, or none: {error}"
+        ) from None
 
 
 def changed(before: RunConfig, changes: Mapping[str, Any]) -> RunConfig:

@@ -116,6 +116,10 @@ class Run(Project):
             "drift": self.drifts(),
             "diverged": None if (diverged := self.diverged) is None else diverged.to_json(),
             "imported": None if self.imported is None else self.imported.to_json(),
+            "edits": [
+                {"epoch": epoch, "edit": sentence}
+                for epoch, sentence in (self.branched.edited if self.branched else [])
+            ],
             "branched": None if self.branched is None else self.branched.to_json(),
             "size_bytes": self.size_bytes,
         }

@@ -38,14 +38,25 @@ def parse(text: str, epochs: int) -> list[int]:
 
     Raises ScheduleError, which quotes the piece, if one is malformed or lies outside the run.
     """
-    kept = {0, epochs}
+    return sorted({0, epochs} | listed(text, epochs))
+
+
+def listed(text: str, epochs: int) -> set[int]:
+    """The epochs that a schedule names itself, of a run of `epochs` updates.
+
+    >>> sorted(listed("100, 120:140:10", epochs=1000))
+    [100, 120, 130, 140]
+
+    Raises ScheduleError, which quotes the piece, if one is malformed or lies outside the run.
+    """
+    kept: set[int] = set()
     for piece in filter(None, (part.strip() for part in re.split(r"[,\n]", text))):
         kept.update(_piece(piece, epochs))
         if len(kept) > MOST:
             raise ScheduleError(
                 f"checkpoint schedule {piece!r} gives {len(kept)} checkpoints: at most {MOST} are allowed; use a larger step"
             )
-    return sorted(kept)
+    return kept
 
 
 def text_of(epochs: Iterable[int]) -> str:

@@ -132,7 +132,7 @@ def _converted(setting: Setting, given: Any) -> Any:
         raise TypeError
     if setting.type is tuple:
         parts = given.split(",") if isinstance(given, str) else list(given)
-        first, second = (_finite(part) for part in parts)
+        first, second = (finite(part) for part in parts)
         return (first, second)
     if setting.type is int:
         if isinstance(given, str):
@@ -142,7 +142,7 @@ def _converted(setting: Setting, given: Any) -> Any:
             raise ValueError
         return whole
     if setting.type is float:
-        return _finite(given)
+        return finite(given)
     if isinstance(given, str):
         return given.strip()
     if setting.name == "checkpoints" and isinstance(given, Iterable):
@@ -165,7 +165,12 @@ def _ascii(text: str) -> str:
     return text
 
 
-def _finite(given: Any) -> float:
+def finite(given: Any) -> float:
+    """A finite number, also as it was typed. Raises ValueError.
+
+    >>> finite("0.5")
+    0.5
+    """
     number = float(_ascii(given) if isinstance(given, str) else given)
     if not math.isfinite(number):
         raise ValueError

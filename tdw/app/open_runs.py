@@ -251,6 +251,7 @@ class OpenRun:
                 "id": project.id,
                 **project.notes.to_json(),
                 "state": project.state,
+                "branched": None if project.branched is None else project.branched.summary(config),
                 "diverged": None if project.diverged is None else project.diverged.to_json(),
                 "revision": project.revision,
                 "settings": config.to_json(),

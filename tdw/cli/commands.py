@@ -50,11 +50,11 @@ def new_command(arguments: argparse.Namespace) -> None:
     """Create a project file. Prints its checkpoints, size and training time."""
     from tdw.cli import report
 
-    config.configure(**_settings(arguments))  # refuses wrong settings before the slow imports
+    config.configure(**settings_given(arguments))  # refuses wrong settings before the slow imports
     from tdw.operations.new import new
 
     interrupts.at_work()
-    settings = new(arguments.file, overwrite=arguments.force, **_settings(arguments))
+    settings = new(arguments.file, overwrite=arguments.force, **settings_given(arguments))
     say(f"{arguments.file}: {report.plan(settings)}. Train it with `tdw train {typed(arguments.file)}`.")
 
 
@@ -64,7 +64,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     """
     from tdw.cli import report
 
-    given = _settings(arguments)
+    given = settings_given(arguments)
     settings = None if arguments.file.exists() else config.configure(**given)
     if settings is not None and not arguments.new and set(given) <= {*config.CHANGEABLE}:
         raise NotAProjectError(_missing(arguments.file))
@@ -208,8 +208,8 @@ def recover_command(arguments: argparse.Namespace) -> None:
 
 
 def branch_command(arguments: argparse.Namespace) -> int:
-    """Fork a run at a checkpoint and continue with different settings. Train the new run with `tdw train NEW`. With the
-    same settings it repeats the original run.
+    """Fork a run at a checkpoint, and continue with different settings or from an edited state. Train the new run with
+    `tdw train NEW`. With the same settings and no edit it repeats the original run.
     """
     from tdw.cli.progress import training_progress
     from tdw.operations import branch
@@ -222,10 +222,11 @@ def branch_command(arguments: argparse.Namespace) -> int:
                 arguments.file,
                 arguments.new,
                 arguments.at,
+                edits=arguments.edit,
                 fresh_optimizer=arguments.fresh_optimizer,
                 progress=progress,
                 stop=stop,
-                **_settings(arguments),
+                **settings_given(arguments),
             )
     except StoppedError as stopped:
         say(str(stopped))
@@ -330,7 +331,7 @@ def notes_given(arguments: argparse.Namespace) -> bool:
     return (arguments.title, arguments.tag, arguments.remark) != (None, None, None)
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, str]:
+def settings_given(arguments: argparse.Namespace) -> dict[str, str]:
     """The settings that were given, as text; `configure` checks them."""
     values = {setting.name: getattr(arguments, setting.name, None) for setting in config.settings()}
     return {name: text for name, text in values.items() if text is not None}

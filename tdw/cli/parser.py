@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tdw import __version__, config, schedule
-from tdw.cli import commands, sweeps
+from tdw.cli import commands, dose, sweeps
 from tdw.safe_text import visible
 from tdw.setting import Setting, integer
 from tdw.tasks import TASKS
@@ -142,11 +142,24 @@ def parser() -> Parser:
     _add_file(sub, "project file of the run to fork (only read)")
     sub.add_argument("new", type=_path, metavar="NEW", help="project file to create")
     sub.add_argument("--at", type=_integer, required=True, metavar="EPOCH", help="the checkpoint to fork at")
+    _add_edits(sub)
     sub.add_argument(
         "--fresh-optimizer",
         action="store_true",
-        help="start with a new optimizer state, instead of restoring the state by replaying training up to EPOCH",
+        help="start with a new optimizer state, instead of restoring the state by replaying training up to EPOCH (the edit "
+        "reset-optimizer)",
     )
+    _add_settings(sub, only="training", default=_default_of_branch)
+
+    sub = add("dose", dose.dose_command)
+    _add_file(sub, "project file of the run to fork (only read)")
+    sub.add_argument("folder", type=_path, metavar="DIR", help="folder for the project files of the branches")
+    sub.add_argument("--at", required=True, metavar="TEXT", help=f"checkpoints to fork at: {schedule.FORMS}")
+    _add_edits(sub)
+    sub.add_argument(
+        "--random", default="20", metavar="N", help="random edits of equal norm at each epoch (default: 20)"
+    )
+    sub.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(sub, only="training", default=_default_of_branch)
 
     sub = add("densify", commands.densify_command)
@@ -309,6 +322,18 @@ def _add_settings(sub: Parser, only: str | None = None, default: Callable[[Setti
         if setting.choices:
             metavar = "|".join(setting.choices)
         groups[setting.group].add_argument(setting.flag, metavar=metavar, help=text)
+
+
+def _add_edits(sub: Parser) -> None:
+    sub.add_argument(
+        "--edit",
+        action="append",
+        default=[],
+        metavar="EDIT",
+        help="change the state at EPOCH (may be repeated; made in the order given): remove-frequency:5,8[@W_E,W_U], "
+        "keep-frequency:5,8[@W_E,W_U], swap:W_E=[OTHER.tdw]@EPOCH, scale:W_E=FACTOR, random:W_E=NORM[,SEED], "
+        "reset-optimizer[:W_E], freeze:W_E",
+    )
 
 
 def _add_hints(sub: Parser) -> None:

@@ -98,22 +98,6 @@ def _network(settings: config.RunConfig) -> str:
     return " · ".join(words)
 
 
-def _origin(run: Run) -> list[str]:
-    """Which run this one branched off, and what it does otherwise."""
-    branched = run.branched
-    if branched is None:
-        return []
-    before = {item.name: value for item, value in branched.config.items()}
-    changed = [
-        f"{item.name.replace('_', ' ')} {as_text(value)}"
-        + (f" instead of {as_text(before[item.name])}" if item.name in before else "")
-        for item, value in run.config.items()
-        if item.name not in ("epochs", "checkpoints") and before.get(item.name) != value
-    ]
-    line = f"forked from {branched.file} at epoch {branched.at}"
-    return [f"{line}: {', '.join(changed)}" if changed else line]
-
-
 def imported(origin: ImportedFrom | None) -> list[str]:
     """Where a run was imported from, and what was inferred."""
     if origin is None:
@@ -202,7 +186,7 @@ def run_info(run: Run, information: dict[str, Any]) -> list[str]:
         f"{size(information['size_bytes'] / 1e6)}",
         _settings_line(settings, [] if run.imported is None else run.imported.unknown),
         *notes(run.notes),
-        *_origin(run),
+        *([] if run.branched is None else run.branched.sentences(settings)),
         *imported(run.imported),
     ]
     if run.checkpoints:

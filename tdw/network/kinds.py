@@ -47,12 +47,27 @@ class Nonlinearity(NamedTuple):
         return cls(**{name: settings[name] for name in cls._fields if name in settings})
 
 
+class ByOperand(NamedTuple):
+    """Where the entries of a weight belong to single operands, or to single answers.
+
+    axis:   along which the operands or answers are
+    starts: the index of operand or answer 0 on it; several where there is more than one set of them
+    """
+
+    axis: int
+    starts: tuple[int, ...] = (0,)
+
+
 @dataclass(frozen=True)
 class Weight:
-    """One weight: its shape, and its role (embedding, attention, mlp or unembedding). A bias has one axis."""
+    """One weight: its shape, and its role (embedding, attention, mlp or unembedding). A bias has one axis.
+
+    by_operand: where its entries belong to single operands or answers; None if they do not
+    """
 
     shape: tuple[int, ...]
     role: str
+    by_operand: ByOperand | None = None
 
 
 class Network(ABC):
@@ -121,7 +136,7 @@ class Transformer(Network):
         d, d_mlp, vocabulary = config.d_model, config.d_mlp, config.p + ("=" in self.tokens)
         into_head = Weight((config.heads, d, config.d_head), "attention")
         declared = {
-            "embed.W_E": Weight((vocabulary, d), "embedding"),
+            "embed.W_E": Weight((vocabulary, d), "embedding", ByOperand(0)),
             "pos_embed.W_pos": Weight((len(self.tokens), d), "embedding"),
         }
         for layer in range(self.layers(config)):
@@ -134,7 +149,7 @@ class Transformer(Network):
                 f"{block}mlp.W_in": Weight((d, d_mlp), "mlp"),
                 f"{block}mlp.W_out": Weight((d_mlp, d), "mlp"),
             }
-        declared["unembed.W_U"] = Weight((d, config.outputs), "unembedding")
+        declared["unembed.W_U"] = Weight((d, config.outputs), "unembedding", ByOperand(1))
         if config.biases == "mlp":
             for layer in range(self.layers(config)):
                 declared |= {
@@ -173,11 +188,14 @@ class OneHot(Network):
     def weights(self, config: RunConfig) -> dict[str, Weight]:
         """The names are specific to this program, because TransformerLens has no MLP on one-hot pairs."""
         declared = {
-            "mlp.W_in": Weight((2 * config.p, config.d_mlp), "mlp"),
-            "mlp.W_out": Weight((config.d_mlp, config.outputs), "mlp"),
+            "mlp.W_in": Weight((2 * config.p, config.d_mlp), "mlp", ByOperand(0, (0, config.p))),
+            "mlp.W_out": Weight((config.d_mlp, config.outputs), "mlp", ByOperand(1)),
         }
         if config.biases == "mlp":
-            declared |= {"mlp.b_in": Weight((config.d_mlp,), "mlp"), "mlp.b_out": Weight((config.outputs,), "mlp")}
+            declared |= {
+                "mlp.b_in": Weight((config.d_mlp,), "mlp"),
+                "mlp.b_out": Weight((config.outputs,), "mlp", ByOperand(0)),
+            }
         return declared
 
     def recognizes(self, weights: Mapping[str, Any]) -> bool:

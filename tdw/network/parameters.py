@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from tdw.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from tdw.config import RunConfig
@@ -12,6 +14,24 @@ if TYPE_CHECKING:
 def shapes(config: RunConfig) -> dict[str, tuple[int, ...]]:
     """The shape of each weight, in the order in which initial weights are drawn."""
     return {name: weight.shape for name, weight in config.network_kind.weights(config).items()}
+
+
+ALL = "all"  # stands for all weights where they are named
+
+
+def named(names: Iterable[str], config: RunConfig) -> list[str]:
+    """The weights that these names stand for, each once, in the order of `shapes`.
+
+    A name is that of a weight (`blocks.0.attn.W_Q`), its last part, which may be that of several (`W_Q` of all layers), or `all`.
+    Raises UnknownNameError.
+    """
+    known, found = shapes(config), set()
+    for name in names:
+        meant = {full for full in known if name in (ALL, full, full.rpartition(".")[2])}
+        if not meant:
+            raise UnknownNameError("weight", name, [*dict.fromkeys(full.rpartition(".")[2] for full in known), ALL])
+        found |= meant
+    return [name for name in known if name in found]
 
 
 def mismatch(arrays: Mapping[str, Any], config: RunConfig) -> str | None:

@@ -149,6 +149,11 @@ class _Step:
         if updates:
             for slot, values in self.slots.items():
                 self._fill(values, state.slots[slot])
+        # An optimizer updates the whole buffer; what is frozen, with its state, is put back afterwards.
+        parts = [
+            dict(zip(self.shapes, torch.split(all_, sizes), strict=True)) for all_ in (self.flat, *self.slots.values())
+        ]
+        self.frozen = [(part[name], part[name].clone()) for part in parts for name in config.frozen]
         self.updates = torch.tensor(float(updates), device=self.device)
         self.engine: Engine = engine_of(config)(config, weights, (self._pairs(split.train), self._pairs(split.test)))
 
@@ -162,6 +167,8 @@ class _Step:
         self.updates += 1
         with torch.no_grad():
             self.optimizer.update(self.flat, self.gradient, self.slots, self.updates, lr, self.config)
+            for values, before in self.frozen:
+                values.copy_(before)
 
     def state(self, epoch: int) -> State:
         """A copy of the state needed to continue from `epoch`."""

@@ -1,25 +1,32 @@
-"""Fork a run at a checkpoint and continue with different settings. The file of a branch describes its origin in a `BranchedFrom`."""
+"""Fork a run at a checkpoint, edit its state there, and continue with different settings. The file of a branch describes its origin in a `BranchedFrom`."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 from tdw import config, schedule
 from tdw.config import RunConfig, settings
 from tdw.errors import (
     NotReproducibleError,
+    OutOfRangeError,
     SettingError,
     TdwError,
 )
-from tdw.network.segment import State
+from tdw.network import training
+from tdw.network.segment import Segment, State
+from tdw.operations.edited import Edits, differ
 from tdw.operations.replay import beginning, optimizer_from, replayed, settings_at, split_of, write_past
-from tdw.operations.train import Progress
+from tdw.operations.train import Progress, earlier, with_present
+from tdw.project.edits import Edit, ResetOptimizer
 from tdw.project.project import Project
-from tdw.project.records import BranchedFrom
+from tdw.project.records import BranchedFrom, Environment
+from tdw.project.writer import refuse_newer
 from tdw.store.atomic import new_file
 from tdw.tasks import Split
 
@@ -32,38 +39,84 @@ def branch(
     new: str | Path,
     at: int,
     *,
+    edits: Iterable[str | Edit] = (),
     fresh_optimizer: bool = False,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     **changes: Any,
 ) -> None:
-    """Fork a run at its checkpoint `at`: a new file with the same history up to `at`, to be continued with other settings.
+    """Fork a run at its checkpoint `at`: a new file with the same history before `at`, to be continued in another way.
 
-    The optimizer state is kept, so a branch without changes repeats its origin. With `fresh_optimizer` the optimizer
-    starts again from the weights alone, including its warm-up. Unchanged settings are those of the origin, even if `at`
-    lies in the history that the origin shares with its own origin. Train the branch with `train`. The origin is not
-    modified. If `new` already is this branch and has not been trained further, it is kept.
-    Raises CheckpointNotFoundError, SettingError, NotReproducibleError, AlreadyExistsError, CannotWriteError, and what
-    opening a file raises.
+    edits: made in this order on the state at `at`, as text or as objects; see `tdw.project.edits`. Everything that the new
+           file has of epoch `at` (weights, losses, optimizer state) is of the edited state.
+    fresh_optimizer: the edit `reset-optimizer`: the optimizer starts again from the weights alone, including its warm-up
+    changes: settings of training that differ from there on
+
+    Without edits and changes, and with edits that change nothing, the branch repeats its origin bit for bit. Unchanged settings are
+    those of the origin, even if `at` lies in the history that the origin shares with its own origin. Train the branch with `train`. The
+    origin is not modified. If `new` already is this branch and has not been trained further, it is kept.
+    Raises CheckpointNotFoundError, SettingError, NotApplicableError, NotReproducibleError, OutOfRangeError for edited weights
+    whose loss is not finite, AlreadyExistsError, CannotWriteError, and what opening a file raises.
     """
     new = Path(new)
     with Project.open(path) as source:
+        fork = Fork.of(source, at, [*edits, *[ResetOptimizer()] * fresh_optimizer], changes)
+        if fork.is_written(new):
+            return
+        with new_file(new) as part:
+            fork.write(part, new, fork.state_before(progress, stop))
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A branch that is not written yet.
+
+    source:    the run that is forked, open
+    settings:  those from epoch `at` on
+    described: the description that its file gets, apart from id, time of creation and environments
+    """
+
+    source: Project
+    at: int
+    split: Split
+    settings: RunConfig
+    edits: Edits
+    described: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        source: Project,
+        at: int,
+        edits: Iterable[str | Edit] = (),
+        changes: Mapping[str, Any] = MappingProxyType({}),
+        past: Collection[int] | None = None,
+    ) -> Self:
+        """A branch of a run, see `branch`. past: those of its checkpoints before `at` to keep; default: all.
+
+        Raises CheckpointNotFoundError, SettingError, NotApplicableError, and what opening another run raises.
+        """
         if at not in source.checkpoints:
             raise source.no_checkpoint(at)
+        refuse_newer(source.path, source.description)
         split = split_of(source, "a branch")
         after = _branched(source, at, changes)
-        if not fresh_optimizer and after.optimizer != settings_at(source, at).optimizer:
+        made = Edits.of(edits, source, after)
+        after = made.settings(after)
+        if not made.fresh and after.optimizer != settings_at(source, at).optimizer:
             raise SettingError(
                 "optimizer",
                 f"--optimizer {after.optimizer} cannot continue from the optimizer state of "
                 f"{settings_at(source, at).optimizer}: add --fresh-optimizer, which starts from the weights alone",
             )
+        kept = [
+            epoch for epoch in source.checkpoints if epoch == at or (epoch < at and (past is None or epoch in past))
+        ]
         ahead = [epoch for epoch in schedule.parse(after.checkpoints, after.epochs) if epoch > at]
         described: dict[str, Any] = {
             "settings": after.to_json(),
-            "plan": [*(epoch for epoch in source.checkpoints if epoch <= at), *ahead],
-            "environments": [item.to_json() for item in source.environments if item.from_epoch <= at],
-            "optimizer_from": at if fresh_optimizer else optimizer_from(source, at),
+            "plan": [*kept, *ahead],
+            "optimizer_from": at if made.fresh else optimizer_from(source, at),
             "branched": BranchedFrom(
                 run=source.id,
                 file=source.path.name,
@@ -71,34 +124,66 @@ def branch(
                 settings=source.config.to_json(),
                 optimizer_from=source.optimizer_from,
                 branched=source.branched,
+                edits=[edit.to_json() for edit in made.edits],
             ).to_json(),
         }
         if source.imported is not None:
-            described["imported"] = source.imported.to_json()
-        if _exists(new, described, at):
-            return
-        with new_file(new) as part:
-            state = (
-                beginning(source, at, after.optimizer_kind.slots)
-                if fresh_optimizer
-                else _state_at(source, at, split, progress, stop)
+            # A branch has a state to resume from, even if the imported run has none.
+            described["imported"] = source.imported.to_json() | {"resumable": True, "why_not": None}
+        return cls(source, at, split, after, made, described)
+
+    def is_described_by(self, existing: Project) -> bool:
+        """Whether a file is this branch, trained further or not."""
+        own = {"id", "created", "environments", "diverged"}
+        return {name: value for name, value in existing.described.items() if name not in own} == self.described
+
+    def is_written(self, new: Path) -> bool:
+        """Whether the file already is this branch, not trained further: its process was killed after writing it."""
+        if not new.is_file():
+            return False
+        try:
+            with Project.open(new) as existing:
+                return self.is_described_by(existing) and len(existing.epochs) == self.at + 1
+        except TdwError:
+            return False  # another file
+
+    def state_before(
+        self, progress: Callable[[Progress], None] | None = None, stop: Callable[[], bool] | None = None
+    ) -> State:
+        """The state of the run that is forked, at `at`; of a fresh optimizer if the edits start one."""
+        if self.edits.fresh:
+            return beginning(self.source, self.at, self.settings.optimizer_kind.slots)
+        return _state_at(self.source, self.at, self.split, progress, stop)
+
+    def write(self, part: Path, new: Path, before: State) -> None:
+        """Write the file at `part`, which will be known as `new`. before: see `state_before`. Raises OutOfRangeError."""
+        state, edited = self.edits.applied(before, self.settings), None
+        environments = [item for item in self.source.environments if item.from_epoch <= self.at]
+        if differ(before.weights, state.weights):
+            edited = self._measured(state)
+            here = Environment(from_epoch=self.at, **training.environment(self.settings))
+            recorded_before = earlier(environments, self.at, recorded=self.at)
+            environments = with_present(recorded_before, here) if recorded_before else [here]
+        described = {
+            **self.described,
+            "environments": [item.to_json() for item in environments],
+            "id": str(uuid.uuid4()),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_past(part, new, described, self.source, self.split, state, past=self.at, edited=edited)
+
+    def _measured(self, state: State) -> Segment:
+        """The epoch `at` with the losses of the edited weights."""
+        optimizer_from = self.described["optimizer_from"]
+        one = training.train(
+            self.settings, state, self.split, [self.at], optimizer_from=optimizer_from, stop=lambda: True
+        )
+        segment = next(one)
+        if (found := training.divergence(self.settings, segment)) is not None:
+            raise OutOfRangeError(
+                f"the {found[1]} loss of the edited weights is not finite: use edits that change the weights less. Nothing was written."
             )
-            described |= {"id": str(uuid.uuid4()), "created": datetime.now(UTC).isoformat(timespec="seconds")}
-            write_past(part, new, described, source, split, state, past=at)
-
-
-def _exists(new: Path, described: Mapping[str, Any], at: int) -> bool:
-    """Whether the file already is the requested branch: its process was killed after writing it."""
-    if not new.is_file():
-        return False
-    try:
-        with Project.open(new) as existing:
-            same = {
-                name: value for name, value in existing.described.items() if name not in {"id", "created"}
-            } == described
-            return same and len(existing.epochs) == at + 1
-    except TdwError:
-        return False  # another file
+        return segment
 
 
 def _state_at(

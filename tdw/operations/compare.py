@@ -175,10 +175,14 @@ def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 def _facts_of(run: Run, information: dict[str, Any]) -> dict[str, str]:
     branched, keys = information["branched"], information["key_frequencies"]
-    verdict = information["grokking"]
+    verdict, branched_from = information["grokking"], run.branched
     facts = {
         "state": information["state"] + (f", diverged at epoch {run.diverged.epoch}" if run.diverged else ""),
         "origin": "import" if run.imported else "branch" if branched else "new run",
+        "edits": "; ".join(
+            f"at epoch {epoch}: {sentence}" for epoch, sentence in (branched_from.edited if branched_from else [])
+        )
+        or "none",
         "recorded epochs": str(information["epochs"]),
         "stored checkpoints": str(len(run.checkpoints)),
     }

@@ -79,7 +79,7 @@ def train(
         rescue.begin(state)
         # Epochs recorded after the resume state are recomputed and compared; their stored values are kept.
         since = max(state.epoch, recorded - 1)
-        earlier = _earlier(environments, since, recorded=recorded)
+        before = earlier(environments, since, recorded=recorded)
         at_work = dataclasses.replace(config, threads=training.threads_of(config, project.recorded_threads))
         here = Environment(from_epoch=since, **training.environment(at_work))
         drift: Drift | None = None
@@ -89,7 +89,7 @@ def train(
             for at, segment in enumerate(batch):
                 new_drift = project.drift(segment)
                 if new_drift and not allow_drift:
-                    raise DriftError(project.path, new_drift.sentence(earlier[-1], here))
+                    raise DriftError(project.path, new_drift.sentence(before[-1], here))
                 if new_drift:
                     drift = new_drift if drift is None else replace(drift, epochs=drift.epochs + new_drift.epochs)
                 if (found := training.divergence(config, segment)) is not None:
@@ -97,7 +97,7 @@ def train(
                         project.append(*batch[:at])
                     diverged = Diverged(epoch=found[0], side=found[1])
                     if diverged.epoch >= len(project.epochs):
-                        project.describe(config, plan, _with_present(earlier, here, drift), diverged)
+                        project.describe(config, plan, with_present(before, here, drift), diverged)
                         project.append_before(segment, diverged.epoch)
                     raise OutOfRangeError(
                         f"{diverged.sentence}. All epochs before it are stored; start a new run with a lower --lr or --weight-decay."
@@ -106,7 +106,7 @@ def train(
                 if (
                     new_drift or segment.epochs.start == state.epoch
                 ):  # not before, so that a refused run stays unchanged
-                    project.describe(config, plan, _with_present(earlier, here, drift))
+                    project.describe(config, plan, with_present(before, here, drift))
                 evaluated = segment.test_loss[~np.isnan(segment.test_loss)]
                 test_loss = evaluated[-1] if evaluated.size else test_loss
             project.append(*batch)
@@ -137,7 +137,7 @@ def _batches(steps: Iterator[Segment]) -> Iterator[list[Segment]]:
         yield batch
 
 
-def _earlier(environments: Sequence[Environment], epoch: int, *, recorded: int) -> list[Environment]:
+def earlier(environments: Sequence[Environment], epoch: int, *, recorded: int) -> list[Environment]:
     """The environments that recorded the epochs before `epoch`, from which the run resumes."""
     return [
         item
@@ -146,13 +146,13 @@ def _earlier(environments: Sequence[Environment], epoch: int, *, recorded: int) 
     ]
 
 
-def _with_present(earlier: Sequence[Environment], here: Environment, drift: Drift | None) -> list[Environment]:
+def with_present(before: Sequence[Environment], here: Environment, drift: Drift | None = None) -> list[Environment]:
     """The environments to store when training resumes. The current one is added if it differs from the last one, or if
     there was drift.
     """
-    if earlier and earlier[-1].place == here.place and not drift:
-        return list(earlier)
-    return [*earlier, replace(here, drift=drift)]
+    if before and before[-1].place == here.place and not drift:
+        return list(before)
+    return [*before, replace(here, drift=drift)]
 
 
 def revised(project: ProjectWriter, changes: Mapping[str, Any]) -> tuple[RunConfig, list[int]]:

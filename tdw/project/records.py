@@ -17,6 +17,9 @@ import msgspec
 from tdw import config
 from tdw.config import RunConfig
 from tdw.errors import NewerFormatError, SettingError, UnknownNameError
+from tdw.project import edits
+from tdw.safe_text import cut
+from tdw.setting import as_text
 
 ID_LENGTH = 100
 
@@ -148,11 +151,12 @@ class ImportedFrom(Record, frozen=True, kw_only=True):
     why_not: str | None = None
 
 
-class BranchedFrom(Record, frozen=True, kw_only=True):
+class BranchedFrom(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The run that this one was branched from.
 
     run, file: its id and the name of its file. at: the epoch of the branch
     settings, optimizer_from, branched: those of that run
+    edits: what was done to its state at that epoch, in order; see `tdw.project.edits`
     """
 
     run: str = msgspec.field(name="from")
@@ -161,11 +165,48 @@ class BranchedFrom(Record, frozen=True, kw_only=True):
     settings: dict[str, Any]
     optimizer_from: int
     branched: BranchedFrom | None
+    edits: list[dict[str, Any]] = []
 
     @property
     def config(self) -> RunConfig:
-        """The settings of that run."""
-        return config.from_json(self.settings)
+        """The settings of that run, without those that only a newer version has."""
+        newer = newer_settings(self.settings)
+        return config.from_json({name: value for name, value in self.settings.items() if name not in newer})
+
+    @property
+    def history(self) -> list[BranchedFrom]:
+        """This fork and those of the origins that are part of the run's history, the first one first."""
+        found: list[BranchedFrom] = []
+        fork: BranchedFrom | None = self
+        while fork is not None:
+            if not found or fork.at <= found[-1].at:  # one later than that is of a future that the run does not share
+                found.append(fork)
+            fork = fork.branched
+        return found[::-1]
+
+    @property
+    def edited(self) -> list[tuple[int, str]]:
+        """How the state was edited in this fork and in those of the origins: the epoch and a sentence for each edit, in order."""
+        return [(fork.at, sentence) for fork in self.history for sentence in edits.sentences(fork.edits)]
+
+    def summary(self, after: RunConfig) -> dict[str, Any]:
+        """What the page shows of it: the epoch, whether the state was edited, and `sentences`."""
+        return {"at": self.at, "is_edited": bool(self.edited), "sentences": self.sentences(after)}
+
+    def sentences(self, after: RunConfig) -> list[str]:
+        """Which run this one was forked from, what it does otherwise, and how its state was edited. after: its settings"""
+        before = {item.name: value for item, value in self.config.items()}
+        changed = [
+            f"{item.name.replace('_', ' ')} {as_text(value)}"
+            + (f" instead of {as_text(before[item.name])}" if item.name in before else "")
+            for item, value in after.items()
+            if item.name not in ("epochs", "checkpoints") and before.get(item.name) != value
+        ]
+        line = f"forked from {cut(self.file)} at epoch {self.at}"
+        return [
+            f"{line}: {', '.join(changed)}" if changed else line,
+            *(f"edited at epoch {epoch}: {sentence}" for epoch, sentence in self.edited),
+        ]
 
 
 class Diverged(Record, frozen=True, kw_only=True):
@@ -202,7 +243,7 @@ class Description:
     plan: epochs of all checkpoints, stored or planned
     environments: those in which the run was trained, in order
     optimizer_from: the epoch at which the optimizer started, all its slots zero
-    newer: names of settings that only a newer version of the program has
+    newer: names of settings and edits that only a newer version of the program has
     """
 
     id: str
@@ -223,8 +264,7 @@ class Description:
         if not 1 <= len(run_id) <= ID_LENGTH:
             raise RecordError("it has no valid run id")
         settings = _part(stored, "settings", dict[str, Any], "it has no settings")
-        known = {item.name: item for item in config.settings()}
-        newer = tuple(name for name in settings if name not in known and PLAUSIBLE.fullmatch(name))
+        known, newer = {item.name: item for item in config.settings()}, newer_settings(settings)
         try:
             checked = config.from_json({name: value for name, value in settings.items() if name not in newer})
         except (SettingError, UnknownNameError) as error:
@@ -233,22 +273,27 @@ class Description:
             if setting is not None and setting.choices and isinstance(given, str) and PLAUSIBLE.fullmatch(given):
                 raise NewerRecordError(f"{setting.flag} {given} is not known here") from error
             raise RecordError(f"its settings are invalid ({error})") from error
+        branched, newer_before = _branched(stored)
         return cls(
             id=run_id,
             settings=checked,
             plan=_part(stored, "plan", list[int], "it has no list of planned checkpoints"),
             environments=_environments(stored.get("environments")),
             optimizer_from=_part(stored, "optimizer_from", int, "its optimizer starts at an impossible epoch", 0),
-            branched=_record(
-                stored, "branched", BranchedFrom, "the description of the run it was branched from is invalid"
-            ),
+            branched=branched,
             imported=_record(stored, "imported", ImportedFrom, "the description of its import is invalid"),
             recovered=_record(
                 stored, "recovered", RecoveredFrom, "the description of the file it was recovered from is invalid"
             ),
             diverged=_record(stored, "diverged", Diverged, "the description of where it diverged is invalid"),
-            newer=newer,
+            newer=tuple(dict.fromkeys([*newer, *newer_before])),
         )
+
+
+def newer_settings(settings: Mapping[str, Any]) -> list[str]:
+    """The names of settings that only a newer version of the program can have."""
+    known = {item.name for item in config.settings()}
+    return [name for name in settings if name not in known and PLAUSIBLE.fullmatch(name)]
 
 
 def _part(stored: Mapping[str, Any], name: str, kind: Any, problem: str, default: Any = None) -> Any:
@@ -263,6 +308,25 @@ def _record(stored: Mapping[str, Any], name: str, kind: type[Record], problem: s
         return None if stored.get(name) is None else kind.of(stored[name])
     except (msgspec.ValidationError, RecursionError) as error:
         raise RecordError(problem) from error
+
+
+def _branched(stored: Mapping[str, Any]) -> tuple[BranchedFrom | None, list[str]]:
+    """The run it was branched from, and the names of settings and edits, of it or its origins, that only a newer version has."""
+    problem = "the description of the run it was branched from is invalid"
+    newer: list[str] = []
+    origin = branched = _record(stored, "branched", BranchedFrom, problem)
+    while origin is not None:
+        newer += newer_settings(origin.settings)
+        for edit in origin.edits:
+            name = edit.get("edit")
+            try:
+                if edits.of_json(edit) is None and not (isinstance(name, str) and PLAUSIBLE.fullmatch(name)):
+                    raise RecordError(problem)
+            except msgspec.ValidationError as error:
+                raise RecordError(problem) from error
+            newer += [f"edit {name}"] * (name not in edits.EDITS)
+        origin = origin.branched
+    return branched, newer
 
 
 def _environments(stored: object) -> list[Environment]:

@@ -42,7 +42,7 @@ class ProjectWriter(Project):
         writer = store.open_writer(Path(path), check=_check_writable)
         project = cls(writer)
         try:
-            _refuse_newer(project.path, project.description)
+            refuse_newer(project.path, project.description)
             project._store_waiting_notes()
         except BaseException:
             writer.close()
@@ -266,15 +266,15 @@ class ProjectWriter(Project):
 
 def _check_writable(stored: store.Reader) -> None:
     consistency.check(stored)
-    _refuse_newer(stored.path, Description.of(stored.config))
+    refuse_newer(stored.path, Description.of(stored.config))
 
 
-def _refuse_newer(path: Path, description: Description) -> None:
-    """Raise NewerFormatError for a run with settings that this version does not know, which it would drop."""
+def refuse_newer(path: Path, description: Description) -> None:
+    """Raise NewerFormatError for a run with settings or edits that this version does not know, which it would drop."""
     if newer := description.newer:
         names = ", ".join(newer[:5])
         raise NewerFormatError(
-            f"{path} was made by a newer version of tdw, which has {names}: it can be read, but not changed here. Update "
+            f"{path} was made by a newer version of tdw, which has {names}: it can be read, but not changed or branched here. Update "
             "tdw."
         )
 

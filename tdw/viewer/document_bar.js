@@ -57,6 +57,10 @@ const findings = (manifest) => {
     if (last) words.push(`last at ${formatInterval(last)}`);
     return `${words.join(", ")}; ${held ? "still true" : "no longer true"} at the last epoch`;
   };
+  if (manifest.branched) {
+    const { at, is_edited: isEdited, sentences } = manifest.branched;
+    chips.append(chip("", `${isEdited ? "edited" : "forked"} at epoch ${formatInteger(at)}`, sentences.join("\n")));
+  }
   const memorized = reachedEvent(manifest, "memorized");
   const generalized = reachedEvent(manifest, "generalized");
   if (memorized?.first) chips.append(chip("", `memorized ${formatInterval(memorized.first)}`, explain(memorized)));

@@ -58,6 +58,8 @@ export interface Manifest {
   tags: string[];
   remark: string;
   state: "new" | "unfinished" | "finished";
+  /** Where the run was forked from another one, and in sentences from which one, and what is different. */
+  branched?: { at: number; is_edited: boolean; sentences: string[] } | null;
   /** Where training ended because a loss was not finite. */
   diverged?: { epoch: number; side: string } | null;
   revision: number;

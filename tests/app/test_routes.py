@@ -42,6 +42,7 @@ def test_the_manifest_says_what_there_is(window, base, tiny_run):
         assert manifest["epochs"] == len(run.epochs)
         assert manifest["state"] == "finished"
         assert manifest["settings"] == run.config.to_json()
+        assert manifest["branched"] is None
         assert manifest["parameters"] == {
             "p": 11,
             "heads": 2,

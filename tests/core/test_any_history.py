@@ -1,4 +1,4 @@
-"""Runs that are stopped, extended, branched and densified in any order hold what plain training from the start gives."""
+"""Runs that are stopped, extended, branched, edited and densified in any order hold what plain training from the start gives."""
 
 import itertools
 import math
@@ -17,11 +17,16 @@ from tdw.network.segment import State
 
 @dataclass(frozen=True)
 class Stage:
-    """From epoch `at` on, a run is trained with these settings; `fresh`: AdamW starts again there."""
+    """From epoch `at` on, a run is trained with these settings; `fresh`: AdamW starts again there.
+
+    scale: what W_E is multiplied by there. reset: whether AdamW's state of W_in is set to zero there
+    """
 
     config: RunConfig
     at: int
     fresh: bool
+    scale: float = 1
+    reset: bool = False
 
 
 def plainly(stages, until):
@@ -31,6 +36,12 @@ def plainly(stages, until):
     found, began = {}, 0
     for stage, following in itertools.zip_longest(stages, stages[1:]):
         last = until if following is None else following.at
+        weights, slots = state.weights, state.slots
+        weights = weights | {"embed.W_E": weights["embed.W_E"] * np.float32(stage.scale)}
+        if stage.reset:
+            name = "blocks.0.mlp.W_in"
+            slots = {slot: part | {name: np.zeros_like(part[name])} for slot, part in slots.items()}
+        state = State(state.epoch, weights, slots)
         if stage.fresh:
             began = stage.at
             state = State.fresh(stage.at, state.weights, stage.config.optimizer_kind.slots)
@@ -111,9 +122,13 @@ class History:
             "checkpoints": self.one("", f"0:{epochs}:2")
         }  # that of the origin may reach beyond the branch's end
         new = self.new()
-        tdw.branch(path, new, at, fresh_optimizer=fresh, epochs=epochs, **changes)
+        scale, reset = self.one(1, 1, 2, 0.25), self.one(False, False, True)
+        edits = [f"scale:W_E={scale}"] * (scale != 1) + ["reset-optimizer:W_in"] * reset
+        edits += self.one([], [], ["freeze:W_U"])
+        tdw.branch(path, new, at, edits=edits, fresh_optimizer=fresh, epochs=epochs, **changes)
         with tdw.open(new) as run:
-            self.runs[new] = [stage for stage in self.runs[path] if stage.at <= at] + [Stage(run.config, at, fresh)]
+            self.runs[new] = [stage for stage in self.runs[path] if stage.at <= at]
+            self.runs[new] += [Stage(run.config, at, fresh, scale, reset)]
         assert_as_trained_plainly(new, self.runs[new])
 
 

@@ -203,7 +203,7 @@ REFUSED: dict[str, tuple[Callable[[Sent], Any], str]] = {
     ),
     "a branch before the beginning": (_branch(second_at=-1), BRANCH),
     "a branch at yes": (_branch(second_at=True), BRANCH),
-    "a branch with an unknown setting": (_branch(first_settings={"evil": 1}), BRANCH),
+    "a branch with an unknown setting": (_branch(first_settings={"not a name": 1}), BRANCH),
     "a branch with a setting in words": (_branch(first_settings=described(p="five")["settings"]), BRANCH),
     "a branch with an impossible schedule": (_branch(first_settings=described(epochs=7)["settings"]), BRANCH),
     "an optimizer later than the branch": (_branch(began=9), BRANCH),

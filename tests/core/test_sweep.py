@@ -39,6 +39,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "copy": [["run.tdw", "made.tdw"]],
     "recover": [["hurt.tdw", "made.tdw"]],
     "branch": [["run.tdw", "made.tdw", "--at", "20", "--weight-decay", "0.5"]],
+    "dose": [["run.tdw", "made", "--at", "10", "--edit", "scale:W_E=2", "--random", "1"]],
     "densify": [["run.tdw", "--checkpoints", "15"]],
     "import": [["source.pt", "made.tdw"]],
     "export": [["run.tdw", "made", *LENS], ["run.tdw", "made.pt", *LENS]],
@@ -335,7 +336,7 @@ def judged(
     after = contents(place.folder)
     odd_made = MADE | {odd(name) for name in MADE}
     new = {name.split("/")[0] for name in set(after) - set(before)}
-    if code == stopped and line[0] in {"new", "train", "sweep", "work", "demo", "export", "copy"}:
+    if code == stopped and line[0] in {"new", "train", "sweep", "work", "demo", "export", "copy", "dose"}:
         odd_made = MADE  # what is done is stored, and an export or a copy is whole or absent
     elif code != usual:
         odd_made = set()

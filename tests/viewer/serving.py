@@ -38,6 +38,7 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
         "id": project.id,
         **project.notes.to_json(),
         "state": project.state,
+        "branched": getattr(project, "branched", None),
         "diverged": getattr(project, "diverged", None),
         "revision": project.revision,
         "settings": settings.to_json(),

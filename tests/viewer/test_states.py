@@ -52,6 +52,20 @@ def test_a_run_that_diverged_says_so_in_place_of_unfinished(show: Show, made: Ma
     assert "unfinished" not in page.locator(".tdw-doc").inner_text()
 
 
+def test_a_branch_says_where_it_was_forked_and_how_it_was_edited(show: Show, made: Made) -> None:
+    made.branched = {  # type: ignore[attr-defined]
+        "at": 3000,
+        "is_edited": True,
+        "sentences": ["forked from run.tdw at epoch 3000", "edited at epoch 3000: frequency 5 removed from <b>W_E</b>"],
+    }
+    page = show()
+    told = page.locator(".tdw-doc .tdw-chip", has_text="edited at epoch 3\u202f000")
+    assert told.get_attribute("title").split("\n") == made.branched["sentences"]  # type: ignore[attr-defined]
+    made.branched = {"at": 40, "is_edited": False, "sentences": ["forked from run.tdw at epoch 40"]}  # type: ignore[attr-defined]
+    page.reload()
+    page.wait_for_selector("text=forked at epoch 40")
+
+
 def test_not_analyzed_yet_offers_to(show: Show, served: Served, made: Made) -> None:
     made.covered = {}
     page = show()

@@ -1,0 +1,312 @@
+"""Dose curves: how the delay of grokking depends on the epoch at which a run is edited, compared with random edits.
+
+At every epoch, the run is branched with the edits (`tdw.project.edits`), and for the null a number of times with random changes
+instead: each weight that the edits change by some Euclidean norm is changed by that norm in a random direction. What the edits do
+otherwise (freeze, reset the optimizer) and changed settings are the same in all of these. A random number r gives the same
+directions at every epoch, so that the r-th random branches of all epochs are one draw.
+
+Delay: the epochs from the first train loss below 0.1 to the first recorded test loss below 0.1, as `tdw.analyses.events` has it (the
+largest number that the recording allows). A run that does not get there within its epochs is censored: its delay is longer than what
+is left of its epochs after it memorized.
+
+p-value: (1 + #) / (1 + n), where # of the n random branches have a delay at least as far from the mean of all n + 1 as that of the edit,
+see `tdw.analyses.baselines.p_values`; censored delays count with their bound. Corrected: so for all epochs together, by the
+single-step max-T procedure of Westfall and Young 1993.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from tdw import schedule
+from tdw.analyses import events
+from tdw.analyses.baselines import band, p_values
+from tdw.errors import AlreadyExistsError, OutOfRangeError, SettingError, StoppedError
+from tdw.network.segment import State
+from tdw.operations import edited, train
+from tdw.operations.branch import Fork
+from tdw.project.edits import SEEDS, Edit, Freeze, Random, ResetOptimizer
+from tdw.run import Run
+from tdw.setting import integer
+from tdw.store.atomic import new_file
+from tdw.text_format import count
+
+
+@dataclass(frozen=True)
+class Delay:
+    """How long a branch took from memorization to generalization.
+
+    epochs:   the delay; where it is censored, it is longer than this
+    censored: whether the branch did not generalize within its epochs
+    diverged: whether it ended because a loss was not finite, which counts as censored by all its epochs
+    """
+
+    file: str
+    epochs: int
+    censored: bool = False
+    diverged: bool = False
+
+    @property
+    def text(self) -> str:
+        """The number of epochs, after ">" if it is censored."""
+        return f"{'>' if self.censored else ''}{self.epochs}"
+
+
+@dataclass(frozen=True)
+class Dose:
+    """What the edits did at one epoch.
+
+    norm:   Euclidean norm of the change over all weights
+    delay:  that of the edited branch; None where the run had generalized before, so that nothing is left to delay
+    null:   those of the random branches
+    median, low, high: of the null as text, with ">" where they are censored; "" without random branches
+    p, corrected: p-values, uncorrected and corrected over all epochs; None without random branches
+    """
+
+    at: int
+    norm: float
+    delay: Delay | None
+    null: tuple[Delay, ...] = ()
+    median: str = ""
+    low: str = ""
+    high: str = ""
+    p: float | None = None
+    corrected: float | None = None
+
+
+@dataclass(frozen=True)
+class DoseCurve:
+    """The delays with edits at some epochs. run: name of the file. edits: a sentence for each. delay: that of the run itself."""
+
+    run: str
+    edits: list[str]
+    delay: Delay
+    doses: list[Dose]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of `dose`: `done` of `total` branches are finished, and how far the training of `file` is."""
+
+    done: int
+    total: int
+    file: str
+    training: train.Progress | None = None
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A branch to be made. before: that state of the run, computed once for all branches at an epoch."""
+
+    path: Path
+    fork: Fork
+    before: Callable[[Callable[[], bool] | None], State]
+
+
+def dose(
+    path: str | Path,
+    folder: str | Path,
+    *,
+    edits: Iterable[str | Edit],
+    at: str | Iterable[int],
+    random: int | str = 20,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    **changes: Any,
+) -> DoseCurve:
+    """Branch a run with the same edits at several checkpoints, and with random edits of equal norm; train all; compare the delays.
+
+    folder: gets a file for each branch, `edit-at-EPOCH.tdw` and `random-NUMBER-at-EPOCH.tdw`; created if missing. Files that are there
+            are kept and finished, so that the same call goes on where it was stopped.
+    at:     epochs of checkpoints, a schedule such as "0:2000:100" or a list
+    random: number of random edits for each epoch
+    changes: settings of training that differ in all branches. By default they store no checkpoint between the edit and the end.
+
+    Raises SettingError, CheckpointNotFoundError, StoppedError once `stop` returns True, AlreadyExistsError for another file of that
+    name, and what `tdw.branch` and `tdw.train` raise.
+    """
+    folder, changes = Path(folder), {"checkpoints": "", **changes}
+    number = _number(random)
+    with Run.open(path) as run:
+        epochs, given = _epochs(run, at), list(edits)
+        generalized = next(event for event in run.events() if event.name == events.GENERALIZED).first
+        ahead = [epoch for epoch in epochs if generalized is None or epoch <= generalized[1]]
+        norms = {epoch: _norms(run, epoch, given, changes) for epoch in epochs}
+        if number and ahead and not any(any(norms[epoch].values()) for epoch in ahead):
+            raise SettingError(
+                "random",
+                f"--random needs edits that change weights, because the random ones have the same norm (got {number}): give --random 0",
+            )
+        branches = [
+            branch for epoch in ahead for branch in _branches(run, folder, epoch, given, norms[epoch], number, changes)
+        ]
+        _write(branches, folder, stop)
+        _finish([branch.path for branch in branches], progress, stop)
+        found = {epoch: [delay_of(name) for name in _files(folder, epoch, number)] for epoch in ahead}
+        sizes = {epoch: float(np.sqrt(sum(size**2 for size in norms[epoch].values()))) for epoch in epochs}
+        sentences = [edit.sentence for edit in Fork.of(run, epochs[0], given, changes).edits.edits]
+        return DoseCurve(run.path.name, sentences, _delay(run), compared(found, sizes))
+
+
+def compared(found: dict[int, list[Delay]], norms: dict[int, float]) -> list[Dose]:
+    """The doses, by epoch. found: the delay with the edits and then those of the null, for the epochs before generalization."""
+    corrected = {}
+    tested = [epoch for epoch, delays in found.items() if len(delays) > 1]
+    if tested:
+        delays = np.array([[float(delay.epochs) for delay in found[epoch]] for epoch in tested]).T
+        corrected = dict(zip(tested, p_values(delays[0], delays[1:], np.zeros(len(tested))).tolist(), strict=True))
+    doses = []
+    for epoch, norm in norms.items():
+        if epoch not in found:
+            doses.append(Dose(epoch, norm, None))
+            continue
+        own, *null = found[epoch]
+        if not null:
+            doses.append(Dose(epoch, norm, own))
+            continue
+        values = np.array([[delay.epochs] for delay in null], np.float64)
+        p = float(p_values(np.array([float(own.epochs)]), values, np.zeros(1))[0])
+        low, median, high = (_text(value, null) for value in band(_with_censored(null))[0])
+        doses.append(Dose(epoch, norm, own, tuple(null), median, low, high, p, corrected[epoch]))
+    return doses
+
+
+def delay_of(path: str | Path) -> Delay:
+    """The delay of a run that is finished or diverged."""
+    with Run.open(path) as run:
+        return _delay(run)
+
+
+def _delay(run: Run) -> Delay:
+    name, found = run.path.name, run.grokking().delay
+    if found is not None:
+        return Delay(name, found[1])
+    memorized = next(event for event in run.events() if event.name == events.MEMORIZED).first
+    # One that diverged would not have generalized with more epochs either: it is compared with the others as one that did not.
+    until = len(run.epochs) - 1 if run.diverged is None else run.planned_epochs
+    return Delay(name, until - (memorized[1] if memorized else 0), censored=True, diverged=run.diverged is not None)
+
+
+def _with_censored(delays: Sequence[Delay]) -> Float64[np.ndarray, "branch 1"]:
+    """The delays as a column, infinite where they are censored."""
+    return np.array([[np.inf if delay.censored else delay.epochs] for delay in delays], np.float64)
+
+
+def _text(value: float, delays: Sequence[Delay]) -> str:
+    """A statistic of delays as text. One that is infinite is longer than the least bound of those that are censored."""
+    if np.isfinite(value):
+        return f"{value:g}"
+    return f">{min(delay.epochs for delay in delays if delay.censored)}"
+
+
+def _number(given: int | str) -> int:
+    with suppress(ValueError, TypeError):
+        number = integer(given) if isinstance(given, str) else given
+        if isinstance(number, int) and 0 <= number <= SEEDS[1]:
+            return number
+    raise SettingError("random", f"--random must be a number of branches of at least 0 (got {given})")
+
+
+def _epochs(run: Run, at: str | Iterable[int]) -> list[int]:
+    """The epochs of the edits, all of them checkpoints. Raises SettingError."""
+    text = at if isinstance(at, str) else schedule.text_of(at)
+    epochs = sorted(schedule.listed(text, max(len(run.epochs) - 1, 0)))
+    if not epochs:
+        raise SettingError("at", f"--at must name epochs of checkpoints: {schedule.FORMS} (got {text or 'nothing'})")
+    stored = set(run.checkpoints)
+    if missing := [epoch for epoch in epochs if epoch not in stored]:
+        raise SettingError(
+            "at",
+            f"--at must name checkpoints of {run.path.name} (epoch {missing[0]} is none; {count(len(missing), 'epoch')} missing): add "
+            f"them with `tdw densify {run.path.name} --checkpoints {text.replace(' ', '')}`",
+        )
+    return epochs
+
+
+def _norms(run: Run, at: int, given: Iterable[str | Edit], changes: dict[str, Any]) -> dict[str, float]:
+    """By how much the edits change each weight at an epoch: its Euclidean norm, for those weights that may change."""
+    fork = Fork.of(run, at, given, changes)
+    before = run.weights(at)
+    after = fork.edits.applied(State(at, before, {}), fork.settings).weights
+    return {
+        name: edited.norm(after[name].astype(np.float64) - before[name]) for name in fork.edits.touched(fork.settings)
+    }
+
+
+def _branches(
+    run: Run,
+    folder: Path,
+    at: int,
+    given: Sequence[str | Edit],
+    norms: dict[str, float],
+    number: int,
+    changes: dict[str, Any],
+) -> list[_Branch]:
+    """The branches at an epoch: with the edits, and with random ones of equal norm."""
+    past = {0} if run.branched is None else {0, *(fork.at for fork in run.branched.history)}  # those for a replay
+    first = Fork.of(run, at, given, changes, past)
+    others = [edit for edit in first.edits.edits if isinstance(edit, (ResetOptimizer, Freeze))]
+    forks = [first]
+    for seed in range(1, number + 1):
+        null = [Random(weights=(name,), norm=norm, seed=seed) for name, norm in norms.items()]
+        forks.append(Fork.of(run, at, [*null, *others], changes, past))
+    states: list[State] = []
+
+    def before(stop: Callable[[], bool] | None) -> State:
+        if not states:
+            states.append(first.state_before(stop=stop))
+        return states[0]
+
+    return [_Branch(path, fork, before) for path, fork in zip(_files(folder, at, number), forks, strict=True)]
+
+
+def _files(folder: Path, at: int, number: int) -> list[Path]:
+    """The files of the branches at an epoch: that with the edits, then the random ones."""
+    return [folder / f"edit-at-{at}.tdw", *(folder / f"random-{seed}-at-{at}.tdw" for seed in range(1, number + 1))]
+
+
+def _write(branches: Iterable[_Branch], folder: Path, stop: Callable[[], bool] | None) -> None:
+    """Write the branches that are missing. A folder in which nothing could be written is removed."""
+    for branch in branches:
+        if branch.path.exists():
+            with Run.open(branch.path) as existing:
+                if not branch.fork.is_described_by(existing):
+                    raise AlreadyExistsError(branch.path)
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with new_file(branch.path) as part:
+                branch.fork.write(part, branch.path, branch.before(stop))
+        except BaseException:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+            raise
+
+
+def _finish(
+    paths: Sequence[Path], progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None
+) -> None:
+    """Train the runs in these files that are not finished, one after another. Raises StoppedError."""
+    for done, path in enumerate(paths):
+        with Run.open(path) as run:
+            if run.state == "finished" or run.diverged is not None:
+                continue
+
+        def report(at: train.Progress, done: int = done, path: Path = path) -> None:
+            if progress is not None:
+                progress(Progress(done, len(paths), path.name, at))
+
+        with suppress(OutOfRangeError):  # recorded in the file: it diverged
+            if not train.train(path, progress=report, stop=stop):
+                raise StoppedError(
+                    f"{done} of {len(paths)} branches in {path.parent} are finished. Run the same command again for the others."
+                )
+    if progress is not None and paths:
+        progress(Progress(len(paths), len(paths), paths[-1].name))
