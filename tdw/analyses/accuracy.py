@@ -14,6 +14,7 @@ from tdw.network.correctness import is_ahead
     title="Accuracy",
     version=2,
     needs=("task",),
+    reads=("activations", "logits"),
     arrays={"accuracy": ArraySpec("<f8", (3,), gaps=True), "correct": ArraySpec("|u1", ("bitmap",))},
 )
 def accuracy(checkpoint: Checkpoint) -> Result:

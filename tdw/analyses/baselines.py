@@ -64,6 +64,7 @@ def prepare(run: RunData, split: Split | None, report: Report, **parameters: Any
     title="Baselines: untrained networks",
     version=VERSION,
     needs=("task", "frequencies"),
+    reads=("activations", "logits", "spectrum"),
     arrays=ARRAYS,
     prepare=prepare,
     quantities=list(QUANTITIES),

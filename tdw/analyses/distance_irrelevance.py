@@ -12,6 +12,7 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
     title="Distance irrelevance",
     version=1,
     needs=("odd_sum",),
+    reads=("activations", "logits"),
     arrays={"value": ArraySpec("<f8", (), gaps=True)},
 )
 def distance_irrelevance(checkpoint: Checkpoint) -> Result:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from tdw.analyses import key_parts
-from tdw.analyses.engine.checkpoint import Checkpoint
-from tdw.analyses.engine.cross_entropy import cross_entropy
+from tdw.analyses.engine.checkpoint import BLOCK, Checkpoint
+from tdw.analyses.engine.cross_entropy import cross_entropy, row_blocks
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 from tdw.analyses.key_frequencies import RULES
 
@@ -20,6 +20,7 @@ FAINT = 1e-280  # smaller sums have lost digits to underflow
     version=1,
     needs=("sum",),
     final_keys=True,
+    reads=("activations", "logits", "spectrum"),
     arrays={
         "together": ArraySpec("<f8", (len(key_parts.CHOICES), len(RULES)), gaps=True),
         "alone": ArraySpec("<f8", ("frequency",), gaps=True),
@@ -56,47 +57,60 @@ def without(checkpoint: Checkpoint, keys: Bool[np.ndarray, "set freq"]) -> Float
     a key set, both divided by their maximum, Σ_{c≠y} exp of the remaining logits is Σ_{c≠y} E_c X_c: one matrix product
     per s covers all pairs and all sets.
     """
-    train, answers, logits = _train_logits(checkpoint)
-    order = np.argsort(answers, kind="stable")
-    relative = logits[order].astype(np.float64)
-    of_pair = _over_largest(relative, answers[order])
-    bounds = np.searchsorted(answers[order], np.arange(checkpoint.config.order + 1))
-    each = np.einsum("fks,fkc->ksc", key_parts.sum_waves(checkpoint.config.order), checkpoint.sum_coefficients)
+    order = checkpoint.config.order
+    logits, ranked = checkpoint.logit_grid.reshape(-1, order), _train_pairs(checkpoint)
+    answers = checkpoint.grid_answers[ranked]
+    bounds = np.searchsorted(answers, np.arange(order + 1))
+    waves = key_parts.sum_waves(order)
+    of_pair, of_set = np.empty(len(ranked)), np.empty((len(keys), order))
+    others = np.empty((len(ranked), len(keys)))
+    sets = [slice(first, first + SETS_AT_ONCE) for first in range(0, len(keys), SETS_AT_ONCE)]
+    # per s: of the pairs with this sum, of the key sets, and of all frequencies
+    bytes_of_each = 8 * order * (len(ranked) // order + min(len(keys), SETS_AT_ONCE) + len(waves[0]))
+    at_once = max(BLOCK // bytes_of_each, 1)
+    for first in range(0, order, at_once):
+        sums = slice(first, min(first + at_once, order))
+        pairs = slice(bounds[sums.start], bounds[sums.stop])
+        relative = logits[ranked[pairs]].astype(np.float64)
+        of_pair[pairs] = _over_largest(relative, answers[pairs])
+        each = np.einsum("fks,fkc->ksc", waves[:, :, sums], checkpoint.sum_coefficients)
+        for some in sets:
+            removed = -np.tensordot(keys[some].astype(np.float64), each, axes=1)  # (sets, s, c)
+            flat = removed.reshape(-1, order)
+            correct = np.tile(np.arange(order)[sums], len(removed))
+            of_set[some, sums] = _over_largest(flat, correct).reshape(removed.shape[:2])
+            for at, s in enumerate(range(sums.start, sums.stop)):
+                rows = slice(bounds[s], bounds[s + 1])
+                within = slice(bounds[s] - pairs.start, bounds[s + 1] - pairs.start)
+                others[rows, some] = relative[within] @ removed[:, at].T
     losses = np.empty(len(keys))
-    for start in range(0, len(keys), SETS_AT_ONCE):
-        some = slice(start, start + SETS_AT_ONCE)
-        removed = -np.tensordot(keys[some].astype(np.float64), each, axes=1)  # (sets, s, c)
-        flat = removed.reshape(-1, removed.shape[2])
-        of_set = _over_largest(flat, np.tile(np.arange(checkpoint.config.order), len(removed))).reshape(
-            removed.shape[:2]
-        )
-        others = np.empty((len(train), len(removed)))
-        for s in range(checkpoint.config.order):
-            pairs = slice(bounds[s], bounds[s + 1])
-            others[pairs] = relative[pairs] @ removed[:, s].T
-        if others.min() < FAINT:  # the products may have underflowed
+    for some in sets:
+        if others[:, some].min() < FAINT:  # the products may have underflowed
             losses[some] = without_directly(checkpoint, keys[some])
         else:
-            sizes = of_pair[:, None] + of_set.T[answers[order]]
-            losses[some] = np.logaddexp(0, sizes + np.log(others)).mean(axis=0)
+            sizes = of_pair[:, None] + of_set[some].T[answers]
+            losses[some] = np.logaddexp(0, sizes + np.log(others[:, some])).mean(axis=0)
     return losses
 
 
 def without_directly(checkpoint: Checkpoint, keys: Bool[np.ndarray, "set freq"]) -> Float64[np.ndarray, " set"]:
     """The same as `without`, computed from the definition one set at a time."""
-    _, answers, logits = _train_logits(checkpoint)
-    return np.array(
-        [cross_entropy(logits - key_parts.sum_part(checkpoint, key)[answers], answers).mean() for key in keys]
-    )
+    pairs = np.sort(_train_pairs(checkpoint))
+    answers = checkpoint.grid_answers[pairs]
+    logits = checkpoint.logit_grid.reshape(-1, checkpoint.config.order)
+    losses = np.empty((len(keys), len(pairs)))
+    for key, loss in zip(keys, losses, strict=True):
+        removed = key_parts.sum_part(checkpoint, key)
+        for rows in row_blocks(len(pairs), logits.shape[1]):
+            loss[rows] = cross_entropy(logits[pairs[rows]] - removed[answers[rows]], answers[rows])
+    return losses.mean(axis=1)
 
 
-def _train_logits(
-    checkpoint: Checkpoint,
-) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " train"], Float[np.ndarray, "train order"]]:
-    """Grid indices, answers and logits of the train pairs."""
+def _train_pairs(checkpoint: Checkpoint) -> Int64[np.ndarray, " train"]:
+    """Grid indices of the train pairs, ordered by their answers."""
     assert checkpoint.grid_split_masks is not None
     train = np.flatnonzero(checkpoint.grid_split_masks[0])
-    return train, checkpoint.grid_answers[train], checkpoint.logit_grid.reshape(-1, checkpoint.config.order)[train]
+    return train[np.argsort(checkpoint.grid_answers[train], kind="stable")]
 
 
 def _over_largest(

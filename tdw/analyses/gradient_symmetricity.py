@@ -32,9 +32,10 @@ def gradient_symmetricity(checkpoint: Checkpoint, *, error: float, all_up_to: in
     After Zhong et al., "The Clock and the Pizza" (2023), who take 100 triples.
     """
     p = checkpoint.config.p
+    weights = {name: weight.astype(np.float64) for name, weight in checkpoint.weights.items()}  # once for all batches
     if p**3 <= all_up_to:
         found = np.concatenate(
-            [_cosines(checkpoint, batch) for batch in np.array_split(np.arange(p**3), 1 + p**3 // BATCH)]
+            [_cosines(checkpoint, weights, batch) for batch in np.array_split(np.arange(p**3), 1 + p**3 // BATCH)]
         )
         return {
             "value": np.float64(found.mean() if found.size else np.nan),
@@ -43,7 +44,7 @@ def gradient_symmetricity(checkpoint: Checkpoint, *, error: float, all_up_to: in
     random = np.random.RandomState(seed)
     found = np.zeros(0)
     for drawn in range(BATCH, p**3 + BATCH, BATCH):
-        found = np.concatenate([found, _cosines(checkpoint, random.randint(0, p**3, BATCH))])
+        found = np.concatenate([found, _cosines(checkpoint, weights, random.randint(0, p**3, BATCH))])
         if not found.size:  # at most all of them are zero
             if drawn >= all_up_to:
                 return {"value": np.float64(np.nan), "error": np.float64(np.nan)}
@@ -52,11 +53,13 @@ def gradient_symmetricity(checkpoint: Checkpoint, *, error: float, all_up_to: in
     return {"value": found.mean(), "error": np.float64(found.std() / found.size**0.5)}
 
 
-def _cosines(checkpoint: Checkpoint, triples: Integer[np.ndarray, " triple"]) -> Float64[np.ndarray, " nonzero"]:
+def _cosines(
+    checkpoint: Checkpoint, weights: Weights, triples: Integer[np.ndarray, " triple"]
+) -> Float64[np.ndarray, " nonzero"]:
     """The cosines of triples by their index (a p + b) p + c, without those with a zero gradient."""
     p = checkpoint.config.p
     a, b, c = triples // p**2, triples // p % p, triples % p
-    gradients = logit_gradients(checkpoint.weights, checkpoint.config.nonlinearity, a, b, c)
+    gradients = logit_gradients(weights, checkpoint.config.nonlinearity, a, b, c)
     lengths = np.linalg.norm(gradients, axis=-1)
     nonzero = lengths.all(axis=0)
     cosines: Float64[np.ndarray, " nonzero"] = (gradients[0] * gradients[1]).sum(axis=-1)[nonzero]
@@ -74,12 +77,12 @@ def logit_gradients(
 
     n: triple · t, last: token · h: head · d: d_model · k: d_head
     """
-    w = {name.rsplit(".", 1)[-1]: weight.astype(np.float64) for name, weight in weights.items()}
+    w = {name.rsplit(".", 1)[-1]: np.asarray(weight, np.float64) for name, weight in weights.items()}
     tokens = len(w["W_pos"])
     read = [a, b, np.full_like(a, len(w["W_E"]) - 1)][:tokens]
     x = np.stack([w["W_E"][token] for token in read]) + w["W_pos"][:, None]  # (t, n, d)
-    query = np.einsum("nd,hdk->hnk", x[-1], w["W_Q"]) / w["W_Q"].shape[2] ** 0.5
-    key, value = (np.einsum("tnd,hdk->thnk", x, w[name]) for name in ("W_K", "W_V"))
+    query = np.einsum("nd,hdk->hnk", x[-1], w["W_Q"], optimize=True) / w["W_Q"].shape[2] ** 0.5
+    key, value = (np.einsum("tnd,hdk->thnk", x, w[name], optimize=True) for name in ("W_K", "W_V"))
     scores = np.einsum("hnk,thnk->thn", query, key)
     softmax = np.exp(scores - scores.max(axis=0))
     softmax /= softmax.sum(axis=0)
@@ -90,14 +93,14 @@ def logit_gradients(
 
     of_output = w["W_U"][:, c].T
     of_residual = of_output + (slope(pre, nonlinearity.activation) * (of_output @ w["W_out"].T)) @ w["W_in"].T
-    of_mixed = np.einsum("nd,hkd->hnk", of_residual, w["W_O"])
+    of_mixed = np.einsum("nd,hkd->hnk", of_residual, w["W_O"], optimize=True)
     of_pattern = np.einsum("hnk,thnk->thn", of_mixed, value)
     of_scores = rate * softmax * (of_pattern - (softmax * of_pattern).sum(axis=0))
     of_input = np.einsum("thn,hnk,hdk->tnd", pattern, of_mixed, w["W_V"], optimize=True)
     of_input += np.einsum("thn,hnk,hdk->tnd", of_scores, query, w["W_K"], optimize=True)
     if tokens == 2:  # the query is b, which also enters through the residual stream
         of_query = np.einsum("thn,thnk->hnk", of_scores, key) / w["W_Q"].shape[2] ** 0.5
-        of_input[1] += of_residual + np.einsum("hnk,hdk->nd", of_query, w["W_Q"])
+        of_input[1] += of_residual + np.einsum("hnk,hdk->nd", of_query, w["W_Q"], optimize=True)
     return of_input[:2]
 
 

@@ -17,6 +17,7 @@ SHARE, NEURONS = 0.7, 0.1
     title="Key frequencies",
     version=2,
     needs=("task", "frequencies"),
+    reads=("activations", "logits", "spectrum"),
     arrays={"key": ArraySpec("|u1", (len(RULES), "frequency"))},
     rules=list(RULES),
     cosine=0.005,

@@ -14,6 +14,7 @@ PER_FREQUENCY = ArraySpec("<f8", ("frequency",))
     title="Logit frequencies",
     version=1,
     needs=("sum",),
+    reads=("activations", "logits", "spectrum"),
     arrays={"coefficient": PER_FREQUENCY, "cosine": PER_FREQUENCY, "explained": ArraySpec("<f8", ())},
 )
 def logit_frequencies(checkpoint: Checkpoint) -> Result:

@@ -12,6 +12,7 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
     title="Logit spectrum",
     version=1,
     needs=("frequencies",),
+    reads=("activations", "logits", "spectrum"),
     arrays={"norm": ArraySpec("<f4", ("component", "component"))},
 )
 def logit_spectrum(checkpoint: Checkpoint) -> Result:

@@ -7,7 +7,13 @@ from tdw.analyses.engine.cross_entropy import means
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
 
-@analysis(title="Loss", version=1, needs=("task",), arrays={"loss": ArraySpec("<f8", (3,), gaps=True)})
+@analysis(
+    title="Loss",
+    version=1,
+    needs=("task",),
+    reads=("activations", "logits"),
+    arrays={"loss": ArraySpec("<f8", (3,), gaps=True)},
+)
 def loss(checkpoint: Checkpoint) -> Result:
     """Mean over [all, train, test] pairs of log1p(Σ_{c≠y} exp(L_c − L_y)), in nats, (3,).
 

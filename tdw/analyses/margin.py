@@ -14,6 +14,7 @@ SCALAR = ArraySpec("<f8", ())
     title="Margin",
     version=1,
     needs=("task",),
+    reads=("activations", "logits"),
     arrays={"minimum": SCALAR, "quantile": SCALAR, "mean": SCALAR},
     quantile=0.001,
 )

@@ -52,6 +52,7 @@ def prepare(run: RunData, split: Split | None, report: Report, **parameters: Any
     title="Baselines: memorizing networks",
     version=1,
     needs=("task", "frequencies"),
+    reads=("activations", "logits", "spectrum"),
     arrays={**ARRAYS, "loss": ArraySpec("<f8", (2,))},
     on_request=True,
     prepare=prepare,

@@ -15,6 +15,7 @@ UNASSIGNED = -1
     title="Neuron clusters",
     version=1,
     needs=("frequencies",),
+    reads=("activations",),
     arrays={"frequency": ArraySpec("<i2", ("neuron",)), "count": ArraySpec("<i4", ("frequency",))},
     threshold=0.85,
 )

@@ -10,6 +10,7 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
     title="Neuron frequencies",
     version=1,
     needs=("frequencies",),
+    reads=("activations",),
     arrays={"share": ArraySpec("<f4", ("frequency", "neuron"))},
 )
 def neuron_frequencies(checkpoint: Checkpoint) -> Result:

@@ -15,6 +15,7 @@ PER_NEURON = ArraySpec("<f4", ("neuron",))
 @analysis(
     title="Neuron summaries",
     version=1,
+    reads=("activations",),
     arrays={
         "mean": PER_NEURON,
         "maximum": PER_NEURON,
@@ -30,16 +31,15 @@ def neuron_summary(checkpoint: Checkpoint) -> Result:
     a positive activation, dominant frequency and its share of the variance (-1 and 0 if the neuron is dead or the task
     has no frequencies), and whether the neuron is dead.
     """
-    flat = checkpoint.activations.reshape(-1, checkpoint.config.d_mlp)
     frequency, share = np.full(checkpoint.config.d_mlp, NONE), np.zeros(checkpoint.config.d_mlp)
     if NEEDS["frequencies"](checkpoint.config) is None:
         share = checkpoint.share.max(axis=0)
         frequency = np.where(share > 0, checkpoint.share.argmax(axis=0) + 1, NONE)
     return {
         "mean": checkpoint.mean,
-        "maximum": flat.max(axis=0),
+        "maximum": checkpoint.neurons.maximum,
         "variance": checkpoint.variance,
-        "active_share": np.count_nonzero(flat > 0, axis=0) / len(flat),
+        "active_share": checkpoint.neurons.positive / checkpoint.config.p**2,
         "frequency": frequency,
         "share": share,
         "dead": checkpoint.dead,

@@ -13,6 +13,7 @@ from tdw.analyses.engine.registry import Result, analysis
     title="Baselines: relabeled networks",
     version=1,
     needs=("task", "frequencies"),
+    reads=("activations", "logits", "spectrum"),
     arrays=ARRAYS,
     on_request=True,
     quantities=list(QUANTITIES),

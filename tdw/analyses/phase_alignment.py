@@ -12,6 +12,7 @@ from tdw.analyses.engine.registry import ArraySpec, Result, analysis
     title="Phase alignment",
     version=1,
     needs=("one_hot", "sum"),
+    reads=("activations",),
     arrays={
         "misalignment": ArraySpec("<f8", (), gaps=True),
         "neuron": ArraySpec("<f4", ("neuron",), gaps=True),

@@ -21,6 +21,7 @@ PAIRS_AT_ONCE = 2048  # logits of this many pairs fit into the processor's cache
     version=1,
     needs=("sum",),
     final_keys=True,
+    reads=("activations", "logits", "spectrum"),
     arrays={
         "loss": ArraySpec("<f8", (len(key_parts.CHOICES), len(RULES), len(VARIANTS), 3), gaps=True),
         "final_key": ArraySpec("|u1", (len(RULES), "frequency")),

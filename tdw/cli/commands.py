@@ -119,7 +119,7 @@ def analyze_command(arguments: argparse.Namespace) -> int:
 
     interrupts.at_work()
     with analysis_progress(visible(arguments.file.name)) as progress:
-        done = analyze(arguments.file, arguments.only, force=arguments.force, progress=progress)
+        done = analyze(arguments.file, arguments.only, force=arguments.force, jobs=arguments.jobs, progress=progress)
     say(f"{arguments.file}: " + (f"{', '.join(done)} stored." if done else "all results are current."))
     return 0
 

@@ -113,6 +113,9 @@ def parser() -> Parser:
     _add_file(sub, "project file")
     sub.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="compute only these (default: all)")
     sub.add_argument("--force", action="store_true", help="recompute current results too")
+    sub.add_argument(
+        "--jobs", type=_integer, metavar="N", help="checkpoints at a time (default: what cores and memory allow)"
+    )
 
     sub = add("info", commands.info_command, prints=_always)
     _add_file(sub, "project file")

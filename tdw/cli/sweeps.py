@@ -39,8 +39,8 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     """Create a project file for each combination of settings in a folder, and train all of them. A setting takes a list or a
     range (0.3,1,3 or 0-199). Run again with more values, it adds the runs that are missing.
     """
+    from tdw.machine import cores
     from tdw.sweeps import plan, work
-    from tdw.sweeps.workers import cores
 
     given = {item.name: getattr(arguments, item.name) for item in config.settings()}
     given = {name: text for name, text in given.items() if text is not None}

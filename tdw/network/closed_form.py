@@ -43,6 +43,9 @@ else:  # tests evaluate the annotations; reading a run must not import torch
     RunConfig = Tensor = Any
 
 
+OPERANDS_AT_ONCE = 16
+
+
 class Parts(NamedTuple):
     """The per-token tables of a network in closed form.
 
@@ -125,15 +128,57 @@ class ClosedForm(Computation):
         residual = to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)  # (a, b, d), one small product per a
         residual += (to_b.transpose(2, 1, 0) @ moved[1].transpose(1, 0, 2)).transpose(1, 0, 2)  # one per b
         residual += base
-        return activate(self._read(weights, residual), nonlinearity.activation)
+        return self._activated(weights, residual, nonlinearity.activation)
 
-    def _read(self, weights: Weights, residual: Float[np.ndarray, "a b d"]) -> Float[np.ndarray, "a b neuron"]:
-        """The neurons' inputs, (a, b, neuron), from the residual stream, (a, b, d)."""
+    def some_activations(
+        self,
+        weights: Weights,
+        nonlinearity: Nonlinearity,
+        *,
+        operands: slice = slice(None),
+        neurons: slice = slice(None),
+    ) -> Float[np.ndarray, "some b some_neuron"]:
+        """Activations of some neurons on the pairs with some a: those of `activations` up to rounding, without the others."""
+        into, bias = self.into_neurons(weights, neurons)
+        _, moved, base = self.parts(weights, nonlinearity.attention_rate, into)
+        to_a, to_b = (side[:, operands] for side in self.patterns(weights, nonlinearity.attention_rate))
+        pre = to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)[operands]  # (some, b, neuron), one product per a
+        for b, of_b in enumerate(to_b.transpose(2, 1, 0)):
+            pre[:, b] += of_b @ moved[1, :, b]
+        pre += base + bias
+        return activate(pre, nonlinearity.activation)
+
+    @abstractmethod
+    def some_logits(
+        self,
+        weights: Weights,
+        neurons: Float[np.ndarray, "some b neuron"],
+        nonlinearity: Nonlinearity,
+        operands: slice,
+    ) -> Float[np.ndarray, "some b class"]:
+        """Logits of the pairs with some a, given the activations of all neurons on them."""
+
+    def logits(
+        self, weights: Weights, neurons: Float[np.ndarray, "a b neuron"], nonlinearity: Nonlinearity
+    ) -> Float[np.ndarray, "a b class"]:
+        """See `Computation`."""
+        return self.some_logits(weights, neurons, nonlinearity, slice(None))
+
+    def _activated(
+        self, weights: Weights, residual: Float[np.ndarray, "a b d"], activation: str
+    ) -> Float[np.ndarray, "a b neuron"]:
+        """The neurons' activations from the residual stream."""
         into, bias = self.into_neurons(weights)
-        pre = residual @ into
-        if np.any(bias):
-            pre += bias
-        return pre
+        result = np.empty((*residual.shape[:2], into.shape[1]), np.result_type(residual, into))
+        for first in range(
+            0, len(residual), OPERANDS_AT_ONCE
+        ):  # so that a block is still in the cache when it is activated
+            some = slice(first, first + OPERANDS_AT_ONCE)
+            pre = np.matmul(residual[some], into, out=result[some])
+            if np.any(bias):
+                pre += bias
+            activate(pre, activation)
+        return result
 
 
 class ResidualForm(TransformerComputation, ClosedForm):
@@ -150,21 +195,21 @@ class ResidualForm(TransformerComputation, ClosedForm):
         """W_out @ W_U, (neuron, class)."""
         return weights["blocks.0.mlp.W_out"] @ weights["unembed.W_U"]
 
-    def logits(
+    def some_logits(
         self,
         weights: Weights,
-        neurons: Float[np.ndarray, "a b neuron"],
+        neurons: Float[np.ndarray, "some b neuron"],
         nonlinearity: Nonlinearity,
-    ) -> Float[np.ndarray, "a b class"]:
-        """See `Computation`."""
-        p = neurons.shape[0]
-        flat = neurons.reshape(p * p, -1)
+        operands: slice,
+    ) -> Float[np.ndarray, "some b class"]:
+        """See `ClosedForm`."""
         unembed = weights["unembed.W_U"]
         _, moved, base = self.parts(weights, nonlinearity.attention_rate, unembed)
-        to_a, to_b = self.patterns(weights, nonlinearity.attention_rate)
+        to_a, to_b = (side[:, operands] for side in self.patterns(weights, nonlinearity.attention_rate))
         bias = weights.get("blocks.0.mlp.b_out")
-        out = (flat @ self.neuron_to_logit(weights)).reshape(p, p, -1)
-        out += to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)
+        flat = neurons.reshape(-1, neurons.shape[2])
+        out = (flat @ self.neuron_to_logit(weights)).reshape(*neurons.shape[:2], -1)
+        out += to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)[operands]
         out += (to_b.transpose(2, 1, 0) @ moved[1].transpose(1, 0, 2)).transpose(1, 0, 2)
         out += base if bias is None else base + bias @ unembed
         return out

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from tdw.network.closed_form import ClosedForm, Parts, widened
+from tdw.network.closed_form import ClosedForm, Parts, activate, widened
 from tdw.network.computation import Array, Weights
 from tdw.network.kinds import Nonlinearity
 
@@ -97,23 +97,29 @@ class OneHotForm(ClosedForm):
         """The columns of the identity for these neurons, and 0 (biases are in `parts`)."""
         return np.eye(weights["mlp.W_in"].shape[1], dtype=np.float32)[:, neurons], 0.0
 
-    def _read(self, weights: Weights, residual: Float[np.ndarray, "a b d"]) -> Float[np.ndarray, "a b neuron"]:  # noqa: ARG002 - the interface of all kinds
-        return residual  # already the inputs of the neurons
+    def _activated(
+        self,
+        weights: Weights,  # noqa: ARG002 - the interface of all kinds
+        residual: Float[np.ndarray, "a b d"],
+        activation: str,
+    ) -> Float[np.ndarray, "a b neuron"]:
+        return activate(residual, activation)  # it is already the inputs of the neurons
 
     def neuron_to_logit(self, weights: Weights) -> Float[np.ndarray, "neuron class"]:
         """W_out, (neuron, class)."""
         return weights["mlp.W_out"]
 
-    def logits(
+    def some_logits(
         self,
         weights: Weights,
-        neurons: Float[np.ndarray, "a b neuron"],
+        neurons: Float[np.ndarray, "some b neuron"],
         nonlinearity: Nonlinearity,  # noqa: ARG002 - linear in the neurons
-    ) -> Float[np.ndarray, "a b class"]:
-        """See `Computation`."""
-        p = neurons.shape[0]
-        out = neurons.reshape(p * p, -1) @ weights["mlp.W_out"] + weights.get("mlp.b_out", np.float32(0))
-        return out.reshape(p, p, -1)
+        operands: slice,  # noqa: ARG002 - nor do the operands matter otherwise
+    ) -> Float[np.ndarray, "some b class"]:
+        """See `ClosedForm`."""
+        flat = neurons.reshape(-1, neurons.shape[2])
+        out = flat @ weights["mlp.W_out"] + weights.get("mlp.b_out", np.float32(0))
+        return out.reshape(*neurons.shape[:2], -1)
 
     def factors(
         self, weights: dict[str, Tensor], width: int, rate: float

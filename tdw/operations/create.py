@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from tdw import schedule, tasks
+from tdw import machine, schedule, tasks
 from tdw.config import RunConfig
 from tdw.errors import SettingError
 from tdw.network import reference, training
@@ -49,11 +48,8 @@ def create(
 def _check_memory(config: RunConfig) -> None:
     """Raise SettingError if the training buffers do not fit into the memory of this machine."""
     needed = 4 * config.p**2 * (3 * config.d_mlp + 6 * config.p)
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not available on every system
-        return
-    if needed > available:
+    available = machine.memory()
+    if available is not None and needed > available:
         raise SettingError(
             "p",
             f"--p {config.p} with --d-mlp {config.d_mlp} needs {needed / 1e9:.1f} GB of memory for training, but this "

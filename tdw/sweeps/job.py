@@ -93,5 +93,5 @@ def _finish(
     if analyze:
         from tdw.analyses.engine.runner import analyze as analyze_run
 
-        done = bool(analyze_run(path))
+        done = bool(analyze_run(path, jobs=1))
     return Outcome("current" if is_trained and not done else "finished")

@@ -16,8 +16,9 @@ from typing import Any
 
 from tdw.config import RunConfig
 from tdw.errors import AppError, NotAProjectError, SettingError
+from tdw.machine import cores
 from tdw.sweeps import manifest, plan
-from tdw.sweeps.workers import Message, Workers, cores
+from tdw.sweeps.workers import Message, Workers
 
 #: What may become of a run. current: it was finished before; busy: another process is on it; gone: its file was moved or
 #: deleted; given up: it failed before.

@@ -21,20 +21,6 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 SECONDS_TO_END = 10.0
 
 
-def cores() -> int:
-    """The processor cores that this process may use."""
-    try:
-        allowed = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # containers are given a share of the processor's time
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123 - no path of a user
-            quota, period = file.read().split()
-        if quota != "max":
-            return max(1, min(allowed, -(-int(quota) // int(period))))
-    return allowed
-
-
 @dataclass(eq=False)
 class Worker:
     """One process.

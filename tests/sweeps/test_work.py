@@ -266,11 +266,6 @@ def test_the_plan_is_only_printed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cores_are_those_that_this_process_may_use():
-    allowed = len(os.sched_getaffinity(0))
-    assert 1 <= workers.cores() <= allowed
-
-
 def test_time_left_follows_what_is_done():
     from tdw.cli.sweeps import _left
 

@@ -17,9 +17,10 @@ group order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
@@ -27,8 +28,9 @@ from numpy.typing import NDArray
 
 from tdw import tasks
 from tdw.analyses import fourier
-from tdw.analyses.engine.cross_entropy import cross_entropy_and_margin
+from tdw.analyses.engine.cross_entropy import cross_entropy_and_margin, row_blocks
 from tdw.config import RunConfig
+from tdw.network.closed_form import ClosedForm
 from tdw.network.computation import Weights
 from tdw.tasks import Split
 
@@ -40,6 +42,22 @@ DEAD_VARIANCE_OF_MEAN_SQUARE = 1e-10
 # Squares and sums of squares of values above this, or below its inverse, may overflow or underflow float32.
 MODERATE = 2.0**50
 ROUNDING = 1e-6  # logits whose relative difference is below this differ by rounding only
+
+# What does not fit is computed in blocks. Small ones stay in the processor's cache, and the system need not clear new memory.
+LARGEST_KEPT = 64 << 20  # bytes of the activations that are kept; larger ones are computed twice, block by block
+NEURON_BLOCK = 32 << 20  # bytes of the maps of a block of neurons
+FEWEST_NEURONS = 32  # of a block
+BLOCK = 32 << 20  # bytes of other blocks
+
+
+class Neurons(NamedTuple):
+    """Statistics of each neuron's activation over the pairs. share: (freq, neuron), None if the task has no frequencies."""
+
+    mean: Float64[np.ndarray, " neuron"]
+    variance: Float64[np.ndarray, " neuron"]
+    maximum: Float[np.ndarray, " neuron"]
+    positive: Int64[np.ndarray, " neuron"]
+    share: Float[np.ndarray, "freq neuron"] | None
 
 
 class Checkpoint:
@@ -68,10 +86,9 @@ class Checkpoint:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             result = compute(self.weights)
-        peak = max(result.max(), -result.min())
-        if peak == 0 or 1 / MODERATE <= peak <= MODERATE:  # false for NaN
+        if _is_moderate(float(max(result.max(), -result.min()))):
             return result
-        return compute({name: array.astype(np.float64) for name, array in self.weights.items()})
+        return compute(_in_double_precision(self.weights))
 
     @cached_property
     def elements(self) -> Int64[np.ndarray, " order"]:
@@ -110,12 +127,48 @@ class Checkpoint:
         return self.without_overflow(lambda weights: self.computation.activations(weights, self.config.nonlinearity))
 
     @cached_property
+    def has_activations(self) -> bool:
+        """Whether the activations of all neurons are kept; otherwise they are computed block by block where they are needed."""
+        size = 4 * self.config.p**2 * self.config.d_mlp
+        return "activations" in vars(self) or size <= LARGEST_KEPT or not isinstance(self.computation, ClosedForm)
+
+    def neuron_maps(self, weights: Weights) -> Iterator[Float[np.ndarray, "p p block"]]:
+        """The activations of some neurons after others. Each array may be overwritten, and is by the next one."""
+        p, neurons = self.config.p, self.config.d_mlp
+        at_once = max(NEURON_BLOCK // (4 * p**2) // FEWEST_NEURONS, 1) * FEWEST_NEURONS
+        buffer = np.empty(p**2 * min(at_once, neurons), self.activations.dtype) if self.has_activations else None
+        for first in range(0, neurons, at_once):
+            some = slice(first, min(first + at_once, neurons))
+            if buffer is not None:
+                maps = buffer[: p**2 * (some.stop - first)].reshape(p, p, -1)
+                np.copyto(maps, self.activations[:, :, some])
+                yield maps
+            else:
+                assert isinstance(self.computation, ClosedForm)
+                yield self.computation.some_activations(weights, self.config.nonlinearity, neurons=some)
+
+    @cached_property
     def logits(self) -> Float[np.ndarray, "p p p"]:
         """Logits of the p answers, without the class '=': (a, b, c)."""
-        logits = self.without_overflow(
-            lambda weights: self.computation.logits(weights, self.activations, self.config.nonlinearity)
-        )
-        return np.ascontiguousarray(logits[:, :, : self.config.p])
+        p, nonlinearity = self.config.p, self.config.nonlinearity
+        if self.has_activations:
+            logits = self.without_overflow(
+                lambda weights: self.computation.logits(weights, self.activations, nonlinearity)
+            )
+            return np.ascontiguousarray(logits[:, :, :p])
+        form = self.computation
+        assert isinstance(form, ClosedForm)
+        at_once = max(BLOCK // (4 * p * self.config.d_mlp), 1)
+        blocks = [slice(first, min(first + at_once, p)) for first in range(0, p, at_once)]
+
+        def compute(weights: Weights) -> NDArray[Any]:
+            logits = np.empty((p, p, p), np.result_type(*weights.values()))
+            for some in blocks:
+                neurons = form.some_activations(weights, nonlinearity, operands=some)
+                logits[some] = form.some_logits(weights, neurons, nonlinearity, some)[:, :, :p]
+            return logits
+
+        return self.without_overflow(compute)
 
     @cached_property
     def logit_grid(self) -> Float[np.ndarray, "order order order"]:
@@ -135,7 +188,11 @@ class Checkpoint:
     @cached_property
     def loss_and_margin(self) -> tuple[Float64[np.ndarray, " pair"], Float64[np.ndarray, " pair"]]:
         """Cross-entropy of each pair in nats, and its correct logit minus the largest wrong one."""
-        return cross_entropy_and_margin(self.logits.reshape(-1, self.config.p).copy(), self.answers)
+        logits, answers = self.logits.reshape(-1, self.config.p), self.answers
+        loss, margin = np.empty((2, len(logits)))
+        for rows in row_blocks(*logits.shape):
+            loss[rows], margin[rows] = cross_entropy_and_margin(logits[rows].copy(), answers[rows])
+        return loss, margin
 
     @cached_property
     def embedding_norms(self) -> tuple[Float64[np.ndarray, " component"], Float64[np.ndarray, " freq"]]:
@@ -154,8 +211,13 @@ class Checkpoint:
         """(F ⊗ F) L: the logit of each answer in the basis of products of Fourier components of a and of b."""
         order = self.config.order
         basis = fourier.basis(order).astype(self.logit_grid.dtype)
-        half = (basis @ self.logit_grid.reshape(order, -1)).reshape(order, order, order)
-        return basis @ half
+        spectrum = np.empty_like(self.logit_grid)
+        at_once = max(BLOCK // (basis.itemsize * order**2), 1)
+        for first in range(0, order, at_once):
+            some = slice(first, first + at_once)
+            half = (basis[some] @ self.logit_grid.reshape(order, -1)).reshape(-1, order, order)
+            np.matmul(basis, half, out=spectrum[some])
+        return spectrum
 
     @cached_property
     def grid_pairs(self) -> Int64[np.ndarray, " grid_pair"]:
@@ -209,9 +271,7 @@ class Checkpoint:
     @cached_property
     def logit_cosine(self) -> Float64[np.ndarray, " freq"]:
         """Cosine similarity of T_k with L − mean_c L; 0 if the logits of all answers are equal."""
-        flat = self.logit_grid.reshape(-1, self.config.order)
-        centered = flat - flat.mean(axis=1, keepdims=True)
-        norm, total = (np.sqrt(np.einsum("ij,ij->i", x, x).sum(dtype=np.float64)) for x in (centered, flat))
+        norm, total = _norms(self.logit_grid.reshape(-1, self.config.order))
         constant = norm <= ROUNDING * total
         return np.zeros(self.config.frequencies) if constant else self.template_coefficients / norm
 
@@ -225,16 +285,19 @@ class Checkpoint:
         """
         order = self.config.order
         masks = self.grid_split_masks
-        unseen = slice(None) if masks is None else masks[1]
-        logits, answers = self.logit_grid.reshape(-1, order)[unseen], self.grid_answers[unseen]
-        centered = logits - logits.mean(axis=1, keepdims=True)
-        norm, total = (np.sqrt(np.einsum("ij,ij->i", x, x).sum(dtype=np.float64)) for x in (centered, logits))
+        logits = self.logit_grid.reshape(-1, order)
+        unseen = np.arange(len(logits)) if masks is None else np.flatnonzero(masks[1])
+        norm, total = _norms(logits, unseen)
         if norm <= ROUNDING * total:
             return np.zeros((2, self.config.frequencies))
-        ranked = np.argsort(answers, kind="stable")
-        present, starts = np.unique(answers[ranked], return_index=True)
+        answers = self.grid_answers[unseen]
+        ranked = unseen[np.argsort(answers, kind="stable")]
+        bounds = np.searchsorted(self.grid_answers[ranked], np.arange(order + 1))
         sums = np.zeros((order, order))  # of the logits (c) of all pairs with the same answer
-        sums[present] = np.add.reduceat(centered[ranked].astype(np.float64), starts, axis=0)
+        for answer, (start, stop) in enumerate(pairwise(bounds)):
+            rows = logits[ranked[start:stop]]
+            rows -= rows.mean(axis=1, keepdims=True)
+            sums[answer] = rows.sum(axis=0, dtype=np.float64)
         index = np.arange(order)
         by_distance = sums[index[:, None], (index[:, None] - index) % order].sum(axis=0)  # of the answer from c
         waves = np.fft.rfft(by_distance)[1 : self.config.frequencies + 1]
@@ -249,27 +312,48 @@ class Checkpoint:
         return self.without_overflow(lambda weights: self.computation.attention(weights, self.config.nonlinearity))
 
     @cached_property
+    def neurons(self) -> Neurons:
+        """Statistics of all neurons, from one pass over their maps."""
+        parts, peak = self._neurons(self.weights)
+        if not self.has_activations and not _is_moderate(peak):
+            parts, _ = self._neurons(_in_double_precision(self.weights))
+        shares = [part.share for part in parts if part.share is not None]
+        mean, variance, maximum, positive = (
+            np.concatenate(values) for values in zip(*(part[:-1] for part in parts), strict=True)
+        )
+        return Neurons(mean, variance, maximum, positive, np.concatenate(shares, axis=1) if shares else None)
+
+    def _neurons(self, weights: Weights) -> tuple[list[Neurons], float]:
+        """The statistics of each block of neurons, and the largest absolute activation."""
+        natural, pairs = self.config.task_kind.group.natural, self.config.p**2
+        found, peak = [], 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            for maps in self.neuron_maps(weights):
+                mean = maps.mean(axis=(0, 1), dtype=np.float64)
+                maximum = maps.max(axis=0).max(axis=0)  # one axis at a time, along long rows
+                positive = np.add.reduce((maps > 0).view(np.uint8), axis=0, dtype=np.uint32).sum(axis=0, dtype=np.int64)
+                peak = float(np.max([peak, maximum.max(), -maps.min()]))  # NaN if one of them is
+                grid = None if natural else self.in_group_order(maps, 2)
+                np.subtract(maps, mean.astype(maps.dtype), out=maps)
+                variance = fourier.energy(maps) / pairs
+                share = None
+                if self.config.frequencies and grid is None:
+                    share = fourier.frequency_shares(maps, variance * pairs)
+                elif self.config.frequencies and grid is not None:
+                    grid -= grid.mean(axis=(0, 1), dtype=np.float64).astype(grid.dtype)
+                    share = fourier.frequency_shares(grid)
+                found.append(Neurons(mean, variance, maximum, positive, share))
+        return found, peak
+
+    @cached_property
     def mean(self) -> Float64[np.ndarray, " neuron"]:
         """Mean activation over the pairs."""
-        return self.activations.mean(axis=(0, 1), dtype=np.float64)
-
-    @cached_property
-    def centered(self) -> Float[np.ndarray, "p p neuron"]:
-        """Activations minus their mean over the pairs."""
-        return self.activations - self.mean.astype(self.activations.dtype)
-
-    @cached_property
-    def centered_grid(self) -> Float[np.ndarray, "order order neuron"]:
-        """Activations in group order, minus their mean over the grid."""
-        if self.config.task_kind.group.natural:
-            return self.centered
-        grid = self.in_group_order(self.activations, 2)
-        return grid - grid.mean(axis=(0, 1), dtype=np.float64).astype(grid.dtype)
+        return self.neurons.mean
 
     @cached_property
     def variance(self) -> Float64[np.ndarray, " neuron"]:
         """Variance of the activation over the pairs."""
-        return fourier.energy(self.centered) / self.config.p**2
+        return self.neurons.variance
 
     @cached_property
     def dead(self) -> Bool[np.ndarray, " neuron"]:
@@ -279,7 +363,29 @@ class Checkpoint:
     @cached_property
     def share(self) -> Float32[np.ndarray, "freq neuron"]:
         """Share of each neuron's variance in each frequency; 0 for a dead neuron."""
-        natural = self.config.task_kind.group.natural
-        total = self.variance * self.config.p**2 if natural else fourier.energy(self.centered_grid)
-        share = fourier.frequency_shares(self.centered_grid, total)
+        share = self.neurons.share
+        assert share is not None, "the task has no frequencies"
         return np.where(self.dead, 0, share).astype(np.float32)
+
+
+def _is_moderate(peak: float) -> bool:
+    return peak == 0 or 1 / MODERATE <= peak <= MODERATE  # false for NaN
+
+
+def _in_double_precision(weights: Weights) -> Weights:
+    return {name: array.astype(np.float64) for name, array in weights.items()}
+
+
+def _norms(
+    logits: Float[np.ndarray, "row class"], rows: Int64[np.ndarray, " some"] | None = None
+) -> tuple[np.float64, np.float64]:
+    """Norm of these rows minus their means, and of the rows; default: of all rows."""
+    count = len(logits) if rows is None else len(rows)
+    sums = np.empty((2, count), logits.dtype)
+    for some in row_blocks(count, logits.shape[1]):
+        block = logits[some] if rows is None else logits[rows[some]]
+        sums[1, some] = np.einsum("ij,ij->i", block, block)
+        block = block - block.mean(axis=1, keepdims=True)
+        sums[0, some] = np.einsum("ij,ij->i", block, block)
+    norm, total = np.sqrt(sums.sum(axis=1, dtype=np.float64))
+    return norm, total

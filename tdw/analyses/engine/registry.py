@@ -25,6 +25,7 @@ Parameters = dict[str, Any]
 Compute = Callable[..., Result]
 # (run, its split or None, report, **parameters): report is called with what is done, and of how much
 Prepare = Callable[..., None]
+LARGE = ("activations", "logits", "spectrum")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Analysis:
     reads_weights: an analysis of a run that reads the weights of its checkpoints
     on_request: it takes long, and is computed only where it is named
     prepare: computes what all checkpoints share, and reports progress
+    reads: the large intermediate results of a `Checkpoint` that it reads, names from `LARGE`
     """
 
     name: str
@@ -84,6 +86,7 @@ class Analysis:
     reads_weights: bool = False
     on_request: bool = False
     prepare: Prepare | None = None
+    reads: tuple[str, ...] = ()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -160,6 +163,7 @@ def analysis(
     reads_weights: bool = False,
     on_request: bool = False,
     prepare: Prepare | None = None,
+    reads: tuple[str, ...] = (),
     **parameters: Any,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function under its own name. Raises ValueError if the name is taken."""
@@ -183,6 +187,7 @@ def analysis(
             reads_weights=reads_weights,
             on_request=on_request,
             prepare=prepare,
+            reads=reads,
         )
         return compute
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -14,17 +15,19 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from tdw import store
+from tdw.analyses.engine import memory, parallel
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ANALYSES, Analysis, evaluate, find
 from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.config import RunConfig
-from tdw.errors import NotApplicableError, OutOfRangeError
+from tdw.errors import NotApplicableError, OutOfRangeError, SettingError
 from tdw.network.segment import Arrays
 from tdw.project.project import Project
 from tdw.project.writer import ProjectWriter
 from tdw.store.holder import working
 
 CHECKPOINTS_PER_COMMIT = 8
+MOST_JOBS = 1_024
 BOOKKEEPING = ("per", "computed")  # stored next to an analysis' own parameters by this module
 
 
@@ -45,6 +48,7 @@ def analyze(
     only: Iterable[str] | str | None = None,
     *,
     force: bool = False,
+    jobs: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> list[str]:
     """Compute and store missing and stale results of the analyses in `only` (default: all that apply to the run, without those
@@ -53,11 +57,16 @@ def analyze(
     Current results are kept unless `force`. Analyses that `only` depends on are computed first. Memory use does not grow
     with the number of checkpoints, and committed results survive an interrupt.
 
+    jobs: checkpoints computed at a time, each in a thread of its own; default: as many as there are cores that this process may
+          use and memory that is free. Results are the same, bit for bit, with any number.
+
     Returns the names of the analyses that were computed. Raises UnknownNameError, NotApplicableError (for an analysis in
     `only`), FileInUseError, and what opening a file raises; raises OutOfRangeError, after storing everything else, if
     results overflow their dtype or weights are not finite.
     """
     named = [find(name) for name in ([only] if isinstance(only, str) else only or ())]
+    if jobs is not None and not 1 <= jobs <= MOST_JOBS:
+        raise SettingError("jobs", f"--jobs must be from 1 to {MOST_JOBS} (got {jobs})")
     with ProjectWriter.open(path) as project:
         for analysis in named:
             if reason := inapplicable_reason(analysis, project):
@@ -82,7 +91,9 @@ def analyze(
                 else due
             )
             if due:
-                failed |= _compute(project, due, force=force, progress=progress)
+                at_a_time = memory.jobs_that_fit(project.config, due, jobs) if per == "checkpoint" else 1
+                with parallel.one_thread_each(project.config):
+                    failed |= _compute(project, due, force=force, jobs=at_a_time, progress=progress)
             done += [analysis.name for analysis in due if analysis.name not in failed]
         if failed:
             raise OutOfRangeError(
@@ -215,7 +226,12 @@ def _weights(project: Project, index: int) -> Arrays:
 
 
 def _compute(
-    project: ProjectWriter, due: list[Analysis], *, force: bool, progress: Callable[[Progress], None] | None
+    project: ProjectWriter,
+    due: list[Analysis],
+    *,
+    force: bool,
+    jobs: int,
+    progress: Callable[[Progress], None] | None,
 ) -> dict[str, str]:
     """Compute and store these analyses. Returns the reason for each one that failed, by name."""
     failed: dict[str, str] = {}
@@ -237,7 +253,7 @@ def _compute(
     for name, result in run_results.items():
         project.append_rows({name: {array: values[None] for array, values in result.items()}})
     of_checkpoints = [analysis for analysis in due if analysis.per == "checkpoint"]
-    return failed | (_compute_checkpoints(project, of_checkpoints, keys, progress) if of_checkpoints else {})
+    return failed | (_compute_checkpoints(project, of_checkpoints, keys, jobs, progress) if of_checkpoints else {})
 
 
 def _make_room(
@@ -270,9 +286,10 @@ def _compute_checkpoints(
     project: ProjectWriter,
     due: list[Analysis],
     keys: UInt8[np.ndarray, "rule freq"] | None,
+    jobs: int,
     progress: Callable[[Progress], None] | None,
 ) -> dict[str, str]:
-    """Compute the missing rows checkpoint by checkpoint. Where an analysis fails, its rows end."""
+    """Compute the missing rows, `jobs` checkpoints at a time. Where an analysis fails, its rows end."""
     started = time.monotonic()
     names = tuple(analysis.name for analysis in due)
     epochs = project.checkpoints
@@ -287,32 +304,60 @@ def _compute_checkpoints(
 
             analysis.prepare(run_data(project), split, report, **analysis.parameters)
     failed: dict[str, str] = {}
-    waiting: dict[str, dict[str, list[NDArray[Any]]]] = {}
     rows = {analysis.name: project.analyses()[analysis.name].rows for analysis in due}
-    for index in range(min(rows.values()), len(epochs)):
-        try:
-            checkpoint = Checkpoint(settings, _weights(project, index), split, keys)
-        except OutOfRangeError as error:
-            failed |= {name: str(error) for name in names if name not in failed}
-        for analysis in due:
-            if rows[analysis.name] <= index and analysis.name not in failed:
-                try:
-                    result = evaluate(analysis, checkpoint, settings)
-                except OutOfRangeError as error:
-                    failed[analysis.name] = f"at epoch {epochs[index]} {error}"
+
+    def measured(index: int, given: Arrays | OutOfRangeError, stop: parallel.Stop) -> tuple[int, _Measured]:
+        """The results at a checkpoint, or the reason why there are none, by analysis."""
+        wanted = [analysis for analysis in due if rows[analysis.name] <= index and analysis.name not in failed]
+        if isinstance(given, OutOfRangeError):
+            return index, {analysis.name: str(given) for analysis in wanted}
+        return index, _evaluated(wanted, Checkpoint(settings, given, split, keys), epochs[index], project.path, stop)
+
+    todo = ((index, _weights_or_error(project, index)) for index in range(min(rows.values()), len(epochs)))
+    waiting: dict[str, dict[str, list[NDArray[Any]]]] = {}
+    with contextlib.closing(parallel.in_order(lambda item, stop: measured(*item, stop), todo, jobs)) as results:
+        for index, found in results:
+            for name, result in found.items():
+                if name in failed:
                     continue
-                except Exception as error:
-                    error.add_note(f"while computing {analysis.name} at epoch {epochs[index]} of {project.path}")
-                    raise
-                into = waiting.setdefault(analysis.name, {})
-                for name, array in {**result, "epoch": np.int64(epochs[index])}.items():
-                    into.setdefault(name, []).append(np.asarray(array))
-        done = index + 1
-        if done % CHECKPOINTS_PER_COMMIT == 0 or done == len(epochs):
-            project.append_rows(
-                {name: {array: np.stack(parts) for array, parts in into.items()} for name, into in waiting.items()}
-            )
-            waiting = {}
-            if progress:
-                progress(Progress(names, done, len(epochs), time.monotonic() - started))
+                if isinstance(result, str):
+                    failed[name] = result
+                    continue
+                into = waiting.setdefault(name, {})
+                for array, values in {**result, "epoch": np.int64(epochs[index])}.items():
+                    into.setdefault(array, []).append(np.asarray(values))
+            done = index + 1
+            if done % CHECKPOINTS_PER_COMMIT == 0 or done == len(epochs):
+                project.append_rows(
+                    {name: {array: np.stack(parts) for array, parts in into.items()} for name, into in waiting.items()}
+                )
+                waiting = {}
+                if progress:
+                    progress(Progress(names, done, len(epochs), time.monotonic() - started))
     return failed
+
+
+_Measured = dict[str, dict[str, NDArray[Any]] | str]  # results by analysis, or the reason why there are none
+
+
+def _evaluated(
+    wanted: list[Analysis], checkpoint: Checkpoint, epoch: int, path: Path, stop: parallel.Stop
+) -> _Measured:
+    found: _Measured = {}
+    for analysis in wanted:
+        stop.check()
+        try:
+            found[analysis.name] = evaluate(analysis, checkpoint, checkpoint.config)
+        except OutOfRangeError as error:
+            found[analysis.name] = f"at epoch {epoch} {error}"
+        except Exception as error:
+            error.add_note(f"while computing {analysis.name} at epoch {epoch} of {path}")
+            raise
+    return found
+
+
+def _weights_or_error(project: Project, index: int) -> Arrays | OutOfRangeError:
+    try:
+        return _weights(project, index)
+    except OutOfRangeError as error:
+        return error
