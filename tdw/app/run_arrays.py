@@ -1,4 +1,4 @@
-"""The numbers of an opened run that pages ask for. Every request is held against the run before anything is read."""
+"""The numbers of an opened run that pages ask for. Every request is compared with the run before anything is read."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ MEASURES = 4  # the least finite number, the greatest, the least above 0, how ma
 
 
 def none_yet(shape: tuple[int, ...]) -> Array:
-    """(measure, *shape) float64 of no row at all: NaN where there is no number."""
+    """(measure, *shape) float64 of no row at all: NaN where numbers are missing."""
     found = np.full((MEASURES, *shape), np.nan)
     found[3] = 0
     return found

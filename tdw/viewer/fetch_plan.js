@@ -53,8 +53,12 @@ export const shareOf = (bytes, budget) => {
   return { coarse, around: Math.max(1, most - coarse) };
 };
 
-/** Between the rows of a grid of at most `most` rows, the last one included. @param {number} rows @param {number} most */
-export const gridStep = (rows, most) => Math.max(1, Math.ceil((rows - 1) / Math.max(1, most - 1)));
+/** Between the rows of a grid of at most `most` rows: a power of two, so that grids have rows in common. @param {number} rows @param {number} most */
+export const gridStep = (rows, most) => {
+  let step = 1;
+  while ((rows - 1) / step > Math.max(1, most - 1)) step *= 2;
+  return step;
+};
 
 /** How many epochs a bucket of a curve's points has: a power of two, so that buckets stay what they are while a run grows. @param {number} epochs */
 export const bucketOf = (epochs) => {

@@ -249,9 +249,9 @@ export class RunData {
     const rows = rowsOf(shape);
     const stride = strideOf(shape);
     const step = gridStep(rows, coarse);
-    // A run that grows keeps its grid until it would have twice as many rows.
-    const isSame = old !== null && old.rows <= rows && step <= 2 * old.step;
-    const capacity = 2 * coarse + around + 2;
+    // A run that grows keeps its grid until it would have more rows than planned.
+    const isSame = old !== null && old.rows <= rows && step <= old.step;
+    const capacity = coarse + around + 3; // the newest rows are held besides the grid
     const room = typed(new ArrayBuffer(capacity * stride * bytesOf(dtype)), dtype);
     const some = isSame ? old.grown(shape) : new SomeRows(room, shape, stride, version, { step, around });
     const needsExtremes = arrayRoles(manifest.panels).extremes.has(name);

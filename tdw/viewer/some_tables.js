@@ -79,8 +79,8 @@ export class SomeTables {
     const share = shareOf(4 * (neurons.length * this.width + this.shape.scores), TABLE_BYTES);
     const step = gridStep(count, share.coarse);
     this.around = share.around;
-    if (step > 2 * this.step || !this.step) {
-      this.step = step; // a run that grows keeps its grid until it would have twice as many checkpoints
+    if (step > this.step) {
+      this.step = step; // a run that grows keeps its grid until it would have more checkpoints than planned
       this.known.clear();
     }
     const rows = Array.from({ length: Math.ceil(count / this.step) }, (_, i) => i * this.step);

@@ -210,7 +210,7 @@ test("a fast slider has one request at a time, for single rows, and the last one
   assert.deepEqual([asked.length, last().from], [1, 10], "it is not canceled: there would never be a row");
   last().answer();
   await settle();
-  assert.deepEqual([asked.length, last().from, last().to], [2, 59, 60], "then where the slider is by now");
+  assert.deepEqual([asked.length, last().from, last().to], [2, 59, 60], "then where the slider is meanwhile");
   last().answer();
   await settle();
   assert.deepEqual([last().from, last().to], [60, 64], "then ahead");
@@ -334,7 +334,7 @@ test("tables of a long run: a grid of each neuron once, single checkpoints aroun
   const tables = new SomeTables({ manifest: { parameters }, checkpoints, source }, changes, 3.2e6);
   const neurons = Array.from({ length: 100 }, (_, n) => n);
   const first = tables.need(neurons);
-  assert.equal(tables.isHeld(17, neurons), true, "nothing is waited for before the grid");
+  assert.equal(tables.isHeld(17, neurons), true, "before the grid has come there is nothing to wait for");
   await Promise.all([first, tables.need(neurons)]);
   assert.equal(asked.length, 1, "a grid is asked for once");
   const { step } = tables;
