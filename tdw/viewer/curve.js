@@ -4,7 +4,7 @@ import { sampledText } from "./array_extremes.js";
 import { Choices } from "./choices.js";
 import { SERIES_COLORS } from "./color.js";
 import { CurveLabels } from "./curve_labels.js";
-import { isAborted } from "./data_source.js";
+import { isAborted, RefusedError } from "./data_source.js";
 import { el, placeMarker, setText } from "./dom.js";
 import { epochInputs, epochRange, LEFT_MARGIN, tintShapes } from "./epochs.js";
 import { formatExact, formatInteger, formatShort, plotlyText } from "./format.js";
@@ -181,9 +181,16 @@ export class CurvePanel extends FramedPanel {
     for (const { long } of this.lines) {
       long?.refine(this.run.source, x0, x1).then(
         (isFiner) => isFiner && this.finer(),
-        (error) => isAborted(error) || this.view.failed(error), // the coarse points stay
+        (error) => this.notRefined(error),
       );
     }
+  }
+  /** Finer points did not come: the coarse ones stay. @param {Error} error */
+  notRefined(error) {
+    if (isAborted(error)) return;
+    if (error instanceof RefusedError)
+      this.view.soon(); // the file has changed
+    else this.view.failed(error);
   }
   /** Draw the finer points that have come. */
   finer() {

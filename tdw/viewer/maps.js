@@ -256,7 +256,8 @@ export class MapsPanel {
     return words.join(" · ");
   }
   pinnedReading() {
-    const scale = this.kept.fixed ? "" : " · colors per checkpoint";
+    const isPartial = this.maps.isScaleOfSome; // those that are here
+    const scale = this.kept.fixed ? (isPartial ? " · colors of some checkpoints" : "") : " · colors per checkpoint";
     return `${this.view.pins.length} pinned · activation over a ↓ b →${scale}`;
   }
   // ---- pointer ------------------------------------------------------------------------------------------------

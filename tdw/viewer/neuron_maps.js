@@ -8,6 +8,9 @@ import { SomeTables, tableBytes } from "./some_tables.js";
 /** @import { NeuronSummary, Run, RunArray } from "./types.js" */
 /** @import { Attention } from "./neuron_map.js" */
 
+/** Whether a run is so long that the tables of all checkpoints are not held. @param {Run} run */
+const isLong = ({ manifest, checkpoints }) => tableBytes(manifest.parameters) * checkpoints.length > TABLE_BYTES;
+
 /** The largest number of each column of an array at any checkpoint. @param {RunArray} array */
 const maxima = ({ data, rows, stride, extremes }) => {
   const largest = new Float64Array(stride);
@@ -24,8 +27,7 @@ export class NeuronMaps {
     const { p, d_mlp: count } = run.manifest.parameters;
     this.p = p;
     this.count = count;
-    const isLong = tableBytes(run.manifest.parameters) * run.checkpoints.length > TABLE_BYTES;
-    this.tables = isLong ? new SomeTables(run, changes) : new NeuronTables(run);
+    this.tables = isLong(run) ? new SomeTables(run, changes) : new NeuronTables(run);
     this.scratch = new Float32Array(p * p); // the map that was computed last
     /** @type {{attention: Attention, scores: Float32Array, offset: number} | null} */
     this.opened = null;
@@ -38,9 +40,14 @@ export class NeuronMaps {
   get shape() {
     return this.tables.shape;
   }
-  /** Whether the weights have changed since the tables were fetched. @param {Run} run */
+  /** Whether the weights have changed since the tables were fetched, or are too many meanwhile to hold all. @param {Run} run */
   isStale(run) {
-    return this.run !== run || this.tables.content !== run.manifest.contents?.weights;
+    const hasOutgrown = this.tables instanceof NeuronTables && isLong(run);
+    return this.run !== run || this.tables.content !== run.manifest.contents?.weights || hasOutgrown;
+  }
+  /** Whether color scales are of the checkpoints that are here, since no summary of all is stored. */
+  get isScaleOfSome() {
+    return this.tables instanceof SomeTables && !this.largestEver;
   }
   /** @param {NeuronSummary} names */
   summarize(names) {

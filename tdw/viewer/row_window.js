@@ -18,7 +18,8 @@ export const windowAround = (row, count, width, direction) => {
 };
 
 /**
- * The next rows to fetch: `row` itself, then what is missing of its window, ahead first; null where nothing is.
+ * The next rows to fetch: `row` itself, then what is missing of its window, ahead first; null where nothing is. Ahead of a
+ * moving slider rows are fetched several at a time: only when less than half of them are left.
  * @param {(row: number) => boolean} isHeld
  * @param {number} row
  * @param {[number, number]} window
@@ -32,14 +33,16 @@ export const nextRows = (isHeld, row, [from, to], direction) => {
     while (start < to && isHeld(start)) start++;
     let end = start;
     while (end < to && !isHeld(end)) end++;
-    return end > start ? /** @type {[number, number]} */ ([start, end]) : null;
+    const isNear = direction <= 0 || start - row <= (to - row) / 2;
+    return end > start && isNear ? /** @type {[number, number]} */ ([start, end]) : null;
   };
   const behind = () => {
     let end = row;
     while (end > from && isHeld(end - 1)) end--;
     let start = end;
     while (start > from && !isHeld(start - 1)) start--;
-    return end > start ? /** @type {[number, number]} */ ([start, end]) : null;
+    const isNear = direction >= 0 || row - end < (row - from) / 2;
+    return end > start && isNear ? /** @type {[number, number]} */ ([start, end]) : null;
   };
   return direction < 0 ? (behind() ?? ahead()) : (ahead() ?? behind());
 };

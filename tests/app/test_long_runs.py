@@ -19,7 +19,7 @@ from tdw.app.recent_files import RecentFiles
 from tdw.errors import AppError, UnknownNameError
 from tdw.panels import curve_points
 from tests.app.test_bounds import memory
-from tests.long_run import plant
+from tests.long_run import OVERVIEW, plant
 
 SHARE = "analysis/neuron_frequencies/share"
 MAXIMUM = "analysis/neuron_summary/maximum"
@@ -35,7 +35,7 @@ def long(tmp_path_factory) -> Path:
     """701 checkpoints and 70 001 epochs: the first view has 36 MB of results, and 86 MB of tables."""
     path = tmp_path_factory.mktemp("runs") / "long.tdw"
     sizes = {"p": 59, "d_model": 16, "heads": 4, "d_mlp": 256}
-    return plant(path, checkpoints=CHECKPOINTS, every=100, **sizes)
+    return plant(path, checkpoints=CHECKPOINTS, every=100, analyses=(*OVERVIEW, "logit_spectrum"), **sizes)
 
 
 @pytest.fixture
@@ -228,6 +228,26 @@ def test_a_long_run_opens_within_its_budget_and_shows_what_the_file_has(page, op
         low, high = page.evaluate("tdw.panel('embedding_frequencies').full.y")
         assert (low, high) == (0, pytest.approx(1.16 * norms.max()))
     assert memory(window.process.pid) < 300e6
+
+
+@pytest.mark.browser
+def test_a_scale_is_that_of_all_checkpoints_though_few_are_here(page, open_window, long):
+    window = open_window(long)
+    page.goto(window.address)
+    page.wait_for_function(PAINTED)
+    asked = fetched(page)
+    page.evaluate("tdw.choose('Logits')")
+    page.wait_for_function(f"{PAINTED} && {EXACT}")
+    assert sum(size for _, size in asked) <= BUDGET
+    name = "analysis/logit_spectrum/norm"
+    with tdw.open(long) as run:
+        norms = run.series(name)
+    assert page.evaluate(f"tdw.viewer.run.array('{name}').held().length") < CHECKPOINTS / 2
+    assert page.evaluate("tdw.panel('logit_spectrum').top") == norms.max()
+    for index in (123, 688):
+        page.evaluate("index => tdw.show(index)", index)
+        page.wait_for_function(f"tdw.painted === {index} && {EXACT}")
+        assert page.evaluate("tdw.probe('logit_spectrum', 7, 31).value") == norms[index, 7, 31]
 
 
 @pytest.mark.browser

@@ -111,6 +111,25 @@ test("the slider's own row comes first, then what is ahead of it", () => {
   assert.equal(next(5, 1), null);
 });
 
+test("a slider that moves step by step has requests for several rows, ahead of it", () => {
+  for (const direction of [1, -1]) {
+    const held = new Set([500]);
+    const asked = [];
+    let isBehind = false;
+    for (let row = 500; Math.abs(row - 500) < 200; row += direction) {
+      if (!held.has(row)) isBehind = true;
+      const isHeld = (at) => held.has(at);
+      const next = () => nextRows(isHeld, row, windowAround(row, 1000, 18, direction), direction);
+      for (let rows = next(); rows; rows = next()) {
+        asked.push(rows);
+        for (let at = rows[0]; at < rows[1]; at++) held.add(at);
+      }
+    }
+    assert.equal(isBehind, false);
+    assert.ok(asked.length < 60, `${asked.length} requests for 200 steps`);
+  }
+});
+
 test("the nearest checkpoint that is there, the earlier of two", () => {
   const held =
     (...rows) =>
