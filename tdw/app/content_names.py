@@ -9,6 +9,7 @@ file by an older copy or a different run never mixes rows of both.
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import zlib
 from collections.abc import Iterable
@@ -21,6 +22,8 @@ from tdw.errors import TdwError
 from tdw.panels import reductions
 from tdw.run import Run
 
+MOST_PARTS = 4096  # of an array, that are remembered
+BLOCK = 1 << 20  # bytes that are compared at a time
 WEIGHTS = "weights"  # content name of everything computed from checkpoints
 
 
@@ -30,7 +33,9 @@ class ContentNames:
     def __init__(self) -> None:
         self._origin = secrets.token_hex(4)
         self._renewed: dict[str, int] = {}  # array -> number of renewals
-        self._sent: dict[str, tuple[int, int]] = {}  # array -> (rows sent, CRC-32 of them)
+        self._sent: dict[str, tuple[int, int]] = {}  # array -> (rows sent from the first on, CRC-32 of them)
+        # array -> (first row, number of rows) of parts sent beyond these -> CRC-32; None where there are too many
+        self._parts: dict[str, dict[tuple[int, int], int] | None] = {}
 
     def names(self, arrays: Iterable[str]) -> dict[str, str]:
         """The content names of these arrays and of the weights: "ORIGIN.RENEWALS"."""
@@ -41,6 +46,12 @@ class ContentNames:
         counted, crc = self._sent.get(name, (0, 0))
         if start <= counted < start + len(rows):
             self._sent[name] = (start + len(rows), zlib.crc32(rows[counted - start :].tobytes(), crc))
+        elif start > counted:
+            parts = self._parts.setdefault(name, {})
+            if parts is not None:
+                parts[start, len(rows)] = zlib.crc32(rows.tobytes())
+                if len(parts) > MOST_PARTS:
+                    self._parts[name] = None
 
     def sent_weights(self, run: Run) -> None:
         """Record that a result computed from the weights of all checkpoints is being sent."""
@@ -48,13 +59,35 @@ class ContentNames:
 
     def settle(self, run: Run) -> None:
         """After the file was reopened: compare the rows that were sent with those in the file."""
-        for name, (rows, crc) in list(self._sent.items()):
-            now: NDArray[Any] = np.empty(0)
-            with contextlib.suppress(TdwError):  # damaged: requests for it report the damage
-                if name == WEIGHTS:
-                    now = run.checkpoint_checksums[:rows]
-                elif reductions.is_stored(run, name):
-                    now = reductions.series(run, name, 0, rows)
-            if len(now) < rows or zlib.crc32(now.tobytes()) != crc:
+        for name in {*self._sent, *self._parts}:
+            if not self._is_same(run, name):
                 self._renewed[name] = self._renewed.get(name, 0) + 1
-                del self._sent[name]
+                self._sent.pop(name, None)
+                self._parts.pop(name, None)
+
+    def _is_same(self, run: Run, name: str) -> bool:
+        """Whether all rows that were sent are in the file."""
+        parts = self._parts.get(name, {})
+        if parts is None:
+            return False
+        rows, crc = self._sent.get(name, (0, 0))
+        wanted = {(0, rows): crc, **parts} if rows else parts
+        with contextlib.suppress(TdwError):  # damaged: requests for it report the damage
+            return all(_crc(run, name, start, start + count) == crc for (start, count), crc in wanted.items())
+        return False
+
+
+def _crc(run: Run, name: str, start: int, stop: int) -> int | None:
+    """CRC-32 of rows of an array, None where it has fewer. Only a part of them is in memory."""
+    if name == WEIGHTS:
+        now = run.checkpoint_checksums[start:stop]
+        return zlib.crc32(now.tobytes()) if len(now) == stop - start else None
+    entry = reductions.entry(run, name)
+    if entry is None or entry["shape"][0] < stop:
+        return None
+    row = math.prod(entry["shape"][1:]) * np.dtype(entry["dtype"]).itemsize
+    step = max(BLOCK // max(row, 1), 1)
+    crc = 0
+    for at in range(start, stop, step):
+        crc = zlib.crc32(reductions.series(run, name, at, min(at + step, stop)).tobytes(), crc)
+    return crc

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,13 @@ from numpy.typing import NDArray
 from tdw import text_format
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine.runner import inapplicable_reason, is_stale
-from tdw.app.content_names import ContentNames
 from tdw.app.recent_files import RecentFiles
-from tdw.app.streamed_rows import Rows
-from tdw.errors import AppError, NotAProjectError, ProjectError, SettingError, TdwError, UnknownNameError
-from tdw.network import closed_form
-from tdw.network.computation import Weights
-from tdw.panels import reductions
+from tdw.app.run_arrays import RunArrays
+from tdw.errors import AppError, NotAProjectError, ProjectError, TdwError
 from tdw.run import Run
 
 Array = NDArray[Any]
 
-MAX_NEURONS = 1024  # per response; the page requests those in view
 KEPT_OPEN = 6  # files kept open, not counting those with a running job
 CLOCK_RESOLUTION = 2.0  # seconds, of the coarsest file system
 BACKOFF = 4  # wait this many times as long as the last failed attempt took
@@ -79,7 +73,7 @@ def about(project: Run) -> str:
     return " · ".join(parts)
 
 
-class OpenRun:
+class OpenRun(RunArrays):
     """One opened project file. Every method takes the lock.
 
     The file may be deleted, restored, overwritten or replaced at any time: `refresh` and every response check it again.
@@ -87,13 +81,12 @@ class OpenRun:
     """
 
     def __init__(self, path: Path):
+        super().__init__()
         self.path = path
         self.key = key_of(path)
-        self.lock = threading.RLock()
         self._run: Run | None = Run.open(path)
         self._why: TdwError | None = None  # why it cannot be read
         self._notice = self._run.first_word
-        self._contents = ContentNames()
         self._generation = 0
         self.moved = False  # the file was moved away from its path
         self._gone = False  # its path does not exist
@@ -275,77 +268,6 @@ class OpenRun:
                 "contents": self._contents.names(arrays),
                 "panels": [panel.to_json() for panel in described],
             }
-
-    def array(self, name: str, start: int) -> Rows:
-        """The committed rows of an array from `start`, little-endian. Raises UnknownNameError, AppError if they are too large."""
-        with self.lock:
-            self.refresh()
-            entry = reductions.entry(self.project, name)
-            if entry is None:
-                raise UnknownNameError("stored array", name, self.project.array_index())
-            rows, *shape = entry["shape"]
-            dtype = np.dtype(entry["dtype"])
-            check_unchanged = self._unchanged(name)
-
-        def read(begin: int, end: int) -> Array:
-            with self.lock:
-                check_unchanged()
-                array = reductions.series(self.project, name, begin, end)
-                self._contents.sent(name, begin, array)
-                return np.ascontiguousarray(array, dtype=dtype)
-
-        return Rows(name, min(start, rows), rows, math.prod(shape) * dtype.itemsize, read)
-
-    def neurons(self, ids: Sequence[int], start: int = 0) -> Rows:
-        """Float32 (checkpoint, neuron, 1 + 2 routes p): the closed-form tables of these neurons' maps. Raises AppError,
-        SettingError.
-        """
-        with self.lock:
-            self.refresh()
-            config, kept = self.project.config, len(self.project.checkpoints)
-        if len(ids) > MAX_NEURONS or len(set(ids)) < len(ids):
-            raise AppError(f"ids must be up to {MAX_NEURONS} different neurons (got {len(ids)})")
-        for neuron in ids:
-            if not 0 <= neuron < config.d_mlp:
-                raise SettingError("neuron", f"neuron must be from 0 to {config.d_mlp - 1} (got {neuron})")
-        width = 1 + 2 * closed_form.routes(config) * config.p
-        read = self._of_checkpoints(lambda weights: closed_form.neuron_tables(weights, ids, config.attention_rate))
-        return Rows("neuron tables", min(start, kept), kept, len(ids) * width * 4, read)
-
-    def scores(self, start: int = 0) -> Rows:
-        """Float32 (checkpoint, …): the attention scores, see `Project.attention_scores`. Raises AppError."""
-        with self.lock:
-            self.refresh()
-            config, kept = self.project.config, len(self.project.checkpoints)
-        width = math.prod(closed_form.score_shape(config))
-        read = self._of_checkpoints(closed_form.attention_scores)
-        return Rows("attention scores", min(start, kept), kept, width * 4, read)
-
-    def _of_checkpoints(self, measure: Callable[[Weights], Array]) -> Callable[[int, int], Array]:
-        """A function that computes a measure for a range of checkpoints."""
-        check_unchanged = self._unchanged()
-
-        def read(begin: int, end: int) -> Array:
-            with self.lock:
-                check_unchanged()
-                values = [measure(self.project.weights_at(row)) for row in range(begin, end)]
-                self._contents.sent_weights(self.project)
-            return np.ascontiguousarray(values, dtype="<f4")
-
-        return read
-
-    def _unchanged(self, name: str = "checkpoints/epoch") -> Callable[[], None]:
-        """A function that raises AppError once the array has different content, because the file was replaced or analyzed."""
-        with self.lock:
-            generation, entry = self.project.generation, reductions.entry(self.project, name)
-
-        def check() -> None:
-            now = reductions.entry(self.project, name)
-            same = now is not None and entry is not None and now["version"] == entry["version"]
-            if self.project.generation != generation or not same:
-                raise AppError(f"{self.path.name} changed while it was being read: reload the page")
-
-        return check
 
     def close(self) -> None:
         """Close the file as soon as it is not held."""

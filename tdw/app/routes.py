@@ -1,14 +1,19 @@
 """Our own routes: data for the viewer, events, commands, scripts and styles.
 
     GET  /runs/KEY/manifest                 what the viewer can draw
-    GET  /runs/KEY/array/NAME?from=ROW      committed rows, raw little-endian
-    GET  /runs/KEY/neurons?ids=3,17         closed-form tables of these neurons
-    GET  /runs/KEY/scores                   attention scores
+    GET  /runs/KEY/array/NAME?ROWS          committed rows, raw little-endian
+    GET  /runs/KEY/neurons?ids=3,17&ROWS    closed-form tables of these neurons, a row for each checkpoint
+    GET  /runs/KEY/scores?ROWS              attention scores, a row for each checkpoint
+    GET  /runs/KEY/extremes/NAME            the least and greatest numbers over all rows, see `tdw.panels.extremes`
+    GET  /runs/KEY/points/NAME?every=N      a recorded curve as points, of buckets of N epochs (with from, to)
+    GET  /runs/KEY/at_checkpoints/NAME      a recorded curve's values at the checkpoints (with from)
     GET  /now                               current messages: jobs, recent files, open runs
     GET  /events                            the same as server-sent events, sent on changes
     GET  /assets/NAME?v=HASH                styles and Plotly, immutable
     GET  /assets/HASH/FOLDER/NAME           ES modules, immutable
     POST /do/open {path} · /do/forget {path} · /do/train|analyze|stop|dismiss {key}
+
+ROWS are `from=0`, `to=END` (excluded) and `step=1`, each of which may be left out.
 
 An error is `{"error": message}` with status 404 (not found), 409 (not possible now), 413 (body too large), 422 (malformed
 request) or 507 (out of memory).
@@ -35,6 +40,7 @@ from tdw.errors import AppError, NotAProjectError, SettingError, TdwError, Unkno
 from tdw.viewer import page
 
 FRESH = {"Cache-Control": "no-store"}
+BYTES = "application/octet-stream"
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
@@ -102,16 +108,33 @@ def _data(session: Session) -> APIRouter:
 
     @router.get("/runs/{key}/array/{name:path}")
     def array(key: str, name: str, request: Request) -> Response:
-        return streamed_rows.response(runs.using(key), lambda run: run.array(name, _from(request)), FRESH)
+        return streamed_rows.response(runs.using(key), lambda run: run.array(name, *_rows(request)), FRESH)
 
     @router.get("/runs/{key}/neurons")
     def neurons(key: str, request: Request, ids: str = "") -> Response:
         named = [_integer(part, "ids") for part in ids.split(",")]
-        return streamed_rows.response(runs.using(key), lambda run: run.neurons(named, _from(request)), FRESH)
+        return streamed_rows.response(runs.using(key), lambda run: run.neurons(named, *_rows(request)), FRESH)
 
     @router.get("/runs/{key}/scores")
     def scores(key: str, request: Request) -> Response:
-        return streamed_rows.response(runs.using(key), lambda run: run.scores(_from(request)), FRESH)
+        return streamed_rows.response(runs.using(key), lambda run: run.scores(*_rows(request)), FRESH)
+
+    @router.get("/runs/{key}/extremes/{name:path}")
+    def extremes(key: str, name: str) -> Response:
+        with runs.using(key) as run:
+            return Response(run.extremes(name), media_type=BYTES, headers=FRESH)
+
+    @router.get("/runs/{key}/points/{name:path}")
+    def points(key: str, name: str, request: Request) -> Response:
+        start, stop, _ = _rows(request)
+        every = _integer(request.query_params.get("every", "1"), "every")
+        with runs.using(key) as run:
+            return Response(run.points(name, every, start, stop), media_type=BYTES, headers=FRESH)
+
+    @router.get("/runs/{key}/at_checkpoints/{name:path}")
+    def at_checkpoints(key: str, name: str, request: Request) -> Response:
+        with runs.using(key) as run:
+            return Response(run.at_checkpoints(name, _rows(request)[0]), media_type=BYTES, headers=FRESH)
 
     @router.get("/now")
     def now() -> Response:
@@ -213,9 +236,11 @@ def _asset(path: Path, media_type: str) -> Callable[[], Response]:
     return asset
 
 
-def _from(request: Request) -> int:
-    """The first row to send: a page requests only rows that it does not have."""
-    return _integer(request.query_params.get("from", "0"), "from")
+def _rows(request: Request) -> tuple[int, int | None, int]:
+    """From which row, to which (excluded; None for the last) and at which step: a page requests only rows that it needs."""
+    given = request.query_params
+    stop = _integer(given["to"], "to") if "to" in given else None
+    return _integer(given.get("from", "0"), "from"), stop, _integer(given.get("step", "1"), "step")
 
 
 def _integer(text: str, name: str) -> int:

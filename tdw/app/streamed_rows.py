@@ -24,21 +24,25 @@ if TYPE_CHECKING:
 
 MOST_BYTES = (1 << 31) - 1  # per response: the limit of a browser's ArrayBuffer
 CHUNK = 1 << 20  # bytes, or one row if that is larger
+NEAR = 16  # rows in a chunk, from which on all rows between are read too: one read costs less than many
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows start to stop of an array, and a function that reads a range of them as they are sent."""
+    """Every `step`-th row from start to stop of an array, and a function that reads a range of rows as they are sent."""
 
     what: str
     start: int
     stop: int
     row_nbytes: int
     read: Callable[[int, int], NDArray[Any]]
+    step: int = 1
 
     def __post_init__(self) -> None:
+        if self.step < 1:
+            raise AppError(f"step must be 1 or more (got {self.step})")
         if self.nbytes > MOST_BYTES:
             raise AppError(
                 f"{self.what}: the response would have {self.nbytes / 1e6:,.0f} MB, the limit is {MOST_BYTES / 1e6:,.0f} MB: "
@@ -48,19 +52,36 @@ class Rows:
     @property
     def nbytes(self) -> int:
         """Size of all rows in bytes."""
-        return max(self.stop - self.start, 0) * self.row_nbytes
+        return len(range(self.start, self.stop, self.step)) * self.row_nbytes
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes of the rows, in chunks."""
         if not self.row_nbytes:
             return
-        step = max(CHUNK // self.row_nbytes, 1)
-        for at in range(self.start, self.stop, step):
-            end = min(at + step, self.stop)
-            data = self.read(at, end).tobytes()
-            if len(data) != (end - at) * self.row_nbytes:
-                raise AppError(f"{self.what} changed while it was being sent: reload the page")
-            yield data
+        if self.step * self.row_nbytes > CHUNK // NEAR:  # the rows between are not read
+            yield from self._gathered()
+            return
+        size = max(CHUNK // self.row_nbytes, 1)
+        size += -size % self.step
+        for at in range(self.start, self.stop, size):
+            end = min(at + size, self.stop)
+            yield self._checked(self.read(at, end), end - at)[:: self.step].tobytes()
+
+    def _gathered(self) -> Iterator[bytes]:
+        """The rows one by one, as many at a time as a chunk holds."""
+        waiting: list[bytes] = []
+        for at in range(self.start, self.stop, self.step):
+            waiting.append(self._checked(self.read(at, at + 1), 1).tobytes())
+            if len(waiting) * self.row_nbytes >= CHUNK:
+                yield b"".join(waiting)
+                waiting = []
+        if waiting:
+            yield b"".join(waiting)
+
+    def _checked(self, rows: NDArray[Any], wanted: int) -> NDArray[Any]:
+        if rows.nbytes != wanted * self.row_nbytes:
+            raise AppError(f"{self.what} changed while it was being sent: reload the page")
+        return rows
 
 
 class Streamed(StreamingResponse):

@@ -1,6 +1,7 @@
 // Panel kind "bars": one value per Fourier component or frequency at a checkpoint. A view may have a threshold, which is
 // dragged here and marks the large ones, and a reference, a line that the bars are compared with.
 
+import { isWithoutNumbers, scaled } from "./array_extremes.js";
 import { BarLabels } from "./bar_labels.js";
 import { axisOf } from "./choices.js";
 import { el, setText } from "./dom.js";
@@ -69,6 +70,11 @@ export class BarsPanel extends FramedPanel {
   height(value) {
     return this.isLog ? Math.log10(value) : value;
   }
+  /** Arrays of which the row of one checkpoint is drawn. */
+  arraysAt() {
+    const { array, reference } = this.shape;
+    return reference ? [array, reference.array] : [array];
+  }
   /** @param {BarsDescription} spec @param {Run} run @override */
   update(spec, run) {
     super.update(spec, run);
@@ -86,8 +92,9 @@ export class BarsPanel extends FramedPanel {
     this.frame.redraw();
   }
   /** The largest bar but the constant at the last analyzed checkpoint. @param {RunArray} values */
-  largestAtEnd({ data, rows, stride }) {
-    const from = (rows - 1) * stride;
+  largestAtEnd(values) {
+    const { data, rows } = values;
+    const from = values.offset(rows - 1);
     return this.shape.frequency.reduce((top, k, i) => (k && data[from + i] > top ? data[from + i] : top), 0);
   }
   /** The range of the vertical axis, the same at every checkpoint. @returns {[number, number]} */
@@ -99,11 +106,12 @@ export class BarsPanel extends FramedPanel {
       low = Math.min(low, v);
       top = Math.max(top, v);
     };
-    for (const v of this.values?.data ?? []) reach(v);
+    for (const v of scaled(this.values)) reach(v);
     const { reference } = this.shape;
     const compared = reference && this.run.array(reference.array);
-    if (compared)
-      for (let row = 0; row < compared.rows; row++) reach(compared.data[row * compared.stride + reference.at]);
+    const { stride } = compared ?? { stride: 1 };
+    const numbers = scaled(compared || null);
+    for (let at = reference?.at ?? 0; at < numbers.length; at += stride) reach(numbers[at]);
     if (!this.isLog) return [low < 0 ? low * 1.16 : 0, (top || 1) * 1.16]; // room for a label above the tallest bar
     return low <= top ? [Math.log10(low) - 0.5, Math.log10(top) + 0.08 * (Math.log10(top / low) + 2)] : [-1, 1];
   }
@@ -154,7 +162,8 @@ export class BarsPanel extends FramedPanel {
     this.drawn = row;
     const { context: g, canvas, ratio, inner, colors } = this.frame;
     g.clearRect(0, 0, canvas.width, canvas.height);
-    if (!this.values || row < 0 || row >= this.values.rows) {
+    const from = this.values ? this.values.offset(row) : -1;
+    if (!this.values || from < 0) {
       this.card.read(this.shape.quantity);
       return;
     }
@@ -164,7 +173,6 @@ export class BarsPanel extends FramedPanel {
     const up = (/** @type {number} */ v) => this.frame.py(this.height(v)) * ratio;
     const each = (inner.width * ratio) / (x1 - x0);
     const gap = each > 3 * ratio ? Math.max(1, Math.round(each * 0.2)) : 0;
-    const from = row * stride;
     const first = Math.max(0, Math.floor(x0));
     const last = Math.min(frequency.length - 1, Math.ceil(x1));
     // On a log axis bars cannot begin at zero: they begin at the reference, else at the bottom.
@@ -201,6 +209,11 @@ export class BarsPanel extends FramedPanel {
     const words = [this.shape.quantity, this.placeReference(index), this.summary()];
     this.card.read(words.filter(Boolean).join(" · "));
   }
+  /** The number of a bar that is drawn. @param {number} i */
+  value(i) {
+    const from = this.values ? this.values.offset(this.drawn) : -1;
+    return this.values && from >= 0 ? this.values.data[from + i] : Number.NaN;
+  }
   /** Whether a bar stands out: above the threshold; without one, every frequency that has a value. @param {number} i @param {number} value */
   isDominant(i, value) {
     return (
@@ -223,11 +236,12 @@ export class BarsPanel extends FramedPanel {
     const array = reference && this.run.array(reference.array);
     if (!array) return Number.NaN;
     const row = this.view.row(reference.array.split("/")[1], index);
-    return row >= 0 && row < array.rows ? array.data[row * array.stride + reference.at] : Number.NaN;
+    const from = array.offset(row);
+    return from >= 0 ? array.data[from + reference.at] : Number.NaN;
   }
   /** @returns {CardState | null} */
   absence() {
-    const isEmpty = this.values && this.spec.empty && this.values.data.every(Number.isNaN);
+    const isEmpty = this.spec.empty && this.values && isWithoutNumbers(this.values);
     return isEmpty ? { title: "Nothing to show", text: this.spec.empty } : null;
   }
   /** Which frequencies stand out. */
@@ -257,7 +271,7 @@ export class BarsPanel extends FramedPanel {
     const i = Math.round(x);
     const { labels, frequency, threshold, missing, value_label: of } = this.shape;
     if (!this.values || this.drawn < 0 || i < 0 || i >= labels.length) return null;
-    const value = this.values.data[this.drawn * this.values.stride + i];
+    const value = this.value(i);
     if (Number.isNaN(value)) return [[labels[i], ""], missing || "not measured"];
     const isAbove = threshold && frequency[i] && this.isDominant(i, value);
     return [[labels[i], ""], `${of} ${formatExact(value)}`, ...(isAbove ? ["above the threshold"] : [])];
@@ -289,7 +303,7 @@ export class BarsPanel extends FramedPanel {
   probe(i) {
     const { canvas, ratio, inner, context, range } = this.frame;
     const x = Math.round((i - range.x[0] - 0.1) * ((inner.width * ratio) / (range.x[1] - range.x[0])));
-    const value = this.values ? this.values.data[this.drawn * this.values.stride + i] : Number.NaN;
+    const value = this.value(i);
     const pixel = context.getImageData(x, canvas.height - 1, 1, 1).data;
     const column = context.getImageData(x, 0, 1, canvas.height).data;
     let top = canvas.height;

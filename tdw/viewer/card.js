@@ -16,6 +16,8 @@ export class Card {
     const head = el("header", "tdw-card-head");
     this.title = el("h3", null, title, { id });
     this.reading = el("span", "tdw-reading");
+    this.waiting = el("span", "tdw-waiting-for", null, { role: "status" });
+    this.waiting.hidden = true;
     this.flag = el("button", "tdw-flag", null, { type: "button" });
     this.flag.hidden = true;
     this.tools = el("span", "tdw-tools");
@@ -25,7 +27,7 @@ export class Card {
     });
     this.reset.hidden = true;
     this.menu = new CardMenu(this.section, title);
-    head.append(this.title, this.reading, this.flag, this.tools, this.reset, this.menu.button);
+    head.append(this.title, this.waiting, this.reading, this.flag, this.tools, this.reset, this.menu.button);
     this.body = el("div", "tdw-card-body");
     this.state = el("div", "tdw-state");
     this.state.hidden = true;
@@ -46,6 +48,11 @@ export class Card {
     this.lastReading = text;
     setText(this.reading, text);
     this.reading.title = visibleText(text); // the line may be cut by an ellipsis
+  }
+  /** Say that what is drawn is of another checkpoint than the slider's ("" where it is not). @param {string} text */
+  wait(text) {
+    this.waiting.hidden = !text;
+    if (text) setText(this.waiting, text);
   }
   /** Show a state instead of the body, or null for the body. @param {CardState | null} state */
   show(state) {

@@ -93,7 +93,11 @@ export class CardGrid {
     for (const entry of this.build(run)) {
       const { spec, panel } = entry;
       // What has not changed for a panel is not drawn again while a run grows: Plotly needs more than a frame for it.
-      const inputs = [JSON.stringify(spec), panel.depends?.(manifest), ...spec.arrays.map((name) => run.array(name))];
+      const inputs = [
+        JSON.stringify(spec),
+        panel.depends?.(manifest),
+        ...spec.arrays.map((name) => run.array(name) ?? run.curve(name)),
+      ];
       const isSame = entry.inputs.length === inputs.length && inputs.every((input, i) => input === entry.inputs[i]);
       if (isSame) continue;
       entry.inputs = inputs;

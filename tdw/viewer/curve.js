@@ -1,8 +1,10 @@
 // Panel kind "curve": quantities over epochs, a marker at the current one; a click goes to a checkpoint, a drag zooms.
 
+import { sampledText } from "./array_extremes.js";
 import { Choices } from "./choices.js";
 import { SERIES_COLORS } from "./color.js";
 import { CurveLabels } from "./curve_labels.js";
+import { isAborted, RefusedError } from "./data_source.js";
 import { el, placeMarker, setText } from "./dom.js";
 import { epochInputs, epochRange, LEFT_MARGIN, tintShapes } from "./epochs.js";
 import { formatExact, formatInteger, formatShort, plotlyText } from "./format.js";
@@ -155,7 +157,10 @@ export class CurvePanel extends FramedPanel {
     const [x0, x1] = this.frame.range.x;
     const buckets = Math.max(50, Math.round(this.frame.inner.width));
     this.shown = this.lines.map((line) => thin(line.xs, line.ys, x0, x1, buckets));
-    this.per = Math.max(1, ...this.shown.map(({ per }) => per));
+    const each = (x1 - x0) / this.frame.inner.width;
+    const isPooled = this.lines.some(({ long }) => long !== null && long.everyIn(x0, x1) > 1);
+    this.per = Math.max(1, isPooled ? each : 1, ...this.shown.map(({ per }) => per));
+    this.refine(x0, x1);
     const onScale = this.lines.map((line, i) => {
       const { x, y } = this.shown[i];
       const color = this.frame.colors.named[line.color];
@@ -170,6 +175,28 @@ export class CurvePanel extends FramedPanel {
       };
     });
     return [...onScale, ...this.offScaleTraces()];
+  }
+  /** Fetch finer points of long curves, where it is zoomed in. @param {number} x0 @param {number} x1 */
+  refine(x0, x1) {
+    for (const { long } of this.lines) {
+      long?.refine(this.run.source, x0, x1).then(
+        (isFiner) => isFiner && this.finer(),
+        (error) => this.notRefined(error),
+      );
+    }
+  }
+  /** Finer points did not come: the coarse ones stay. @param {Error} error */
+  notRefined(error) {
+    if (isAborted(error)) return;
+    if (error instanceof RefusedError)
+      this.view.soon(); // the file has changed
+    else this.view.failed(error);
+  }
+  /** Draw the finer points that have come. */
+  finer() {
+    this.lines = this.lines.map((line) => (line.long ? withPoints(line, this.run, this.choices, this.isLog) : line));
+    this.frame.redraw();
+    this.view.repaint();
   }
   /** Values just inside the foot and the top of the plot. */
   edges() {
@@ -220,6 +247,12 @@ export class CurvePanel extends FramedPanel {
   }
   /** Value of a line at an epoch, or the last one evaluated before it: [value, epoch]. @param {Curve} line @param {number} epoch @returns {[number, number]} */
   at(line, epoch) {
+    if (line.long) {
+      const index = nearestIndex(this.run.checkpoints, epoch);
+      if (this.run.checkpoints[index] === epoch) return line.long.atCheckpoint(index) ?? [Number.NaN, epoch];
+      const near = line.long.near(epoch);
+      return "value" in near ? [near.value, near.epoch] : [Number.NaN, epoch];
+    }
     if (line.rowOf) {
       const row = line.rowOf.get(epoch);
       return [row === undefined ? Number.NaN : line.values[row], epoch];
@@ -247,6 +280,8 @@ export class CurvePanel extends FramedPanel {
     const chosen = this.choices.words();
     const unit = this.quantity.unit ?? (this.isLog ? "log" : "linear");
     const words = chosen.length ? [...chosen, ...values] : [unit, ...values];
+    const sampled = this.lines.map(({ array }) => this.run.array(array)).find((array) => array && !array.isWhole);
+    if (sampled) words.push(sampledText(sampled));
     if (this.per > 1) words.push(`${Math.round(this.per)} epochs per pixel`);
     this.card.read(words.filter(Boolean).join(" · "));
     if (this.per > 1) {
@@ -269,6 +304,13 @@ export class CurvePanel extends FramedPanel {
     /** @type {TooltipLine[]} */
     const lines = [[`epoch ${formatInteger(epoch)}`, ""]];
     for (const line of this.lines) {
+      const near = checkpoints.includes(epoch) ? null : line.long?.near(epoch);
+      if (near && "low" in near) {
+        const where = `${formatInteger(near.first)} to ${formatInteger(near.last)}`;
+        const name = line.label || this.quantity.title;
+        lines.push(`${name} ${formatShort(near.low)} to ${formatShort(near.high)} at ${where}`);
+        continue;
+      }
       const [value, e] = this.at(line, epoch);
       const place = e === epoch ? "" : ` at ${formatInteger(e)}`;
       const isNaNThere = Number.isNaN(value) && line.rowOf?.has(epoch);
@@ -318,7 +360,7 @@ export class CurvePanel extends FramedPanel {
     return {
       marker: new DOMMatrix(this.marker.style.transform).e,
       x: this.frame.px(epoch),
-      values: this.lines.map((line) => (line.rowOf ? this.at(line, epoch)[0] : line.values[epoch])),
+      values: this.lines.map((line) => (line.rowOf || line.long ? this.at(line, epoch)[0] : line.values[epoch])),
       labels: this.lines.map((line) => line.label),
       bands: this.bands,
       shown: this.shown.map(({ x, y }) => ({ x: Array.from(x), y: Array.from(y) })),

@@ -1,6 +1,6 @@
 // Where data comes from. `Source` asks the server; a page that carries its own data offers the same methods.
 
-/** @import { DataSource, Manifest, Numbers } from "./types.js" */
+/** @import { DataSource, Manifest, Numbers, Rows } from "./types.js" */
 
 /** The server refused: `message` is its sentence. */
 export class RefusedError extends Error {}
@@ -23,6 +23,13 @@ export const refusalIn = (body) => {
 /** Whether an answer is that of a proxy that does not reach the server; 599 is Jupyter's. @param {Response} response */
 export const isOfProxy = (response) => [502, 503, 504, 599].includes(response.status);
 
+/** @param {string} name of an array */
+const pathOf = (name) => name.split("/").map(encodeURIComponent).join("/");
+
+/** Rows as a request names them. @param {Rows} rows */
+const asked = ({ from = 0, to, step = 1 }) =>
+  `${from ? `&from=${from}` : ""}${to === undefined ? "" : `&to=${to}`}${step === 1 ? "" : `&step=${step}`}`;
+
 /** @implements {DataSource} */
 export class Source {
   /** @param {string} base the run's address */
@@ -30,11 +37,12 @@ export class Source {
     this.base = base;
     this.aborter = new AbortController();
   }
-  /** @param {string} path */
-  async request(path) {
+  /** @param {string} path @param {AbortSignal} [signal] cancels this request alone */
+  async request(path, signal) {
+    const signals = signal ? AbortSignal.any([signal, this.aborter.signal]) : this.aborter.signal;
     let response;
     try {
-      response = await fetch(this.base + path, { signal: this.aborter.signal, credentials: "same-origin" });
+      response = await fetch(this.base + path, { signal: signals, credentials: "same-origin" });
     } catch (error) {
       if (isAborted(error)) throw error;
       throw new UnreachableError("Server offline.");
@@ -46,9 +54,9 @@ export class Source {
     }
     return response;
   }
-  /** @param {string} path */
-  async bytes(path) {
-    const response = await this.request(path);
+  /** @param {string} path @param {AbortSignal} [signal] */
+  async bytes(path, signal) {
+    const response = await this.request(path, signal);
     try {
       return await response.arrayBuffer();
     } catch (error) {
@@ -60,18 +68,30 @@ export class Source {
   async manifest() {
     return (await this.request("/manifest")).json();
   }
-  /** Rows of one array from row `from` on, as bytes. @param {string} name @param {string} version @param {number} from */
-  array(name, version, from) {
-    const path = name.split("/").map(encodeURIComponent).join("/");
-    return this.bytes(`/array/${path}?version=${encodeURIComponent(version)}${from ? `&from=${from}` : ""}`);
+  /** Rows of one array, as bytes. @param {string} name @param {string} version @param {Rows} rows @param {AbortSignal} [signal] */
+  array(name, version, rows, signal) {
+    return this.bytes(`/array/${pathOf(name)}?version=${encodeURIComponent(version)}${asked(rows)}`, signal);
   }
-  /** Tables of neurons from a checkpoint's index on, (checkpoint, neuron, 1 + 2·routes·p) float32. @param {number[]} ids @param {number} from */
-  neurons(ids, from) {
-    return this.bytes(`/neurons?ids=${ids.join(",")}${from ? `&from=${from}` : ""}`);
+  /** Tables of neurons at checkpoints, (checkpoint, neuron, 1 + 2·routes·p) float32. @param {number[]} ids @param {Rows} rows @param {AbortSignal} [signal] */
+  neurons(ids, rows, signal) {
+    return this.bytes(`/neurons?ids=${ids.join(",")}${asked(rows)}`, signal);
   }
-  /** Attention scores from a checkpoint's index on, (checkpoint, …) float32. @param {number} from */
-  scores(from) {
-    return this.bytes(`/scores${from ? `?from=${from}` : ""}`);
+  /** Attention scores at checkpoints, (checkpoint, …) float32. @param {Rows} rows @param {AbortSignal} [signal] */
+  scores(rows, signal) {
+    return this.bytes(`/scores${asked(rows).replace("&", "?")}`, signal);
+  }
+  /** (measure, …) float64: the least finite number over all rows, the greatest, the least above 0, how many are not NaN. @param {string} name @param {string} version */
+  extremes(name, version) {
+    return this.bytes(`/extremes/${pathOf(name)}?version=${encodeURIComponent(version)}`);
+  }
+  /** Points of a recorded curve: values (float64), then their epochs (uint32). @param {string} name @param {string} version @param {number} every epochs in a bucket @param {Rows} epochs @param {AbortSignal} [signal] */
+  points(name, version, every, epochs, signal) {
+    const of = `/points/${pathOf(name)}?version=${encodeURIComponent(version)}`;
+    return this.bytes(`${of}&every=${every}${asked(epochs)}`, signal);
+  }
+  /** (checkpoint, [value, epoch]) float64: the last value of a recorded curve at or before each. @param {string} name @param {string} version @param {number} from index of a checkpoint */
+  atCheckpoints(name, version, from) {
+    return this.bytes(`/at_checkpoints/${pathOf(name)}?version=${encodeURIComponent(version)}${asked({ from })}`);
   }
   close() {
     this.aborter.abort();
@@ -88,6 +108,9 @@ const TYPES = {
   "|u1": Uint8Array,
   "|i1": Int8Array,
 };
+
+/** Bytes of a number as it is sent. @param {string} dtype */
+export const bytesOf = (dtype) => Number(dtype.slice(2)) || 8;
 
 /**
  * Bytes as numbers; <i8 as float64, since epochs are far below 2^53.

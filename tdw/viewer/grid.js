@@ -1,6 +1,7 @@
 // Panel kind "grid": a table of numbers as a heat map. Either both axes are of one checkpoint and it is painted at every
 // step; or one axis is training, then it is painted once, over epochs, and only the marker moves.
 
+import { isWithoutNumbers, sampledText } from "./array_extremes.js";
 import { axisOf, Choices } from "./choices.js";
 import { el, placeMarker, setText } from "./dom.js";
 import { epochInputs, epochRange } from "./epochs.js";
@@ -128,14 +129,16 @@ export class GridPanel extends FramedPanel {
     margin.r = Math.max(right, width - margin.l - size);
   }
   /** The largest magnitude at any checkpoint of what is shown. @param {RunArray} values */
-  largest({ data, stride, rows }) {
+  largest({ data, stride, rows, extremes }) {
     let top = 0;
     const columns = this.isHistory ? 1 : this.width;
-    for (let row = 0; row < rows; row++) {
+    // Of a long array the least and the greatest numbers of all rows.
+    const [numbers, count] = extremes ? [extremes, 2] : [data, rows];
+    for (let row = 0; row < count; row++) {
       for (let j = 0; j < this.y.count; j++) {
         const at = row * stride + this.from + j * this.stepY;
         for (let i = 0; i < columns; i++) {
-          const size = Math.abs(data[at + i * this.stepX]);
+          const size = Math.abs(numbers[at + (this.isHistory ? 0 : i * this.stepX)]);
           if (size > top) top = size;
         }
       }
@@ -182,10 +185,24 @@ export class GridPanel extends FramedPanel {
     if (this.kept.even) x.text = x.values.map((i) => formatInteger(this.run.checkpoints[i] ?? 0));
     return { x, y, gridY: false };
   }
+  /** Arrays of which the row of one checkpoint is drawn. */
+  arraysAt() {
+    const { array, companion } = this.shown;
+    if (this.isHistory) return [];
+    return companion ? [array, companion.array] : [array];
+  }
+  /** Of a history what is held: where on the axis (epochs, or indices where evenly spaced), and in which place of the array. @param {RunArray} values */
+  history(values) {
+    const { checkpoints } = this.run;
+    const rows = values.held();
+    const at = values.isWhole || !this.kept.even ? rows.map((row) => checkpoints[row]) : rows;
+    const places = values.isWhole ? null : Uint32Array.from(rows, (row) => values.offset(row) / values.stride);
+    return { held: at, places };
+  }
   /** @param {number} index */
   row(index) {
     const row = this.values ? this.view.row(this.shown.array.split("/")[1], index) : -1;
-    return this.values && row < this.values.rows ? row : -1;
+    return this.values && this.values.offset(row) >= 0 ? row : -1;
   }
   /** @param {number} index @override */
   draw(index) {
@@ -218,8 +235,9 @@ export class GridPanel extends FramedPanel {
     const steps = { stepY: this.stepY, stepX: this.stepX, rows, isDownward };
     const high = (r1 - r0) * sy;
     if (this.isHistory) {
-      const columns = checkpointColumns(range.x, canvas.width, this.run.checkpoints, values.rows, this.kept.even);
-      const table = { ...steps, data: values.data, from: this.from, columns };
+      const { held, places } = this.history(values);
+      const columns = checkpointColumns(range.x, canvas.width, held, held.length, this.kept.even && values.isWhole);
+      const table = { ...steps, data: values.data, from: this.from, columns, order: places };
       this.heat.paint(g, table, this.tones, [0, dy, canvas.width, high]);
       return;
     }
@@ -228,7 +246,7 @@ export class GridPanel extends FramedPanel {
     const c1 = Math.min(this.width, Math.ceil(x1 + 0.5));
     const sx = canvas.width / (x1 - x0);
     const columns = pixelCells(c0, c1, Math.min(c1 - c0, canvas.width));
-    const from = this.shown.packed ? 0 : this.from + row * values.stride;
+    const from = this.shown.packed ? 0 : this.from + values.offset(row);
     const data = this.shown.packed ? this.unpacked(row) : values.data;
     this.heat.paint(g, { ...steps, data, from, columns }, this.tones, [(c0 - 0.5 - x0) * sx, dy, (c1 - c0) * sx, high]);
   }
@@ -240,7 +258,7 @@ export class GridPanel extends FramedPanel {
   }
   /** @param {number} row */
   unpacked(row) {
-    if (this.values) unpack(this.values.data, row * this.values.stride, this.bits);
+    if (this.values) unpack(this.values.data, this.values.offset(row), this.bits);
     return this.bits;
   }
   /** The numbers themselves, in cells that have room. @param {CanvasRenderingContext2D} g @param {number} row */
@@ -268,13 +286,15 @@ export class GridPanel extends FramedPanel {
     if (!this.values) return Number.NaN;
     if (this.shown.packed) return this.unpacked(row)[j * this.stepY + i];
     const across = this.isHistory ? 0 : i * this.stepX;
-    return this.values.data[row * this.values.stride + this.from + j * this.stepY + across];
+    const at = this.values.offset(row);
+    return at < 0 ? Number.NaN : this.values.data[at + this.from + j * this.stepY + across];
   }
   /** @param {number} row */
   read(row) {
     const words = row >= 0 ? reading(this.shown.reading, this.tableAt(row)) : [];
     const chosen = this.choices.words(this.shown.choices);
-    this.card.read([...words, this.shown.quantity, ...chosen].filter(Boolean).join(" · "));
+    const some = this.isHistory && this.values ? sampledText(this.values) : "";
+    this.card.read([...words, this.shown.quantity, ...chosen, some].filter(Boolean).join(" · "));
   }
   /** What a reading needs of a row. @param {number} row */
   tableAt(row) {
@@ -289,7 +309,7 @@ export class GridPanel extends FramedPanel {
   }
   /** @returns {CardState | null} */
   absence() {
-    const isEmpty = this.values && this.spec.empty && this.values.data.every(Number.isNaN);
+    const isEmpty = this.spec.empty && this.values && isWithoutNumbers(this.values);
     return isEmpty ? { title: "Nothing to show", text: this.spec.empty } : null;
   }
   /** @param {number} x */
@@ -317,8 +337,9 @@ export class GridPanel extends FramedPanel {
   companion(j, i) {
     const { companion } = this.shown;
     const array = companion && this.run.array(companion.array);
-    if (!array || this.drawn >= array.rows) return [];
-    const value = array.data[this.drawn * array.stride + j * this.stepY + i * this.stepX];
+    const at = array ? array.offset(this.drawn) : -1;
+    if (!array || at < 0) return [];
+    const value = array.data[at + j * this.stepY + i * this.stepX];
     return [`${companion.label} ${formatExact(value)}`];
   }
   /** @param {number} value */

@@ -45,10 +45,16 @@ export class ImagePanel extends FramedPanel {
     /** @type {Group[] | null} */
     this.groups = null;
     this.drawn = -1;
+    this.index = -1; // of the checkpoint that is drawn
     this.isPooled = false; // more cells than pixels
     this.scale = el("span", "tdw-scale");
     this.scale.append(el("span", null, "0"), el("i"), el("span", null, "1"));
     card.tools.append(this.scale);
+  }
+  /** Arrays of which the row of one checkpoint is drawn. */
+  arraysAt() {
+    const { array, cluster, dead } = this.spec;
+    return [array, cluster.array, dead.array];
   }
   /** @param {ImageDescription} spec @param {Run} run @override */
   update(spec, run) {
@@ -70,9 +76,9 @@ export class ImagePanel extends FramedPanel {
     const isSorted = this.kept.sort === "cluster" && values && cluster?.rows;
     if (isSorted) {
       const last = cluster.rows - 1;
-      const from = Math.min(last, values.rows - 1) * values.stride;
+      const from = values.offset(Math.min(last, values.rows - 1));
       const shares = values.data.subarray(from, from + rows * columns);
-      const { order, groups } = clusterOrder(cluster.data.subarray(last * columns), shares, rows);
+      const { order, groups } = clusterOrder(cluster.data.subarray(cluster.offset(last)), shares, rows);
       this.order = order;
       this.groups = groups;
     } else {
@@ -119,7 +125,9 @@ export class ImagePanel extends FramedPanel {
     this.drawn = row;
     const { context: g, canvas, colors, range } = this.frame;
     g.clearRect(0, 0, canvas.width, canvas.height);
-    if (!this.values || row < 0 || row >= this.values.rows) {
+    this.index = index;
+    const from = this.values ? this.values.offset(row) : -1;
+    if (!this.values || from < 0) {
       this.card.read("");
       return;
     }
@@ -140,7 +148,7 @@ export class ImagePanel extends FramedPanel {
       g,
       {
         data: this.values.data,
-        from: row * this.values.stride,
+        from,
         stepY: columns,
         stepX: 1,
         order,
@@ -152,12 +160,18 @@ export class ImagePanel extends FramedPanel {
     );
     this.card.read(this.reading(index));
   }
+  /** A share that is drawn. @param {number} k frequency @param {number} neuron */
+  value(k, neuron) {
+    const from = this.values ? this.values.offset(this.drawn) : -1;
+    return this.values && from >= 0 ? this.values.data[from + (k - 1) * this.columns + neuron] : Number.NaN;
+  }
   /** How many neurons are in how many clusters. @param {number} index */
   reading(index) {
     const { cluster, columns } = this;
     const row = this.view.row(this.spec.cluster.analysis, index); // analyses may cover different checkpoints
-    if (!cluster || row < 0 || row >= cluster.rows) return this.spec.quantity;
-    const own = cluster.data.subarray(row * columns, (row + 1) * columns);
+    const from = cluster ? cluster.offset(row) : -1;
+    if (!cluster || from < 0) return this.spec.quantity;
+    const own = cluster.data.subarray(from, from + columns);
     let assigned = 0;
     let clusters = 0;
     const seen = new Uint8Array(this.rows + 1);
@@ -176,12 +190,12 @@ export class ImagePanel extends FramedPanel {
     if (!this.values || this.drawn < 0 || position < 0 || position >= this.columns || k < 1 || k > this.rows)
       return null;
     const n = this.order[position];
-    const share = this.values.data[this.drawn * this.values.stride + (k - 1) * this.columns + n];
+    const share = this.value(k, n);
     /** @type {TooltipLine[]} */
     const lines = [[`neuron ${n}`, `frequency ${k}`], `share ${formatExact(share)}`];
     const stored = (/** @type {RunArray | null} */ array, /** @type {string} */ analysis) => {
-      const row = this.view.row(analysis, this.view.index);
-      return array && row >= 0 && row < array.rows ? array.data[row * this.columns + n] : undefined;
+      const from = array ? array.offset(this.view.row(analysis, this.index)) : -1;
+      return array && from >= 0 ? array.data[from + n] : undefined;
     };
     const cluster = stored(this.cluster, this.spec.cluster.analysis);
     if (stored(this.dead, this.spec.dead.analysis)) lines.push("dead: constant activation");
@@ -231,7 +245,7 @@ export class ImagePanel extends FramedPanel {
     const x = clamp(Math.floor(this.frame.px(this.place[neuron]) * ratio), 0, canvas.width - 1);
     const y = clamp(Math.floor(this.frame.py(k) * ratio), 0, canvas.height - 1);
     return {
-      value: this.values?.data[this.drawn * this.values.stride + (k - 1) * this.columns + neuron],
+      value: this.value(k, neuron),
       pixel: [...context.getImageData(x, y, 1, 1).data],
       pooled: this.isPooled,
       range: this.frame.range,

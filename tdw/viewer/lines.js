@@ -5,13 +5,14 @@ import { analysisOf, isOfAnalysis } from "./run_data.js";
 
 /** @import { Line, Run, RunArray } from "./types.js" */
 /** @import { Choices } from "./choices.js" */
+/** @import { CurvePoints } from "./curve_points.js" */
 /** @import { Stretch } from "./off_scale.js" */
 
 /**
  * A line with its points: `values` as stored, `xs` and `ys` as drawn. A recorded series has a value per epoch, and epochs
  * that were not evaluated are left out; an analysis has one per row (`rowOf`: epoch -> row), and NaN is a gap. `off`: which
- * points the axis has no place for.
- * @typedef {Omit<Line, "array"> & {array: string, values: ArrayLike<number>, xs: number[], ys: number[], rowOf: Map<number, number> | null, off: Stretch[]}} Curve
+ * points the axis has no place for. Of a `long` recorded series there are points only, no `values`.
+ * @typedef {Omit<Line, "array"> & {array: string, values: ArrayLike<number>, xs: number[], ys: number[], rowOf: Map<number, number> | null, off: Stretch[], long: CurvePoints | null}} Curve
  */
 
 /**
@@ -22,6 +23,11 @@ import { analysisOf, isOfAnalysis } from "./run_data.js";
  * @returns {Curve}
  */
 export const withPoints = (line, run, choices, isLog) => {
+  const long = run.curve(line.array);
+  if (long) {
+    const { xs, ys } = long.points();
+    return { ...line, values: [], xs, ys, rowOf: null, off: stretches(ys, isLog), long };
+  }
   const array = run.array(line.array);
   if (!isOfAnalysis(line.array)) {
     const values = array?.data ?? [];
@@ -32,15 +38,15 @@ export const withPoints = (line, run, choices, isLog) => {
       xs.push(i);
       ys.push(values[i]);
     }
-    return { ...line, values, xs, ys, rowOf: null, off: stretches(ys, isLog) };
+    return { ...line, values, xs, ys, rowOf: null, off: stretches(ys, isLog), long };
   }
   const { xs, values } = rowValues(line, array, run, choices);
   const rowOf = new Map(xs.map((epoch, row) => [epoch, row]));
-  return { ...line, values, xs, ys: values, rowOf, off: stretches(values, isLog) };
+  return { ...line, values, xs, ys: values, rowOf, off: stretches(values, isLog), long };
 };
 
 /**
- * Epochs and numbers of an analysis's rows.
+ * Epochs and numbers of an analysis's rows, as far as they are held.
  * @param {Pick<Line, "array" | "axes" | "picks" | "whole">} line
  * @param {RunArray | null} array
  * @param {Run} run
@@ -51,12 +57,12 @@ const rowValues = (line, array, run, choices) => {
   const stored = run.array(`analysis/${analysisOf(line.array)}/epoch`)?.data;
   const epochs = stored ?? (line.whole && array?.rows ? run.checkpoints : []);
   if (!array) return { xs: [], values: [] };
-  const rows = Math.min(epochs.length, line.whole ? array.stride : array.rows);
-  const { data, stride } = array;
-  const { from } = line.whole ? { from: 0 } : choices.place(array, line.axes, line.picks);
-  const step = line.whole ? 1 : stride; // a whole run has one row, of all checkpoints
-  return {
-    xs: Array.from({ length: rows }, (_, row) => epochs[row]),
-    values: Array.from({ length: rows }, (_, row) => data[row * step + from]),
-  };
+  const { data } = array;
+  if (line.whole) {
+    const count = Math.min(epochs.length, array.stride); // a whole run has one row, of all checkpoints
+    return { xs: Array.from(epochs).slice(0, count), values: Array.from(data.subarray(0, count)) };
+  }
+  const { from } = choices.place(array, line.axes, line.picks);
+  const rows = array.held().filter((row) => row < epochs.length);
+  return { xs: rows.map((row) => epochs[row]), values: rows.map((row) => data[array.offset(row) + from]) };
 };

@@ -27,7 +27,12 @@ export class MapsPanel {
     this.spec = spec;
     this.run = run;
     this.colors = view.colors;
-    this.maps = new NeuronMaps(run);
+    this.changes = {
+      changed: () => this.came(),
+      failed: (/** @type {Error} */ error) => this.failed(error),
+    };
+    this.maps = new NeuronMaps(run, this.changes);
+    this.index = -1; // of the checkpoint that is drawn
     this.sort = "index";
     this.sortedAt = 0;
     /** @type {"all" | "pinned"} */
@@ -91,7 +96,8 @@ export class MapsPanel {
     const isFirst = !this.isUpdated;
     this.isUpdated = true;
     if (isFirst || this.maps.isStale(run)) {
-      this.maps = new NeuronMaps(run);
+      this.maps.close();
+      this.maps = new NeuronMaps(run, this.changes);
       this.refusal = null;
       this.thumbs.reset(this.maps.p, this.maps.count);
     }
@@ -102,6 +108,30 @@ export class MapsPanel {
     this.measure();
     if (isFirst && isSummarized && this.kept.sort !== "index") this.sortBy(this.kept.sort);
     this.setStage(this.stage);
+  }
+  /** Arrays of which the row of one checkpoint is drawn. */
+  arraysAt() {
+    return Object.values(this.spec.summary);
+  }
+  /** Whether what is shown of a checkpoint is here. @param {number} index */
+  isHeld(index) {
+    return this.maps.tables.isHeld(index, this.shownNeurons());
+  }
+  /** @param {number} index */
+  follow(index) {
+    this.maps.tables.follow(index, this.shownNeurons());
+  }
+  /** Tables have come. */
+  came() {
+    this.drawnAt = -1;
+    this.view.repaint();
+  }
+  /** @param {Error} error */
+  failed(error) {
+    if (this.refusal !== error.message) this.view.soon(); // the file may have been changing
+    this.refusal = error.message; // frames that stay empty would not say so
+    this.view.repaint();
+    if (!(error instanceof RefusedError)) this.view.failed(error);
   }
   /** Row of the summary. @param {number} index */
   row(index) {
@@ -136,8 +166,8 @@ export class MapsPanel {
     this.sort = maps.isSummarized ? key : "index";
     this.sortBox.value = this.sort;
     this.kept.sort = this.sort;
-    this.sortedAt = this.view.index;
-    const row = this.row(this.view.index);
+    this.sortedAt = this.index < 0 ? this.view.index : this.index;
+    const row = this.row(this.sortedAt);
     const get = (/** @type {keyof NeuronSummary} */ name, /** @type {number} */ n) => maps.value(name, row, n) ?? 0;
     /** @type {Record<string, (m: number, n: number) => number>} ascending, neurons by their index where equal */
     const by = {
@@ -182,16 +212,10 @@ export class MapsPanel {
         if (this.maps !== maps) return;
         const isChanged = isFresh || this.refusal;
         this.refusal = null;
-        if (!isChanged) return;
-        this.drawnAt = -1;
-        this.view.repaint();
+        if (isChanged) this.came();
       },
       (error) => {
-        if (this.maps !== maps || isAborted(error)) return;
-        if (this.refusal !== error.message) this.view.soon(); // the file may have been changing
-        this.refusal = error.message; // frames that stay empty would not say so
-        this.view.repaint();
-        if (!(error instanceof RefusedError)) this.view.failed(error);
+        if (this.maps === maps && !isAborted(error)) this.failed(error);
       },
     );
     return this.loading;
@@ -204,6 +228,7 @@ export class MapsPanel {
   // ---- drawing ------------------------------------------------------------------------------------------------
   /** @param {number} index */
   draw(index) {
+    this.index = index;
     if (this.drawnAt !== index) {
       this.thumbs.invalidate();
       this.pinnedMaps.invalidate();
@@ -231,7 +256,8 @@ export class MapsPanel {
     return words.join(" · ");
   }
   pinnedReading() {
-    const scale = this.kept.fixed ? "" : " · colors per checkpoint";
+    const isPartial = this.maps.isScaleOfSome; // those that are here
+    const scale = this.kept.fixed ? (isPartial ? " · colors of some checkpoints" : "") : " · colors per checkpoint";
     return `${this.view.pins.length} pinned · activation over a ↓ b →${scale}`;
   }
   // ---- pointer ------------------------------------------------------------------------------------------------
@@ -243,7 +269,7 @@ export class MapsPanel {
       return;
     }
     const { maps } = this;
-    const row = this.row(this.view.index);
+    const row = this.row(this.index);
     /** @type {TooltipLine[]} */
     const lines = [[`neuron ${neuron}`, ""]];
     if (maps.value("dead", row, neuron)) lines.push("dead: constant activation");
@@ -270,7 +296,7 @@ export class MapsPanel {
   /** Compute a map at the checkpoint that is shown; the top of its color scale, or -1. @param {number} neuron */
   compute(neuron) {
     const scale = { isFixed: this.kept.fixed, isExact: this.stage === "pinned" };
-    return this.maps.compute(neuron, this.view.index, scale);
+    return this.maps.compute(neuron, this.index, scale);
   }
   /** @returns {MenuItem[]} */
   menu() {
@@ -318,5 +344,6 @@ export class MapsPanel {
   }
   close() {
     clearTimeout(this.settling);
+    this.maps.close();
   }
 }

@@ -1,21 +1,35 @@
 // The numbers of neurons' maps at a checkpoint, computed from tables, and what the stored summary says of neurons.
 
+import { TABLE_BYTES } from "./fetch_plan.js";
 import { GELU_DEPTH, neuronMap } from "./neuron_map.js";
 import { NeuronTables } from "./neuron_tables.js";
+import { SomeTables, tableBytes } from "./some_tables.js";
 
 /** @import { NeuronSummary, Run, RunArray } from "./types.js" */
 /** @import { Attention } from "./neuron_map.js" */
 
+/** Whether a run is so long that the tables of all checkpoints are not held. @param {Run} run */
+const isLong = ({ manifest, checkpoints }) => tableBytes(manifest.parameters) * checkpoints.length > TABLE_BYTES;
+
+/** The largest number of each column of an array at any checkpoint. @param {RunArray} array */
+const maxima = ({ data, rows, stride, extremes }) => {
+  const largest = new Float64Array(stride);
+  if (extremes) return largest.map((_, n) => Math.max(0, extremes[stride + n] || 0));
+  for (let row = 0; row < rows; row++)
+    for (let n = 0; n < stride; n++) largest[n] = Math.max(largest[n], data[row * stride + n]);
+  return largest;
+};
+
 export class NeuronMaps {
-  /** @param {Run} run */
-  constructor(run) {
+  /** @param {Run} run @param {{changed: () => void, failed: (error: Error) => void}} changes of tables that come while the slider moves */
+  constructor(run, changes) {
     this.run = run;
     const { p, d_mlp: count } = run.manifest.parameters;
     this.p = p;
     this.count = count;
-    this.tables = new NeuronTables(run);
+    this.tables = isLong(run) ? new SomeTables(run, changes) : new NeuronTables(run);
     this.scratch = new Float32Array(p * p); // the map that was computed last
-    /** @type {{attention: Attention, index: number, scores: Float32Array} | null} */
+    /** @type {{attention: Attention, scores: Float32Array, offset: number} | null} */
     this.opened = null;
     /** @type {Partial<Record<keyof NeuronSummary, RunArray>>} */
     this.summary = {};
@@ -26,9 +40,14 @@ export class NeuronMaps {
   get shape() {
     return this.tables.shape;
   }
-  /** Whether the weights have changed since the tables were fetched. @param {Run} run */
+  /** Whether the weights have changed since the tables were fetched, or are too many meanwhile to hold all. @param {Run} run */
   isStale(run) {
-    return this.run !== run || this.tables.content !== run.manifest.contents?.weights;
+    const hasOutgrown = this.tables instanceof NeuronTables && isLong(run);
+    return this.run !== run || this.tables.content !== run.manifest.contents?.weights || hasOutgrown;
+  }
+  /** Whether color scales are of the checkpoints that are here, since no summary of all is stored. */
+  get isScaleOfSome() {
+    return this.tables instanceof SomeTables && !this.largestEver;
   }
   /** @param {NeuronSummary} names */
   summarize(names) {
@@ -41,11 +60,7 @@ export class NeuronMaps {
     this.largestEver = null;
     if (!maximum) return;
     this.isComplete = maximum.rows >= this.run.checkpoints.length; // else a later checkpoint may go beyond it
-    this.largestEver = new Float32Array(this.count);
-    for (let row = 0; row < maximum.rows; row++) {
-      for (let n = 0; n < this.count; n++)
-        this.largestEver[n] = Math.max(this.largestEver[n], maximum.data[row * this.count + n]);
-    }
+    this.largestEver = Float32Array.from(maxima(maximum));
   }
   get isSummarized() {
     return Boolean(this.summary.frequency && this.summary.share && this.summary.dead);
@@ -53,23 +68,23 @@ export class NeuronMaps {
   /** A number of the summary, undefined where it is missing. @param {keyof NeuronSummary} key @param {number} row @param {number} neuron */
   value(key, row, neuron) {
     const array = this.summary[key];
-    return array && row >= 0 && row < array.rows ? array.data[row * this.count + neuron] : undefined;
+    const from = array ? array.offset(row) : -1;
+    return array && from >= 0 ? array.data[from + neuron] : undefined;
   }
   /** Attention at a checkpoint, null while it has not come. @param {number} index */
   attentionAt(index) {
-    const { scores } = this.tables;
-    const offset = this.tables.scoresOffset(index);
-    if (offset < 0) return null;
-    if (this.opened?.index !== index || this.opened.scores !== scores) {
-      const attention = this.shape.open(scores, offset, this.shape.gated, this.p, this.opened?.attention ?? null);
-      this.opened = { attention, index, scores };
+    const scores = this.tables.scoresAt(index);
+    if (!scores) return null;
+    const { data, offset } = scores;
+    if (this.opened?.scores !== data || this.opened.offset !== offset) {
+      const attention = this.shape.open(data, offset, this.shape.gated, this.p, this.opened?.attention ?? null);
+      this.opened = { attention, scores: data, offset };
     }
     return this.opened.attention;
   }
   /** Whether a checkpoint of a neuron can be drawn. @param {number} neuron @param {number} index */
   isLoaded(neuron, index) {
-    const table = this.tables.kept.get(neuron);
-    return this.tables.scoresOffset(index) >= 0 && Boolean(table && this.tables.offset(table, index) >= 0);
+    return this.tables.scoresAt(index) !== null && this.tables.at(neuron, index) !== null;
   }
   /**
    * Compute a neuron's map into `scratch`; the top of its color scale, or -1 while its table has not come.
@@ -79,21 +94,23 @@ export class NeuronMaps {
    */
   compute(neuron, index, { isFixed, isExact }) {
     const { tables, scratch } = this;
-    const table = tables.get(neuron);
-    const offset = table ? tables.offset(table, index) : -1;
-    const attention = offset < 0 ? null : this.attentionAt(index);
-    if (!table || !attention) return -1;
-    const here = this.top(neuronMap(table, offset, attention, this.shape, scratch));
+    const table = tables.at(neuron, index);
+    const attention = table && this.attentionAt(index);
+    if (!attention) return -1;
+    const here = this.top(neuronMap(table.data, table.offset, attention, this.shape, scratch));
     if (!isFixed) return here;
     const ever = this.largestEver?.[neuron];
     if (ever) return this.isComplete ? this.top(ever) : Math.max(ever, here);
     if (!isExact) return here;
-    const largest = tables.largest(neuron, table, (row) => this.attentionAt(row), scratch);
-    neuronMap(table, offset, this.attentionAt(index) ?? attention, this.shape, scratch);
+    const largest = tables.largest(neuron, (at) => this.attentionAt(at), scratch);
+    neuronMap(table.data, table.offset, this.attentionAt(index) ?? attention, this.shape, scratch);
     return this.top(largest);
   }
   /** How far a color scale reaches. @param {number} largest */
   top(largest) {
     return this.shape.activation === "gelu" ? Math.max(largest, GELU_DEPTH) : largest;
+  }
+  close() {
+    this.tables.close();
   }
 }

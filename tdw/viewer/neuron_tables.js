@@ -4,10 +4,19 @@ import { RefusedError } from "./data_source.js";
 import { neuronMap, routesOf } from "./neuron_map.js";
 import { concatenate } from "./numbers.js";
 
-/** @import { Run } from "./types.js" */
+/** @import { Parameters, Run } from "./types.js" */
 /** @import { Attention } from "./neuron_map.js" */
 
 const LIMIT = 160e6; // bytes
+
+/** Numbers that begin at `offset`. @typedef {{data: Float32Array, offset: number}} Place */
+
+/** Sizes of what is fetched of neurons. @param {Parameters} parameters */
+export const tableShape = (parameters) => {
+  const { p, heads, activation } = parameters;
+  const shape = { ...routesOf(parameters), p, heads, activation };
+  return { shape, width: 1 + 2 * shape.routes * p };
+};
 
 export class NeuronTables {
   /** @param {Run} run @param {number} [limit] bytes, beyond which the least recently shown tables are dropped */
@@ -25,14 +34,32 @@ export class NeuronTables {
     this.scoresPending = null;
     const { parameters, contents } = run.manifest;
     this.content = contents?.weights; // of the weights they are computed from
-    this.shape = {
-      ...routesOf(parameters),
-      p: parameters.p,
-      heads: parameters.heads,
-      activation: parameters.activation,
-    };
-    this.width = 1 + 2 * this.shape.routes * parameters.p;
+    const { shape, width } = tableShape(parameters);
+    this.shape = shape;
+    this.width = width;
   }
+  /** Where a neuron's table at a checkpoint is, null while it has not come; it is marked as shown. @param {number} neuron @param {number} index @returns {Place | null} */
+  at(neuron, index) {
+    const data = this.get(neuron);
+    const offset = data ? this.offset(data, index) : -1;
+    return data && offset >= 0 ? { data, offset } : null;
+  }
+  /** Where the scores of a checkpoint are, null while they have not come. @param {number} index @returns {Place | null} */
+  scoresAt(index) {
+    const offset = this.scoresOffset(index);
+    return offset < 0 ? null : { data: this.scores, offset };
+  }
+  /** Checkpoints whose tables are here: all. */
+  held() {
+    return this.run.checkpoints.map((_, index) => index);
+  }
+  /** Nothing is drawn in place of a checkpoint that has not come: all come together. @param {number} _index @param {number[]} _neurons */
+  isHeld(_index, _neurons) {
+    return true;
+  }
+  /** Nothing to do: tables are of all checkpoints. @param {number} _index @param {number[]} _neurons */
+  follow(_index, _neurons) {}
+  close() {}
   /** A neuron's table, marked as shown. @param {number} neuron */
   get(neuron) {
     const table = this.kept.get(neuron);
@@ -74,7 +101,7 @@ export class NeuronTables {
     const held = this.scores;
     const from = held.length / size;
     this.scoresPending ??= this.run.source
-      .scores(from)
+      .scores({ from })
       .then((bytes) => {
         this.scores = concatenate(held, this.complete(bytes, size, from));
       })
@@ -114,7 +141,7 @@ export class NeuronTables {
     try {
       const empty = new Float32Array(0);
       const before = neurons.map((n) => this.kept.get(n)?.subarray(0, from * this.width) ?? empty);
-      const all = this.complete(await this.run.source.neurons(neurons, from), neurons.length * this.width, from);
+      const all = this.complete(await this.run.source.neurons(neurons, { from }), neurons.length * this.width, from);
       const rows = Math.floor(all.length / (neurons.length * this.width));
       neurons.forEach((neuron, i) => {
         const table = new Float32Array(rows * this.width);
@@ -137,23 +164,30 @@ export class NeuronTables {
       for (const neuron of neurons) this.pending.delete(neuron);
     }
   }
-  /**
-   * Largest activation of a neuron over all checkpoints, where no summary is stored.
-   * @param {number} neuron
-   * @param {Float32Array} table
-   * @param {(row: number) => Attention | null} attentionAt
-   * @param {Float32Array} scratch
-   */
-  largest(neuron, table, attentionAt, scratch) {
+  /** Largest activation of a neuron over all checkpoints, where no summary is stored. @param {number} neuron @param {(index: number) => Attention | null} attentionAt @param {Float32Array} scratch */
+  largest(neuron, attentionAt, scratch) {
     let largest = this.largestOf.get(neuron);
     if (largest === undefined) {
-      largest = 0;
-      for (let row = 0; row < this.rows(table); row++) {
-        const attention = attentionAt(row);
-        if (attention) largest = Math.max(largest, neuronMap(table, row * this.width, attention, this.shape, scratch));
-      }
+      largest = largestAt(this, neuron, attentionAt, scratch);
       this.largestOf.set(neuron, largest);
     }
     return largest;
   }
 }
+
+/**
+ * Largest activation of a neuron over the checkpoints whose tables are here.
+ * @param {Pick<NeuronTables, "held" | "at" | "shape">} tables
+ * @param {number} neuron
+ * @param {(index: number) => Attention | null} attentionAt
+ * @param {Float32Array} scratch
+ */
+export const largestAt = (tables, neuron, attentionAt, scratch) => {
+  let largest = 0;
+  for (const index of tables.held()) {
+    const table = tables.at(neuron, index);
+    const attention = table && attentionAt(index);
+    if (attention) largest = Math.max(largest, neuronMap(table.data, table.offset, attention, tables.shape, scratch));
+  }
+  return largest;
+};

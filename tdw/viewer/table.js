@@ -29,8 +29,10 @@ const noteText = (missing) =>
   `Computed on request, since they take long: tdw analyze FILE --only ${missing.map(({ analysis }) => analysis).join(" ")}`;
 
 /** A number of a checkpoint's row, NaN where there is none. @param {RunArray | null} array @param {number} row @param {number} at */
-const number = (array, row, at) =>
-  array && row >= 0 && row < array.rows ? array.data[row * array.stride + at] : Number.NaN;
+const number = (array, row, at) => {
+  const from = array ? array.offset(row) : -1;
+  return array && from >= 0 ? array.data[from + at] : Number.NaN;
+};
 
 /** @implements {PanelView} */
 export class TablePanel {
@@ -45,6 +47,10 @@ export class TablePanel {
     this.note = el("p", "tdw-note");
     card.body.append(this.table, this.note);
     card.menu.button.hidden = true;
+  }
+  /** Arrays of which the row of one checkpoint is shown. */
+  arraysAt() {
+    return [this.spec.value, ...this.spec.baselines.flatMap(({ band, p }) => [band, p])];
   }
   /** @param {TableDescription} spec @param {Run} run */
   update(spec, run) {

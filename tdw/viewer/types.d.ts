@@ -1,5 +1,6 @@
 // Types that the page's scripts share. Those of panel descriptions are generated, see panels.d.ts.
 
+import type { CurvePoints } from "./curve_points.js";
 import type { PanelDescription } from "./panels.js";
 import type { Layout, PlotlyData } from "./plotly.js";
 
@@ -92,21 +93,39 @@ export type Numbers =
   | Uint8Array<ArrayBuffer>
   | Int8Array<ArrayBuffer>;
 
-/** The rows of an array that the page holds; `stride` numbers each. */
+/** The rows of an array that the page holds: all, or of a long one some; `stride` numbers each. */
 export interface RunArray {
   data: Numbers;
   shape: number[];
   stride: number;
+  /** How many there are in the run. */
   rows: number;
   version: string;
+  isWhole: boolean;
+  /** Over all rows, (measure, stride): see `Source.extremes`. Null where it is not needed. */
+  extremes: Float64Array<ArrayBuffer> | null;
+  /** Where the numbers of a row begin in `data`; -1 while it is not there. */
+  offset(row: number): number;
+  /** The rows that are held, in order. */
+  held(): number[];
+}
+
+/** Rows from…to (excluded), every `step`-th. */
+export interface Rows {
+  from?: number;
+  to?: number;
+  step?: number;
 }
 
 /** Where data comes from: the server, or a page that carries its own. */
 export interface DataSource {
   manifest(): Promise<Manifest>;
-  array(name: string, version: string, from: number): Promise<ArrayBuffer>;
-  neurons(ids: number[], from: number): Promise<ArrayBuffer>;
-  scores(from: number): Promise<ArrayBuffer>;
+  array(name: string, version: string, rows: Rows, signal?: AbortSignal): Promise<ArrayBuffer>;
+  neurons(ids: number[], rows: Rows, signal?: AbortSignal): Promise<ArrayBuffer>;
+  scores(rows: Rows, signal?: AbortSignal): Promise<ArrayBuffer>;
+  extremes(name: string, version: string): Promise<ArrayBuffer>;
+  points(name: string, version: string, every: number, epochs: Rows, signal?: AbortSignal): Promise<ArrayBuffer>;
+  atCheckpoints(name: string, version: string, from: number): Promise<ArrayBuffer>;
   close(): void;
 }
 
@@ -116,6 +135,8 @@ export interface Run {
   source: DataSource;
   checkpoints: number[];
   array(name: string): RunArray | null;
+  /** A long recorded curve as points; null where it is an array. */
+  curve(name: string): CurvePoints | null;
   /** Row of an analysis at a checkpoint's index, or -1. */
   row(analysis: string | null, index: number): number;
 }
@@ -204,7 +225,8 @@ export interface ViewerHandle {
   failed(error: Error): void;
 }
 
-/** The drawing of one panel. `draw` runs at every step of the slider and asks the server for nothing. */
+/** The drawing of one panel. `draw` runs at every step of the slider and never waits: of long runs it gets the nearest
+ * checkpoint that is there. */
 export interface PanelView {
   update(spec: any, run: Run): void;
   draw(index: number): void;
@@ -220,6 +242,12 @@ export interface PanelView {
   refusal?: string | null;
   fetch?(): Promise<void>;
   loading?: Promise<void>;
+  /** The arrays of which it draws the row of one checkpoint. */
+  arraysAt?(): string[];
+  /** Whether what it fetches itself of a checkpoint is there. */
+  isHeld?(index: number): boolean;
+  /** The slider is at a checkpoint: fetch what is missing of it and its neighbors. */
+  follow?(index: number): void;
   /** The pinned neurons have changed. */
   pinned?(): void;
   /** What is drawn, for tests. */

@@ -16,6 +16,7 @@ import { clamp } from "./numbers.js";
 import { Places } from "./places.js";
 import { replacementMessage } from "./replacement.js";
 import { RunData } from "./run_data.js";
+import { followSlider, heldIndex, standInText } from "./stand_in.js";
 import { Tabs } from "./tabs.js";
 import { Tooltip } from "./tooltip.js";
 import { Transport } from "./transport.js";
@@ -147,6 +148,8 @@ export class Viewer {
     }
     const run = new RunData(this.makeSource(base), (manifest) => this.wanted(manifest));
     this.run = run;
+    run.changed = () => this.repaint();
+    run.failed = (error) => this.missed(error);
     const isCurrent = () => generation === this.generation;
     const waiting = setTimeout(() => isCurrent() && this.blank("Opening …", ""), PATIENCE);
     try {
@@ -358,6 +361,12 @@ export class Viewer {
   failed(error) {
     this.updates.failed(error);
   }
+  /** Rows around the slider did not come. @param {Error} error */
+  missed(error) {
+    // The file has changed: reading it again tells how.
+    if (error instanceof RefusedError) this.soon();
+    else this.failed(error);
+  }
   describe() {
     const manifest = this.run?.loaded;
     if (!manifest) return;
@@ -392,7 +401,9 @@ export class Viewer {
     this.transport.draw(index);
     for (const entry of this.grid.drawn) {
       try {
-        entry.panel.draw(index);
+        const at = heldIndex(this.run, entry.panel, index);
+        entry.panel.draw(at);
+        entry.card.wait(standInText(this.run.checkpoints, at, index));
         entry.card.show(cardState(situation, entry, index));
       } catch (error) {
         // An error in one panel must not take the others, or the slider, with it; it is still reported.
@@ -402,6 +413,7 @@ export class Viewer {
     }
     this.painted = index;
     this.cost = performance.now() - start;
+    if (!this.isLoading) followSlider(this.run, this.grid.drawn, index);
   }
   /** @param {RunData} run @returns {Situation} */
   situation(run) {

@@ -2,15 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Choices } from "../../tdw/viewer/choices.js";
 import { withPoints } from "../../tdw/viewer/lines.js";
+import { WholeRows } from "../../tdw/viewer/row_store.js";
 
 const NAN = Number.NaN;
-const array = (data, ...shape) => ({
-  data: Float64Array.from(data),
-  shape,
-  rows: shape[0],
-  stride: shape.slice(1).reduce((a, b) => a * b, 1),
-  version: "1",
-});
+const array = (data, ...shape) =>
+  new WholeRows(
+    Float64Array.from(data),
+    shape,
+    shape.slice(1).reduce((a, b) => a * b, 1),
+    "1",
+  );
 const arrays = {
   "losses/train": array([4, NAN, 0, 2], 4),
   "analysis/loss/epoch": array([0, 100, 200], 3),
@@ -18,7 +19,7 @@ const arrays = {
   "reduced/sum/loss/loss": array([3, 7], 2),
   "analysis/path/speed": array([7, 8, 9], 1, 3),
 };
-const run = { checkpoints: [0, 100, 200, 300], array: (name) => arrays[name] ?? null };
+const run = { checkpoints: [0, 100, 200, 300], array: (name) => arrays[name] ?? null, curve: () => null };
 const choices = new Choices({});
 const line = (name, more = {}) => ({
   array: name,

@@ -30,7 +30,7 @@ class FakeSource {
       ...this.changes,
     };
   }
-  async array(name, _version, from) {
+  async array(name, _version, { from = 0 }) {
     this.asked.push(`${name} ${from}`);
     if (this.refuses.has(name)) throw new RefusedError("damaged");
     const rows = Array.from({ length: this.rows - from }, (_, i) => i + from);
@@ -38,7 +38,7 @@ class FakeSource {
       ? BigInt64Array.from(rows, (i) => BigInt(100 * i)).buffer
       : Float32Array.from(rows, (i) => i / 2).buffer;
   }
-  async neurons(ids, from) {
+  async neurons(ids, { from = 0 }) {
     this.asked.push(`neurons ${ids} ${from}`);
     const rows = this.rows + 1 - from;
     return Float32Array.from({ length: rows * ids.length * 7 }, (_, i) => Math.floor(i / 7)).buffer;

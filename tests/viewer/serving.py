@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from tdw import panels
-from tdw.panels import reductions
+from tdw.panels import curve_points, extremes, reductions
 from tdw.viewer import page
 
 PAGE = """<!doctype html><html data-theme="{theme}"><head><meta charset="utf-8"><title>viewer</title><link rel="icon" href="data:,">{head}
@@ -62,6 +62,10 @@ def manifest(project: Any, job: Any = None) -> dict[str, Any]:
         "panels": [panel.to_json() for panel in described],
         "job": job,
     }
+
+
+def _bytes(numbers: Any) -> tuple[int, str, bytes]:
+    return 200, "application/octet-stream", np.ascontiguousarray(numbers).tobytes()
 
 
 def _keys(found: Any) -> Any:
@@ -133,15 +137,28 @@ class Served:
         with self.lock:
             if what == "manifest":
                 return 200, "application/json", json.dumps(manifest(project, self.jobs.get(key))).encode()
+            every = slice(*(int(asked[name]) if name in asked else None for name in ("from", "to", "step")))
+            name = unquote("/".join(rest))
             if what == "array":
-                rows = reductions.series(project, unquote("/".join(rest)), int(asked.get("from", 0)))
-                return 200, "application/octet-stream", np.ascontiguousarray(rows).tobytes()
+                return _bytes(reductions.series(project, name)[every])
+            if what == "extremes":
+                rows = reductions.series(project, name)
+                return _bytes(extremes.with_rows(extremes.none_yet(rows.shape[1:]), rows))
+            if what in ("points", "at_checkpoints"):
+                values = reductions.series(project, name)
+                start, stop, _ = every.indices(len(values))
+
+                def read(begin: int, end: int) -> Any:
+                    return values[begin:end]
+
+                if what == "at_checkpoints":
+                    return _bytes(curve_points.at_epochs(read, project.checkpoints[start:], len(values)))
+                epochs, kept = curve_points.points(read, start, stop, int(asked["every"]))
+                return 200, "application/octet-stream", kept.tobytes() + epochs.astype("<u4").tobytes()
             if what == "neurons":
-                tables = project.neuron_tables([int(n) for n in asked["ids"].split(",")], int(asked.get("from", 0)))
-                return 200, "application/octet-stream", np.ascontiguousarray(tables, "<f4").tobytes()
+                return _bytes(project.neuron_tables([int(n) for n in asked["ids"].split(",")])[every].astype("<f4"))
             if what == "scores":
-                scores = project.attention_scores(int(asked.get("from", 0)))
-                return 200, "application/octet-stream", np.ascontiguousarray(scores, "<f4").tobytes()
+                return _bytes(project.attention_scores()[every].astype("<f4"))
         return 404, "text/plain", b"not found"
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
