@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tdw.operations.verify import verify
     from tdw.project.project import Project
     from tdw.run import Run, open  # noqa: A004 - used as `tdw.open`
+    from tdw.statistics.collection import runs
 
 __version__ = "0.2.0"
 
@@ -67,6 +68,7 @@ _MODULE_OF = {
     "note": "tdw.operations.note",
     "open": "tdw.run",
     "recover": "tdw.operations.recover",
+    "runs": "tdw.statistics.collection",
     "train": "tdw.operations.train",
     "verify": "tdw.operations.verify",
 }
@@ -89,6 +91,7 @@ __all__ = [
     "note",
     "open",
     "recover",
+    "runs",
     "train",
     "verify",
 ]

@@ -34,17 +34,24 @@ class KeyFrequencies(NamedTuple):
 
 def events(project: Project) -> list[Event]:
     """The events of the run (memorized, generalized, …), as intervals between recorded epochs."""
-    arrays = _events(project)
-    names = registry.find("events").parameters["events"]
-    recorded = {name for name in CURVES if not np.isnan(getattr(project, name)).all()}
-    return event_analysis.described(arrays["intervals"], arrays["held"], names, recorded)
+    return outcome(project)[0]
 
 
 def grokking(project: Project) -> Grokking:
     """Whether the run grokked: verdict, and the delay between memorization and generalization in epochs, also in times of how long
     memorization took.
     """
-    return event_analysis.judged(_events(project), **registry.find("events").parameters)
+    return outcome(project)[1]
+
+
+def outcome(project: Project) -> tuple[list[Event], Grokking]:
+    """The events of the run, and whether it grokked."""
+    arrays, parameters = _events(project), registry.find("events").parameters
+    recorded = {name for name in CURVES if not np.isnan(getattr(project, name)).all()}
+    return (
+        event_analysis.described(arrays["intervals"], arrays["held"], parameters["events"], recorded),
+        event_analysis.judged(arrays, **parameters),
+    )
 
 
 def key_frequencies(project: Project) -> KeyFrequencies | None:
