@@ -77,7 +77,8 @@ def _group_cells(group: Group) -> dict[str, str]:
     value, low, high = (cells.pop(f"median_delay{end}") for end in ("", "_low", "_high"))
     value, low, high = (text if text != "none" else "not reached" for text in (value, low, high))
     nothing = cells["memorized"] == "0"  # and so no delay
-    cells["median delay (95 % interval)"] = "none memorized" if nothing else f"{value} ({low} to {high})"
+    interval = "" if {value, low, high} == {"not reached"} else f" ({low} to {high})"
+    cells["median delay (95 % interval)"] = "none memorized" if nothing else f"{value}{interval}"
     return cells
 
 

@@ -157,7 +157,7 @@ def runs(folder: str | Path) -> Runs:
     """The runs in a folder and its subfolders: all files `*.tdw` whose path has no hidden part (one that begins with a dot).
 
     A file that cannot be read is among `problems`. A file that has several names (links) is listed once, under the first.
-    Raises TdwError if there is no such folder.
+    Raises TdwError if the folder does not exist.
     """
     place = Path(folder)
     if not place.is_dir():

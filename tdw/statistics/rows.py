@@ -12,6 +12,7 @@ import numpy as np
 
 from tdw import config
 from tdw.analyses import summary
+from tdw.analyses.engine import runner
 from tdw.analyses.events import GENERALIZED, LABELS, MEMORIZED, Event, Grokking
 from tdw.analyses.summary import CURVES, KeyFrequencies
 from tdw.project.records import Notes
@@ -56,7 +57,8 @@ def columns() -> tuple[str, ...]:
 
 
 def _facts(run: Run) -> _Facts:
-    events, grokking = summary.outcome(run)
+    data = runner.run_data(run)
+    events, grokking = summary.outcome(run, data)
     unknown = () if run.imported is None else run.imported.unknown
     return _Facts(
         run,
@@ -64,7 +66,7 @@ def _facts(run: Run) -> _Facts:
         {event.name: event for event in events},
         grokking,
         run.keys,
-        {name: _last(getattr(run, name)) for name in CURVES},
+        {name: _last(getattr(data.curves, name)) for name in CURVES},
         {item.name: value for item, value in run.config.items() if item.name not in unknown},
     )
 

@@ -86,8 +86,10 @@ def known(name: str, columns: Sequence[str]) -> str:
     """The column of that name. Raises TdwError, which suggests the closest ones."""
     name = ALIASES.get(name, name)
     if name not in columns:
-        close = difflib.get_close_matches(name, columns, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(columns)}."
+        close = [one for one in columns if len(name) > 2 and name in one] or difflib.get_close_matches(
+            name, columns, n=3
+        )
+        hint = f"did you mean {' or '.join(close[:3])}?" if close else f"there are {', '.join(columns)}."
         raise TdwError(f"runs have no column {cut(name)!r}: {hint}")
     return name
 

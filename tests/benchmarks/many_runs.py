@@ -27,21 +27,26 @@ assert not found.problems and number == int(sys.argv[2]), (found.problems[:1], n
 print(seconds, *sorted({"torch", "h5py"} & set(sys.modules)))
 """
 ROUNDS = 5
+Figures = tuple[float, float, str]
 
 
-def listing(folder: Path, number: int, state: Path) -> tuple[float, str]:
-    """Seconds to list a folder in a new process, imports included, and the heavy libraries that it loaded."""
+def listing(folder: Path, number: int, state: Path) -> Figures:
+    """Seconds to list a folder in a new process, imports included, those of the processor, and the heavy libraries loaded."""
     environment = {**os.environ, "TDW_STATE_DIR": str(state)}
     command = [sys.executable, "-c", LISTING, str(folder), str(number)]
+    before = os.times()
     seconds, *loaded = subprocess.check_output(command, text=True, env=environment).split()
-    return float(seconds), ", ".join(loaded) or "neither torch nor h5py"
+    after = os.times()
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    return float(seconds), busy, ", ".join(loaded) or "neither torch nor h5py"
 
 
-def row(what: str, figures: list[tuple[float, str]]) -> None:
+def row(what: str, figures: list[Figures]) -> None:
     """One line of the table: median, smallest, largest."""
-    seconds = [one for one, _ in figures]
+    seconds, busy, loaded = zip(*figures, strict=True)
     print(
-        f"| {what} | {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}) | {figures[-1][1]} |",
+        f"| {what} | {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}) | "
+        f"{statistics.median(busy):.2f} s | {loaded[-1]} |",
         flush=True,
     )
 
@@ -59,7 +64,7 @@ def main(number: int) -> None:
             tdw.create(path, tdw.configure(**settings, epochs=20, checkpoints="", model_seed=seed))
             tdw.train(path)
         time.sleep(2.1)  # a file that was just written to is read again the next time
-        print("| listing | median (range) | loaded |\n|---|---|---|")
+        print("| listing | median (range) | processor | loaded |\n|---|---|---|---|")
         row(f"{number} runs made here, the first time", [_without_index(folder, number, state) for _ in range(ROUNDS)])
         row(f"{number} runs, later", [listing(folder, number, state) for _ in range(ROUNDS)])
         other = Path(place) / "other"
@@ -68,7 +73,7 @@ def main(number: int) -> None:
         row(f"{number} runs made elsewhere, later", [listing(folder, number, other) for _ in range(ROUNDS)])
 
 
-def _without_index(folder: Path, number: int, state: Path) -> tuple[float, str]:
+def _without_index(folder: Path, number: int, state: Path) -> Figures:
     shutil.rmtree(state / "runs", ignore_errors=True)
     return listing(folder, number, state)
 

@@ -43,7 +43,7 @@ def folder(planted, tmp_path) -> Path:
     tdw.create(
         tmp_path / "runs" / "new.tdw", tdw.configure(p=5, d_model=8, heads=2, d_mlp=8, epochs=20, checkpoints="")
     )
-    tdw.note(tmp_path / "runs" / "b.tdw", tags=["paper", "flat"], title="flat, \"line\"", remark="two\nlines")
+    tdw.note(tmp_path / "runs" / "b.tdw", tags=["paper", "flat"], title='flat, "line"', remark="two\nlines")
     old(tmp_path / "runs" / "new.tdw", tmp_path / "runs" / "b.tdw")
     return tmp_path / "runs"
 
