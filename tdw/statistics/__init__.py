@@ -10,5 +10,6 @@ durations.py     times to an event, censored where it was not reached
 survival.py      Kaplan-Meier curves, quantiles, the log-rank test
 phase.py         outcomes over two settings
 frequencies.py   which frequencies runs choose, compared with chance
+figures.py       all of these as Plotly figures
 bands.py         mean and quantiles of a curve over runs, aligned by epoch or by an event
 """
