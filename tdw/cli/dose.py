@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from tdw import interrupts
 from tdw.cli.streams import say, say_json
 from tdw.errors import StoppedError
-from tdw.safe_text import visible
 
 if TYPE_CHECKING:
     from tdw.counterfactual.dose import Dose, DoseCurve
@@ -23,13 +22,13 @@ def dose_command(arguments: argparse.Namespace) -> int:
     random edits of equal norm, train all of them, and print the delays. Rerun the same command to go on.
     """
     from tdw.cli.commands import settings_given
-    from tdw.cli.progress import dose_progress
+    from tdw.cli.sweeps import work_progress
     from tdw.counterfactual.dose import dose
 
     interrupts.at_work()
     stop = interrupts.Patience()
     try:
-        shown = contextlib.nullcontext() if arguments.json else dose_progress(visible(arguments.folder.name))
+        shown = contextlib.nullcontext() if arguments.json else work_progress(arguments.folder)
         with stop, shown as progress:  # JSON is alone on standard output
             found = dose(
                 arguments.file,
@@ -37,6 +36,7 @@ def dose_command(arguments: argparse.Namespace) -> int:
                 edits=arguments.edit,
                 at=arguments.at,
                 random=arguments.random,
+                jobs=arguments.jobs,
                 progress=progress,
                 stop=stop,
                 **settings_given(arguments),

@@ -182,6 +182,7 @@ def parser() -> Parser:
     sub.add_argument(
         "--random", default="20", metavar="N", help="random edits of equal norm at each epoch (default: 20)"
     )
+    sub.add_argument("--jobs", type=_integer, metavar="N", help="worker processes (default: one for each core)")
     sub.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(sub, only="training", default=_default_of_branch)
 

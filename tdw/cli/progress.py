@@ -13,7 +13,6 @@ from tdw.text_format import clock
 
 if TYPE_CHECKING:
     from tdw.analyses.engine import runner
-    from tdw.counterfactual import dose
     from tdw.operations import train
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -46,22 +45,6 @@ def analysis_progress(name: str) -> Iterator[Callable[[runner.Progress], None]]:
             what = "checkpoints analyzed" if at.units == "checkpoints" else f"{at.units} for {at.names[0]}"
             text = f"{at.done}/{at.total} {what}  {each}"
             show(at.done, at.total, text)
-
-        yield report
-
-
-@contextmanager
-def dose_progress(name: str) -> Iterator[Callable[[dose.Progress], None]]:
-    """A `progress` callback for `tdw.dose`: finished branches, and epochs of the one in training."""
-    with _shown(name) as show:
-
-        def report(at: dose.Progress) -> None:
-            now, part = at.training, 0.0
-            text = f"{at.done}/{at.total} branches"
-            if now is not None:
-                part = now.epoch / max(now.epochs, 1)
-                text += f"  {at.file}: {now.epoch}/{now.epochs} epochs  {now.epochs_per_second:.0f}/s"
-            show(min(at.done + part, at.total - (at.done < at.total) * 1e-6), at.total, text)
 
         yield report
 

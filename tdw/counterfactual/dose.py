@@ -28,14 +28,15 @@ from jaxtyping import Float64
 from tdw import schedule
 from tdw.analyses import events
 from tdw.analyses.baselines import band, p_values
-from tdw.errors import AlreadyExistsError, OutOfRangeError, SettingError, StoppedError
+from tdw.errors import AlreadyExistsError, ProjectError, SettingError, StoppedError
 from tdw.network.segment import State
-from tdw.operations import edited, train
+from tdw.operations import edited
 from tdw.operations.branch import Fork
 from tdw.project.edits import SEEDS, Edit, Freeze, Random, ResetOptimizer
 from tdw.run import Run
 from tdw.setting import integer
 from tdw.store.atomic import new_file
+from tdw.sweeps.work import Work, work
 from tdw.text_format import count
 
 
@@ -92,16 +93,6 @@ class DoseCurve:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Progress of `dose`: `done` of `total` branches are finished, and how far the training of `file` is."""
-
-    done: int
-    total: int
-    file: str
-    training: train.Progress | None = None
-
-
-@dataclass(frozen=True)
 class _Branch:
     """A branch to be made. before: that state of the run, computed once for all branches at an epoch."""
 
@@ -117,7 +108,8 @@ def dose(
     edits: Iterable[str | Edit],
     at: str | Iterable[int],
     random: int | str = 20,
-    progress: Callable[[Progress], None] | None = None,
+    jobs: int | None = None,
+    progress: Callable[[Work], None] | None = None,
     stop: Callable[[], bool] | None = None,
     **changes: Any,
 ) -> DoseCurve:
@@ -127,6 +119,7 @@ def dose(
             are kept and finished, so that the same call goes on where it was stopped.
     at:     epochs of checkpoints, a schedule such as "0:2000:100" or a list
     random: number of random edits for each epoch
+    jobs, progress: as in `tdw.work`
     changes: settings of training that differ in all branches. By default they store no checkpoint between the edit and the end.
 
     Raises SettingError, CheckpointNotFoundError, StoppedError once `stop` returns True, AlreadyExistsError for another file of that
@@ -148,7 +141,7 @@ def dose(
             branch for epoch in ahead for branch in _branches(run, folder, epoch, given, norms[epoch], number, changes)
         ]
         _write(branches, folder, stop)
-        _finish([branch.path for branch in branches], progress, stop)
+        _finish([branch.path for branch in branches], folder, jobs, progress, stop)
         found = {epoch: [delay_of(name) for name in _files(folder, epoch, number)] for epoch in ahead}
         sizes = {epoch: float(np.sqrt(sum(size**2 for size in norms[epoch].values()))) for epoch in epochs}
         sentences = [edit.sentence for edit in Fork.of(run, epochs[0], given, changes).edits.edits]
@@ -291,22 +284,27 @@ def _write(branches: Iterable[_Branch], folder: Path, stop: Callable[[], bool] |
 
 
 def _finish(
-    paths: Sequence[Path], progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None
+    paths: Sequence[Path],
+    folder: Path,
+    jobs: int | None,
+    progress: Callable[[Work], None] | None,
+    stop: Callable[[], bool] | None,
 ) -> None:
-    """Train the runs in these files that are not finished, one after another. Raises StoppedError."""
-    for done, path in enumerate(paths):
-        with Run.open(path) as run:
-            if run.state == "finished" or run.diverged is not None:
-                continue
+    """Train the runs in these files that are not finished. Raises StoppedError, ProjectError."""
+    left = [path for path in paths if not _is_over(path)]
+    if not left:
+        return
+    done = work(folder, only=left, jobs=jobs, retry=True, progress=progress, stop=stop)
+    if done.stopped:
+        over = len(paths) - len(left) + len(done.paths("finished", "current", "diverged"))
+        raise StoppedError(
+            f"{over} of {len(paths)} branches in {folder} are finished. Run the same command again for the others."
+        )
+    for path in done.paths("failed", "gone", "busy"):
+        state, message = done.outcomes[path]
+        raise ProjectError(f"{path} is not finished ({message or state}). Run the same command again.")
 
-        def report(at: train.Progress, done: int = done, path: Path = path) -> None:
-            if progress is not None:
-                progress(Progress(done, len(paths), path.name, at))
 
-        with suppress(OutOfRangeError):  # recorded in the file: it diverged
-            if not train.train(path, progress=report, stop=stop):
-                raise StoppedError(
-                    f"{done} of {len(paths)} branches in {path.parent} are finished. Run the same command again for the others."
-                )
-    if progress is not None and paths:
-        progress(Progress(len(paths), len(paths), paths[-1].name))
+def _is_over(path: Path) -> bool:
+    with Run.open(path) as run:
+        return run.state == "finished" or run.diverged is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ class Work:
 def work(
     folder: str | Path,
     *,
+    only: Iterable[Path] | None = None,
     jobs: int | None = None,
     analyze: bool = False,
     retry: bool = False,
@@ -84,6 +85,7 @@ def work(
 ) -> Work:
     """Finish all unfinished runs in a folder and its subfolders that no other process is on.
 
+    only:     these files of the folder
     jobs:     worker processes, each of which trains one run at a time with one thread; default: one for each core
     analyze:  also compute missing and outdated analyses, of finished runs too
     retry:    also try runs again that failed before
@@ -95,7 +97,7 @@ def work(
     folder = Path(folder)
     check_jobs(jobs)
     check_folder(folder)
-    return _Manager(folder, jobs, progress, stop).manage({}, analyze=analyze, retry=retry)
+    return _Manager(folder, jobs, progress, stop).manage({}, files=only, analyze=analyze, retry=retry)
 
 
 def sweep(
@@ -170,17 +172,25 @@ class _Manager:
         self._began = self._reported = time.monotonic()
 
     def manage(
-        self, create: Mapping[Path, RunConfig], *, train: bool = True, analyze: bool = False, retry: bool = False
+        self,
+        create: Mapping[Path, RunConfig],
+        *,
+        files: Iterable[Path] | None = None,
+        train: bool = True,
+        analyze: bool = False,
+        retry: bool = False,
     ) -> Work:
-        """Create these files, and then finish everything in the folder."""
+        """Create these files, and then finish the given ones, by default everything in the folder."""
         at = self._at
-        most = max(len(create), len(project_files(at.folder)) if train else 0, 1)
+        chosen = None if files is None else list(files)
+        there = [] if not train else project_files(at.folder) if chosen is None else chosen
+        most = max(len(create), len(there), 1)
         with Workers(min(self._jobs, most)) as pool:
             creation = {path: {"do": "create", "settings": config.to_json()} for path, config in create.items()}
             self._do(pool, creation)
             if train and not at.stopped:
                 command = {"do": "work", "analyze": analyze, "retry": retry}
-                self._do(pool, dict.fromkeys(project_files(at.folder), command))
+                self._do(pool, dict.fromkeys(project_files(at.folder) if chosen is None else chosen, command))
                 # What others were on may be free again: their process may have stopped in between.
                 while not at.stopped and (busy := at.paths("busy")):
                     self._do(pool, dict.fromkeys(busy, command))
