@@ -8,7 +8,7 @@ import pytest
 
 import tdw
 from tdw.cli import main
-from tdw.counterfactual import dose
+from tdw.counterfactual import dose as dosing
 from tdw.counterfactual.dose import Delay, compared
 from tdw.errors import AlreadyExistsError, SettingError, StoppedError
 
@@ -158,7 +158,7 @@ def test_a_stopped_curve_goes_on_with_what_is_missing(grokked, curve, tmp_path, 
         with tdw.open(path) as run, tdw.open(made / path.name) as other:
             assert np.array_equal(run.train_loss, other.train_loss), path.name
     trained = []
-    monkeypatch.setattr(dose, "work", lambda *_, only, **__: trained.append(only))
+    monkeypatch.setattr(dosing, "work", lambda *_, only, **__: trained.append(only))
     assert tdw.dose(grokked, folder, **ARGUMENTS) == found
     assert trained == []
     with pytest.raises(AlreadyExistsError, match=r"edit-at-100.tdw already exists"):
