@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tdw import __version__
+from tdw.config import settings
 from tdw.errors import AppError
 from tdw.state_dir import parsed, private_folder, read_private, state_folder, without_fail, write_private
 
@@ -25,7 +26,6 @@ from tdw.state_dir import parsed, private_folder, read_private, state_folder, wi
 LAYOUT = 1
 #: Versions of the analyses whose results are in rows.
 OF = {"events": 3, "key_frequencies": 2, "neuron_frequencies": 1}
-STAMP = f"{__version__}-{LAYOUT}-{sorted(OF.items())}"
 LIMIT = 256 << 20  # bytes of one index; a row has some 2 000
 MOST = 50  # folders that are remembered
 #: Nanoseconds. A file that was changed more recently may change again and keep its times: the clocks of file systems are coarse.
@@ -33,6 +33,11 @@ JUST_NOW = 2_000_000_000
 
 Identity = list[int]
 Entry = dict[str, Any]
+
+
+def stamp() -> str:
+    """What the rows depend on besides the files: this program's version, analyses and settings."""
+    return f"{__version__}-{LAYOUT}-{sorted(OF.items())}-{[item.name for item in settings()]}"
 
 
 def identity(path: Path) -> Identity:
@@ -64,7 +69,7 @@ def load(folder: Path) -> dict[str, Entry]:
         if int(crc, 16) != zlib.crc32(data):
             return {}
         stored = parsed(data)
-        if stored["stamp"] != STAMP or stored["folder"] != str(folder):
+        if stored["stamp"] != stamp() or stored["folder"] != str(folder):
             return {}
         entries: dict[str, Entry] = stored["entries"]
         return entries
@@ -76,7 +81,7 @@ def save(folder: Path, entries: dict[str, Entry]) -> None:
     """Keep the entries of a folder for next time, if that is possible."""
 
     def kept() -> None:
-        data = json.dumps({"stamp": STAMP, "folder": str(folder), "entries": entries}).encode()
+        data = json.dumps({"stamp": stamp(), "folder": str(folder), "entries": entries}).encode()
         write_private(_place(folder), b"%08x\n%s" % (zlib.crc32(data), data), durable=False)
         _drop_oldest(_place(folder).parent)
 

@@ -228,7 +228,7 @@ def test_a_damaged_index_is_made_again(folder, reads, settled, state, damage, mo
             place.unlink()
             place.mkdir()
         case "another version":
-            monkeypatch.setattr(index, "STAMP", "another")
+            monkeypatch.setattr(index, "settings", lambda: ())  # of a version with other settings
         case "gone":
             shutil.rmtree(state / "runs")
     assert tdw.runs(folder).rows == first
