@@ -193,7 +193,7 @@ def _unencodable(encoding: str) -> Callable[[Place], None]:
             path.rename(path.with_name(odd(path.name)))
         place.case.encoding = encoding
         place.case.arguments[1:] = [
-            odd(text) if ("." in text and not text[0].isdigit()) or text == "made" else text
+            odd(text) if ("." in text and text != "." and not text[0].isdigit()) or text == "made" else text
             for text in place.case.arguments[1:]
         ]
 
