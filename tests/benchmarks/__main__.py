@@ -1,10 +1,11 @@
-"""What the README's table says, measured: `python -m tests.benchmarks` from the root of the repository.
+"""What the README's table says, measured: `python -m tests.benchmarks [--json FILE]` from the root of the repository.
 
 Ratios are taken within one run, round by round, because machines differ and are busy; nothing here is a test.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import statistics
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import tdw
 from tdw.network.kinds import Nonlinearity
+from tests.benchmarks.figures import row, save
 
 PAPER = {"epochs": 94, "checkpoints": "0:94:1"}  # the published run's sizes, its 95 checkpoints close together
 
@@ -30,11 +32,6 @@ def timed(work):
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def row(what, value):
-    """One line of the table."""
-    print(f"| {what} | {value} |", flush=True)
 
 
 def training_speed():
@@ -77,6 +74,9 @@ def training_speed():
         row(
             f"p = 113, test loss every {'epoch' if every == 1 else f'{every} epochs'}: plainly written loop, factored, ratio",
             f"{1 / slow:.1f} epochs/s, {1 / fast:.1f} epochs/s, {ratio:.1f} ×",
+            plain=1 / slow,
+            factored=1 / fast,
+            ratio=ratio,
         )
 
 
@@ -114,10 +114,14 @@ def file_and_analyses(folder):
     row("p = 113, memory while training", in_a_fresh_process(MEMORY, path))
     count = 95
     seconds = timed(lambda: tdw.analyze(path))
-    row("p = 113, all analyses, per checkpoint", f"{seconds / count:.2f} s")
-    row("p = 113, file of 95 checkpoints with all results", f"{path.stat().st_size / 1e6:.1f} MB")
+    row("p = 113, all analyses, per checkpoint", f"{seconds / count:.3f} s", s=seconds / count)
+    again = timed(lambda: tdw.analyze(path))
+    row("p = 113, all analyses, with nothing to do", f"{again:.3f} s", s=again)
+    size = path.stat().st_size / 1e6
+    row("p = 113, file of 95 checkpoints with all results", f"{size:.1f} MB", MB=size)
     row("opening that file", in_a_fresh_process(OPENING, path))
-    row("`tdw --help`", f"{median([timed(help_once) for _ in range(5)]):.2f} s")
+    helped = median([timed(help_once) for _ in range(5)])
+    row("`tdw --help`", f"{helped:.2f} s", s=helped)
     return path
 
 
@@ -140,20 +144,38 @@ def slider(path):
                 f"one step of the slider, four panels, {name}",
                 f"{found['median']:.1f} ms of script (95 %: {found['p95']:.1f} ms), {found['latency']:.0f} ms to paint, "
                 f"{found['dropped']:.0f} of {found['steps']:.0f} frames dropped, {found['requests']:.0f} requests",
+                ms=found["median"],
             )
         browser.close()
 
 
-def main():
-    """Print the table."""
-    import torch
+def everything():
+    """All rows of the table."""
+    from tests.benchmarks.scaling import scaling
 
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-          f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")  # fmt: skip
-    print("\n| what | figure |\n|---|---|")
     training_speed()
     with tempfile.TemporaryDirectory() as folder:
         slider(file_and_analyses(Path(folder)))
+    scaling()
 
 
-main()
+def main(rows=everything):
+    """Print the table, and write its figures to the file that is named."""
+    import torch
+
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    path = arguments.parse_args().json
+    machine = {
+        "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(),
+        "torch": torch.__version__, "instructions": torch.backends.cpu.get_cpu_capability(),
+    }  # fmt: skip
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print("\n| what | figure |\n|---|---|")
+    rows()
+    if path:
+        save(path, machine)
+
+
+if __name__ == "__main__":
+    main()

@@ -22,11 +22,9 @@ from tdw.network import reference
 SHARED = (
     "activations",
     "logits",
-    "mean",
-    "centered",
-    "variance",
+    "neurons",
     "share",
-    "answered",
+    "loss_and_margin",
     "spectrum",
     "logit_cosine",
     "embedding_norms",

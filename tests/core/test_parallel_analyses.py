@@ -145,9 +145,13 @@ BLOCKED = [
 ]
 
 
-def view_of(settings, scale=1.0):
+def view_of(settings, scale=1):
     config = tdw.configure(**{"p": 12, "d_model": 8, "heads": 2, "d_mlp": 48, **settings})
-    weights = {name: scale * w.numpy() for name, w in reference.initial_weights(config).items()}
+    noise = np.random.default_rng(1)  # biases are 0 at first
+    weights = {
+        name: scale * (w.numpy() + 0.1 * noise.standard_normal(w.shape, dtype=np.float32))
+        for name, w in reference.initial_weights(config).items()
+    }
     keys = np.random.default_rng(0).integers(0, 2, (4, config.frequencies)).astype(np.uint8)
     return config, Checkpoint(config, weights, tasks.draw_split(config), keys)
 
