@@ -41,6 +41,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     """
     from tdw.machine import cores
     from tdw.sweeps import plan, work
+    from tdw.sweeps.dask import work_on_dask
 
     given = {item.name: getattr(arguments, item.name) for item in config.settings()}
     given = {name: text for name, text in given.items() if text is not None}
@@ -55,8 +56,6 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     plan.check_room(planned)
     plan.record(planned)
     if arguments.dask is not None:
-        from tdw.sweeps.dask import work_on_dask
-
         train = arguments.jobs != 0
         return _followed(
             arguments,
@@ -73,14 +72,13 @@ def work_command(arguments: argparse.Namespace) -> int:
     the folder, may do so at the same time. Ctrl-C stops after storing what is done.
     """
     from tdw.sweeps import work
+    from tdw.sweeps.dask import work_on_dask
 
     interrupts.at_work()
     if arguments.slurm is not None:
         work.check_folder(arguments.folder)
         return _submitted(arguments, 0.0)
     if arguments.dask is not None:
-        from tdw.sweeps.dask import work_on_dask
-
         work.check_folder(arguments.folder)
         return _followed(arguments, lambda **how: work_on_dask(arguments.folder, arguments.dask, **how))
     return _followed(arguments, lambda **how: work.work(arguments.folder, jobs=arguments.jobs, **how))

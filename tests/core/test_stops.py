@@ -81,8 +81,8 @@ def test_little_is_imported_before_signals_are_answered():
 
 def test_every_command_says_when_its_imports_are_done():
     """Before that a signal ends the process at once; after it, locks are released. Nothing is done before it."""
-    tree = ast.parse(Path(commands.__file__).read_text("utf-8"))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    modules = [ast.parse(file.read_text("utf-8")) for file in sorted(Path(commands.__file__).parent.glob("*.py"))]
+    functions = {node.name: node for tree in modules for node in tree.body if isinstance(node, ast.FunctionDef)}
     known = next(action for action in parser.parser()._actions if action.choices and "train" in action.choices)
     for name in known.choices:
         body = functions[f"{name}_command"].body
