@@ -96,12 +96,14 @@ def parser() -> Parser:
         help="resume even if replayed epochs are not bit for bit equal to the stored ones; stored data is kept, and the file "
         "records the drift",
     )
+    _add_wait(sub)
     _add_settings(sub, default=_default_of_new)
 
     sub = add("analyze", commands.analyze_command)
     _add_file(sub, "project file")
     sub.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="compute only these (default: all)")
     sub.add_argument("--force", action="store_true", help="recompute current results too")
+    _add_wait(sub)
 
     sub = add("info", commands.info_command, prints=_always)
     _add_file(sub, "project file")
@@ -264,6 +266,12 @@ def _default_of_new(setting: Setting) -> str:
 
 def _default_of_branch(setting: Setting) -> str:
     return "default: as in FILE" + (f", or {setting.text} if --{setting.chooser} changes" if setting.kinds else "")
+
+
+def _add_wait(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--wait", action="store_true", help="if another process writes to FILE, wait until it is done or has ended"
+    )
 
 
 def _add_settings(sub: Parser, only: str | None = None, default: Callable[[Setting], str] = _default) -> None:
