@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tdw.errors import FileInUseError, OverwrittenError
-from tdw.store import holder, lease, open_reader, open_writer
+from tdw.store import holder, lease, lock, open_reader, open_writer
 from tests.store import store_runs
 
 
@@ -303,3 +303,33 @@ def test_a_lease_that_a_power_cut_left_unreadable_is_taken_over(path, monkeypatc
     lease.beside(path).write_bytes(text)
     open_writer(path).close()
     assert not lease.beside(path).exists()
+
+
+def test_a_commit_that_slipped_in_after_a_takeover_is_read_whole_and_stops_the_new_owner(path, monkeypatch):
+    """The window that no file system closes: the old owner looked, slept, and writes after the new one committed."""
+    monkeypatch.setenv("TDW_LEASE", "never")
+    monkeypatch.setattr(lock, "try_lock", lambda *_, **__: True)
+    monkeypatch.setattr(lock.filesystem, "lock_for_writing", lambda _: None)
+    old = open_writer(path)
+    store_runs.step(old, 30)
+    new = open_writer(path)
+    store_runs.step(new, 20)
+    with monkeypatch.context() as asleep:
+        asleep.setattr(old._commits, "check", lambda: None)
+        store_runs.step(old, 5)
+    with open_reader(path) as reader:
+        store_runs.check_exact(reader)
+        assert reader.n_epochs in {35, 50}
+    with pytest.raises(OverwrittenError, match="a commit of another writer"):
+        store_runs.step(new, 1)
+    old.abandon()
+    with open_writer(path) as again:
+        store_runs.step(again, 40)
+    with open_reader(path) as reader:
+        store_runs.check_exact(reader)
+
+
+def test_the_type_of_a_file_system_is_told():
+    if Path("/dev/shm").is_mount():
+        assert lease.filesystem.type_of(Path("/dev/shm")) == "tmpfs"
+    assert lease.filesystem.type_of(Path("/proc/self")) == "proc"
