@@ -89,7 +89,7 @@ class Files:
     """The operations on files that the protocol consists of; each may raise OSError."""
 
     def read(self, path: Path) -> bytes | None:
-        """The text under a name, opened anew; None without one. Raises OSError with ELOOP or similar for a link."""
+        """The text under a name, opened again each time; None without one. Raises OSError with ELOOP or similar for a link."""
         try:
             fd = filesystem.open_to_read(path)
         except FileNotFoundError:

@@ -85,7 +85,7 @@ class Shared(lease.Files):
         file = self.names.get(path)
         if file is None or lease.Claim.decode(file[0]).token != expected:
             return False
-        self.turns.step()  # the name may mean another file by now; this one was opened
+        self.turns.step()  # the name may mean another file meanwhile; this one was opened
         file[0] = text
         return True
 
