@@ -244,9 +244,10 @@ def test_the_claim_of_a_killed_writer_is_taken_over_after_its_time(host, path):
     while not one.line().startswith("stored 3"):
         pass
     one.end()
+    os.utime(lease.beside(path), (1e9, 1e9))  # else it is refused at once for as long as the last beat is recent
     started = time.monotonic()
     other = host("beta x", path)
-    assert other.line() == "open" or other.line() == "open"
+    assert other.line() == "open"
     assert time.monotonic() - started > 1.5
     assert int(other.line().split()[1]) > 3
 
