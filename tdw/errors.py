@@ -88,7 +88,15 @@ class DamagedFileError(ProjectError):
 
 
 class FileInUseError(ProjectError):
-    """Another process has the file open for writing."""
+    """Another process has the file open for writing.
+
+    Attributes:
+        who: the other process, for messages
+    """
+
+    def __init__(self, message: str, who: str = "another process"):
+        super().__init__(message)
+        self.who = who
 
 
 class AlreadyExistsError(ProjectError):

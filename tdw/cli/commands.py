@@ -12,16 +12,20 @@ import os
 import signal
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tdw import config, interrupts
 from tdw.cli.streams import say, say_json
-from tdw.errors import NotAProjectError, StoppedError
+from tdw.errors import FileInUseError, NotAProjectError, StoppedError
 from tdw.safe_text import typed, visible
 from tdw.text_format import count
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tdw.app.proxy import Proxy
+
+Result = TypeVar("Result")
 
 
 def open_command(arguments: argparse.Namespace) -> int:
@@ -79,11 +83,29 @@ def train_command(arguments: argparse.Namespace) -> int:
     stop = interrupts.Patience()
     path = _MovablePath(arguments.file)
     with stop, training_progress(visible(arguments.file.name)) as progress:
-        finished = train.train(
-            path.now, progress=progress, stop=stop, allow_drift=arguments.allow_drift, moved=path.moved, **given
+        finished = _in_turn(
+            arguments,
+            lambda: train.train(
+                path.now, progress=progress, stop=stop, allow_drift=arguments.allow_drift, moved=path.moved, **given
+            ),
+            stop,
         )
     say(*report.training_outcome(path.now, finished))
     return 0 if finished else interrupts.code()
+
+
+def _in_turn(
+    arguments: argparse.Namespace, work: Callable[[], Result], stop: Callable[[], bool] | None = None
+) -> Result:
+    """Do this now, or with --wait as soon as no other process writes to the file."""
+    if not arguments.wait:
+        return work()
+    from tdw.operations.wait import when_free
+
+    def told(error: FileInUseError) -> None:
+        say(f"{arguments.file} is being written to by {error.who}: waiting until it is done.", error=True)
+
+    return when_free(work, told=told, stop=stop)
 
 
 def _missing(file: Path) -> str:
@@ -119,7 +141,12 @@ def analyze_command(arguments: argparse.Namespace) -> int:
 
     interrupts.at_work()
     with analysis_progress(visible(arguments.file.name)) as progress:
-        done = analyze(arguments.file, arguments.only, force=arguments.force, jobs=arguments.jobs, progress=progress)
+        done = _in_turn(
+            arguments,
+            lambda: analyze(
+                arguments.file, arguments.only, force=arguments.force, jobs=arguments.jobs, progress=progress
+            ),
+        )
     say(f"{arguments.file}: " + (f"{', '.join(done)} stored." if done else "all results are current."))
     return 0
 

@@ -1,6 +1,6 @@
 """The entry point of `tdw`: runs a command and turns its errors into exit codes.
 
-Exit codes: 0; 2 for an error the user can act on (one line on standard error); 130 after Ctrl-C, 143 after SIGTERM and
+Exit codes: 0; 2 for an error the user can act on (one line on standard error); 75 where another process writes to the file; 130 after Ctrl-C, 143 after SIGTERM and
 129 when the terminal was closed, with finished work stored and no temporary files left. Any other error is a bug: it
 prints its traceback and exits with 1.
 
@@ -10,6 +10,9 @@ Little is imported before `main`, so that Ctrl-C during startup does not print a
 from __future__ import annotations
 
 from tdw import interrupts
+
+#: The exit code where another process writes to the file: try again later (EX_TEMPFAIL of sysexits.h).
+IN_USE = 75
 
 TYPE_CHECKING = False  # the module `typing` takes longer to import than this one
 if TYPE_CHECKING:
@@ -47,7 +50,9 @@ def _run(argv: Sequence[str] | None, unfailing: Unfailing) -> int:
     from tdw import os_errors
     from tdw.cli import parser
     from tdw.cli.streams import say
-    from tdw.errors import AlreadyExistsError, TdwError
+    from tdw.errors import AlreadyExistsError, FileInUseError, TdwError
+
+    code = 2
 
     try:
         unfailing.quiet = True  # help, version, and errors in the command line
@@ -58,6 +63,8 @@ def _run(argv: Sequence[str] | None, unfailing: Unfailing) -> int:
         message: str | None = error.told("--force" if hasattr(arguments, "force") else None)
     except TdwError as error:
         message = str(error)
+        if isinstance(error, FileInUseError):
+            code = IN_USE
     except SystemExit as error:
         return int(error.code or 0)
     except Exception as error:
@@ -67,7 +74,7 @@ def _run(argv: Sequence[str] | None, unfailing: Unfailing) -> int:
         if message is None:
             raise
     say(f"tdw: {message}", error=True)
-    return 2
+    return code
 
 
 def _exit_code(code: int, unfailing: Unfailing, listening: interrupts.Listening | None) -> int:

@@ -96,6 +96,7 @@ def parser() -> Parser:
         help="resume even if replayed epochs are not bit for bit equal to the stored ones; stored data is kept, and the file "
         "records the drift",
     )
+    _add_wait(sub)
     _add_settings(sub, default=_default_of_new)
 
     sub = add("sweep", sweeps.sweep_command)
@@ -116,6 +117,7 @@ def parser() -> Parser:
     sub.add_argument(
         "--jobs", type=_integer, metavar="N", help="checkpoints at a time (default: what cores and memory allow)"
     )
+    _add_wait(sub)
 
     sub = add("info", commands.info_command, prints=_always)
     _add_file(sub, "project file")
@@ -339,6 +341,12 @@ def _default_of_new(setting: Setting) -> str:
 
 def _default_of_branch(setting: Setting) -> str:
     return "default: as in FILE" + (f", or {setting.text} if --{setting.chooser} changes" if setting.kinds else "")
+
+
+def _add_wait(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--wait", action="store_true", help="if another process writes to FILE, wait until it is done or has ended"
+    )
 
 
 def _add_settings(sub: Parser, only: str | None = None, default: Callable[[Setting], str] = _default) -> None:

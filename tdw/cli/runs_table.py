@@ -22,6 +22,7 @@ UNINTERESTING = ("device", "threads", "d_head")  # how a run was trained, or wha
 def runs_command(arguments: argparse.Namespace) -> None:
     """List the runs in a folder: state, events and the settings in which they differ; with --group, statistics of each group."""
     from tdw.statistics.collection import runs
+    from tdw.statistics.tables import csv_text, write_parquet
 
     found = runs(arguments.folder).filter(*arguments.where or ())
     interrupts.at_work()
@@ -30,13 +31,9 @@ def runs_command(arguments: argparse.Namespace) -> None:
         say(f"tdw: {problem.message}", error=True)
     groups = found.group(*arguments.group) if arguments.group else []
     if arguments.parquet:
-        from tdw.statistics.tables import write_parquet
-
         write_parquet(arguments.parquet, *_table(found, groups))
         say(f"{arguments.parquet}: {count(len(groups) or every, 'row')} written.")
     elif arguments.csv:
-        from tdw.statistics.tables import csv_text
-
         say(*csv_text(*_table(found, groups)).splitlines())
     elif arguments.json:
         rows, _ = _table(found, groups)

@@ -83,6 +83,7 @@ def build(
                 filesystem.keep_attributes(replaced, fd)
             remember_file(state, structure)  # before it has its name: no reader may take it for a file from elsewhere
             system.fsync(fd)
+            lock.check(known_as)  # building takes time, in which the lease may have been lost
             renamed.append(True)
             if not system.replaces_open_files:
                 system.close(fd)

@@ -17,6 +17,7 @@ from tdw.store.commit_record import BLOCK, Record
 from tdw.store.fence import Fence
 from tdw.store.filesystem import System, write_all
 from tdw.store.layout import BLOCK_CRCS
+from tdw.store.lock import Lock
 from tdw.store.open_file import OpenFile
 
 
@@ -34,7 +35,8 @@ class Commits:
     path: the one that errors give; it changes when the file is moved
     """
 
-    def __init__(self, state: OpenFile, path: Path, system: System):
+    def __init__(self, state: OpenFile, path: Path, system: System, lock: Lock):
+        self._lock = lock
         self._state, self.path, self._system = state, path, system
         self._fence = Fence(state)
         self._tails = [state.tail_of(name) for name in state.layout.growing]
@@ -42,7 +44,8 @@ class Commits:
         self._copies: list[list[bytes] | None] = [None, None]
 
     def check(self) -> None:
-        """Raise OverwrittenError where another program changed the file since the last write."""
+        """Raise OverwrittenError where another process took the lease over, or changed the file since the last write."""
+        self._lock.check(self.path)
         self._fence.check(self._state, self.path)
 
     def write(self, given: Sequence[Piece], rows: Mapping[str, np.ndarray], changes: Mapping[str, Any]) -> None:
@@ -101,6 +104,7 @@ class Commits:
         write_all(system, state.fd, encoded, state.layout.slot_offset(slot))
         system.datasync(state.fd)
         self._fence.wrote(state, slot, encoded)
+        self._lock.check(self.path)  # nothing is reported as stored that a new owner may not have seen
         self._copies[slot], self._tails = list(tails), tails
         alike = record == replace(state.record, sequence=record.sequence, clean=record.clean)
         state.adopt(record, slot, alike=alike)

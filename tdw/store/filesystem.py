@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import struct
 import sys
@@ -362,3 +363,26 @@ def free_bytes(folder: Path) -> int | None:
     with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free
     return None
+
+
+def type_of(folder: Path) -> str:
+    """The type of the file system of a folder, such as "ext4" or "nfs4"; empty where the system does not tell."""
+    try:
+        there = folder.stat().st_dev
+        lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ""
+    number = f"{os.major(there)}:{os.minor(there)}"
+    best, longest = "", -1
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5 or not after:
+            continue
+        if fields[2] == number:
+            return after.split(" ")[0]
+        # Subvolumes of btrfs have device numbers that no mount shows.
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
+        if len(point) > longest and folder.absolute().is_relative_to(point):
+            best, longest = after.split(" ")[0], len(point)
+    return best

@@ -111,6 +111,19 @@ class Holder:
             return False
         return owner == os.geteuid() and _started(self.pid) == self.started and not _is_dead(self.pid)
 
+    def has_ended_here(self) -> bool:
+        """Whether it was a process of this computer and has certainly ended; False where that cannot be told."""
+        if self.is_elsewhere or not all((self.host, self.boot, self.namespace, self.started)):
+            return False
+        try:
+            os.kill(self.pid, 0)  # answers for other users' processes too, which /proc may hide
+        except ProcessLookupError:
+            return True
+        except OSError:
+            pass
+        started = _started(self.pid)
+        return bool(started) and (started != self.started or _is_dead(self.pid))
+
     def send(self, number: int) -> bool:
         """Send it a signal; returns False without sending where `is_alive_here` is False.
 

@@ -6,6 +6,8 @@ it does ("train", "analyze"; see `holder.py`, read by `holder_of`). It lets one 
 and replaces the other lock where the operating system has no suitable one. Both belong to open file descriptions, not
 descriptors, so they end with a killed process, and survive other opens and closes of the same file in the process.
 
+Both may hold on one computer only where the file lies on a network file system; there a lease (`lease.py`) is taken first.
+
 The lock file is removed when the writer closes, while the lock is still held; a process that opened the removed file
 meanwhile notices that the name means another file, and starts again. One left by a killed process has no effect. A file of
 that name that this program did not create is never written to or removed.
@@ -24,7 +26,7 @@ from pathlib import Path
 from tdw import interrupts
 from tdw.errors import CannotWriteError, FileInUseError
 from tdw.file_lock import REMOVABLE, try_lock
-from tdw.store import filesystem
+from tdw.store import filesystem, lease
 from tdw.store.holder import LIMIT, MAGIC, Holder
 
 #: Seconds. `holder_of` takes the lock for microseconds; a writer must not mistake it for another writer.
@@ -161,7 +163,13 @@ class Lock:
     """
 
     def __init__(self, path: Path):
-        self._name = self._on_name(path)
+        self._lease = lease.take(path)  # first, so that nothing of a writer on another computer is touched
+        try:
+            self._name = self._on_name(path)
+        except BaseException:
+            if self._lease is not None:
+                self._lease.release()
+            raise
         self._files: list[int] = []
         self._forked = self._released = False
         _held.add(self)
@@ -177,7 +185,7 @@ class Lock:
                         break
                 if time.monotonic() > deadline + PATIENCE / 2:
                     holder = holder_of(path)
-                    raise _open_elsewhere(path, None if holder is None else holder.pid)
+                    raise lease.in_use(path, "another process" if holder is None else f"process {holder.pid}")
                 time.sleep(0.005)
         except BaseException:
             found.release()
@@ -191,7 +199,7 @@ class Lock:
         while (locked := filesystem.lock_for_writing(again)) is False:
             if time.monotonic() > deadline:
                 os.close(again)
-                raise _open_elsewhere(path, None)
+                raise lease.in_use(path, "another process")
             time.sleep(0.005)
         if locked and not filesystem.leaves_readers_in(again):
             # Readers come first: `fence.py` detects what this lock would prevent.
@@ -217,6 +225,15 @@ class Lock:
             new = self._on_name(path)
             self._name.release()
             self._name = new
+            if self._lease is not None:
+                claimed = lease.take(path)
+                self._lease.release()
+                self._lease = claimed
+
+    def check(self, path: Path) -> None:
+        """Raise OverwrittenError where another process took the lease over; OSError. path: for the message"""
+        if self._lease is not None:
+            self._lease.check(path)
 
     @property
     def mine(self) -> bool:
@@ -226,6 +243,8 @@ class Lock:
     def inherited(self) -> None:
         """In a forked process: close what was inherited, which leaves the lock to the parent."""
         self._name.drop()
+        if self._lease is not None:
+            self._lease.drop()
         self._close_files()
         self._forked = True
         _held.discard(self)
@@ -244,18 +263,20 @@ class Lock:
             _held.discard(self)
             self._close_files()
             self._name.release()
-
-
-def _open_elsewhere(path: Path, pid: int | None) -> FileInUseError:
-    who = f"process {pid}" if pid is not None else "another process"
-    return FileInUseError(
-        f"{path} is being written to by {who}: wait until it is done, or stop it. Reading remains possible."
-    )
+            if self._lease is not None:
+                self._lease.release()
 
 
 def holder_of(path: Path | str) -> Holder | None:
-    """The process that currently writes to a project file, as its lock file says; None without a writer."""
-    beside = sidecar(Path(os.path.realpath(path)))
+    """The process that currently writes to a project file, as its lock file or its lease says; None without a writer."""
+    real = Path(os.path.realpath(path))
+    if (locked := _locker_of(sidecar(real))) is not None:
+        return locked
+    owner = lease.owner_of(real)
+    return None if owner is None else owner.holder
+
+
+def _locker_of(beside: Path) -> Holder | None:
     flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     for _ in range(20):
         try:

@@ -80,7 +80,7 @@ class Writer:
     def _watch(self) -> None:
         """Take note of the contents of a file that was just opened or built."""
         state = self._state
-        self._commits = Commits(state, self.path, self._system)
+        self._commits = Commits(state, self.path, self._system, self._writing)
         self._slots = dict(state.resume_slots())
 
     # Committing
