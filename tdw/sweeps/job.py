@@ -84,7 +84,8 @@ def _finish(
     if holder_of(path) is not None:  # cheaper than to be refused
         return Outcome("busy")
     with Project.open(path) as project:
-        is_trained, diverged = project.state == "finished" or project.imported is not None, project.diverged
+        imported, diverged = project.imported, project.diverged
+        is_trained = project.state == "finished" or (imported is not None and not imported.resumable)
     if diverged is not None:
         return Outcome("diverged", diverged.sentence)
     if not is_trained and not train(path, progress=progress, stop=stop):
