@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tdw.operations.verify import verify
     from tdw.project.project import Project
     from tdw.run import Run, open  # noqa: A004 - used as `tdw.open`
+    from tdw.statistics.collection import runs
     from tdw.sweeps.plan import plan_sweep
     from tdw.sweeps.work import sweep, work
 
@@ -70,6 +71,7 @@ _MODULE_OF = {
     "open": "tdw.run",
     "plan_sweep": "tdw.sweeps.plan",
     "recover": "tdw.operations.recover",
+    "runs": "tdw.statistics.collection",
     "sweep": "tdw.sweeps.work",
     "train": "tdw.operations.train",
     "verify": "tdw.operations.verify",
@@ -95,6 +97,7 @@ __all__ = [
     "open",
     "plan_sweep",
     "recover",
+    "runs",
     "sweep",
     "train",
     "verify",

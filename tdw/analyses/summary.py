@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tdw.analyses import events as event_analysis
 from tdw.analyses.engine import registry, runner
+from tdw.analyses.engine.run_data import RunData
 from tdw.analyses.events import Event, Grokking
 from tdw.analyses.key_frequencies import DEFAULT_RULE, by_clusters
 from tdw.project.project import Project
@@ -34,17 +35,25 @@ class KeyFrequencies(NamedTuple):
 
 def events(project: Project) -> list[Event]:
     """The events of the run (memorized, generalized, …), as intervals between recorded epochs."""
-    arrays = _events(project)
-    names = registry.find("events").parameters["events"]
-    recorded = {name for name in CURVES if not np.isnan(getattr(project, name)).all()}
-    return event_analysis.described(arrays["intervals"], arrays["held"], names, recorded)
+    return outcome(project)[0]
 
 
 def grokking(project: Project) -> Grokking:
     """Whether the run grokked: verdict, and the delay between memorization and generalization in epochs, also in times of how long
     memorization took.
     """
-    return event_analysis.judged(_events(project), **registry.find("events").parameters)
+    return outcome(project)[1]
+
+
+def outcome(project: Project, data: RunData | None = None) -> tuple[list[Event], Grokking]:
+    """The events of the run, and whether it grokked. data: of `runner.run_data`, where it was read already."""
+    data = runner.run_data(project) if data is None else data
+    arrays, parameters = _events(project, data), registry.find("events").parameters
+    recorded = {name for name in CURVES if not np.isnan(getattr(data.curves, name)).all()}
+    return (
+        event_analysis.described(arrays["intervals"], arrays["held"], parameters["events"], recorded),
+        event_analysis.judged(arrays, **parameters),
+    )
 
 
 def key_frequencies(project: Project) -> KeyFrequencies | None:
@@ -67,11 +76,11 @@ def key_frequencies(project: Project) -> KeyFrequencies | None:
     return _keys(project, "neuron_frequencies", shares.rows, "clusters", by_clusters(share))
 
 
-def _events(project: Project) -> dict[str, NDArray[Any]]:
+def _events(project: Project, data: RunData) -> dict[str, NDArray[Any]]:
     analysis = registry.find("events")
     if runner.is_current(analysis, project):
         return {name: array[0] for name, array in project.analysis("events").arrays.items()}
-    return registry.evaluate(analysis, runner.run_data(project), project.config)
+    return registry.evaluate(analysis, data, project.config)
 
 
 def _keys(project: Project, analysis: str, rows: int, rule: str, key: NDArray[Any]) -> KeyFrequencies:

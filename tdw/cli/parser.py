@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tdw import __version__, config, schedule
-from tdw.cli import commands, sweeps
+from tdw.cli import commands, runs_table, sweeps
 from tdw.safe_text import visible
 from tdw.setting import Setting, integer
 from tdw.tasks import TASKS
@@ -122,6 +122,26 @@ def parser() -> Parser:
     sub.add_argument("files", nargs="+", type=_path, metavar="FILE", help="project files, two or more")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
+    sub = add("runs", runs_table.runs_command, prints=lambda arguments: arguments.parquet is None)
+    sub.add_argument("folder", type=_path, metavar="DIR", help="folder with project files; subfolders count")
+    sub.add_argument(
+        "--where",
+        nargs="+",
+        action="extend",
+        metavar="CONDITION",
+        help='only runs for which all hold, such as p=113 weight_decay=0.3,1 "lr<1e-3" state=finished tag=paper',
+    )
+    sub.add_argument(
+        "--group",
+        type=_names,
+        metavar="NAME,NAME",
+        help="print statistics of groups with equal values, as of weight_decay",
+    )
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print all columns as CSV")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--parquet", type=_path, metavar="FILE", help="write a Parquet file")
+
     sub = add("note", commands.note_command, prints=lambda arguments: not commands.notes_given(arguments))
     _add_file(sub, "project file")
     sub.add_argument("--title", metavar="TEXT", help="set the title")
@@ -197,6 +217,13 @@ def _path(text: str) -> Path:
     if not text:  # which `Path` takes for this folder
         raise argparse.ArgumentTypeError("a file name is needed (got an empty one)")
     return Path(text)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"needs names separated by commas (got {visible(text) or 'nothing'})")
+    return names
 
 
 def _add_file(sub: Parser, text: str) -> None:

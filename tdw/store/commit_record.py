@@ -16,6 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -103,6 +104,7 @@ class Record:
         )
 
 
+@cache
 def slot_dtype(n_arrays: int, version: Version | None = None) -> np.dtype[np.void]:
     """The fields of a record with that many growing arrays; a multiple of 4096 bytes, so that slots share no sector.
 

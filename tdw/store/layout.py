@@ -40,6 +40,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -214,7 +215,7 @@ class Extent:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
-    @property
+    @cached_property
     def row_nbytes(self) -> int:
         """Bytes of one row."""
         return self.dtype.itemsize * math.prod(self.shape[1:])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import stat
 import time
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from tdw.safe_text import typed
 from tdw.store import filesystem
 from tdw.store.commit_record import BLOCK, Record, ResumeSlot, decode
 from tdw.store.layout import CHECKPOINTS, Layout
-from tdw.store.sandbox import examined, named
+from tdw.store.sandbox import examined, examined_together, named
 from tdw.store.seen_files import recall, remember
 from tdw.store.structure import Structure, layout_of
 from tdw.store.validate import CREATE_ONE, check_superblock, parse_json
@@ -24,6 +26,7 @@ from tdw.store.validate import CREATE_ONE, check_superblock, parse_json
 log = logging.getLogger(__name__)
 
 CHUNK = 8 << 20
+TOGETHER = 64  # files that are examined by one process
 _WHAT_TO_DO = "`tdw verify {0}` lists the damage, `tdw recover {0} NEW` saves the intact parts; or use an earlier copy."
 
 
@@ -282,7 +285,7 @@ def rewritten(fd: int, path: Path, *, refused: bool | None = None) -> bool:
 
 
 def _verified(fd: int, path: Path, size: int) -> OpenFile:
-    known = recall(fd, path, size)
+    known = recall(fd, size)
     if known is not None:
         state = compare(fd, path, known.layout)
         state.made = known.made
@@ -294,6 +297,32 @@ def _verified(fd: int, path: Path, size: int) -> OpenFile:
     if state.unfamiliar:
         log.info(first_word(path))
     return state
+
+
+def introduce(paths: Iterable[Path]) -> int:
+    """Examine files from other computers together and remember them, so that opening them is fast; returns how many runs
+    are new to this user. A file that cannot be read, or that something is wrong with, is left to whatever opens it.
+    """
+    new, every = 0, list(paths)
+    for start in range(0, len(every), TOGETHER):
+        with contextlib.ExitStack() as stack:
+            files = []
+            for path in every[start : start + TOGETHER]:
+                with contextlib.suppress(OSError, ProjectError):
+                    fd = filesystem.open_to_read(real_path(path))
+                    stack.callback(os.close, fd)
+                    size = os.fstat(fd).st_size
+                    check_superblock(fd, path, size)
+                    files.append((fd, path, size))
+            for (fd, path, _), structure in zip(files, examined_together(files), strict=True):
+                with contextlib.suppress(OSError, ProjectError):
+                    if structure is not None:
+                        state = compare(fd, path, layout_of(structure, path))
+                        state.made = False
+                        new += remember_file(state, structure)
+    if new:
+        log.info("runs that come from another computer: %d. Their files were checked in a sandbox.", new)
+    return new
 
 
 def first_word(path: Path) -> str:

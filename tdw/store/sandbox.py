@@ -7,10 +7,14 @@ bytes, each verified by its checksum.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO
 
@@ -26,15 +30,62 @@ SENTENCES = {kind.__name__: kind for kind in (NotAProjectError, NewerFormatError
 HOME = Path(__file__).parents[2]
 
 
+class PostponedError(ProjectError):
+    """A file was not examined, because others are waiting to be examined with it."""
+
+
+_postponing: ContextVar[bool] = ContextVar("postponing", default=False)
+
+
+@contextlib.contextmanager
+def postponed() -> Iterator[None]:
+    """In this context, files that would have to be examined raise PostponedError instead."""
+    before = _postponing.set(True)
+    try:
+        yield
+    finally:
+        _postponing.reset(before)
+
+
 def examined(fd: int, path: Path, size: int) -> Structure:
-    """The structure of an open file, read in a sandbox. Raises NotAProjectError, NewerFormatError, DamagedFileError.
+    """The structure of an open file, read in a sandbox. Raises NotAProjectError, NewerFormatError, DamagedFileError,
+    and PostponedError inside `postponed`.
 
     size: the expected file size; missing bytes read as zeros.
     """
+    if _postponing.get():
+        raise PostponedError(f"{path} comes from another computer and was not checked yet: open it again.")
     structure, _ = _described(fd, path, size)
     if structure.size != size:
         raise _invalid(path)
     return structure
+
+
+def examined_together(files: Sequence[tuple[int, Path, int]]) -> list[Structure | None]:
+    """The structures of open files (descriptor, path, size), some 100 times as fast as one after the other; None for those
+    that `examined` is to judge, because something is wrong with them.
+
+    One process loads HDF5 and starts a sandbox for each file, so that no file can influence what is found in another.
+    """
+    if sys.platform != "linux":  # elsewhere a process that has loaded libraries cannot safely be forked
+        return [None] * len(files)
+    asked = json.dumps([[fd, size, os.fsdecode(path)] for fd, path, size in files]).encode()
+    try:
+        done = subprocess.run(
+            [*_WORKER, str(len(files)), "", "many"], input=asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=PATIENCE * (1 + len(files)), cwd=HOME, env=_environment(), pass_fds=[fd for fd, *_ in files], check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return [None] * len(files)
+    answers = done.stdout.split(b"\n")[: len(files)]
+    found: list[Structure | None] = []
+    for (_, path, size), answer in itertools.zip_longest(files, answers):
+        try:
+            structure, _ = _answered(answer or b"", path)
+            found.append(structure if structure.size == size else None)
+        except ProjectError:
+            found.append(None)
+    return found
 
 
 def named(fd: int, path: Path) -> tuple[Structure, list[str]]:
@@ -80,7 +131,11 @@ def _invalid(path: Path) -> NotAProjectError:
 
 
 def _described(fd: int, path: Path, size: int, *how: str) -> tuple[Structure, list[str]]:
-    output = _ask([*_WORKER, str(size), os.fsdecode(path), *how], fd, path)
+    return _answered(_ask([*_WORKER, str(size), os.fsdecode(path), *how], fd, path), path)
+
+
+def _answered(output: bytes, path: Path) -> tuple[Structure, list[str]]:
+    """What the process found. Raises the error that it names, and NotAProjectError for an invalid answer."""
     try:
         answer = json.loads(output)
         if "structure" in answer:

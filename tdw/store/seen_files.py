@@ -4,16 +4,21 @@ A run's id would prove nothing, because it can be copied into another file. So a
 sealed bytes (HDF5's structure, settings, notes, split), stored together with the structure found in them: such a file is
 opened without HDF5, and without trusting its contents.
 
-In the user's private folder, each file written atomically, the oldest dropped beyond a few thousand:
+In the user's private folder, each file written atomically:
 
-    known/structures/KEY.json     structures; the key starts with a hash of the file's size and first sector
-    known/files/SHA256            JSON: made (created here, else inspected), key of the structure, settings as stored
-    known/runs/HASH               empty: the user was told of this run
+    known/own/structures/KE/KEY.json   structures; the key starts with a hash of the file's size and first sector
+    known/own/files/SH/SHA256          JSON: made (created here, else inspected), key of the structure, settings as stored
+    known/structures/KEY.json          the same of files that were inspected, the oldest dropped beyond a few thousand
+    known/files/SHA256
+    known/runs/HASH                    empty: the user was told of this run
+
+Files that were created here are never dropped. Versions before 0.3 kept them among the others; they are moved once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import stat
@@ -30,6 +35,7 @@ from tdw.store.structure import Structure, layout_of
 
 CHUNK = 8 << 20
 LARGEST = 8 << 20  # largest size of one of these files, in bytes; structures have some kilobytes
+OWN = "own"
 MOST = {"files": 4000, "structures": 1000, "runs": 4000}
 
 
@@ -50,20 +56,20 @@ def sealed_sha256(fd: int, layout: Layout) -> str:
     return digest.hexdigest()
 
 
-def recall(fd: int, path: Path, size: int) -> Known | None:
+def recall(fd: int, size: int) -> Known | None:
     """The record of an open file; None for one that was never seen, or was changed since."""
     try:
-        folder = state_folder() / "known"
-        for entry in sorted((folder / "structures").glob(f"{_start(fd, size)}-*.json")):
-            structure = _structure(entry)
-            if structure is None:
-                continue
-            layout = layout_of(structure, path)
-            about = folder / "files" / sealed_sha256(fd, layout)
-            if layout.size == size and about.exists():
-                stored = parsed(read_private(about, LARGEST))
-                if stored["structure"] == entry.stem:  # two structures may call the same ranges sealed
-                    return Known(layout, made=stored["made"] is True)
+        folder, start = state_folder() / "known", _start(fd, size)
+        for own in (True, False):
+            for entry in sorted(_place(folder, "structures", start, own=own).parent.glob(f"{start}-*.json")):
+                layout = _layout(entry)
+                if layout is None or layout.size != size:
+                    continue
+                about = _place(folder, "files", sealed_sha256(fd, layout), own=own)
+                if about.exists():
+                    stored = parsed(read_private(about, LARGEST))
+                    if stored["structure"] == entry.stem:  # two structures may call the same ranges sealed
+                        return Known(layout, made=stored["made"] is True)
     # The records only save an inspection: where they cannot be read, the file counts as never seen.
     except (OSError, AppError, ProjectError, ValueError, KeyError, TypeError):
         return None
@@ -79,22 +85,57 @@ def remember(fd: int, layout: Layout, structure: Structure, config: bytes, *, ru
         folder = private_folder(state_folder() / "known")
         for name in MOST:
             private_folder(folder / name)
+        _move_own(folder)
         encoded = structure.encode()
         key = f"{_start(fd, layout.size)}-{hashlib.sha256(encoded).hexdigest()[:16]}"
         about = {"made": made, "structure": key, "config": config.decode("ascii", "replace")}
         known = folder / "runs" / hashlib.sha256(run.encode("utf-8", "replace")).hexdigest()[:32]
         new = not known.exists()
         for place, data in (
-            (folder / "structures" / f"{key}.json", encoded),
-            (folder / "files" / sealed_sha256(fd, layout), json.dumps(about).encode()),
+            (_place(folder, "structures", f"{key}.json", own=made), encoded),
+            (_place(folder, "files", sealed_sha256(fd, layout), own=made), json.dumps(about).encode()),
             (known, b""),
         ):
             if made or not _is_file(place):
-                write_private(place, data, durable=False)
-                _forget_oldest(place.parent)
+                write_private(_with_folder(place), data, durable=False)
+                if place.parent.name in MOST:
+                    _forget_oldest(place.parent)
         return new
     except (OSError, AppError):
         return False  # not remembered: the file is inspected again next time
+
+
+def _place(folder: Path, kind: str, name: str, *, own: bool) -> Path:
+    """Where a record is. Own ones are spread over 256 folders, so that one can be looked up among any number."""
+    return folder / OWN / kind / name[:2] / name if own else folder / kind / name
+
+
+def _with_folder(place: Path) -> Path:
+    """The same place, in a folder that exists."""
+    missing = [
+        folder for folder in (place.parent.parent.parent, place.parent.parent, place.parent) if not folder.is_dir()
+    ]
+    for folder in missing:
+        private_folder(folder)
+    return place
+
+
+def _move_own(folder: Path) -> None:
+    """Move the records of files that were created here by earlier versions to where they are not dropped."""
+    if (folder / OWN).is_dir():
+        return
+    private_folder(folder / OWN)
+    for _, place in _aged(folder / "files"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not a record
+            data = read_private(place, LARGEST)
+            stored = parsed(data)
+            if stored["made"] is not True:
+                continue
+            structure = f"{stored['structure']}.json"
+            encoded = read_private(folder / "structures" / Path(structure).name, LARGEST)
+            write_private(_with_folder(_place(folder, "structures", structure, own=True)), encoded, durable=False)
+            write_private(_with_folder(_place(folder, "files", place.name, own=True)), data, durable=False)
+            place.unlink()
 
 
 def structures() -> Iterator[Structure]:
@@ -120,6 +161,20 @@ def _structure(path: Path) -> Structure | None:
         return None
 
 
+def _layout(path: Path) -> Layout | None:
+    """The layout in a remembered structure; None where the structure was dropped meanwhile or is invalid."""
+    try:
+        return _decoded(read_private(path, LARGEST))
+    except (OSError, ValueError, RecursionError, ProjectError):
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def _decoded(encoded: bytes) -> Layout:
+    """The layout in an encoded structure: the runs of a sweep share a few."""
+    return layout_of(Structure.decode(encoded), Path("a remembered file"))
+
+
 def _is_file(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.lstat().st_mode)
@@ -129,7 +184,9 @@ def _is_file(path: Path) -> bool:
 
 def _remembered(name: str) -> list[tuple[float, Path]]:
     try:
-        return list(_aged(state_folder() / "known" / name))
+        folder = state_folder() / "known"
+        own = [place for place in (folder / OWN / name).glob("*") if place.is_dir()]
+        return [record for place in (*own, folder / name) if place.is_dir() for record in _aged(place)]
     except (OSError, AppError):
         return []  # nothing is remembered
 

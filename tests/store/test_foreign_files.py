@@ -326,14 +326,100 @@ def test_what_is_remembered_saves_a_look_and_no_more(tmp_path, elsewhere, looks,
     assert len(looks) == 2
 
 
-def test_the_oldest_are_forgotten(tmp_path, monkeypatch, looks):
-    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "mine"))
+def many(folder: Path, numbers: range) -> list[Path]:
+    """Small files of different runs."""
+    paths = [folder / f"{number}.tdw" for number in numbers]
+    for path in paths:
+        store_runs.create(path, config={"id": f"run {path.stem}"}).close()
+    return paths
+
+
+def test_files_made_here_are_never_forgotten_and_the_oldest_others_are(tmp_path, monkeypatch, looks):
     monkeypatch.setattr(seen_files, "MOST", {"files": 10, "structures": 10, "runs": 10})
-    for number in range(30):
-        store_runs.create(tmp_path / f"{number}.tdw", config={"id": f"run {number}"}).close()
-    folder = tmp_path / "mine" / "known"
-    assert {name: len(list((folder / name).iterdir())) for name in seen_files.MOST}["files"] <= 10
-    with store.open_reader(tmp_path / "29.tdw") as newest, store.open_reader(tmp_path / "0.tdw") as oldest:
-        assert newest.made_here
-        assert not oldest.made_here
-    assert looks == [tmp_path / "0.tdw"]
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "mine"))
+    paths = many(tmp_path, range(30))
+    for path in paths:
+        with store.open_reader(path) as reader:
+            assert reader.made_here
+    assert looks == []
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another"))
+    for _ in range(2):
+        for path in (*paths[:15], paths[14]):
+            store.open_reader(path).close()
+    assert looks[:15] == paths[:15]
+    assert looks[15] == paths[0]  # forgotten meanwhile
+    assert looks.count(paths[14]) <= 2
+    assert len(list((tmp_path / "another" / "known" / "files").iterdir())) <= 10
+
+
+def test_records_of_earlier_versions_are_kept_with_the_own_ones(tmp_path, monkeypatch, looks):
+    """They lay in one folder with those of files from elsewhere."""
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "mine"))
+    first, second = many(tmp_path, range(2))
+    known = tmp_path / "mine" / "known"
+    for kind in ("files", "structures"):
+        for record in list((known / "own" / kind).glob("*/*")):
+            record.rename(known / kind / record.name)
+    shutil.rmtree(known / "own")
+    with store.open_reader(first) as reader:
+        assert reader.made_here
+    many(tmp_path, range(2, 4))
+    assert list((known / "files").iterdir()) == []
+    assert len(list((known / "own" / "files").glob("*/*"))) == 4
+    for path in (first, second):
+        with store.open_reader(path) as reader:
+            assert reader.made_here
+    assert looks == []
+
+
+def test_many_are_examined_by_one_process_each_in_a_sandbox_of_its_own(tmp_path, monkeypatch, looks):
+    paths = many(tmp_path, range(5))
+    bad = tmp_path / "bad.tdw"
+    data = bytearray(paths[0].read_bytes())
+    data[512:2048] = b"\xff" * 1536
+    bad.write_bytes(data)
+    monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another"))
+    started = []
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *args, **more: (started.append(args), run(*args, **more))[1])
+    assert state_module.introduce([*paths[:2], bad, tmp_path / "missing.tdw", *paths[2:]]) == 5
+    assert len(started) == 1
+    for path in paths:
+        with store.open_reader(path) as reader:
+            assert (reader.made_here, reader.first_word) == (False, None)
+    assert looks == []
+    with pytest.raises((DamagedFileError, NotAProjectError)):
+        store.open_reader(bad)
+
+
+def test_together_the_same_is_found_as_alone(tmp_path):
+    paths = many(tmp_path, range(3))
+    files = [(os.open(path, os.O_RDONLY), path, path.stat().st_size) for path in paths]
+    try:
+        assert sandbox.examined_together(files) == [sandbox.examined(*file) for file in files]
+    finally:
+        for fd, *_ in files:
+            os.close(fd)
+
+
+def test_a_process_that_a_file_takes_over_changes_nothing_about_the_others():
+    """One dies, and one answers several lines."""
+    code = (
+        "import os, sys; from tdw.store import sandbox_worker as worker\n"
+        "def found(fd, size, name):\n"
+        "    os.kill(os.getpid(), 9) if name == 'dies' else None\n"
+        "    os.write(worker_out[0], b'forged\\nforged\\n') if name == 'forges' else None\n"
+        "    return {'name': name}\n"
+        "worker_out = [1]; worker.found = found\n"
+        "real = worker._examine_and_exit\n"
+        "def examine(fd, size, name, writing, others):\n"
+        "    worker_out[0] = writing; real(fd, size, name, writing, others)\n"
+        "worker._examine_and_exit = examine\n"
+        "worker.each_alone([(os.open(os.devnull, 0), 0, name) for name in ('one', 'dies', 'forges', 'two')])\n"
+    )
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.split(b"\n")
+    assert json.loads(lines[0]) == {"name": "one"}
+    assert lines[1] == b""
+    assert lines[2].startswith(b"forged forged")
+    assert json.loads(lines[3]) == {"name": "two"}
+    assert len(lines) == 5

@@ -1,0 +1,14 @@
+"""Statistics over many runs: a table of the runs in a folder, censored delays, phase diagrams, frequencies, bands of curves.
+
+collection.py    Runs: the runs in a folder, lazily, to filter and to group
+rows.py          one run as a row of plain values
+index.py         rows kept from last time, under the identity of each file
+where.py         conditions such as "weight_decay=0.3,1"
+tables.py        CSV, JSON, Parquet and pandas
+outcomes.py      how many runs memorized, generalized, diverged
+durations.py     times to an event, censored where it was not reached
+survival.py      Kaplan-Meier curves, quantiles, the log-rank test
+phase.py         outcomes over two settings
+frequencies.py   which frequencies runs choose, compared with chance
+bands.py         mean and quantiles of a curve over runs, aligned by epoch or by an event
+"""

@@ -1,0 +1,27 @@
+"""How many runs memorized, generalized and diverged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from tdw.analyses.events import GENERALIZED, MEMORIZED
+
+
+class Outcomes(NamedTuple):
+    """Numbers of runs: all, those that reached each event, and those that ended because a loss was not finite. A run may be among
+    several.
+    """
+
+    runs: int
+    memorized: int
+    generalized: int
+    diverged: int
+
+
+def outcomes(rows: Iterable[dict[str, Any]]) -> Outcomes:
+    """The outcomes of runs, given as rows of `tdw.runs`; memorized and generalized are the losses below 0.1."""
+    reached = [
+        (True, row[MEMORIZED] is not None, row[GENERALIZED] is not None, row["diverged_at"] is not None) for row in rows
+    ]
+    return Outcomes(*(sum(side) for side in zip(*reached, strict=True))) if reached else Outcomes(0, 0, 0, 0)
