@@ -32,9 +32,10 @@ def forecast_command(arguments: argparse.Namespace) -> None:
         say(f"{one.path}: as of epoch {one.epoch}, {sentence(one)}")
     if not found:
         say(
-            "Every run in the folder has generalized, or was followed to the end: name a run to see what was known of it."
+            judged.why_none
+            or "Every run in the folder has generalized, or was followed to the end: name a run to see what was known of it."
         )
-    if not all(one.known == "generalized" for one in found) or not found:
+    if judged.why_none is None and (not found or any(one.known != "generalized" for one in found)):
         say("", *_basis(judged), *(line for one in judged.judgements.values() for line in _quality(one)))
 
 
@@ -61,7 +62,7 @@ def _basis(judged: Forecasts) -> list[str]:
         f"Learned {used} from {count(judged.runs, 'run')} that had not generalized by epoch {at.epoch}: by epoch "
         f"{at.epoch + at.horizon:.0f}, {int(at.happened.sum())} had."
     ]
-    return lines + [f"Left out: {count(number, 'run')} that {reason}." for reason, number in judged.left_out.items()]
+    return lines + [f"Left out: {count(number, 'run')} {reason}." for reason, number in judged.left_out.items()]
 
 
 def _quality(one: Judgement) -> list[str]:

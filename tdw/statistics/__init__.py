@@ -11,4 +11,10 @@ survival.py      Kaplan-Meier curves, quantiles, the log-rank test
 phase.py         outcomes over two settings
 frequencies.py   which frequencies runs choose, compared with chance
 bands.py         mean and quantiles of a curve over runs, aligned by epoch or by an event
+forecast.py      will a run generalize and when, as of an epoch
+landmark.py      what is known of a run at an epoch
+cure_model.py    survival regression with a share of runs that never have the event
+forecaster.py    from features to probabilities and intervals
+judgement.py     whether forecasts were good on held-out runs
+brier.py         Brier scores for censored times
 """

@@ -70,11 +70,11 @@ class Forecasts:
         found: dict[str, Row] = {}
         for row in rows:
             if row["id"] in found:
-                self.left_out["is a copy of another one"] += 1
+                self.left_out["held by another file too"] += 1
             elif row[GENERALIZED] is not None and row[GENERALIZED] <= self.epoch:
-                self.left_out[f"had generalized by epoch {self.epoch}"] += 1
+                self.left_out[f"that had generalized by epoch {self.epoch}"] += 1
             elif (row["test_loss_at"] or 0) <= self.epoch:
-                self.left_out[f"has no test loss after epoch {self.epoch}"] += 1
+                self.left_out[f"without a test loss after epoch {self.epoch}"] += 1
             else:
                 found[row["id"]] = row
         return list(found.values())
@@ -107,8 +107,8 @@ class Forecasts:
     def _no_measures(self) -> str:
         now, _ = self._checkpoints
         if now is None:
-            return f"has no checkpoint by epoch {self.epoch} that the others have too"
-        return f"has no measures of epoch {now}: `tdw analyze` computes them"
+            return f"without a checkpoint by epoch {self.epoch} that most of them have"
+        return f"without measures of epoch {now}, which `tdw analyze` computes"
 
     def _features(self, run: Run) -> tuple[landmark.Features, landmark.Features]:
         now, before = self._checkpoints
@@ -137,6 +137,14 @@ class Forecasts:
         """How many runs are learned from."""
         return len(self._seen)
 
+    @property
+    def why_none(self) -> str | None:
+        """Why no run can be learned from; None if there are some."""
+        if self._seen:
+            return None
+        reasons = "; ".join(f"{number} {reason}" for reason, number in self.left_out.items())
+        return f"no run can be learned from at epoch {self.epoch} ({reasons or 'there is no other run'})"
+
     @cached_property
     def landmark(self) -> Landmark:
         """The runs that are learned from: features, times and labels. The horizon is the median of the epochs up to which they were
@@ -145,13 +153,8 @@ class Forecasts:
         Raises TdwError where there is no run.
         """
         rows = [row for row, _, _ in self._seen]
-        if not rows:
-            reasons = (
-                "; ".join(f"{number} {reason}" for reason, number in self.left_out.items()) or "the folder has no runs"
-            )
-            raise TdwError(
-                f"no run can be learned from at epoch {self.epoch} ({reasons}). Give an epoch at which runs had not generalized."
-            )
+        if self.why_none is not None:
+            raise TdwError(self.why_none)
         horizon = float(np.median([row["test_loss_at"] for row in rows])) - self.epoch
         event = np.array([np.inf if row[GENERALIZED] is None else row[GENERALIZED] - self.epoch for row in rows])
         end = np.array([row["test_loss_at"] - self.epoch for row in rows], dtype=np.float64)
@@ -184,7 +187,9 @@ class Forecasts:
 
     @cached_property
     def judgements(self) -> dict[HeldOut, Judgement]:
-        """How good such forecasts were on held-out seeds, settings, and both."""
+        """How good such forecasts were on held-out seeds, settings, and both; empty without runs to learn from."""
+        if self.why_none is not None:
+            return {}
         return {held_out: judge(self.landmark, held_out) for held_out in HELD_OUT}
 
     def of(self, run: Run) -> Forecast:
@@ -195,6 +200,8 @@ class Forecasts:
             return replace(nothing, known="generalized", why=f"its test loss was below 0.1 at epoch {row[GENERALIZED]}")
         if row["recorded_epochs"] < self.epoch:
             return replace(nothing, why=f"it is at epoch {row['recorded_epochs']}")
+        if self.why_none is not None:
+            return replace(nothing, why=self.why_none)
         at = self.landmark
         if other := self._differs_elsewhere(row):
             return replace(
@@ -202,7 +209,7 @@ class Forecasts:
             )
         curves, measures = self._features(run)
         if not measures:
-            return replace(nothing, why=f"it {self._no_measures}")
+            return replace(nothing, why=f"it is {self._no_measures}")
         new = [name for name, labels, own in self._labels(row) if own not in labels]
         held_out: HeldOut = "both" if len(new) == 2 else "settings" if new == ["settings"] else "seeds"
         if not (judged := self.judgements[held_out]).knows:
@@ -257,7 +264,7 @@ def forecast(
     >>> found, judged = forecast("study", "study/new.tdw", at=500)  # doctest: +SKIP
     >>> found[0].probability, found[0].low, found[0].high, judged.judgements["seeds"].brier  # doctest: +SKIP
 
-    Raises TdwError for an epoch below 1 or without a run to learn from, and what opening a file raises.
+    Raises TdwError for an epoch below 1 or a folder that does not exist, and what opening a file raises.
     """
     if at < 1:
         raise TdwError(f"a forecast needs an epoch of 1 or later (got {at}): at epoch 0 nothing was trained")
@@ -267,7 +274,7 @@ def forecast(
             found = Forecasts(reference, at, with_settings=with_settings, leave_out=target.id)
             return [found.of(target)], found
     found = Forecasts(reference, at, with_settings=with_settings)
-    end = found.epoch + found.landmark.horizon
+    end = np.inf if found.why_none is not None else found.epoch + found.landmark.horizon
     open_ones = [
         row
         for row in reference.rows

@@ -129,7 +129,7 @@ def judge(at: Landmark, held_out: HeldOut, seed: int = 0) -> Judgement:
     times = at.horizon * np.arange(1, GRID + 1) / GRID
     predicted = {name: np.full((n, GRID), np.nan) for name in ("brier", "losses", "base_rate", "same_settings")}
     covered, tested = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
-    for trained, test in _folds(at, held_out):
+    for trained, test in folds(at, held_out):
         if at.happened[trained].sum() < FEWEST_TRAINED or not test.any():
             continue
         of = at.time[trained], at.happened[trained]
@@ -162,7 +162,7 @@ def judge(at: Landmark, held_out: HeldOut, seed: int = 0) -> Judgement:
         references={name: _estimate(score[name], draws) for name in gains},
         gains=gains,
         coverage=coverage,
-        why_not=_why_not(gains, coverage, events),
+        why_not=why_not(gains, coverage, events),
     )
 
 
@@ -187,7 +187,8 @@ def wilson(hits: int, n: int) -> Estimate:
     return Estimate(share, float(middle - half), float(middle + half))
 
 
-def _why_not(gains: Mapping[str, Estimate], coverage: Estimate, events: int) -> str | None:
+def why_not(gains: Mapping[str, Estimate], coverage: Estimate, events: int) -> str | None:
+    """Why a forecast knows nothing; None if it does. events: held-out runs that the coverage is of."""
     slack = float(np.sqrt(0.8 * 0.2 / events))
     if worse := [REFERENCES[name] for name, gain in gains.items() if not gain.low > 0]:
         return f"on held-out runs it is not clearly better than {' and '.join(worse)}"
@@ -210,7 +211,7 @@ def _too_few(at: Landmark, held_out: HeldOut, events: int) -> str:
     )
 
 
-def _folds(at: Landmark, held_out: HeldOut) -> Iterator[tuple[Mask, Mask]]:
+def folds(at: Landmark, held_out: HeldOut) -> Iterator[tuple[Mask, Mask]]:
     """Runs to train on and runs to predict. Halves take seeds, or settings, in turn in their order."""
     odd_seed, odd_setting = _odd(at.seed), _odd(at.setting)
     if held_out == "seeds":

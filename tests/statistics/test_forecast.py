@@ -14,7 +14,7 @@ from tdw.cli.main import main
 from tdw.statistics import cure_model, forecaster, landmark
 from tdw.statistics.brier import brier_scores, known_until
 from tdw.statistics.forecast import Forecasts, forecast
-from tdw.statistics.judgement import indicators, judge
+from tdw.statistics.judgement import HELD_OUT, Estimate, folds, indicators, judge, why_not, wilson
 from tests.statistics.sweeps_at_risk import HORIZON, sweep
 
 #: Made by scikit-survival's `brier_score` from these times and S(t) = exp(−rate t).
@@ -145,9 +145,32 @@ def test_runs_that_are_not_held_out_do_not_judge():
     assert not judge(at, "seeds").knows
 
 
+@pytest.mark.parametrize("held_out", HELD_OUT)
+def test_every_run_is_predicted_once_by_runs_that_differ_in_what_is_held_out(held_out):
+    at = sweep(0, seeds=7)
+    predicted = np.zeros(len(at.time), dtype=int)
+    for trained, tested in folds(at, held_out):
+        predicted += tested
+        for labels, kind in ((at.seed, "seeds"), (at.setting, "settings")):
+            of = [{label for label, used in zip(labels, side, strict=True) if used} for side in (trained, tested)]
+            assert of[0].isdisjoint(of[1]) == (held_out in {kind, "both"})
+    assert (predicted == 1).all()
+
+
 def test_too_few_runs_say_what_is_missing():
-    assert "it takes 30" in (judge(sweep(0, seeds=8, settings=2), "seeds").why_not or "")
+    for seeds in (8, 14):  # too few to train on, and too few to judge by
+        assert "it takes 30" in (judge(sweep(0, seeds=seeds, settings=2), "seeds").why_not or "")
     assert "do not differ in their settings" in (judge(sweep(0, settings=1), "settings").why_not or "")
+
+
+def test_intervals_that_cover_too_much_or_too_little_know_nothing_within_the_band():
+    """A band with one standard error of a true 80 %: of 100 runs 71 to 89 may be covered."""
+    better = {"losses": Estimate(0.1, 0.05, 0.2), "base_rate": Estimate(0.1, 0.05, 0.2)}
+    known = [covered for covered in range(101) if why_not(better, wilson(covered, 100), 100) is None]
+    assert known == list(range(71, 90))
+    assert why_not(better | {"losses": Estimate(0.1, 0.0, 0.2)}, wilson(80, 100), 100) == (
+        "on held-out runs it is not clearly better than the losses alone"
+    )
 
 
 def test_indicators_of_settings():
@@ -231,15 +254,17 @@ def test_runs_at_risk_times_and_labels(planted, tmp_path, monkeypatch):
     at = np.arange(101.0)
     for name, generalized, decay in (("early", 30, 1.0), ("late", 70, 1.0), ("never", 999, 0.5)):
         planted(f"{name}.tdw", np.full(101, 0.01), np.where(at >= generalized, 0.05, 2.0), weight_decay=decay)
+    long = np.arange(201)
+    planted("over.tdw", np.full(201, 0.01), np.where(long >= 150, 0.05, 2.0))  # after the horizon, which is epoch 100
     planted("short.tdw", np.full(41, 0.01), np.full(41, 2.0))
     monkeypatch.setattr(landmark, "measure_features", lambda *_: {"size": 1.0})
     monkeypatch.setattr(Forecasts, "_checkpoints", (40, None))
     found = Forecasts(tdw.runs(tmp_path), 40)
-    assert found.landmark.time.tolist() == [30, 60]
-    assert found.landmark.happened.tolist() == [True, False]
-    assert found.landmark.setting == [(1.0,), (0.5,)]
-    np.testing.assert_allclose(found.landmark.settings, [[0], [math.log10(0.5)]])
-    assert dict(found.left_out) == {"had generalized by epoch 40": 1, "has no test loss after epoch 40": 1}
+    assert found.landmark.time.tolist() == [30, 60, 60]
+    assert found.landmark.happened.tolist() == [True, False, False]
+    assert found.landmark.setting == [(1.0,), (0.5,), (1.0,)]
+    np.testing.assert_allclose(found.landmark.settings, [[0], [math.log10(0.5)], [0]])
+    assert dict(found.left_out) == {"that had generalized by epoch 40": 1, "without a test loss after epoch 40": 1}
     with tdw.open(tmp_path / "early.tdw") as run:
         assert found.of(run).known == "generalized"
 
@@ -248,13 +273,16 @@ def test_few_runs_know_nothing_and_a_run_is_not_learned_from_when_it_is_forecast
     (one,), found = forecast(folder, folder / "1.0-1.tdw", at=20)
     assert (one.known, one.probability) == ("nothing", None)
     assert "held-out" in (one.why or "")
-    assert found.left_out["has no measures of epoch 20: `tdw analyze` computes them"] == 1
+    assert found.left_out["without measures of epoch 20, which `tdw analyze` computes"] == 1
     assert found.runs == 4  # without it, and without the one that was not analyzed
     assert found.settings == ["weight_decay"]
     with pytest.raises(tdw.TdwError, match="epoch of 1 or later"):
         forecast(folder, at=0)
+    none, empty = forecast(folder, at=5000)
+    assert (none, empty.judgements) == ([], {})
+    assert "6 without a test loss after epoch 5000" in (empty.why_none or "")
     with pytest.raises(tdw.TdwError, match="no run can be learned from"):
-        forecast(folder, at=5000)
+        assert empty.landmark
     made(tmp_path / "wide.tdw", network="one-hot", p=7, d_mlp=24, train_fraction=0.7, epochs=30, threads=1)
     (other,), _ = forecast(folder, tmp_path / "wide.tdw", at=20)
     assert "d_mlp" in (other.why or "")
@@ -281,7 +309,7 @@ def test_a_forecast_is_given_where_it_was_good(folder, monkeypatch):
     wide[:, : at.measures.shape[1]] = at.measures
     planted = type(at)(**{**vars(at), "epoch": 20, "measures": wide, "curves": np.zeros((len(at.time), len(names[0])))})
     monkeypatch.setattr(Forecasts, "landmark", planted)
-    monkeypatch.setattr("tdw.statistics.judgement._why_not", lambda *_: None)
+    monkeypatch.setattr("tdw.statistics.judgement.why_not", lambda *_: None)
     with tdw.open(folder / "0.3-1.tdw") as run:
         one = found.of(run)
     assert one.known == "forecast"
