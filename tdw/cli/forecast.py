@@ -12,7 +12,7 @@ from tdw.text_format import count
 
 if TYPE_CHECKING:
     from tdw.statistics.forecast import Forecast, Forecasts
-    from tdw.statistics.judgement import Estimate, Judgement
+    from tdw.statistics.judgment import Estimate, Judgment
 
 OF = {"seeds": "new seeds, known settings", "settings": "new settings, known seeds", "both": "new seeds and settings"}
 
@@ -36,7 +36,7 @@ def forecast_command(arguments: argparse.Namespace) -> None:
             or "Every run in the folder has generalized, or was followed to the end: name a run to see what was known of it."
         )
     if judged.why_none is None and (not found or any(one.known != "generalized" for one in found)):
-        say("", *_basis(judged), *(line for one in judged.judgements.values() for line in _quality(one)))
+        say("", *_basis(judged), *(line for one in judged.judgments.values() for line in _quality(one)))
 
 
 def sentence(one: Forecast) -> str:
@@ -65,8 +65,8 @@ def _basis(judged: Forecasts) -> list[str]:
     return lines + [f"Left out: {count(number, 'run')} {reason}." for reason, number in judged.left_out.items()]
 
 
-def _quality(one: Judgement) -> list[str]:
-    from tdw.statistics.judgement import REFERENCES
+def _quality(one: Judgment) -> list[str]:
+    from tdw.statistics.judgment import REFERENCES
 
     head = f"{OF[one.held_out]}: "
     if one.brier is None or one.coverage is None:
@@ -88,7 +88,7 @@ def _number(value: Estimate) -> str:
 def _plain(found: list[Forecast], judged: Forecasts) -> dict[str, Any]:
     return {
         "forecasts": [{**asdict(one), "path": str(one.path)} for one in found],
-        "judgements": {name: asdict(one) | {"knows": one.knows} for name, one in judged.judgements.items()},
+        "judgments": {name: asdict(one) | {"knows": one.knows} for name, one in judged.judgments.items()},
         "runs": judged.runs,
         "left_out": dict(judged.left_out),
         "settings": judged.settings if judged.with_settings else [],

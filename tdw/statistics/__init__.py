@@ -15,6 +15,6 @@ forecast.py      will a run generalize and when, as of an epoch
 landmark.py      what is known of a run at an epoch
 cure_model.py    survival regression with a share of runs that never have the event
 forecaster.py    from features to probabilities and intervals
-judgement.py     whether forecasts were good on held-out runs
+judgment.py     whether forecasts were good on held-out runs
 brier.py         Brier scores for censored times
 """

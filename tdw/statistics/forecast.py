@@ -1,7 +1,7 @@
 """`tdw.forecast`: at an epoch, will a run generalize and when, from what its measures show by then and from how other runs went on.
 
 Landmarking (van Houwelingen 2007): runs that had not generalized by the epoch are compared at that epoch. A forecast is given only where
-forecasts of the same kind were good on held-out runs; see `judgement`.
+forecasts of the same kind were good on held-out runs; see `judgment`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tdw.run import Run
 from tdw.setting import as_text
 from tdw.statistics import forecaster, landmark
 from tdw.statistics.collection import Row, Runs, runs
-from tdw.statistics.judgement import HELD_OUT, HeldOut, Judgement, Landmark, indicators, judge
+from tdw.statistics.judgment import HELD_OUT, HeldOut, Judgment, Landmark, indicators, judge
 from tdw.statistics.rows import row_of
 
 SEEDS = ("data_seed", "model_seed")
@@ -186,7 +186,7 @@ class Forecasts:
         return np.array(columns).reshape(-1, len(rows)).T
 
     @cached_property
-    def judgements(self) -> dict[HeldOut, Judgement]:
+    def judgments(self) -> dict[HeldOut, Judgment]:
         """How good such forecasts were on held-out seeds, settings, and both; empty without runs to learn from."""
         if self.why_none is not None:
             return {}
@@ -212,7 +212,7 @@ class Forecasts:
             return replace(nothing, why=f"it is {self._no_measures}")
         new = [name for name, labels, own in self._labels(row) if own not in labels]
         held_out: HeldOut = "both" if len(new) == 2 else "settings" if new == ["settings"] else "seeds"
-        if not (judged := self.judgements[held_out]).knows:
+        if not (judged := self.judgments[held_out]).knows:
             return replace(nothing, why=judged.why_not, held_out=held_out)
         trained = self._trained[held_out]
         names = self._columns
@@ -237,7 +237,7 @@ class Forecasts:
 
     @cached_property
     def _trained(self) -> dict[HeldOut, forecaster.Forecaster]:
-        return {h: self.landmark.trained(h) for h, judged in self.judgements.items() if judged.knows}
+        return {h: self.landmark.trained(h) for h, judged in self.judgments.items() if judged.knows}
 
     def _labels(self, row: Row) -> Iterable[tuple[str, list[Any], Any]]:
         return (
@@ -262,7 +262,7 @@ def forecast(
     with_settings: whether the settings in which the runs differ are used too, by the forecast and by the losses alone
 
     >>> found, judged = forecast("study", "study/new.tdw", at=500)  # doctest: +SKIP
-    >>> found[0].probability, found[0].low, found[0].high, judged.judgements["seeds"].brier  # doctest: +SKIP
+    >>> found[0].probability, found[0].low, found[0].high, judged.judgments["seeds"].brier  # doctest: +SKIP
 
     Raises TdwError for an epoch below 1 or a folder that does not exist, and what opening a file raises.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tdw.statistics.judgement import Landmark
+from tdw.statistics.judgment import Landmark
 
 HORIZON = 1000.0
 

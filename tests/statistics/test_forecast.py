@@ -14,7 +14,7 @@ from tdw.cli.main import main
 from tdw.statistics import cure_model, forecaster, landmark
 from tdw.statistics.brier import brier_scores, known_until
 from tdw.statistics.forecast import Forecasts, forecast
-from tdw.statistics.judgement import HELD_OUT, Estimate, folds, indicators, judge, why_not, wilson
+from tdw.statistics.judgment import HELD_OUT, Estimate, folds, indicators, judge, why_not, wilson
 from tests.statistics.sweeps_at_risk import HORIZON, sweep
 
 #: Made by scikit-survival's `brier_score` from these times and S(t) = exp(−rate t).
@@ -279,7 +279,7 @@ def test_few_runs_know_nothing_and_a_run_is_not_learned_from_when_it_is_forecast
     with pytest.raises(tdw.TdwError, match="epoch of 1 or later"):
         forecast(folder, at=0)
     none, empty = forecast(folder, at=5000)
-    assert (none, empty.judgements) == ([], {})
+    assert (none, empty.judgments) == ([], {})
     assert "6 without a test loss after epoch 5000" in (empty.why_none or "")
     with pytest.raises(tdw.TdwError, match="no run can be learned from"):
         assert empty.landmark
@@ -297,7 +297,7 @@ def test_the_command_says_what_is_missing(folder, capsys):
     assert main(["forecast", str(folder), "--at", "20", "--json", "--without-settings"]) in (0, None)
     plain = json.loads(capsys.readouterr().out)
     assert plain["settings"] == []
-    assert plain["judgements"]["seeds"]["knows"] is False
+    assert plain["judgments"]["seeds"]["knows"] is False
 
 
 def test_a_forecast_is_given_where_it_was_good(folder, monkeypatch):
@@ -309,7 +309,7 @@ def test_a_forecast_is_given_where_it_was_good(folder, monkeypatch):
     wide[:, : at.measures.shape[1]] = at.measures
     planted = type(at)(**{**vars(at), "epoch": 20, "measures": wide, "curves": np.zeros((len(at.time), len(names[0])))})
     monkeypatch.setattr(Forecasts, "landmark", planted)
-    monkeypatch.setattr("tdw.statistics.judgement.why_not", lambda *_: None)
+    monkeypatch.setattr("tdw.statistics.judgment.why_not", lambda *_: None)
     with tdw.open(folder / "0.3-1.tdw") as run:
         one = found.of(run)
     assert one.known == "forecast"

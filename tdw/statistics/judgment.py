@@ -91,7 +91,7 @@ class Landmark:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """How good a forecast was on runs that were held out. Times are up to the horizon.
 
     held_out: "seeds": of known settings; "settings": of known seeds; "both"
@@ -119,7 +119,7 @@ class Judgement:
         return self.why_not is None
 
 
-def judge(at: Landmark, held_out: HeldOut, seed: int = 0) -> Judgement:
+def judge(at: Landmark, held_out: HeldOut, seed: int = 0) -> Judgment:
     """Train on one half, predict the other, and the other way round; for "both" on one quarter, predicting the opposite one.
 
     It knows something if the lower 95 % limits of all gains are above 0 and coverage is between 75 and 85 %, give or take one standard error
@@ -146,7 +146,7 @@ def judge(at: Landmark, held_out: HeldOut, seed: int = 0) -> Judgement:
         tested |= test
     events = int((tested & at.happened).sum())
     if events < FEWEST:
-        return Judgement(held_out, int(tested.sum()), events, why_not=_too_few(at, held_out, events))
+        return Judgment(held_out, int(tested.sum()), events, why_not=_too_few(at, held_out, events))
     known = at.time[tested], at.happened[tested]
     if held_out != "seeds":
         del predicted["same_settings"]
@@ -154,7 +154,7 @@ def judge(at: Landmark, held_out: HeldOut, seed: int = 0) -> Judgement:
     draws = _draws([label for label, used in zip(at.seed, tested, strict=True) if used], seed)
     gains = {name: _estimate(score[name] - score["brier"], draws) for name in REFERENCES if name in score}
     coverage = wilson(int((covered & tested & at.happened).sum()), events)
-    return Judgement(
+    return Judgment(
         held_out,
         int(tested.sum()),
         events,
