@@ -49,9 +49,14 @@ def literal(text: str) -> str:
 
 def styled(figure: go.Figure, project: Project, title: str, **layout: Any) -> go.Figure:
     """The figure with a title, the run it is of, and the page's look; returns it."""
-    axis = {"gridcolor": LIGHT["line"], "zeroline": False, "linecolor": LIGHT["line"]}
     run = " · ".join(filter(None, (project.path.name, project.notes.title)))
-    subtitle = {"text": literal(run), "font": {"color": LIGHT["muted"]}}
+    return dressed(figure, title, literal(run), **layout)
+
+
+def dressed(figure: go.Figure, title: str, under: str, **layout: Any) -> go.Figure:
+    """The figure with a title, a line under it, and the page's look; returns it."""
+    axis = {"gridcolor": LIGHT["line"], "zeroline": False, "linecolor": LIGHT["line"]}
+    subtitle = {"text": under, "font": {"color": LIGHT["muted"]}}
     figure.update_layout(
         title={"text": title, "font": {"size": 15}, "subtitle": subtitle},
         font={"size": 12, "color": LIGHT["ink"]},

@@ -10,6 +10,7 @@ durations.py     times to an event, censored where it was not reached
 survival.py      Kaplan-Meier curves, quantiles, the log-rank test
 phase.py         outcomes over two settings
 frequencies.py   which frequencies runs choose, compared with chance
+figures.py       all of these as Plotly figures
 bands.py         mean and quantiles of a curve over runs, aligned by epoch or by an event
 forecast.py      will a run generalize and when, as of an epoch
 landmark.py      what is known of a run at an epoch

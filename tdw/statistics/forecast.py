@@ -150,7 +150,7 @@ class Forecasts:
         """The runs that are learned from: features, times and labels. The horizon is the median of the epochs up to which they were
         followed, or would have been: a run that generalized counts with its last recorded test loss.
 
-        Raises TdwError where there is no run.
+        Raises TdwError without runs to learn from.
         """
         rows = [row for row, _, _ in self._seen]
         if self.why_none is not None:

@@ -21,6 +21,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,7 +62,11 @@ def recall(fd: int, size: int) -> Known | None:
     try:
         folder, start = state_folder() / "known", _start(fd, size)
         for own in (True, False):
-            for entry in sorted(_place(folder, "structures", start, own=own).parent.glob(f"{start}-*.json")):
+            place = _place(folder, "structures", start, own=own).parent
+            for name in sorted(
+                name for name in _names(place) if name.startswith(f"{start}-") and name.endswith(".json")
+            ):
+                entry = place / name
                 layout = _layout(entry)
                 if layout is None or layout.size != size:
                     continue
@@ -108,6 +113,14 @@ def remember(fd: int, layout: Layout, structure: Structure, config: bytes, *, ru
 def _place(folder: Path, kind: str, name: str, *, own: bool) -> Path:
     """Where a record is. Own ones are spread over 256 folders, so that one can be looked up among any number."""
     return folder / OWN / kind / name[:2] / name if own else folder / kind / name
+
+
+def _names(folder: Path) -> list[str]:
+    """Names in a folder, in any order; none where it does not exist."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - with thousands of entries, `iterdir` takes several times as long
+    except FileNotFoundError:
+        return []
 
 
 def _with_folder(place: Path) -> Path:

@@ -197,7 +197,7 @@ def _unencodable(encoding: str) -> Callable[[Place], None]:
             path.rename(path.with_name(odd(path.name)))
         place.case.encoding = encoding
         place.case.arguments[1:] = [
-            odd(text) if ("." in text and not text[0].isdigit()) or text in {"made", "many"} else text
+            odd(text) if ("." in text and text != "." and not text[0].isdigit()) or text in {"made", "many"} else text
             for text in place.case.arguments[1:]
         ]
 

@@ -35,7 +35,7 @@ def test_every_cell_is_counted():
         (10.0, 0.3, MEMORIZED | {"diverged_at": 150, "test_loss_at": 140}),
     )
     found = phase_diagram(runs)
-    assert (found.x, found.y) == ([1.0, 10.0], [0.2, 0.3])
+    assert (found.x_name, found.x, found.y_name, found.y) == ("weight_decay", [1.0, 10.0], "train_fraction", [0.2, 0.3])
     assert found.runs.tolist() == [[2, 0], [3, 1]]
     assert found.memorized.tolist() == [[1, 0], [3, 1]]
     assert found.generalized.tolist() == [[0, 0], [2, 0]]

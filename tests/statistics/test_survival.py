@@ -94,6 +94,12 @@ def test_the_log_rank_test_agrees_with_all_permutations():
     assert given.p == pytest.approx(np.mean(np.array(every) >= given.chi2 - 1e-9), abs=0.03)
 
 
+def test_a_quantile_is_reached_where_the_curve_equals_it_up_to_rounding():
+    for number in range(2, 200, 2):
+        curve = kaplan_meier(np.arange(1, number + 1), np.ones(number, dtype=bool))
+        assert curve.quantile(0.5).value == number / 2
+
+
 def test_intervals_cover_the_true_share():
     """Planted: exponential times, uniform censoring, S(1) = exp(-1). At 95 % about 950 of 1000 intervals hold it."""
     generator = np.random.default_rng(8)
