@@ -151,15 +151,15 @@ def judge(at: Landmark, held_out: HeldOut, seed: int = 0) -> Judgment:
     if held_out != "seeds":
         del predicted["same_settings"]
     score = {name: brier_scores(s[tested], *known, times).mean(axis=1) for name, s in predicted.items()}
-    draws = _draws([label for label, used in zip(at.seed, tested, strict=True) if used], seed)
-    gains = {name: _estimate(score[name] - score["brier"], draws) for name in REFERENCES if name in score}
+    draws = resampled([label for label, used in zip(at.seed, tested, strict=True) if used], seed)
+    gains = {name: estimate(score[name] - score["brier"], draws) for name in REFERENCES if name in score}
     coverage = wilson(int((covered & tested & at.happened).sum()), events)
     return Judgment(
         held_out,
         int(tested.sum()),
         events,
-        brier=_estimate(score["brier"], draws),
-        references={name: _estimate(score[name], draws) for name in gains},
+        brier=estimate(score["brier"], draws),
+        references={name: estimate(score[name], draws) for name in gains},
         gains=gains,
         coverage=coverage,
         why_not=why_not(gains, coverage, events),
@@ -237,7 +237,7 @@ def _share(time: Times, happened: Mask, at: Times) -> Times:
     return np.concatenate([[1.0], curve.share])[np.searchsorted(curve.time, at, side="right")]
 
 
-def _draws(seeds: Sequence[Any], seed: int) -> Float64[np.ndarray, "draw run"]:
+def resampled(seeds: Sequence[Any], seed: int) -> Float64[np.ndarray, "draw run"]:
     """How often each run is in each sample of the bootstrap."""
     index = {label: i for i, label in enumerate(dict.fromkeys(seeds))}
     if len(index) < 2:  # one seed: the runs are drawn
@@ -246,7 +246,8 @@ def _draws(seeds: Sequence[Any], seed: int) -> Float64[np.ndarray, "draw run"]:
     return count[:, [index[label] for label in seeds]].astype(np.float64)
 
 
-def _estimate(score: Times, draws: Float64[np.ndarray, "draw run"]) -> Estimate:
+def estimate(score: Times, draws: Float64[np.ndarray, "draw run"]) -> Estimate:
+    """The mean over runs, with the percentile interval of the samples."""
     means = draws @ score / draws.sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(float(score.mean()), float(low), float(high))

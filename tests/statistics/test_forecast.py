@@ -14,7 +14,7 @@ from tdw.cli.main import main
 from tdw.statistics import cure_model, forecaster, landmark
 from tdw.statistics.brier import brier_scores, known_until
 from tdw.statistics.forecast import Forecasts, forecast
-from tdw.statistics.judgment import HELD_OUT, Estimate, folds, indicators, judge, why_not, wilson
+from tdw.statistics.judgment import HELD_OUT, Estimate, estimate, folds, indicators, judge, resampled, why_not, wilson
 from tests.statistics.sweeps_at_risk import HORIZON, sweep
 
 #: Made by scikit-survival's `brier_score` from these times and S(t) = exp(−rate t).
@@ -171,6 +171,14 @@ def test_intervals_that_cover_too_much_or_too_little_know_nothing_within_the_ban
     assert why_not(better | {"losses": Estimate(0.1, 0.0, 0.2)}, wilson(80, 100), 100) == (
         "on held-out runs it is not clearly better than the losses alone"
     )
+
+
+def test_runs_of_one_seed_are_drawn_together():
+    """Copies of a run say nothing new: the interval is that of the seeds, 1.96 standard errors of their mean."""
+    of_seed = np.random.default_rng(0).normal(size=50)
+    found = estimate(np.repeat(of_seed, 4), resampled([(i // 4,) for i in range(200)], 0))
+    assert found.value == pytest.approx(of_seed.mean())
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * of_seed.std() / 50**0.5, rel=0.1)
 
 
 def test_indicators_of_settings():
