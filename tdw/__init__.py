@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from tdw.project.project import Project
     from tdw.run import Run, open  # noqa: A004 - used as `tdw.open`
     from tdw.statistics.collection import runs
+    from tdw.statistics.forecast import forecast
     from tdw.sweeps.plan import plan_sweep
     from tdw.sweeps.work import sweep, work
 
@@ -67,6 +68,7 @@ _MODULE_OF = {
     "dose": "tdw.counterfactual.dose",
     "export_run": "tdw.interchange.exporters.transformer_lens",
     "import_run": "tdw.interchange.pipeline",
+    "forecast": "tdw.statistics.forecast",
     "info": "tdw.operations.info",
     "new": "tdw.operations.new",
     "note": "tdw.operations.note",
@@ -93,6 +95,7 @@ __all__ = [
     "densify",
     "dose",
     "export_run",
+    "forecast",
     "import_run",
     "info",
     "new",

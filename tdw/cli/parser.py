@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tdw import __version__, config, schedule
-from tdw.cli import commands, dose, runs_table, sweeps
+from tdw.cli import commands, dose, forecast, runs_table, sweeps
 from tdw.safe_text import visible
 from tdw.setting import Setting, integer
 from tdw.tasks import TASKS
@@ -146,6 +146,19 @@ def parser() -> Parser:
     form.add_argument("--csv", action="store_true", help="print all columns as CSV")
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--parquet", type=_path, metavar="FILE", help="write a Parquet file")
+
+    sub = add("forecast", forecast.forecast_command, prints=_always)
+    sub.add_argument("folder", type=_path, metavar="DIR", help="folder with the runs to learn from; subfolders count")
+    sub.add_argument(
+        "run",
+        nargs="?",
+        type=_path,
+        metavar="RUN",
+        help="project file (default: runs in DIR that are not at their end)",
+    )
+    sub.add_argument("--at", type=int, required=True, metavar="EPOCH", help="the epoch whose knowledge is used")
+    sub.add_argument("--without-settings", action="store_true", help="use losses and measures only, not the settings")
+    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = add("note", commands.note_command, prints=lambda arguments: not commands.notes_given(arguments))
     _add_file(sub, "project file")

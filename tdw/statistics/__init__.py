@@ -12,4 +12,10 @@ phase.py         outcomes over two settings
 frequencies.py   which frequencies runs choose, compared with chance
 figures.py       all of these as Plotly figures
 bands.py         mean and quantiles of a curve over runs, aligned by epoch or by an event
+forecast.py      will a run generalize and when, as of an epoch
+landmark.py      what is known of a run at an epoch
+cure_model.py    survival regression with a share of runs that never have the event
+forecaster.py    from features to probabilities and intervals
+judgment.py     whether forecasts were good on held-out runs
+brier.py         Brier scores for censored times
 """

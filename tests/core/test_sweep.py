@@ -35,6 +35,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "info": [["run.tdw"], ["run.tdw", "--json"]],
     "compare": [["run.tdw", "part.tdw"]],
     "runs": [["."], [".", "--csv"], [".", "--group", "p"]],
+    "forecast": [[".", "run.tdw", "--at", "10"]],
     "note": [["run.tdw"], ["run.tdw", "--title", "a title"]],
     "verify": [["run.tdw"]],
     "copy": [["run.tdw", "made.tdw"]],
@@ -52,7 +53,7 @@ ENDS_BY_SIGTERM = {"open"}  # the harness ends the server so, once it serves
 
 
 def only_prints(line: list[str]) -> bool:
-    return line[0] in {"info", "compare", "verify", "runs"} or line == ["note", "run.tdw"]
+    return line[0] in {"info", "compare", "verify", "runs", "forecast"} or line == ["note", "run.tdw"]
 
 
 def only_reads(line: list[str]) -> bool:
