@@ -67,7 +67,7 @@ def plant(path: Path, *, checkpoints: int, every: int, analyses: tuple[str, ...]
             epoch = index * every
             weights = {name: weight * np.float32(1 + index / checkpoints) for name, weight in first.items()}
             part = {name: values[at : epoch + 1] for name, values in curves.items()}
-            writer.append(curves=part, checkpoint=(epoch, serialization.pack(weights, epoch)))
+            writer.append(curves=part, checkpoints=[(epoch, serialization.pack(weights, epoch))])
             at = epoch + 1
         sizes = {"rows": checkpoints, "recorded": epochs + 1, "checkpoints": checkpoints}
         plans = [runner.plan_rows(registry.find(name), config, **sizes) for name in analyses]
