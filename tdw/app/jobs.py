@@ -34,7 +34,7 @@ from tdw.store import Holder
 
 STARTUP = 120.0  # seconds until a process must hold the lock of its file
 STOPPED = {129, 130, 143}  # exit codes after a closed terminal, Ctrl-C, SIGTERM
-FAILED = 2  # exit code after an error message
+IN_USE = 75  # exit code where another process writes to the file
 LOG_TAIL = 64 << 10  # bytes read from the end of a log
 SPEED_WINDOW = 8.0  # seconds over which the speed is averaged
 SEARCH_EVERY = 3.0  # seconds between searches for jobs that were started elsewhere
@@ -267,7 +267,7 @@ class Jobs:
 
     def _end(self, job: Job, code: int | None) -> None:
         """Determine how a job ended: from its exit code if it is our child, else from what it left."""
-        if code == FAILED and self._superseded(job):
+        if code == IN_USE and self._superseded(job):
             return
         message = _error_message(job.log)
         unseen = code is None  # not our child, or it ended while no server was running

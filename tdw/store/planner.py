@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import h5py
@@ -23,7 +22,6 @@ from tdw.store.layout import (
     FORMAT,
     FORMAT_VERSION,
     TAILS,
-    CurvePlan,
     Extent,
     FilePlan,
     Layout,
@@ -164,44 +162,6 @@ class Skeleton:
 def plan_file(plan: FilePlan) -> Skeleton:
     """Lay out a file; nothing is written to disk."""
     plan.check()
-    if plan.analyses:
-        return _laid_out(plan)
-    # Runs of a sweep have the same layout: it depends on lengths alone, and HDF5 takes milliseconds to make one.
-    lengths = [len(plan.config), len(plan.notes), len(plan.split_train), len(plan.split_test)]
-    sizes = (plan.epochs, plan.checkpoint_capacity, plan.blob_nbytes, plan.resume_nbytes)
-    return _laid_out_without_results(*lengths, *sizes, plan.finished, plan.curves)
-
-
-@lru_cache(maxsize=16)
-def _laid_out_without_results(
-    config: int,
-    notes: int,
-    train: int,
-    test: int,
-    epochs: int,
-    checkpoint_capacity: int,
-    blob_nbytes: int,
-    resume_nbytes: int,
-    finished: bool,
-    curves: tuple[CurvePlan, ...],
-) -> Skeleton:
-    """The layout of a file without analyses; the first four are lengths."""
-    plan = FilePlan(
-        bytes(config),
-        bytes(notes),
-        np.empty(train),
-        np.empty(test),
-        epochs,
-        checkpoint_capacity,
-        blob_nbytes,
-        resume_nbytes,
-        finished=finished,
-        curves=curves,
-    )
-    return _laid_out(plan)
-
-
-def _laid_out(plan: FilePlan) -> Skeleton:
     shapes = _shapes(plan)
     growing = _growing(plan)
     sketch = _Sketch()

@@ -95,6 +95,10 @@ class _Cluster:
             try:
                 with self._distributed.Client(self._address, timeout=self._patience) as client:
                     self._session(client, left)
+            except ValueError as error:
+                raise AppError(
+                    f"--dask {self._address} is not the address of a scheduler ({error}): give it as tcp://HOST:8786"
+                ) from error
             except (OSError, TimeoutError, asyncio.CancelledError, self._distributed.CancelledError) as error:
                 # The scheduler is gone: what it had done is in the files, and the rest is submitted to the next one.
                 if time.monotonic() - heard > self._patience and len(left) == before:
@@ -114,9 +118,19 @@ class _Cluster:
         """Carry out the tasks with one connection to the scheduler, until all are done or it is lost."""
         futures: dict[Path, Future[Outcome]] = {}
         again: dict[Path, float] = dict.fromkeys(left, 0.0)  # when to submit a task
-        news = time.monotonic()
+        news = looked = staffed = time.monotonic()
         while left:
             now = time.monotonic()
+            if now - looked > SECONDS_UNTIL_FREE or self._stopping:
+                looked, workers = now, client.nthreads()
+                staffed = now if workers else staffed
+                if self._stopping and not workers:
+                    return
+                if now - staffed > self._patience:
+                    raise AppError(
+                        f"the Dask scheduler at {self._address} has no workers: start some (dask worker {self._address}), and "
+                        "run the same command again; everything done so far is stored"
+                    )
             for path in [path for path, due in again.items() if due <= now]:
                 del again[path]
                 function, arguments = left[path]

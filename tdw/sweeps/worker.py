@@ -28,15 +28,18 @@ class _Messages:
 
     def __init__(self) -> None:
         self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._is_heard = True
         os.dup2(2, 1)
         sys.stdout = sys.stderr
 
     def send(self, **message: Any) -> None:
+        if not self._is_heard:
+            return
         try:
             self._stream.write(json.dumps(message) + "\n")
             self._stream.flush()
-        except OSError:
-            os._exit(1)  # between two jobs or two commits: nothing is lost
+        except OSError:  # the end of standard input says so too, and the run in work is stored
+            self._is_heard = False
 
 
 def main() -> None:

@@ -67,10 +67,10 @@ def test_a_reader_beside_training_sees_progress_and_never_a_wrong_value(workshop
     raise AssertionError(f"the reader saw only {seen[0]} changes, in {seen[1]} files")
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
     """The one line that a command is refused with."""
     capsys.readouterr()
-    assert main.main([str(part) for part in arguments]) == 2
+    assert main.main([str(part) for part in arguments]) == code
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     return said

@@ -1,12 +1,12 @@
 """Sweeps on a Dask cluster of real processes that are killed, restarted and stopped, and on submitit's local executor."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -14,14 +14,10 @@ import pytest
 import tdw
 from tdw.errors import AppError, SettingError
 from tdw.sweeps import slurm
-from tdw.sweeps.dask import work_on_dask
 from tests.sweeps.small import LONG, SMALL, alone, command, content, done, flags, kill
 
 pytestmark = [
     pytest.mark.long,
-    # distributed leaves sockets and an event loop to the garbage collector when its scheduler is killed
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
 ]
 
 
@@ -80,6 +76,31 @@ class Cluster:
             process.wait()
 
 
+WORK = """
+import json, sys
+from tdw.errors import TdwError
+from tdw.sweeps.dask import work_on_dask
+try:
+    done = work_on_dask(sys.argv[1], sys.argv[2], patience=float(sys.argv[3]))
+except TdwError as error:
+    print(json.dumps({"error": str(error)}))
+else:
+    print(json.dumps({"counts": done.counts, "left": done.left, "runs": len(done.outcomes)}))
+"""
+
+
+def begin(folder, address, patience):
+    """`work_on_dask` in a process of its own: distributed leaves threads behind that use the global random generator."""
+    line = [sys.executable, "-c", WORK, str(folder), address, str(patience)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def result_of(process, seconds=240):
+    output, errors = process.communicate(timeout=seconds)
+    assert process.returncode == 0, errors
+    return json.loads(output)
+
+
 @pytest.fixture
 def cluster():
     running = Cluster()
@@ -112,16 +133,7 @@ def test_every_run_on_dask_equals_the_run_alone(tmp_path, cluster, trouble):
     settings = {**LONG, "model_seed": "0-3"}
     planned = tdw.plan_sweep(folder, **settings)
     tdw.sweep(folder, jobs=0, **settings)
-    results, problems = [], []
-
-    def work():
-        try:
-            results.append(work_on_dask(folder, cluster.address, patience=60))
-        except BaseException as error:
-            problems.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
+    process = begin(folder, cluster.address, 60)
     reach(folder, 300)
     if trouble == "worker killed":
         cluster.signal("one", signal.SIGKILL)
@@ -137,12 +149,9 @@ def test_every_run_on_dask_equals_the_run_alone(tmp_path, cluster, trouble):
         cluster.worker("three")
         time.sleep(8)
         cluster.signal("one", signal.SIGCONT)
-    thread.join(180)
-    assert problems == []
-    (result,) = results
-    assert {state for state, _ in result.outcomes.values()} <= {"finished", "current"}
-    assert len(result.outcomes) == 4
-    assert result.left == 0
+    result = result_of(process)
+    assert set(result["counts"]) <= {"finished", "current"}
+    assert (result["runs"], result["left"]) == (4, 0)
     for path, config in planned.new.items():
         assert content(path) == alone(tmp_path / "alone", **config.to_json())
 
@@ -150,14 +159,10 @@ def test_every_run_on_dask_equals_the_run_alone(tmp_path, cluster, trouble):
 def test_a_hanging_workers_run_is_left_and_told(tmp_path, cluster):
     settings = {**LONG, "epochs": 4000, "model_seed": "0-1"}
     tdw.sweep(tmp_path, jobs=0, **settings)
-    results = []
-    thread = threading.Thread(target=lambda: results.append(work_on_dask(tmp_path, cluster.address, patience=6)))
-    thread.start()
+    process = begin(tmp_path, cluster.address, 6)
     reach(tmp_path, 300)
     cluster.signal("one", signal.SIGSTOP)
-    thread.join(240)
-    (result,) = results
-    assert result.counts in ({"finished": 1, "busy": 1}, {"finished": 2})  # one may not have begun on it
+    assert result_of(process)["counts"] in ({"finished": 1, "busy": 1}, {"finished": 2})  # one may not have begun on it
     cluster.signal("one", signal.SIGKILL)  # whose lock ends with it
     assert set(tdw.work(tmp_path, jobs=1).counts) <= {"finished", "current"}
 
@@ -184,13 +189,31 @@ def test_ctrl_c_on_dask_stores_what_is_done(tmp_path, cluster):
         assert project.state in {"unfinished", "new"}
 
 
-def test_a_scheduler_that_is_not_there(tmp_path):
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("tcp://127.0.0.1:1", "the Dask scheduler at tcp://127.0.0.1:1 cannot be reached "),
+        ("foo", "--dask foo is not the address of a scheduler "),
+    ],
+)
+def test_a_scheduler_that_is_not_there(tmp_path, address, message):
     tdw.sweep(tmp_path, jobs=0, **SMALL)
-    with pytest.raises(
-        AppError,
-        match=r"the Dask scheduler at tcp://127\.0\.0\.1:1 cannot be reached .* everything done so far is stored",
-    ):
-        work_on_dask(tmp_path, "tcp://127.0.0.1:1", patience=0.5)
+    assert result_of(begin(tmp_path, address, 0.5))["error"].startswith(message)
+
+
+def test_a_scheduler_without_workers(tmp_path):
+    running = Cluster()
+    running.scheduler()
+    try:
+        tdw.sweep(tmp_path, jobs=0, **SMALL)
+        assert "has no workers" in result_of(begin(tmp_path, running.address, 5))["error"]
+        process = command("work", tmp_path, "--dask", running.address)
+        time.sleep(6)
+        process.send_signal(signal.SIGTERM)
+        code, output, _ = done(process, 30)
+        assert (code, "1 not begun" in output) == (143, True)
+    finally:
+        running.close()
 
 
 def test_slurm_jobs_work_on_the_folder(tmp_path):
