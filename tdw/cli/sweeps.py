@@ -71,7 +71,7 @@ def work_command(arguments: argparse.Namespace) -> int:
     """Finish all unfinished runs in a folder that no other process is on. Any number of processes, on any computers that see
     the folder, may do so at the same time. Ctrl-C stops after storing what is done.
     """
-    from tdw.sweeps import work
+    from tdw.sweeps import manifest, work
     from tdw.sweeps.dask import work_on_dask
 
     interrupts.at_work()
@@ -81,7 +81,12 @@ def work_command(arguments: argparse.Namespace) -> int:
     if arguments.dask is not None:
         work.check_folder(arguments.folder)
         return _followed(arguments, lambda **how: work_on_dask(arguments.folder, arguments.dask, **how))
-    return _followed(arguments, lambda **how: work.work(arguments.folder, jobs=arguments.jobs, **how))
+    code = _followed(arguments, lambda **how: work.work(arguments.folder, jobs=arguments.jobs, **how))
+    if missing := [name for name in manifest.read(arguments.folder).runs if not (arguments.folder / name).exists()]:
+        say(
+            f"{count(len(missing), 'planned run')} without a file, see sweep.json: `tdw sweep` with the same settings makes them."
+        )
+    return code
 
 
 def _followed(arguments: argparse.Namespace, do: Callable[..., Work]) -> int:

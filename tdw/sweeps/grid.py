@@ -177,7 +177,11 @@ def _range(setting: Setting, piece: str) -> list[Any]:
     if found is None:
         return [piece]
     first, last, step = int(found[1]), int(found[2]), int(found[3] or 1)
-    if last < first or not step:
+    if not step:
+        raise SettingError(
+            setting.name, f"{setting.flag} {piece.strip()} has steps of 0: leave the step out, or give 1 or more"
+        )
+    if last < first:
         raise SettingError(
             setting.name, f"{setting.flag} {piece.strip()} is an empty range: write it from low to high, such as 0-199"
         )
@@ -204,12 +208,12 @@ def _spaced(setting: Setting, given: Any) -> list[Any]:
     if setting.type not in (int, float) or len(arguments) != 3 or type(arguments[2]) is not int:
         raise _wrong(setting, given, "three numbers: first, last, how many")
     low, high, count = arguments
-    if (
-        not all(_is_number(item) for item in arguments)
-        or not 1 <= count <= MOST
-        or (kind == "log" and min(low, high) <= 0)
-    ):
+    if not all(_is_number(item) for item in arguments):
         raise _wrong(setting, given, "three numbers: first, last, how many")
+    if not 1 <= count <= MOST:
+        raise _wrong(setting, given, f"a number of values from 1 to {MOST}")
+    if kind == "log" and min(low, high) <= 0:
+        raise _wrong(setting, given, "ends above 0, because its axis is logarithmic")
     shares = [at / max(count - 1, 1) for at in range(count)]
     if kind == "log":
         numbers = [low * (high / low) ** share for share in shares]

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tdw.config import RunConfig, from_json
-from tdw.errors import CannotWriteError, ProjectError, TdwError
+from tdw.errors import CannotWriteError, NotAProjectError, ProjectError, TdwError
 from tdw.estimate import estimate
 from tdw.project.project import Project
 from tdw.setting import as_text
 from tdw.sweeps import grid, manifest
+from tdw.text_format import count
 
+HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of a file
 LONGEST = 150  # characters of a file name without its suffix
 SEEDS = ("data_seed", "model_seed")  # last in a name, so that runs of the same settings stand together
 
@@ -46,9 +48,11 @@ def plan_sweep(
     folder: where its project files are or will be
     file:     a TOML file with grids, see `tdw.sweeps.grid`
     settings: by name, each a value, a list, or text such as "0-199" or "0.3,1,3"
-    Raises SettingError, UnknownNameError, NotAProjectError for a foreign `sweep.json`.
+    Raises SettingError, UnknownNameError, NotAProjectError for a foreign `sweep.json` and for a file in place of the folder.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotAProjectError(f"{folder} is not a folder.", "Give the folder of the project files.")
     wanted = grid.configured(grid.grids(settings, None if file is None else Path(file)))
     known = manifest.read(folder)
     existing, unreadable = _existing(folder, known)
@@ -67,8 +71,8 @@ def check_room(plan: SweepPlan) -> None:
     free = None if parent is None else shutil.disk_usage(parent).free / 1e6
     if free is not None and plan.megabytes > free:
         raise CannotWriteError(
-            f"{plan.folder} has no room for {len(plan.new)} runs: they need {plan.megabytes:,.0f} MB, {free:,.0f} MB are "
-            "free. Free some space, use fewer runs, or keep fewer checkpoints (--checkpoints)."
+            f"{plan.folder} has no room for {count(len(plan.new), 'run')}: {plan.megabytes:,.0f} MB are needed, {free:,.0f} MB "
+            "are free. Free some space, use fewer runs, or keep fewer checkpoints (--checkpoints)."
         )
 
 
@@ -99,6 +103,7 @@ def _existing(folder: Path, known: manifest.Manifest) -> tuple[dict[str, Path], 
     unreadable: dict[Path, str] = {}
     for path in sorted(folder.glob("*.tdw")):
         try:
+            _check_looks(path)
             stored = known.runs.get(path.name)
             if stored is None:
                 with Project.open(path) as project:
@@ -106,9 +111,18 @@ def _existing(folder: Path, known: manifest.Manifest) -> tuple[dict[str, Path], 
             else:
                 config = from_json(stored)
             found.setdefault(grid.identity(config), path)
-        except (ProjectError, TdwError, TypeError, ValueError) as error:
+        except (ProjectError, TdwError, OSError, TypeError, ValueError) as error:
             unreadable[path] = str(error)
     return found, unreadable
+
+
+def _check_looks(path: Path) -> None:
+    """Raise NotAProjectError for what is no HDF5 file, whatever the manifest says of its name."""
+    if not path.is_file():
+        raise NotAProjectError(f"{path} is not a file.")
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) != HDF5:
+            raise NotAProjectError(f"{path} is not a project file.")
 
 
 def _names(

@@ -221,6 +221,7 @@ class _Manager:
             message = pool.next_message(SECONDS_A_LOOK)
             if message is not None:
                 self._hear(message, pool, waiting)
+                at.running, at.left = [worker.job for worker in pool.workers if worker.job is not None], len(waiting)
             self._report()
 
     def _hear(self, message: Message, pool: Workers, waiting: deque[Path]) -> None:

@@ -91,7 +91,7 @@ def test_costs_are_those_of_all_runs(tmp_path):
 
 def test_a_disk_without_room_is_told_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "total used free")(1, 1, 1_000_000))
-    with pytest.raises(CannotWriteError, match=r"no room for 9 runs: they need .* MB, 1 MB are free"):
+    with pytest.raises(CannotWriteError, match=r"no room for 9 runs: .* MB are needed, 1 MB are free"):
         tdw.sweep(tmp_path / "new", **SMALL, model_seed="0-8")
     assert not (tmp_path / "new").exists()
 
@@ -112,3 +112,20 @@ def test_the_manifest_is_plain_json(tmp_path):
         assert project.state == "new"
         assert stored["runs"]["model_seed=1.tdw"] == project.config.to_json()
         assert (project.config.model_seed, project.config.weight_decay) == (1, 3.0)
+
+
+def test_what_took_a_planned_name_is_no_run(tmp_path):
+    made(tmp_path, model_seed="0-2")
+    (tmp_path / "model_seed=0.tdw").write_bytes(bytes(3000))
+    (tmp_path / "model_seed=1.tdw").unlink()
+    (tmp_path / "model_seed=1.tdw").mkdir()
+    planned = plan_sweep(tmp_path, **SMALL, model_seed="0-2")
+    assert sorted(planned.unreadable) == [tmp_path / "model_seed=0.tdw", tmp_path / "model_seed=1.tdw"]
+    assert len(planned.new) == 2
+    assert not set(planned.new) & set(planned.unreadable)
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotAProjectError, match="file is not a folder"):
+        made(tmp_path / "file")

@@ -63,11 +63,16 @@ def test_every_run_equals_the_run_alone(tmp_path):
     settings = {**SMALL, "network": "transformer,deep-transformer", "optimizer": "adamw,lion", "model_seed": "0-1"}
     reports = []
     result = tdw.sweep(
-        tmp_path / "s", jobs=2, analyze=True, progress=lambda at: reports.append(len(at.outcomes)), **settings
+        tmp_path / "s",
+        jobs=2,
+        analyze=True,
+        progress=lambda at: reports.append((len(at.outcomes), len(at.outcomes) + len(at.running) + at.left)),
+        **settings,
     )
     assert result.counts == {"finished": 8}
     assert not result.stopped
-    assert reports[-1] == 8
+    assert reports[-1] == (8, 8)
+    assert max(total for _, total in reports) == 8
     assert len(list((tmp_path / "s").iterdir())) == 9  # with the manifest, and nothing else
     for path in (tmp_path / "s").glob("*.tdw"):
         with tdw.Project.open(path) as project:
@@ -242,7 +247,10 @@ def test_a_run_that_another_process_is_on_is_left_to_it(tmp_path):
     with tdw.project.writer.ProjectWriter.open(paths[0]):
         code, output, _ = done(command("work", tmp_path, "--jobs", 1))
     assert (code, "2 runs: 1 finished, 1 in work elsewhere." in output) == (0, True)
+    assert "without a file" not in output
     assert states(tmp_path) == ["new", "finished"]
+    paths[0].unlink()
+    assert "1 planned run without a file, see sweep.json" in done(command("work", tmp_path))[1]
 
 
 def test_what_cannot_be_done_is_refused(tmp_path):
