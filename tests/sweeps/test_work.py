@@ -13,6 +13,7 @@ import pytest
 
 import tdw
 from tdw.errors import AppError, NotAProjectError, SettingError
+from tdw.project.writer import ProjectWriter
 from tdw.sweeps import manifest, work, workers
 from tests.sweeps.small import LONG, SMALL, alone, command, content, done, flags, is_alive, kill, workers_of
 
@@ -244,7 +245,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path, monkeypatch):
 
 def test_a_run_that_another_process_is_on_is_left_to_it(tmp_path):
     paths = made(tmp_path, **SMALL, model_seed="0-1")
-    with tdw.project.writer.ProjectWriter.open(paths[0]):
+    with ProjectWriter.open(paths[0]):
         code, output, _ = done(command("work", tmp_path, "--jobs", 1))
     assert (code, "2 runs: 1 finished, 1 in work elsewhere." in output) == (0, True)
     assert "without a file" not in output
