@@ -1,6 +1,7 @@
 """Whatever settings are accepted make a run that can be trained, analyzed, checked, compared and drawn."""
 
 import contextlib
+import random
 import warnings
 
 import numpy as np
@@ -46,10 +47,13 @@ def runs(draw):
     }
     if given["network"] == "one-hot":
         del given["attention_rate"]
+    before = random.getstate()
     try:
         return tdw.configure(**given, threads=1)
     except SettingError:
         reject()  # a network without a class for '=', a checkpoint after the end, a split with an empty side
+    finally:
+        random.setstate(before)  # beartype looks at random items of a collection
 
 
 def goes_through(path, found):

@@ -85,7 +85,7 @@ def test_a_run_that_is_trained_elsewhere_is_refused_at_once_and_can_be_read(work
             pass
         held = rf"run.tdw is being written to by process {pid}: wait until it is done, or stop it. Reading remains possible"
         for command in (train(path), train(path, 30_000), analyze(path), new(path, 50)):
-            assert held in refused(capsys, *command)
+            assert held in refused(capsys, *command, code=75)
         assert main.main(["note", str(path), "--title", "mine"]) == 0  # waits for the writer, or the next one
         assert main.main(["info", str(path)]) == 0
         assert "unfinished" in capsys.readouterr().out
