@@ -72,7 +72,7 @@ def main():
             f"| beyond training, per run and process | {1e3 * beyond:.0f} ms of {2e3 * statistics.median(pooled):.0f} ms |"
         )
 
-        settings = demo.settings().to_json() | {"epochs": 600}
+        settings = demo.settings().to_json() | {"epochs": 600, "checkpoints": "even:20"}
         one = timed(
             lambda: tdw.sweep(folder / "one", jobs=1, **settings | {"model_seed": f"0-{SEEDS - 1}", "threads": 1})
         )
