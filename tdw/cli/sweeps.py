@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdw import config, interrupts
+from tdw import interrupts
+from tdw.cli.commands import settings_given
 from tdw.cli.progress import SECONDS_BETWEEN_LINES
 from tdw.cli.streams import say
+from tdw.errors import SettingError
 from tdw.safe_text import cut, typed, visible
 from tdw.text_format import clock, count, duration, size
 
@@ -43,10 +45,10 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     from tdw.sweeps import plan, work
     from tdw.sweeps.dask import work_on_dask
 
-    given = {item.name: getattr(arguments, item.name) for item in config.settings()}
-    given = {name: text for name, text in given.items() if text is not None}
+    given = settings_given(arguments)
     interrupts.at_work()
     work.check_jobs(arguments.jobs or None)
+    _check_dask(arguments)
     planned = plan.plan_sweep(arguments.folder, file=arguments.grid, analyze=arguments.analyze, **given)
     say(*_planned(planned, arguments.jobs or cores()))
     if arguments.plan_only:
@@ -71,15 +73,16 @@ def work_command(arguments: argparse.Namespace) -> int:
     """Finish all unfinished runs in a folder that no other process is on. Any number of processes, on any computers that see
     the folder, may do so at the same time. Ctrl-C stops after storing what is done.
     """
-    from tdw.sweeps import manifest, work
+    from tdw.sweeps import manifest, plan, work
     from tdw.sweeps.dask import work_on_dask
 
     interrupts.at_work()
+    _check_dask(arguments)
     if arguments.slurm is not None:
-        work.check_folder(arguments.folder)
+        plan.check_folder(arguments.folder)
         return _submitted(arguments, 0.0)
     if arguments.dask is not None:
-        work.check_folder(arguments.folder)
+        plan.check_folder(arguments.folder)
         return _followed(arguments, lambda **how: work_on_dask(arguments.folder, arguments.dask, **how))
     code = _followed(arguments, lambda **how: work.work(arguments.folder, jobs=arguments.jobs, **how))
     if missing := [name for name in manifest.read(arguments.folder).runs if not (arguments.folder / name).exists()]:
@@ -87,6 +90,14 @@ def work_command(arguments: argparse.Namespace) -> int:
             f"{count(len(missing), 'planned run')} without a file, see sweep.json: `tdw sweep` with the same settings makes them."
         )
     return code
+
+
+def _check_dask(arguments: argparse.Namespace) -> None:
+    """Raise SettingError for a number of processes of a cluster. 0, which trains nothing, is allowed."""
+    if arguments.dask is not None and arguments.jobs:
+        raise SettingError(
+            "jobs", "--jobs does not apply to --dask, whose workers are those of the cluster: leave it out"
+        )
 
 
 def _followed(arguments: argparse.Namespace, do: Callable[..., Work]) -> int:
@@ -99,7 +110,6 @@ def _followed(arguments: argparse.Namespace, do: Callable[..., Work]) -> int:
 
 def _submitted(arguments: argparse.Namespace, seconds: float) -> int:
     """Submit Slurm jobs. Prints their ids."""
-    from tdw.errors import SettingError
     from tdw.sweeps.slurm import submit
 
     options = dict(text.partition("=")[::2] for text in arguments.slurm)
@@ -126,7 +136,7 @@ def _planned(planned: SweepPlan, jobs: int) -> list[str]:
     )
     lines = [f"{planned.folder}: {count(len(planned.new), 'run')} to create{there}{cost if planned.new else ''}."]
     return lines + [
-        f"{path} is no part of the sweep, because it cannot be read: {why}" for path, why in planned.unreadable.items()
+        f"{path} is not part of the sweep, because it cannot be read: {why}" for path, why in planned.unreadable.items()
     ]
 
 

@@ -93,12 +93,8 @@ class _Cluster:
             self._at.left = len(left)
             before = len(left)
             try:
-                with self._distributed.Client(self._address, timeout=self._patience) as client:
+                with self._connected() as client:
                     self._session(client, left)
-            except ValueError as error:
-                raise AppError(
-                    f"--dask {self._address} is not the address of a scheduler ({error}): give it as tcp://HOST:8786"
-                ) from error
             except (OSError, TimeoutError, asyncio.CancelledError, self._distributed.CancelledError) as error:
                 # The scheduler is gone: what it had done is in the files, and the rest is submitted to the next one.
                 if time.monotonic() - heard > self._patience and len(left) == before:
@@ -113,6 +109,14 @@ class _Cluster:
             if left:
                 time.sleep(SECONDS_A_LOOK)
         self._at.left = len(left)
+
+    def _connected(self) -> Client:
+        try:
+            return self._distributed.Client(self._address, timeout=self._patience)
+        except ValueError as error:
+            raise AppError(
+                f"--dask {self._address} is not the address of a scheduler ({error}): give it as tcp://HOST:8786"
+            ) from error
 
     def _session(self, client: Client, left: dict[Path, tuple[Callable[..., Outcome], tuple[Any, ...]]]) -> None:
         """Carry out the tasks with one connection to the scheduler, until all are done or it is lost."""
@@ -144,7 +148,7 @@ class _Cluster:
                 if future.status in {"cancelled", "lost"}:
                     again[path] = 0.0
                     continue
-                outcome = future.result()
+                outcome = _lost(path, future) if future.status == "error" else future.result()
                 self._at.outcomes[path] = (outcome.state, outcome.message)
                 if outcome.state == "busy" and now - news < self._patience and not self._stopping:
                     again[path] = now + SECONDS_UNTIL_FREE
@@ -159,6 +163,13 @@ class _Cluster:
             if client.status in {"closed", "closing"} or client.scheduler is None:
                 raise OSError("the connection is closed")
             time.sleep(0 if over else SECONDS_A_LOOK / 10)
+
+
+def _lost(path: Path, future: Future[Outcome]) -> Outcome:
+    """The outcome of a task that raised an error, such as one whose workers were killed again and again."""
+    from tdw.sweeps.job import failed
+
+    return failed(path, future.exception())
 
 
 def _create(path: str, settings: Mapping[str, Any]) -> Outcome:

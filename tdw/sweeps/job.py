@@ -65,13 +65,18 @@ def finish(
     except Exception as error:  # it is this run's, and must not end the others
         if not path.exists():
             return Outcome("gone")
-        kind, expected = type(error).__name__, isinstance(error, TdwError)
-        message = str(error) if expected else f"{kind}: {cut(str(error), 500)}"
-        manifest.record_failure(path, kind, message, "" if expected else traceback.format_exc())
-        return Outcome("failed", message, kind)
+        return failed(path, error)
     if before is not None and outcome.state in {"finished", "current", "diverged"}:
         manifest.clear_failure(path)
     return outcome
+
+
+def failed(path: Path, error: BaseException) -> Outcome:
+    """Record that a run failed with this error."""
+    kind, expected = type(error).__name__, isinstance(error, TdwError)
+    message = str(error) if expected else f"{kind}: {cut(str(error), 500)}"
+    details = "" if expected else "".join(traceback.format_exception(error))
+    return Outcome("failed", message + manifest.record_failure(path, kind, message, details), kind)
 
 
 def _finish(

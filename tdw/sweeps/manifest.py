@@ -9,7 +9,6 @@ Failures are files of their own, because any number of processes and computers w
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from tdw.errors import NotAProjectError
+from tdw.errors import NotAProjectError, TdwError
 from tdw.store.atomic import new_file
 
 NAME = "sweep.json"
@@ -68,7 +67,11 @@ def changing(folder: Path) -> Iterator[Manifest]:
     with new_file(folder / NAME, overwrite=True) as new:
         found = read(folder)
         yield found
-        new.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        _write(new, found)
+
+
+def _write(path: Path, content: msgspec.Struct) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
 
 def failure_path(run: Path) -> Path:
@@ -90,8 +93,8 @@ def failures(folder: Path) -> dict[str, Failure]:
     return {path.stem: failure for path, failure in found if failure is not None}
 
 
-def record_failure(run: Path, kind: str, message: str, details: str = "") -> None:
-    """Record that a run failed. Raises OSError."""
+def record_failure(run: Path, kind: str, message: str, details: str = "") -> str:
+    """Record that a run failed. Returns what to add to the message if that is not possible, as on a full disk; else ""."""
     before = failure_of(run)
     failure = Failure(
         message=message,
@@ -102,9 +105,13 @@ def record_failure(run: Path, kind: str, message: str, details: str = "") -> Non
         details=details,
     )
     path = failure_path(run)
-    path.parent.mkdir(exist_ok=True)
-    with new_file(path, overwrite=True) as new:
-        new.write_text(json.dumps(msgspec.to_builtins(failure), indent=1) + "\n", encoding="utf-8")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with new_file(path, overwrite=True) as new:
+            _write(new, failure)
+    except (OSError, TdwError) as error:
+        return f" This could not be recorded: {error}"
+    return ""
 
 
 def clear_failure(run: Path) -> None:

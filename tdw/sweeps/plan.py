@@ -51,8 +51,8 @@ def plan_sweep(
     Raises SettingError, UnknownNameError, NotAProjectError for a foreign `sweep.json` and for a file in place of the folder.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotAProjectError(f"{folder} is not a folder.", "Give the folder of the project files.")
+    if folder.exists():
+        check_folder(folder)
     wanted = grid.configured(grid.grids(settings, None if file is None else Path(file)))
     known = manifest.read(folder)
     existing, unreadable = _existing(folder, known)
@@ -63,6 +63,12 @@ def plan_sweep(
     new = {folder / names[identity]: config for identity, (config, _) in missing.items()}
     megabytes, seconds = _cost(list(new.values()), analyze=analyze)
     return SweepPlan(folder, new, sorted(there.values()), megabytes, seconds, unreadable)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise NotAProjectError for anything but a folder."""
+    if not folder.is_dir():
+        raise NotAProjectError(f"{folder} is not a folder.", "Give the folder of the project files.")
 
 
 def check_room(plan: SweepPlan) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tdw.config import RunConfig
-from tdw.errors import AppError, NotAProjectError, SettingError
+from tdw.errors import AppError, SettingError
 from tdw.machine import cores
 from tdw.sweeps import manifest, plan
 from tdw.sweeps.workers import Message, Workers
@@ -96,7 +96,7 @@ def work(
     """
     folder = Path(folder)
     check_jobs(jobs)
-    check_folder(folder)
+    plan.check_folder(folder)
     return _Manager(folder, jobs, progress, stop).manage({}, files=only, analyze=analyze, retry=retry)
 
 
@@ -142,12 +142,6 @@ def check_jobs(jobs: int | None) -> None:
     """Raise SettingError for a number of workers that is not possible."""
     if jobs is not None and (type(jobs) is not int or not 1 <= jobs <= MOST_JOBS):
         raise SettingError("jobs", f"--jobs must be an integer from 1 to {MOST_JOBS} (got {jobs})")
-
-
-def check_folder(folder: Path) -> None:
-    """Raise NotAProjectError unless there is such a folder."""
-    if not folder.is_dir():
-        raise NotAProjectError(f"{folder} is not a folder.", "Give the folder of the project files.")
 
 
 def project_files(folder: Path) -> list[Path]:
@@ -253,9 +247,9 @@ class _Manager:
             return
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with {code}"
         message = f"the process that trained it {how}. {words}".strip()
-        self._at.outcomes[path] = ("stopped" if self._stopping else "failed", message)
         if not self._stopping:
-            manifest.record_failure(path, "WorkerEnded", message)
+            message += manifest.record_failure(path, "WorkerEnded", message)
+        self._at.outcomes[path] = ("stopped" if self._stopping else "failed", message)
 
     def _report(self, *, at_once: bool = False) -> None:
         now = time.monotonic()

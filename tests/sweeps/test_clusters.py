@@ -13,7 +13,7 @@ import pytest
 
 import tdw
 from tdw.errors import AppError, SettingError
-from tdw.sweeps import slurm
+from tdw.sweeps import dask, manifest, slurm
 from tests.sweeps.small import LONG, SMALL, alone, command, content, done, flags, kill
 
 pytestmark = [
@@ -199,6 +199,27 @@ def test_ctrl_c_on_dask_stores_what_is_done(tmp_path, cluster):
 def test_a_scheduler_that_is_not_there(tmp_path, address, message):
     tdw.sweep(tmp_path, jobs=0, **SMALL)
     assert result_of(begin(tmp_path, address, 0.5))["error"].startswith(message)
+
+
+def test_a_task_that_raises_is_the_failure_of_its_run(tmp_path):
+    # what distributed gives for a task whose workers were killed again and again
+    error = KilledWorker("finish", "tcp://127.0.0.1:1", 3)
+    future = type("Future", (), {"exception": lambda _: error})()
+    outcome = dask._lost(tmp_path / "run.tdw", future)
+    assert (outcome.state, outcome.kind) == ("failed", "KilledWorker")
+    assert manifest.failures(tmp_path)["run.tdw"].kind == "KilledWorker"
+
+
+class KilledWorker(Exception):  # noqa: N818 - its name in distributed
+    """Workers died."""
+
+
+def test_the_processes_of_a_cluster_are_not_counted_here(tmp_path):
+    code, _, errors = done(command("work", tmp_path, "--dask", "tcp://127.0.0.1:1", "--jobs", 2))
+    assert (code, errors) == (
+        2,
+        "tdw: --jobs does not apply to --dask, whose workers are those of the cluster: leave it out\n",
+    )
 
 
 def test_a_scheduler_without_workers(tmp_path):

@@ -203,6 +203,15 @@ def test_one_runs_failure_is_its_own(tmp_path):
     assert not (tmp_path / "sweep.failed").exists()
 
 
+def test_a_failure_that_cannot_be_recorded_is_told_and_ends_nothing(tmp_path):
+    paths = made(tmp_path, **SMALL, model_seed="0-2")
+    paths[0].write_bytes(b"no project")
+    (tmp_path / "sweep.failed").write_text("in the way")
+    result = tdw.work(tmp_path, jobs=1)
+    assert result.counts == {"finished": 2, "failed": 1}
+    assert "This could not be recorded: " in result.outcomes[paths[0]][1]
+
+
 def test_a_diverged_run_is_an_outcome(tmp_path):
     result = tdw.sweep(
         tmp_path, jobs=2, **{**SMALL, "epochs": 400}, lr="1e-3,9", optimizer="sgd", momentum=0.9, weight_decay=50

@@ -25,11 +25,11 @@ WAITING = 2  # items per thread that are begun before the oldest is finished
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
-    """Nobody waits for this result any more."""
+    """The result is no longer needed."""
 
 
 class Stop:
-    """Tells running work that nobody waits for it."""
+    """Tells running work that its result is no longer needed."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -39,7 +39,7 @@ class Stop:
         self._event.set()
 
     def check(self) -> None:
-        """Raise Stopped if nobody waits."""
+        """Raise Stopped if the result is no longer needed."""
         if self._event.is_set():
             raise Stopped
 
