@@ -70,6 +70,8 @@ def table(curve: DoseCurve) -> list[str]:
         )
     if any(dose.p is not None for dose in curve.doses):
         lines.append('p: how often a random edit is as far from the others; "all epochs": corrected over the epochs.')
+    elif any(dose.null for dose in curve.doses):
+        lines.append("No branch generalized, so there is nothing to compare and no p-value.")
     return lines
 
 
@@ -78,7 +80,11 @@ def _row(dose: Dose) -> tuple[str, ...]:
         return str(dose.at), f"{dose.norm:.4g}", "generalized before", "", "", "", ""
     null = (
         ("", "", "", "")
-        if dose.p is None
-        else (dose.median, f"{dose.low} to {dose.high}", f"{dose.p:.3f}", f"{dose.corrected:.3f}")
+        if not dose.null
+        else (
+            dose.median,
+            f"{dose.low} to {dose.high}",
+            *("" if p is None else f"{p:.3f}" for p in (dose.p, dose.corrected)),
+        )
     )
     return str(dose.at), f"{dose.norm:.4g}", dose.delay.text, *null

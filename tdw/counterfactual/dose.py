@@ -151,7 +151,10 @@ def dose(
 def compared(found: dict[int, list[Delay]], norms: dict[int, float]) -> list[Dose]:
     """The doses, by epoch. found: the delay with the edits and then those of the null, for the epochs before generalization."""
     corrected = {}
-    tested = [epoch for epoch, delays in found.items() if len(delays) > 1]
+    # Where no branch generalized, nothing is known of the delays: their bounds only rank the times of memorizing.
+    tested = [
+        epoch for epoch, delays in found.items() if len(delays) > 1 and not all(delay.censored for delay in delays)
+    ]
     if tested:
         delays = np.array([[float(delay.epochs) for delay in found[epoch]] for epoch in tested]).T
         corrected = dict(zip(tested, p_values(delays[0], delays[1:], np.zeros(len(tested))).tolist(), strict=True))
@@ -165,9 +168,9 @@ def compared(found: dict[int, list[Delay]], norms: dict[int, float]) -> list[Dos
             doses.append(Dose(epoch, norm, own))
             continue
         values = np.array([[delay.epochs] for delay in null], np.float64)
-        p = float(p_values(np.array([float(own.epochs)]), values, np.zeros(1))[0])
+        p = float(p_values(np.array([float(own.epochs)]), values, np.zeros(1))[0]) if epoch in tested else None
         low, median, high = (_text(value, null) for value in band(_with_censored(null))[0])
-        doses.append(Dose(epoch, norm, own, tuple(null), median, low, high, p, corrected[epoch]))
+        doses.append(Dose(epoch, norm, own, tuple(null), median, low, high, p, corrected.get(epoch)))
     return doses
 
 

@@ -221,3 +221,11 @@ def test_the_command_prints_the_table(grokked, curve, capsys):
     assert any(text.startswith(f"> {censored} of 3 branches did not generalize") for text in said) == (censored > 0)
     assert main.main([*line, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["doses"][0]["delay"]["epochs"] == found.doses[0].delay.epochs
+
+
+def test_without_an_event_there_is_no_p_value():
+    none = [Delay(f"{number}.tdw", 100 + number, censored=True) for number in range(20)]
+    some = [Delay("edit.tdw", 50), *none[1:]]
+    without, with_one = compared({0: none, 50: some}, {0: 1.0, 50: 1.0})
+    assert (without.p, without.corrected, len(without.null)) == (None, None, 19)
+    assert with_one.p == with_one.corrected == 0.05
