@@ -61,9 +61,7 @@ class FormCheck:
     @property
     def arguments(self) -> list[str]:
         """The settings as flags of `tdw train`."""
-        if self.config is None:
-            return []
-        return [f"{setting.flag}={as_text(value)}" for setting, value in self.config.items()]
+        return [] if self.config is None else flags(self.config)
 
 
 def check(typed: Mapping[str, Any], file: str) -> FormCheck:
@@ -108,11 +106,20 @@ def target(file: str, settings: RunConfig) -> Path:
     return path
 
 
+def flags(settings: RunConfig) -> list[str]:
+    """Settings as flags of `tdw train`."""
+    return [f"{setting.flag}={as_text(value)}" for setting, value in settings.items()]
+
+
+def folder_for_runs() -> Path:
+    """Where new runs are placed: the current folder, or the home folder if that is not writable."""
+    folder = Path.cwd()
+    return folder if os.access(folder, os.W_OK | os.X_OK) else Path.home()
+
+
 def suggestion(taken: Path | None = None) -> str:
-    """A path for a new run: next to `taken`, or in the current folder; in the home folder if that is not writable."""
-    folder = taken.parent if taken else Path.cwd()
-    if not os.access(folder, os.W_OK | os.X_OK):
-        folder = Path.home()
+    """A path for a new run: next to `taken` if that is possible, else in the usual folder."""
+    folder = taken.parent if taken and os.access(taken.parent, os.W_OK | os.X_OK) else folder_for_runs()
     number = 1
     while (path := folder / f"run-{number}.tdw").exists() or path == taken:
         number += 1

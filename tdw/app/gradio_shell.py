@@ -180,6 +180,7 @@ def window(session: Session) -> gr.Blocks:
             with gr.Column(elem_id="tdw-main"):
                 _drawn("viewer")
                 _drawn("state")
+                _drawn("home")
                 with gr.Column(elem_id="tdw-new"):
                     file = _form(session)
         for event in (opens.click, path.submit):

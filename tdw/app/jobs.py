@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ IN_USE = 75  # exit code where another process writes to the file
 LOG_TAIL = 64 << 10  # bytes read from the end of a log
 SPEED_WINDOW = 8.0  # seconds over which the speed is averaged
 SEARCH_EVERY = 3.0  # seconds between searches for jobs that were started elsewhere
+SEARCHED = 50  # recent files that are searched for jobs
 
 
 @dataclass
@@ -119,8 +120,9 @@ class Job:
 class Jobs:
     """All known jobs: started by this server, by another one, or from a terminal."""
 
-    def __init__(self, runs: OpenRuns):
+    def __init__(self, runs: OpenRuns, busy: Callable[[], Sequence[Path]] = lambda: ()):
         self.runs = runs
+        self._busy = busy  # files that were written to lately
         self.folder = private_folder(runs.recent_files.folder / "jobs")
         self._lock = threading.RLock()
         self._jobs: dict[str, Job] = {}
@@ -330,9 +332,9 @@ class Jobs:
         return Job(path, kind, holder, time.time(), state="running", held=True, guessed=None if known else {})
 
     def _search(self) -> None:
-        """Find jobs on recent files that this server did not start."""
-        for entry in self.runs.recent_files.entries():
-            path = Path(entry.path)
+        """Find jobs that this server did not start: on files that were opened lately, or written to."""
+        recent = [Path(entry.path) for entry in self.runs.recent_files.entries()[:SEARCHED]]
+        for path in dict.fromkeys([*recent, *self._busy()]):
             last = self._jobs.get(key_of(path))
             if last is not None and last.active:
                 continue

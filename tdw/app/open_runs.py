@@ -284,8 +284,9 @@ class OpenRun(RunArrays):
 class OpenRuns:
     """The opened files by key. Beyond a few, the least recently used are closed."""
 
-    def __init__(self, library: RecentFiles):
-        self.recent_files = library
+    def __init__(self, recent: RecentFiles, path_of: Callable[[str], Path | None] = lambda _key: None):
+        self.recent_files = recent
+        self._path_of = path_of  # where the file of a key is that was not opened yet
         self._lock = threading.RLock()
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
         self._paths: dict[str, Path] = {}
@@ -321,7 +322,8 @@ class OpenRuns:
         with self._lock:
             path = self._paths.get(key)
         if path is None:
-            path = next((Path(e.path) for e in self.recent_files.entries() if key_of(Path(e.path)) == key), None)
+            recent = (Path(entry.path) for entry in self.recent_files.entries())
+            path = next((one for one in recent if key_of(one) == key), None) or self._path_of(key)
         if path is None:
             raise AppError("this run is not open: open its file by path")
         return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from tdw.state_dir import (
     write_private,
 )
 
-KEPT = 50  # entries; older ones drop off the list
-LIMIT = 4 << 20  # largest list, in bytes
+KEPT = 10_000  # entries, to bound the file; nobody opens so many by hand
+LIMIT = 32 << 20  # largest list, in bytes
 REDIRECT_PREFIX = "tdw-open-"  # prefix of the redirect pages on disk
 
 
@@ -77,6 +77,21 @@ class RecentFiles:
         """Put `path` first in the list, with one line about it."""
         new = Entry(str(path), about, time.time())
         self._change(lambda old: [new, *(item for item in old if item.path != new.path)])
+
+    def keep(self, path: Path) -> None:
+        """Put `path` last in the list unless it is there: a file that was not opened, and has vanished."""
+        new = Entry(str(path), "", 0.0)
+        self._change(lambda old: old if any(item.path == new.path for item in old) else [*old, new])
+
+    def move(self, old: Path, new: Path) -> None:
+        """The file at `old` is at `new` now; its place in the list stays."""
+        self._change(
+            lambda entries: [
+                replace(item, path=str(new)) if item.path == str(old) else item
+                for item in entries
+                if item.path != str(new)
+            ]
+        )
 
     def describe(self, path: Path, about: str) -> None:
         """Update the line about `path`; the order does not change."""

@@ -7,11 +7,13 @@
     GET  /runs/KEY/extremes/NAME            the least and greatest numbers over all rows, see `tdw.panels.extremes`
     GET  /runs/KEY/points/NAME?every=N      a recorded curve as points, of buckets of N epochs (with from, to)
     GET  /runs/KEY/at_checkpoints/NAME      a recorded curve's values at the checkpoints (with from)
+    GET  /library?since=N                   lines of the library that changed after change N; all without it
+    GET  /folders?path=FOLDER               the folders and runs in a folder, for the folder browser
     GET  /now                               current messages: jobs, recent files, open runs
     GET  /events                            the same as server-sent events, sent on changes
     GET  /assets/NAME?v=HASH                styles and Plotly, immutable
     GET  /assets/HASH/FOLDER/NAME           ES modules, immutable
-    POST /do/open {path} · /do/forget {path} · /do/train|analyze|stop|dismiss {key}
+    POST /do/open {path} · /do/forget|demo {path} · /do/add_folder|remove_folder {path} · /do/train|analyze|stop|dismiss {key}
 
 ROWS are `from=0`, `to=END` (excluded) and `step=1`, each of which may be left out.
 
@@ -21,6 +23,7 @@ request) or 507 (out of memory).
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Callable
@@ -33,14 +36,16 @@ from fastapi.responses import FileResponse, Response
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, StrictStr
 
-from tdw.app import streamed_rows
-from tdw.app.open_runs import error_text
+from tdw.app import browse, streamed_rows
+from tdw.app.open_runs import error_text, typed_path
 from tdw.app.session import Session
 from tdw.errors import AppError, NotAProjectError, SettingError, TdwError, UnknownNameError
 from tdw.viewer import page
 
 FRESH = {"Cache-Control": "no-store"}
 BYTES = "application/octet-stream"
+STYLES = ("shell.css", "home.css")
+PACKED_FROM = 1000  # bytes
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
@@ -136,6 +141,16 @@ def _data(session: Session) -> APIRouter:
         with runs.using(key) as run:
             return Response(run.at_checkpoints(name, _rows(request)[0]), media_type=BYTES, headers=FRESH)
 
+    @router.get("/library")
+    def library(request: Request) -> Response:
+        since = request.query_params.get("since")
+        changes = session.library.changes(-1 if since is None else _integer(since, "since"))
+        return _packed(JSONResponse(changes | {"server": session.id}, headers=FRESH), request)
+
+    @router.get("/folders")
+    def folders(path: str = "") -> Response:
+        return JSONResponse(browse.listing(path), headers=FRESH)
+
     @router.get("/now")
     def now() -> Response:
         return JSONResponse(list(session.look().values()), headers=FRESH)
@@ -145,6 +160,16 @@ def _data(session: Session) -> APIRouter:
         return EventSourceResponse(session.hub.stream(), headers=FRESH)
 
     return router
+
+
+def _packed(response: Response, request: Request) -> Response:
+    """The same response, compressed if the browser takes that."""
+    if len(response.body) < PACKED_FROM or "gzip" not in request.headers.get("accept-encoding", ""):
+        return response
+    response.body = gzip.compress(response.body, 5, mtime=0)
+    response.headers["content-encoding"] = "gzip"
+    response.headers["content-length"] = str(len(response.body))
+    return response
 
 
 def _commands(session: Session) -> APIRouter:
@@ -157,6 +182,10 @@ def _commands(session: Session) -> APIRouter:
 
     @router.post("/open")
     def open_file(given: AtPath) -> Response:
+        folder = session.folder_of_runs(given.path)
+        if folder is not None:
+            session.library.add_folder(folder)
+            return done(path=str(folder))
         key = session.open(given.path)
         with runs.using(key) as run:
             notice = run.take_notice()
@@ -164,8 +193,23 @@ def _commands(session: Session) -> APIRouter:
 
     @router.post("/forget")
     def forget(given: AtPath) -> Response:
-        session.recent_files.forget(Path(given.path))
+        session.library.forget(Path(given.path))
         return done()
+
+    @router.post("/add_folder")
+    def add_folder(given: AtPath) -> Response:
+        session.library.add_folder(typed_path(given.path))
+        return done()
+
+    @router.post("/remove_folder")
+    def remove_folder(given: AtPath) -> Response:
+        session.library.remove_folder(Path(given.path))
+        return done()
+
+    @router.post("/demo")
+    def train_demo(given: AtPath) -> Response:
+        job = session.demo(given.path)
+        return done(job.key, path=str(job.path))
 
     @router.post("/train")
     def train(given: OfRun) -> Response:
@@ -191,7 +235,12 @@ def _commands(session: Session) -> APIRouter:
 def _files() -> list[page.Asset]:
     """The viewer's files and the shell's."""
     here = Path(__file__).parent
-    return [*page.assets(), page.Asset("shell.css", here / "shell.css", "text/css"), *page.modules(here)]
+    return [
+        *page.assets(),
+        *(page.Asset(name, here / name, "text/css") for name in STYLES),
+        *page.modules(here),
+        *page.modules(here / "home"),
+    ]
 
 
 def addresses() -> dict[str, str]:

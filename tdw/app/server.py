@@ -123,7 +123,7 @@ class BelowRootPath:
             await self.app(scope, receive, send)
 
 
-OURS = frozenset({"/runs", "/now", "/events", "/do"})
+OURS = frozenset({"/runs", "/library", "/folders", "/now", "/events", "/do"})
 # With what addresses of this server begin; a root path that begins so could not be told from them.
 FIRST_PARTS = frozenset(path.split("/")[1] for path in OURS | GRADIO) - {""} | {"assets", "static"}
 

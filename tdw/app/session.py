@@ -7,12 +7,16 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from tdw.app import auto_import
+from tdw.app import auto_import, gradio_form
 from tdw.app.event_stream import Hub, Message
 from tdw.app.jobs import Job, Jobs
+from tdw.app.library import Library
 from tdw.app.open_runs import OpenRuns, error_text, key_of, typed_path
 from tdw.app.recent_files import RecentFiles
-from tdw.errors import NotAProjectError, TdwError
+from tdw.errors import CannotWriteError, TdwError
+from tdw.operations import demo
+
+SHOWN = 12  # files in the side bar's list of recent files; all are in the table of runs
 
 
 class Session:
@@ -20,9 +24,11 @@ class Session:
 
     def __init__(self) -> None:
         self.recent_files = RecentFiles()
-        self.runs = OpenRuns(self.recent_files)
-        self.jobs = Jobs(self.runs)
+        self.library = Library(self.recent_files)
+        self.runs = OpenRuns(self.recent_files, self.library.path_of)
+        self.jobs = Jobs(self.runs, self.library.busy)
         self.hub = Hub(self.look)
+        self.library.changed = self.hub.nudge
         self.id = secrets.token_hex(8)  # not a secret: pages detect by it that the server was restarted
 
     def look(self) -> dict[str, Message]:
@@ -31,7 +37,8 @@ class Session:
         messages: dict[str, Message] = {
             "server": {"type": "server", "id": self.id},
             "jobs": {"type": "jobs", "jobs": jobs},
-            "library": self._library(),
+            "recent": self._recent(),
+            "library": self.library.look(),
         }
         with self.runs.held() as runs:
             for run in runs:
@@ -46,7 +53,7 @@ class Session:
                 messages[f"run {run.key}"] = message
         return messages
 
-    def _library(self) -> Message:
+    def _recent(self) -> Message:
         entries = [
             {
                 "key": key_of(Path(entry.path)),
@@ -55,9 +62,16 @@ class Session:
                 "about": entry.about,
                 "there": os.path.exists(entry.path),  # noqa: PTH110 - False where `Path.exists` raises
             }
-            for entry in self.recent_files.entries()
+            for entry in self.recent_files.entries()[:SHOWN]
+            if entry.opened
         ]
-        return {"type": "library", "entries": entries, "current": self.runs.current}
+        return {"type": "recent", "entries": entries, "current": self.runs.current}
+
+    def folder_of_runs(self, text: str) -> Path | None:
+        """The folder at a typed path; None if it is a file, or a run of another program. Raises ProjectError."""
+        path = typed_path(text)
+        is_run = path.is_dir() and not any(path.glob("*.tdw")) and auto_import.is_foreign(path)
+        return path if path.is_dir() and not is_run else None
 
     def open(self, text: str) -> str:
         """Open the file at a typed path, and return its key. A run of another program is imported first, into a project
@@ -69,8 +83,6 @@ class Session:
             run = self.runs.open(path)
             run.set_notice(notice)
             return run.key
-        if path.is_dir():
-            raise NotAProjectError(f"{path} is a folder: open a project file in it (NAME.tdw)")
         return self.runs.open(path).key
 
     def train(self, path: Path, arguments: Sequence[str] = ()) -> Job:
@@ -80,7 +92,21 @@ class Session:
         self.hub.nudge()
         return job
 
+    def demo(self, text: str) -> Job:
+        """Start training the demo's run in a typed folder; in the usual one for new runs for "". If it is there already, it is
+        trained on. Raises AppError, ProjectError.
+        """
+        folder = typed_path(text) if text.strip() else gradio_form.folder_for_runs()
+        if not folder.is_dir():
+            raise CannotWriteError(f"folder {folder} does not exist: create it, or choose another")
+        path = folder / demo.FILE
+        if path.exists():
+            demo.check(path)
+            return self.train(path)
+        return self.train(path, gradio_form.flags(demo.settings()))
+
     def close(self) -> None:
         """End the event streams and close the files. Jobs keep running."""
         self.hub.close()
+        self.library.close()
         self.runs.close()

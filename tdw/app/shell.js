@@ -5,6 +5,7 @@ import { sentence, visibleText } from "../viewer/format.js";
 import { mount } from "../viewer/viewer.js";
 import { post } from "./commands.js";
 import { action, make, setVisible } from "./elements.js";
+import { Home } from "./home/home.js";
 import { isActive } from "./job_text.js";
 import { News } from "./news.js";
 import { SideList } from "./side_list.js";
@@ -14,6 +15,8 @@ import { ThemeChoice } from "./theme_choice.js";
 /** @import { Line } from "./news.js" */
 
 /** Why a file was not opened. @typedef {{error: string, path?: string, of?: string}} Refusal */
+
+const RUNS = "#runs"; // the address of the table of runs
 
 /** @type {Record<Line, string>} */
 const LINES = {
@@ -28,12 +31,12 @@ const LINES = {
 const PATIENCE = 300; // milliseconds until it is said that a file is being opened
 
 class Shell {
-  /** @param {{lists: HTMLElement, viewer: HTMLElement, state: HTMLElement}} parts the elements that Gradio hands over */
-  constructor({ lists, viewer, state }) {
+  /** @param {{lists: HTMLElement, viewer: HTMLElement, state: HTMLElement, home: HTMLElement}} parts the elements that Gradio hands over */
+  constructor({ lists, viewer, state, home }) {
     /** @type {Job[]} */
     this.jobs = [];
     /** @type {Recent[]} */
-    this.library = [];
+    this.recent = [];
     /** @type {Map<string, KnownRun>} */
     this.runs = new Map();
     /** @type {Map<string, string>} key -> why the last command on it was refused */
@@ -80,14 +83,27 @@ class Shell {
     this.offline = make("p", "tdw-offline", this.offlineText, " ", this.reload);
     this.offline.setAttribute("role", "status");
     this.offline.hidden = true;
-    lists.append(this.waiting, this.refusal, this.list.node, this.offline, new ThemeChoice().node);
+    this.allRuns = make("button", "tdw-all-runs", "All runs");
+    this.allRuns.type = "button";
+    this.allRuns.addEventListener("click", () => this.goHome());
+    lists.append(this.allRuns, this.waiting, this.refusal, this.list.node, this.offline, new ThemeChoice().node);
     this.events = new EventTarget(); // what the viewer listens to, as an EventSource would deliver it
     this.instance = mount(viewer, { events: this.events });
+    this.home = new Home(home, {
+      show: (key, path) => {
+        this.paths.set(key, path);
+        this.show(key);
+      },
+      post,
+      newRun: () => handle.newRun(),
+      openPath: (path) => this.openPath(path),
+    });
+    addEventListener("popstate", () => this.follow());
     document.addEventListener("tdw:action", (event) => {
       const { action, key } = /** @type {CustomEvent<{action: string, key: string | null}>} */ (event).detail;
       this.act(action, key ?? this.key ?? "");
     });
-    setView("run");
+    this.setView("home");
     this.draw();
     this.news = new News((message) => this.hear(message));
     this.news.start().then(() => {
@@ -102,8 +118,8 @@ class Shell {
       case "jobs":
         this.jobs = message.jobs;
         break;
-      case "library":
-        this.library = message.entries;
+      case "recent":
+        this.recent = message.entries;
         this.current = message.current;
         break;
       case "run":
@@ -118,6 +134,7 @@ class Shell {
         this.events.dispatchEvent(new Event(message.line === "open" ? "open" : "error"));
         break;
     }
+    this.home.hear(message);
     if (message.type !== "line" && message.type !== "server")
       this.events.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(message) }));
     this.draw();
@@ -129,15 +146,50 @@ class Shell {
     if (line === "locked") this.news.retry();
     if (line === "open" && this.refusal.dataset.of === "line") this.refuse(null); // it is over
   }
-  /** Show the run that the address names, else the server's; once. */
+  /** Show what the address names, else the server's run, else all runs; once. */
   start() {
     if (this.isStarted || this.current === undefined) return;
     this.isStarted = true;
-    const { tdwView } = document.documentElement.dataset;
-    const wanted = new URLSearchParams(location.hash.slice(1)).get("run") || this.current;
-    if (wanted) this.show(wanted);
-    else this.instance.open(null);
-    setView(tdwView ?? "run"); // the form stays if it was opened in the meantime
+    const isFormOpen = document.documentElement.dataset.tdwView === "new";
+    const wanted = runInAddress() ?? (location.hash === RUNS ? null : this.current);
+    if (wanted) this.show(wanted, true);
+    else this.goHome(true);
+    if (isFormOpen) this.setView("new"); // it was opened in the meantime
+  }
+  /** Show the table of runs. @param {boolean} [isFirst] whether the page has just been loaded */
+  goHome(isFirst = false) {
+    this.key = this.mounted = this.refused = null;
+    this.wishes++;
+    this.say(null);
+    this.visit(RUNS, isFirst);
+    this.instance.open(null);
+    this.setView("home");
+    this.draw();
+  }
+  /** Show what the address names, after Back and Forward. */
+  follow() {
+    const wanted = runInAddress();
+    if (wanted) this.show(wanted, true);
+    else this.goHome(true);
+  }
+  /** Write an address; Back leads to the one before. @param {string} hash @param {boolean} replaces */
+  visit(hash, replaces) {
+    if (location.hash === hash) return;
+    if (replaces) history.replaceState(null, "", hash);
+    else history.pushState(null, "", hash);
+  }
+  /** Show the viewer ("run"), the table of runs ("home") or the form ("new"). @param {string} name */
+  setView(name) {
+    document.documentElement.dataset.tdwView = name;
+    for (const [id, view] of [
+      ["tdw-viewer", "run"],
+      ["tdw-home", "home"],
+    ]) {
+      const host = document.getElementById(id);
+      if (host) host.inert = name !== view;
+    }
+    this.home.setVisible(name === "home");
+    this.allRuns.setAttribute("aria-current", name === "home" ? "page" : "false");
   }
   // ---- commands -------------------------------------------------------------------------------------------------
   /** @param {string} command @param {string} key */
@@ -161,7 +213,9 @@ class Shell {
     if (key && word) this.words.set(key, word);
     if (key && path) this.paths.set(key, path);
     if (error) this.refuse({ error, path: text, of });
-    if (!key || wish !== this.wishes) return; // it is in the list
+    if (wish !== this.wishes) return; // it is in the list
+    if (!error && !key) this.goHome(); // a folder
+    if (!key) return;
     this.refuse(null);
     this.show(key);
   }
@@ -209,7 +263,7 @@ class Shell {
   }
   /** @param {string | null} key */
   entryOf(key) {
-    return this.library.find((entry) => entry.key === key);
+    return this.recent.find((entry) => entry.key === key);
   }
   /** @param {string} key */
   pathOf(key) {
@@ -217,14 +271,14 @@ class Shell {
     if (path) this.paths.set(key, path);
     return this.paths.get(key);
   }
-  /** Choose a run. @param {string} key */
-  show(key) {
+  /** Choose a run. @param {string} key @param {boolean} [replaces] whether the address is replaced */
+  show(key, replaces = false) {
     if (key !== this.key || this.runs.get(key)?.state === "lost") this.mounted = null;
     this.key = key;
     this.refused = null;
     this.wishes++;
-    history.replaceState(null, "", `#run=${key}`);
-    setView("run");
+    this.visit(`#run=${key}`, replaces);
+    this.setView("run");
     this.draw();
   }
   /** Bring the viewer to the chosen run, once its file is there. */
@@ -255,7 +309,7 @@ class Shell {
   }
   /** The files in the lists, each in one section. */
   files() {
-    const keys = new Set([this.key, ...this.jobs.map((job) => job.key), ...this.library.map((entry) => entry.key)]);
+    const keys = new Set([this.key, ...this.jobs.map((job) => job.key), ...this.recent.map((entry) => entry.key)]);
     return [...keys].flatMap((key) => {
       if (key === null) return [];
       const job = this.jobOf(key);
@@ -263,7 +317,8 @@ class Shell {
       const section = key === this.key ? "open" : job ? "running" : "recent";
       const refusal = this.refusals.get(key) ?? "";
       const word = this.words.get(key) ?? "";
-      return [{ key, section, job, run: this.runs.get(key), entry: this.entryOf(key), refusal, word }];
+      const name = (this.pathOf(key) ?? "").replace(/^.*[\\/]|\.tdw$/g, "");
+      return [{ key, section, name, job, run: this.runs.get(key), entry: this.entryOf(key), refusal, word }];
     });
   }
   drawWaiting() {
@@ -307,17 +362,13 @@ class Shell {
     if (!message) return;
     const card = make("div", "tdw-message", make("h2", "", message.title), make("p", "", message.text));
     if (message.path) card.append(make("p", "tdw-place", message.path));
-    if (message.kind === "failed") card.append(action("Back to the form", () => setView("new")));
+    if (message.kind === "failed") card.append(action("Back to the form", () => this.setView("new")));
     this.state.append(card);
   }
 }
 
-/** Show the viewer ("run") or the form ("new"). @param {string} name */
-const setView = (name) => {
-  document.documentElement.dataset.tdwView = name;
-  const host = document.getElementById("tdw-viewer");
-  if (host) host.inert = name !== "run";
-};
+/** The key of the run that the address names. */
+const runInAddress = () => new URLSearchParams(location.hash.slice(1)).get("run");
 
 /** @type {Shell | null} */
 let shell = null;
@@ -326,15 +377,16 @@ let shell = null;
 const handle = {
   /** Take over the elements of the page. Gradio and this script may be there in either order. */
   begin() {
-    const { lists, viewer, state } = window.tdwParts ?? {};
-    if (!shell && lists && viewer && state) shell = new Shell({ lists, viewer, state });
+    const { lists, viewer, state, home } = window.tdwParts ?? {};
+    if (!shell && lists && viewer && state && home) shell = new Shell({ lists, viewer, state, home });
   },
   outcome: (/** @type {string} */ answer) => shell?.outcome(answer),
   newRun() {
-    if (shell) shell.wishes++; // a file that is still being opened does not take the form away
-    setView("new");
+    if (!shell) return;
+    shell.wishes++; // a file that is still being opened does not take the form away
+    shell.setView("new");
   },
-  cancelNew: () => setView("run"),
+  cancelNew: () => shell?.setView(shell.key ? "run" : "home"),
   openPath: (/** @type {string} */ text) => shell?.openPath(text),
 };
 window.tdwShell = handle;

@@ -8,7 +8,7 @@ import { about, isActive, isMissing, pace } from "./job_text.js";
 
 /** @typedef {"open" | "running" | "recent"} Section */
 
-/** What is drawn of one file. @typedef {{key: string, section: Section, job: Job | null, run: KnownRun | undefined, entry: Recent | undefined, refusal: string, word: string}} File */
+/** What is drawn of one file. @typedef {{key: string, section: Section, name: string, job: Job | null, run: KnownRun | undefined, entry: Recent | undefined, refusal: string, word: string}} File */
 
 /** What the buttons do. @typedef {{show: (key: string) => void, act: (command: string, key: string) => void, forget: (key: string) => void}} Actions */
 
@@ -45,11 +45,11 @@ class Item {
     this.root.dataset.key = key;
   }
   /** @param {File} file */
-  draw({ section, job, run, entry, refusal, word }) {
+  draw({ section, name, job, run, entry, refusal, word }) {
     const active = isActive(job) ? job : null;
     const failed = job?.state === "failed" ? job : null;
     const training = active?.kind === "train" ? active : null;
-    setVisible(this.name, job?.name ?? entry?.name ?? "");
+    setVisible(this.name, job?.name ?? entry?.name ?? name);
     this.choose.title = visibleText(job?.path ?? entry?.path ?? "");
     setVisible(this.about, about(job, run, entry));
     setVisible(this.word, section === "open" ? word : "");

@@ -27,7 +27,8 @@ export interface KnownRun {
 
 export type Message =
   | { type: "jobs"; jobs: Job[] }
-  | { type: "library"; entries: Recent[]; current: string | null }
+  | { type: "recent"; entries: Recent[]; current: string | null }
+  | { type: "library"; number: number; complete: boolean }
   | KnownRun
   | { type: "server"; id: string }
   | { type: "line"; line: Line };
@@ -46,7 +47,7 @@ export interface Answer {
 declare global {
   interface Window {
     /** The elements that Gradio hands over, as they are mounted. */
-    tdwParts?: { lists?: HTMLElement; viewer?: HTMLElement; state?: HTMLElement };
+    tdwParts?: { lists?: HTMLElement; viewer?: HTMLElement; state?: HTMLElement; home?: HTMLElement };
     tdwShell?: object;
   }
 }

@@ -314,9 +314,8 @@ def demo_command(arguments: argparse.Namespace) -> int:
 
     one_thread()
     from tdw.analyses.engine.runner import analyze
-    from tdw.cli import demo
     from tdw.cli.progress import analysis_progress, training_progress
-    from tdw.operations import create, train
+    from tdw.operations import create, demo, train
     from tdw.run import open as open_run
 
     _proxy(arguments)  # refuses before the training what it would refuse after it

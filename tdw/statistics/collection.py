@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdw.errors import DamagedFileError, NewerFormatError, NotAProjectError, TdwError
-from tdw.statistics import index, where
+from tdw.errors import TdwError
+from tdw.statistics import entries, index, where
 
 if TYPE_CHECKING:
     import numpy as np
@@ -187,7 +187,7 @@ def _all_columns() -> tuple[str, ...]:
     return columns()
 
 
-def _files(folder: Path) -> list[str]:
+def files(folder: Path) -> list[str]:
     """Paths of the project files in a folder and its subfolders, in order. Links to folders are not followed."""
     found = []
     for root, folders, names in os.walk(folder):
@@ -202,7 +202,7 @@ def _read(folder: Path) -> tuple[list[Row], list[Problem]]:
     seen: dict[str, tuple[index.Identity, str]] = {}  # path -> identity, and the path within the folder
     problems: dict[str, Problem] = {}
     inodes = set()
-    for path in _files(folder):
+    for path in files(folder):
         try:
             now = index.identity(Path(path))
         except OSError as error:
@@ -211,9 +211,9 @@ def _read(folder: Path) -> tuple[list[Row], list[Problem]]:
         if tuple(now[:2]) not in inodes:
             inodes.add(tuple(now[:2]))
             seen[path] = now, os.path.relpath(path, folder)
-    entries: dict[str, index.Entry] = {}
+    kept: dict[str, index.Entry] = {}
     missing = [path for path, (now, name) in seen.items() if before.get(name, {}).get("identity") != now]
-    fresh = _fresh(missing, {path: seen[path][0] for path in missing})
+    fresh = entries.fresh({path: seen[path][0] for path in missing})
     rows = []
     for path, (_, name) in seen.items():
         entry = fresh.get(path) or before[name]
@@ -222,54 +222,7 @@ def _read(folder: Path) -> tuple[list[Row], list[Problem]]:
         else:
             problems[path] = Problem(path, entry["problem"])
         if "identity" in entry:
-            entries[name] = entry
-    if missing or entries.keys() != before.keys():
-        index.save(real, entries)
+            kept[name] = entry
+    if missing or kept.keys() != before.keys():
+        index.save(real, kept)
     return rows, [problems[path] for path in sorted(problems)]
-
-
-def _fresh(paths: list[str], identities: dict[str, index.Identity]) -> dict[str, index.Entry]:
-    """Entries read from the files; with an identity only if they may be kept."""
-    if not paths:
-        return {}
-    from tdw.statistics import rows
-    from tdw.store import open_file
-    from tdw.store.sandbox import PostponedError, postponed
-
-    found: dict[str, index.Entry] = {}
-    strangers = []
-    for path in paths:
-        with postponed():
-            try:
-                found[path] = _entry(path, identities[path], rows.read_row)
-            except PostponedError:
-                strangers.append(path)
-    open_file.introduce(map(Path, strangers))
-    return found | {path: _entry(path, identities[path], rows.read_row) for path in strangers}
-
-
-def _entry(path: str, before: index.Identity, read: Callable[[Path], Row]) -> index.Entry:
-    """The entry of one file. before: its identity before it is read."""
-    entry: index.Entry = {}
-    lasting = True
-    from tdw.store.sandbox import PostponedError
-
-    try:
-        entry["row"] = read(Path(path))
-    except PostponedError:
-        raise
-    except (NotAProjectError, DamagedFileError, NewerFormatError) as error:
-        entry["problem"] = str(error)
-    except (TdwError, OSError, MemoryError) as error:  # of the machine rather than of the file: it may pass
-        entry["problem"], lasting = str(error), False
-    if lasting and index.is_settled(before) and _is_still(path, before):
-        entry["identity"] = before
-    return entry
-
-
-def _is_still(path: str, before: index.Identity) -> bool:
-    """Whether a file is the same as before it was read."""
-    try:
-        return index.identity(Path(path)) == before
-    except OSError:
-        return False

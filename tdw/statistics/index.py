@@ -22,8 +22,8 @@ from tdw.config import settings
 from tdw.errors import AppError
 from tdw.state_dir import parsed, private_folder, read_private, state_folder, without_fail, write_private
 
-#: Raise it when rows have other values than before. `tests/statistics/test_collection.py` reminds of it.
-LAYOUT = 1
+#: Raise it when entries have other values than before. `tests/statistics/test_collection.py` reminds of it.
+LAYOUT = 2
 #: Versions of the analyses whose results are in rows.
 OF = {"events": 3, "key_frequencies": 2, "neuron_frequencies": 1}
 LIMIT = 256 << 20  # bytes of one index; a row has some 2 000
@@ -63,7 +63,9 @@ def is_settled(before: Identity) -> bool:
 
 
 def load(folder: Path) -> dict[str, Entry]:
-    """The entries of a folder, by path: {"identity": …, "row": …} or {"identity": …, "problem": …}; {} without an index."""
+    """The entries of a folder, by path: {"identity": …, "row": …, "losses": …} or {"identity": …, "problem": …}; {} without
+    an index.
+    """
     try:
         crc, _, data = read_private(_place(folder), LIMIT).partition(b"\n")
         if int(crc, 16) != zlib.crc32(data):

@@ -13,11 +13,13 @@ import numpy as np
 from tdw import config
 from tdw.analyses import summary
 from tdw.analyses.engine import runner
+from tdw.analyses.engine.run_data import Curves
 from tdw.analyses.events import GENERALIZED, LABELS, MEMORIZED, Event, Grokking
 from tdw.analyses.summary import CURVES, KeyFrequencies
 from tdw.project.records import Notes
 from tdw.run import Run
 from tdw.setting import as_text
+from tdw.statistics.sparkline import sparkline
 
 Row = dict[str, Any]
 
@@ -27,6 +29,7 @@ class _Facts:
     """A run, and what is derived from it once for a row. last: (epoch, value) of the last entry of each curve."""
 
     run: Run
+    curves: Curves
     notes: Notes
     events: dict[str, Event]
     grokking: Grokking
@@ -35,10 +38,11 @@ class _Facts:
     settings: dict[str, Any]
 
 
-def read_row(path: Path) -> Row:
-    """The row of the run in a file. Raises what opening a file raises."""
+def read(path: Path) -> tuple[Row, dict[str, Any]]:
+    """The row of the run in a file, and its losses as `sparkline` gives them. Raises what opening a file raises."""
     with Run.open(path) as run:
-        return row_of(run)
+        facts = _facts(run)
+        return _row(facts), sparkline(facts.curves.train_loss, facts.curves.test_loss)
 
 
 def row_of(run: Run) -> Row:
@@ -47,7 +51,10 @@ def row_of(run: Run) -> Row:
     An event has two values: `NAME` is the first recorded epoch at which it had happened (the end of its interval), and
     `NAME_after` the recorded epoch before. A curve has its last value and the epoch of that, `train_loss_at`.
     """
-    facts = _facts(run)
+    return _row(_facts(run))
+
+
+def _row(facts: _Facts) -> Row:
     return {name: value(facts) for name, value in _columns().items()}
 
 
@@ -62,6 +69,7 @@ def _facts(run: Run) -> _Facts:
     unknown = () if run.imported is None else run.imported.unknown
     return _Facts(
         run,
+        data.curves,
         run.notes,
         {event.name: event for event in events},
         grokking,

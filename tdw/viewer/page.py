@@ -44,7 +44,8 @@ def plotly_script() -> Path:
 
 def modules(folder: Path) -> list[Asset]:
     """The ES modules in a folder."""
-    return [Asset(f"{folder.name}/{path.name}", path, "text/javascript") for path in sorted(folder.glob("*.js"))]
+    place = folder.relative_to(HERE.parent).as_posix()
+    return [Asset(f"{place}/{path.name}", path, "text/javascript") for path in sorted(folder.glob("*.js"))]
 
 
 def assets() -> list[Asset]:

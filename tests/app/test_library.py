@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
-from tdw.app.recent_files import KEPT, RecentFiles
+from tdw.app import recent_files
+from tdw.app.recent_files import RecentFiles
 from tdw.errors import AppError
 from tdw.state_dir import state_folder, write_private
 
@@ -37,10 +39,26 @@ def test_another_program_reads_the_same_list(library, tmp_path):
     assert RecentFiles(library.folder).entries() == []
 
 
-def test_the_list_has_an_end(library, tmp_path):
-    for number in range(KEPT + 3):
+def test_the_list_has_an_end(library, tmp_path, monkeypatch):
+    monkeypatch.setattr(recent_files, "KEPT", 10)
+    for number in range(13):
         library.remember(tmp_path / f"{number}.tdw", "")
-    assert len(library.entries()) == KEPT
+    assert len(library.entries()) == 10
+
+
+def test_a_file_that_vanished_unopened_comes_last_and_once(library, tmp_path):
+    library.remember(tmp_path / "a.tdw", "")
+    for _ in range(2):
+        library.keep(tmp_path / "b.tdw")
+        library.keep(tmp_path / "a.tdw")
+    assert [Path(entry.path).name for entry in library.entries()] == ["a.tdw", "b.tdw"]
+
+
+def test_a_moved_file_keeps_its_place(library, tmp_path):
+    for name in "abc":
+        library.remember(tmp_path / name, name)
+    library.move(tmp_path / "b", tmp_path / "d")
+    assert [(Path(entry.path).name, entry.about) for entry in library.entries()] == [("c", "c"), ("d", "b"), ("a", "a")]
 
 
 def test_only_the_owner_can_read_it(library, tmp_path):

@@ -102,7 +102,7 @@ def test_another_user_cannot_ask_and_vanish(window, tmp_path, tiny_run):
     assert window.do("open", path=str(tiny_run))[0] == 200
     for _ in range(20):
         nobody(window, post(window, "forget", path=str(tiny_run)), vanish=True)
-    library = next(one for one in json.loads(window.get("/now")) if one["type"] == "library")
+    library = next(one for one in json.loads(window.get("/now")) if one["type"] == "recent")
     assert str(tiny_run) in {entry["path"] for entry in library["entries"]}
 
 

@@ -125,7 +125,6 @@ def test_only_files_that_were_opened_have_a_route(window):
     ("path", "sentence"),
     [
         ("", "no path given"),
-        ("{folder}", "is a folder"),
         ("{folder}/missing.tdw", "missing.tdw"),
         ("/etc/passwd", "is not a project file"),
         ("a\0b", "null byte"),
@@ -191,15 +190,20 @@ USED = {
     "/",
     "/assets/NAME",
     "/assets/{path:path}",
+    "/do/add_folder",
     "/do/analyze",
+    "/do/demo",
     "/do/dismiss",
     "/do/forget",
     "/do/open",
+    "/do/remove_folder",
     "/do/stop",
     "/do/train",
     "/events",
     "/favicon.ico",
+    "/folders",
     "/gradio_api/run/predict",
+    "/library",
     "/now",
     "/runs/{key}/array/{name:path}",
     "/runs/{key}/at_checkpoints/{name:path}",
@@ -263,7 +267,7 @@ def test_no_route_is_there_that_the_window_does_not_use(window, routes):
         for method in methods:
             answer = window.ask(_filled(path), method, Cookie=cookie)
             if (answer.status, answer.headers.get("content-type")) != closed:
-                ours = re.fullmatch(r"/assets/([0-9a-f]{16}/(app|viewer)/)?[\w.-]+", path)
+                ours = re.fullmatch(r"/assets/([0-9a-f]{16}/(app|app/home|viewer)/)?[\w.-]+", path)
                 answered.add("/assets/NAME" if ours else path.replace("{api_name}", "predict"))
     assert answered == USED
 
@@ -353,7 +357,7 @@ def test_the_event_stream_starts_with_everything(window, base):
     stream = connection.getresponse()
     assert stream.headers.get_content_type() == "text/event-stream"
     seen = {}
-    while not {"jobs", "library", "run"} <= set(seen):
+    while not {"jobs", "library", "recent", "run"} <= set(seen):
         line = stream.readline().decode()
         if line.startswith("data: "):
             message = json.loads(line.removeprefix("data: "))
@@ -361,7 +365,7 @@ def test_the_event_stream_starts_with_everything(window, base):
     connection.close()
     assert f"/runs/{seen['run']['key']}" == base
     assert seen["run"]["state"] == "finished"
-    assert seen["library"]["entries"][0]["name"] == "tiny"
+    assert seen["recent"]["entries"][0]["name"] == "tiny"
 
 
 def test_it_says_which_port_is_taken(window, tmp_path):

@@ -228,7 +228,7 @@ def test_a_page_of_another_origin_reads_and_triggers_nothing(browser, window, el
         context.close()
     news = json.loads(window.get("/now"))
     assert next(one for one in news if one["type"] == "jobs")["jobs"] == []
-    entries = next(one for one in news if one["type"] == "library")["entries"]
+    entries = next(one for one in news if one["type"] == "recent")["entries"]
     assert str(victim) in {entry["path"] for entry in entries}
     assert victim.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".html") == ["victim.tdw"]

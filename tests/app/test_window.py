@@ -80,7 +80,7 @@ def test_the_field_for_a_path_has_a_name(page, window):
 
 def test_nothing_open_says_what_to_do(page, open_window):
     enter(page, open_window())
-    page.wait_for_selector("text=No run is open")
+    page.wait_for_selector("text=No runs yet")
     assert page.locator(".tdw-item").count() == 0
 
 
@@ -200,10 +200,10 @@ def test_a_refused_path_is_a_sentence(page, open_window, tmp_path, tiny_run):
     enter(page, window)
     text = tmp_path / "<b>notes.tdw"
     text.write_text("not a run")
-    for path in (tmp_path / "missing.tdw", text, tmp_path):
+    for path in (tmp_path / "missing.tdw", text):
         page.fill("#tdw-path :is(textarea, input)", str(path))
         page.click("#tdw-open-button")
-        page.locator("#tdw-state .tdw-place", has_text=str(path)).wait_for()
+        page.locator("#tdw-refusal:visible", has_text=path.name).wait_for()
         assert "Traceback" not in page.inner_text("body")
     # With a run open, the message is below the field and the run stays.
     page.fill("#tdw-path :is(textarea, input)", str(tiny_run))
@@ -415,7 +415,7 @@ def test_a_refusal_goes_when_the_next_file_is_opened(page, open_window, tmp_path
 
 def test_a_refusal_is_seen_beside_the_form(page, open_window, tmp_path):
     enter(page, open_window())
-    page.wait_for_selector("text=No run is open")
+    page.wait_for_selector("text=No runs yet")
     page.click("#tdw-new-button")
     page.wait_for_selector("#tdw-form", state="visible")
     open_path(page, tmp_path / "missing.tdw")

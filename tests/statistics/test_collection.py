@@ -52,8 +52,8 @@ def folder(planted, tmp_path) -> Path:
 def reads(monkeypatch) -> list[str]:
     """Names of the files that are opened."""
     found = []
-    read = rows.read_row
-    monkeypatch.setattr(rows, "read_row", lambda path: (found.append(path.name), read(path))[1])
+    read = rows.read
+    monkeypatch.setattr(rows, "read", lambda path: (found.append(path.name), read(path))[1])
     return found
 
 
@@ -199,7 +199,7 @@ def test_a_file_that_changed_a_moment_ago_is_read_again(folder, reads):
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_kept(folder, monkeypatch, settled):
-    read = rows.read_row
+    read = rows.read
 
     def changing(path):
         found = read(path)
@@ -207,7 +207,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(folder, monkeypatch, s
             os.utime(path)
         return found
 
-    monkeypatch.setattr(rows, "read_row", changing)
+    monkeypatch.setattr(rows, "read", changing)
     list(tdw.runs(folder))
     assert sorted(index.load(Path(os.path.realpath(folder)))) == ["a/0.tdw", "a/1.tdw", "a/2.tdw", "a/3.tdw", "new.tdw"]
 
