@@ -208,8 +208,7 @@ def _commands(session: Session) -> APIRouter:
 
     @router.post("/demo")
     def train_demo(given: AtPath) -> Response:
-        job = session.demo(given.path)
-        return done(job.key, path=str(job.path))
+        return JSONResponse({"job": session.demo(given.path).to_json()}, headers=FRESH)
 
     @router.post("/train")
     def train(given: OfRun) -> Response:

@@ -16,6 +16,8 @@ import { ThemeChoice } from "./theme_choice.js";
 
 /** Why a file was not opened. @typedef {{error: string, path?: string, of?: string}} Refusal */
 
+const STOPPED_EARLY =
+  "the run was stopped before its file was created: nothing is left of it, and it can be started again";
 const RUNS = "#runs"; // the address of the table of runs
 
 /** @type {Record<Line, string>} */
@@ -45,6 +47,8 @@ class Shell {
     this.words = new Map();
     /** @type {Map<string, string>} key -> path, remembered because a job that failed early is in none of the lists */
     this.paths = new Map();
+    /** @type {Set<string>} keys of jobs that were stopped from this page */
+    this.stopped = new Set();
     /** @type {string | null} the run that is chosen */
     this.key = null;
     /** @type {string | null} the run that the viewer shows */
@@ -94,6 +98,7 @@ class Shell {
         this.paths.set(key, path);
         this.show(key);
       },
+      started: (job) => this.started(job),
       post,
       newRun: () => handle.newRun(),
       openPath: (path) => this.openPath(path),
@@ -197,6 +202,7 @@ class Shell {
     this.refusals.delete(key);
     const { error } = await post(command, { key });
     if (error) this.refusals.set(key, error);
+    else if (command === "stop") this.stopped.add(key);
     this.draw();
   }
   /** @param {string} key */
@@ -251,7 +257,10 @@ class Shell {
     const { job, error } = JSON.parse(answer || "{}");
     const reason = document.querySelector("#tdw-start-reason .html-container > div");
     if (reason) setVisible(reason, error ? sentence(error) : "");
-    if (!job) return;
+    if (job) this.started(job);
+  }
+  /** Show a run whose job was just started. @param {Job} job */
+  started(job) {
     this.hear({ type: "jobs", jobs: [...this.jobs.filter(({ key }) => key !== job.key), job] });
     this.paths.set(job.key, job.path);
     this.show(job.key);
@@ -295,7 +304,7 @@ class Shell {
     if (word) this.words.set(key, word);
     this.opening = null;
     if (this.key === key) {
-      if (error) this.refused = { error, path };
+      if (error) this.refused = { error: this.stopped.has(key) ? STOPPED_EARLY : error, path };
       else this.mounted = key;
       this.instance.open(error ? null : `runs/${key}`);
     }

@@ -37,6 +37,8 @@ export type Message =
 export interface Answer {
   key?: string;
   path?: string;
+  /** The job that was started. */
+  job?: Job;
   /** A sentence that is shown when a run is first opened. */
   word?: string;
   error?: string;

@@ -199,7 +199,8 @@ def test_an_empty_window_offers_the_demo(page, open_window, tmp_path):
     enter(page, open_window(cwd=tmp_path / "work"))
     page.click("button >> text=Train the demo")
     page.wait_for_selector(".tdw-item[data-section=open] b >> text=grok-p59")
-    page.click(".tdw-item >> text=Stop", timeout=60_000)
+    page.wait_for_selector(".tdw-train:visible", timeout=60_000)
+    page.click(".tdw-item >> text=Stop")
     page.wait_for_selector(".tdw-item >> text=Resume", timeout=60_000)
     with tdw.open(tmp_path / "work" / "grok-p59.tdw") as run:
         assert (run.config.p, run.state) == (59, "unfinished")

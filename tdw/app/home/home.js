@@ -15,7 +15,7 @@ import { loadState, saveState, toggleColumn, usualState } from "./state.js";
 /** @import { Column, Line, TableState } from "./types.js" */
 /** @import { Message } from "../types.js" */
 
-/** What the page asks of the window. @typedef {{show: (key: string, path: string) => void, post: (command: string, body: object) => Promise<import("../types.js").Answer>, newRun: () => void, openPath: (path: string) => void}} Asks */
+/** What the page asks of the window. @typedef {{show: (key: string, path: string) => void, started: (job: import("./types.js").Job) => void, post: (command: string, body: object) => Promise<import("../types.js").Answer>, newRun: () => void, openPath: (path: string) => void}} Asks */
 
 const GROUPS = [
   ["", "not grouped"],
@@ -254,9 +254,9 @@ export class Home {
     return error ?? "";
   }
   async demo() {
-    const { error, key, path } = await this.asks.post("demo", { path: "" });
+    const { error, job } = await this.asks.post("demo", { path: "" });
     if (error) this.say(error);
-    else if (key && path) this.asks.show(key, path);
+    else if (job) this.asks.started(job);
   }
   clearSearch() {
     this.search.value = "";
