@@ -7,12 +7,11 @@ from jaxtyping import Bool, Float64, Int64
 
 from tdw.analyses import key_parts
 from tdw.analyses.engine.checkpoint import BLOCK, Checkpoint
-from tdw.analyses.engine.cross_entropy import cross_entropy, row_blocks
+from tdw.analyses.engine.cross_entropy import FAINT, cross_entropy, over_largest, row_blocks
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 from tdw.analyses.key_frequencies import RULES
 
 SETS_AT_ONCE = 64
-FAINT = 1e-280  # smaller sums have lost digits to underflow
 
 
 @analysis(
@@ -58,7 +57,7 @@ def without(checkpoint: Checkpoint, keys: Bool[np.ndarray, "set freq"]) -> Float
     per s covers all pairs and all sets.
     """
     order = checkpoint.config.order
-    logits, ranked = checkpoint.logit_grid.reshape(-1, order), _train_pairs(checkpoint)
+    ranked = _train_pairs(checkpoint)
     answers = checkpoint.grid_answers[ranked]
     bounds = np.searchsorted(answers, np.arange(order + 1))
     waves = key_parts.sum_waves(order)
@@ -71,14 +70,14 @@ def without(checkpoint: Checkpoint, keys: Bool[np.ndarray, "set freq"]) -> Float
     for first in range(0, order, at_once):
         sums = slice(first, min(first + at_once, order))
         pairs = slice(bounds[sums.start], bounds[sums.stop])
-        relative = logits[ranked[pairs]].astype(np.float64)
-        of_pair[pairs] = _over_largest(relative, answers[pairs])
+        relative = checkpoint.grid_rows(ranked[pairs]).astype(np.float64)
+        of_pair[pairs] = over_largest(relative, answers[pairs])
         each = np.einsum("fks,fkc->ksc", waves[:, :, sums], checkpoint.sum_coefficients)
         for some in sets:
             removed = -np.tensordot(keys[some].astype(np.float64), each, axes=1)  # (sets, s, c)
             flat = removed.reshape(-1, order)
             correct = np.tile(np.arange(order)[sums], len(removed))
-            of_set[some, sums] = _over_largest(flat, correct).reshape(removed.shape[:2])
+            of_set[some, sums] = over_largest(flat, correct).reshape(removed.shape[:2])
             for at, s in enumerate(range(sums.start, sums.stop)):
                 rows = slice(bounds[s], bounds[s + 1])
                 within = slice(bounds[s] - pairs.start, bounds[s + 1] - pairs.start)
@@ -97,12 +96,11 @@ def without_directly(checkpoint: Checkpoint, keys: Bool[np.ndarray, "set freq"])
     """The same as `without`, computed from the definition one set at a time."""
     pairs = np.sort(_train_pairs(checkpoint))
     answers = checkpoint.grid_answers[pairs]
-    logits = checkpoint.logit_grid.reshape(-1, checkpoint.config.order)
     losses = np.empty((len(keys), len(pairs)))
     for key, loss in zip(keys, losses, strict=True):
         removed = key_parts.sum_part(checkpoint, key)
-        for rows in row_blocks(len(pairs), logits.shape[1]):
-            loss[rows] = cross_entropy(logits[pairs[rows]] - removed[answers[rows]], answers[rows])
+        for rows in row_blocks(len(pairs), checkpoint.config.order):
+            loss[rows] = cross_entropy(checkpoint.grid_rows(pairs[rows]) - removed[answers[rows]], answers[rows])
     return losses.mean(axis=1)
 
 
@@ -111,16 +109,3 @@ def _train_pairs(checkpoint: Checkpoint) -> Int64[np.ndarray, " train"]:
     assert checkpoint.grid_split_masks is not None
     train = np.flatnonzero(checkpoint.grid_split_masks[0])
     return train[np.argsort(checkpoint.grid_answers[train], kind="stable")]
-
-
-def _over_largest(
-    logits: Float64[np.ndarray, "row class"], answers: Int64[np.ndarray, " row"]
-) -> Float64[np.ndarray, " row"]:
-    """Replace the logits by exp(L_c − max over wrong classes), 0 for the correct class y, in place; returns max − L_y."""
-    rows = np.arange(len(logits))
-    correct = logits[rows, answers].copy()
-    logits[rows, answers] = -np.inf
-    largest = logits.max(axis=1)
-    logits -= largest[:, None]
-    np.exp(logits, out=logits)
-    return largest - correct

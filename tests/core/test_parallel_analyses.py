@@ -14,7 +14,7 @@ import threadpoolctl
 
 import tdw
 from tdw import machine, tasks
-from tdw.analyses import excluded_loss, find
+from tdw.analyses import excluded_loss, find, restricted_loss
 from tdw.analyses.engine import checkpoint as checkpoint_module
 from tdw.analyses.engine import memory, parallel, registry, runner
 from tdw.analyses.engine.checkpoint import Checkpoint
@@ -166,6 +166,7 @@ def test_blocks_give_what_whole_arrays_give(settings, scale, monkeypatch):
         for module, name, value in [
             (checkpoint_module, "LARGEST_KEPT", 0), (checkpoint_module, "NEURON_BLOCK", 0),
             (checkpoint_module, "BLOCK", 2000), (excluded_loss, "BLOCK", 2000), (closed_form, "OPERANDS_AT_ONCE", 5),
+            (closed_form, "VALUES_AT_ONCE", 500), (restricted_loss, "VALUES_AT_ONCE", 30), (checkpoint_module, "MOST_COUNTED", 5),
         ]:  # fmt: skip
             monkeypatch.setattr(module, name, value)
         _, view = view_of(settings, scale)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 VALUES_AT_ONCE = 1 << 18
+FAINT = 1e-280  # smaller sums of products of exponentials have lost digits to underflow
 SIDES = ("all", "train", "test")
 
 
@@ -52,6 +53,19 @@ def cross_entropy_and_margin(
     others = np.einsum("ij->i", logits)  # a few hundred values in [0, 1]: rounding is that of the exponentials
     margin = correct - wrong
     return np.logaddexp(0, np.log(others.astype(np.float64)) - margin), margin
+
+
+def over_largest(
+    logits: Float64[np.ndarray, "row class"], answers: Int64[np.ndarray, " row"]
+) -> Float64[np.ndarray, " row"]:
+    """Replace the logits by exp(L_c − max over wrong classes), 0 for the correct class y, in place; returns max − L_y."""
+    rows = np.arange(len(logits))
+    correct = logits[rows, answers].copy()
+    logits[rows, answers] = -np.inf
+    largest = logits.max(axis=1)
+    logits -= largest[:, None]
+    np.exp(logits, out=logits)
+    return largest - correct
 
 
 def means(
