@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,19 +25,26 @@ def keys(checkpoint: Checkpoint) -> Bool[np.ndarray, "2 rule freq"]:
     return np.stack([checkpoint.final_key, own]).astype(bool)
 
 
+@cache
 def sum_waves(order: int) -> Float64[np.ndarray, "2 freq order"]:
-    """Unit vectors along cos(w_k(a+b)) and sin(w_k(a+b)) as functions of a + b; the sine of frequency order/2 is zero."""
+    """Unit vectors along cos(w_k(a+b)) and sin(w_k(a+b)) as functions of a + b; the sine of frequency order/2 is zero. Read-only."""
     rows = fourier.basis(order)[1:] / order**0.5
     waves = np.zeros((2, order // 2, order))
     waves[0], waves[1, : len(rows[1::2])] = rows[::2], rows[1::2]
+    waves.setflags(write=False)
     return waves
 
 
 def sum_part(checkpoint: Checkpoint, key: Key) -> Float64[np.ndarray, "order order"]:
     """Projection of L on cos(w_k(a+b)) and sin(w_k(a+b)) for all k in the key set. It depends on a + b only: (a + b, c)."""
-    return np.einsum(
-        "fks,fkc->sc", sum_waves(checkpoint.config.order)[:, key], checkpoint.sum_coefficients[:, key], optimize=True
-    )
+    return along(sum_waves(checkpoint.config.order), checkpoint.sum_coefficients, key)
+
+
+def along(
+    waves: Float64[np.ndarray, "2 freq some"], coefficients: Float64[np.ndarray, "2 freq order"], key: Key
+) -> Float64[np.ndarray, "some order"]:
+    """The sum of the cosines and sines of the key set with these coefficients."""
+    return waves[0, key].T @ coefficients[0, key] + waves[1, key].T @ coefficients[1, key]
 
 
 def template_part(checkpoint: Checkpoint, key: Key) -> Float64[np.ndarray, "order order"]:

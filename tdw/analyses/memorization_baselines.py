@@ -82,7 +82,7 @@ def memorization_baselines(checkpoint: Checkpoint, *, quantities: list[str], **p
 
 def train_loss(checkpoint: Checkpoint) -> float:
     """Mean cross-entropy over the train pairs, in nats; over all pairs if the split is unknown."""
-    loss = checkpoint.loss_and_margin[0]
+    loss = checkpoint.of_pairs.loss
     return float(loss.mean() if checkpoint.split is None else loss[checkpoint.split.train].mean())
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float64, Int64
 
 from tdw.analyses import key_parts
 from tdw.analyses.engine.checkpoint import Checkpoint
-from tdw.analyses.engine.cross_entropy import FAINT, cross_entropy, means, over_largest, row_blocks
+from tdw.analyses.engine.cross_entropy import FAINT, cross_entropy, log1p_exp, means, over_largest, row_blocks
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 from tdw.analyses.key_frequencies import RULES
 from tdw.analyses.key_parts import Factors, Key
@@ -87,7 +87,7 @@ def of_block(checkpoint: Checkpoint, factors: Factors) -> Float64[np.ndarray, " 
         others = _contracted(*both, of_a, of_b).ravel()
     if others.min() < FAINT:  # the products may have underflowed
         return of_block_directly(checkpoint, factors)
-    return np.logaddexp(0, sizes + np.log(others))
+    return log1p_exp(sizes + np.log(others))
 
 
 def of_block_directly(checkpoint: Checkpoint, factors: Factors) -> Float64[np.ndarray, " grid_pair"]:

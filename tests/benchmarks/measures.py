@@ -24,7 +24,7 @@ SHARED = (
     "logits",
     "neurons",
     "share",
-    "loss_and_margin",
+    "of_pairs",
     "spectrum",
     "logit_cosine",
     "embedding_norms",

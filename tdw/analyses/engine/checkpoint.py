@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from tdw import tasks
 from tdw.analyses import fourier
-from tdw.analyses.engine.cross_entropy import cross_entropy_and_margin, row_blocks
+from tdw.analyses.engine.cross_entropy import PairValues, pair_values, row_blocks
 from tdw.config import RunConfig
 from tdw.network.closed_form import ClosedForm
 from tdw.network.computation import Weights
@@ -192,13 +192,13 @@ class Checkpoint:
         return masks
 
     @cached_property
-    def loss_and_margin(self) -> tuple[Float64[np.ndarray, " pair"], Float64[np.ndarray, " pair"]]:
-        """Cross-entropy of each pair in nats, and its correct logit minus the largest wrong one."""
+    def of_pairs(self) -> PairValues:
+        """Cross-entropy, margin and largest wrong logit of each pair."""
         logits, answers = self.logits.reshape(-1, self.config.p), self.answers
-        loss, margin = np.empty((2, len(logits)))
+        values = np.empty((3, len(logits)))
         for rows in row_blocks(*logits.shape):
-            loss[rows], margin[rows] = cross_entropy_and_margin(logits[rows].copy(), answers[rows])
-        return loss, margin
+            values[:, rows] = pair_values(logits[rows].copy(), answers[rows])
+        return PairValues(*values)
 
     @cached_property
     def embedding_norms(self) -> tuple[Float64[np.ndarray, " component"], Float64[np.ndarray, " freq"]]:
@@ -216,7 +216,7 @@ class Checkpoint:
     def spectrum(self) -> fourier.Spectrum:
         """(F ⊗ F) L: the logit of each answer in the basis of products of Fourier components of a and of b."""
         order = self.config.order
-        at_once = max(BLOCK // (2 * self.logits.itemsize * order**2), 1)
+        at_once = max(BLOCK // (self.logits.itemsize * order**2), 1)
         return fourier.spectrum(self.grid_columns, order, at_once)
 
     @cached_property
@@ -265,7 +265,7 @@ class Checkpoint:
     @cached_property
     def logit_cosine(self) -> Float64[np.ndarray, " freq"]:
         """Cosine similarity of T_k with L − mean_c L; 0 if the logits of all answers are equal."""
-        norm, total = self._norms(np.arange(self.config.order**2))
+        norm, total = np.sqrt(self._pair_energies.sum(axis=1))
         constant = norm <= ROUNDING * total
         return np.zeros(self.config.frequencies) if constant else self.template_coefficients / norm
 
@@ -280,17 +280,16 @@ class Checkpoint:
         order = self.config.order
         masks = self.grid_split_masks
         unseen = np.arange(order**2) if masks is None else np.flatnonzero(masks[1])
-        norm, total = self._norms(unseen)
+        norm, total = np.sqrt(self._pair_energies[:, unseen].sum(axis=1))
         if norm <= ROUNDING * total:
             return np.zeros((2, self.config.frequencies))
         answers = self.grid_answers[unseen]
         ranked = unseen[np.argsort(answers, kind="stable")]
         bounds = np.searchsorted(self.grid_answers[ranked], np.arange(order + 1))
-        sums = np.zeros((order, order))  # of the logits (c) of all pairs with the same answer
+        sums = np.zeros((order, order))  # of the logits (c) of all pairs with the same answer, each minus its mean
         for answer, (start, stop) in enumerate(pairwise(bounds)):
-            rows = self.grid_rows(ranked[start:stop])
-            rows -= rows.mean(axis=1, keepdims=True)
-            sums[answer] = rows.sum(axis=0, dtype=np.float64)
+            of_class = self.grid_rows(ranked[start:stop]).astype(np.float64).sum(axis=0)
+            sums[answer] = of_class - of_class.mean()
         index = np.arange(order)
         by_distance = sums[index[:, None], (index[:, None] - index) % order].sum(axis=0)  # of the answer from c
         waves = np.fft.rfft(by_distance)[1 : self.config.frequencies + 1]
@@ -299,16 +298,17 @@ class Checkpoint:
             sizes[-1] *= 2  # cos(π x) is ±1
         return np.stack([waves.real, -waves.imag]) / (np.sqrt(sizes) * norm)
 
-    def _norms(self, pairs: Int64[np.ndarray, " some"]) -> tuple[np.float64, np.float64]:
-        """Norm of the logits of these pairs of the grid, each minus its mean over the answers, and of these logits."""
+    @cached_property
+    def _pair_energies(self) -> Float64[np.ndarray, "2 grid_pair"]:
+        """Sum of squares of the logits of each pair minus their mean over the answers, and of these logits."""
+        pairs = np.arange(self.config.order**2)
         sums = np.empty((2, len(pairs)))
         for some in row_blocks(len(pairs), self.config.order):
             rows = self.grid_rows(pairs[some])
             sums[1, some] = np.einsum("ij,ij->i", rows, rows)
             rows -= rows.mean(axis=1, keepdims=True)
             sums[0, some] = np.einsum("ij,ij->i", rows, rows)
-        norm, total = np.sqrt(sums.sum(axis=1))
-        return norm, total
+        return sums
 
     @cached_property
     def attention(self) -> Float[np.ndarray, "token head p p"]:
