@@ -47,6 +47,7 @@ ROUNDING = 1e-6  # logits whose relative difference is below this differ by roun
 LARGEST_KEPT = 64 << 20  # bytes of the activations that are kept; larger ones are computed twice, block by block
 NEURON_BLOCK = 4 << 20  # bytes of the maps of a block of neurons
 FEWEST_NEURONS = 32  # of a block
+ANSWER_BLOCK = 16 << 20  # bytes of the logits of some answers
 BLOCK = 8 << 20  # bytes of other blocks
 MOST_COUNTED = 255  # by a byte
 
@@ -216,7 +217,7 @@ class Checkpoint:
     def spectrum(self) -> fourier.Spectrum:
         """(F ⊗ F) L: the logit of each answer in the basis of products of Fourier components of a and of b."""
         order = self.config.order
-        at_once = max(BLOCK // (self.logits.itemsize * order**2), 1)
+        at_once = max(ANSWER_BLOCK // (self.logits.itemsize * order**2), 1)
         return fourier.spectrum(self.grid_columns, order, at_once)
 
     @cached_property
