@@ -18,6 +18,7 @@ BATCH = 512  # triples at a time
     title="Gradient symmetricity",
     version=2,
     needs=("embedding", "closed_form"),
+    per_neuron=5 * 8 * BATCH,
     arrays={"value": ArraySpec("<f8", (), gaps=True), "error": ArraySpec("<f8", (), gaps=True)},
     error=0.01,
     all_up_to=4096,

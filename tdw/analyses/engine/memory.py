@@ -34,7 +34,11 @@ def needed(config: RunConfig, items: Sequence[Analysis]) -> int:
         "spectrum": (5 + copies) * answers,
     }
     held = max((item.holds for item in items), default=1)
-    return held * sum(kept.get(name, 0) for name in reads) + max((blocks[name] for name in reads), default=0)
+    return held * sum(kept.get(name, 0) for name in reads) + max(
+        neurons * max((item.per_neuron for item in items), default=0),
+        *(blocks[name] for name in reads),
+        0,
+    )
 
 
 def shared(config: RunConfig, items: Sequence[Analysis]) -> int:

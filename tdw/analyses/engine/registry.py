@@ -72,6 +72,7 @@ class Analysis:
     prepare: computes what all checkpoints share, up to `jobs` at a time, and reports progress
     trains: it trains networks to compare with
     holds: checkpoints that it computes on at a time
+    per_neuron: bytes that it takes for each neuron, besides what it reads
     reads: the large intermediate results of a `Checkpoint` that it reads, names from `LARGE`
     """
 
@@ -91,6 +92,7 @@ class Analysis:
     reads: tuple[str, ...] = ()
     trains: bool = False
     holds: int = 1
+    per_neuron: int = 0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -170,6 +172,7 @@ def analysis(
     reads: tuple[str, ...] = (),
     trains: bool = False,
     holds: int = 1,
+    per_neuron: int = 0,
     **parameters: Any,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function under its own name. Raises ValueError if the name is taken."""
@@ -196,6 +199,7 @@ def analysis(
             reads=reads,
             trains=trains,
             holds=holds,
+            per_neuron=per_neuron,
         )
         return compute
 
