@@ -61,10 +61,20 @@ class Tables(NamedTuple):
     from_a: Float[np.ndarray, "a routes column"]
     from_b: Float[np.ndarray, "b r column"]
 
-    def activations(self, activation: str, operands: slice = slice(None)) -> Float[np.ndarray, "some b column"]:
-        """Their values on the pairs with some a, after the activation function."""
-        some = self.to_a[operands].shape[:2]
-        result = np.empty((*some, self.from_a.shape[2]), self.from_a.dtype)
+    @property
+    def dtype(self) -> np.dtype[np.floating[Any]]:
+        """Of all of them."""
+        return self.from_a.dtype
+
+    def activations(
+        self,
+        activation: str,
+        operands: slice = slice(None),
+        result: Float[np.ndarray, "some b column"] | None = None,
+    ) -> Float[np.ndarray, "some b column"]:
+        """Their values on the pairs with some a, after the activation function. result: where to put them"""
+        if result is None:
+            result = np.empty((*self.to_a[operands].shape[:2], self.from_a.shape[2]), self.dtype)
         for block, first, second in self._blocks(result, operands):
             np.add(first, second, out=block)
             activate(block, activation)

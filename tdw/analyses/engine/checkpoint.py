@@ -138,17 +138,21 @@ class Checkpoint:
         """The activations of some neurons after others. Each array may be overwritten, and is by the next one."""
         p, neurons, nonlinearity = self.config.p, self.config.d_mlp, self.config.nonlinearity
         at_once = max(NEURON_BLOCK // (4 * p**2) // FEWEST_NEURONS, 1) * FEWEST_NEURONS
-        buffer = np.empty(p**2 * min(at_once, neurons), self.activations.dtype) if self.has_activations else None
+        buffer = np.empty(0)
         for first in range(0, neurons, at_once):
             some = slice(first, min(first + at_once, neurons))
-            if buffer is not None:
-                maps = buffer[: p**2 * (some.stop - first)].reshape(p, p, -1)
-                np.copyto(maps, self.activations[:, :, some])
-                yield maps
-            else:
+            inputs = None
+            if not self.has_activations:
                 assert isinstance(self.computation, ClosedForm)
                 inputs = self.computation.inputs(weights, nonlinearity.attention_rate, some)
-                yield inputs.activations(nonlinearity.activation)
+            if not first:
+                buffer = np.empty(p**2 * (some.stop - first), inputs.dtype if inputs else self.activations.dtype)
+            maps = buffer[: p**2 * (some.stop - first)].reshape(p, p, -1)
+            if inputs:
+                inputs.activations(nonlinearity.activation, result=maps)
+            else:
+                np.copyto(maps, self.activations[:, :, some])
+            yield maps
 
     @cached_property
     def logits(self) -> Float[np.ndarray, "p p p"]:
@@ -180,7 +184,8 @@ class Checkpoint:
         """The logits of some answers in group order, of all pairs of the grid."""
         if self.config.task_kind.group.natural:
             return self.logits[:, :, answers]
-        return self.logits[np.ix_(self.elements, self.elements, self.elements[answers])]
+        columns = np.take(self.logits.reshape(-1, self.config.p), self.elements[answers], axis=1)
+        return columns[self.grid_pairs].reshape(self.config.order, self.config.order, -1)
 
     @cached_property
     def split_masks(self) -> Bool[np.ndarray, "2 pair"] | None:

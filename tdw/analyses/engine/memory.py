@@ -26,11 +26,12 @@ def needed(config: RunConfig, items: Sequence[Analysis]) -> int:
     answers = min(max(ANSWER_BLOCK, 4 * p**2), 4 * p**3)
     kept = {"activations": activations if are_kept else 0, "logits": 4 * p**3}
     # Blocks of neurons, of the activations of some pairs, and of the logits of some answers, with what is computed of them. In
-    # group order, a block is copied.
-    copies = 0 if config.task_kind.group.natural else 1
+    # group order, a block is copied twice. Attention patterns have several arrays.
+    copies = 0 if config.task_kind.group.natural else 2
+    patterns = 8 * 4 * p**2 * (config.heads + 1) if "attention" in config.network_kind.capabilities else 0
     blocks = {
-        "activations": (4 + copies) * maps,
-        "logits": (0 if are_kept else 2 * min(BLOCK, activations)) + BLOCK,
+        "activations": (4 + copies) * maps + patterns,
+        "logits": (0 if are_kept else 2 * min(BLOCK, activations)) + BLOCK + patterns,
         "spectrum": (5 + copies) * answers,
     }
     held = max((item.holds for item in items), default=1)
