@@ -50,6 +50,7 @@ FEWEST_NEURONS = 32  # of a block
 ANSWER_BLOCK = 16 << 20  # bytes of the logits of some answers
 BLOCK = 8 << 20  # bytes of other blocks
 MOST_COUNTED = 255  # by a byte
+ROWS_SUMMED = 8  # in float32
 
 
 class Neurons(NamedTuple):
@@ -385,7 +386,11 @@ def _center(maps: Float[np.ndarray, "p p n"]) -> tuple[Float64[np.ndarray, " n"]
     size = maps.shape[0]
     first = (maps.sum(axis=0).sum(axis=0, dtype=np.float64) / size**2).astype(maps.dtype)
     np.subtract(maps, first, out=maps)
-    rest = maps.sum(axis=0).sum(axis=0, dtype=np.float64) / size**2  # the sums above are rounded
+    # The sums above are rounded. These are of a few rows each, and of values around 0.
+    few = np.zeros(maps.shape[1:])
+    for row in range(0, size, ROWS_SUMMED):
+        few += maps[row : row + ROWS_SUMMED].sum(axis=0)
+    rest = few.sum(axis=0) / size**2
     return first + rest, np.maximum(fourier.energy(maps) / size**2 - rest**2, 0)
 
 
