@@ -26,5 +26,5 @@ def accuracy(checkpoint: Checkpoint) -> Result:
     """
     pairs = checkpoint.config.p**2
     right = checkpoint.logits.reshape(pairs, -1)[np.arange(pairs), checkpoint.answers].astype(np.float64)
-    correct = is_ahead(right, checkpoint.loss_and_margin[1])
+    correct = is_ahead(right, checkpoint.of_pairs.margin)
     return {"accuracy": means(correct.astype(np.float64), checkpoint.split_masks), "correct": np.packbits(correct)}

@@ -8,6 +8,7 @@ were trained on shuffled answers). This file has the first, and what they share.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxtyping import Float64
 from tdw.analyses import neuron_clusters, sparsity  # noqa: F401 - their definitions are looked up
 from tdw.analyses.engine.cached_values import cached
 from tdw.analyses.engine.checkpoint import Checkpoint
+from tdw.analyses.engine.parallel import Stop, in_order
 from tdw.analyses.engine.registry import NEEDS, ArraySpec, Result, analysis, find
 from tdw.analyses.engine.run_data import RunData
 from tdw.analyses.key_frequencies import RULES
@@ -55,9 +57,9 @@ Definitions = dict[str, list[Any]]  # by analysis: version and parameters
 Report = Callable[[int, int], None]  # networks done, of how many
 
 
-def prepare(run: RunData, split: Split | None, report: Report, **parameters: Any) -> None:
+def prepare(run: RunData, split: Split | None, report: Report, jobs: int, **parameters: Any) -> None:
     """Measure the untrained networks, or find their values in the user's private folder."""
-    untrained(run.config, split is not None, report=report, **parameters)
+    untrained(run.config, split is not None, report=report, jobs=jobs, **parameters)
 
 
 @analysis(
@@ -104,8 +106,12 @@ def untrained(
     networks: int,
     definitions: Definitions,
     report: Report = lambda *_: None,
+    jobs: int = 1,
 ) -> Draws:
-    """The quantities in untrained networks of these sizes, (networks, quantities); of fewer networks where p is large."""
+    """The quantities in untrained networks of these sizes, (networks, quantities); of fewer networks where p is large.
+
+    jobs: networks measured at a time
+    """
     networks = affordable(networks, config.p)
     fields = {"task", "p", "train_fraction", *ModelConfig.__dataclass_fields__} - {"model_seed"}
     sizes = {name: value for name, value in asdict(config).items() if name in fields}
@@ -113,12 +119,20 @@ def untrained(
     def compute() -> Draws:
         from tdw.network.reference import initial_weights
 
-        rows = []
-        for index in range(networks):
+        def network(index: int) -> Checkpoint:
             fresh = RunConfig(**sizes, model_seed=FIRST_SEED + index, data_seed=FIRST_SEED + index)
             weights = {name: tensor.numpy() for name, tensor in initial_weights(fresh).items()}
-            rows.append(measured(Checkpoint(fresh, weights, draw_split(fresh) if is_split_known else None), quantities))
-            report(index + 1, networks)
+            return Checkpoint(fresh, weights, draw_split(fresh) if is_split_known else None)
+
+        def quantities_of(view: Checkpoint, stop: Stop) -> Values:
+            stop.check()
+            return measured(view, quantities)
+
+        rows: list[Values] = []
+        with closing(in_order(quantities_of, map(network, range(networks)), jobs)) as found:
+            for row in found:
+                rows.append(row)
+                report(len(rows), networks)
         return np.array(rows)
 
     key = [VERSION, sizes, is_split_known, definitions, quantities, networks, FIRST_SEED]

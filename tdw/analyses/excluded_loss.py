@@ -7,12 +7,9 @@ from jaxtyping import Bool, Float64, Int64
 
 from tdw.analyses import key_parts
 from tdw.analyses.engine.checkpoint import BLOCK, Checkpoint
-from tdw.analyses.engine.cross_entropy import cross_entropy, row_blocks
+from tdw.analyses.engine.cross_entropy import FAINT, cross_entropy, log1p_exp, over_largest, row_blocks
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 from tdw.analyses.key_frequencies import RULES
-
-SETS_AT_ONCE = 64
-FAINT = 1e-280  # smaller sums have lost digits to underflow
 
 
 @analysis(
@@ -57,39 +54,41 @@ def without(checkpoint: Checkpoint, keys: Bool[np.ndarray, "set freq"]) -> Float
     a key set, both divided by their maximum, Σ_{c≠y} exp of the remaining logits is Σ_{c≠y} E_c X_c: one matrix product
     per s covers all pairs and all sets.
     """
-    order = checkpoint.config.order
-    logits, ranked = checkpoint.logit_grid.reshape(-1, order), _train_pairs(checkpoint)
+    order, ranked = checkpoint.config.order, _train_pairs(checkpoint)
     answers = checkpoint.grid_answers[ranked]
     bounds = np.searchsorted(answers, np.arange(order + 1))
+    largest = checkpoint.of_pairs.largest_wrong[checkpoint.grid_pairs[ranked]]  # or of 0, where that is left out
     waves = key_parts.sum_waves(order)
-    of_pair, of_set = np.empty(len(ranked)), np.empty((len(keys), order))
-    others = np.empty((len(ranked), len(keys)))
-    sets = [slice(first, first + SETS_AT_ONCE) for first in range(0, len(keys), SETS_AT_ONCE)]
-    # per s: of the pairs with this sum, of the key sets, and of all frequencies
-    bytes_of_each = 8 * order * (len(ranked) // order + min(len(keys), SETS_AT_ONCE) + len(waves[0]))
+    total, least = np.zeros(len(keys)), np.full(len(keys), np.inf)
+    bytes_of_each = 8 * (order * len(keys) + len(ranked) // order * (order + len(keys)))  # of a sum
     at_once = max(BLOCK // bytes_of_each, 1)
     for first in range(0, order, at_once):
-        sums = slice(first, min(first + at_once, order))
-        pairs = slice(bounds[sums.start], bounds[sums.stop])
-        relative = logits[ranked[pairs]].astype(np.float64)
-        of_pair[pairs] = _over_largest(relative, answers[pairs])
-        each = np.einsum("fks,fkc->ksc", waves[:, :, sums], checkpoint.sum_coefficients)
-        for some in sets:
-            removed = -np.tensordot(keys[some].astype(np.float64), each, axes=1)  # (sets, s, c)
-            flat = removed.reshape(-1, order)
-            correct = np.tile(np.arange(order)[sums], len(removed))
-            of_set[some, sums] = _over_largest(flat, correct).reshape(removed.shape[:2])
-            for at, s in enumerate(range(sums.start, sums.stop)):
-                rows = slice(bounds[s], bounds[s + 1])
-                within = slice(bounds[s] - pairs.start, bounds[s + 1] - pairs.start)
-                others[rows, some] = relative[within] @ removed[:, at].T
-    losses = np.empty(len(keys))
-    for some in sets:
-        if others[:, some].min() < FAINT:  # the products may have underflowed
-            losses[some] = without_directly(checkpoint, keys[some])
-        else:
-            sizes = of_pair[:, None] + of_set[some].T[answers]
-            losses[some] = np.logaddexp(0, sizes + np.log(others[:, some])).mean(axis=0)
+        sums = np.arange(first, min(first + at_once, order))
+        removed = np.empty((len(keys), len(sums), order))
+        of_set = np.empty((len(keys), len(sums)))
+        for index, key in enumerate(keys):
+            np.negative(key_parts.along(waves[:, :, sums], checkpoint.sum_coefficients, key), out=removed[index])
+            of_set[index] = over_largest(removed[index], sums)
+        start = bounds[first]
+        some = slice(start, bounds[first + len(sums)])
+        each, answer = np.arange(some.stop - start), answers[some]
+        logits = checkpoint.grid_rows(ranked[some]).astype(np.float64)
+        ahead = largest[some] - logits[each, answer]  # of the correct one
+        logits -= largest[some, None]
+        logits[each, answer] = -np.inf
+        np.exp(logits, out=logits)
+        others = np.empty((len(logits), len(keys)))
+        for s in sums:
+            rows = slice(bounds[s] - start, bounds[s + 1] - start)
+            np.matmul(logits[rows], removed[:, s - first].T, out=others[rows])
+        least = np.minimum(least, others.min(axis=0, initial=np.inf))
+        with np.errstate(divide="ignore"):  # told by `least`
+            np.log(others, out=others)
+        others += of_set.T[answer - first] + ahead[:, None]
+        total += log1p_exp(others).sum(axis=0)
+    losses = total / len(ranked)
+    faint = least < FAINT  # the products may have underflowed
+    losses[faint] = without_directly(checkpoint, keys[faint])
     return losses
 
 
@@ -97,12 +96,11 @@ def without_directly(checkpoint: Checkpoint, keys: Bool[np.ndarray, "set freq"])
     """The same as `without`, computed from the definition one set at a time."""
     pairs = np.sort(_train_pairs(checkpoint))
     answers = checkpoint.grid_answers[pairs]
-    logits = checkpoint.logit_grid.reshape(-1, checkpoint.config.order)
     losses = np.empty((len(keys), len(pairs)))
     for key, loss in zip(keys, losses, strict=True):
         removed = key_parts.sum_part(checkpoint, key)
-        for rows in row_blocks(len(pairs), logits.shape[1]):
-            loss[rows] = cross_entropy(logits[pairs[rows]] - removed[answers[rows]], answers[rows])
+        for rows in row_blocks(len(pairs), checkpoint.config.order):
+            loss[rows] = cross_entropy(checkpoint.grid_rows(pairs[rows]) - removed[answers[rows]], answers[rows])
     return losses.mean(axis=1)
 
 
@@ -111,16 +109,3 @@ def _train_pairs(checkpoint: Checkpoint) -> Int64[np.ndarray, " train"]:
     assert checkpoint.grid_split_masks is not None
     train = np.flatnonzero(checkpoint.grid_split_masks[0])
     return train[np.argsort(checkpoint.grid_answers[train], kind="stable")]
-
-
-def _over_largest(
-    logits: Float64[np.ndarray, "row class"], answers: Int64[np.ndarray, " row"]
-) -> Float64[np.ndarray, " row"]:
-    """Replace the logits by exp(L_c − max over wrong classes), 0 for the correct class y, in place; returns max − L_y."""
-    rows = np.arange(len(logits))
-    correct = logits[rows, answers].copy()
-    logits[rows, answers] = -np.inf
-    largest = logits.max(axis=1)
-    logits -= largest[:, None]
-    np.exp(logits, out=logits)
-    return largest - correct

@@ -8,12 +8,12 @@ Axes: see `tdw.analyses.engine.checkpoint`. Here p is the size of the group, `or
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
-
-ROWS_AT_ONCE = 48  # of a transform; a third of the memory for the p = 113 of the literature
 
 
 @cache
@@ -72,30 +72,122 @@ def frequency_norms(norms: Float[np.ndarray, "*batch component"]) -> Float[np.nd
     return np.sqrt(np.add.reduceat(norms**2, group_starts(norms.shape[-1]), axis=-1)[..., 1:])
 
 
-def frequency_energy(grid: Float[np.ndarray, "p p n"]) -> Float[np.ndarray, "freq n"]:
-    """Energy of functions of (a, b) in each frequency.
+@cache
+def half_bases(
+    p: int, dtype: np.dtype[np.floating]
+) -> tuple[Float[np.ndarray, "even even"], Float[np.ndarray, "odd odd"]]:
+    """The constant and the cosines on 0 .. p // 2, and the sines on 1 .. (p - 1) // 2: all that differs of these waves. Read-only."""
+    even, odd = p // 2 + 1, (p - 1) // 2
+    rows = basis(p).astype(dtype)
+    halves = np.concatenate([rows[:1], rows[1::2]])[:, :even].copy(), rows[2::2, 1 : odd + 1].copy()
+    for half in halves:
+        half.setflags(write=False)
+    return halves
+
+
+def places(p: int) -> Int64[np.ndarray, " component"]:
+    """Where `Transform` puts each component: the constant, all cosines, all sines.
+
+    >>> places(5)
+    array([0, 1, 3, 2, 4])
+    """
+    rows = np.arange(p)
+    return np.where(rows % 2 == 1, rows // 2 + 1, rows // 2 + p // 2 * (rows > 0))
+
+
+class Transform:
+    """F @ values, with the components in the order of `places`, in memory that the next call overwrites: new memory for each
+    block of a large array takes the system longer to clear than the transform takes.
+
+    Cosines are even and sines odd, so that each of the two products sums half as many terms: those of f(x) + f(-x) and of
+    f(x) - f(-x).
+
+    >>> Transform()(np.ones((1, 4, 1)))[0, :, 0].round(6) + 0
+    array([2., 0., 0., 0.])
+    """
+
+    def __init__(self) -> None:
+        self._room = np.empty(0)
+
+    def __call__(self, values: Float[np.ndarray, "batch p width"]) -> Float[np.ndarray, "batch component width"]:
+        """The transform along the second axis."""
+        _, p, _ = values.shape
+        if self._room.size < 2 * values.size or self._room.dtype != values.dtype:
+            self._room = np.empty(2 * values.size, values.dtype)
+        folded, result = self._room[: 2 * values.size].reshape(2, *values.shape)
+        cosines, sines = half_bases(p, values.dtype)
+        even, odd = len(cosines), len(sines)
+        sums, differences = folded[:, :even], folded[:, even:]
+        forward, backward = values[:, 1 : odd + 1], values[:, : p - odd - 1 : -1]
+        sums[:, 0] = values[:, 0]
+        np.add(forward, backward, out=sums[:, 1 : odd + 1])
+        np.subtract(forward, backward, out=differences)
+        if p % 2 == 0:
+            sums[:, -1] = values[:, p // 2]
+        np.matmul(cosines, sums, out=result[:, :even])
+        np.matmul(sines, differences, out=result[:, even:])
+        return result
+
+
+class Spectrum(NamedTuple):
+    """What is read of (F ⊗ F) L, a function of (a, b) for each answer c.
+
+    norm: over the answers, of component i along a times component j along b, (component, component)
+    of_a, of_b: components along a times the constant along b, and the reverse, (component, c)
+    within: cos k and sin k along a times cos k and sin k along b, (freq, 2, 2, c); of p/2, sines are zero
+    """
+
+    norm: Float[np.ndarray, "component component"]
+    of_a: Float[np.ndarray, "component order"]
+    of_b: Float[np.ndarray, "component order"]
+    within: Float[np.ndarray, "freq 2 2 order"]
+
+
+def spectrum(grid: Callable[[slice], Float[np.ndarray, "p p block"]], p: int, answers_at_once: int) -> Spectrum:
+    """The spectrum of the logits, some answers after others. grid: the logits of some answers, (a, b, c)."""
+    place, frequencies, odd = places(p), p // 2, (p - 1) // 2
+    cos = 1 + np.arange(frequencies)
+    sin = cos[:odd] + frequencies
+    squares = np.zeros((p, p))
+    blocks: list[list[Float[np.ndarray, ...]]] = [[], [], []]
+    first_transform, second_transform = Transform(), Transform()
+    for first in range(0, p, answers_at_once):
+        block = grid(slice(first, min(first + answers_at_once, p)))
+        both = second_transform(first_transform(block.reshape(1, p, -1)).reshape(p, p, -1))
+        squares += np.einsum("ijc,ijc->ij", both, both)
+        within = np.zeros((frequencies, 2, 2, both.shape[2]), both.dtype)
+        within[:, 0, 0] = both[cos, cos]
+        within[:odd, 0, 1] = both[cos[:odd], sin]
+        within[:odd, 1, 0] = both[sin, cos[:odd]]
+        within[:odd, 1, 1] = both[sin, sin]
+        for parts, part in zip(blocks, (both[place, 0], both[0, place], within), strict=True):
+            parts.append(part)
+    return Spectrum(np.sqrt(squares[np.ix_(place, place)]), *(np.concatenate(parts, axis=-1) for parts in blocks))
+
+
+def frequency_energy(
+    grid: Float[np.ndarray, "p p n"], transform: Transform | None = None
+) -> Float[np.ndarray, "freq n"]:
+    """Energy of functions of (a, b) in each frequency. transform: the memory to use
 
     The energy of frequency k is that of the products of {constant, cos k, sin k} in a and b, except constant × constant.
     Products with the constant belong to one frequency only, so no energy is counted twice.
     """
     p, _, count = grid.shape
     rows = basis(p).astype(grid.dtype)
-    flat = grid.reshape(p, p * count)
+    frequencies, odd = p // 2, (p - 1) // 2
+    along = (transform or Transform())(grid.reshape(1, p, p * count)).reshape(p, p, count)  # along a
     # Along b, only the constant and the waves of the same frequency as along a are needed.
-    waves = np.arange(1, p)
-    pairs = rows[np.stack([np.zeros_like(waves), (waves + 1) // 2 * 2 - 1, np.minimum((waves + 1) // 2 * 2, p - 1)], 1)]
+    k = np.arange(frequencies)
+    waves = rows[np.stack([0 * k, 2 * k + 1, np.minimum(2 * k + 2, p - 1)], axis=1)]
     if p % 2 == 0:
-        pairs[-1, 2] = 0  # cos p/2 has no sine
-    energy = np.empty((p - 1, count), grid.dtype)
-    for first in range(0, p, ROWS_AT_ONCE):
-        half = (rows[first : first + ROWS_AT_ONCE] @ flat).reshape(-1, p, count)  # along a
-        if first == 0:
-            with_constant = rows @ half[0]
-            half = half[1:]
-        some = slice(max(first - 1, 0), max(first - 1, 0) + len(half))
-        energy[some] = np.einsum("ijn,ijn->in", *2 * [pairs[some] @ half])
-    energy += np.square(with_constant[1:])
-    return np.add.reduceat(energy, group_starts(p)[1:] - 1, axis=0)
+        waves[-1, 2] = 0  # cos p/2 has no sine
+    both = waves @ along[1 : frequencies + 1]
+    energy = np.einsum("ijn,ijn->in", both, both)
+    both = waves[:odd] @ along[frequencies + 1 :]
+    energy[:odd] += np.einsum("ijn,ijn->in", both, both)
+    energy += np.add.reduceat(np.square(rows[1:] @ along[0]), group_starts(p)[1:] - 1, axis=0)
+    return energy
 
 
 def energy(grid: Float[np.ndarray, "p p n"]) -> Float64[np.ndarray, " n"]:
@@ -108,11 +200,14 @@ def energy(grid: Float[np.ndarray, "p p n"]) -> Float64[np.ndarray, " n"]:
 
 
 def frequency_shares(
-    grid: Float[np.ndarray, "p p n"], total: Float64[np.ndarray, " n"] | None = None, still: float = 1e-12
+    grid: Float[np.ndarray, "p p n"],
+    total: Float64[np.ndarray, " n"] | None = None,
+    still: float = 1e-12,
+    transform: Transform | None = None,
 ) -> Float[np.ndarray, "freq n"]:
     """Share of each frequency in the energy of centered functions of (a, b).
 
-    total: their energy, if already computed. A function with a mean square of at most `still` has share 0.
+    total: their energy, if already computed · transform: the memory to use. A function with a mean square of at most `still` has share 0.
 
     >>> a, b = np.ogrid[:7, :7]
     >>> frequency_shares(np.cos(2 * np.pi * 3 * (a + b) / 7)[..., None])[:, 0].round(6)
@@ -120,4 +215,4 @@ def frequency_shares(
     """
     total = energy(grid) if total is None else total
     moving = total > still * grid.shape[0] * grid.shape[1]
-    return np.where(moving, frequency_energy(grid) / np.where(moving, total, 1), 0).clip(0, 1)
+    return np.where(moving, frequency_energy(grid, transform) / np.where(moving, total, 1), 0).clip(0, 1)

@@ -18,6 +18,7 @@ BATCH = 512  # triples at a time
     title="Gradient symmetricity",
     version=2,
     needs=("embedding", "closed_form"),
+    per_neuron=5 * 8 * BATCH,
     arrays={"value": ArraySpec("<f8", (), gaps=True), "error": ArraySpec("<f8", (), gaps=True)},
     error=0.01,
     all_up_to=4096,
@@ -78,30 +79,44 @@ def logit_gradients(
     n: triple · t, last: token · h: head · d: d_model · k: d_head
     """
     w = {name.rsplit(".", 1)[-1]: np.asarray(weight, np.float64) for name, weight in weights.items()}
-    tokens = len(w["W_pos"])
-    read = [a, b, np.full_like(a, len(w["W_E"]) - 1)][:tokens]
-    x = np.stack([w["W_E"][token] for token in read]) + w["W_pos"][:, None]  # (t, n, d)
-    query = np.einsum("nd,hdk->hnk", x[-1], w["W_Q"], optimize=True) / w["W_Q"].shape[2] ** 0.5
-    key, value = (np.einsum("tnd,hdk->thnk", x, w[name], optimize=True) for name in ("W_K", "W_V"))
+    tokens, (heads, _, size) = len(w["W_pos"]), w["W_Q"].shape
+    last = tokens - 1
+    out_of = w["W_O"].reshape(heads * size, -1)
+    read = [a, b, np.zeros_like(a)][:tokens]  # '=' is the only token in its place
+    x = [w["W_E"] + w["W_pos"][0], w["W_E"] + w["W_pos"][1], w["W_E"][-1:] + w["W_pos"][-1]][:tokens]
+    # once for each token in each place; taken for each triple
+    query = (x[last] @ w["W_Q"] / size**0.5)[:, read[last]]  # (h, n, k)
+    key = np.stack([(x[t] @ w["W_K"])[:, read[t]] for t in range(tokens)])  # (t, h, n, k)
+    value = np.stack([(x[t] @ w["W_V"])[:, read[t]] for t in range(tokens)])
     scores = np.einsum("hnk,thnk->thn", query, key)
     softmax = np.exp(scores - scores.max(axis=0))
     softmax /= softmax.sum(axis=0)
     rate = nonlinearity.attention_rate
     pattern = rate * softmax + (1 - rate)
-    residual = x[-1] + np.einsum("thn,thnk,hkd->nd", pattern, value, w["W_O"], optimize=True)
-    pre = residual @ w["W_in"] + w.get("b_in", 0.0)
+    mixed = np.einsum("thn,thnk->nhk", pattern, value).reshape(len(a), -1)
+    pre = (x[last][read[last]] + mixed @ out_of) @ w["W_in"] + w.get("b_in", 0.0)
 
-    of_output = w["W_U"][:, c].T
-    of_residual = of_output + (slope(pre, nonlinearity.activation) * (of_output @ w["W_out"].T)) @ w["W_in"].T
-    of_mixed = np.einsum("nd,hkd->hnk", of_residual, w["W_O"], optimize=True)
+    of_neurons = (w["W_out"] @ w["W_U"]).T[c]
+    of_residual = w["W_U"].T[c] + (slope(pre, nonlinearity.activation) * of_neurons) @ w["W_in"].T
+    of_mixed = (of_residual @ out_of.T).reshape(len(a), heads, size).transpose(1, 0, 2)  # (h, n, k)
     of_pattern = np.einsum("hnk,thnk->thn", of_mixed, value)
     of_scores = rate * softmax * (of_pattern - (softmax * of_pattern).sum(axis=0))
-    of_input = np.einsum("thn,hnk,hdk->tnd", pattern, of_mixed, w["W_V"], optimize=True)
-    of_input += np.einsum("thn,hnk,hdk->tnd", of_scores, query, w["W_K"], optimize=True)
+
+    def back(
+        of_heads: Float64[np.ndarray, "n h k"], matrix: Float64[np.ndarray, "h d k"]
+    ) -> Float64[np.ndarray, "n d"]:
+        return of_heads.reshape(len(a), -1) @ matrix.transpose(0, 2, 1).reshape(heads * size, -1)
+
+    of_input = np.stack(
+        [
+            back(np.einsum("hn,hnk->nhk", pattern[t], of_mixed), w["W_V"])
+            + back(np.einsum("hn,hnk->nhk", of_scores[t], query), w["W_K"])
+            for t in (0, 1)
+        ]
+    )
     if tokens == 2:  # the query is b, which also enters through the residual stream
-        of_query = np.einsum("thn,thnk->hnk", of_scores, key) / w["W_Q"].shape[2] ** 0.5
-        of_input[1] += of_residual + np.einsum("hnk,hdk->nd", of_query, w["W_Q"], optimize=True)
-    return of_input[:2]
+        of_input[1] += of_residual + back(np.einsum("thn,thnk->nhk", of_scores, key) / size**0.5, w["W_Q"])
+    return of_input
 
 
 def slope(pre: Float64[np.ndarray, "*shape"], activation: str) -> Float64[np.ndarray, "*shape"]:

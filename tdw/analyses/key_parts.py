@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float64
 
 from tdw.analyses import fourier
 from tdw.analyses.engine.checkpoint import Checkpoint
@@ -22,19 +25,26 @@ def keys(checkpoint: Checkpoint) -> Bool[np.ndarray, "2 rule freq"]:
     return np.stack([checkpoint.final_key, own]).astype(bool)
 
 
+@cache
 def sum_waves(order: int) -> Float64[np.ndarray, "2 freq order"]:
-    """Unit vectors along cos(w_k(a+b)) and sin(w_k(a+b)) as functions of a + b; the sine of frequency order/2 is zero."""
+    """Unit vectors along cos(w_k(a+b)) and sin(w_k(a+b)) as functions of a + b; the sine of frequency order/2 is zero. Read-only."""
     rows = fourier.basis(order)[1:] / order**0.5
     waves = np.zeros((2, order // 2, order))
     waves[0], waves[1, : len(rows[1::2])] = rows[::2], rows[1::2]
+    waves.setflags(write=False)
     return waves
 
 
 def sum_part(checkpoint: Checkpoint, key: Key) -> Float64[np.ndarray, "order order"]:
     """Projection of L on cos(w_k(a+b)) and sin(w_k(a+b)) for all k in the key set. It depends on a + b only: (a + b, c)."""
-    return np.einsum(
-        "fks,fkc->sc", sum_waves(checkpoint.config.order)[:, key], checkpoint.sum_coefficients[:, key], optimize=True
-    )
+    return along(sum_waves(checkpoint.config.order), checkpoint.sum_coefficients, key)
+
+
+def along(
+    waves: Float64[np.ndarray, "2 freq some"], coefficients: Float64[np.ndarray, "2 freq order"], key: Key
+) -> Float64[np.ndarray, "some order"]:
+    """The sum of the cosines and sines of the key set with these coefficients."""
+    return waves[0, key].T @ coefficients[0, key] + waves[1, key].T @ coefficients[1, key]
 
 
 def template_part(checkpoint: Checkpoint, key: Key) -> Float64[np.ndarray, "order order"]:
@@ -47,22 +57,40 @@ def template_part(checkpoint: Checkpoint, key: Key) -> Float64[np.ndarray, "orde
     return (rows.T * weight) @ rows
 
 
-def block(
-    checkpoint: Checkpoint, key: Key, *, with_constant: bool
-) -> tuple[Float[np.ndarray, "order kept"], Float[np.ndarray, "order kept order"]]:
+class Factors(NamedTuple):
+    """A projection of the logits, as the sum of functions of a + b, of a − b, of a and of b, for each answer c.
+
+    of_both: functions of a + b and of a − b modulo the order, (2, order, c) · of_each: of a and of b, (2, order, c), or None
+    For subtraction, a + b and a − b change places, so that the first is always the sum that gives the answer.
+    """
+
+    of_both: Float64[np.ndarray, "2 order order"]
+    of_each: Float64[np.ndarray, "2 order order"] | None
+
+
+def block(checkpoint: Checkpoint, key: Key, *, with_constant: bool) -> Factors:
     """Projection of L on the products of {cos k a, sin k a} and {cos k b, sin k b} for all k in the key set, and with
     `with_constant` on the products of either with the constant, plus the mean of L over the pairs.
 
-    Returned as two factors: waves (b, component) and coefficients (a, component, c); `waves @ coefficients[a]` is the
-    projection for one a, (b, c).
+    cos x cos y and sin x sin y are half the sum and half the difference of cos(x − y) and cos(x + y), and likewise for
+    sin x cos y and cos x sin y. So the products of two waves of frequency k are the waves of a + b and of a − b.
     """
-    order = checkpoint.config.order
-    group = np.concatenate([[0], np.arange(order - 1) // 2 + 1])  # frequency of each row, 0 for the constant
-    kept = np.flatnonzero(np.concatenate([[True], key])[group])
-    first, second = group[kept][:, None], group[kept][None, :]
-    mask = first == second
-    if with_constant:
-        mask |= (first == 0) | (second == 0)
-    rows = fourier.basis(order)[kept].astype(np.float32)
-    coefficients = checkpoint.spectrum[np.ix_(kept, kept)] * mask[:, :, None]
-    return rows.T.copy(), (rows.T @ coefficients.reshape(len(kept), -1)).reshape(order, len(kept), order)
+    order, spectrum = checkpoint.config.order, checkpoint.spectrum
+    sign = checkpoint.config.task_kind.sign or 1
+    waves = sum_waves(order)[:, key]
+    within = spectrum.within[key].astype(np.float64)
+    paired = 2 * (np.flatnonzero(key) + 1) < order  # cos p/2 has no sine, and is the same wave of a + b and of a − b
+    within[paired] /= 2**0.5
+    both = np.empty((2, order, order))
+    for index, of in enumerate((sign, -sign)):  # of (a + of · b): the sines of b change their sign with it
+        cosines = within[:, 0, 0] - of * within[:, 1, 1]
+        sines = within[:, 1, 0] + of * within[:, 0, 1]
+        if index == 1:
+            cosines[~paired] = 0
+        both[index] = waves[0].T @ cosines + waves[1].T @ sines
+    both[0] += spectrum.of_a[0].astype(np.float64) / order
+    if not with_constant:
+        return Factors(both, None)
+    rows = 1 + np.flatnonzero(np.repeat(key, 2)[: order - 1])
+    basis = fourier.basis(order)[rows].T / order**0.5
+    return Factors(both, np.stack([basis @ part[rows].astype(np.float64) for part in (spectrum.of_a, spectrum.of_b)]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ArraySpec, Result, analysis
 
@@ -20,4 +18,4 @@ def logit_spectrum(checkpoint: Checkpoint) -> Result:
 
     After Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2023), section 4.1.
     """
-    return {"norm": np.sqrt(np.einsum("ijc,ijc->ij", checkpoint.spectrum, checkpoint.spectrum))}
+    return {"norm": checkpoint.spectrum.norm}

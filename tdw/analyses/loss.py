@@ -19,4 +19,4 @@ def loss(checkpoint: Checkpoint) -> Result:
 
     The output class '=' is left out. Train and test are NaN if the split is unknown.
     """
-    return {"loss": means(checkpoint.loss_and_margin[0], checkpoint.split_masks)}
+    return {"loss": means(checkpoint.of_pairs.loss, checkpoint.split_masks)}

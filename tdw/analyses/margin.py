@@ -20,5 +20,5 @@ SCALAR = ArraySpec("<f8", ())
 )
 def margin(checkpoint: Checkpoint, *, quantile: float) -> Result:
     """Correct logit minus the largest wrong logit, over all pairs: minimum, 0.1 % quantile (linear interpolation), mean."""
-    margins = checkpoint.loss_and_margin[1]
+    margins = checkpoint.of_pairs.margin
     return {"minimum": margins.min(), "quantile": np.quantile(margins, quantile), "mean": margins.mean()}

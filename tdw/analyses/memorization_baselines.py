@@ -39,7 +39,13 @@ FIXED: dict[str, Any] = {"checkpoints": "", "evaluate_every": 1_000_000, "device
 Trajectory = Float64[np.ndarray, "_ column"]
 
 
-def prepare(run: RunData, split: Split | None, report: Report, **parameters: Any) -> None:
+def prepare(
+    run: RunData,
+    split: Split | None,
+    report: Report,
+    jobs: int,  # noqa: ARG001 - a network is trained after the other, with PyTorch's own threads
+    **parameters: Any,
+) -> None:
     """Train the networks to the lowest loss of the run, or find what was measured of them in the user's private folder."""
     recorded = run.curves.train_loss[np.isfinite(run.curves.train_loss)]
     last = run.weights_of(len(run.checkpoints) - 1)
@@ -56,6 +62,7 @@ def prepare(run: RunData, split: Split | None, report: Report, **parameters: Any
     arrays={**ARRAYS, "loss": ArraySpec("<f8", (2,))},
     on_request=True,
     prepare=prepare,
+    trains=True,
     quantities=list(QUANTITIES),
     networks=19,
     epochs=20_000,
@@ -82,7 +89,7 @@ def memorization_baselines(checkpoint: Checkpoint, *, quantities: list[str], **p
 
 def train_loss(checkpoint: Checkpoint) -> float:
     """Mean cross-entropy over the train pairs, in nats; over all pairs if the split is unknown."""
-    loss = checkpoint.loss_and_margin[0]
+    loss = checkpoint.of_pairs.loss
     return float(loss.mean() if checkpoint.split is None else loss[checkpoint.split.train].mean())
 
 

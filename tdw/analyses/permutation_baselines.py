@@ -16,6 +16,7 @@ from tdw.analyses.engine.registry import Result, analysis
     reads=("activations", "logits", "spectrum"),
     arrays=ARRAYS,
     on_request=True,
+    holds=2,
     quantities=list(QUANTITIES),
     draws=19,
     definitions=DEFINITIONS,
@@ -37,6 +38,7 @@ def permuted(checkpoint: Checkpoint, seed: int) -> Checkpoint:
     weights = config.network_kind.computation.renamed(checkpoint.weights, operands, classes)
     renamed = Checkpoint(config, weights, checkpoint.split)
     # What its forward pass would give, without the pass.
-    renamed.activations = checkpoint.activations[np.ix_(operands, operands)]
+    if checkpoint.has_activations:
+        renamed.activations = checkpoint.activations[np.ix_(operands, operands)]
     renamed.logits = checkpoint.logits[np.ix_(operands, operands, answers)]
     return renamed

@@ -24,7 +24,8 @@ Axes.  numbers: 1 + 2 * routes * p · row: any rows of a matrix, in `factors` th
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -43,7 +44,90 @@ else:  # tests evaluate the annotations; reading a run must not import torch
     RunConfig = Tensor = Any
 
 
-OPERANDS_AT_ONCE = 16
+OPERANDS_AT_ONCE = 8
+VALUES_AT_ONCE = (
+    1 << 18
+)  # of a block of activations, which is in the processor's cache when the second operand is added
+
+
+class Tables(NamedTuple):
+    """Linear functions of the residual stream, such as the neurons' inputs, as one small product for each a and one for each b.
+
+    to_a, from_a: (a, b, r) and (a, r, column), with a last route for the constant; to_b, from_b: (b, a, r) and (b, r, column)
+    """
+
+    to_a: Float[np.ndarray, "a b routes"]
+    to_b: Float[np.ndarray, "b a r"]
+    from_a: Float[np.ndarray, "a routes column"]
+    from_b: Float[np.ndarray, "b r column"]
+
+    @property
+    def dtype(self) -> np.dtype[np.floating[Any]]:
+        """Of all of them."""
+        return self.from_a.dtype
+
+    def activations(
+        self,
+        activation: str,
+        operands: slice = slice(None),
+        result: Float[np.ndarray, "some b column"] | None = None,
+    ) -> Float[np.ndarray, "some b column"]:
+        """Their values on the pairs with some a, after the activation function. result: where to put them"""
+        if result is None:
+            result = np.empty((*self.to_a[operands].shape[:2], self.from_a.shape[2]), self.dtype)
+        for block, first, second in self._blocks(result, operands):
+            np.add(first, second, out=block)
+            activate(block, activation)
+        return result
+
+    def add_to(self, result: Float[np.ndarray, "some b column"], operands: slice = slice(None)) -> None:
+        """Add their values on the pairs with some a."""
+        for block, first, second in self._blocks(result, operands):
+            np.add(block, first, out=block)
+            np.add(block, second, out=block)
+
+    def _blocks(
+        self, result: Float[np.ndarray, "some b column"], operands: slice
+    ) -> Iterator[tuple[Float[np.ndarray, "few some_b column"], ...]]:
+        """Blocks of the result, and what a and what b adds to each of them, in memory that the next one overwrites."""
+        to_a, from_a, to_b = self.to_a[operands], self.from_a[operands], self.to_b[:, operands]
+        some, p, columns = result.shape
+        at_once = min(max(VALUES_AT_ONCE // (OPERANDS_AT_ONCE * columns), 1), p)
+        room = np.empty((2, OPERANDS_AT_ONCE * at_once * columns), from_a.dtype)
+        for first, start in product(range(0, some, OPERANDS_AT_ONCE), range(0, p, at_once)):
+            a, b = slice(first, min(first + OPERANDS_AT_ONCE, some)), slice(start, min(start + at_once, p))
+            block = result[a, b]
+            of_a, of_b = room[:, : block.size]
+            of_a, of_b = of_a.reshape(block.shape), of_b.reshape(block.shape[1], block.shape[0], columns)
+            np.matmul(to_a[a, b], from_a[a], out=of_a)
+            np.matmul(to_b[b, a], self.from_b[b], out=of_b)
+            yield block, of_a, of_b.transpose(1, 0, 2)
+
+
+class Output(NamedTuple):
+    """The logits as a linear function of the neurons and of the residual stream.
+
+    matrix: (neuron, class) · direct: what does not pass through neurons, or a constant (class,)
+    """
+
+    matrix: Float[np.ndarray, "neuron class"]
+    direct: Tables | Float[np.ndarray, " class"]
+
+    def logits(
+        self,
+        neurons: Float[np.ndarray, "some b neuron"],
+        operands: slice = slice(None),
+        result: Float[np.ndarray, "some b class"] | None = None,
+    ) -> Float[np.ndarray, "some b class"]:
+        """Logits of the pairs with some a, given the activations of all neurons on them. result: where to put them"""
+        if result is None:
+            result = np.empty((*neurons.shape[:2], self.matrix.shape[1]), np.result_type(neurons, self.matrix))
+        np.matmul(neurons.reshape(-1, neurons.shape[2]), self.matrix, out=result.reshape(-1, result.shape[2]))
+        if isinstance(self.direct, Tables):
+            self.direct.add_to(result, operands)
+        else:
+            result += self.direct
+        return result
 
 
 class Parts(NamedTuple):
@@ -121,64 +205,39 @@ class ClosedForm(Computation):
         pre = table[0] + (to_a * from_a[:, :, None] + to_b * from_b[:, None, :]).sum(axis=0)
         return activate(pre, nonlinearity.activation)
 
-    def activations(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "a b neuron"]:
-        """Activation of every neuron on every pair, (a, b, neuron)."""
-        _, moved, base = self.parts(weights, nonlinearity.attention_rate)
-        to_a, to_b = self.patterns(weights, nonlinearity.attention_rate)
-        residual = to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)  # (a, b, d), one small product per a
-        residual += (to_b.transpose(2, 1, 0) @ moved[1].transpose(1, 0, 2)).transpose(1, 0, 2)  # one per b
-        residual += base
-        return self._activated(weights, residual, nonlinearity.activation)
-
-    def some_activations(
-        self,
-        weights: Weights,
-        nonlinearity: Nonlinearity,
-        *,
-        operands: slice = slice(None),
-        neurons: slice = slice(None),
-    ) -> Float[np.ndarray, "some b some_neuron"]:
-        """Activations of some neurons on the pairs with some a: those of `activations` up to rounding, without the others."""
+    def inputs(self, weights: Weights, rate: float, neurons: slice = slice(None)) -> Tables:
+        """The inputs of these neurons."""
         into, bias = self.into_neurons(weights, neurons)
-        _, moved, base = self.parts(weights, nonlinearity.attention_rate, into)
-        to_a, to_b = (side[:, operands] for side in self.patterns(weights, nonlinearity.attention_rate))
-        pre = to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)[operands]  # (some, b, neuron), one product per a
-        for b, of_b in enumerate(to_b.transpose(2, 1, 0)):
-            pre[:, b] += of_b @ moved[1, :, b]
-        pre += base + bias
-        return activate(pre, nonlinearity.activation)
+        return self._tables(weights, rate, into, bias)
 
     @abstractmethod
-    def some_logits(
-        self,
-        weights: Weights,
-        neurons: Float[np.ndarray, "some b neuron"],
-        nonlinearity: Nonlinearity,
-        operands: slice,
-    ) -> Float[np.ndarray, "some b class"]:
-        """Logits of the pairs with some a, given the activations of all neurons on them."""
+    def output(self, weights: Weights, rate: float, classes: int) -> Output:
+        """The logits of the first classes."""
+
+    def activations(self, weights: Weights, nonlinearity: Nonlinearity) -> Float[np.ndarray, "a b neuron"]:
+        """Activation of every neuron on every pair, (a, b, neuron)."""
+        return self.inputs(weights, nonlinearity.attention_rate).activations(nonlinearity.activation)
 
     def logits(
         self, weights: Weights, neurons: Float[np.ndarray, "a b neuron"], nonlinearity: Nonlinearity
     ) -> Float[np.ndarray, "a b class"]:
         """See `Computation`."""
-        return self.some_logits(weights, neurons, nonlinearity, slice(None))
+        return self.output(weights, nonlinearity.attention_rate, outputs(weights)).logits(neurons)
 
-    def _activated(
-        self, weights: Weights, residual: Float[np.ndarray, "a b d"], activation: str
-    ) -> Float[np.ndarray, "a b neuron"]:
-        """The neurons' activations from the residual stream."""
-        into, bias = self.into_neurons(weights)
-        result = np.empty((*residual.shape[:2], into.shape[1]), np.result_type(residual, into))
-        for first in range(
-            0, len(residual), OPERANDS_AT_ONCE
-        ):  # so that a block is still in the cache when it is activated
-            some = slice(first, first + OPERANDS_AT_ONCE)
-            pre = np.matmul(residual[some], into, out=result[some])
-            if np.any(bias):
-                pre += bias
-            activate(pre, activation)
-        return result
+    def _tables(self, weights: Weights, rate: float, into: Any, bias: Any) -> Tables:
+        """The linear functions of `Parts` that a matrix (width, column) and biases (column,) give."""
+        _, moved, base = self.parts(weights, rate, into)
+        to_a, to_b = self.patterns(weights, rate)
+        dtype = np.result_type(to_a, moved)
+        constant = np.broadcast_to(base + bias, (moved.shape[2], 1, base.shape[0]))
+        from_a = np.concatenate([moved[0].transpose(1, 0, 2), constant], axis=1, dtype=dtype)
+        always = np.ones((*to_a.shape[1:], 1), dtype)
+        return Tables(
+            np.concatenate([to_a.transpose(1, 2, 0), always], axis=2, dtype=dtype),
+            np.ascontiguousarray(to_b.transpose(2, 1, 0), dtype),
+            from_a,
+            np.ascontiguousarray(moved[1].transpose(1, 0, 2), dtype),
+        )
 
 
 class ResidualForm(TransformerComputation, ClosedForm):
@@ -195,24 +254,12 @@ class ResidualForm(TransformerComputation, ClosedForm):
         """W_out @ W_U, (neuron, class)."""
         return weights["blocks.0.mlp.W_out"] @ weights["unembed.W_U"]
 
-    def some_logits(
-        self,
-        weights: Weights,
-        neurons: Float[np.ndarray, "some b neuron"],
-        nonlinearity: Nonlinearity,
-        operands: slice,
-    ) -> Float[np.ndarray, "some b class"]:
+    def output(self, weights: Weights, rate: float, classes: int) -> Output:
         """See `ClosedForm`."""
-        unembed = weights["unembed.W_U"]
-        _, moved, base = self.parts(weights, nonlinearity.attention_rate, unembed)
-        to_a, to_b = (side[:, operands] for side in self.patterns(weights, nonlinearity.attention_rate))
+        unembed = weights["unembed.W_U"][:, :classes]
         bias = weights.get("blocks.0.mlp.b_out")
-        flat = neurons.reshape(-1, neurons.shape[2])
-        out = (flat @ self.neuron_to_logit(weights)).reshape(*neurons.shape[:2], -1)
-        out += to_a.transpose(1, 2, 0) @ moved[0].transpose(1, 0, 2)[operands]
-        out += (to_b.transpose(2, 1, 0) @ moved[1].transpose(1, 0, 2)).transpose(1, 0, 2)
-        out += base if bias is None else base + bias @ unembed
-        return out
+        direct = self._tables(weights, rate, unembed, 0.0 if bias is None else bias @ unembed)
+        return Output(weights["blocks.0.mlp.W_out"] @ unembed, direct)
 
     def factors(
         self, weights: dict[str, Tensor], width: int, rate: float
@@ -229,6 +276,12 @@ class ResidualForm(TransformerComputation, ClosedForm):
         rows = [routes.reshape(-1, base.shape[0]) for routes in (moved[:, :heads], moved[:, heads:])]
         mixed = torch.cat([*rows, base[None]])
         return scores, mixed, weights["blocks.0.mlp.W_out"] @ unembed
+
+
+def outputs(weights: Weights) -> int:
+    """The number of output classes."""
+    name = "unembed.W_U" if "unembed.W_U" in weights else "mlp.W_out"
+    return int(weights[name].shape[1])
 
 
 def rated(softmax: Float[np.ndarray, "*axes"], rate: float) -> Float[np.ndarray, "*axes"]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from tdw.network.closed_form import ClosedForm, Parts, activate, widened
+from tdw.network.closed_form import ClosedForm, Output, Parts, Tables, widened
 from tdw.network.computation import Array, Weights
 from tdw.network.kinds import Nonlinearity
 
@@ -97,29 +97,22 @@ class OneHotForm(ClosedForm):
         """The columns of the identity for these neurons, and 0 (biases are in `parts`)."""
         return np.eye(weights["mlp.W_in"].shape[1], dtype=np.float32)[:, neurons], 0.0
 
-    def _activated(
-        self,
-        weights: Weights,  # noqa: ARG002 - the interface of all kinds
-        residual: Float[np.ndarray, "a b d"],
-        activation: str,
-    ) -> Float[np.ndarray, "a b neuron"]:
-        return activate(residual, activation)  # it is already the inputs of the neurons
-
     def neuron_to_logit(self, weights: Weights) -> Float[np.ndarray, "neuron class"]:
         """W_out, (neuron, class)."""
         return weights["mlp.W_out"]
 
-    def some_logits(
-        self,
-        weights: Weights,
-        neurons: Float[np.ndarray, "some b neuron"],
-        nonlinearity: Nonlinearity,  # noqa: ARG002 - linear in the neurons
-        operands: slice,  # noqa: ARG002 - nor do the operands matter otherwise
-    ) -> Float[np.ndarray, "some b class"]:
+    def output(self, weights: Weights, rate: float, classes: int) -> Output:  # noqa: ARG002 - the interface of all kinds
         """See `ClosedForm`."""
-        flat = neurons.reshape(-1, neurons.shape[2])
-        out = flat @ weights["mlp.W_out"] + weights.get("mlp.b_out", np.float32(0))
-        return out.reshape(*neurons.shape[:2], -1)
+        matrix = weights["mlp.W_out"][:, :classes]
+        bias = weights.get("mlp.b_out")
+        return Output(matrix, np.zeros_like(matrix[0]) if bias is None else bias[:classes])
+
+    def inputs(self, weights: Weights, rate: float, neurons: slice = slice(None)) -> Tables:
+        """See `ClosedForm`. The columns are those of `parts`, without a product."""
+        some = {
+            name: array[..., neurons] if name in ("mlp.W_in", "mlp.b_in") else array for name, array in weights.items()
+        }
+        return self._tables(some, rate, None, 0.0)
 
     def factors(
         self, weights: dict[str, Tensor], width: int, rate: float

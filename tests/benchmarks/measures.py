@@ -1,6 +1,6 @@
-"""Seconds, memory and bytes of the analyses at the published run's sizes: `python -m tests.benchmarks.measures`.
+"""Seconds, memory and bytes of the analyses at the published run's sizes: `python -m tests.benchmarks.measures [P] [ROUNDS]`.
 
-Nothing here is a test. The network is untrained and its key sets are as many and as different as possible, which is
+Nothing here is a test. Seconds are those of the processor on one thread, which other programs disturb less. The network is untrained and its key sets are as many and as different as possible, which is
 the most work: a trained network has fewer key frequencies, and its rules agree.
 """
 
@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import re
 import statistics
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import threadpoolctl
 
 import tdw
 from tdw import tasks
-from tdw.analyses.engine import registry
+from tdw.analyses.engine import memory, registry
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.network import reference
 
 SHARED = (
-    "activations",
     "logits",
     "neurons",
     "share",
-    "loss_and_margin",
+    "of_pairs",
     "spectrum",
     "logit_cosine",
     "embedding_norms",
@@ -32,13 +33,14 @@ SHARED = (
     "attention",
 )
 ROUNDS = 15
+OUTSIDE = "baselines"  # measured once for all runs of a size: left out
 
 
 def timed(work):
-    """Milliseconds of a call of `work`."""
-    started = time.perf_counter()
+    """Processor milliseconds of a call of `work`."""
+    started = time.process_time()
     work()
-    return 1000 * (time.perf_counter() - started)
+    return 1000 * (time.process_time() - started)
 
 
 def different_keys(frequencies):
@@ -55,24 +57,35 @@ def peak_megabytes():
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
+def forget_peak():
+    """Let the peak begin now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+@threadpoolctl.threadpool_limits.wrap(limits=1)
 def main():
     """Print the table."""
-    config = tdw.configure()
+    p, rounds = [*map(int, sys.argv[1:]), *(113, ROUNDS)[len(sys.argv) - 1 :]]
+    config = tdw.configure(p=p)
     weights = {name: w.numpy() for name, w in reference.initial_weights(config).items()}
     split, keys = tasks.draw_split(config), different_keys(config.frequencies)
-    items = [item for item in registry.usual(config) if item.per == "checkpoint"]
-    before = peak_megabytes()
+    items = [item for item in registry.usual(config) if item.per == "checkpoint" and item.name != OUTSIDE]
+    forget_peak()
+    before, peak = peak_megabytes(), 0.0
     seconds: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
+        fresh = Checkpoint(config, weights, split, keys)
+        together = timed(lambda fresh=fresh: [registry.evaluate(item, fresh, config) for item in items])
+        seconds.setdefault("all of a checkpoint together", []).append(together)
+        peak = peak or peak_megabytes()
+        del fresh
         view = Checkpoint(config, weights, split, keys)
         for name in SHARED:
             seconds.setdefault(f"(shared) {name}", []).append(timed(lambda name=name, view=view: getattr(view, name)))
         for item in items:
             work = timed(lambda item=item, view=view: registry.evaluate(item, view, config))
             seconds.setdefault(item.name, []).append(work)
-        fresh = Checkpoint(config, weights, split, keys)
-        together = timed(lambda fresh=fresh: [registry.evaluate(item, fresh, config) for item in items])
-        seconds.setdefault("all of a checkpoint together", []).append(together)
+        del view
     print("| measure | median ms | least ms | bytes a checkpoint |\n|---|---|---|---|")
     total = 0
     for name, found in seconds.items():
@@ -84,7 +97,11 @@ def main():
             )
             total += size
         print(f"| {name} | {statistics.median(found):.1f} | {min(found):.1f} | {size or ''} |")
-    print(f"\n{total / 1e6:.3f} MB of results a checkpoint; peak {peak_megabytes():.0f} MB, {before:.0f} MB before")
+    said = memory.needed(config, items) / 2**20
+    print(f"\n{total / 1e6:.3f} MB of results a checkpoint")
+    print(
+        f"peak of a checkpoint: {peak - before:.0f} MB above the {before:.0f} MB before; said before it starts: {said:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -34,6 +34,48 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("p", [*range(2, 10), 59])
+def test_a_transform_is_the_product_with_the_basis(p, dtype):
+    values = np.random.default_rng(p).normal(size=(3, p, 4)).astype(dtype)
+    transform, rounding = fourier.Transform(), 10 * float(np.finfo(dtype).eps)
+    transform(np.ones((2, 12, 12), np.float32))  # memory of another size is no matter
+    found = transform(values)[:, fourier.places(p)]
+    assert found == pytest.approx(fourier.basis(p) @ values.astype(float), rel=rounding, abs=rounding)
+
+
+@pytest.mark.parametrize("p", [2, 5, 6])
+def test_a_spectrum_by_blocks_of_answers_is_that_of_all(p):
+    logits = np.random.default_rng(p).normal(size=(p, p, p))
+    basis = fourier.basis(p)
+    expected = np.einsum("ia,jb,abc->ijc", basis, basis, logits)
+    k = np.arange(p // 2)
+    for at_once in (1, 2, p):
+        found = fourier.spectrum(lambda answers: logits[:, :, answers], p, at_once)
+        assert found.norm == pytest.approx(np.linalg.norm(expected, axis=2))
+        assert found.of_a == pytest.approx(expected[:, 0])
+        assert found.of_b == pytest.approx(expected[0])
+        assert found.within[:, 0, 0] == pytest.approx(expected[2 * k + 1, 2 * k + 1])
+        k = k[: (p - 1) // 2]
+        for i, j in ((0, 1), (1, 0), (1, 1)):
+            assert found.within[: len(k), i, j] == pytest.approx(expected[2 * k + 1 + i, 2 * k + 1 + j])
+            assert not found.within[len(k) :, i, j].any()
+        k = np.arange(p // 2)
+
+
+def test_means_and_variances_of_neurons_far_from_zero_keep_their_digits():
+    p = 59
+    random = np.random.default_rng(0)
+    neurons = np.stack([np.full((p, p), 5.3), 1000 + random.normal(size=(p, p)), np.zeros((p, p))], axis=2)
+    neurons[0, 0, 2] = 1e4  # one pair alone
+    view = of_neurons(neurons)
+    exact = view.activations.astype(float)
+    assert view.mean == pytest.approx(exact.mean(axis=(0, 1)), rel=1e-6)  # stored in float32
+    assert view.mean[:2] == pytest.approx(exact.mean(axis=(0, 1))[:2], rel=1e-9)
+    assert view.variance == pytest.approx(exact.var(axis=(0, 1)), rel=1e-5, abs=1e-12)
+    assert view.dead.tolist() == [True, False, False]
+
+
 def slow_shares(neuron):
     """Share of each frequency by plain sums over all pairs and the definition of the 3 x 3 block; none if constant."""
     p = len(neuron)

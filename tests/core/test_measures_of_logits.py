@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tdw
 from tdw import tasks
-from tdw.analyses import excluded_loss, find, fourier
+from tdw.analyses import excluded_loss, find, fourier, key_parts, restricted_loss
 from tdw.analyses.engine.cross_entropy import cross_entropy, means
 from tdw.analyses.key_frequencies import RULES
 from tdw.analyses.restricted_loss import VARIANTS
@@ -51,9 +51,7 @@ def test_logits_that_are_a_sum_of_cosines(config):
     by_rule = measure("key_frequencies", view)["key"]
     assert (np.flatnonzero(by_rule[RULES.index("logit_cosine")]) + 1).tolist() == keys
 
-    full = means(
-        cross_entropy(view.logit_grid.reshape(-1, config.order).copy(), view.grid_answers), view.grid_split_masks
-    )
+    full = means(cross_entropy(view.grid_rows(np.arange(config.order**2)), view.grid_answers), view.grid_split_masks)
     restricted = measure("restricted_loss", view)["loss"]
     assert restricted[0] == pytest.approx(np.broadcast_to(full, (4, 4, 3)), rel=1e-4, nan_ok=True)
     assert restricted[1, 0] == pytest.approx(np.broadcast_to(full, (4, 3)), rel=1e-4, nan_ok=True)
@@ -162,6 +160,29 @@ def test_excluded_losses_by_one_product_equal_those_set_by_set(seed, size):
     keys = random.integers(0, 2, (5, 3)).astype(bool)
     directly = excluded_loss.without_directly(view, keys)
     assert excluded_loss.without(view, keys) == pytest.approx(directly, rel=1e-5, abs=1e-12)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1e-3, 1.0, 40.0, 3000.0]), st.sampled_from([5, 6, 7]), st.booleans())
+def test_restricted_losses_by_factors_equal_those_pair_by_pair(seed, size, p, add):
+    config = tdw.configure(**SMALL, p=p, task="add" if add else "subtract")
+    random = np.random.default_rng(seed)
+    view = of_logits(size * random.normal(size=(p, p, p)).astype(np.float32), config, split=random_split(p, seed))
+    key = random.integers(0, 2, config.frequencies).astype(bool)
+    for constant in (False, True):
+        factors = key_parts.block(view, key, with_constant=constant)
+        directly = restricted_loss.of_block_directly(view, factors)
+        assert restricted_loss.of_block(view, factors) == pytest.approx(directly, rel=1e-9, abs=1e-300)
+
+
+def test_products_of_factors_that_underflow_are_not_used():
+    config = tdw.configure(**SMALL, p=7)
+    view = of_logits(np.random.default_rng(0).normal(size=(7, 7, 7)), config)
+    factors = key_parts.block(view, np.ones(3, bool), with_constant=True)
+    far = 800 * np.eye(7)[[0, 1, 2, 3, 4, 5, 6]]  # largest at other answers: their product is below all numbers but 0
+    factors = factors._replace(of_both=factors.of_both + np.stack([far, np.roll(far, 1, axis=1)]))
+    found = restricted_loss.of_block(view, factors)
+    assert np.isfinite(found).all()
+    assert found == pytest.approx(restricted_loss.of_block_directly(view, factors), rel=1e-12)
 
 
 def test_cross_entropy_keeps_its_digits():

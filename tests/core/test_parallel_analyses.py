@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import threadpoolctl
 
 import tdw
 from tdw import machine, tasks
-from tdw.analyses import excluded_loss, find
+from tdw.analyses import baselines, excluded_loss, find, restricted_loss
 from tdw.analyses.engine import checkpoint as checkpoint_module
 from tdw.analyses.engine import memory, parallel, registry, runner
 from tdw.analyses.engine.checkpoint import Checkpoint
@@ -166,6 +167,7 @@ def test_blocks_give_what_whole_arrays_give(settings, scale, monkeypatch):
         for module, name, value in [
             (checkpoint_module, "LARGEST_KEPT", 0), (checkpoint_module, "NEURON_BLOCK", 0),
             (checkpoint_module, "BLOCK", 2000), (excluded_loss, "BLOCK", 2000), (closed_form, "OPERANDS_AT_ONCE", 5),
+            (closed_form, "VALUES_AT_ONCE", 500), (restricted_loss, "VALUES_AT_ONCE", 30), (checkpoint_module, "MOST_COUNTED", 5),
         ]:  # fmt: skip
             monkeypatch.setattr(module, name, value)
         _, view = view_of(settings, scale)
@@ -190,6 +192,35 @@ def test_declared_large_results_are_those_that_are_read(settings):
         assert set(item.reads) == {name for name in registry.LARGE if name in vars(view)}, item.name
 
 
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(
+    "settings", [{}, {"task": "multiply"}, {"network": "one-hot"}, {"network": "two-token", "d_mlp": 768}]
+)
+def test_analyses_take_no_more_memory_than_is_said_before(settings, kept, monkeypatch):
+    for module in (checkpoint_module, memory):
+        monkeypatch.setattr(module, "LARGEST_KEPT", 64 << 20 if kept else 0)
+        for name in ("NEURON_BLOCK", "ANSWER_BLOCK", "BLOCK"):  # so that what is kept is most of it
+            monkeypatch.setattr(module, name, 1 << 20)
+    monkeypatch.setattr(excluded_loss, "BLOCK", 1 << 20)
+    settings = {"p": 113, "d_model": 32, "heads": 2, "d_mlp": 256, **settings}
+    named = ["loss", "neuron_summary", "excluded_loss", "permutation_baselines"]
+    config, _ = view_of(settings)
+    usual = [item for item in registry.usual(config) if item.per == "checkpoint" and item.name != "baselines"]
+    for items in ([find(name)] for name in named), [usual]:
+        for group in items:
+            _, view = view_of(settings)
+            tracemalloc.start()
+            try:
+                for item in group:
+                    once = {"draws": 1} if item.name == "permutation_baselines" else {}
+                    item.compute(view, **item.parameters | once)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert peak < 1.02 * memory.needed(config, group) + 4e6, [item.name for item in group]
+            assert memory.needed(config, group) < 2.2 * peak, [item.name for item in group]
+
+
 def test_an_analysis_that_does_not_fit_says_what_it_needs_and_what_fits(tiny_run, monkeypatch):
     monkeypatch.setattr(machine, "memory", lambda: 1000)
     before = tiny_run.read_bytes()
@@ -209,13 +240,48 @@ def test_jobs_are_as_many_as_cores_and_free_memory_allow(monkeypatch):
     items = registry.usual(config)
     size = memory.needed(config, items)
     assert 30e6 < size < 110e6  # what a worker may take
-    assert 450e6 < memory.needed(tdw.configure(p=401), items) < 700e6
+    assert 260e6 < memory.needed(tdw.configure(p=401), items) < 700e6
     monkeypatch.setattr(machine, "cores", lambda: 6)
     for free, expected in ((None, 6), (100 * size, 6), (3.9 * size, 3), (0, 1)):
         monkeypatch.setattr(machine, "free_memory", lambda free=free: free)
         assert memory.jobs_that_fit(config, items, None) == expected
     assert memory.jobs_that_fit(config, items, 9) == 9
     assert memory.jobs_that_fit(config, [find("weight_norms")], None) == 6
+
+
+def test_what_prepares_an_analysis_counts_before_it_starts(tiny_run, monkeypatch):
+    config = tdw.configure(p=401)
+    plain, untrained, memorizing = ([find(name)] for name in ("logit_spectrum", "baselines", "memorization_baselines"))
+    assert memory.shared(config, plain) == memory.shared(config, untrained) == 0  # PyTorch is here
+    assert memory.shared(config, memorizing) == pytest.approx(1.8e9, rel=0.1)
+    monkeypatch.delitem(sys.modules, "torch")
+    assert memory.shared(config, plain) == 0
+    assert memory.shared(config, untrained) == memory.PYTORCH
+    monkeypatch.setattr(machine, "memory", lambda: memory.PYTORCH)
+    with tdw.open(tiny_run) as run:
+        assert memory.needed(run.config, untrained) < memory.PYTORCH / 2
+        with pytest.raises(OutOfRangeError, match=r"these analyses need 0\.3 GB") as caught:
+            memory.jobs_that_fit(run.config, untrained, None)
+        assert "neuron_clusters" in str(caught.value)
+        assert "baselines" not in str(caught.value).split("--only")[1]
+        monkeypatch.setattr(machine, "memory", lambda: 10**12)
+        monkeypatch.setattr(machine, "cores", lambda: 6)
+        monkeypatch.setattr(machine, "free_memory", lambda: 0.9 * memory.PYTORCH)
+        assert memory.jobs_that_fit(run.config, plain, None) == 6
+        assert memory.jobs_that_fit(run.config, untrained, None) == 1
+
+
+def test_untrained_networks_are_the_same_for_any_number_of_jobs(monkeypatch):
+    config = tdw.configure(p=7, d_model=8, heads=2, d_mlp=8)
+    parameters = find("baselines").parameters | {"networks": 9}
+    done, found = [], []
+    for jobs in (1, 3):
+        monkeypatch.setattr(baselines, "cached", lambda *arguments: arguments[3]())
+        found.append(
+            baselines.untrained(config, True, report=lambda *at: done.append(at), jobs=jobs, **parameters).tobytes()
+        )
+    assert found[0] == found[1]
+    assert done == 2 * [(n, 9) for n in range(1, 10)]
 
 
 @pytest.mark.parametrize("jobs", [0, -1, 5000])

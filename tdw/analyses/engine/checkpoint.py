@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from tdw import tasks
 from tdw.analyses import fourier
-from tdw.analyses.engine.cross_entropy import cross_entropy_and_margin, row_blocks
+from tdw.analyses.engine.cross_entropy import PairValues, pair_values, row_blocks
 from tdw.config import RunConfig
 from tdw.network.closed_form import ClosedForm
 from tdw.network.computation import Weights
@@ -45,9 +45,12 @@ ROUNDING = 1e-6  # logits whose relative difference is below this differ by roun
 
 # What does not fit is computed in blocks. Small ones stay in the processor's cache, and the system need not clear new memory.
 LARGEST_KEPT = 64 << 20  # bytes of the activations that are kept; larger ones are computed twice, block by block
-NEURON_BLOCK = 32 << 20  # bytes of the maps of a block of neurons
+NEURON_BLOCK = 4 << 20  # bytes of the maps of a block of neurons
 FEWEST_NEURONS = 32  # of a block
-BLOCK = 32 << 20  # bytes of other blocks
+ANSWER_BLOCK = 16 << 20  # bytes of the logits of some answers
+BLOCK = 8 << 20  # bytes of other blocks
+MOST_COUNTED = 255  # by a byte
+ROWS_SUMMED = 8  # in float32
 
 
 class Neurons(NamedTuple):
@@ -134,46 +137,56 @@ class Checkpoint:
 
     def neuron_maps(self, weights: Weights) -> Iterator[Float[np.ndarray, "p p block"]]:
         """The activations of some neurons after others. Each array may be overwritten, and is by the next one."""
-        p, neurons = self.config.p, self.config.d_mlp
+        p, neurons, nonlinearity = self.config.p, self.config.d_mlp, self.config.nonlinearity
         at_once = max(NEURON_BLOCK // (4 * p**2) // FEWEST_NEURONS, 1) * FEWEST_NEURONS
-        buffer = np.empty(p**2 * min(at_once, neurons), self.activations.dtype) if self.has_activations else None
+        buffer = np.empty(0)
         for first in range(0, neurons, at_once):
             some = slice(first, min(first + at_once, neurons))
-            if buffer is not None:
-                maps = buffer[: p**2 * (some.stop - first)].reshape(p, p, -1)
-                np.copyto(maps, self.activations[:, :, some])
-                yield maps
-            else:
+            inputs = None
+            if not self.has_activations:
                 assert isinstance(self.computation, ClosedForm)
-                yield self.computation.some_activations(weights, self.config.nonlinearity, neurons=some)
+                inputs = self.computation.inputs(weights, nonlinearity.attention_rate, some)
+            if not first:
+                buffer = np.empty(p**2 * (some.stop - first), inputs.dtype if inputs else self.activations.dtype)
+            maps = buffer[: p**2 * (some.stop - first)].reshape(p, p, -1)
+            if inputs:
+                inputs.activations(nonlinearity.activation, result=maps)
+            else:
+                np.copyto(maps, self.activations[:, :, some])
+            yield maps
 
     @cached_property
     def logits(self) -> Float[np.ndarray, "p p p"]:
         """Logits of the p answers, without the class '=': (a, b, c)."""
-        p, nonlinearity = self.config.p, self.config.nonlinearity
-        if self.has_activations:
-            logits = self.without_overflow(
-                lambda weights: self.computation.logits(weights, self.activations, nonlinearity)
-            )
-            return np.ascontiguousarray(logits[:, :, :p])
-        form = self.computation
-        assert isinstance(form, ClosedForm)
+        p, nonlinearity, form = self.config.p, self.config.nonlinearity, self.computation
+        if not isinstance(form, ClosedForm):
+            return np.ascontiguousarray(form.logits(self.weights, self.activations, nonlinearity)[:, :, :p])
         at_once = max(BLOCK // (4 * p * self.config.d_mlp), 1)
-        blocks = [slice(first, min(first + at_once, p)) for first in range(0, p, at_once)]
 
         def compute(weights: Weights) -> NDArray[Any]:
-            logits = np.empty((p, p, p), np.result_type(*weights.values()))
-            for some in blocks:
-                neurons = form.some_activations(weights, nonlinearity, operands=some)
-                logits[some] = form.some_logits(weights, neurons, nonlinearity, some)[:, :, :p]
+            output = form.output(weights, nonlinearity.attention_rate, p)
+            inputs = None if self.has_activations else form.inputs(weights, nonlinearity.attention_rate)
+            given = [] if inputs else [self.activations]
+            logits = np.empty((p, p, p), np.result_type(*given, *weights.values()))
+            for first in range(0, p, at_once):
+                some = slice(first, min(first + at_once, p))
+                neurons = inputs.activations(nonlinearity.activation, some) if inputs else self.activations[some]
+                output.logits(neurons, some, logits[some])
             return logits
 
         return self.without_overflow(compute)
 
-    @cached_property
-    def logit_grid(self) -> Float[np.ndarray, "order order order"]:
-        """The logits in group order."""
-        return np.ascontiguousarray(self.in_group_order(self.logits, 3))
+    def grid_rows(self, pairs: Int64[np.ndarray, " some"]) -> Float[np.ndarray, "some order"]:
+        """The logits of some pairs of the grid, in group order; a copy."""
+        rows = self.logits.reshape(-1, self.config.p)[self.grid_pairs[pairs]]
+        return rows if self.config.task_kind.group.natural else np.take(rows, self.elements, axis=1)
+
+    def grid_columns(self, answers: slice) -> Float[np.ndarray, "order order some"]:
+        """The logits of some answers in group order, of all pairs of the grid."""
+        if self.config.task_kind.group.natural:
+            return self.logits[:, :, answers]
+        columns = np.take(self.logits.reshape(-1, self.config.p), self.elements[answers], axis=1)
+        return columns[self.grid_pairs].reshape(self.config.order, self.config.order, -1)
 
     @cached_property
     def split_masks(self) -> Bool[np.ndarray, "2 pair"] | None:
@@ -186,13 +199,13 @@ class Checkpoint:
         return masks
 
     @cached_property
-    def loss_and_margin(self) -> tuple[Float64[np.ndarray, " pair"], Float64[np.ndarray, " pair"]]:
-        """Cross-entropy of each pair in nats, and its correct logit minus the largest wrong one."""
+    def of_pairs(self) -> PairValues:
+        """Cross-entropy, margin and largest wrong logit of each pair."""
         logits, answers = self.logits.reshape(-1, self.config.p), self.answers
-        loss, margin = np.empty((2, len(logits)))
+        values = np.empty((3, len(logits)))
         for rows in row_blocks(*logits.shape):
-            loss[rows], margin[rows] = cross_entropy_and_margin(logits[rows].copy(), answers[rows])
-        return loss, margin
+            values[:, rows] = pair_values(logits[rows].copy(), answers[rows])
+        return PairValues(*values)
 
     @cached_property
     def embedding_norms(self) -> tuple[Float64[np.ndarray, " component"], Float64[np.ndarray, " freq"]]:
@@ -207,17 +220,11 @@ class Checkpoint:
         return norms, fourier.frequency_norms(norms)
 
     @cached_property
-    def spectrum(self) -> Float[np.ndarray, "component component order"]:
+    def spectrum(self) -> fourier.Spectrum:
         """(F ⊗ F) L: the logit of each answer in the basis of products of Fourier components of a and of b."""
         order = self.config.order
-        basis = fourier.basis(order).astype(self.logit_grid.dtype)
-        spectrum = np.empty_like(self.logit_grid)
-        at_once = max(BLOCK // (basis.itemsize * order**2), 1)
-        for first in range(0, order, at_once):
-            some = slice(first, first + at_once)
-            half = (basis[some] @ self.logit_grid.reshape(order, -1)).reshape(-1, order, order)
-            np.matmul(basis, half, out=spectrum[some])
-        return spectrum
+        at_once = max(ANSWER_BLOCK // (self.logits.itemsize * order**2), 1)
+        return fourier.spectrum(self.grid_columns, order, at_once)
 
     @cached_property
     def grid_pairs(self) -> Int64[np.ndarray, " grid_pair"]:
@@ -246,15 +253,9 @@ class Checkpoint:
         cos(x+y) = cos x cos y − sin x sin y, and sin(x+y) likewise: each coefficient is the sum of two entries of the
         spectrum. The sine of frequency p/2 is zero. Subtraction and division replace b by −b, which flips the sign of its sines.
         """
-        order = self.config.order
-        cos = np.arange(1, order, 2)
-        paired = cos[cos + 1 < order]
-        sign = self.config.task_kind.sign or 1
-        spectrum, coefficients = self.spectrum, np.zeros((2, len(cos), order))
-        coefficients[0] = spectrum[cos, cos]
-        both = len(paired)
-        coefficients[0, :both] = (spectrum[paired, paired] - sign * spectrum[paired + 1, paired + 1]) / 2**0.5
-        coefficients[1, :both] = (spectrum[paired + 1, paired] + sign * spectrum[paired, paired + 1]) / 2**0.5
+        sign, within = self.config.task_kind.sign or 1, self.spectrum.within.astype(np.float64)
+        coefficients = np.stack([within[:, 0, 0] - sign * within[:, 1, 1], within[:, 1, 0] + sign * within[:, 0, 1]])
+        coefficients[:, : (self.config.order - 1) // 2] /= 2**0.5
         return coefficients
 
     @cached_property
@@ -271,7 +272,7 @@ class Checkpoint:
     @cached_property
     def logit_cosine(self) -> Float64[np.ndarray, " freq"]:
         """Cosine similarity of T_k with L − mean_c L; 0 if the logits of all answers are equal."""
-        norm, total = _norms(self.logit_grid.reshape(-1, self.config.order))
+        norm, total = np.sqrt(self._pair_energies.sum(axis=1))
         constant = norm <= ROUNDING * total
         return np.zeros(self.config.frequencies) if constant else self.template_coefficients / norm
 
@@ -285,19 +286,17 @@ class Checkpoint:
         """
         order = self.config.order
         masks = self.grid_split_masks
-        logits = self.logit_grid.reshape(-1, order)
-        unseen = np.arange(len(logits)) if masks is None else np.flatnonzero(masks[1])
-        norm, total = _norms(logits, unseen)
+        unseen = np.arange(order**2) if masks is None else np.flatnonzero(masks[1])
+        norm, total = np.sqrt(self._pair_energies[:, unseen].sum(axis=1))
         if norm <= ROUNDING * total:
             return np.zeros((2, self.config.frequencies))
         answers = self.grid_answers[unseen]
         ranked = unseen[np.argsort(answers, kind="stable")]
         bounds = np.searchsorted(self.grid_answers[ranked], np.arange(order + 1))
-        sums = np.zeros((order, order))  # of the logits (c) of all pairs with the same answer
+        sums = np.zeros((order, order))  # of the logits (c) of all pairs with the same answer, each minus its mean
         for answer, (start, stop) in enumerate(pairwise(bounds)):
-            rows = logits[ranked[start:stop]]
-            rows -= rows.mean(axis=1, keepdims=True)
-            sums[answer] = rows.sum(axis=0, dtype=np.float64)
+            of_class = self.grid_rows(ranked[start:stop]).astype(np.float64).sum(axis=0)
+            sums[answer] = of_class - of_class.mean()
         index = np.arange(order)
         by_distance = sums[index[:, None], (index[:, None] - index) % order].sum(axis=0)  # of the answer from c
         waves = np.fft.rfft(by_distance)[1 : self.config.frequencies + 1]
@@ -305,6 +304,18 @@ class Checkpoint:
         if order % 2 == 0:
             sizes[-1] *= 2  # cos(π x) is ±1
         return np.stack([waves.real, -waves.imag]) / (np.sqrt(sizes) * norm)
+
+    @cached_property
+    def _pair_energies(self) -> Float64[np.ndarray, "2 grid_pair"]:
+        """Sum of squares of the logits of each pair minus their mean over the answers, and of these logits."""
+        pairs = np.arange(self.config.order**2)
+        sums = np.empty((2, len(pairs)))
+        for some in row_blocks(len(pairs), self.config.order):
+            rows = self.grid_rows(pairs[some])
+            sums[1, some] = np.einsum("ij,ij->i", rows, rows)
+            rows -= rows.mean(axis=1, keepdims=True)
+            sums[0, some] = np.einsum("ij,ij->i", rows, rows)
+        return sums
 
     @cached_property
     def attention(self) -> Float[np.ndarray, "token head p p"]:
@@ -326,22 +337,20 @@ class Checkpoint:
     def _neurons(self, weights: Weights) -> tuple[list[Neurons], float]:
         """The statistics of each block of neurons, and the largest absolute activation."""
         natural, pairs = self.config.task_kind.group.natural, self.config.p**2
-        found, peak = [], 0.0
+        found, peak, transform = [], 0.0, fourier.Transform()
         with np.errstate(over="ignore", invalid="ignore"):
             for maps in self.neuron_maps(weights):
-                mean = maps.mean(axis=(0, 1), dtype=np.float64)
                 maximum = maps.max(axis=0).max(axis=0)  # one axis at a time, along long rows
-                positive = np.add.reduce((maps > 0).view(np.uint8), axis=0, dtype=np.uint32).sum(axis=0, dtype=np.int64)
+                positive = _positive(maps)
                 peak = float(np.max([peak, maximum.max(), -maps.min()]))  # NaN if one of them is
-                grid = None if natural else self.in_group_order(maps, 2)
-                np.subtract(maps, mean.astype(maps.dtype), out=maps)
-                variance = fourier.energy(maps) / pairs
+                mean, variance = _center(maps)
                 share = None
-                if self.config.frequencies and grid is None:
-                    share = fourier.frequency_shares(maps, variance * pairs)
-                elif self.config.frequencies and grid is not None:
-                    grid -= grid.mean(axis=(0, 1), dtype=np.float64).astype(grid.dtype)
-                    share = fourier.frequency_shares(grid)
+                if self.config.frequencies and natural:
+                    share = fourier.frequency_shares(maps, variance * pairs, transform=transform)
+                elif self.config.frequencies:
+                    grid = self.in_group_order(maps, 2)
+                    _center(grid)
+                    share = fourier.frequency_shares(grid, transform=transform)
                 found.append(Neurons(mean, variance, maximum, positive, share))
         return found, peak
 
@@ -372,20 +381,27 @@ def _is_moderate(peak: float) -> bool:
     return peak == 0 or 1 / MODERATE <= peak <= MODERATE  # false for NaN
 
 
+def _center(maps: Float[np.ndarray, "p p n"]) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    """Subtract their means from functions of (a, b), in place. Returns the means and the variances."""
+    size = maps.shape[0]
+    first = (maps.sum(axis=0).sum(axis=0, dtype=np.float64) / size**2).astype(maps.dtype)
+    np.subtract(maps, first, out=maps)
+    # The sums above are rounded. These are of a few rows each, and of values around 0.
+    few = np.zeros(maps.shape[1:])
+    for row in range(0, size, ROWS_SUMMED):
+        few += maps[row : row + ROWS_SUMMED].sum(axis=0)
+    rest = few.sum(axis=0) / size**2
+    return first + rest, np.maximum(fourier.energy(maps) / size**2 - rest**2, 0)
+
+
+def _positive(maps: Float[np.ndarray, "p p n"]) -> Int64[np.ndarray, " n"]:
+    """How many values of each function of (a, b) are positive."""
+    total = np.zeros(maps.shape[2], np.int64)
+    for first in range(0, len(maps), MOST_COUNTED):
+        some = (maps[first : first + MOST_COUNTED] > 0).view(np.uint8)
+        total += np.add.reduce(some, axis=0, dtype=np.uint8).sum(axis=0, dtype=np.int64)
+    return total
+
+
 def _in_double_precision(weights: Weights) -> Weights:
     return {name: array.astype(np.float64) for name, array in weights.items()}
-
-
-def _norms(
-    logits: Float[np.ndarray, "row class"], rows: Int64[np.ndarray, " some"] | None = None
-) -> tuple[np.float64, np.float64]:
-    """Norm of these rows minus their means, and of the rows; default: of all rows."""
-    count = len(logits) if rows is None else len(rows)
-    sums = np.empty((2, count), logits.dtype)
-    for some in row_blocks(count, logits.shape[1]):
-        block = logits[some] if rows is None else logits[rows[some]]
-        sums[1, some] = np.einsum("ij,ij->i", block, block)
-        block = block - block.mean(axis=1, keepdims=True)
-        sums[0, some] = np.einsum("ij,ij->i", block, block)
-    norm, total = np.sqrt(sums.sum(axis=1, dtype=np.float64))
-    return norm, total

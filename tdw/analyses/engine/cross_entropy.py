@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 VALUES_AT_ONCE = 1 << 18
+FAINT = 1e-280  # smaller sums of products of exponentials have lost digits to underflow
 SIDES = ("all", "train", "test")
 
 
@@ -32,16 +34,22 @@ def cross_entropy(
     >>> cross_entropy(np.array([[0.0, 0.0], [30.0, 0.0]]), np.array([0, 0]))
     array([6.93147181e-01, 9.35762297e-14])
     """
-    return cross_entropy_and_margin(logits, answers)[0]
+    return pair_values(logits, answers).loss
 
 
-def cross_entropy_and_margin(
-    logits: Float[np.ndarray, "pair class"], answers: Int64[np.ndarray, " pair"]
-) -> tuple[Float64[np.ndarray, " pair"], Float64[np.ndarray, " pair"]]:
-    """Cross-entropy of each pair, and its margin: the correct logit minus the largest wrong one. Overwrites the logits.
+class PairValues(NamedTuple):
+    """Of each pair: its cross-entropy in nats, its margin, which is the correct logit minus the largest wrong one, and that."""
 
-    >>> cross_entropy_and_margin(np.array([[0.0, 3.0, 5.0]]), np.array([2]))[1]
-    array([2.])
+    loss: Float64[np.ndarray, " pair"]
+    margin: Float64[np.ndarray, " pair"]
+    largest_wrong: Float64[np.ndarray, " pair"]
+
+
+def pair_values(logits: Float[np.ndarray, "pair class"], answers: Int64[np.ndarray, " pair"]) -> PairValues:
+    """The values of each pair, as in `cross_entropy`. Overwrites the logits.
+
+    >>> pair_values(np.array([[0.0, 3.0, 5.0]]), np.array([2]))[1:]
+    (array([2.]), array([3.]))
     """
     pairs = np.arange(len(logits))
     correct = logits[pairs, answers].astype(np.float64)
@@ -51,7 +59,31 @@ def cross_entropy_and_margin(
     np.exp(logits, out=logits)
     others = np.einsum("ij->i", logits)  # a few hundred values in [0, 1]: rounding is that of the exponentials
     margin = correct - wrong
-    return np.logaddexp(0, np.log(others.astype(np.float64)) - margin), margin
+    return PairValues(log1p_exp(np.log(others.astype(np.float64)) - margin), margin, wrong.astype(np.float64))
+
+
+def log1p_exp(x: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    """log(1 + exp(x)), without overflow and with all digits where it is small; a loop in C, unlike `numpy.logaddexp`.
+
+    >>> log1p_exp(np.array([-800.0, -40.0, 0.0, 800.0])).tolist()
+    [0.0, 4.248354255291589e-18, 0.6931471805599453, 800.0]
+    """
+    result = np.log1p(np.exp(-np.abs(x)))
+    result += np.maximum(x, 0)
+    return result
+
+
+def over_largest(
+    logits: Float64[np.ndarray, "row class"], answers: Int64[np.ndarray, " row"]
+) -> Float64[np.ndarray, " row"]:
+    """Replace the logits by exp(L_c − max over wrong classes), 0 for the correct class y, in place; returns max − L_y."""
+    rows = np.arange(len(logits))
+    correct = logits[rows, answers].copy()
+    logits[rows, answers] = -np.inf
+    largest = logits.max(axis=1)
+    logits -= largest[:, None]
+    np.exp(logits, out=logits)
+    return largest - correct
 
 
 def means(
@@ -67,5 +99,5 @@ def means(
     if split_masks is not None:
         for side in (0, 1):
             if split_masks[side].any():
-                result[..., 1 + side] = values[..., split_masks[side]].mean(axis=-1)
+                result[..., 1 + side] = np.take(values, np.flatnonzero(split_masks[side]), axis=-1).mean(axis=-1)
     return result

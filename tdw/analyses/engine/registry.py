@@ -23,7 +23,7 @@ from tdw.network.parameters import shapes
 Result = Mapping[str, NDArray[Any] | np.generic]
 Parameters = dict[str, Any]
 Compute = Callable[..., Result]
-# (run, its split or None, report, **parameters): report is called with what is done, and of how much
+# (run, its split or None, report, jobs, **parameters): report is called with what is done, and of how much
 Prepare = Callable[..., None]
 LARGE = ("activations", "logits", "spectrum")
 
@@ -69,7 +69,10 @@ class Analysis:
                 results as `final_key`
     reads_weights: an analysis of a run that reads the weights of its checkpoints
     on_request: it takes long, and is computed only where it is named
-    prepare: computes what all checkpoints share, and reports progress
+    prepare: computes what all checkpoints share, up to `jobs` at a time, and reports progress
+    trains: it trains networks to compare with
+    holds: checkpoints that it computes on at a time
+    per_neuron: bytes that it takes for each neuron, besides what it reads
     reads: the large intermediate results of a `Checkpoint` that it reads, names from `LARGE`
     """
 
@@ -87,6 +90,9 @@ class Analysis:
     on_request: bool = False
     prepare: Prepare | None = None
     reads: tuple[str, ...] = ()
+    trains: bool = False
+    holds: int = 1
+    per_neuron: int = 0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -164,6 +170,9 @@ def analysis(
     on_request: bool = False,
     prepare: Prepare | None = None,
     reads: tuple[str, ...] = (),
+    trains: bool = False,
+    holds: int = 1,
+    per_neuron: int = 0,
     **parameters: Any,
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function under its own name. Raises ValueError if the name is taken."""
@@ -188,6 +197,9 @@ def analysis(
             on_request=on_request,
             prepare=prepare,
             reads=reads,
+            trains=trains,
+            holds=holds,
+            per_neuron=per_neuron,
         )
         return compute
 

@@ -302,7 +302,7 @@ def _compute_checkpoints(
                 if progress:
                     progress(Progress((name,), done, total, time.monotonic() - begun, "networks"))
 
-            analysis.prepare(run_data(project), split, report, **analysis.parameters)
+            analysis.prepare(run_data(project), split, report, jobs, **analysis.parameters)
     failed: dict[str, str] = {}
     rows = {analysis.name: project.analyses()[analysis.name].rows for analysis in due}
 
