@@ -47,7 +47,6 @@ def sweep_command(arguments: argparse.Namespace) -> int:
 
     given = settings_given(arguments)
     interrupts.at_work()
-    work.check_jobs(arguments.jobs or None)
     _check_dask(arguments)
     planned = plan.plan_sweep(arguments.folder, file=arguments.grid, analyze=arguments.analyze, **given)
     say(*_planned(planned, arguments.jobs or cores()))

@@ -20,24 +20,27 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float64
 
-from tdw import schedule
+from tdw import arguments, schedule
 from tdw.analyses import events
 from tdw.analyses.baselines import band, p_values
-from tdw.errors import AlreadyExistsError, ProjectError, SettingError, StoppedError
+from tdw.errors import AlreadyExistsError, ArgumentError, ProjectError, SettingError, StoppedError
 from tdw.network.segment import State
 from tdw.operations import edited
 from tdw.operations.branch import Fork
-from tdw.project.edits import SEEDS, Edit, Freeze, Random, ResetOptimizer
+from tdw.project.edits import Edit, Freeze, Random, ResetOptimizer, several
 from tdw.run import Run
+from tdw.safe_text import shown
 from tdw.setting import integer
 from tdw.store.atomic import new_file
 from tdw.sweeps.work import Work, work
 from tdw.text_format import count
+
+MOST_RANDOM = 100_000  # random edits at an epoch
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ def dose(
     path: str | Path,
     folder: str | Path,
     *,
-    edits: Iterable[str | Edit],
-    at: str | Iterable[int],
+    edits: str | Edit | Iterable[str | Edit],
+    at: str | int | Iterable[int],
     random: int | str = 20,
     jobs: int | None = None,
     progress: Callable[[Work], None] | None = None,
@@ -117,18 +120,21 @@ def dose(
 
     folder: gets a file for each branch, `edit-at-EPOCH.tdw` and `random-NUMBER-at-EPOCH.tdw`; created if missing. Files that are there
             are kept and finished, so that the same call goes on where it was stopped.
-    at:     epochs of checkpoints, a schedule such as "0:2000:100" or a list
+    edits:  one or several, see `tdw.branch`
+    at:     an epoch of a checkpoint, a list of them, or a schedule such as "0:2000:100"
     random: number of random edits for each epoch
     jobs, progress: as in `tdw.work`
     changes: settings of training that differ in all branches. By default they store no checkpoint between the edit and the end.
 
-    Raises SettingError, CheckpointNotFoundError, StoppedError once `stop` returns True, AlreadyExistsError for another file of that
+    Raises ArgumentError, SettingError, CheckpointNotFoundError, StoppedError once `stop` returns True, AlreadyExistsError for another file of that
     name, and what `tdw.branch` and `tdw.train` raise.
     """
-    folder, changes = Path(folder), {"checkpoints": "", **changes}
-    number = _number(random)
+    folder, changes = arguments.path("folder", folder), {"checkpoints": "", **changes}
+    number, given, jobs = _number(random), several(edits), arguments.jobs(jobs)
+    arguments.function("progress", progress)
+    arguments.function("stop", stop)
     with Run.open(path) as run:
-        epochs, given = _epochs(run, at), list(edits)
+        epochs = _epochs(run, at)
         generalized = next(event for event in run.events() if event.name == events.GENERALIZED).first
         ahead = [epoch for epoch in epochs if generalized is None or epoch <= generalized[1]]
         norms = {epoch: _norms(run, epoch, given, changes) for epoch in epochs}
@@ -203,16 +209,23 @@ def _text(value: float, delays: Sequence[Delay]) -> str:
 
 
 def _number(given: int | str) -> int:
-    with suppress(ValueError, TypeError):
-        number = integer(given) if isinstance(given, str) else given
-        if isinstance(number, int) and 0 <= number <= SEEDS[1]:
-            return number
-    raise SettingError("random", f"--random must be a number of branches of at least 0 (got {given})")
+    try:
+        return arguments.integer("--random", integer(given) if isinstance(given, str) else given, 0, MOST_RANDOM)
+    except (ValueError, ArgumentError):
+        raise SettingError(
+            "random",
+            f"--random must be a number of branches from 0 to {MOST_RANDOM} (got {shown(given)})",
+        ) from None
 
 
-def _epochs(run: Run, at: str | Iterable[int]) -> list[int]:
-    """The epochs of the edits, all of them checkpoints. Raises SettingError."""
-    text = at if isinstance(at, str) else schedule.text_of(at)
+def _epochs(run: Run, at: str | int | Iterable[int]) -> list[int]:
+    """The epochs of the edits, all of them checkpoints. Raises ArgumentError, SettingError."""
+    if isinstance(at, str):
+        text = at
+    else:
+        allowed = f"epochs of checkpoints, as a list of integers or as text: {schedule.FORMS}"
+        several_epochs = [at] if isinstance(at, SupportsIndex) else arguments.several("at", at, allowed)
+        text = schedule.text_of(arguments.integer("at", epoch, 0) for epoch in several_epochs)
     epochs = sorted(schedule.listed(text, max(len(run.epochs) - 1, 0)))
     if not epochs:
         raise SettingError("at", f"--at must name epochs of checkpoints: {schedule.FORMS} (got {text or 'nothing'})")

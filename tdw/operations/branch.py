@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
-from tdw import config, schedule
+from tdw import arguments, config, schedule
 from tdw.config import RunConfig, settings
 from tdw.errors import (
     NotReproducibleError,
@@ -23,7 +23,7 @@ from tdw.network.segment import Segment, State
 from tdw.operations.edited import Edits, differ
 from tdw.operations.replay import beginning, optimizer_from, replayed, settings_at, split_of, write_past
 from tdw.operations.train import Progress, earlier, with_present
-from tdw.project.edits import Edit, ResetOptimizer
+from tdw.project.edits import Edit, ResetOptimizer, several
 from tdw.project.project import Project
 from tdw.project.records import BranchedFrom, Environment
 from tdw.project.writer import refuse_newer
@@ -39,7 +39,7 @@ def branch(
     new: str | Path,
     at: int,
     *,
-    edits: Iterable[str | Edit] = (),
+    edits: str | Edit | Iterable[str | Edit] = (),
     fresh_optimizer: bool = False,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -47,7 +47,7 @@ def branch(
 ) -> None:
     """Fork a run at its checkpoint `at`: a new file with the same history before `at`, to be continued in another way.
 
-    edits: made in this order on the state at `at`, as text or as objects; see `tdw.project.edits`. Everything that the new
+    edits: one or several, made in this order on the state at `at`, as text or as objects; see `tdw.project.edits`. Everything that the new
            file has of epoch `at` (weights, losses, optimizer state) is of the edited state.
     fresh_optimizer: the edit `reset-optimizer`: the optimizer starts again from the weights alone, including its warm-up
     changes: settings of training that differ from there on
@@ -55,12 +55,12 @@ def branch(
     Without edits and changes, and with edits that change nothing, the branch repeats its origin bit for bit. Unchanged settings are
     those of the origin, even if `at` lies in the history that the origin shares with its own origin. Train the branch with `train`. The
     origin is not modified. If `new` already is this branch and has not been trained further, it is kept.
-    Raises CheckpointNotFoundError, SettingError, NotApplicableError, NotReproducibleError, OutOfRangeError for edited weights
+    Raises ArgumentError, CheckpointNotFoundError, SettingError, NotApplicableError, NotReproducibleError, OutOfRangeError for edited weights
     whose loss is not finite, AlreadyExistsError, CannotWriteError, and what opening a file raises.
     """
-    new = Path(new)
+    new, at = arguments.path("new", new), arguments.integer("at", at, 0)
     with Project.open(path) as source:
-        fork = Fork.of(source, at, [*edits, *[ResetOptimizer()] * fresh_optimizer], changes)
+        fork = Fork.of(source, at, [*several(edits), *[ResetOptimizer()] * bool(fresh_optimizer)], changes)
         if fork.is_written(new):
             return
         with new_file(new) as part:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdw import arguments
 from tdw.errors import DamagedFileError, NewerFormatError, NotAProjectError, TdwError
 from tdw.statistics import index, where
 
@@ -100,6 +101,9 @@ class Runs:
         """The runs that fulfill all conditions: text as after `--where`, functions of a row, and columns with their value
         or a list of values: `runs.filter("lr<1e-3", p=113, weight_decay=[0.3, 1])`. Raises TdwError when it is read.
         """
+        for item in conditions:
+            if not isinstance(item, str) and not callable(item):
+                raise arguments.refused("a condition", item, 'text such as "lr<1e-3", or a function of a row')
         wanted = [where.condition(item) for item in conditions if isinstance(item, str)]
         wanted += [where.given(name, value) for name, value in equal.items()]
         tests = [item for item in conditions if not isinstance(item, str)]
@@ -157,13 +161,20 @@ def runs(folder: str | Path) -> Runs:
     """The runs in a folder and its subfolders: all files `*.tdw` whose path has no hidden part (one that begins with a dot).
 
     A file that cannot be read is among `problems`. A file that has several names (links) is listed once, under the first.
-    Raises TdwError if the folder does not exist.
+    Raises ArgumentError, and TdwError if the folder does not exist.
     """
-    place = Path(folder)
+    place = arguments.path("folder", folder)
     if not place.is_dir():
         what = "is a file" if place.exists() else "does not exist"
         raise TdwError(f"{place} {what}: give a folder with project files (*.tdw)")
     return Runs(lambda: _read(place), _all_columns)
+
+
+def checked(given: object) -> Runs:
+    """What must be runs. Raises ArgumentError."""
+    return arguments.instance(
+        "runs", given, Runs, "the runs of a folder or of a group, as tdw.runs(FOLDER) returns them"
+    )
 
 
 def text_of(value: Any) -> str:

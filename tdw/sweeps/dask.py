@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from tdw import arguments
 from tdw.errors import AppError
 from tdw.sweeps.work import Work, project_files
 
@@ -53,7 +54,11 @@ def work_on_dask(
         import distributed
     except ImportError as error:
         raise AppError("--dask needs the package `distributed`: install it with `pip install tdw[cluster]`") from error
-    at = Work(Path(folder))
+    folder = arguments.path("folder", folder)
+    arguments.text("address", address, "the address of a scheduler, such as tcp://HOST:8786")
+    arguments.function("progress", progress)
+    arguments.function("stop", stop)
+    at = Work(folder)
     cluster = _Cluster(address, at, patience, progress, stop, distributed)
     if create:
         cluster.do({path: (_create, (config.to_json(),)) for path, config in create.items()})

@@ -35,7 +35,7 @@ from typing import Any
 from tdw import schedule
 from tdw.config import RunConfig, configure, settings
 from tdw.errors import SettingError, UnknownNameError
-from tdw.safe_text import cut
+from tdw.safe_text import cut, shown
 from tdw.setting import Setting, as_text, value_of
 
 MOST = 100_000  # runs in one sweep
@@ -122,7 +122,7 @@ def _grid(given: dict[str, Any]) -> Grid:
             drawn[name] = random_one
     for name, number in (("draws", draws), ("seed", seed)):
         if number is not None and (type(number) is not int or number < 0):
-            raise SettingError(name, f"{name} must be an integer of at least 0 (got {cut(str(number))})")
+            raise SettingError(name, f"{name} must be an integer of at least 0 (got {shown(number)})")
     if drawn and not draws:
         first = next(iter(drawn))
         raise SettingError(first, f"{first} is drawn at random: say how many times, such as draws = 20")
@@ -198,7 +198,7 @@ def _table(setting: Setting, given: Any, allowed: tuple[str, ...]) -> tuple[str,
     if len(given) != 1 or kind not in (*_SPACED, *_RANDOM) or not isinstance(given[kind], list):
         forms = ", ".join(f"{{{name} = [...]}}" for name in (*_SPACED, *_RANDOM))
         raise SettingError(
-            setting.name, f"{setting.name} must be a value, an array or one of {forms} (got {cut(str(given))})"
+            setting.name, f"{setting.name} must be a value, an array or one of {forms} (got {shown(given)})"
         )
     return (kind, given[kind]) if kind in allowed else None
 
@@ -250,7 +250,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _wrong(setting: Setting, given: Any, wanted: str) -> SettingError:
-    return SettingError(setting.name, f"{setting.name} = {cut(str(given))} must have {wanted}")
+    return SettingError(setting.name, f"{setting.name} = {shown(given)} must have {wanted}")
 
 
 def configured(found: Sequence[Grid]) -> dict[str, tuple[RunConfig, dict[str, Any]]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tdw import arguments
 from tdw.config import RunConfig, from_json
 from tdw.errors import CannotWriteError, NotAProjectError, ProjectError, TdwError
 from tdw.estimate import estimate
@@ -48,12 +49,12 @@ def plan_sweep(
     folder: where its project files are or will be
     file:     a TOML file with grids, see `tdw.sweeps.grid`
     settings: by name, each a value, a list, or text such as "0-199" or "0.3,1,3"
-    Raises SettingError, UnknownNameError, NotAProjectError for a foreign `sweep.json` and for a file in place of the folder.
+    Raises ArgumentError, SettingError, UnknownNameError, NotAProjectError for a foreign `sweep.json` and for a file in place of the folder.
     """
-    folder = Path(folder)
+    folder = arguments.path("folder", folder)
     if folder.exists():
         check_folder(folder)
-    wanted = grid.configured(grid.grids(settings, None if file is None else Path(file)))
+    wanted = grid.configured(grid.grids(settings, None if file is None else arguments.path("file", file)))
     known = manifest.read(folder)
     existing, unreadable = _existing(folder, known)
     there = {identity: path for identity, path in existing.items() if identity in wanted}

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tdw import arguments
 from tdw.config import RunConfig
-from tdw.errors import AppError, SettingError
+from tdw.errors import AppError
 from tdw.machine import cores
 from tdw.sweeps import manifest, plan
 from tdw.sweeps.workers import Message, Workers
@@ -26,7 +27,6 @@ STATES = ("created", "finished", "current", "diverged", "stopped", "busy", "gone
 
 SECONDS_A_LOOK = 0.2
 SECONDS_BETWEEN_REPORTS = 0.25
-MOST_JOBS = 1024
 DEATHS = 2  # of workers on one run, after which the run has failed
 
 
@@ -91,13 +91,16 @@ def work(
     retry:    also try runs again that failed before
     progress: called with the Work, from time to time
     stop:     called from time to time; once it returns True, the runs in work are stored and nothing else is begun
-    Raises SettingError, NotAProjectError for anything but a folder, AppError if no worker can start. A run that fails is in the result, and its failure is
+    Raises ArgumentError, SettingError, NotAProjectError for anything but a folder, AppError if no worker can start. A run that fails is in the result, and its failure is
     recorded next to it.
     """
-    folder = Path(folder)
-    check_jobs(jobs)
+    folder, jobs = arguments.path("folder", folder), arguments.jobs(jobs)
+    _check_functions(progress, stop)
+    files = None
+    if only is not None:
+        files = [arguments.path("only", path) for path in arguments.several("only", only, "a list of paths, or None")]
     plan.check_folder(folder)
-    return _Manager(folder, jobs, progress, stop).manage({}, files=only, analyze=analyze, retry=retry)
+    return _Manager(folder, jobs, progress, stop).manage({}, files=files, analyze=analyze, retry=retry)
 
 
 def sweep(
@@ -117,6 +120,8 @@ def sweep(
     Raises what `plan_sweep` and `work` raise, CannotWriteError if the disk has no room, FileInUseError while another process
     plans a sweep in the folder.
     """
+    jobs = arguments.jobs(jobs, 0)
+    _check_functions(progress, stop)
     planned = plan.plan_sweep(folder, file=file, analyze=analyze, **settings)
     return carry_out(planned, jobs=jobs, analyze=analyze, retry=retry, progress=progress, stop=stop)
 
@@ -131,17 +136,18 @@ def carry_out(
     stop: Callable[[], bool] | None = None,
 ) -> Work:
     """Carry out a plan, as `sweep` does."""
-    check_jobs(jobs or None)
+    arguments.instance("planned", planned, plan.SweepPlan, "what plan_sweep(FOLDER, …) returns")
+    jobs = arguments.jobs(jobs, 0)
+    _check_functions(progress, stop)
     plan.check_room(planned)
     plan.record(planned)
     manager = _Manager(planned.folder, jobs or None, progress, stop)
     return manager.manage(planned.new, train=jobs != 0, analyze=analyze, retry=retry)
 
 
-def check_jobs(jobs: int | None) -> None:
-    """Raise SettingError for a number of workers that is not possible."""
-    if jobs is not None and (type(jobs) is not int or not 1 <= jobs <= MOST_JOBS):
-        raise SettingError("jobs", f"--jobs must be an integer from 1 to {MOST_JOBS} (got {jobs})")
+def _check_functions(progress: Callable[[Work], None] | None, stop: Callable[[], bool] | None) -> None:
+    arguments.function("progress", progress)
+    arguments.function("stop", stop)
 
 
 def project_files(folder: Path) -> list[Path]:

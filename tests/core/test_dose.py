@@ -191,7 +191,7 @@ def test_a_branch_that_diverges_is_censored_and_not_trained_again(grokked, tmp_p
         ({"at": ""}, r"--at must name epochs of checkpoints: .* \(got nothing\)"),
         ({"at": "700"}, "reaches epoch 700, but the run ends at 600"),
         ({"at": "600"}, "--epochs must be greater than 600"),
-        ({"random": -1}, r"--random must be a number of branches of at least 0 \(got -1\)"),
+        ({"random": -1}, r"--random must be a number of branches from 0 to 100000 \(got -1\)"),
         ({"random": "many"}, "--random must be a number of branches"),
         ({"edits": ["freeze:W_E"]}, r"--random needs edits that change weights, .* \(got 2\): give --random 0"),
         ({"edits": ["scale"]}, "--edit scale must have the form"),

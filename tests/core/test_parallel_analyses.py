@@ -220,5 +220,5 @@ def test_jobs_are_as_many_as_cores_and_free_memory_allow(monkeypatch):
 
 @pytest.mark.parametrize("jobs", [0, -1, 5000])
 def test_a_number_of_jobs_that_is_none_is_refused(tiny_run, jobs):
-    with pytest.raises(SettingError, match=rf"--jobs must be from 1 to 1024 \(got {jobs}\)"):
+    with pytest.raises(SettingError, match=rf"--jobs must be an integer from 1 to 1024 \(got {jobs}\)"):
         tdw.analyze(tiny_run, jobs=jobs)
