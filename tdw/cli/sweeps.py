@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tdw.sweeps.work import Work
 
 SHOWN = 20  # failures in full
+FAILED = 2  # the exit code where runs failed
 
 WORDS = {
     "created": "created",
@@ -140,7 +141,7 @@ def _planned(planned: SweepPlan, jobs: int) -> list[str]:
 
 
 def _outcome(done: Work, arguments: argparse.Namespace) -> int:
-    """Print what became of the runs. Returns the exit code: 2 if any failed."""
+    """Print what became of the runs. Returns the exit code: 2 if any failed, also after Ctrl-C."""
     failed = done.paths("failed", "given up")
     for path in failed[:SHOWN]:
         state, message = done.outcomes[path]
@@ -150,10 +151,10 @@ def _outcome(done: Work, arguments: argparse.Namespace) -> int:
     say(f"{arguments.folder}: {_summary(done)}.")
     if done.stopped:
         say(f"Stopped; continue with `tdw work {typed(arguments.folder)}`.")
-        return interrupts.code()
+        return FAILED if failed else interrupts.code()
     if any(done.outcomes[path][0] == "given up" for path in failed):
         say("Runs that failed before were left out: add --retry to try them again.")
-    return 2 if failed else 0
+    return FAILED if failed else 0
 
 
 def _summary(done: Work) -> str:

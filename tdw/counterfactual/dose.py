@@ -311,7 +311,7 @@ def _finish(
     if not left:
         return
     done = work(folder, only=left, jobs=jobs, retry=True, progress=progress, stop=stop)
-    if done.stopped:
+    if done.stopped and not done.paths("failed"):
         over = len(paths) - len(left) + len(done.paths("finished", "current", "diverged"))
         raise StoppedError(
             f"{over} of {len(paths)} branches in {folder} are finished. Run the same command again for the others."

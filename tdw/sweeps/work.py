@@ -254,7 +254,7 @@ class _Manager:
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with {code}"
         message = f"the process that trained it {how}. {words}".strip()
         if not self._stopping:
-            message += manifest.record_failure(path, "WorkerEnded", message)
+            message += manifest.record_failure(path, "WorkerEnded", message, tries=self._deaths[path])
         self._at.outcomes[path] = ("stopped" if self._stopping else "failed", message)
 
     def _report(self, *, at_once: bool = False) -> None:

@@ -10,7 +10,8 @@ import tdw
 from tdw.cli import main
 from tdw.counterfactual import dose as dosing
 from tdw.counterfactual.dose import Delay, compared
-from tdw.errors import AlreadyExistsError, SettingError, StoppedError
+from tdw.errors import AlreadyExistsError, ProjectError, SettingError, StoppedError
+from tdw.sweeps.work import Work
 
 ARGUMENTS = {
     "edits": ["remove-frequency:2@W_E", "scale:W_in=1.1", "reset-optimizer:W_E"],
@@ -229,3 +230,15 @@ def test_without_an_event_there_is_no_p_value():
     without, with_one = compared({0: none, 50: some}, {0: 1.0, 50: 1.0})
     assert (without.p, without.corrected, len(without.null)) == (None, None, 19)
     assert with_one.p == with_one.corrected == 0.05
+
+
+def test_a_stop_does_not_hide_a_branch_that_failed(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in ("a", "b")]
+    done = Work(tmp_path, {paths[0]: ("failed", "no room"), paths[1]: ("stopped", "")})
+    monkeypatch.setattr(dosing, "work", lambda *_, **__: done)
+    monkeypatch.setattr(dosing, "_is_over", lambda _: False)
+    with pytest.raises(ProjectError, match="a is not finished .no room."):
+        dosing._finish(paths, tmp_path, 1, None, None)
+    del done.outcomes[paths[0]]
+    with pytest.raises(StoppedError, match="0 of 1 branches"):
+        dosing._finish(paths[1:], tmp_path, 1, None, None)

@@ -237,10 +237,28 @@ def test_a_worker_that_dies_twice_on_a_run_has_lost_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     result = tdw.work(tmp_path, jobs=2)
     assert result.counts == {"finished": 2, "failed": 1}
-    assert (
-        manifest.failures(tmp_path)["model_seed=1.tdw"].message
-        == "the process that trained it was killed by signal 9. out of memory"
-    )
+    failure = manifest.failures(tmp_path)["model_seed=1.tdw"]
+    assert failure.message == "the process that trained it was killed by signal 9. out of memory"
+    assert failure.tries == 2
+    assert tdw.work(tmp_path, jobs=1, retry=True).counts == {"current": 2, "failed": 1}
+    assert manifest.failures(tmp_path)["model_seed=1.tdw"].tries == 4
+
+
+def test_a_stop_does_not_hide_failures(tmp_path):
+    paths = made(tmp_path, **{**LONG, "epochs": 100_000}, model_seed="0-1")
+    paths[0].write_bytes(b"no project")
+    process = command("work", tmp_path, "--jobs", 1)
+
+    def is_trained():
+        with tdw.Project.open(paths[1]) as project:
+            return len(project.epochs) > 0
+
+    assert wait_for(is_trained)
+    process.send_signal(signal.SIGINT)
+    code, output, errors = done(process)
+    assert code == 2
+    assert "1 stopped, 1 failed" in output
+    assert "is not a project file" in errors
 
 
 def test_a_worker_that_cannot_start_says_why(tmp_path, monkeypatch):
