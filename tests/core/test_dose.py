@@ -237,7 +237,7 @@ def test_a_stop_does_not_hide_a_branch_that_failed(tmp_path, monkeypatch):
     done = Work(tmp_path, {paths[0]: ("failed", "no room"), paths[1]: ("stopped", "")})
     monkeypatch.setattr(dosing, "work", lambda *_, **__: done)
     monkeypatch.setattr(dosing, "_is_over", lambda _: False)
-    with pytest.raises(ProjectError, match="a is not finished .no room."):
+    with pytest.raises(ProjectError, match=r"a is not finished \(no room\)\."):
         dosing._finish(paths, tmp_path, 1, None, None)
     del done.outcomes[paths[0]]
     with pytest.raises(StoppedError, match="0 of 1 branches"):
