@@ -235,7 +235,7 @@ def recover_command(arguments: argparse.Namespace) -> None:
 
 
 def branch_command(arguments: argparse.Namespace) -> int:
-    """Fork a run at a checkpoint, and continue with different settings or from an edited state. Train the new run with
+    """Fork a run at an epoch, and continue with different settings or from an edited state. Train the new run with
     `tdw train NEW`. With the same settings and no edit it repeats the original run.
     """
     from tdw.cli.progress import training_progress

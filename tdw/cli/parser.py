@@ -178,7 +178,7 @@ def parser() -> Parser:
     sub = add("branch", commands.branch_command)
     _add_file(sub, "project file of the run to fork (only read)")
     sub.add_argument("new", type=_path, metavar="NEW", help="project file to create")
-    sub.add_argument("--at", type=_integer, required=True, metavar="EPOCH", help="the checkpoint to fork at")
+    sub.add_argument("--at", type=_integer, required=True, metavar="EPOCH", help="the epoch to fork at")
     _add_edits(sub)
     sub.add_argument(
         "--fresh-optimizer",
@@ -191,7 +191,7 @@ def parser() -> Parser:
     sub = add("dose", dose.dose_command)
     _add_file(sub, "project file of the run to fork (only read)")
     sub.add_argument("folder", type=_path, metavar="DIR", help="folder for the project files of the branches")
-    sub.add_argument("--at", required=True, metavar="TEXT", help=f"checkpoints to fork at: {schedule.FORMS}")
+    sub.add_argument("--at", required=True, metavar="TEXT", help=f"epochs to fork at: {schedule.FORMS}")
     _add_edits(sub)
     sub.add_argument(
         "--random", default="20", metavar="N", help="random edits of equal norm at each epoch (default: 20)"
