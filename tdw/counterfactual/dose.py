@@ -37,7 +37,7 @@ from tdw.project.project import Project
 from tdw.run import Run
 from tdw.safe_text import shown, typed
 from tdw.setting import integer
-from tdw.store.atomic import new_file
+from tdw.store.atomic import make_folder, new_file
 from tdw.sweeps.work import Work, work
 
 MOST_RANDOM = 100_000  # random edits at an epoch
@@ -284,7 +284,7 @@ def _write(branches: Iterable[tuple[Path, Fork]], state: State | None, folder: P
             continue
         assert state is not None, "the files were there"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with new_file(path) as part:
                 fork.write(part, path, fork.started(state))
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from tdw.errors import CannotWriteError, NotAProjectError, ProjectError, TdwErro
 from tdw.estimate import estimate
 from tdw.project.project import Project
 from tdw.setting import as_text
+from tdw.store.atomic import make_folder, nearest
 from tdw.sweeps import grid, manifest
 from tdw.text_format import count
 
@@ -52,8 +54,7 @@ def plan_sweep(
     Raises ArgumentError, SettingError, UnknownNameError, NotAProjectError for a foreign `sweep.json` and for a file in place of the folder.
     """
     folder = arguments.path("folder", folder)
-    if folder.exists():
-        check_folder(folder)
+    check_folder(nearest(folder))
     wanted = grid.configured(grid.grids(settings, None if file is None else arguments.path("file", file)))
     known = manifest.read(folder)
     existing, unreadable = _existing(folder, known)
@@ -69,13 +70,19 @@ def plan_sweep(
 def check_folder(folder: Path) -> None:
     """Raise NotAProjectError for anything but a folder."""
     if not folder.is_dir():
-        raise NotAProjectError(f"{folder} is not a folder.", "Give the folder of the project files.")
+        what = "is not a folder" if os.path.lexists(folder) else "does not exist"
+        raise NotAProjectError(f"{folder} {what}.", "Give the folder of the project files.")
 
 
 def check_room(plan: SweepPlan) -> None:
-    """Raise CannotWriteError if the disk has no room for the files of a plan."""
-    parent = next((one for one in (plan.folder, *plan.folder.absolute().parents) if one.exists()), None)
-    free = None if parent is None else shutil.disk_usage(parent).free / 1e6
+    """Raise CannotWriteError if the disk has no room for the files of a plan. What else prevents writing is found by writing."""
+    free = None
+    with contextlib.suppress(OSError):
+        disk = shutil.disk_usage(nearest(plan.folder))
+        is_writable = not os.statvfs(nearest(plan.folder)).f_flag & os.ST_RDONLY if hasattr(os, "statvfs") else True
+        free = (
+            disk.free / 1e6 if disk.total and is_writable else None
+        )  # a system without a size, such as /proc, has no files
     if free is not None and plan.megabytes > free:
         raise CannotWriteError(
             f"{plan.folder} has no room for {count(len(plan.new), 'run')}: {plan.megabytes:,.0f} MB are needed, {free:,.0f} MB "
@@ -89,10 +96,7 @@ def record(plan: SweepPlan) -> None:
     Raises CannotWriteError, FileInUseError.
     """
     is_new = not plan.folder.exists()
-    try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWriteError(f"the folder {plan.folder} cannot be made: {error.strerror or error}") from error
+    make_folder(plan.folder)
     try:
         if plan.new:
             with manifest.changing(plan.folder) as known:
