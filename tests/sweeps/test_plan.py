@@ -181,3 +181,27 @@ def test_permissions_and_files_in_the_way_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(CannotWriteError, match=rf"no permission to write to it or to the folder {tmp_path}\."):
         tdw.sweep(tmp_path / "a" / "b", jobs=0, **SMALL)
+
+
+def test_a_sweep_that_grows_by_a_setting_keeps_its_runs_and_the_order_in_its_names(tmp_path):
+    made(tmp_path, weight_decay="0.3,1", model_seed="0-1")
+    grown = plan_sweep(tmp_path, **SMALL, weight_decay="0.3,1", model_seed="0-1", lr="1e-3,2e-3")  # 1e-3 is the default
+    assert {path.name for path in grown.existing} == {
+        f"weight_decay={decay},model_seed={seed}.tdw" for decay in ("0.3", "1") for seed in (0, 1)
+    }
+    assert [path.name for path in grown.new] == [
+        f"weight_decay={decay},lr=0.002,model_seed={seed}.tdw" for decay in ("0.3", "1") for seed in (0, 1)
+    ]
+    made(tmp_path, weight_decay="0.3,1", model_seed="0-1", lr="1e-3,2e-3")
+    # Then by one that stands before these in the help, and by a seed that stands before the other one.
+    more = names(tmp_path, weight_decay="0.3", model_seed="0", lr="2e-3", train_fraction="0.3,0.4", data_seed="0,1")
+    assert [name for name in more if "data_seed=1" in name] == [
+        f"weight_decay=0.3,lr=0.002,train_fraction={part},data_seed=1,model_seed=0.tdw" for part in ("0.3", "0.4")
+    ]
+
+
+def test_names_do_not_depend_on_whether_values_are_listed_or_drawn(tmp_path):
+    drawn = names(tmp_path, lr={"uniform": [0.01, 0.02]}, draws=1, weight_decay="0.3,1")
+    assert [name.partition("=")[0] for name in drawn] == [
+        names(tmp_path, lr="0.01,0.02", weight_decay="0.3,1")[0].partition("=")[0]
+    ] * 2
