@@ -189,9 +189,9 @@ def test_a_sweep_that_grows_by_a_setting_keeps_its_runs_and_the_order_in_its_nam
     assert {path.name for path in grown.existing} == {
         f"weight_decay={decay},model_seed={seed}.tdw" for decay in ("0.3", "1") for seed in (0, 1)
     }
-    assert [path.name for path in grown.new] == [
+    assert {path.name for path in grown.new} == {
         f"weight_decay={decay},lr=0.002,model_seed={seed}.tdw" for decay in ("0.3", "1") for seed in (0, 1)
-    ]
+    }
     made(tmp_path, weight_decay="0.3,1", model_seed="0-1", lr="1e-3,2e-3")
     # Then by one that stands before these in the help, and by a seed that stands before the other one.
     more = names(tmp_path, weight_decay="0.3", model_seed="0", lr="2e-3", train_fraction="0.3,0.4", data_seed="0,1")
@@ -201,7 +201,7 @@ def test_a_sweep_that_grows_by_a_setting_keeps_its_runs_and_the_order_in_its_nam
 
 
 def test_names_do_not_depend_on_whether_values_are_listed_or_drawn(tmp_path):
-    drawn = names(tmp_path, lr={"uniform": [0.01, 0.02]}, draws=1, weight_decay="0.3,1")
-    assert [name.partition("=")[0] for name in drawn] == [
-        names(tmp_path, lr="0.01,0.02", weight_decay="0.3,1")[0].partition("=")[0]
-    ] * 2
+    listed = names(tmp_path, lr="0.01,0.02", weight_decay="0.3,1")
+    drawn = names(tmp_path, lr={"uniform": [0.01, 0.02]}, draws=2, weight_decay="0.3,1")
+    assert [{part.partition("=")[0] for part in name.split(",")} for name in drawn] == [{"lr", "weight_decay"}] * 4
+    assert {name.partition("=")[0] for name in [*listed, *drawn]} == {"lr"}
