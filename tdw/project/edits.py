@@ -187,7 +187,7 @@ class Random(Edit, frozen=True, kw_only=True, tag="random"):
     @property
     def sentence(self) -> str:
         """See `Edit`."""
-        return f"a random change of norm {self.norm:.6g} added to {self.told} (seed {self.seed})"
+        return f"a random change of norm {as_text(self.norm)} added to {self.told} (seed {self.seed})"
 
 
 class ResetOptimizer(Edit, frozen=True, kw_only=True, tag="reset-optimizer"):

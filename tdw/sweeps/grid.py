@@ -10,7 +10,7 @@ The runs are all combinations. A TOML file has settings at its top, which hold f
 whose combinations are united. There a value may also be an array, or a table
 
     {linear = [a, b, n]}    n evenly spaced numbers from a to b
-    {log = [a, b, n]}       the same on a logarithmic axis
+    {log = [a, b, n]}       the same on a logarithmic axis; of an integer setting, rounded to integers, equal ones once
     {uniform = [a, b]}      a random number; {log_uniform = [a, b]}: of a random magnitude
     {integers = [a, b]}     a random integer, both ends included
     {choice = [...]}        one of these at random
@@ -219,7 +219,18 @@ def _spaced(setting: Setting, given: Any) -> list[Any]:
         numbers = [low * (high / low) ** share for share in shares]
     else:
         numbers = [low + share * (high - low) for share in shares]
-    return [round(number) if setting.type is int else float(f"{number:.6g}") for number in numbers]
+    if setting.type is not int:
+        return [float(f"{number:.6g}") for number in numbers]
+    whole = [round(number) for number in numbers]
+    if kind == "linear" and any(
+        abs(number - near) > 1e-9 * max(abs(number), 1) for number, near in zip(numbers, whole, strict=True)
+    ):
+        raise _wrong(
+            setting,
+            given,
+            f"steps that are whole numbers, as {setting.name} is an integer: give another number of values, or a list",
+        )
+    return whole
 
 
 def _random(setting: Setting, given: Any) -> tuple[str, list[Any]] | None:

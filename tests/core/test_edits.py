@@ -567,3 +567,17 @@ def test_stored_edits_without_a_frequency_are_read_as_before():
     # They used to be accepted; files that hold them keep their meaning.
     stored = {"edit": "keep-frequency", "frequencies": [], "weights": ["embed.W_E"]}
     assert edits.sentences([stored]) == ["only the constant and no frequency kept in embed.W_E"]
+
+
+@pytest.mark.parametrize("number", [0.1 + 0.2, 1 / 3, 1e-7 / 3, 123456.789, 2.0])
+def test_numbers_of_edits_and_settings_are_told_so_that_they_can_be_typed_again(number):
+    from tdw.cli.report import _settings_line
+
+    sentence = edits.parse(f"random:W_E={number!r}").sentence
+    assert float(sentence.partition("norm ")[2].partition(" ")[0]) == number
+    assert float(edits.parse(f"scale:W_E={number!r}").sentence.rpartition(" ")[2]) == number
+    share = min(number, 1 / 7)
+    line = _settings_line(config.configure(lr=share, weight_decay=share, train_fraction=max(share, 0.01)), ())
+    told = dict(reversed(part.rsplit(" ", 1)) for part in line.split(" · ") if part.startswith(("lr", "weight decay")))
+    assert {float(value) for value in told} == {share}
+    assert f"{max(share, 0.01)!r} of pairs" in line or max(share, 0.01) == 0.01
