@@ -101,7 +101,10 @@ class FileInUseError(ProjectError):
 
     Attributes:
         who: the other process, for messages
+        exit_code: of a command that it ends: try again later (EX_TEMPFAIL of sysexits.h)
     """
+
+    exit_code = 75
 
     def __init__(self, message: str, who: str = "another process"):
         super().__init__(message)

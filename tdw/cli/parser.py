@@ -164,6 +164,7 @@ def parser() -> Parser:
     sub.add_argument("--title", metavar="TEXT", help="set the title")
     sub.add_argument("--tag", nargs="+", action="extend", metavar="TEXT", help="set all tags")
     sub.add_argument("--remark", metavar="TEXT", help="set the remark; it may have several lines")
+    _add_wait(sub)
 
     _add_file(add("verify", commands.verify_command, prints=_always), "project file")
 
@@ -186,6 +187,7 @@ def parser() -> Parser:
         help="start with a new optimizer state, instead of restoring the state by replaying training up to EPOCH (the edit "
         "reset-optimizer)",
     )
+    _add_wait(sub, "NEW")
     _add_settings(sub, only="training", default=_default_of_branch)
 
     sub = add("dose", dose.dose_command)
@@ -208,6 +210,7 @@ def parser() -> Parser:
         metavar="TEXT",
         help=f"epochs of the checkpoints, separated by commas: {schedule.FORMS}",
     )
+    _add_wait(sub)
 
     sub = add("import", commands.import_command)
     sub.add_argument("source", type=_path, metavar="SOURCE", help="file or folder of another program (only read)")
@@ -371,9 +374,9 @@ def _default_of_branch(setting: Setting) -> str:
     return "default: as in FILE" + (f", or {setting.text} if --{setting.chooser} changes" if setting.kinds else "")
 
 
-def _add_wait(sub: argparse.ArgumentParser) -> None:
+def _add_wait(sub: argparse.ArgumentParser, file: str = "FILE") -> None:
     sub.add_argument(
-        "--wait", action="store_true", help="if another process writes to FILE, wait until it is done or has ended"
+        "--wait", action="store_true", help=f"if another process writes to {file}, wait until it is done or has ended"
     )
 
 
