@@ -35,6 +35,7 @@ WORDS = {
     "gone": "moved or deleted",
     "failed": "failed",
     "given up": "failed before",
+    "outside": "left out, a link to a file outside of the folder",
 }
 
 
@@ -61,7 +62,9 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         train = arguments.jobs != 0
         return _followed(
             arguments,
-            lambda **how: work_on_dask(arguments.folder, arguments.dask, create=planned.new, train=train, **how),
+            lambda **how: work_on_dask(
+                arguments.folder, arguments.dask, create=planned.new, train=train, told=_told, **how
+            ),
         )
     created = work.carry_out(planned, jobs=0)
     if (code := _outcome(created, arguments)) or arguments.jobs == 0:
@@ -83,13 +86,17 @@ def work_command(arguments: argparse.Namespace) -> int:
         return _submitted(arguments, 0.0)
     if arguments.dask is not None:
         plan.check_folder(arguments.folder)
-        return _followed(arguments, lambda **how: work_on_dask(arguments.folder, arguments.dask, **how))
+        return _followed(arguments, lambda **how: work_on_dask(arguments.folder, arguments.dask, told=_told, **how))
     code = _followed(arguments, lambda **how: work.work(arguments.folder, jobs=arguments.jobs, **how))
     if missing := [name for name in manifest.read(arguments.folder).runs if not (arguments.folder / name).exists()]:
         say(
             f"{count(len(missing), 'planned run')} without a file, see sweep.json: `tdw sweep` with the same settings makes them."
         )
     return code
+
+
+def _told(sentence: str) -> None:
+    say(f"tdw: {sentence}", error=True)
 
 
 def _check_dask(arguments: argparse.Namespace) -> None:
@@ -136,12 +143,14 @@ def _planned(planned: SweepPlan, jobs: int) -> list[str]:
     )
     lines = [f"{planned.folder}: {count(len(planned.new), 'run')} to create{there}{cost if planned.new else ''}."]
     return lines + [
-        f"{path} is not part of the sweep, because it cannot be read: {why}" for path, why in planned.unreadable.items()
+        f"{path} is not part of the sweep, because it cannot be used: {why}" for path, why in planned.unreadable.items()
     ]
 
 
 def _outcome(done: Work, arguments: argparse.Namespace) -> int:
     """Print what became of the runs. Returns the exit code: 2 if any failed, also after Ctrl-C."""
+    for path in done.paths("outside")[:SHOWN]:
+        say(f"tdw: {done.outcomes[path][1]}", error=True)
     failed = done.paths("failed", "given up")
     for path in failed[:SHOWN]:
         state, message = done.outcomes[path]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdw import arguments
 from tdw.errors import DamagedFileError, NewerFormatError, NotAProjectError, TdwError
+from tdw.project.listing import project_files
 from tdw.statistics import index, where
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ class Runs:
 def runs(folder: str | Path) -> Runs:
     """The runs in a folder and its subfolders: all files `*.tdw` whose path has no hidden part (one that begins with a dot).
 
-    A file that cannot be read is among `problems`. A file that has several names (links) is listed once, under the first.
+    A file that cannot be read is among `problems`. A file that has several names (links) is listed once, under the first;
+    links to files outside of the folder are among `problems`.
     Raises ArgumentError, and TdwError if the folder does not exist.
     """
     place = arguments.path("folder", folder)
@@ -198,22 +200,14 @@ def _all_columns() -> tuple[str, ...]:
     return columns()
 
 
-def _files(folder: Path) -> list[str]:
-    """Paths of the project files in a folder and its subfolders, in order. Links to folders are not followed."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(root, name) for name in names if name.endswith(".tdw") and name[0] != "."]  # noqa: PTH118
-    return sorted(found, key=lambda path: path.split(os.sep))  # noqa: PTH206 - a folder before its neighbors "FOLDER-2"
-
-
 def _read(folder: Path) -> tuple[list[Row], list[Problem]]:
     real = Path(os.path.realpath(folder))
     before = index.load(real)
     seen: dict[str, tuple[index.Identity, str]] = {}  # path -> identity, and the path within the folder
-    problems: dict[str, Problem] = {}
+    files, outside = project_files(folder)
+    problems = {path: Problem(path, why) for path, why in outside.items()}
     inodes = set()
-    for path in _files(folder):
+    for path in files:
         try:
             now = index.identity(Path(path))
         except OSError as error:

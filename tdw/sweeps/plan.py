@@ -16,6 +16,7 @@ from tdw import arguments
 from tdw.config import RunConfig, from_json, settings
 from tdw.errors import CannotWriteError, NotAProjectError, ProjectError, TdwError
 from tdw.estimate import estimate
+from tdw.project.listing import leads_outside
 from tdw.project.project import Project
 from tdw.setting import as_text
 from tdw.store.atomic import make_folder, nearest
@@ -110,7 +111,7 @@ def _existing(folder: Path, known: manifest.Manifest) -> tuple[dict[str, Path], 
     """The runs in a folder by their identity, and what could not be read there with the reason."""
     found: dict[str, Path] = {}
     unreadable: dict[Path, str] = {}
-    for path in sorted(folder.glob("*.tdw")):
+    for path in sorted(folder.glob("[!.]*.tdw")):
         try:
             _check_looks(path)
             stored = known.runs.get(path.name)
@@ -126,7 +127,9 @@ def _existing(folder: Path, known: manifest.Manifest) -> tuple[dict[str, Path], 
 
 
 def _check_looks(path: Path) -> None:
-    """Raise NotAProjectError for what is no HDF5 file, whatever the manifest says of its name."""
+    """Raise NotAProjectError for a link out of the folder and for what is no HDF5 file, whatever the manifest says of its name."""
+    if (there := leads_outside(str(path), os.path.realpath(path.parent))) is not None:
+        raise NotAProjectError(f"{path} is a link to {there}, which is outside of the folder.")
     if not path.is_file():
         raise NotAProjectError(f"{path} is not a file.")
     with path.open("rb") as file:

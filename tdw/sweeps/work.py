@@ -18,12 +18,13 @@ from tdw import arguments
 from tdw.config import RunConfig
 from tdw.errors import AppError
 from tdw.machine import cores
+from tdw.project.listing import project_files
 from tdw.sweeps import manifest, plan
 from tdw.sweeps.workers import Message, Workers
 
 #: What may become of a run. current: it was finished before; busy: another process is on it; gone: its file was moved or
-#: deleted; given up: it failed before.
-STATES = ("created", "finished", "current", "diverged", "stopped", "busy", "gone", "failed", "given up")
+#: deleted; given up: it failed before; outside: a link to a file outside of the folder.
+STATES = ("created", "finished", "current", "diverged", "stopped", "busy", "gone", "failed", "given up", "outside")
 
 SECONDS_A_LOOK = 0.2
 SECONDS_BETWEEN_REPORTS = 0.25
@@ -150,9 +151,11 @@ def _check_functions(progress: Callable[[Work], None] | None, stop: Callable[[],
     arguments.function("stop", stop)
 
 
-def project_files(folder: Path) -> list[Path]:
-    """The project files in a folder and its subfolders, sorted."""
-    return sorted(path for path in folder.rglob("*.tdw") if path.is_file())
+def to_work_on(at: Work) -> list[Path]:
+    """The project files in the folder and its subfolders, in order. Links to files outside of it get their outcome."""
+    files, outside = project_files(at.folder)
+    at.outcomes |= {Path(path): ("outside", why) for path, why in outside.items()}
+    return [path for path in map(Path, files) if path.is_file()]
 
 
 class _Manager:
@@ -183,14 +186,14 @@ class _Manager:
         """Create these files, and then finish the given ones, by default everything in the folder."""
         at = self._at
         chosen = None if files is None else list(files)
-        there = [] if not train else project_files(at.folder) if chosen is None else chosen
+        there = [] if not train else to_work_on(at) if chosen is None else chosen
         most = max(len(create), len(there), 1)
         with Workers(min(self._jobs, most)) as pool:
             creation = {path: {"do": "create", "settings": config.to_json()} for path, config in create.items()}
             self._do(pool, creation)
             if train and not at.stopped:
                 command = {"do": "work", "analyze": analyze, "retry": retry}
-                self._do(pool, dict.fromkeys(project_files(at.folder) if chosen is None else chosen, command))
+                self._do(pool, dict.fromkeys(to_work_on(at) if chosen is None else chosen, command))
                 # What others were on may be free again: their process may have stopped in between.
                 while not at.stopped and (busy := at.paths("busy")):
                     self._do(pool, dict.fromkeys(busy, command))

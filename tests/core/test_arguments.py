@@ -139,7 +139,7 @@ INNER = {
     "landmark": ["curve_features", "measure_features", "measures"], "outcomes": ["rows_of"], "rows": ["read_row", "row_of", "columns"],
     "survival": ["chi2_tail"], "tables": ["csv_text", "pandas_frame", "write_parquet"],
     "where": ["condition", "known", "given", "all_hold"], "grid": ["grids", "values_of", "configured", "identity"],
-    "job": ["create", "finish", "failed"], "plan": ["check_folder", "check_room", "record"], "work": ["project_files"],
+    "job": ["create", "finish", "failed"], "plan": ["check_folder", "check_room", "record"], "work": ["to_work_on"],
     "manifest": ["read", "changing", "failure_path", "failure_of", "failures", "record_failure", "clear_failure"],
     "worker": ["main"], "dose": ["compared"],
 }  # fmt: skip
