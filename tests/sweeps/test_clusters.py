@@ -194,7 +194,8 @@ def test_ctrl_c_on_dask_stores_what_is_done(tmp_path, cluster):
     ("address", "message"),
     [
         ("tcp://127.0.0.1:1", "the Dask scheduler at tcp://127.0.0.1:1 cannot be reached "),
-        ("foo", "--dask foo is not the address of a scheduler "),
+        ("foo", "--dask foo names no computer that can be found "),
+        ("127.0.0.1", "--dask 127.0.0.1 is not the address of a scheduler "),
     ],
 )
 def test_a_scheduler_that_is_not_there(tmp_path, address, message):
