@@ -18,6 +18,7 @@
     │   ├── NotReproducibleError      replaying a run did not reproduce what it had stored
     │   ├── OutOfRangeError           weights or results that are not finite in float32
     │   └── DriftError                a resumed run does not reproduce what it had recorded
+    ├── ArgumentError                 an argument of a function was refused (.argument names it)
     ├── UnknownNameError              there is no task, analysis or panel of that name
     ├── StoppedError                  an operation was interrupted before it was complete
     └── AppError                      the local server cannot do what was asked
@@ -31,7 +32,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tdw.safe_text import cut, typed
+from tdw.safe_text import cut, shown, typed
 from tdw.text_format import sentence
 
 
@@ -55,6 +56,14 @@ class SettingError(TdwError):
     def __init__(self, setting: str, message: str):
         super().__init__(message)
         self.setting = setting
+
+
+class ArgumentError(TdwError):
+    """An argument of a function is not of a kind that it takes; `argument` is its name."""
+
+    def __init__(self, argument: str, message: str):
+        super().__init__(message)
+        self.argument = argument
 
 
 class ScheduleError(SettingError):
@@ -92,7 +101,10 @@ class FileInUseError(ProjectError):
 
     Attributes:
         who: the other process, for messages
+        exit_code: of a command that it ends: try again later (EX_TEMPFAIL of sysexits.h)
     """
+
+    exit_code = 75
 
     def __init__(self, message: str, who: str = "another process"):
         super().__init__(message)
@@ -191,10 +203,11 @@ class DriftError(ProjectError):
 class UnknownNameError(TdwError):
     """There is no task, analysis or panel of that name."""
 
-    def __init__(self, what: str, given: str, known: Iterable[str]):
+    def __init__(self, what: str, given: object, known: Iterable[str]):
         import difflib
 
         known = list(known)
+        given = given if isinstance(given, str) else shown(given)
         close = difflib.get_close_matches(given, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}."
         super().__init__(f"no {what} is named {cut(given)!r}: {hint}")

@@ -70,6 +70,15 @@ def cut(text: str, most: int = 80) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def shown(given: object) -> str:
+    r"""A value that was given, in one line, for a message.
+
+    >>> shown(None), shown("a"), shown(" "), shown([1, "a"])
+    ('None', 'a', 'nothing', "[1, 'a']")
+    """
+    return cut(" ".join((given if isinstance(given, str) else repr(given)).split())) or "nothing"
+
+
 def json_text(value: Any, indent: int | None = None) -> str:
     r"""A value as JSON in which invisible characters are escaped and all others are kept.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tdw import schedule
 from tdw.errors import SettingError
-from tdw.safe_text import cut
+from tdw.safe_text import shown
 
 
 @dataclass(frozen=True)
@@ -178,5 +178,5 @@ def finite(given: Any) -> float:
 
 
 def _refused(setting: Setting, given: Any) -> SettingError:
-    shown = cut(given if isinstance(given, str) else as_text(given)) or "nothing"
-    return SettingError(setting.name, f"{setting.flag} must be {setting.allowed} (got {shown})")
+    told = shown(given if isinstance(given, str) else as_text(given))
+    return SettingError(setting.name, f"{setting.flag} must be {setting.allowed} (got {told})")

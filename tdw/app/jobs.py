@@ -28,13 +28,12 @@ from tdw import store
 from tdw.app import job_records, stop_request
 from tdw.app.job_records import ACTIVE, Kind, Record, State
 from tdw.app.open_runs import OpenRuns, key_of
-from tdw.errors import AppError, TdwError
+from tdw.errors import AppError, FileInUseError, TdwError
 from tdw.state_dir import private_folder, read_private, set_aside, sweep, without_fail, write_private
 from tdw.store import Holder
 
 STARTUP = 120.0  # seconds until a process must hold the lock of its file
 STOPPED = {129, 130, 143}  # exit codes after a closed terminal, Ctrl-C, SIGTERM
-IN_USE = 75  # exit code where another process writes to the file
 LOG_TAIL = 64 << 10  # bytes read from the end of a log
 SPEED_WINDOW = 8.0  # seconds over which the speed is averaged
 SEARCH_EVERY = 3.0  # seconds between searches for jobs that were started elsewhere
@@ -269,7 +268,7 @@ class Jobs:
 
     def _end(self, job: Job, code: int | None) -> None:
         """Determine how a job ended: from its exit code if it is our child, else from what it left."""
-        if code == IN_USE and self._superseded(job):
+        if code == FileInUseError.exit_code and self._superseded(job):
             return
         message = _error_message(job.log)
         unseen = code is None  # not our child, or it ended while no server was running

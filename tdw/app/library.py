@@ -24,8 +24,9 @@ from tdw.app.job_records import is_path
 from tdw.app.open_runs import key_of
 from tdw.app.recent_files import RecentFiles
 from tdw.errors import AppError, NotAProjectError
+from tdw.project.listing import project_files
 from tdw.state_dir import parsed, read_private, taking_turns, without_fail, write_private
-from tdw.statistics import collection, entries, index
+from tdw.statistics import entries, index
 from tdw.statistics.index import Entry, Identity
 
 PERIOD = 0.8  # seconds between two looks at the files
@@ -262,7 +263,7 @@ class Library:
             if not os.path.isdir(folder):  # noqa: PTH112 - a stored path
                 missing.add(folder)
                 continue
-            for path in collection.files(Path(folder)):
+            for path in project_files(Path(folder))[0]:
                 if path in found:
                     found[path] = found[path][0], folder
                 else:

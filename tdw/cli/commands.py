@@ -95,15 +95,18 @@ def train_command(arguments: argparse.Namespace) -> int:
 
 
 def _in_turn(
-    arguments: argparse.Namespace, work: Callable[[], Result], stop: Callable[[], bool] | None = None
+    arguments: argparse.Namespace,
+    work: Callable[[], Result],
+    stop: Callable[[], bool] | None = None,
+    file: Path | None = None,
 ) -> Result:
-    """Do this now, or with --wait as soon as no other process writes to the file."""
+    """Do this now, or with --wait as soon as no other process writes to the file (default: FILE)."""
     if not arguments.wait:
         return work()
     from tdw.operations.wait import when_free
 
     def told(error: FileInUseError) -> None:
-        say(f"{arguments.file} is being written to by {error.who}: waiting until it is done.", error=True)
+        say(f"{file or arguments.file} is being written to by {error.who}: waiting until it is done.", error=True)
 
     return when_free(work, told=told, stop=stop)
 
@@ -184,7 +187,16 @@ def note_command(arguments: argparse.Namespace) -> None:
     from tdw.operations.note import note
 
     interrupts.at_work()
-    notes = note(arguments.file, title=arguments.title, tags=arguments.tag, remark=arguments.remark)
+    notes = _in_turn(
+        arguments,
+        lambda: note(
+            arguments.file,
+            title=arguments.title,
+            tags=arguments.tag,
+            remark=arguments.remark,
+            beside=not arguments.wait,
+        ),
+    )
     if not notes_given(arguments):
         say(*report.notes(notes) or [f"{arguments.file}: no title, tags or remark."])
 
@@ -235,7 +247,7 @@ def recover_command(arguments: argparse.Namespace) -> None:
 
 
 def branch_command(arguments: argparse.Namespace) -> int:
-    """Fork a run at a checkpoint, and continue with different settings or from an edited state. Train the new run with
+    """Fork a run at an epoch, and continue with different settings or from an edited state. Train the new run with
     `tdw train NEW`. With the same settings and no edit it repeats the original run.
     """
     from tdw.cli.progress import training_progress
@@ -245,15 +257,20 @@ def branch_command(arguments: argparse.Namespace) -> int:
     stop = interrupts.Patience()
     try:
         with stop, training_progress(visible(arguments.file.name)) as progress:
-            branch.branch(
-                arguments.file,
+            _in_turn(
+                arguments,
+                lambda: branch.branch(
+                    arguments.file,
+                    arguments.new,
+                    arguments.at,
+                    edits=arguments.edit,
+                    fresh_optimizer=arguments.fresh_optimizer,
+                    progress=progress,
+                    stop=stop,
+                    **settings_given(arguments),
+                ),
+                stop,
                 arguments.new,
-                arguments.at,
-                edits=arguments.edit,
-                fresh_optimizer=arguments.fresh_optimizer,
-                progress=progress,
-                stop=stop,
-                **settings_given(arguments),
             )
     except StoppedError as stopped:
         say(str(stopped))
@@ -274,7 +291,11 @@ def densify_command(arguments: argparse.Namespace) -> int:
     stop = interrupts.Patience()
     try:
         with stop, training_progress(visible(arguments.file.name)) as progress:
-            added = densify.densify(arguments.file, arguments.checkpoints, progress=progress, stop=stop)
+            added = _in_turn(
+                arguments,
+                lambda: densify.densify(arguments.file, arguments.checkpoints, progress=progress, stop=stop),
+                stop,
+            )
     except StoppedError as stopped:
         say(str(stopped))
         return interrupts.code()

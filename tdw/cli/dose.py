@@ -18,7 +18,7 @@ HEADER = ("edited at", "norm", "delay", "null: median", "range", "p", "all epoch
 
 
 def dose_command(arguments: argparse.Namespace) -> int:
-    """Measure how the delay of grokking depends on the epoch of an edit: branch a run with the same edits at several checkpoints, and with
+    """Measure how the delay of grokking depends on the epoch of an edit: branch a run with the same edits at several epochs, and with
     random edits of equal norm, train all of them, and print the delays. Rerun the same command to go on.
     """
     from tdw.cli.commands import settings_given
@@ -68,6 +68,10 @@ def table(curve: DoseCurve) -> list[str]:
             + (f", {diverged} of them because they diverged" if diverged else "")
             + ": their delays are longer than the numbers after >, and count as these in the p-values."
         )
+    if all(dose.delay is None for dose in curve.doses):
+        lines.append(
+            f"{curve.run} had generalized before all of these epochs, so nothing is left to delay: give earlier ones with --at."
+        )
     if any(dose.p is not None for dose in curve.doses):
         lines.append('p: how often a random edit is as far from the others; "all epochs": corrected over the epochs.')
     elif any(dose.null for dose in curve.doses):
@@ -76,8 +80,9 @@ def table(curve: DoseCurve) -> list[str]:
 
 
 def _row(dose: Dose) -> tuple[str, ...]:
+    norm = "" if dose.norm is None else f"{dose.norm:.4g}"
     if dose.delay is None:
-        return str(dose.at), f"{dose.norm:.4g}", "generalized before", "", "", "", ""
+        return str(dose.at), norm, "generalized before", "", "", "", ""
     null = (
         ("", "", "", "")
         if not dose.null
@@ -87,4 +92,4 @@ def _row(dose: Dose) -> tuple[str, ...]:
             *("" if p is None else f"{p:.3f}" for p in (dose.p, dose.corrected)),
         )
     )
-    return str(dose.at), f"{dose.norm:.4g}", dose.delay.text, *null
+    return str(dose.at), norm, dose.delay.text, *null

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 from tdw import interrupts
 
-#: The exit code where another process writes to the file: try again later (EX_TEMPFAIL of sysexits.h).
-IN_USE = 75
-
 TYPE_CHECKING = False  # the module `typing` takes longer to import than this one
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +61,7 @@ def _run(argv: Sequence[str] | None, unfailing: Unfailing) -> int:
     except TdwError as error:
         message = str(error)
         if isinstance(error, FileInUseError):
-            code = IN_USE
+            code = error.exit_code
     except SystemExit as error:
         return int(error.code or 0)
     except Exception as error:

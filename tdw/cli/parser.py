@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tdw import __version__, config, schedule
+from tdw import __version__, arguments, config, schedule
 from tdw.cli import commands, dose, forecast, runs_table, sweeps
 from tdw.safe_text import visible
 from tdw.setting import Setting, integer
@@ -103,7 +104,7 @@ def parser() -> Parser:
     _add_folder(sub, "folder of the project files; made if it is missing")
     sub.add_argument("--grid", type=_path, metavar="FILE", help="TOML file with grids of settings, also random ones")
     sub.add_argument("--plan-only", action="store_true", help="print what would be made: runs, size and time")
-    _add_work(sub, "worker processes (default: one for each core); 0: create the files and train none")
+    _add_work(sub, "worker processes (default: one for each core); 0: create the files and train none", 0)
     _add_settings(sub)
 
     sub = add("work", sweeps.work_command)
@@ -114,9 +115,7 @@ def parser() -> Parser:
     _add_file(sub, "project file")
     sub.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="compute only these (default: all)")
     sub.add_argument("--force", action="store_true", help="recompute current results too")
-    sub.add_argument(
-        "--jobs", type=_integer, metavar="N", help="checkpoints at a time (default: what cores and memory allow)"
-    )
+    _add_jobs(sub, "checkpoints at a time (default: what cores and memory allow)")
     _add_wait(sub)
 
     sub = add("info", commands.info_command, prints=_always)
@@ -165,6 +164,7 @@ def parser() -> Parser:
     sub.add_argument("--title", metavar="TEXT", help="set the title")
     sub.add_argument("--tag", nargs="+", action="extend", metavar="TEXT", help="set all tags")
     sub.add_argument("--remark", metavar="TEXT", help="set the remark; it may have several lines")
+    _add_wait(sub)
 
     _add_file(add("verify", commands.verify_command, prints=_always), "project file")
 
@@ -179,7 +179,7 @@ def parser() -> Parser:
     sub = add("branch", commands.branch_command)
     _add_file(sub, "project file of the run to fork (only read)")
     sub.add_argument("new", type=_path, metavar="NEW", help="project file to create")
-    sub.add_argument("--at", type=_integer, required=True, metavar="EPOCH", help="the checkpoint to fork at")
+    sub.add_argument("--at", type=_integer, required=True, metavar="EPOCH", help="the epoch to fork at")
     _add_edits(sub)
     sub.add_argument(
         "--fresh-optimizer",
@@ -187,17 +187,18 @@ def parser() -> Parser:
         help="start with a new optimizer state, instead of restoring the state by replaying training up to EPOCH (the edit "
         "reset-optimizer)",
     )
+    _add_wait(sub, "NEW")
     _add_settings(sub, only="training", default=_default_of_branch)
 
     sub = add("dose", dose.dose_command)
     _add_file(sub, "project file of the run to fork (only read)")
     sub.add_argument("folder", type=_path, metavar="DIR", help="folder for the project files of the branches")
-    sub.add_argument("--at", required=True, metavar="TEXT", help=f"checkpoints to fork at: {schedule.FORMS}")
+    sub.add_argument("--at", required=True, metavar="TEXT", help=f"epochs to fork at: {schedule.FORMS}")
     _add_edits(sub)
     sub.add_argument(
         "--random", default="20", metavar="N", help="random edits of equal norm at each epoch (default: 20)"
     )
-    sub.add_argument("--jobs", type=_integer, metavar="N", help="worker processes (default: one for each core)")
+    _add_jobs(sub, "worker processes (default: one for each core)")
     sub.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(sub, only="training", default=_default_of_branch)
 
@@ -209,6 +210,7 @@ def parser() -> Parser:
         metavar="TEXT",
         help=f"epochs of the checkpoints, separated by commas: {schedule.FORMS}",
     )
+    _add_wait(sub)
 
     sub = add("import", commands.import_command)
     sub.add_argument("source", type=_path, metavar="SOURCE", help="file or folder of another program (only read)")
@@ -266,8 +268,24 @@ def _add_folder(sub: Parser, text: str) -> None:
     sub.add_argument("folder", type=_path, metavar="DIR", help=text)
 
 
-def _add_work(sub: Parser, jobs: str) -> None:
-    sub.add_argument("--jobs", type=_integer, metavar="N", help=jobs)
+def _add_jobs(sub: Parser, text: str, low: int = 1) -> None:
+    sub.add_argument("--jobs", type=_jobs_or_none if low == 0 else _jobs, metavar="N", help=text)
+
+
+def _jobs(text: str, low: int = 1) -> int:
+    with contextlib.suppress(ValueError):
+        if low <= (number := integer(text)) <= arguments.MOST_JOBS:
+            return number
+    shown = visible(text) or "nothing"
+    raise argparse.ArgumentTypeError(f"must be an integer from {low} to {arguments.MOST_JOBS} (got {shown})")
+
+
+def _jobs_or_none(text: str) -> int:
+    return _jobs(text, 0)
+
+
+def _add_work(sub: Parser, jobs: str, low: int = 1) -> None:
+    _add_jobs(sub, jobs, low)
     sub.add_argument("--analyze", action="store_true", help="also compute missing analyses of every run")
     sub.add_argument("--retry", action="store_true", help="try runs again that failed before")
     where = sub.add_mutually_exclusive_group()
@@ -356,9 +374,9 @@ def _default_of_branch(setting: Setting) -> str:
     return "default: as in FILE" + (f", or {setting.text} if --{setting.chooser} changes" if setting.kinds else "")
 
 
-def _add_wait(sub: argparse.ArgumentParser) -> None:
+def _add_wait(sub: argparse.ArgumentParser, file: str = "FILE") -> None:
     sub.add_argument(
-        "--wait", action="store_true", help="if another process writes to FILE, wait until it is done or has ended"
+        "--wait", action="store_true", help=f"if another process writes to {file}, wait until it is done or has ended"
     )
 
 

@@ -158,9 +158,9 @@ def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
         "task": settings.task,
         "p": f"mod {settings.p}",
         "d_model": _network(settings),
-        "train_fraction": f"{as_text(round(100 * settings.train_fraction, 6))}% of pairs in training",
-        "lr": f"{'' if settings.optimizer == 'adamw' else settings.optimizer + ' '}lr {settings.lr:g}",
-        "weight_decay": f"weight decay {settings.weight_decay:g}",
+        "train_fraction": f"{_percent(settings.train_fraction)} of pairs in training",
+        "lr": f"{'' if settings.optimizer == 'adamw' else settings.optimizer + ' '}lr {as_text(settings.lr)}",
+        "weight_decay": f"weight decay {as_text(settings.weight_decay)}",
         **{
             item.name: f"{item.name.replace('_', ' ')} {as_text(value)}"
             for item, value in settings.items()
@@ -170,6 +170,16 @@ def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
     labels = {"d_model": "network", "train_fraction": "training fraction"}
     parts = [f"{labels.get(name, name)} unknown" if name in unknown else text for name, text in shown.items()]
     return " · ".join([" ".join(parts[:2]), *parts[2:]])
+
+
+def _percent(share: float) -> str:
+    """A share in percent, or as a number where the percent would be rounded.
+
+    >>> _percent(0.3), _percent(1 / 3)
+    ('30%', '0.3333333333333333')
+    """
+    percent = round(100 * share, 6)
+    return f"{as_text(percent)}%" if round(percent / 100, 8) == share else as_text(share)
 
 
 def run_info(run: Run, information: dict[str, Any]) -> list[str]:

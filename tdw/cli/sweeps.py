@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tdw.sweeps.work import Work
 
 SHOWN = 20  # failures in full
+FAILED = 2  # the exit code where runs failed
 
 WORDS = {
     "created": "created",
@@ -34,6 +35,7 @@ WORDS = {
     "gone": "moved or deleted",
     "failed": "failed",
     "given up": "failed before",
+    "outside": "left out, a link to a file outside of the folder",
 }
 
 
@@ -47,7 +49,6 @@ def sweep_command(arguments: argparse.Namespace) -> int:
 
     given = settings_given(arguments)
     interrupts.at_work()
-    work.check_jobs(arguments.jobs or None)
     _check_dask(arguments)
     planned = plan.plan_sweep(arguments.folder, file=arguments.grid, analyze=arguments.analyze, **given)
     say(*_planned(planned, arguments.jobs or cores()))
@@ -61,7 +62,9 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         train = arguments.jobs != 0
         return _followed(
             arguments,
-            lambda **how: work_on_dask(arguments.folder, arguments.dask, create=planned.new, train=train, **how),
+            lambda **how: work_on_dask(
+                arguments.folder, arguments.dask, create=planned.new, train=train, told=_told, **how
+            ),
         )
     created = work.carry_out(planned, jobs=0)
     if (code := _outcome(created, arguments)) or arguments.jobs == 0:
@@ -83,13 +86,17 @@ def work_command(arguments: argparse.Namespace) -> int:
         return _submitted(arguments, 0.0)
     if arguments.dask is not None:
         plan.check_folder(arguments.folder)
-        return _followed(arguments, lambda **how: work_on_dask(arguments.folder, arguments.dask, **how))
+        return _followed(arguments, lambda **how: work_on_dask(arguments.folder, arguments.dask, told=_told, **how))
     code = _followed(arguments, lambda **how: work.work(arguments.folder, jobs=arguments.jobs, **how))
     if missing := [name for name in manifest.read(arguments.folder).runs if not (arguments.folder / name).exists()]:
         say(
             f"{count(len(missing), 'planned run')} without a file, see sweep.json: `tdw sweep` with the same settings makes them."
         )
     return code
+
+
+def _told(sentence: str) -> None:
+    say(f"tdw: {sentence}", error=True)
 
 
 def _check_dask(arguments: argparse.Namespace) -> None:
@@ -136,12 +143,14 @@ def _planned(planned: SweepPlan, jobs: int) -> list[str]:
     )
     lines = [f"{planned.folder}: {count(len(planned.new), 'run')} to create{there}{cost if planned.new else ''}."]
     return lines + [
-        f"{path} is not part of the sweep, because it cannot be read: {why}" for path, why in planned.unreadable.items()
+        f"{path} is not part of the sweep, because it cannot be used: {why}" for path, why in planned.unreadable.items()
     ]
 
 
 def _outcome(done: Work, arguments: argparse.Namespace) -> int:
-    """Print what became of the runs. Returns the exit code: 2 if any failed."""
+    """Print what became of the runs. Returns the exit code: 2 if any failed, also after Ctrl-C."""
+    for path in done.paths("outside")[:SHOWN]:
+        say(f"tdw: {done.outcomes[path][1]}", error=True)
     failed = done.paths("failed", "given up")
     for path in failed[:SHOWN]:
         state, message = done.outcomes[path]
@@ -151,10 +160,10 @@ def _outcome(done: Work, arguments: argparse.Namespace) -> int:
     say(f"{arguments.folder}: {_summary(done)}.")
     if done.stopped:
         say(f"Stopped; continue with `tdw work {typed(arguments.folder)}`.")
-        return interrupts.code()
+        return FAILED if failed else interrupts.code()
     if any(done.outcomes[path][0] == "given up" for path in failed):
         say("Runs that failed before were left out: add --retry to try them again.")
-    return 2 if failed else 0
+    return FAILED if failed else 0
 
 
 def _summary(done: Work) -> str:

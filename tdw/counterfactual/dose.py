@@ -16,28 +16,31 @@ single-step max-T procedure of Westfall and Young 1993.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float64
 
-from tdw import schedule
+from tdw import arguments, schedule
 from tdw.analyses import events
 from tdw.analyses.baselines import band, p_values
-from tdw.errors import AlreadyExistsError, ProjectError, SettingError, StoppedError
-from tdw.network.segment import State
+from tdw.errors import AlreadyExistsError, ArgumentError, ProjectError, SettingError, StoppedError
+from tdw.network.segment import Arrays, State
 from tdw.operations import edited
-from tdw.operations.branch import Fork
-from tdw.project.edits import SEEDS, Edit, Freeze, Random, ResetOptimizer
+from tdw.operations.branch import Fork, states_at
+from tdw.project.edits import Edit, Freeze, Random, ResetOptimizer, several
+from tdw.project.project import Project
 from tdw.run import Run
+from tdw.safe_text import shown, typed
 from tdw.setting import integer
-from tdw.store.atomic import new_file
+from tdw.store.atomic import make_folder, new_file
 from tdw.sweeps.work import Work, work
-from tdw.text_format import count
+
+MOST_RANDOM = 100_000  # random edits at an epoch
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Delay:
 class Dose:
     """What the edits did at one epoch.
 
-    norm:   Euclidean norm of the change over all weights
+    norm:   Euclidean norm of the change over all weights; None at an epoch without a checkpoint, after generalization
     delay:  that of the edited branch; None where the run had generalized before, so that nothing is left to delay
     null:   those of the random branches
     median, low, high: of the null as text, with ">" where they are censored; "" without random branches
@@ -72,7 +75,7 @@ class Dose:
     """
 
     at: int
-    norm: float
+    norm: float | None
     delay: Delay | None
     null: tuple[Delay, ...] = ()
     median: str = ""
@@ -92,63 +95,66 @@ class DoseCurve:
     doses: list[Dose]
 
 
-@dataclass(frozen=True)
-class _Branch:
-    """A branch to be made. before: that state of the run, computed once for all branches at an epoch."""
-
-    path: Path
-    fork: Fork
-    before: Callable[[Callable[[], bool] | None], State]
-
-
 def dose(
     path: str | Path,
     folder: str | Path,
     *,
-    edits: Iterable[str | Edit],
-    at: str | Iterable[int],
+    edits: str | Edit | Iterable[str | Edit],
+    at: str | int | Iterable[int],
     random: int | str = 20,
     jobs: int | None = None,
     progress: Callable[[Work], None] | None = None,
     stop: Callable[[], bool] | None = None,
     **changes: Any,
 ) -> DoseCurve:
-    """Branch a run with the same edits at several checkpoints, and with random edits of equal norm; train all; compare the delays.
+    """Branch a run with the same edits at several epochs, and with random edits of equal norm; train all; compare the delays.
 
     folder: gets a file for each branch, `edit-at-EPOCH.tdw` and `random-NUMBER-at-EPOCH.tdw`; created if missing. Files that are there
             are kept and finished, so that the same call goes on where it was stopped.
-    at:     epochs of checkpoints, a schedule such as "0:2000:100" or a list
+    edits:  one or several, see `tdw.branch`
+    at:     a recorded epoch, a list of them, or a schedule such as "0:2000:100"
     random: number of random edits for each epoch
     jobs, progress: as in `tdw.work`
     changes: settings of training that differ in all branches. By default they store no checkpoint between the edit and the end.
 
-    Raises SettingError, CheckpointNotFoundError, StoppedError once `stop` returns True, AlreadyExistsError for another file of that
+    Raises ArgumentError, SettingError, CheckpointNotFoundError, StoppedError once `stop` returns True, AlreadyExistsError for another file of that
     name, and what `tdw.branch` and `tdw.train` raise.
     """
-    folder, changes = Path(folder), {"checkpoints": "", **changes}
-    number = _number(random)
+    folder, changes = arguments.path("folder", folder), {"checkpoints": "", **changes}
+    number, given, jobs = _number(random), several(edits), arguments.jobs(jobs)
+    arguments.function("progress", progress)
+    arguments.function("stop", stop)
     with Run.open(path) as run:
-        epochs, given = _epochs(run, at), list(edits)
+        epochs = _epochs(run, at)
         generalized = next(event for event in run.events() if event.name == events.GENERALIZED).first
         ahead = [epoch for epoch in epochs if generalized is None or epoch <= generalized[1]]
-        norms = {epoch: _norms(run, epoch, given, changes) for epoch in epochs}
-        if number and ahead and not any(any(norms[epoch].values()) for epoch in ahead):
-            raise SettingError(
-                "random",
-                f"--random needs edits that change weights, because the random ones have the same norm (got {number}): give --random 0",
-            )
-        branches = [
-            branch for epoch in ahead for branch in _branches(run, folder, epoch, given, norms[epoch], number, changes)
-        ]
-        _write(branches, folder, stop)
-        _finish([branch.path for branch in branches], folder, jobs, progress, stop)
+        forks = {epoch: _fork(run, epoch, given, changes) for epoch in epochs}  # refuses what cannot be done
+        norms = {epoch: _norms(fork, run.weights(epoch)) for epoch, fork in forks.items() if epoch in run.checkpoints}
+        replayed = [epoch for epoch in ahead if epoch not in norms]
+        if number and ahead and not (replayed or any(any(norms[epoch].values()) for epoch in ahead)):
+            raise _no_change(number)
+        if replayed or not all(path.exists() for epoch in ahead for path in _files(folder, epoch, number)):
+            first = forks[ahead[0]]
+            for state in states_at(run, ahead, first.split, stop=stop, weights_only=first.edits.fresh):
+                at_once = norms.setdefault(state.epoch, _norms(forks[state.epoch], state.weights))
+                if number and ahead == replayed and not any(at_once.values()):
+                    raise _no_change(number)
+                _write(_branches(forks[state.epoch], folder, at_once, number, changes), state, folder)
+        else:
+            for epoch in ahead:
+                _write(_branches(forks[epoch], folder, norms[epoch], number, changes), None, folder)
+        files = [path for epoch in ahead for path in _files(folder, epoch, number)]
+        _finish(files, folder, jobs, progress, stop)
         found = {epoch: [delay_of(name) for name in _files(folder, epoch, number)] for epoch in ahead}
-        sizes = {epoch: float(np.sqrt(sum(size**2 for size in norms[epoch].values()))) for epoch in epochs}
-        sentences = [edit.sentence for edit in Fork.of(run, epochs[0], given, changes).edits.edits]
+        sizes = {
+            epoch: float(np.sqrt(sum(size**2 for size in norms[epoch].values()))) if epoch in norms else None
+            for epoch in epochs
+        }
+        sentences = [edit.sentence for edit in forks[epochs[0]].edits.edits]
         return DoseCurve(run.path.name, sentences, _delay(run), compared(found, sizes))
 
 
-def compared(found: dict[int, list[Delay]], norms: dict[int, float]) -> list[Dose]:
+def compared(found: dict[int, list[Delay]], norms: dict[int, float | None]) -> list[Dose]:
     """The doses, by epoch. found: the delay with the edits and then those of the null, for the epochs before generalization."""
     corrected = {}
     # Where no branch generalized, nothing is known of the delays: their bounds only rank the times of memorizing.
@@ -203,64 +209,62 @@ def _text(value: float, delays: Sequence[Delay]) -> str:
 
 
 def _number(given: int | str) -> int:
-    with suppress(ValueError, TypeError):
-        number = integer(given) if isinstance(given, str) else given
-        if isinstance(number, int) and 0 <= number <= SEEDS[1]:
-            return number
-    raise SettingError("random", f"--random must be a number of branches of at least 0 (got {given})")
-
-
-def _epochs(run: Run, at: str | Iterable[int]) -> list[int]:
-    """The epochs of the edits, all of them checkpoints. Raises SettingError."""
-    text = at if isinstance(at, str) else schedule.text_of(at)
-    epochs = sorted(schedule.listed(text, max(len(run.epochs) - 1, 0)))
-    if not epochs:
-        raise SettingError("at", f"--at must name epochs of checkpoints: {schedule.FORMS} (got {text or 'nothing'})")
-    stored = set(run.checkpoints)
-    if missing := [epoch for epoch in epochs if epoch not in stored]:
+    try:
+        return arguments.integer("--random", integer(given) if isinstance(given, str) else given, 0, MOST_RANDOM)
+    except (ValueError, ArgumentError):
         raise SettingError(
-            "at",
-            f"--at must name checkpoints of {run.path.name} (epoch {missing[0]} is none; {count(len(missing), 'epoch')} missing): add "
-            f"them with `tdw densify {run.path.name} --checkpoints {text.replace(' ', '')}`",
+            "random",
+            f"--random must be a number of branches from 0 to {MOST_RANDOM} (got {shown(given)})",
+        ) from None
+
+
+def _epochs(run: Run, at: str | int | Iterable[int]) -> list[int]:
+    """The epochs of the edits, all of them recorded ones. Raises ArgumentError, SettingError."""
+    if isinstance(at, str):
+        text = at
+    else:
+        allowed = f"epochs, as a list of integers or as text: {schedule.FORMS}"
+        several_epochs = [at] if isinstance(at, SupportsIndex) else arguments.several("at", at, allowed)
+        text = schedule.text_of(arguments.integer("at", epoch, 0) for epoch in several_epochs)
+    if not len(run.epochs):
+        raise SettingError(
+            "at", f"{run.path.name} has not been trained: train it first, `tdw train {typed(run.path.name)}`"
         )
+    epochs = sorted(schedule.listed(text, run.planned_epochs))
+    if not epochs:
+        raise SettingError("at", f"--at must name epochs: {schedule.FORMS} (got {text or 'nothing'})")
     return epochs
 
 
-def _norms(run: Run, at: int, given: Iterable[str | Edit], changes: dict[str, Any]) -> dict[str, float]:
-    """By how much the edits change each weight at an epoch: its Euclidean norm, for those weights that may change."""
-    fork = Fork.of(run, at, given, changes)
-    before = run.weights(at)
-    after = fork.edits.applied(State(at, before, {}), fork.settings).weights
+def _fork(run: Project, at: int, given: Iterable[str | Edit], changes: dict[str, Any]) -> Fork:
+    """The branch of a run with the edits at an epoch. Raises what `Fork.of` raises."""
+    past = {0} if run.branched is None else {0, *(fork.at for fork in run.branched.history)}  # those for a replay
+    return Fork.of(run, at, given, changes, past)
+
+
+def _norms(fork: Fork, before: Arrays) -> dict[str, float]:
+    """By how much the edits change each weight: its Euclidean norm, for those weights that may change."""
+    after = fork.edits.applied(State(fork.at, before, {}), fork.settings).weights
     return {
         name: edited.norm(after[name].astype(np.float64) - before[name]) for name in fork.edits.touched(fork.settings)
     }
 
 
+def _no_change(number: int) -> SettingError:
+    return SettingError(
+        "random",
+        f"--random needs edits that change weights, because the random ones have the same norm (got {number}): give --random 0",
+    )
+
+
 def _branches(
-    run: Run,
-    folder: Path,
-    at: int,
-    given: Sequence[str | Edit],
-    norms: dict[str, float],
-    number: int,
-    changes: dict[str, Any],
-) -> list[_Branch]:
-    """The branches at an epoch: with the edits, and with random ones of equal norm."""
-    past = {0} if run.branched is None else {0, *(fork.at for fork in run.branched.history)}  # those for a replay
-    first = Fork.of(run, at, given, changes, past)
+    first: Fork, folder: Path, norms: dict[str, float], number: int, changes: dict[str, Any]
+) -> Iterator[tuple[Path, Fork]]:
+    """The branches at the epoch of a fork, and their files: it, and those with random edits of equal norm."""
     others = [edit for edit in first.edits.edits if isinstance(edit, (ResetOptimizer, Freeze))]
-    forks = [first]
-    for seed in range(1, number + 1):
+    for seed, path in enumerate(_files(folder, first.at, number)):
         null = [Random(weights=(name,), norm=norm, seed=seed) for name, norm in norms.items()]
-        forks.append(Fork.of(run, at, [*null, *others], changes, past))
-    states: list[State] = []
-
-    def before(stop: Callable[[], bool] | None) -> State:
-        if not states:
-            states.append(first.state_before(stop=stop))
-        return states[0]
-
-    return [_Branch(path, fork, before) for path, fork in zip(_files(folder, at, number), forks, strict=True)]
+        yield path, _fork(first.source, first.at, [*null, *others], changes) if seed else first
 
 
 def _files(folder: Path, at: int, number: int) -> list[Path]:
@@ -268,18 +272,21 @@ def _files(folder: Path, at: int, number: int) -> list[Path]:
     return [folder / f"edit-at-{at}.tdw", *(folder / f"random-{seed}-at-{at}.tdw" for seed in range(1, number + 1))]
 
 
-def _write(branches: Iterable[_Branch], folder: Path, stop: Callable[[], bool] | None) -> None:
-    """Write the branches that are missing. A folder in which nothing could be written is removed."""
-    for branch in branches:
-        if branch.path.exists():
-            with Run.open(branch.path) as existing:
-                if not branch.fork.is_described_by(existing):
-                    raise AlreadyExistsError(branch.path)
+def _write(branches: Iterable[tuple[Path, Fork]], state: State | None, folder: Path) -> None:
+    """Write the branches that are missing. state: of the run at their epoch; None if all are there. A folder in which nothing could be
+    written is removed.
+    """
+    for path, fork in branches:
+        if path.exists():
+            with Run.open(path) as existing:
+                if not fork.is_described_by(existing):
+                    raise AlreadyExistsError(path)
             continue
+        assert state is not None, "the files were there"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with new_file(branch.path) as part:
-                branch.fork.write(part, branch.path, branch.before(stop))
+            make_folder(folder)
+            with new_file(path) as part:
+                fork.write(part, path, fork.started(state))
         except BaseException:
             with suppress(OSError):  # it is not empty
                 folder.rmdir()
@@ -298,7 +305,7 @@ def _finish(
     if not left:
         return
     done = work(folder, only=left, jobs=jobs, retry=True, progress=progress, stop=stop)
-    if done.stopped:
+    if done.stopped and not done.paths("failed"):
         over = len(paths) - len(left) + len(done.paths("finished", "current", "diverged"))
         raise StoppedError(
             f"{over} of {len(paths)} branches in {folder} are finished. Run the same command again for the others."

@@ -56,7 +56,9 @@ class Edits:
 
         Raises SettingError, NotApplicableError, CheckpointNotFoundError, and what opening another run raises.
         """
-        found = [_resolved(edits.parse(one) if isinstance(one, str) else one, source, config) for one in given]
+        found = [
+            _resolved(edits.parse(one) if isinstance(one, str) else edits.checked(one), source, config) for one in given
+        ]
         return cls(tuple(edit for edit, _ in found), tuple(taken for _, taken in found))
 
     @classmethod

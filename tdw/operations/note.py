@@ -16,12 +16,17 @@ from tdw.store.atomic import explained
 
 
 def note(
-    path: str | Path, *, title: str | None = None, tags: Sequence[str] | None = None, remark: str | None = None
+    path: str | Path,
+    *,
+    title: str | None = None,
+    tags: Sequence[str] | None = None,
+    remark: str | None = None,
+    beside: bool = True,
 ) -> Notes:
     """Set the given ones and return all three. Empty values ("", []) remove them.
 
-    While another process writes to the file, they wait next to it, and that process stores them at its next commit.
-    Raises SettingError for a text that is too long, CannotWriteError, and what opening a file raises.
+    While another process writes to the file, they wait next to it, and that process stores them at its next commit; without `beside`,
+    FileInUseError is raised instead. Raises SettingError for a text that is too long, CannotWriteError, and what opening a file raises.
     """
     given = {"title": title, "tags": None if tags is None else list(tags), "remark": remark}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -30,6 +35,8 @@ def note(
             with ProjectWriter.open(path) as writer:
                 writer.set_notes(**changes)
         except FileInUseError:
+            if not beside:
+                raise
             with Project.open(path) as project:
                 changed(project.raw_notes(), **changes)  # raises SettingError
                 with explained(project.path):

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from tdw import arguments
 from tdw.errors import SettingError
 from tdw.network.parameters import ALL
 from tdw.safe_text import cut
@@ -36,6 +37,11 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, tag_field="edit"):
     def parse(cls, text: str) -> Edit:
         """The edit from what follows its name. Raises ValueError."""
         raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise ValueError for values that are of the right type, and mean nothing. Stored edits are not checked so."""
+        if not self.weights:
+            raise ValueError
 
     @property
     def sentence(self) -> str:
@@ -73,6 +79,11 @@ class FrequencyEdit(Edit, frozen=True, kw_only=True):
         given, at, of = text.partition("@")
         frequencies = tuple(sorted({integer(part) for part in _parts(given)}))
         return cls(frequencies=frequencies, weights=_names(of) if at else ())
+
+    def check(self) -> None:
+        """See `Edit`."""
+        if not self.frequencies:
+            raise ValueError
 
     @property
     def listed(self) -> str:
@@ -142,6 +153,11 @@ class Scale(Edit, frozen=True, kw_only=True, tag="scale"):
         names, factor = _halves(text, "=")
         return cls(weights=_names(names), factor=finite(factor))
 
+    def check(self) -> None:
+        """See `Edit`."""
+        super().check()
+        finite(self.factor)
+
     @property
     def sentence(self) -> str:
         """See `Edit`."""
@@ -160,15 +176,18 @@ class Random(Edit, frozen=True, kw_only=True, tag="random"):
         """See `Edit`."""
         names, rest = _halves(text, "=")
         norm, comma, seed = rest.partition(",")
-        found = cls(weights=_names(names), norm=finite(norm), seed=integer(seed) if comma else 0)
-        if found.norm < 0 or not SEEDS[0] <= found.seed <= SEEDS[1]:
+        return cls(weights=_names(names), norm=finite(norm), seed=integer(seed) if comma else 0)
+
+    def check(self) -> None:
+        """See `Edit`."""
+        super().check()
+        if finite(self.norm) < 0 or not SEEDS[0] <= self.seed <= SEEDS[1]:
             raise ValueError
-        return found
 
     @property
     def sentence(self) -> str:
         """See `Edit`."""
-        return f"a random change of norm {self.norm:.6g} added to {self.told} (seed {self.seed})"
+        return f"a random change of norm {as_text(self.norm)} added to {self.told} (seed {self.seed})"
 
 
 class ResetOptimizer(Edit, frozen=True, kw_only=True, tag="reset-optimizer"):
@@ -222,12 +241,32 @@ def parse(text: str) -> Edit:
     """
     name, _, rest = text.strip().partition(":")
     if name not in EDITS:
-        allowed = ", ".join(kind.form for kind in EDITS.values())
-        raise SettingError("edit", f"--edit must be one of {allowed} (got {cut(text)})")
+        raise SettingError("edit", f"--edit must be one of {_forms()} (got {cut(text) or 'nothing'})")
     try:
-        return EDITS[name].parse(rest.strip())
+        found = EDITS[name].parse(rest.strip())
+        found.check()
     except ValueError:
         raise SettingError("edit", f"--edit {name} must have the form {_limits(name)} (got {cut(text)})") from None
+    return found
+
+
+def several(given: str | Edit | Iterable[str | Edit]) -> list[str | Edit]:
+    """Edits as a list, given as a list, or as one edit alone. Raises ArgumentError."""
+    if isinstance(given, (str, Edit)):
+        return [given]
+    return arguments.several("edits", given, f"a list of edits, each as text or as an object: {_forms()}")
+
+
+def checked(given: object) -> Edit:
+    """An edit that was given as an object. Raises ArgumentError."""
+    if not isinstance(given, Edit) or type(given) not in EDITS.values():
+        raise arguments.refused("edits", given, f"edits, each as text or as an object: {_forms()}")
+    try:
+        found = msgspec.convert(msgspec.to_builtins(given), type(given))
+        found.check()
+    except (ValueError, TypeError):  # ValidationError is a ValueError
+        raise arguments.refused("edits", given, f"like {_limits(given.name)}") from None
+    return found
 
 
 def of_json(stored: Mapping[str, Any]) -> Edit | None:
@@ -245,8 +284,14 @@ def sentences(stored: Iterable[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def _forms() -> str:
+    return ", ".join(kind.form for kind in EDITS.values())
+
+
 def _limits(name: str) -> str:
     limits = {
+        "remove-frequency": ", with one frequency or more",
+        "keep-frequency": ", with one frequency or more",
         "scale": ", where FACTOR is a finite number",
         "random": f", where NORM is a number of at least 0 and SEED an integer from 0 to {SEEDS[1]}",
         "swap": ", where EPOCH is that of a checkpoint",

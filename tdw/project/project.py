@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Num, Shaped, UInt32
 
-from tdw import store
+from tdw import arguments, store
 from tdw.config import RunConfig
 from tdw.errors import (
     AnalysisNotFoundError,
@@ -75,7 +75,7 @@ class Project:
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open a project file. Raises NotAProjectError, NewerFormatError or DamagedFileError."""
-        reader = store.open_reader(Path(path))
+        reader = store.open_reader(arguments.path("path", path))
         try:
             cls._accept(reader)
             reader.accept = cls._accept  # also for a file that replaces it later

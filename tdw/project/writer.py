@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Num, Shaped
 
-from tdw import config, store
+from tdw import arguments, config, store
 from tdw.config import RunConfig
 from tdw.errors import CannotWriteError, NewerFormatError
 from tdw.network.parameters import shapes
@@ -39,7 +39,7 @@ class ProjectWriter(Project):
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open for writing. Raises FileInUseError where another process has the file open, and what `Project.open` raises."""
-        writer = store.open_writer(Path(path), check=_check_writable)
+        writer = store.open_writer(arguments.path("path", path), check=_check_writable)
         project = cls(writer)
         try:
             refuse_newer(project.path, project.description)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from tdw import arguments
 from tdw.analyses.events import LABELS
 from tdw.analyses.summary import CURVES
 from tdw.errors import TdwError, UnknownNameError
+from tdw.statistics.collection import checked
 
 if TYPE_CHECKING:
     from tdw.run import Run
@@ -55,11 +57,11 @@ def band(runs: Runs, curve: str = "test_loss", *, align: str = EPOCH, share: flo
 
     Points have the largest distance that any of the runs has between most of its recorded values; in between, a run's values
     are interpolated linearly in the epoch, never beyond its first and last one. Where runs end at different epochs, `runs`
-    falls, and the mean is of those that went on. Raises TdwError.
+    falls, and the mean is of those that went on. Raises ArgumentError, UnknownNameError, TdwError.
     """
-    if not 0 < share < 1:
-        raise TdwError(f"the share in a band must be greater than 0 and less than 1 (got {share:g})")
-    if align not in (EPOCH, *LABELS):
+    runs, curve = checked(runs), arguments.text("curve", curve, "the name of a curve, such as test_loss")
+    share = arguments.share("share", share)
+    if not isinstance(align, str) or align not in (EPOCH, *LABELS):
         raise UnknownNameError("alignment", align, (EPOCH, *LABELS))
     offsets = [0 if align == EPOCH else row[align] for row in runs]
     found = []

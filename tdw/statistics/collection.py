@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdw import arguments
 from tdw.errors import TdwError
+from tdw.project.listing import project_files
 from tdw.statistics import entries, index, where
 
 if TYPE_CHECKING:
@@ -100,6 +102,9 @@ class Runs:
         """The runs that fulfill all conditions: text as after `--where`, functions of a row, and columns with their value
         or a list of values: `runs.filter("lr<1e-3", p=113, weight_decay=[0.3, 1])`. Raises TdwError when it is read.
         """
+        for item in conditions:
+            if not isinstance(item, str) and not callable(item):
+                raise arguments.refused("a condition", item, 'text such as "lr<1e-3", or a function of a row')
         wanted = [where.condition(item) for item in conditions if isinstance(item, str)]
         wanted += [where.given(name, value) for name, value in equal.items()]
         tests = [item for item in conditions if not isinstance(item, str)]
@@ -156,14 +161,22 @@ class Runs:
 def runs(folder: str | Path) -> Runs:
     """The runs in a folder and its subfolders: all files `*.tdw` whose path has no hidden part (one that begins with a dot).
 
-    A file that cannot be read is among `problems`. A file that has several names (links) is listed once, under the first.
-    Raises TdwError if the folder does not exist.
+    A file that cannot be read is among `problems`. A file that has several names (links) is listed once, under the first;
+    links to files outside of the folder are among `problems`.
+    Raises ArgumentError, and TdwError if the folder does not exist.
     """
-    place = Path(folder)
+    place = arguments.path("folder", folder)
     if not place.is_dir():
         what = "is a file" if place.exists() else "does not exist"
         raise TdwError(f"{place} {what}: give a folder with project files (*.tdw)")
     return Runs(lambda: _read(place), _all_columns)
+
+
+def checked(given: object) -> Runs:
+    """What must be runs. Raises ArgumentError."""
+    return arguments.instance(
+        "runs", given, Runs, "the runs of a folder or of a group, as tdw.runs(FOLDER) returns them"
+    )
 
 
 def text_of(value: Any) -> str:
@@ -187,22 +200,14 @@ def _all_columns() -> tuple[str, ...]:
     return columns()
 
 
-def files(folder: Path) -> list[str]:
-    """Paths of the project files in a folder and its subfolders, in order. Links to folders are not followed."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(root, name) for name in names if name.endswith(".tdw") and name[0] != "."]  # noqa: PTH118
-    return sorted(found, key=lambda path: path.split(os.sep))  # noqa: PTH206 - a folder before its neighbors "FOLDER-2"
-
-
 def _read(folder: Path) -> tuple[list[Row], list[Problem]]:
     real = Path(os.path.realpath(folder))
     before = index.load(real)
     seen: dict[str, tuple[index.Identity, str]] = {}  # path -> identity, and the path within the folder
-    problems: dict[str, Problem] = {}
+    files, outside = project_files(folder)
+    problems = {path: Problem(path, why) for path, why in outside.items()}
     inodes = set()
-    for path in files(folder):
+    for path in files:
         try:
             now = index.identity(Path(path))
         except OSError as error:

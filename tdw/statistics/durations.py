@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float64
 
 from tdw.analyses.events import CURVE_OF, GENERALIZED, MEMORIZED
 from tdw.errors import UnknownNameError
+from tdw.statistics.outcomes import rows_of
 from tdw.statistics.survival import Survival, kaplan_meier
 
 DELAY = "delay"
@@ -46,7 +47,7 @@ class Durations:
 
 
 def durations(rows: Iterable[dict[str, Any]], event: str = DELAY) -> Durations:
-    """Times of an event over runs, given as rows of `tdw.runs`. Raises UnknownNameError.
+    """Times of an event over runs, given as rows of `tdw.runs`. Raises ArgumentError, UnknownNameError.
 
     event: a threshold of memorizing or generalizing, such as "generalized_0.1": the time is the first recorded epoch at which
         it holds, which is the end of the interval of the event (test losses are recorded at some epochs only). Without it,
@@ -54,12 +55,12 @@ def durations(rows: Iterable[dict[str, Any]], event: str = DELAY) -> Durations:
         "delay": epochs from memorized_0.1 to generalized_0.1, the largest that the recording allows (`delay_max`). A run that
         memorized only is censored at the delay it had reached when the test loss was recorded last.
     """
-    if event not in (*FOLLOWED, DELAY):
+    if not isinstance(event, str) or event not in (*FOLLOWED, DELAY):
         raise UnknownNameError("time of an event", event, (*FOLLOWED, DELAY))
     times: list[float] = []
     happened: list[bool] = []
     count = unknown = not_at_risk = diverged = 0
-    for row in rows:
+    for row in rows_of(rows):
         count += 1
         time, seen = _delay(row) if event == DELAY else _time(row, event)
         if time is None:

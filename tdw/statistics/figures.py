@@ -7,29 +7,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdw import arguments
 from tdw.panels import theme
 from tdw.panels.theme import LIGHT, literal
 from tdw.statistics.bands import EPOCH, Band
 from tdw.statistics.collection import Group, text_of
 from tdw.statistics.durations import DELAY, durations
+from tdw.statistics.frequencies import FrequencyChoices
+from tdw.statistics.phase import PhaseDiagram
 from tdw.text_format import count
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from tdw.statistics.frequencies import FrequencyChoices
-    from tdw.statistics.phase import PhaseDiagram
-
+GROUPS = 'groups of runs, as tdw.runs(FOLDER).group("weight_decay") returns them'
 
 BELOW = {"legend": {"orientation": "h", "yref": "container", "y": 0.01, "yanchor": "bottom"}, "margin_b": 95}
 
 
-def survival_figure(groups: Sequence[Group], event: str = DELAY) -> go.Figure:
+def survival_figure(groups: Group | Sequence[Group], event: str = DELAY) -> go.Figure:
     """The share of runs, in each group, that have not had an event yet: Kaplan-Meier curves with 95 % intervals. A tick marks the
     time at which a run was censored.
     """
     import plotly.graph_objects as go
 
+    groups = [groups] if isinstance(groups, Group) else arguments.several("groups", groups, GROUPS)
+    if not groups:
+        raise arguments.refused("groups", groups, f"{GROUPS}, at least one")
+    for group in groups:
+        arguments.instance("groups", group, Group, GROUPS)
     figure = go.Figure()
     for number, group in enumerate(groups):
         times, color = durations(group.runs, event), theme.color(f"series-{number}")
@@ -65,6 +71,7 @@ def phase_figure(diagram: PhaseDiagram) -> go.Figure:
     """The share of runs that generalized, over two settings, with the numbers of runs and the median delay in each cell."""
     import plotly.graph_objects as go
 
+    arguments.instance("diagram", diagram, PhaseDiagram, "what phase_diagram(runs, x, y) returns")
     some = diagram.runs > 0
     share = np.where(some, diagram.generalized / np.maximum(diagram.runs, 1), np.nan)
     text = [["" for _ in diagram.x] for _ in diagram.y]
@@ -100,6 +107,7 @@ def band_figure(band: Band) -> go.Figure:
     """A curve over runs: median, mean, and the band that holds a share of the runs."""
     import plotly.graph_objects as go
 
+    arguments.instance("band", band, Band, "what tdw.statistics.bands.band(runs, curve) returns")
     color = theme.color("series-0")
     figure = go.Figure()
     figure.add_scatter(x=band.epoch, y=band.high, mode="lines", line={"width": 0}, showlegend=False, hoverinfo="skip")
@@ -127,6 +135,7 @@ def frequencies_figure(choices: FrequencyChoices) -> go.Figure:
     """How many runs have each frequency as a key frequency, with the number expected by chance."""
     import plotly.graph_objects as go
 
+    arguments.instance("choices", choices, FrequencyChoices, "what frequency_choices(runs) returns")
     figure = go.Figure()
     k = np.arange(1, len(choices.count) + 1)
     colors = np.where(choices.adjusted < 0.05, theme.color("series-1"), theme.color("series-0"))

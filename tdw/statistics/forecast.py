@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from tdw import config
+from tdw import arguments, config
 from tdw.analyses.events import GENERALIZED
 from tdw.errors import TdwError
 from tdw.run import Run
@@ -264,10 +264,9 @@ def forecast(
     >>> found, judged = forecast("study", "study/new.tdw", at=500)  # doctest: +SKIP
     >>> found[0].probability, found[0].low, found[0].high, judged.judgments["seeds"].brier  # doctest: +SKIP
 
-    Raises TdwError for an epoch below 1 or a folder that does not exist, and what opening a file raises.
+    Raises ArgumentError, such as for an epoch below 1, TdwError for a folder that does not exist, and what opening a file raises.
     """
-    if at < 1:
-        raise TdwError(f"a forecast needs an epoch of 1 or later (got {at}): at epoch 0 nothing was trained")
+    at = arguments.integer("at", at, 1)  # at epoch 0 nothing was trained
     reference = runs(folder)
     if run is not None:
         with Run.open(run) as target:

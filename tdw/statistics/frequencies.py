@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tdw.analyses.key_frequencies import DEFAULT_RULE
-from tdw.errors import TdwError
+from tdw import arguments
+from tdw.analyses.key_frequencies import DEFAULT_RULE, RULES
+from tdw.errors import TdwError, UnknownNameError
+from tdw.statistics.collection import checked
 
 if TYPE_CHECKING:
     from tdw.statistics.collection import Runs
+
+MOST_DRAWS = 1_000_000
 
 Freq = Float64[np.ndarray, " freq"]
 
@@ -43,9 +47,12 @@ class FrequencyChoices:
 def frequency_choices(runs: Runs, rule: str = DEFAULT_RULE, *, draws: int = 10_000, seed: int = 0) -> FrequencyChoices:
     """Key frequencies of runs by one rule of the analysis `key_frequencies`, as far as they are stored, against chance.
 
-    Raises TdwError if no run has any, or if the runs differ in their number of frequencies (filter by p).
+    Raises ArgumentError, UnknownNameError, and TdwError if no run has any, or if the runs differ in their number of frequencies (filter by p).
     """
-    stored = [row for row in runs if row["key_frequencies"] is not None and row["key_rule"] == rule]
+    if not isinstance(rule, str) or rule not in RULES:
+        raise UnknownNameError("rule for key frequencies", rule, RULES)
+    draws, seed = arguments.integer("draws", draws, 1, MOST_DRAWS), arguments.integer("seed", seed, 0)
+    stored = [row for row in checked(runs) if row["key_frequencies"] is not None and row["key_rule"] == rule]
     sizes = sorted({row["frequencies"] for row in stored})
     if len(sizes) != 1:
         raise TdwError(

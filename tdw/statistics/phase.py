@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tdw.statistics import where
+from tdw.statistics import collection, where
 from tdw.statistics.collection import order_of
 from tdw.statistics.durations import DELAY, durations
 from tdw.statistics.outcomes import outcomes
@@ -45,6 +45,7 @@ class PhaseDiagram:
 
 def phase_diagram(runs: Runs, x: str = "weight_decay", y: str = "train_fraction") -> PhaseDiagram:
     """The phase diagram of runs over two columns, such as weight decay and training fraction. Raises TdwError."""
+    runs = collection.checked(runs)
     x, y = where.known(x, runs.columns), where.known(y, runs.columns)
     cells = {(group.key[y], group.key[x]): group.runs for group in runs.group(y, x)}
     ys, xs = (sorted({key[side] for key in cells}, key=order_of) for side in (0, 1))

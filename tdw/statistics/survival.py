@@ -10,12 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from tdw import arguments
 from tdw.errors import TdwError
+
+PAIRS = "a list of groups, each (times, happened)"
 
 Times = Float64[np.ndarray, " run"]
 Steps = Float64[np.ndarray, " step"]
@@ -52,8 +55,7 @@ class Survival:
         """The time by which the event has happened in a share q of the runs: the first with S(t) <= 1 - q. Its interval has
         the times at which the limits of S get there (Brookmeyer and Crowley 1982). Raises TdwError.
         """
-        if not 0 < q < 1:
-            raise TdwError(f"a quantile must be greater than 0 and less than 1 (got {q:g})")
+        q = arguments.share("q", q)
         value, low, high = (self._first(side, 1 - q) for side in (self.share, self.low, self.high))
         return Quantile(value, low, high)
 
@@ -91,8 +93,7 @@ def kaplan_meier(
     (array([1., 2., 4.]), array([0.75, 0.5 , 0.  ]), 2.0)
     """
     times, seen = _checked(time, happened)
-    if not 0 < level < 1:
-        raise TdwError(f"the level of an interval must be greater than 0 and less than 1 (got {level:g})")
+    level = arguments.share("level", level)
     at, events = np.unique(times[seen], return_counts=True)
     at_risk = np.array([(times >= t).sum() for t in at], dtype=np.int64)
     share = np.cumprod(1 - events / at_risk) if at.size else np.empty(0)
@@ -111,9 +112,12 @@ def log_rank(groups: Sequence[tuple[Sequence[float] | Times, Sequence[bool] | Bo
 
     Raises TdwError for fewer than two groups, and what `kaplan_meier` raises.
     """
-    if len(groups) < 2:
-        raise TdwError(f"the log-rank test compares two or more groups (got {len(groups)})")
-    checked = [_checked(*group) for group in groups]
+    pairs = [arguments.several("groups", group, PAIRS) for group in arguments.several("groups", groups, PAIRS)]
+    if len(pairs) < 2:
+        raise TdwError(f"the log-rank test compares two or more groups (got {len(pairs)})")
+    if wrong := [pair for pair in pairs if len(pair) != 2]:
+        raise arguments.refused("groups", wrong[0], PAIRS)
+    checked = [_checked(*pair) for pair in pairs]
     times = [t for t, _ in checked]
     observed, expected = np.zeros(len(groups)), np.zeros(len(groups))
     covariance = np.zeros((len(groups), len(groups)))
@@ -155,10 +159,22 @@ def chi2_tail(x: float, df: int) -> float:
     return min(total, 1.0)
 
 
+def _array(name: str, given: object, kind: type[np.generic], allowed: str) -> Any:
+    try:
+        found = np.asarray(arguments.several(name, given, allowed))
+    except ValueError:  # lists of several lengths
+        raise arguments.refused(name, given, allowed) from None
+    numbers = found.dtype.kind in "biuf"  # neither text nor objects, which NumPy would convert
+    if found.size and (not numbers or (kind is np.bool_ and not np.isin(found, (0, 1)).all())):
+        raise arguments.refused(name, given, allowed)
+    return found.astype(kind)
+
+
 def _checked(
     time: Sequence[float] | Times, happened: Sequence[bool] | Bool[np.ndarray, " run"]
 ) -> tuple[Times, Bool[np.ndarray, " run"]]:
-    times, seen = np.asarray(time, dtype=np.float64), np.asarray(happened, dtype=bool)
+    times = _array("time", time, np.float64, "a list of numbers, one for each run")
+    seen = _array("happened", happened, np.bool_, "a list of True and False, one for each run")
     if times.shape != seen.shape or times.ndim != 1:
         raise TdwError(f"times and events must be two lists of one length (got shapes {times.shape} and {seen.shape})")
     if not np.isfinite(times).all() or (times < 0).any():

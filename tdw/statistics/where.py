@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tdw import arguments
 from tdw.errors import TdwError
 from tdw.safe_text import cut
 
@@ -83,7 +84,8 @@ def condition(text: str) -> Condition:
 
 
 def known(name: str, columns: Sequence[str]) -> str:
-    """The column of that name. Raises TdwError, which suggests the closest ones."""
+    """The column of that name. Raises ArgumentError, and TdwError, which suggests the closest ones."""
+    arguments.text("a column", name, "its name, such as weight_decay")
     name = ALIASES.get(name, name)
     if name not in columns:
         close = [one for one in columns if len(name) > 2 and name in one] or difflib.get_close_matches(

@@ -146,6 +146,25 @@ def explained(path: Path, needed: int | None = None) -> Iterator[None]:
         raise CannotWriteError(_explanation(path, error, needed)) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder, and those above it, unless it is there. Raises CannotWriteError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        there = nearest(folder)
+        if there.is_dir() and error.errno == errno.ENOENT:
+            raise CannotWriteError(
+                f"the folder {folder} cannot be created: nothing can be created in {there}. Choose another place."
+            ) from error
+        raise CannotWriteError(_explanation(folder, error, None)) from error
+
+
+def nearest(place: Path) -> Path:
+    """The place, or the nearest one above it that exists."""
+    place = place.absolute()
+    return next((one for one in (place, *place.parents) if os.path.lexists(one)), place)
+
+
 def _explanation(path: Path, error: OSError, needed: int | None) -> str:
     folder = path.absolute().parent
     if error.errno in FULL:
@@ -159,14 +178,17 @@ def _explanation(path: Path, error: OSError, needed: int | None) -> str:
             f"{path} cannot be written: a file{need} is larger than this process, or this file system, may make one. Raise "
             "the limit (`ulimit -f`), choose another disk, or keep fewer checkpoints."
         )
-    if error.errno == errno.ENOENT:
-        return f"{path} cannot be written: the folder {folder} does not exist. Create it, or choose another one."
-    if error.errno == errno.ENOTDIR:
-        return f"{path} cannot be written: {folder} is not a folder. Choose another place."
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        there = nearest(folder)
+        if not there.is_dir():
+            return f"{path} cannot be written: {there} is not a folder. Choose another place."
+        if not folder.exists():
+            return f"{path} cannot be written: the folder {folder} does not exist. Create it, or choose another one."
+        return f"{path} cannot be written: nothing can be created in {folder}. Choose another place."
     if error.errno == errno.ENAMETOOLONG:
         return f"{path} cannot be written: the name is too long. Choose a shorter one."
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return (
-            f"{path} cannot be written: no permission to write to it or to the folder {folder}. Choose another place."
-        )
+    if error.errno == errno.EROFS:
+        return f"{path} cannot be written: the file system of {nearest(folder)} is read-only. Choose another place."
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return f"{path} cannot be written: no permission to write to it or to the folder {nearest(folder)}. Choose another place."
     return f"{path} cannot be written: {error.strerror or error}. Check the disk; everything saved before is intact."

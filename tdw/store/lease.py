@@ -20,6 +20,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -32,6 +33,8 @@ from pathlib import Path
 from tdw.errors import CannotWriteError, FileInUseError, OverwrittenError
 from tdw.store import filesystem
 from tdw.store.holder import Holder
+
+log = logging.getLogger(__name__)
 
 MAGIC = b'{"tdw-lease":1,'
 LIMIT = 4096  # largest size of a lease, in bytes
@@ -224,6 +227,12 @@ class Lease:
             with contextlib.suppress(OSError):  # only for a quick answer; the clock of the server may be set meanwhile
                 if abs(self._files.age(self._at, mine)) < 2 * BEAT and first.holder is not None:
                     raise in_use(self.path, first.who)
+            log.info(
+                "%s has a lease of %s: waiting up to %.0f s to see whether it is alive; if not, the lease is taken over",
+                self.path,
+                first.who,
+                PATIENCE,
+            )
             while self._clock() - since < PATIENCE:
                 self._sleep(BEAT / 5)
                 now = self._look()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
+import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,8 +18,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from tdw import arguments
 from tdw.errors import AppError
-from tdw.sweeps.work import Work, project_files
+from tdw.safe_text import shown
+from tdw.sweeps.work import Work, to_work_on
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0  # seconds without a scheduler after which the work is given up
 SECONDS_A_LOOK = 0.5
+SECONDS_A_TRY = 2.0  # to connect; the next try takes twice as long
 SECONDS_UNTIL_FREE = 2.0  # between two tries of a run that another process is on
 
 _alone = Lock()  # training sets things that belong to the process, such as its number of threads
@@ -43,26 +48,48 @@ def work_on_dask(
     patience: float = PATIENCE,
     progress: Callable[[Work], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> Work:
     """Create these files, and finish all unfinished runs in a folder, on the cluster whose scheduler has this address.
 
     patience: seconds without a scheduler or, for runs that other processes are on, without any news, before it is given up
-    The others as in `tdw.work`. Raises AppError without `distributed`, or if the scheduler cannot be reached for so long.
+    told: called with a sentence when it begins to wait for the scheduler
+    The others as in `tdw.work`. Raises AppError without `distributed`, or if the scheduler cannot be reached for so long or no computer has its name.
     """
     try:
         import distributed
     except ImportError as error:
         raise AppError("--dask needs the package `distributed`: install it with `pip install tdw[cluster]`") from error
-    at = Work(Path(folder))
-    cluster = _Cluster(address, at, patience, progress, stop, distributed)
+    folder = arguments.path("folder", folder)
+    arguments.text("address", address, "the address of a scheduler, such as tcp://HOST:8786")
+    arguments.function("progress", progress)
+    arguments.function("stop", stop)
+    arguments.function("told", told)
+    _check_name(address)
+    at = Work(folder)
+    cluster = _Cluster(address, at, patience, progress, stop, told, distributed)
     if create:
         cluster.do({path: (_create, (config.to_json(),)) for path, config in create.items()})
     if train and not at.stopped:
-        cluster.do(dict.fromkeys(project_files(at.folder), (_finish, (analyze, retry, cluster.id))))
+        cluster.do(dict.fromkeys(to_work_on(at), (_finish, (analyze, retry, cluster.id))))
     at.running = []
     if progress is not None:
         progress(at)
     return at
+
+
+def _check_name(address: str) -> None:
+    """Raise AppError for an address with a name that no computer has, as far as can be found out."""
+    host = re.fullmatch(r"(?:(?:tcp|tls|ws|wss|ucx)://)?(\[[^\]]*\]|[^:/\[\]]+)(?::\d*)?/?", address)
+    if host is None:
+        return  # of another form, which `distributed` refuses or knows
+    try:
+        socket.getaddrinfo(host[1].strip("[]"), None)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise AppError(
+            f"--dask {shown(address)} names no computer that can be found ({why}): check the name, as in tcp://HOST:8786"
+        ) from error
 
 
 class _Cluster:
@@ -75,10 +102,11 @@ class _Cluster:
         patience: float,
         progress: Callable[[Work], None] | None,
         stop: Callable[[], bool] | None,
+        told: Callable[[str], None] | None,
         distributed: Any,
     ):
         self._address, self._at, self._patience = address, at, patience
-        self._progress, self._asked, self._distributed = progress, stop, distributed
+        self._progress, self._asked, self._told, self._distributed = progress, stop, told, distributed
         self._stopping = False
         self._began = time.monotonic()
         self.id = f"tdw-stop-{uuid.uuid4()}"
@@ -88,12 +116,13 @@ class _Cluster:
         left = dict(tasks)
         for path in tasks:
             self._at.outcomes.pop(path, None)  # of an earlier task
-        heard = time.monotonic()
+        heard, seconds, is_told = time.monotonic(), SECONDS_A_TRY, False
         while left:
             self._at.left = len(left)
             before = len(left)
             try:
-                with self._connected() as client:
+                with self._connected(min(seconds, self._patience)) as client:
+                    seconds, is_told = SECONDS_A_TRY, False
                     self._session(client, left)
             except (OSError, TimeoutError, asyncio.CancelledError, self._distributed.CancelledError) as error:
                 # The scheduler is gone: what it had done is in the files, and the rest is submitted to the next one.
@@ -102,6 +131,13 @@ class _Cluster:
                         f"the Dask scheduler at {self._address} cannot be reached ({error or type(error).__name__}): start it, "
                         "and run the same command again; everything done so far is stored"
                     ) from error
+                seconds *= 2  # for one that answers slowly
+                if self._told is not None and not is_told:
+                    remaining = max(self._patience - (time.monotonic() - heard), 0)
+                    self._told(f"waiting for the Dask scheduler at {self._address}, for {remaining:.0f} more seconds")
+                is_told = True
+            if self._asked is not None and self._asked():
+                self._stopping = True
             if len(left) < before:
                 heard = time.monotonic()
             if self._stopping:
@@ -110,9 +146,9 @@ class _Cluster:
                 time.sleep(SECONDS_A_LOOK)
         self._at.left = len(left)
 
-    def _connected(self) -> Client:
+    def _connected(self, seconds: float) -> Client:
         try:
-            return self._distributed.Client(self._address, timeout=self._patience)
+            return self._distributed.Client(self._address, timeout=seconds)
         except ValueError as error:
             raise AppError(
                 f"--dask {self._address} is not the address of a scheduler ({error}): give it as tcp://HOST:8786"

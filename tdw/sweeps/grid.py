@@ -10,7 +10,7 @@ The runs are all combinations. A TOML file has settings at its top, which hold f
 whose combinations are united. There a value may also be an array, or a table
 
     {linear = [a, b, n]}    n evenly spaced numbers from a to b
-    {log = [a, b, n]}       the same on a logarithmic axis
+    {log = [a, b, n]}       the same on a logarithmic axis; of an integer setting, rounded to integers, equal ones once
     {uniform = [a, b]}      a random number; {log_uniform = [a, b]}: of a random magnitude
     {integers = [a, b]}     a random integer, both ends included
     {choice = [...]}        one of these at random
@@ -35,7 +35,7 @@ from typing import Any
 from tdw import schedule
 from tdw.config import RunConfig, configure, settings
 from tdw.errors import SettingError, UnknownNameError
-from tdw.safe_text import cut
+from tdw.safe_text import cut, shown
 from tdw.setting import Setting, as_text, value_of
 
 MOST = 100_000  # runs in one sweep
@@ -122,7 +122,7 @@ def _grid(given: dict[str, Any]) -> Grid:
             drawn[name] = random_one
     for name, number in (("draws", draws), ("seed", seed)):
         if number is not None and (type(number) is not int or number < 0):
-            raise SettingError(name, f"{name} must be an integer of at least 0 (got {cut(str(number))})")
+            raise SettingError(name, f"{name} must be an integer of at least 0 (got {shown(number)})")
     if drawn and not draws:
         first = next(iter(drawn))
         raise SettingError(first, f"{first} is drawn at random: say how many times, such as draws = 20")
@@ -198,7 +198,7 @@ def _table(setting: Setting, given: Any, allowed: tuple[str, ...]) -> tuple[str,
     if len(given) != 1 or kind not in (*_SPACED, *_RANDOM) or not isinstance(given[kind], list):
         forms = ", ".join(f"{{{name} = [...]}}" for name in (*_SPACED, *_RANDOM))
         raise SettingError(
-            setting.name, f"{setting.name} must be a value, an array or one of {forms} (got {cut(str(given))})"
+            setting.name, f"{setting.name} must be a value, an array or one of {forms} (got {shown(given)})"
         )
     return (kind, given[kind]) if kind in allowed else None
 
@@ -219,7 +219,18 @@ def _spaced(setting: Setting, given: Any) -> list[Any]:
         numbers = [low * (high / low) ** share for share in shares]
     else:
         numbers = [low + share * (high - low) for share in shares]
-    return [round(number) if setting.type is int else float(f"{number:.6g}") for number in numbers]
+    if setting.type is not int:
+        return [float(f"{number:.6g}") for number in numbers]
+    whole = [round(number) for number in numbers]
+    if kind == "linear" and any(
+        abs(number - near) > 1e-9 * max(abs(number), 1) for number, near in zip(numbers, whole, strict=True)
+    ):
+        raise _wrong(
+            setting,
+            given,
+            f"steps that are whole numbers, as {setting.name} is an integer: give another number of values, or a list",
+        )
+    return whole
 
 
 def _random(setting: Setting, given: Any) -> tuple[str, list[Any]] | None:
@@ -250,7 +261,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _wrong(setting: Setting, given: Any, wanted: str) -> SettingError:
-    return SettingError(setting.name, f"{setting.name} = {cut(str(given))} must have {wanted}")
+    return SettingError(setting.name, f"{setting.name} = {shown(given)} must have {wanted}")
 
 
 def configured(found: Sequence[Grid]) -> dict[str, tuple[RunConfig, dict[str, Any]]]:

@@ -93,15 +93,15 @@ def failures(folder: Path) -> dict[str, Failure]:
     return {path.stem: failure for path, failure in found if failure is not None}
 
 
-def record_failure(run: Path, kind: str, message: str, details: str = "") -> str:
-    """Record that a run failed. Returns what to add to the message if that is not possible, as on a full disk; else ""."""
+def record_failure(run: Path, kind: str, message: str, details: str = "", *, tries: int = 1) -> str:
+    """Record that a run failed, at this many tries since it was recorded last. Returns what to add to the message if that is not possible, as on a full disk; else ""."""
     before = failure_of(run)
     failure = Failure(
         message=message,
         kind=kind,
         host=platform.node(),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
-        tries=1 if before is None else before.tries + 1,
+        tries=tries if before is None else before.tries + tries,
         details=details,
     )
     path = failure_path(run)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tdw.config import RunConfig, from_json
+from tdw import arguments
+from tdw.config import RunConfig, from_json, settings
 from tdw.errors import CannotWriteError, NotAProjectError, ProjectError, TdwError
 from tdw.estimate import estimate
+from tdw.project.listing import leads_outside
 from tdw.project.project import Project
 from tdw.setting import as_text
+from tdw.store.atomic import make_folder, nearest
 from tdw.sweeps import grid, manifest
 from tdw.text_format import count
 
@@ -40,26 +44,23 @@ class SweepPlan:
     unreadable: Mapping[Path, str] = field(default_factory=dict)
 
 
-def plan_sweep(
-    folder: str | Path, *, file: str | Path | None = None, analyze: bool = False, **settings: Any
-) -> SweepPlan:
+def plan_sweep(folder: str | Path, *, file: str | Path | None = None, analyze: bool = False, **given: Any) -> SweepPlan:
     """Plan a sweep; nothing is written.
 
     folder: where its project files are or will be
     file:     a TOML file with grids, see `tdw.sweeps.grid`
-    settings: by name, each a value, a list, or text such as "0-199" or "0.3,1,3"
-    Raises SettingError, UnknownNameError, NotAProjectError for a foreign `sweep.json` and for a file in place of the folder.
+    given:    settings by name, each a value, a list, or text such as "0-199" or "0.3,1,3"
+    Raises ArgumentError, SettingError, UnknownNameError, NotAProjectError for a foreign `sweep.json` and for a file in place of the folder.
     """
-    folder = Path(folder)
-    if folder.exists():
-        check_folder(folder)
-    wanted = grid.configured(grid.grids(settings, None if file is None else Path(file)))
+    folder = arguments.path("folder", folder)
+    check_folder(nearest(folder))
+    wanted = grid.configured(grid.grids(given, None if file is None else arguments.path("file", file)))
     known = manifest.read(folder)
     existing, unreadable = _existing(folder, known)
     there = {identity: path for identity, path in existing.items() if identity in wanted}
     missing = {identity: run for identity, run in wanted.items() if identity not in there}
     taken = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    names = _names(missing, [given for _, given in wanted.values()] + list(known.runs.values()), taken)
+    names = _names(missing, [given for _, given in wanted.values()], known, taken)
     new = {folder / names[identity]: config for identity, (config, _) in missing.items()}
     megabytes, seconds = _cost(list(new.values()), analyze=analyze)
     return SweepPlan(folder, new, sorted(there.values()), megabytes, seconds, unreadable)
@@ -68,13 +69,19 @@ def plan_sweep(
 def check_folder(folder: Path) -> None:
     """Raise NotAProjectError for anything but a folder."""
     if not folder.is_dir():
-        raise NotAProjectError(f"{folder} is not a folder.", "Give the folder of the project files.")
+        what = "is not a folder" if os.path.lexists(folder) else "does not exist"
+        raise NotAProjectError(f"{folder} {what}.", "Give the folder of the project files.")
 
 
 def check_room(plan: SweepPlan) -> None:
-    """Raise CannotWriteError if the disk has no room for the files of a plan."""
-    parent = next((one for one in (plan.folder, *plan.folder.absolute().parents) if one.exists()), None)
-    free = None if parent is None else shutil.disk_usage(parent).free / 1e6
+    """Raise CannotWriteError if the disk has no room for the files of a plan. What else prevents writing is found by writing."""
+    free = None
+    with contextlib.suppress(OSError):
+        disk = shutil.disk_usage(nearest(plan.folder))
+        is_writable = not os.statvfs(nearest(plan.folder)).f_flag & os.ST_RDONLY if hasattr(os, "statvfs") else True
+        free = (
+            disk.free / 1e6 if disk.total and is_writable else None
+        )  # a system without a size, such as /proc, has no files
     if free is not None and plan.megabytes > free:
         raise CannotWriteError(
             f"{plan.folder} has no room for {count(len(plan.new), 'run')}: {plan.megabytes:,.0f} MB are needed, {free:,.0f} MB "
@@ -88,10 +95,7 @@ def record(plan: SweepPlan) -> None:
     Raises CannotWriteError, FileInUseError.
     """
     is_new = not plan.folder.exists()
-    try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWriteError(f"the folder {plan.folder} cannot be made: {error.strerror or error}") from error
+    make_folder(plan.folder)
     try:
         if plan.new:
             with manifest.changing(plan.folder) as known:
@@ -107,7 +111,7 @@ def _existing(folder: Path, known: manifest.Manifest) -> tuple[dict[str, Path], 
     """The runs in a folder by their identity, and what could not be read there with the reason."""
     found: dict[str, Path] = {}
     unreadable: dict[Path, str] = {}
-    for path in sorted(folder.glob("*.tdw")):
+    for path in sorted(folder.glob("[!.]*.tdw")):
         try:
             _check_looks(path)
             stored = known.runs.get(path.name)
@@ -123,7 +127,9 @@ def _existing(folder: Path, known: manifest.Manifest) -> tuple[dict[str, Path], 
 
 
 def _check_looks(path: Path) -> None:
-    """Raise NotAProjectError for what is no HDF5 file, whatever the manifest says of its name."""
+    """Raise NotAProjectError for a link out of the folder and for what is no HDF5 file, whatever the manifest says of its name."""
+    if (there := leads_outside(str(path), os.path.realpath(path.parent))) is not None:
+        raise NotAProjectError(f"{path} is a link to {there}, which is outside of the folder.")
     if not path.is_file():
         raise NotAProjectError(f"{path} is not a file.")
     with path.open("rb") as file:
@@ -133,14 +139,16 @@ def _check_looks(path: Path) -> None:
 
 def _names(
     runs: Mapping[str, tuple[RunConfig, Mapping[str, Any]]],
-    together: Sequence[Mapping[str, Any]],
+    planned: Sequence[Mapping[str, Any]],
+    known: manifest.Manifest,
     taken: set[str],
 ) -> dict[str, str]:
     """A file name for each run, of the settings that differ between all runs of the folder.
 
-    together: the settings of all runs, new and old; taken: names that are in use
+    planned: the settings of all runs of the sweep; known: those that were planned before; taken: names that are in use
     """
-    keys = _differing([given for _, given in runs.values()], together)
+    differing = _differing([given for _, given in runs.values()], [*planned, *known.runs.values()])
+    keys = sorted(differing, key=_order_of_names(known.runs))
     names: dict[str, str] = {}
     used = set(taken)
     for identity, (config, _) in runs.items():
@@ -154,11 +162,19 @@ def _names(
 
 
 def _differing(new: Sequence[Mapping[str, Any]], together: Sequence[Mapping[str, Any]]) -> list[str]:
-    given = list(dict.fromkeys(key for settings in new for key in settings))
-    values = {name: {as_text(settings[name]) for settings in together if name in settings} for name in given}
-    partly = {name for name in given if any(name not in settings for settings in together)}
-    differing = [name for name in given if len(values[name]) > 1 or (name in partly and values[name])]
-    return sorted(differing, key=lambda name: SEEDS.index(name) + 1 if name in SEEDS else 0)
+    given = list(dict.fromkeys(key for one in new for key in one))
+    values = {name: {as_text(one[name]) for one in together if name in one} for name in given}
+    partly = {name for name in given if any(name not in one for one in together)}
+    return [name for name in given if len(values[name]) > 1 or (name in partly and values[name])]
+
+
+def _order_of_names(names: Iterable[str]) -> Callable[[str], tuple[int, int]]:
+    """The order of settings in a name: those that names of the folder have, as they have them; others after them, in the order of
+    `tdw new --help`; seeds last. So names keep their order when a sweep grows by a setting.
+    """
+    before = dict.fromkeys(part.partition("=")[0] for name in names for part in name.split(",") if "=" in part)
+    order = [name for name in dict.fromkeys([*before, *(item.name for item in settings())]) if name not in SEEDS]
+    return lambda name: (1, SEEDS.index(name)) if name in SEEDS else (0, order.index(name))
 
 
 def _safe(text: str) -> str:

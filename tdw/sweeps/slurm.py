@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdw import arguments
 from tdw.errors import AppError, SettingError
 
 if TYPE_CHECKING:
@@ -36,25 +37,26 @@ def submit(
     seconds: what the runs will take on one core, from which the number of jobs follows unless `jobs` gives it
     options: of `submitit.AutoExecutor`, such as timeout_min, cpus_per_task, mem_gb, slurm_partition; cluster: "slurm"
              (default), or "local", where the jobs are processes of this computer
-    Raises AppError without `submitit` or Slurm, SettingError for an option that it does not know.
+    Raises ArgumentError, AppError without `submitit` or Slurm, SettingError for an option that it does not know.
     """
     try:
         import submitit
     except ImportError as error:
         raise AppError("--slurm needs the package `submitit`: install it with `pip install tdw[cluster]`") from error
+    folder, jobs = arguments.path("folder", folder), arguments.jobs(jobs)
     given: dict[str, Any] = DEFAULTS | {name: _number(text) for name, text in (options or {}).items()}
     cluster = given.pop("cluster", "slurm")
     cpus = int(given["cpus_per_task"])
-    count = jobs or min(max(math.ceil(seconds / cpus / SECONDS_A_JOB), 1), MOST_JOBS)
+    count = jobs if jobs is not None else min(max(math.ceil(seconds / cpus / SECONDS_A_JOB), 1), MOST_JOBS)
     try:
-        executor = submitit.AutoExecutor(folder=Path(folder).absolute() / LOGS, cluster=str(cluster))
+        executor = submitit.AutoExecutor(folder=folder.absolute() / LOGS, cluster=str(cluster))
     except RuntimeError as error:
         raise AppError(f"--slurm cannot submit from here: {error}. Run this on a login node of the cluster") from error
     try:
         executor.update_parameters(**given)
     except (TypeError, ValueError, NameError) as error:
         raise SettingError("slurm", f"--slurm has an option that submitit does not accept: {error}") from error
-    task = Task(Path(folder).absolute(), cpus, analyze=analyze, retry=retry)
+    task = Task(folder.absolute(), cpus, analyze=analyze, retry=retry)
     with executor.batch():
         submitted = [executor.submit(task) for _ in range(count)]
     return [job.job_id for job in submitted]

@@ -14,19 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tdw import arguments
 from tdw.config import RunConfig
-from tdw.errors import AppError, SettingError
+from tdw.errors import AppError
 from tdw.machine import cores
+from tdw.project.listing import project_files
 from tdw.sweeps import manifest, plan
 from tdw.sweeps.workers import Message, Workers
 
 #: What may become of a run. current: it was finished before; busy: another process is on it; gone: its file was moved or
-#: deleted; given up: it failed before.
-STATES = ("created", "finished", "current", "diverged", "stopped", "busy", "gone", "failed", "given up")
+#: deleted; given up: it failed before; outside: a link to a file outside of the folder.
+STATES = ("created", "finished", "current", "diverged", "stopped", "busy", "gone", "failed", "given up", "outside")
 
 SECONDS_A_LOOK = 0.2
 SECONDS_BETWEEN_REPORTS = 0.25
-MOST_JOBS = 1024
 DEATHS = 2  # of workers on one run, after which the run has failed
 
 
@@ -91,13 +92,16 @@ def work(
     retry:    also try runs again that failed before
     progress: called with the Work, from time to time
     stop:     called from time to time; once it returns True, the runs in work are stored and nothing else is begun
-    Raises SettingError, NotAProjectError for anything but a folder, AppError if no worker can start. A run that fails is in the result, and its failure is
+    Raises ArgumentError, SettingError, NotAProjectError for anything but a folder, AppError if no worker can start. A run that fails is in the result, and its failure is
     recorded next to it.
     """
-    folder = Path(folder)
-    check_jobs(jobs)
+    folder, jobs = arguments.path("folder", folder), arguments.jobs(jobs)
+    _check_functions(progress, stop)
+    files = None
+    if only is not None:
+        files = [arguments.path("only", path) for path in arguments.several("only", only, "a list of paths, or None")]
     plan.check_folder(folder)
-    return _Manager(folder, jobs, progress, stop).manage({}, files=only, analyze=analyze, retry=retry)
+    return _Manager(folder, jobs, progress, stop).manage({}, files=files, analyze=analyze, retry=retry)
 
 
 def sweep(
@@ -117,6 +121,8 @@ def sweep(
     Raises what `plan_sweep` and `work` raise, CannotWriteError if the disk has no room, FileInUseError while another process
     plans a sweep in the folder.
     """
+    jobs = arguments.jobs(jobs, 0)
+    _check_functions(progress, stop)
     planned = plan.plan_sweep(folder, file=file, analyze=analyze, **settings)
     return carry_out(planned, jobs=jobs, analyze=analyze, retry=retry, progress=progress, stop=stop)
 
@@ -131,22 +137,25 @@ def carry_out(
     stop: Callable[[], bool] | None = None,
 ) -> Work:
     """Carry out a plan, as `sweep` does."""
-    check_jobs(jobs or None)
+    arguments.instance("planned", planned, plan.SweepPlan, "what plan_sweep(FOLDER, …) returns")
+    jobs = arguments.jobs(jobs, 0)
+    _check_functions(progress, stop)
     plan.check_room(planned)
     plan.record(planned)
     manager = _Manager(planned.folder, jobs or None, progress, stop)
     return manager.manage(planned.new, train=jobs != 0, analyze=analyze, retry=retry)
 
 
-def check_jobs(jobs: int | None) -> None:
-    """Raise SettingError for a number of workers that is not possible."""
-    if jobs is not None and (type(jobs) is not int or not 1 <= jobs <= MOST_JOBS):
-        raise SettingError("jobs", f"--jobs must be an integer from 1 to {MOST_JOBS} (got {jobs})")
+def _check_functions(progress: Callable[[Work], None] | None, stop: Callable[[], bool] | None) -> None:
+    arguments.function("progress", progress)
+    arguments.function("stop", stop)
 
 
-def project_files(folder: Path) -> list[Path]:
-    """The project files in a folder and its subfolders, sorted."""
-    return sorted(path for path in folder.rglob("*.tdw") if path.is_file())
+def to_work_on(at: Work) -> list[Path]:
+    """The project files in the folder and its subfolders, in order. Links to files outside of it get their outcome."""
+    files, outside = project_files(at.folder)
+    at.outcomes |= {Path(path): ("outside", why) for path, why in outside.items()}
+    return [path for path in map(Path, files) if path.is_file()]
 
 
 class _Manager:
@@ -177,14 +186,14 @@ class _Manager:
         """Create these files, and then finish the given ones, by default everything in the folder."""
         at = self._at
         chosen = None if files is None else list(files)
-        there = [] if not train else project_files(at.folder) if chosen is None else chosen
+        there = [] if not train else to_work_on(at) if chosen is None else chosen
         most = max(len(create), len(there), 1)
         with Workers(min(self._jobs, most)) as pool:
             creation = {path: {"do": "create", "settings": config.to_json()} for path, config in create.items()}
             self._do(pool, creation)
             if train and not at.stopped:
                 command = {"do": "work", "analyze": analyze, "retry": retry}
-                self._do(pool, dict.fromkeys(project_files(at.folder) if chosen is None else chosen, command))
+                self._do(pool, dict.fromkeys(to_work_on(at) if chosen is None else chosen, command))
                 # What others were on may be free again: their process may have stopped in between.
                 while not at.stopped and (busy := at.paths("busy")):
                     self._do(pool, dict.fromkeys(busy, command))
@@ -248,7 +257,7 @@ class _Manager:
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with {code}"
         message = f"the process that trained it {how}. {words}".strip()
         if not self._stopping:
-            message += manifest.record_failure(path, "WorkerEnded", message)
+            message += manifest.record_failure(path, "WorkerEnded", message, tries=self._deaths[path])
         self._at.outcomes[path] = ("stopped" if self._stopping else "failed", message)
 
     def _report(self, *, at_once: bool = False) -> None:

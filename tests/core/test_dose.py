@@ -10,7 +10,9 @@ import tdw
 from tdw.cli import main
 from tdw.counterfactual import dose as dosing
 from tdw.counterfactual.dose import Delay, compared
-from tdw.errors import AlreadyExistsError, SettingError, StoppedError
+from tdw.errors import AlreadyExistsError, ProjectError, SettingError, StoppedError
+from tdw.operations import branch as branching
+from tdw.sweeps.work import Work
 
 ARGUMENTS = {
     "edits": ["remove-frequency:2@W_E", "scale:W_in=1.1", "reset-optimizer:W_E"],
@@ -184,14 +186,13 @@ def test_a_branch_that_diverges_is_censored_and_not_trained_again(grokked, tmp_p
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (
-            {"at": "30"},
-            r"--at must name checkpoints of run.tdw \(epoch 30 is none; 1 epoch missing\): .*densify run.tdw --checkpoints 30",
-        ),
-        ({"at": ""}, r"--at must name epochs of checkpoints: .* \(got nothing\)"),
+        ({"at": ""}, r"--at must name epochs: .* \(got nothing\)"),
         ({"at": "700"}, "reaches epoch 700, but the run ends at 600"),
-        ({"at": "600"}, "--epochs must be greater than 600"),
-        ({"random": -1}, r"--random must be a number of branches of at least 0 \(got -1\)"),
+        (
+            {"at": "600"},
+            r"--epochs must be greater than 600, where the branch starts \(got 600\): give more, or branch earlier",
+        ),
+        ({"random": -1}, r"--random must be a number of branches from 0 to 100000 \(got -1\)"),
         ({"random": "many"}, "--random must be a number of branches"),
         ({"edits": ["freeze:W_E"]}, r"--random needs edits that change weights, .* \(got 2\): give --random 0"),
         ({"edits": ["scale"]}, "--edit scale must have the form"),
@@ -229,3 +230,57 @@ def test_without_an_event_there_is_no_p_value():
     without, with_one = compared({0: none, 50: some}, {0: 1.0, 50: 1.0})
     assert (without.p, without.corrected, len(without.null)) == (None, None, 19)
     assert with_one.p == with_one.corrected == 0.05
+
+
+def test_a_stop_does_not_hide_a_branch_that_failed(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in ("a", "b")]
+    done = Work(tmp_path, {paths[0]: ("failed", "no room"), paths[1]: ("stopped", "")})
+    monkeypatch.setattr(dosing, "work", lambda *_, **__: done)
+    monkeypatch.setattr(dosing, "_is_over", lambda _: False)
+    with pytest.raises(ProjectError, match=r"a is not finished \(no room\)\."):
+        dosing._finish(paths, tmp_path, 1, None, None)
+    del done.outcomes[paths[0]]
+    with pytest.raises(StoppedError, match="0 of 1 branches"):
+        dosing._finish(paths[1:], tmp_path, 1, None, None)
+
+
+def test_epochs_without_checkpoints_are_as_those_of_a_run_that_has_them(grokked, tmp_path, monkeypatch):
+    dense = tmp_path / "run.tdw"
+    tdw.copy(grokked, dense)
+    tdw.densify(dense, "33,101")
+    given = {"edits": "scale:W_in=1.1", "at": [33, 100, 101], "random": 1}
+    calls, plain = [], branching.replayed
+    monkeypatch.setattr(branching, "replayed", lambda *of, **more: calls.append(of[1]) or plain(*of, **more))
+    found = tdw.dose(grokked, tmp_path / "a", **given)
+    assert calls == [101]  # all epochs in one replay
+    assert found == tdw.dose(dense, tmp_path / "b", **given)
+    assert [dose.at for dose in found.doses] == [33, 100, 101]
+    assert all(dose.norm > 0 for dose in found.doses)
+    del calls[:]
+    assert found == tdw.dose(grokked, tmp_path / "a", **given)
+    assert tdw.dose(dense, tmp_path / "b", **given) == found
+    assert calls == [101]  # for the norms; the one with checkpoints needs none
+
+
+def test_what_is_wrong_with_the_run_is_told(grokked, tmp_path, capsys):
+    given = {"edits": "scale:W_in=1.1", "random": 0}
+    new = tmp_path / "new.tdw"
+    tdw.create(new, tdw.configure(p=7, d_model=8, heads=2, d_mlp=8, epochs=100))
+    with pytest.raises(SettingError, match=r"new.tdw has not been trained: train it first, `tdw train new.tdw`"):
+        tdw.dose(new, tmp_path / "doses", at=0, **given)
+    tdw.train(new, stop=iter([False] * 5 + [True] * 100).__next__)
+    with pytest.raises(
+        SettingError, match=r"--at must be an epoch up to \d, .* \(got 90\): it is not finished; train it first"
+    ):
+        tdw.dose(new, tmp_path / "doses", at="0,90", **given)
+    assert not (tmp_path / "doses").exists()
+    with tdw.open(new) as run:
+        assert run.grokking().delay is None
+    assert tdw.dose(new, tmp_path / "doses", at=0, **given).delay.censored  # never generalized: compared all the same
+    line = ["dose", str(grokked), str(tmp_path / "late"), "--edit", "scale:W_in=1.1", "--at", "590,595"]
+    assert main.main(line) == 0
+    assert (
+        "had generalized before all of these epochs, so nothing is left to delay: give earlier ones"
+        in capsys.readouterr().out
+    )
+    assert not (tmp_path / "late").exists()

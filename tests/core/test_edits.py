@@ -113,7 +113,7 @@ def test_what_is_planted_at_a_frequency_is_what_removing_it_takes_away(tiny):
         ("remove-frequency:4@W_E", 2 + 3 * np.sin(2 * np.pi * 5 * x / 13)),
         ("remove-frequency:5@W_E", 2 + np.cos(2 * np.pi * 4 * x / 13)),
         ("keep-frequency:4@W_E", 2 + np.cos(2 * np.pi * 4 * x / 13)),
-        ("keep-frequency:@W_E", np.full(13, 2)),
+        ("remove-frequency:1,2,3,4,5,6@W_E", np.full(13, 2)),
         ("remove-frequency:1,2,3,6@W_E", weights["embed.W_E"][:13, 0]),
     ]:
         after = Edits((edits.parse(text),), (None,)).applied(State(0, weights, {}), settings).weights["embed.W_E"]
@@ -124,7 +124,6 @@ def test_what_is_planted_at_a_frequency_is_what_removing_it_takes_away(tiny):
 NULL = [
     [],
     ["scale:all=1"],
-    ["remove-frequency:"],
     ["keep-frequency:1,2,3"],
     ["swap:all=@15"],
     ["random:all=0,3"],
@@ -562,3 +561,23 @@ def test_edits_of_an_imported_run_start_with_a_fresh_optimizer(tiny_run, tmp_pat
     with tdw.open(new) as run, tdw.open(tiny_run) as origin:
         assert np.array_equal(run.weights(15)["embed.W_E"], origin.weights(15)["embed.W_E"] * 2)
         assert np.allclose([run.train_loss[15], run.test_loss[15]], losses_of(new, 15), rtol=1e-5)
+
+
+def test_stored_edits_without_a_frequency_are_read_as_before():
+    # They used to be accepted; files that hold them keep their meaning.
+    stored = {"edit": "keep-frequency", "frequencies": [], "weights": ["embed.W_E"]}
+    assert edits.sentences([stored]) == ["only the constant and no frequency kept in embed.W_E"]
+
+
+@pytest.mark.parametrize("number", [0.1 + 0.2, 1 / 3, 1e-7 / 3, 123456.789, 2.0])
+def test_numbers_of_edits_and_settings_are_told_so_that_they_can_be_typed_again(number):
+    from tdw.cli.report import _settings_line
+
+    sentence = edits.parse(f"random:W_E={number!r}").sentence
+    assert float(sentence.partition("norm ")[2].partition(" ")[0]) == number
+    assert float(edits.parse(f"scale:W_E={number!r}").sentence.rpartition(" ")[2]) == number
+    share = min(number, 1 / 7)
+    line = _settings_line(config.configure(lr=share, weight_decay=share, train_fraction=max(share, 0.01)), ())
+    told = dict(reversed(part.rsplit(" ", 1)) for part in line.split(" · ") if part.startswith(("lr", "weight decay")))
+    assert {float(value) for value in told} == {share}
+    assert f"{max(share, 0.01)!r} of pairs" in line or max(share, 0.01) == 0.01

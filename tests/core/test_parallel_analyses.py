@@ -286,5 +286,5 @@ def test_untrained_networks_are_the_same_for_any_number_of_jobs(monkeypatch):
 
 @pytest.mark.parametrize("jobs", [0, -1, 5000])
 def test_a_number_of_jobs_that_is_none_is_refused(tiny_run, jobs):
-    with pytest.raises(SettingError, match=rf"--jobs must be from 1 to 1024 \(got {jobs}\)"):
+    with pytest.raises(SettingError, match=rf"--jobs must be an integer from 1 to 1024 \(got {jobs}\)"):
         tdw.analyze(tiny_run, jobs=jobs)

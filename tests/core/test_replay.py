@@ -15,6 +15,7 @@ from tdw import tasks
 from tdw.cli import main
 from tdw.errors import (
     AlreadyExistsError,
+    ArgumentError,
     CheckpointNotFoundError,
     DamagedFileError,
     NotReproducibleError,
@@ -298,7 +299,13 @@ def test_an_interrupted_replay_changes_nothing(tiny_run, tmp_path):
 def test_invalid_requests_are_refused(tiny_run, tmp_path):
     new = tmp_path / "new.tdw"
     for error, at, changes, sentence in [
-        (CheckpointNotFoundError, 13, {}, "nearest stored one is 1"),
+        (
+            SettingError,
+            5000,
+            {},
+            r"--at must be an epoch up to \d+, the last that tiny.tdw has recorded \(got 5000\): use an earlier",
+        ),
+        (ArgumentError, -1, {}, r"at must be an integer of at least 0 \(got -1\)"),
         (SettingError, 20, {"p": 11}, r"--p cannot change in a branch"),
         (SettingError, 20, {"train_fraction": 0.4}, "--train-fraction cannot change in a branch"),
         (SettingError, 20, {"epochs": 20, "checkpoints": ""}, "--epochs must be greater than 20"),
@@ -356,3 +363,79 @@ def test_info_says_what_a_branch_does_otherwise_also_where_the_origin_has_no_suc
     assert "lr 0.5 instead of" in line
     assert ", momentum 0" in line
     assert "betas" not in line
+
+
+def content(path):
+    with tdw.open(path) as run:
+        found = {name: run.curve(name).tobytes() for name in run.curves}
+        found |= {(at, name): array.tobytes() for at in run.checkpoints for name, array in run.weights(at).items()}
+        state = run.resume_state()
+        found |= {(slot, name): array.tobytes() for slot, part in state.slots.items() for name, array in part.items()}
+        return found, state.epoch, run.checkpoints
+
+
+@pytest.mark.parametrize("edits", [[], ["scale:W_E=1.5"], ["reset-optimizer"], ["scale:W_E=1.5", "reset-optimizer"]])
+def test_a_branch_at_an_epoch_without_checkpoint_is_that_of_the_run_with_one(tiny_run, tmp_path, edits):
+    dense = tmp_path / "dense.tdw"
+    tdw.copy(tiny_run, dense)
+    with tdw.open(tiny_run) as run:
+        assert 13 not in run.checkpoints
+    tdw.densify(dense, "13")
+    for name, path in (("a", tiny_run), ("b", dense)):
+        before = path.read_bytes()
+        tdw.branch(path, tmp_path / f"{name}.tdw", 13, edits=edits)
+        assert path.read_bytes() == before
+    assert content(tmp_path / "a.tdw") == content(tmp_path / "b.tdw")
+    for name in "ab":
+        assert tdw.train(tmp_path / f"{name}.tdw")
+    assert content(tmp_path / "a.tdw") == content(tmp_path / "b.tdw")
+    assert tdw.densify(tmp_path / "a.tdw", "17") == [17]  # the branch can be replayed in its turn
+    tdw.branch(tmp_path / "a.tdw", tmp_path / "c.tdw", 16)
+    assert tdw.train(tmp_path / "c.tdw")
+    assert content(tmp_path / "c.tdw")[0].keys() >= {"losses/train", "losses/test"}
+    if not edits:
+        with tdw.open(tiny_run) as run, tdw.open(tmp_path / "a.tdw") as branch:
+            assert np.array_equal(run.train_loss, branch.train_loss)
+            last = run.checkpoints[-1]
+            assert all(np.array_equal(array, branch.weights(last)[name]) for name, array in run.weights(last).items())
+
+
+def test_states_of_several_epochs_come_from_one_replay(tiny_run, monkeypatch):
+    from tdw.operations import branch
+
+    plain, calls = branch.replayed, []
+    monkeypatch.setattr(branch, "replayed", lambda *given, **more: calls.append(given[1:2]) or plain(*given, **more))
+    with tdw.open(tiny_run) as run:
+        split, last = run.known_split, len(run.epochs) - 1
+        together = list(branch.states_at(run, [17, 0, 13, last, 20], split))
+        assert [state.epoch for state in together] == [0, 13, 17, 20, last]
+        assert calls == [(20,)]
+        for state in together:
+            (alone,) = branch.states_at(run, [state.epoch], split)
+            assert all(np.array_equal(state.weights[name], array) for name, array in alone.weights.items())
+            assert all(
+                np.array_equal(state.slots[slot][name], array)
+                for slot, part in alone.slots.items()
+                for name, array in part.items()
+            )
+
+
+def test_an_unfinished_run_is_branched_as_far_as_it_is(tmp_path):
+    path = tmp_path / "run.tdw"
+    tdw.create(path, tdw.configure(p=7, d_model=8, heads=2, d_mlp=8, epochs=100, checkpoints="even:3"))
+    with pytest.raises(CheckpointNotFoundError, match="no checkpoint is stored yet"):
+        tdw.branch(path, tmp_path / "new.tdw", 5)
+    tdw.train(path, stop=iter([False] * 20 + [True] * 100).__next__)
+    with tdw.open(path) as run:
+        recorded = len(run.epochs) - 1
+    assert 0 < recorded < 60
+    with pytest.raises(
+        SettingError,
+        match=rf"up to {recorded}, the last .* \(got 60\): it is not finished; train it first, `tdw train run.tdw`",
+    ):
+        tdw.branch(path, tmp_path / "new.tdw", 60)
+    tdw.branch(path, tmp_path / "new.tdw", recorded - 1)
+    assert tdw.train(tmp_path / "new.tdw")
+    assert tdw.train(path)
+    with tdw.open(path) as run, tdw.open(tmp_path / "new.tdw") as new:
+        assert np.array_equal(run.train_loss, new.train_loss)

@@ -334,3 +334,18 @@ def test_the_type_of_a_file_system_is_told():
     if Path("/dev/shm").is_mount():
         assert lease.filesystem.type_of(Path("/dev/shm")) == "tmpfs"
     assert lease.filesystem.type_of(Path("/proc/self")) == "proc"
+
+
+def test_watching_a_lease_is_told_with_its_owner_and_for_how_long(path, monkeypatch, caplog):
+    monkeypatch.setattr(lease, "PATIENCE", 1.2)
+    monkeypatch.setattr(lease, "BEAT", 0.3)
+    claim = lease.Claim("t" * 32, 3, holder.Holder(4711, "alpha 1", "boot", "", "1"), "ada", "2026-01-02 03:04 +0000")
+    lease.beside(path).write_bytes(claim.encode())
+    os.utime(lease.beside(path), (1e9, 1e9))
+    with caplog.at_level("INFO", logger="tdw.store"):
+        open_writer(path).close()
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == (
+        f"{path} has a lease of process 4711 of ada on alpha since 2026-01-02 03:04 +0000: waiting up to 1 s to see whether it is "
+        "alive; if not, the lease is taken over"
+    )

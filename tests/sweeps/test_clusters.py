@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -193,7 +194,8 @@ def test_ctrl_c_on_dask_stores_what_is_done(tmp_path, cluster):
     ("address", "message"),
     [
         ("tcp://127.0.0.1:1", "the Dask scheduler at tcp://127.0.0.1:1 cannot be reached "),
-        ("foo", "--dask foo is not the address of a scheduler "),
+        ("foo", "--dask foo names no computer that can be found "),
+        ("127.0.0.1", "--dask 127.0.0.1 is not the address of a scheduler "),
     ],
 )
 def test_a_scheduler_that_is_not_there(tmp_path, address, message):
@@ -302,3 +304,38 @@ def test_what_slurm_cannot_do_is_a_sentence(tmp_path, monkeypatch):
         slurm.submit(tmp_path)
     with pytest.raises(SettingError, match="--slurm has an option that submitit does not accept"):
         slurm.submit(tmp_path, options={"cluster": "local", "nonsense": "1"})
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://no-such-host.invalid:8786", "no-such-host.invalid:8786", "tls://no-such-host.invalid"]
+)
+def test_a_name_that_no_computer_has_is_refused_at_once(tmp_path, address):
+    tdw.sweep(tmp_path, jobs=0, **SMALL)
+    start = time.monotonic()
+    with pytest.raises(AppError, match=rf"--dask {address} names no computer that can be found .*: check the name"):
+        dask.work_on_dask(tmp_path, address)
+    assert time.monotonic() - start < 30
+
+
+def test_waiting_for_a_scheduler_is_told_and_can_be_stopped(tmp_path):
+    tdw.sweep(tmp_path, jobs=0, **SMALL)
+    process = command("work", tmp_path, "--dask", "tcp://127.0.0.1:1")
+    line = process.stderr.readline()
+    assert re.fullmatch(r"tdw: waiting for the Dask scheduler at tcp://127.0.0.1:1, for [45]\d more seconds\n", line), (
+        line
+    )
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    code, output, _ = done(process, 40)
+    assert (code, "1 not begun" in output) == (130, True)
+    assert time.monotonic() - start < 30  # not all of the minute
+
+
+def test_a_scheduler_that_never_comes_ends_the_work(tmp_path):
+    tdw.sweep(tmp_path, jobs=0, **SMALL)
+    told = []
+    with pytest.raises(AppError, match=r"the Dask scheduler at tcp://127\.0\.0\.1:1 cannot be reached"):
+        dask.work_on_dask(tmp_path, "tcp://127.0.0.1:1", patience=3, told=told.append)
+    assert len(told) == 1
+    with pytest.raises(AppError, match="is not the address of a scheduler"):
+        dask.work_on_dask(tmp_path, "nonsense://x", patience=3)

@@ -51,6 +51,11 @@ def test_values(name, given, values):
         ("weight_decay", {"log": [0, 1, 3]}, "ends above 0"),
         ("weight_decay", {"linear": [0, 1, 0]}, "a number of values from 1"),
         ("weight_decay", {"linear": [0, 1]}, "three numbers"),
+        (
+            "p",
+            {"linear": [11, 31, 4]},
+            r"must have steps that are whole numbers, as p is an integer: give another number",
+        ),
         ("weight_decay", {"logarithmic": [1, 2, 3]}, r"one of \{linear"),
         ("activation", {"linear": [0, 1, 2]}, "three numbers"),
     ],

@@ -1,14 +1,18 @@
 """Which files a sweep makes, under which names, and what it leaves alone."""
 
+import errno
 import json
+import os
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
 import tdw
 from tdw.errors import CannotWriteError, NotAProjectError
 from tdw.estimate import estimate
+from tdw.store.atomic import make_folder
 from tdw.sweeps import manifest
 from tdw.sweeps.plan import plan_sweep
 from tests.sweeps.small import SMALL
@@ -129,3 +133,75 @@ def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(NotAProjectError, match="file is not a folder"):
         made(tmp_path / "file")
+
+
+def _tmpfs(folder, *options):
+    return os.system(f"mount -t tmpfs {' '.join(options)} tmpfs {folder} 2>/dev/null") == 0
+
+
+@pytest.mark.skipif(os.name != "posix" or not shutil.which("mount") or os.geteuid() != 0, reason="mounting needs root")
+@pytest.mark.parametrize(("options", "sentence"), [
+    ("-o ro", r"cannot be written: the file system of .*/disk is read-only\. Choose another place"),
+    ("-o size=1m", r"has no room for 1 run: [\d,]+ MB are needed, 1 MB are free"),
+])  # fmt: skip
+def test_a_disk_that_is_full_and_one_that_is_read_only_are_told_apart(tmp_path, options, sentence):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not _tmpfs(disk, options):
+        pytest.skip("this machine does not let us mount")
+    try:
+        with pytest.raises(CannotWriteError, match=sentence):
+            tdw.sweep(disk / "a" / "b", jobs=0, p=113)
+        assert list(disk.iterdir()) == []
+    finally:
+        os.system(f"umount --lazy {disk}")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/1"), reason="Linux")  # noqa: PTH112
+def test_a_place_without_files_is_not_full():
+    for action in (lambda: tdw.sweep("/proc/none", jobs=0, **SMALL), lambda: make_folder(Path("/proc/none"))):
+        with pytest.raises(CannotWriteError, match="/proc/none cannot be created: nothing can be created in /proc"):
+            action()
+    with pytest.raises(CannotWriteError, match=r"none\.tdw cannot be written: nothing can be created in /proc"):
+        tdw.create("/proc/none.tdw", tdw.configure(p=7))
+
+
+def test_permissions_and_files_in_the_way_are_told_apart(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotAProjectError, match=r"/file is not a folder\."):
+        tdw.sweep(tmp_path / "file" / "a" / "b", jobs=0, **SMALL)
+    with pytest.raises(CannotWriteError, match=r"cannot be written: .*/file is not a folder\. Choose another place"):
+        make_folder(tmp_path / "file" / "a" / "b")
+    with pytest.raises(NotAProjectError, match=r"none does not exist\."):
+        tdw.work(tmp_path / "none")
+
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(CannotWriteError, match=rf"no permission to write to it or to the folder {tmp_path}\."):
+        tdw.sweep(tmp_path / "a" / "b", jobs=0, **SMALL)
+
+
+def test_a_sweep_that_grows_by_a_setting_keeps_its_runs_and_the_order_in_its_names(tmp_path):
+    made(tmp_path, weight_decay="0.3,1", model_seed="0-1")
+    grown = plan_sweep(tmp_path, **SMALL, weight_decay="0.3,1", model_seed="0-1", lr="1e-3,2e-3")  # 1e-3 is the default
+    assert {path.name for path in grown.existing} == {
+        f"weight_decay={decay},model_seed={seed}.tdw" for decay in ("0.3", "1") for seed in (0, 1)
+    }
+    assert {path.name for path in grown.new} == {
+        f"weight_decay={decay},lr=0.002,model_seed={seed}.tdw" for decay in ("0.3", "1") for seed in (0, 1)
+    }
+    made(tmp_path, weight_decay="0.3,1", model_seed="0-1", lr="1e-3,2e-3")
+    # Then by one that stands before these in the help, and by a seed that stands before the other one.
+    more = names(tmp_path, weight_decay="0.3", model_seed="0", lr="2e-3", train_fraction="0.3,0.4", data_seed="0,1")
+    assert [name for name in more if "data_seed=1" in name] == [
+        f"weight_decay=0.3,lr=0.002,train_fraction={part},data_seed=1,model_seed=0.tdw" for part in ("0.3", "0.4")
+    ]
+
+
+def test_names_do_not_depend_on_whether_values_are_listed_or_drawn(tmp_path):
+    listed = names(tmp_path, lr="0.01,0.02", weight_decay="0.3,1")
+    drawn = names(tmp_path, lr={"uniform": [0.01, 0.02]}, draws=2, weight_decay="0.3,1")
+    assert [{part.partition("=")[0] for part in name.split(",")} for name in drawn] == [{"lr", "weight_decay"}] * 4
+    assert {name.partition("=")[0] for name in [*listed, *drawn]} == {"lr"}

@@ -237,10 +237,28 @@ def test_a_worker_that_dies_twice_on_a_run_has_lost_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     result = tdw.work(tmp_path, jobs=2)
     assert result.counts == {"finished": 2, "failed": 1}
-    assert (
-        manifest.failures(tmp_path)["model_seed=1.tdw"].message
-        == "the process that trained it was killed by signal 9. out of memory"
-    )
+    failure = manifest.failures(tmp_path)["model_seed=1.tdw"]
+    assert failure.message == "the process that trained it was killed by signal 9. out of memory"
+    assert failure.tries == 2
+    assert tdw.work(tmp_path, jobs=1, retry=True).counts == {"current": 2, "failed": 1}
+    assert manifest.failures(tmp_path)["model_seed=1.tdw"].tries == 4
+
+
+def test_a_stop_does_not_hide_failures(tmp_path):
+    paths = made(tmp_path, **{**LONG, "epochs": 100_000}, model_seed="0-1")
+    paths[0].write_bytes(b"no project")
+    process = command("work", tmp_path, "--jobs", 1)
+
+    def is_trained():
+        with tdw.Project.open(paths[1]) as project:
+            return len(project.epochs) > 0
+
+    assert wait_for(is_trained)
+    process.send_signal(signal.SIGINT)
+    code, output, errors = done(process)
+    assert code == 2
+    assert "1 stopped, 1 failed" in output
+    assert "is not a project file" in errors
 
 
 def test_a_worker_that_cannot_start_says_why(tmp_path, monkeypatch):
@@ -295,3 +313,31 @@ def test_time_left_follows_what_is_done():
         work.Running(Path("b"), 0.0, epoch=50, epochs=100),
     ]
     assert _left(at) == "0:17"  # 4 runs in 10 s, 7 left
+
+
+def test_links_out_of_the_folder_are_left_out_by_sweep_work_and_runs(tmp_path):
+    elsewhere = made(tmp_path / "elsewhere", **SMALL, model_seed="0-1")
+    (inside,) = made(tmp_path / "s", **SMALL, model_seed="5")
+    (tmp_path / "s" / "model_seed=0.tdw").symlink_to(elsewhere[0])
+    (tmp_path / "s" / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "s" / "again.tdw").symlink_to(inside)
+    (tmp_path / "s" / ".hidden.tdw").write_bytes(elsewhere[1].read_bytes())
+    code, output, errors = done(command("work", tmp_path / "s", "--jobs", 1))
+    assert code == 0
+    assert f"model_seed=0.tdw is a link to {elsewhere[0]}, which is outside of the folder: it is left out." in errors
+    assert "1 left out, a link to a file outside of the folder" in output
+    assert states(tmp_path / "elsewhere") == ["new", "new"]
+    runs = tdw.runs(tmp_path / "s")
+    assert {path.name for path in runs.paths} <= {inside.name, "again.tdw"}
+    assert len(runs) == 1
+    assert [problem.message for problem in runs.problems] == [
+        f"{tmp_path / 's' / 'model_seed=0.tdw'} is a link to {elsewhere[0]}, which is outside of the folder: it is left out."
+    ]
+    planned = tdw.plan_sweep(tmp_path / "s", **SMALL, model_seed="0,5")
+    assert [path.name for path in planned.unreadable] == ["model_seed=0.tdw"]
+    assert len(planned.new) == 1  # under another name, as that one is taken
+    assert tmp_path / "s" / "model_seed=0.tdw" not in planned.new
+    # A folder that is itself reached by a link is as good as its real one.
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    assert tdw.work(tmp_path / "link", jobs=1).counts == {"finished": 2}
+    assert len(tdw.runs(tmp_path / "link")) == 2

@@ -14,20 +14,19 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 
-from tdw import store
+from tdw import arguments, store
 from tdw.analyses.engine import memory, parallel
 from tdw.analyses.engine.checkpoint import Checkpoint
 from tdw.analyses.engine.registry import ANALYSES, Analysis, evaluate, find
 from tdw.analyses.engine.run_data import Curves, RunData
 from tdw.config import RunConfig
-from tdw.errors import NotApplicableError, OutOfRangeError, SettingError
+from tdw.errors import NotApplicableError, OutOfRangeError
 from tdw.network.segment import Arrays
 from tdw.project.project import Project
 from tdw.project.writer import ProjectWriter
 from tdw.store.holder import working
 
 CHECKPOINTS_PER_COMMIT = 8
-MOST_JOBS = 1_024
 BOOKKEEPING = ("per", "computed")  # stored next to an analysis' own parameters by this module
 
 
@@ -65,8 +64,7 @@ def analyze(
     results overflow their dtype or weights are not finite.
     """
     named = [find(name) for name in ([only] if isinstance(only, str) else only or ())]
-    if jobs is not None and not 1 <= jobs <= MOST_JOBS:
-        raise SettingError("jobs", f"--jobs must be from 1 to {MOST_JOBS} (got {jobs})")
+    jobs = arguments.jobs(jobs)
     with ProjectWriter.open(path) as project:
         for analysis in named:
             if reason := inapplicable_reason(analysis, project):

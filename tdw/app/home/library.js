@@ -51,7 +51,7 @@ export class Library {
   /** @param {Changes} changes */
   take({ server, number, complete, columns, settings, lines, removed, moved, folders }) {
     if (this.server && server !== this.server) {
-      this.lines.clear(); // another server counts its changes anew
+      this.lines.clear(); // another server counts its changes from the start
       this.server = server;
       this.number = -1;
       queueMicrotask(() => this.ask());
