@@ -15,6 +15,7 @@ import numpy as np
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange.source_run import SourceRun
 from tdw.network.segment import Series
+from tdw.recorded import is_recorded
 
 STRIDES = (
     10,
@@ -113,7 +114,7 @@ def _spread(curve: Series, every: int, epochs: int) -> Series:
 
 def between(curve: Series | None) -> int:
     """The number of epochs between two values of a curve that is in place."""
-    at = np.flatnonzero(~np.isnan(curve)) if curve is not None else np.zeros(0, np.int64)
+    at = np.flatnonzero(is_recorded(curve)) if curve is not None else np.zeros(0, np.int64)
     return max(1, int(np.gcd.reduce(np.diff(at)))) if at.size > 1 else 1
 
 
@@ -221,7 +222,7 @@ def possible_strides(run: SourceRun, hints: dict[str, Any], source: Path) -> lis
                 f"(got {requested})",
             )
         return [requested]
-    if run.train_stride > 1 and count == np.count_nonzero(~np.isnan(run.train)):
+    if run.train_stride > 1 and count == np.count_nonzero(is_recorded(run.train)):
         return [run.train_stride]
     if not (fits := sensible(count, epochs) or strides(count, epochs)):
         raise ask("test", count, epochs, [], str(source))

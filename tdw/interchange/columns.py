@@ -6,6 +6,7 @@ A column's name says its side (`train`, `test`, `val`, …) and quantity (`loss`
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from jaxtyping import Float64
 from tdw.errors import NotImportableError
 from tdw.interchange.source_run import MOST_EPOCHS, SourceRun
 from tdw.network.segment import Series
+from tdw.recorded import RECORDED_NAN, is_recorded
 from tdw.safe_text import cut
 from tdw.text_format import count
 
@@ -47,9 +49,7 @@ def of_rows(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     """The columns of a table given by rows, which need not have all of them. Other values than numbers are left out."""
     names = dict.fromkeys(name for row in rows for name in row)
     table = {name: np.array([as_number(row.get(name)) for row in rows]) for name in names}
-    return of_table(
-        {name: values for name, values in table.items() if np.isfinite(values).any() or _is_infinite(values)}
-    )
+    return of_table({name: values for name, values in table.items() if is_recorded(values).any()})
 
 
 def of_table(table: Mapping[str, Float64[np.ndarray, " row"]]) -> list[Column]:
@@ -127,10 +127,10 @@ def add(run: SourceRun, columns: Iterable[Column], source: Path) -> None:
 
 
 def _by_epoch(run: SourceRun, column: Column, source: Path) -> Series:
-    """The values by epoch, NaN where none was recorded; by row if the table does not say the epochs."""
+    """The values by epoch, as `tdw.recorded` marks them; by row if the table does not say the epochs."""
     if column.steps is None:
         return column.values
-    known = ~np.isnan(column.values) & np.isfinite(column.steps)
+    known = is_recorded(column.values) & np.isfinite(column.steps)
     steps = column.steps[known]
     if steps.size and (steps.min() < 0 or steps.max() > MOST_EPOCHS):
         wrong = steps[(steps < 0) | (steps > MOST_EPOCHS)][0]
@@ -148,7 +148,8 @@ def _by_epoch(run: SourceRun, column: Column, source: Path) -> Series:
 
 def _share(run: SourceRun, curve: Series, name: str, source: Path) -> Series:
     """Accuracies as shares; given in percent if one is above 1. Raises NotImportableError for anything else."""
-    known = curve[~np.isnan(curve)]
+    there = ~np.isnan(curve)
+    known = curve[there]
     if known.size and (known.min() < 0 or known.max() > 100):
         raise NotImportableError(
             f"{source} cannot be imported: the accuracy {cut(name, 60)} must be from 0 to 1, or in percent (got "
@@ -156,14 +157,14 @@ def _share(run: SourceRun, curve: Series, name: str, source: Path) -> Series:
         )
     if known.size and known.max() > 1:
         run.converted.append(f"{cut(name, 60)} is in percent: it was divided by 100")
-        return curve / 100
+        return np.divide(curve, 100, out=curve.copy(), where=there)
     return curve
 
 
 def _rank(column: Column) -> tuple[bool, int]:
     """Of several columns for the same, the least one is taken. A single value, such as that of a final test, is no curve."""
     words = re.findall(r"[a-z]+", column.name.lower())
-    single = bool(np.count_nonzero(~np.isnan(column.values)) < 2)
+    single = bool(np.count_nonzero(is_recorded(column.values)) < 2)
     return single, min((at for at, side in enumerate(TEST) if side in words), default=0)
 
 
@@ -182,14 +183,11 @@ def _curve_name(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def as_number(value: Any) -> float:
-    """A number of a table; NaN for what is none. W&B writes "NaN" and "Infinity" as text."""
+    """A number of a table, `RECORDED_NAN` for NaN, and another NaN for what is no number. W&B writes "NaN" and "Infinity" as text."""
     if isinstance(value, bool) or value is None:
         return float("nan")
     try:
-        return float(value)
+        number = float(value)
+        return RECORDED_NAN if math.isnan(number) else number
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one for tensors of several numbers
         return float("nan")
-
-
-def _is_infinite(values: Float64[np.ndarray, " row"]) -> bool:
-    return bool(np.isinf(values).any())

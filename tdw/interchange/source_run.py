@@ -14,6 +14,7 @@ import numpy as np
 
 from tdw.errors import NotImportableError
 from tdw.network.segment import Series
+from tdw.recorded import nan_as_recorded
 from tdw.safe_text import cut
 from tdw.tasks import Split
 
@@ -91,20 +92,28 @@ class SourceRun:
     converted: list[str] = field(default_factory=list)
     contradicted: list[str] = field(default_factory=list)
 
+    @property
+    def has_losses(self) -> bool:
+        """Whether there is a finite loss, which weights can be compared with."""
+        return any(curve is not None and bool(np.isfinite(curve).any()) for curve in (self.train, self.test))
+
 
 def numbers(value: Any, name: str, what: str) -> Series:
-    """A list of losses as float64, from numbers or tensors of one element, a tensor or an array. Raises NotImportableError."""
+    """A list of losses as float64, all of them recorded, from numbers or tensors of one element, a tensor or an array.
+
+    Raises NotImportableError.
+    """
     import torch
 
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu":
-        return value.astype(np.float64)
+        return nan_as_recorded(value)
     if isinstance(value, torch.Tensor):
         if value.ndim != 1 or value.is_complex():
             raise NotImportableError(f"{what} cannot be imported: its {name} must be a list of numbers.")
-        return value.detach().double().numpy().copy()
+        return nan_as_recorded(value.detach().double().numpy())
     if not isinstance(value, list | tuple):
         raise NotImportableError(f"{what} cannot be imported: its {name} must be a list of numbers.")
-    return np.array([number(item, name, what) for item in value], dtype=np.float64)
+    return nan_as_recorded([number(item, name, what) for item in value])
 
 
 def number(value: Any, name: str, what: str) -> float:

@@ -45,6 +45,7 @@ from tdw.project.records import (
     RecordError,
     RecoveredFrom,
 )
+from tdw.recorded import is_recorded
 from tdw.safe_text import cut
 from tdw.tasks import Split
 
@@ -131,6 +132,12 @@ class Project:
         if name not in self.curves:
             raise UnknownNameError("curve", name, self.curves)
         return self._store.read(name, start, stop)
+
+    def recorded(self, name: str) -> Bool[np.ndarray, " epoch"]:
+        """At which epochs a curve has a recorded value: a number, an infinity, or NaN where what was measured was not a number.
+        At the others it was not evaluated, and the curve is NaN as well. Raises UnknownNameError.
+        """
+        return is_recorded(self.curve(name))
 
     @property
     def id(self) -> str:

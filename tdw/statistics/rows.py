@@ -16,6 +16,7 @@ from tdw.analyses.engine import runner
 from tdw.analyses.events import GENERALIZED, LABELS, MEMORIZED, Event, Grokking
 from tdw.analyses.summary import CURVES, KeyFrequencies
 from tdw.project.records import Notes
+from tdw.recorded import is_recorded
 from tdw.run import Run
 from tdw.setting import as_text
 
@@ -72,7 +73,7 @@ def _facts(run: Run) -> _Facts:
 
 
 def _last(curve: np.ndarray) -> tuple[int, float] | tuple[None, None]:
-    recorded = np.flatnonzero(~np.isnan(curve))
+    recorded = np.flatnonzero(is_recorded(curve))
     return (int(recorded[-1]), float(curve[recorded[-1]])) if recorded.size else (None, None)
 
 

@@ -231,7 +231,8 @@ def test_an_offline_run_of_wandb(tmp_path):
         assert len(run.epochs) == 1801
 
 
-def trackio_file(path, runs):
+def trackio_database(path, runs):
+    """runs: by name, the steps and values that were logged."""
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE metrics (id INTEGER PRIMARY KEY, run_name TEXT, step INTEGER, metrics TEXT)")
     database.execute("CREATE TABLE configs (id INTEGER PRIMARY KEY, run_name TEXT, config TEXT)")
@@ -239,11 +240,19 @@ def trackio_file(path, runs):
         database.execute(
             "INSERT INTO configs (run_name, config) VALUES (?, ?)", (name, json.dumps({"lr": 0.003}).encode())
         )
-        for step, *values in zip(STEPS, TRAIN, TEST, NORM, strict=True):
-            metrics = json.dumps(dict(zip(("train_loss", "val_loss", "grad_norm"), values, strict=True))).encode()
+        for step, values in runs[name]:
+            metrics = json.dumps(values).encode()
             database.execute("INSERT INTO metrics (run_name, step, metrics) VALUES (?, ?, ?)", (name, step, metrics))
     database.commit()
     database.close()
+
+
+def trackio_file(path, names):
+    logged = [
+        (step, dict(zip(("train_loss", "val_loss", "grad_norm"), values, strict=True)))
+        for step, *values in zip(STEPS, TRAIN, TEST, NORM, strict=True)
+    ]
+    trackio_database(path, dict.fromkeys(names, logged))
 
 
 def test_a_database_of_trackio(tmp_path):

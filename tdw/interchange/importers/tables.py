@@ -33,6 +33,7 @@ from tdw.interchange.sniff import refused
 from tdw.interchange.source_run import Raw, SourceCheckpoint, SourceRun, integer
 from tdw.interchange.stated import add_settings
 from tdw.interchange.weight_layouts import is_state, read
+from tdw.recorded import is_recorded, nan_as_recorded
 from tdw.safe_text import cut
 
 MOST_BYTES = 1 << 30
@@ -164,7 +165,7 @@ def of_dict(loaded: Any, path: Path) -> SourceRun | None:
         if isinstance(items, list | tuple | np.ndarray) and len(items)
     }
     numeric = {name: np.array([columns.as_number(item) for item in items]) for name, items in lists.items()}
-    numeric = {name: values for name, values in numeric.items() if np.isfinite(values).any()}
+    numeric = {name: values for name, values in numeric.items() if is_recorded(values).any()}
     if not any(columns.role(name) for name in numeric):
         return None
     steps = {
@@ -205,11 +206,11 @@ def _tensorboard(path: Path, _: str | None) -> SourceRun:
                 continue
             scalars = events.Scalars(tag)
             steps = np.array([one.step for one in scalars], np.float64)
-            found.append(Column(tag, np.array([one.value for one in scalars], np.float64), steps))
+            found.append(Column(tag, nan_as_recorded([one.value for one in scalars]), steps))
         for tag in tags["tensors"]:  # as TensorFlow 2 writes scalars
             tensors = events.Tensors(tag)
             if all(len(one.tensor_proto.float_val) == 1 for one in tensors):
-                values = np.array([one.tensor_proto.float_val[0] for one in tensors], np.float64)
+                values = nan_as_recorded([one.tensor_proto.float_val[0] for one in tensors])
                 found.append(Column(tag, values, np.array([one.step for one in tensors], np.float64)))
     except Exception as error:  # damaged input makes the reader raise anything
         raise refused(path, f"a TensorBoard file that is damaged ({cut(str(error), 100)})") from error
