@@ -183,7 +183,7 @@ def _curve_name(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def as_number(value: Any) -> float:
-    """A number of a table, `RECORDED_NAN` for NaN, and another NaN for what is no number. W&B writes "NaN" and "Infinity" as text."""
+    """A number of a table, `RECORDED_NAN` for NaN, and another NaN for anything else. W&B writes "NaN" and "Infinity" as text."""
     if isinstance(value, bool) or value is None:
         return float("nan")
     try:
