@@ -5,7 +5,8 @@
     training (`Patience`)   the first signal requests a stop after storing the current state
     interpreter shutdown    exits with the code of the finished command
 
-A second signal always exits at once.
+A second signal always exits at once. Signals are counted where they arrive: Python calls the handler once for two that come while it
+is busy in compiled code, and a handler may be called within another one.
 
 This module imports nothing heavy: until `Listening` is entered, Python's own handler answers Ctrl-C with a traceback.
 """
@@ -31,6 +32,11 @@ _patient: Patience | None = None
 _listener = 0  # id of the thread that handles signals; 0 if none does
 _holding = 0
 _waiting = False  # a signal arrived inside `Whole` and is still to be raised
+_written: list[int] = []  # signals in the order in which the system's handler noted them, as far as it did
+_called: list[int] = []  # signals for which Python called `_answer`, which is not more often
+_answered = 0  # how many of them were answered
+_answering = _thread.allocate_lock()
+_notes: int | None = None  # the end of a pipe from which these notes are read
 _end_at_once: int | None = None  # exit code if there is nothing to release; 0 stands for the code of the signal
 
 
@@ -40,10 +46,14 @@ class Listening:
     def __init__(self, *, alone: bool):
         self._alone = alone
         self._before: dict[int, Any] = {}
+        self._pipe: tuple[int, int] | None = None
+        self._noted_before = -1
 
     def __enter__(self) -> Self:
-        global _received, _raised, _waiting, _holding, _listener, _end_at_once  # noqa: PLW0603
-        _received, _raised, _waiting, _holding = None, False, False, 0
+        global _received, _raised, _waiting, _holding, _listener, _end_at_once, _answered  # noqa: PLW0603
+        _received, _raised, _waiting, _holding, _answered = None, False, False, 0, 0
+        _written.clear()
+        _called.clear()
         _listener, _end_at_once = _thread.get_ident(), 0 if self._alone else None
         for name in SIGNALS:
             number = getattr(signal, name, None)
@@ -54,10 +64,28 @@ class Listening:
             except ValueError:  # signal handlers can be set in the main thread only
                 _listener = 0
                 break
+        if _listener and os.name == "posix":
+            self._take_notes()
         return self
 
+    def _take_notes(self) -> None:
+        global _notes  # noqa: PLW0603
+        try:
+            self._pipe = os.pipe()
+        except OSError:  # too many open files: then Python's calls are counted
+            return
+        for end in self._pipe:
+            os.set_blocking(end, False)
+        self._noted_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        _notes = self._pipe[0]
+
     def __exit__(self, *_: object) -> None:
-        global _listener  # noqa: PLW0603
+        global _listener, _notes  # noqa: PLW0603
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._noted_before)
+            _notes = None
+            for end in self._pipe:
+                os.close(end)
         for number, handler in self._before.items():
             if handler is not None:  # None: it was not set from Python
                 signal.signal(number, handler)
@@ -144,6 +172,33 @@ def _code(number: int | None) -> int:
 
 
 def _answer(number: int, _frame: FrameType | None) -> None:
+    global _answered  # noqa: PLW0603
+    _called.append(number)
+    is_raised = False
+    # One that comes meanwhile is answered by whoever holds the lock; that is asked again after its release.
+    while _answered < len(_arrived()) and _answering.acquire(blocking=False):
+        try:
+            while _answered < len(arrived := _arrived()):
+                _answered += 1
+                is_raised = _raises(arrived[_answered - 1]) or is_raised
+        finally:
+            _answering.release()
+    if is_raised:
+        raise KeyboardInterrupt
+
+
+def _arrived() -> list[int]:
+    """All signals that have arrived."""
+    if _notes is not None:
+        try:
+            _written.extend(os.read(_notes, 512))
+        except OSError:  # nothing new
+            pass
+    return _written if len(_written) >= len(_called) else _called
+
+
+def _raises(number: int) -> bool:
+    """Answer a signal; returns whether that is KeyboardInterrupt."""
     global _received, _raised, _waiting  # noqa: PLW0603
     if _end_at_once is not None:
         _leave(_code(number) if _end_at_once == 0 else max(_end_at_once, 0))
@@ -152,14 +207,14 @@ def _answer(number: int, _frame: FrameType | None) -> None:
     _received = _received or number
     if _patient is not None and not _patient.asked:
         _patient.asked = True
-        return
+        return False
     if _holding:
         if _waiting:
             _leave(_code(_received))
         _waiting = True
-        return
+        return False
     _raised = True
-    raise KeyboardInterrupt
+    return True
 
 
 def _leave(exit_code: int) -> None:

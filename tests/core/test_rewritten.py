@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tdw import store
-from tdw.store import creation_time
 from tdw.errors import DamagedFileError
 from tdw.operations.recover import losses, recover
+from tdw.store import creation_time
 from tests.core.test_recovery import make
 
 Rewrite = Callable[[Path, Path], None]
