@@ -5,8 +5,8 @@
     training (`Patience`)   the first signal requests a stop after storing the current state
     interpreter shutdown    exits with the code of the finished command
 
-A second signal always exits at once. Signals are counted where they arrive: Python calls the handler once for two that come while it
-is busy in compiled code, and a handler may be called within another one.
+A second signal always exits at once. In training, signals are counted where they arrive: Python calls the handler once for
+two that come while compiled code runs. A handler may also be called within another one.
 
 This module imports nothing heavy: until `Listening` is entered, Python's own handler answers Ctrl-C with a traceback.
 """
@@ -46,8 +46,6 @@ class Listening:
     def __init__(self, *, alone: bool):
         self._alone = alone
         self._before: dict[int, Any] = {}
-        self._pipe: tuple[int, int] | None = None
-        self._noted_before = -1
 
     def __enter__(self) -> Self:
         global _received, _raised, _waiting, _holding, _listener, _end_at_once, _answered  # noqa: PLW0603
@@ -64,28 +62,10 @@ class Listening:
             except ValueError:  # signal handlers can be set in the main thread only
                 _listener = 0
                 break
-        if _listener and os.name == "posix":
-            self._take_notes()
         return self
 
-    def _take_notes(self) -> None:
-        global _notes  # noqa: PLW0603
-        try:
-            self._pipe = os.pipe()
-        except OSError:  # too many open files: then Python's calls are counted
-            return
-        for end in self._pipe:
-            os.set_blocking(end, False)
-        self._noted_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
-        _notes = self._pipe[0]
-
     def __exit__(self, *_: object) -> None:
-        global _listener, _notes  # noqa: PLW0603
-        if self._pipe is not None:
-            signal.set_wakeup_fd(self._noted_before)
-            _notes = None
-            for end in self._pipe:
-                os.close(end)
+        global _listener  # noqa: PLW0603
         for number, handler in self._before.items():
             if handler is not None:  # None: it was not set from Python
                 signal.signal(number, handler)
@@ -102,18 +82,34 @@ class Patience:
 
     def __init__(self) -> None:
         self.asked = False
+        self._pipe: tuple[int, int] | None = None
+        self._noted_before = -1
 
     def __call__(self) -> bool:
         """Whether to stop."""
         return self.asked
 
     def __enter__(self) -> Self:
-        global _patient  # noqa: PLW0603
+        global _patient, _notes  # noqa: PLW0603
+        if _listener == _thread.get_ident() and os.name == "posix":
+            # Not in all of a command: a server answers signals by handlers of its own, and sends them on.
+            _written[:] = _called
+            self._pipe = os.pipe()
+            for end in self._pipe:
+                os.set_blocking(end, False)
+            _notes = self._pipe[0]
+            self._noted_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         _patient = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _patient  # noqa: PLW0603
+        global _patient, _notes  # noqa: PLW0603
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._noted_before)
+            _notes, pipe, self._pipe = None, self._pipe, None
+            _called.extend(_written[len(_called) :])
+            for end in pipe:
+                os.close(end)
         _patient = None
 
 
@@ -191,9 +187,10 @@ def _arrived() -> list[int]:
     """All signals that have arrived."""
     if _notes is not None:
         try:
-            _written.extend(os.read(_notes, 512))
-        except OSError:  # nothing new
-            pass
+            new = os.read(_notes, 512)
+        except OSError:  # there is nothing new
+            new = b""
+        _written.extend(new)
     return _written if len(_written) >= len(_called) else _called
 
 

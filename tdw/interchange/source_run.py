@@ -56,6 +56,7 @@ class SourceRun:
     accuracy:     accuracies by side, by epoch; curves: everything else that was recorded, by its name in a project file
     train_stride: epochs between two train losses, which are in place
     stepped:      the source gives the epochs of its losses, which are in place
+    unplaced:     why not, if there is more to say than that nothing tells
     placed:       its train losses are at their epochs, by what the form or the number of epochs tells; planned: epochs, by a config
     averaged:     its train losses are not those of all train pairs with the weights of one epoch, but means or of batches
     settings:     those that the file states, under our names
@@ -75,6 +76,7 @@ class SourceRun:
     accuracy: dict[str, Series] = field(default_factory=dict)
     curves: dict[str, Series] = field(default_factory=dict)
     stepped: bool = False
+    unplaced: str = ""
     averaged: bool = False
     placed: bool = False
     planned: int | None = None
