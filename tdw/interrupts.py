@@ -171,7 +171,7 @@ def _answer(number: int, _frame: FrameType | None) -> None:
     global _answered  # noqa: PLW0603
     _called.append(number)
     is_raised = False
-    # One that comes meanwhile is answered by whoever holds the lock; that is asked again after its release.
+    # One that comes meanwhile is answered by the call that holds the lock, which looks again after it has released it.
     while _answered < len(_arrived()) and _answering.acquire(blocking=False):
         try:
             while _answered < len(arrived := _arrived()):

@@ -1,7 +1,7 @@
 """The cells of a table of text: what is a number, what is missing, and what is neither, said by its place.
 
-Where a cell of a loss, an accuracy or a step is neither, nothing is guessed: a decimal comma read as something else, or a value left
-out without a word, would be a wrong curve.
+Where a cell of a loss, an accuracy or a step is neither, nothing is guessed: a decimal comma read as something else, or a value that is
+missing afterwards, would be a wrong curve.
 """
 
 from __future__ import annotations

@@ -162,8 +162,7 @@ def _settings(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Every setting that applies to one of the runs, with its text in each run, in the order of the command line."""
     columns = [{item.name: as_text(value) for item, value in run.config.items()} for run in runs]
     for run, texts in zip(runs, columns, strict=True):
-        if run.imported is not None:
-            texts.update(dict.fromkeys(run.imported.unknown, UNKNOWN))
+        texts.update(dict.fromkeys(run.unknown, UNKNOWN))
     return {
         item.name: [texts.get(item.name, INAPPLICABLE) for texts in columns]
         for item in config.settings()

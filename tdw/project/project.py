@@ -184,7 +184,18 @@ class Project:
     @property
     def knows_task(self) -> bool:
         """Whether the task in the settings is that of the run; false if an import could not tell it, and it stands for that."""
-        return self.imported is None or "task" not in self.imported.unknown
+        return "task" not in self.unknown
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of settings whose values only stand for what an import could not tell; with an unknown kind of network or
+        optimizer, also the settings that the kind in its place has.
+        """
+        if self.imported is None:
+            return ()
+        named = self.imported.unknown
+        of_kinds = (item.name for item, _ in self.config.items() if item.kinds and item.chooser in named)
+        return tuple(dict.fromkeys((*named, *of_kinds)))
 
     @property
     def described(self) -> dict[str, Any]:

@@ -60,7 +60,6 @@ def columns() -> tuple[str, ...]:
 def _facts(run: Run) -> _Facts:
     data = runner.run_data(run)
     events, grokking = summary.outcome(run, data)
-    unknown = () if run.imported is None else run.imported.unknown
     return _Facts(
         run,
         run.notes,
@@ -68,7 +67,7 @@ def _facts(run: Run) -> _Facts:
         grokking,
         run.keys,
         {name: _last(getattr(data.curves, name)) for name in CURVES},
-        {item.name: value for item, value in run.config.items() if item.name not in unknown},
+        {item.name: value for item, value in run.config.items() if item.name not in run.unknown},
     )
 
 

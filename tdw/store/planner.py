@@ -202,7 +202,7 @@ def plan_file(plan: FilePlan) -> Skeleton:
         growing=growing,
         blob_nbytes=plan.blob_nbytes,
         resume_nbytes=plan.resume_nbytes,
-        analyses={analysis.name: analysis for analysis in plan.analyses},
+        analyses={analysis.name: analysis for analysis in sorted(plan.analyses, key=lambda item: item.name)},
         curves=tuple(curve.name for curve in plan.curves),
     )
     place, header = undated(sketch.bytes_at)
