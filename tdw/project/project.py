@@ -45,13 +45,12 @@ from tdw.project.records import (
     RecordError,
     RecoveredFrom,
 )
+from tdw.project.series import SERIES, drift_between, series_of
 from tdw.recorded import is_recorded
 from tdw.safe_text import cut
 from tdw.tasks import Split
 
 log = logging.getLogger("tdw.store")  # whose notes commands print
-
-SERIES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
 
 
 @dataclass(frozen=True)
@@ -429,19 +428,7 @@ class Project:
         now = {name: values[:again] for name, values in series_of(segment).items()}
         stored = {name: self._store.read(name, start, start + again) for name in SERIES}
         gaps = self.recovered is not None or self.imported is not None  # missing values are not compared
-        differs = {name: _differs(stored[name], now[name], sparse=gaps or name.endswith("/test")) for name in SERIES}
-        at = np.flatnonzero(np.any(list(differs.values()), axis=0))
-        if not at.size:
-            return None
-        first = int(at[0])
-        series = next(name for name in SERIES if differs[name][first])
-        return Drift(
-            series=series,
-            epoch=start + first,
-            stored=_number(stored[series][first]),
-            recomputed=_number(now[series][first]),
-            epochs=len(at),
-        )
+        return drift_between(stored, now, start, gaps=gaps)
 
     def _again(self, segment: Segment) -> int:
         """How many of its epochs were already recorded."""
@@ -508,20 +495,3 @@ def _reopened(kind: type[Project], path: Path, run_id: str) -> Project:
         project.close()
         raise ProjectError(f"{path} was replaced by another run: open it again")
     return project
-
-
-def series_of(segment: Segment) -> dict[str, Series]:
-    """The four curves of a segment, under their names in the file."""
-    values = (segment.train_loss, segment.test_loss, segment.train_accuracy, segment.test_accuracy)
-    return dict(zip(SERIES, values, strict=True))
-
-
-def _differs(stored: Series, now: Series, *, sparse: bool) -> Bool[np.ndarray, " epoch"]:
-    """Where two measurements of the same epochs differ. In a sparse curve NaN means not evaluated."""
-    none = np.isnan(stored), np.isnan(now)
-    return (stored != now) & ~(none[0] | none[1] if sparse else none[0] & none[1])
-
-
-def _number(value: np.float64) -> float | None:
-    """A measured value for JSON; None for NaN and infinity, which JSON lacks."""
-    return float(value) if np.isfinite(value) else None
