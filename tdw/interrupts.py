@@ -5,7 +5,8 @@
     training (`Patience`)   the first signal requests a stop after storing the current state
     interpreter shutdown    exits with the code of the finished command
 
-A second signal always exits at once.
+A second signal always exits at once. In training, signals are counted where they arrive: Python calls the handler once for
+two that come while compiled code runs. A handler may also be called within another one.
 
 This module imports nothing heavy: until `Listening` is entered, Python's own handler answers Ctrl-C with a traceback.
 """
@@ -31,6 +32,11 @@ _patient: Patience | None = None
 _listener = 0  # id of the thread that handles signals; 0 if none does
 _holding = 0
 _waiting = False  # a signal arrived inside `Whole` and is still to be raised
+_written: list[int] = []  # signals in the order in which the system's handler noted them, as far as it did
+_called: list[int] = []  # signals for which Python called `_answer`, which is not more often
+_answered = 0  # how many of them were answered
+_answering = _thread.allocate_lock()
+_notes: int | None = None  # the end of a pipe from which these notes are read
 _end_at_once: int | None = None  # exit code if there is nothing to release; 0 stands for the code of the signal
 
 
@@ -42,8 +48,10 @@ class Listening:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        global _received, _raised, _waiting, _holding, _listener, _end_at_once  # noqa: PLW0603
-        _received, _raised, _waiting, _holding = None, False, False, 0
+        global _received, _raised, _waiting, _holding, _listener, _end_at_once, _answered  # noqa: PLW0603
+        _received, _raised, _waiting, _holding, _answered = None, False, False, 0, 0
+        _written.clear()
+        _called.clear()
         _listener, _end_at_once = _thread.get_ident(), 0 if self._alone else None
         for name in SIGNALS:
             number = getattr(signal, name, None)
@@ -74,18 +82,34 @@ class Patience:
 
     def __init__(self) -> None:
         self.asked = False
+        self._pipe: tuple[int, int] | None = None
+        self._noted_before = -1
 
     def __call__(self) -> bool:
         """Whether to stop."""
         return self.asked
 
     def __enter__(self) -> Self:
-        global _patient  # noqa: PLW0603
+        global _patient, _notes  # noqa: PLW0603
+        if _listener == _thread.get_ident() and os.name == "posix":
+            # Not in all of a command: a server answers signals by handlers of its own, and sends them on.
+            _written[:] = _called
+            self._pipe = os.pipe()
+            for end in self._pipe:
+                os.set_blocking(end, False)
+            _notes = self._pipe[0]
+            self._noted_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         _patient = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _patient  # noqa: PLW0603
+        global _patient, _notes  # noqa: PLW0603
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._noted_before)
+            _notes, pipe, self._pipe = None, self._pipe, None
+            _called.extend(_written[len(_called) :])
+            for end in pipe:
+                os.close(end)
         _patient = None
 
 
@@ -144,6 +168,34 @@ def _code(number: int | None) -> int:
 
 
 def _answer(number: int, _frame: FrameType | None) -> None:
+    global _answered  # noqa: PLW0603
+    _called.append(number)
+    is_raised = False
+    # One that comes meanwhile is answered by the call that holds the lock, which looks again after it has released it.
+    while _answered < len(_arrived()) and _answering.acquire(blocking=False):
+        try:
+            while _answered < len(arrived := _arrived()):
+                _answered += 1
+                is_raised = _raises(arrived[_answered - 1]) or is_raised
+        finally:
+            _answering.release()
+    if is_raised:
+        raise KeyboardInterrupt
+
+
+def _arrived() -> list[int]:
+    """All signals that have arrived."""
+    if _notes is not None:
+        try:
+            new = os.read(_notes, 512)
+        except OSError:  # there is nothing new
+            new = b""
+        _written.extend(new)
+    return _written if len(_written) >= len(_called) else _called
+
+
+def _raises(number: int) -> bool:
+    """Answer a signal; returns whether that is KeyboardInterrupt."""
     global _received, _raised, _waiting  # noqa: PLW0603
     if _end_at_once is not None:
         _leave(_code(number) if _end_at_once == 0 else max(_end_at_once, 0))
@@ -152,14 +204,14 @@ def _answer(number: int, _frame: FrameType | None) -> None:
     _received = _received or number
     if _patient is not None and not _patient.asked:
         _patient.asked = True
-        return
+        return False
     if _holding:
         if _waiting:
             _leave(_code(_received))
         _waiting = True
-        return
+        return False
     _raised = True
-    raise KeyboardInterrupt
+    return True
 
 
 def _leave(exit_code: int) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tdw import store
 from tdw.analyses import summary
 from tdw.analyses.engine import registry, runner
@@ -16,6 +14,7 @@ from tdw.errors import NotApplicableError
 from tdw.network.segment import Series
 from tdw.project import consistency
 from tdw.project.project import Project, StoredResult
+from tdw.recorded import is_recorded
 from tdw.store import FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ class Run(Project):
         return None if (keys := self.keys) is None else keys.frequencies
 
     def info(self) -> dict[str, Any]:
-        """What `tdw info --json` prints: plain values only."""
+        """What `tdw info --json` prints: plain values only. The last value of a curve may be infinite or NaN."""
         return {
             "path": str(self.path),
             "format": f"tdw {FORMAT_VERSION[0]}.{FORMAT_VERSION[1]}",
@@ -140,5 +139,5 @@ class Run(Project):
 
 def _last(values: Series) -> float | None:
     """The last recorded value of a series."""
-    recorded = values[~np.isnan(values)]
+    recorded = values[is_recorded(values)]
     return float(recorded[-1]) if recorded.size else None

@@ -8,6 +8,7 @@ the rest of a line, or hide. HTML is not escaped here: pages insert text as text
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
@@ -80,13 +81,29 @@ def shown(given: object) -> str:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    r"""A value as JSON in which invisible characters are escaped and all others are kept.
+    r"""A value as JSON in which invisible characters are escaped and all others are kept. NaN and infinities, which JSON lacks,
+    become text.
 
     >>> json_text({"title": "ü \u202e \udcff"})
     '{"title": "ü \\u202e \\udcff"}'
+    >>> json_text([1.5, math.nan, -math.inf])
+    '[1.5, "NaN", "-Infinity"]'
     """
-    written = json.dumps(value, indent=indent, ensure_ascii=False)
+    written = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
     return re.sub(r"[^ -~\n]", lambda found: _escaped(found[0]), written)  # newlines come from the indentation only
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if math.isnan(value):
+            return "NaN"
+        case float() if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case dict():
+            return {name: _finite(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+    return value
 
 
 def _escaped(char: str) -> str:

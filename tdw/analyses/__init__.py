@@ -67,3 +67,6 @@ __all__ = [
     "weight_norms",
     "weight_trajectory",
 ]
+
+for _name in sorted(ANALYSES):  # the order of every list of them; importing one imports those that it reads before it
+    ANALYSES[_name] = ANALYSES.pop(_name)

@@ -16,6 +16,7 @@ from tdw.analyses.engine.run_data import RunData
 from tdw.analyses.events import Event, Grokking
 from tdw.analyses.key_frequencies import DEFAULT_RULE, by_clusters
 from tdw.project.project import Project
+from tdw.recorded import is_recorded
 
 CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
@@ -49,7 +50,7 @@ def outcome(project: Project, data: RunData | None = None) -> tuple[list[Event],
     """The events of the run, and whether it grokked. data: of `runner.run_data`, where it was read already."""
     data = runner.run_data(project) if data is None else data
     arrays, parameters = _events(project, data), registry.find("events").parameters
-    recorded = {name for name in CURVES if not np.isnan(getattr(data.curves, name)).all()}
+    recorded = {name for name in CURVES if is_recorded(getattr(data.curves, name)).any()}
     return (
         event_analysis.described(arrays["intervals"], arrays["held"], parameters["events"], recorded),
         event_analysis.judged(arrays, **parameters),

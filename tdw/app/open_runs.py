@@ -60,10 +60,9 @@ def typed_path(text: str) -> Path:
 def about(project: Run) -> str:
     """One line about a run, for lists."""
     config = project.config
-    unknown = [] if project.imported is None else project.imported.unknown
-    task = "task unknown" if "task" in unknown else config.task
+    task = "task unknown" if "task" in project.unknown else config.task
     parts = [
-        task if "p" in unknown else f"{task} mod {config.p}",
+        task if "p" in project.unknown else f"{task} mod {config.p}",
         text_format.count(len(project.checkpoints), "checkpoint"),
         text_format.size(project.size_bytes / 1e6),
     ]

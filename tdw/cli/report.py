@@ -80,13 +80,13 @@ def summary(run: Run) -> list[str]:
     return lines
 
 
-def _network(settings: config.RunConfig) -> str:
-    """Kind and sizes of the network; usual values are left out."""
+def _network(settings: config.RunConfig, unknown: Sequence[str] = ()) -> str:
+    """Kind and sizes of the network; usual values are left out, and unknown ones said to be."""
     words = [] if settings.network == "transformer" else [settings.network]
     words += [
-        f"{item.name} {as_text(value)}"
+        f"{item.name.replace('_', ' ')} {'unknown' if item.name in unknown else as_text(value)}"
         for item, value in settings.items()
-        if item.chooser == "network" and not (item.implied and value == item.default)
+        if item.chooser == "network" and (item.name in unknown or not (item.implied and value == item.default))
     ]
     if "embedding" in settings.network_kind.capabilities:
         words += [f"d_model {settings.d_model}", f"{settings.heads} heads"]
@@ -94,7 +94,11 @@ def _network(settings: config.RunConfig) -> str:
             words.append(f"d_head {settings.d_head}")
     words.append(f"d_mlp {settings.d_mlp}")
     usual = {"activation": "relu", "biases": "none", "classes": "answers"}
-    words += [f"{name} {getattr(settings, name)}" for name, value in usual.items() if getattr(settings, name) != value]
+    words += [
+        f"{name} {'unknown' if name in unknown else getattr(settings, name)}"
+        for name, value in usual.items()
+        if name in unknown or getattr(settings, name) != value
+    ]
     return " · ".join(words)
 
 
@@ -157,7 +161,7 @@ def _settings_line(settings: config.RunConfig, unknown: Sequence[str]) -> str:
     shown = {
         "task": settings.task,
         "p": f"mod {settings.p}",
-        "d_model": _network(settings),
+        "d_model": _network(settings, unknown),
         "train_fraction": f"{_percent(settings.train_fraction)} of pairs in training",
         "lr": f"{'' if settings.optimizer == 'adamw' else settings.optimizer + ' '}lr {as_text(settings.lr)}",
         "weight_decay": f"weight decay {as_text(settings.weight_decay)}",
@@ -194,7 +198,7 @@ def run_info(run: Run, information: dict[str, Any]) -> list[str]:
     lines = [
         f"{run.path}: {information['state']}, {information['epochs']} of {information['planned_epochs']} epochs, "
         f"{size(information['size_bytes'] / 1e6)}",
-        _settings_line(settings, [] if run.imported is None else run.imported.unknown),
+        _settings_line(settings, run.unknown),
         *notes(run.notes),
         *([] if run.branched is None else run.branched.sentences(settings)),
         *imported(run.imported),

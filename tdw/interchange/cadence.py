@@ -15,6 +15,7 @@ import numpy as np
 from tdw.errors import NotImportableError, SettingError
 from tdw.interchange.source_run import SourceRun
 from tdw.network.segment import Series
+from tdw.recorded import is_recorded
 
 STRIDES = (
     10,
@@ -113,7 +114,7 @@ def _spread(curve: Series, every: int, epochs: int) -> Series:
 
 def between(curve: Series | None) -> int:
     """The number of epochs between two values of a curve that is in place."""
-    at = np.flatnonzero(~np.isnan(curve)) if curve is not None else np.zeros(0, np.int64)
+    at = np.flatnonzero(is_recorded(curve)) if curve is not None else np.zeros(0, np.int64)
     return max(1, int(np.gcd.reduce(np.diff(at)))) if at.size > 1 else 1
 
 
@@ -131,7 +132,7 @@ def place_train(run: SourceRun, hints: dict[str, Any], source: Path) -> None:
                 f"--train-stride does not apply to {source.name}, which {why} (got {requested}): leave it out",
             )
         if first is None and not run.stepped and _count(run) and "test_stride" not in hints:
-            raise _unknown("test", _count(run), source)
+            raise _unknown("test", _count(run), run, source)
         return
     if run.placed:
         if run.train_stride == 1 and requested is None and not run.checkpoints:
@@ -147,10 +148,10 @@ def place_train(run: SourceRun, hints: dict[str, Any], source: Path) -> None:
             run.inferred.append(f"{count} train losses are those of every epoch: {run.planned} epochs were planned")
             return
         if run.planned is None or run.planned < count:
-            raise _unknown("train", count, source)
+            raise _unknown("train", count, run, source)
         found = stride_of(count, [run.planned, run.planned + 1], None, str(source))
         if found is None:  # a run that was interrupted has fewer losses than planned at any stride
-            raise _unknown("train", count, source)
+            raise _unknown("train", count, run, source)
         requested = found[0]
         run.inferred.append(f"{count} losses in {run.planned} planned epochs are those of every {requested}th epoch")
     _place_all(run, count, requested, "test_stride" in hints)
@@ -182,11 +183,12 @@ def _place_all(run: SourceRun, count: int, every: int, other_test: bool) -> None
                 curves[name] = _spread(curve, every, epochs)
 
 
-def _unknown(side: str, count: int, source: Path) -> NotImportableError:
+def _unknown(side: str, count: int, run: SourceRun, source: Path) -> NotImportableError:
+    why = f"{run.unplaced}, so nothing" if run.unplaced else "nothing in it"
     return NotImportableError(
-        f"{source} cannot be imported: nothing in it tells the epochs of its {count} {side} losses or accuracies. State the number "
+        f"{source} cannot be imported: {why} tells the epochs of its {count} {side} losses or accuracies. State the number "
         f"of epochs between two: --{side}-stride 1 if each epoch has one, --{side}-stride 100 for every 100th; or add a column "
-        "`step`."
+        "`step` of whole numbers, the updates before each row."
     )
 
 
@@ -221,7 +223,7 @@ def possible_strides(run: SourceRun, hints: dict[str, Any], source: Path) -> lis
                 f"(got {requested})",
             )
         return [requested]
-    if run.train_stride > 1 and count == np.count_nonzero(~np.isnan(run.train)):
+    if run.train_stride > 1 and count == np.count_nonzero(is_recorded(run.train)):
         return [run.train_stride]
     if not (fits := sensible(count, epochs) or strides(count, epochs)):
         raise ask("test", count, epochs, [], str(source))

@@ -16,8 +16,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from tdw.errors import NotImportableError
+from tdw.interchange import table_cells
 from tdw.interchange.source_run import MOST_EPOCHS, SourceRun
+from tdw.interchange.table_cells import as_number, first_wrong, told
 from tdw.network.segment import Series
+from tdw.recorded import is_recorded
 from tdw.safe_text import cut
 from tdw.text_format import count
 
@@ -36,39 +39,69 @@ MOST_CURVES = 64
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its values, and the updates after which they were recorded; None if the table does not say."""
+    """A column: its values, and the updates after which they were recorded; None if the table does not say, and then `unplaced` is
+    why, or "" where no column is named after steps. wrong: what in it is not a number, and where.
+    """
 
     name: str
     values: Float64[np.ndarray, " row"]
     steps: Float64[np.ndarray, " row"] | None
+    unplaced: str = ""
+    wrong: str = ""
 
 
-def of_rows(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """The columns of a table given by rows, which need not have all of them. Other values than numbers are left out."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    table = {name: np.array([as_number(row.get(name)) for row in rows]) for name in names}
+def of_rows(rows: Sequence[Mapping[str, Any]], places: Sequence[str] | None = None) -> list[Column]:
+    """The columns of a table given by rows, which need not have all of them, see `table_cells.columns_of`."""
+    return of_table(*table_cells.columns_of(rows, places))
+
+
+def of_lists(lists: Mapping[str, Any]) -> list[Column]:
+    """The columns of a table given by lists (or tuples, or arrays)."""
+    table = {name: np.array([as_number(item) for item in items]) for name, items in lists.items()}
+    first = {name: first_wrong(items) for name, items in lists.items()}
     return of_table(
-        {name: values for name, values in table.items() if np.isfinite(values).any() or _is_infinite(values)}
+        table, {name: f"value {at + 1} is {told(lists[name][at])}" for name, at in first.items() if at is not None}
     )
 
 
-def of_table(table: Mapping[str, Float64[np.ndarray, " row"]]) -> list[Column]:
-    """The columns of a table given by columns, one of which may say the steps of those that are as long."""
-    step = steps_in(table)
-    return [
-        Column(name, values, table[step] if step is not None and len(table[step]) == len(values) else None)
-        for name, values in table.items()
-        if not counts_updates(name)
-    ]
+def of_table(table: Mapping[str, Float64[np.ndarray, " row"]], wrong: Mapping[str, str]) -> list[Column]:
+    """The columns of a table given by columns, one of which may say the steps of those that are as long. Columns without a number are
+    left out. wrong: by name, what in a column is not a number.
+    """
+    step = next((name for name in _by_rank(table) if not _why_no_steps(table[name], wrong.get(name, ""))), None)
+    why = next(
+        (f"its column {cut(name, 40)} {_why_no_steps(table[name], wrong.get(name, ''))}" for name in _by_rank(table)),
+        "",
+    )
+    found = []
+    for name, values in table.items():
+        if counts_updates(name) or not (is_recorded(values).any() or (name in wrong and role(name))):
+            continue
+        if step is None or len(table[step]) == len(values):
+            unplaced = why if step is None else ""
+            found.append(Column(name, values, None if step is None else table[step], unplaced, wrong.get(name, "")))
+        else:
+            lengths = (
+                f"its column {cut(step, 40)} has {count(len(table[step]), 'value')}, {cut(name, 40)} has {len(values)}"
+            )
+            found.append(Column(name, values, None, lengths, wrong.get(name, "")))
+    return found
 
 
-def steps_in(table: Mapping[str, Float64[np.ndarray, " row"]]) -> str | None:
-    """The column that counts updates: whole numbers that do not all repeat."""
-    for wanted in STEPS:
-        for name, values in table.items():
-            if _last(name) == wanted and np.isfinite(values).any() and not np.any(values[np.isfinite(values)] % 1):
-                return name
-    return None
+def _by_rank(table: Iterable[str]) -> list[str]:
+    """The columns named after steps, best first."""
+    return [name for wanted in STEPS for name in table if _last(name) == wanted]
+
+
+def _why_no_steps(values: Float64[np.ndarray, " row"], wrong: str) -> str:
+    """Why a column does not count updates; "" if it does: whole numbers."""
+    known = values[np.isfinite(values)]
+    if wrong:
+        return f"is no count of updates: {wrong}"
+    if not known.size:
+        return "has no numbers"
+    broken = known[known % 1 != 0]
+    return f"has {broken[0]:g}, which is not a whole number of updates" if broken.size else ""
 
 
 def counts_updates(name: str) -> bool:
@@ -108,6 +141,10 @@ def add(run: SourceRun, columns: Iterable[Column], source: Path) -> None:
             f"train_loss or val/acc (columns of numbers: {shown})."
         )
     for (side, quantity), column in chosen.items():
+        if column.wrong:
+            raise NotImportableError(
+                f"{source} cannot be imported: in its column {cut(column.name, 40)}, {column.wrong}."
+            )
         curve = _by_epoch(run, column, source)
         if quantity == "accuracy":
             run.accuracy[side] = _share(run, curve, column.name, source)
@@ -116,22 +153,33 @@ def add(run: SourceRun, columns: Iterable[Column], source: Path) -> None:
         run.inferred.append(f"{side} {quantity} is the column {cut(column.name, 60)}")
     others = [column for column in columns if column.name not in taken and not column.name.startswith("_")]  # W&B's own
     for column in others[:MOST_CURVES]:
+        if column.wrong:
+            run.converted.append(f"of {cut(column.name, 40)} what is not a number was left out: {column.wrong}")
         run.curves[_curve_name(column.name, run.curves)] = _by_epoch(run, column, source)
     if others:
         run.converted.append("kept as curves: " + ", ".join(cut(column.name, 30) for column in others[:MOST_CURVES]))
     if others[MOST_CURVES:]:
         run.converted.append(f"{len(others) - MOST_CURVES} more columns were left out")
+    run.unplaced = next((column.unplaced for column in chosen.values() if column.unplaced), "")
     run.stepped = all(column.steps is not None for column in chosen.values())
     # A train curve with steps is in place, also where others have none.
     run.placed = any(side == "train" and column.steps is not None for (side, _), column in chosen.items())
 
 
 def _by_epoch(run: SourceRun, column: Column, source: Path) -> Series:
-    """The values by epoch, NaN where none was recorded; by row if the table does not say the epochs."""
+    """The values by epoch, as `tdw.recorded` marks them; by row if the table does not say the epochs."""
     if column.steps is None:
         return column.values
-    known = ~np.isnan(column.values) & np.isfinite(column.steps)
+    known = is_recorded(column.values) & np.isfinite(column.steps)
     steps = column.steps[known]
+    if (without := int(np.count_nonzero(is_recorded(column.values) & ~known))) > 0:
+        run.converted.append(
+            f"{count(without, 'value')} of {cut(column.name, 60)} without a step {'was' if without == 1 else 'were'} left out"
+        )
+    if np.any(np.diff(steps) < 0):
+        run.converted.append(
+            f"{cut(column.name, 60)} was put in the order of its steps, which is another one than that of the rows"
+        )
     if steps.size and (steps.min() < 0 or steps.max() > MOST_EPOCHS):
         wrong = steps[(steps < 0) | (steps > MOST_EPOCHS)][0]
         raise NotImportableError(
@@ -148,7 +196,8 @@ def _by_epoch(run: SourceRun, column: Column, source: Path) -> Series:
 
 def _share(run: SourceRun, curve: Series, name: str, source: Path) -> Series:
     """Accuracies as shares; given in percent if one is above 1. Raises NotImportableError for anything else."""
-    known = curve[~np.isnan(curve)]
+    there = ~np.isnan(curve)
+    known = curve[there]
     if known.size and (known.min() < 0 or known.max() > 100):
         raise NotImportableError(
             f"{source} cannot be imported: the accuracy {cut(name, 60)} must be from 0 to 1, or in percent (got "
@@ -156,14 +205,14 @@ def _share(run: SourceRun, curve: Series, name: str, source: Path) -> Series:
         )
     if known.size and known.max() > 1:
         run.converted.append(f"{cut(name, 60)} is in percent: it was divided by 100")
-        return curve / 100
+        return np.divide(curve, 100, out=curve.copy(), where=there)
     return curve
 
 
 def _rank(column: Column) -> tuple[bool, int]:
     """Of several columns for the same, the least one is taken. A single value, such as that of a final test, is no curve."""
     words = re.findall(r"[a-z]+", column.name.lower())
-    single = bool(np.count_nonzero(~np.isnan(column.values)) < 2)
+    single = bool(np.count_nonzero(is_recorded(column.values)) < 2)
     return single, min((at for at, side in enumerate(TEST) if side in words), default=0)
 
 
@@ -179,17 +228,3 @@ def _curve_name(name: str, taken: Mapping[str, Any]) -> str:
     while unique in taken:
         unique, number = f"{plain}_{number}", number + 1
     return unique
-
-
-def as_number(value: Any) -> float:
-    """A number of a table; NaN for what is none. W&B writes "NaN" and "Infinity" as text."""
-    if isinstance(value, bool) or value is None:
-        return float("nan")
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one for tensors of several numbers
-        return float("nan")
-
-
-def _is_infinite(values: Float64[np.ndarray, " row"]) -> bool:
-    return bool(np.isinf(values).any())

@@ -64,7 +64,7 @@ def align(
     chosen = _chosen(run)
     if earlier is not None:
         chosen = [*chosen, earlier]
-    if not chosen or (run.train is None and run.test is None):
+    if not chosen or not run.has_losses:
         return unsure, _trusted(run, listed, p, hints)
     losses = _losses(chosen, settings)
 

@@ -31,6 +31,7 @@ from tdw.interchange.weight_layouts import (
 )
 from tdw.network.kinds import Nonlinearity
 from tdw.network.segment import Arrays, Series, State
+from tdw.recorded import is_recorded
 from tdw.safe_text import cut
 from tdw.setting import value_of
 from tdw.tasks import TASKS, answers
@@ -45,9 +46,7 @@ ROUNDING = 1e-6  # a cross-entropy of 0 may be computed as a negative number of 
 
 
 def check_losses(run: SourceRun, source: Path) -> None:
-    """Remove infinite losses, and curves without any loss. Raises NotImportableError if there is nothing left to import,
-    or if a loss is negative.
-    """
+    """Remove curves without any value. Raises NotImportableError if there is nothing to import, or if a loss is negative."""
     for side in ("train", "test"):
         losses: Series | None = getattr(run, side)
         if losses is None:
@@ -57,14 +56,9 @@ def check_losses(run: SourceRun, source: Path) -> None:
                 f"{source} cannot be imported: its {side} losses contain {negative[0]:g}, but a cross-entropy cannot be "
                 "negative."
             )
-        if infinite := int(np.isinf(losses).sum()):
-            run.converted.append(
-                f"{infinite} infinite {side} loss{'es' if infinite > 1 else ''} {'were' if infinite > 1 else 'was'} left out"
-            )
-            losses[np.isinf(losses)] = np.nan
-        if np.isnan(losses).all():
+        if not is_recorded(losses).any():
             setattr(run, side, None)
-    if run.train is None and run.test is None and not run.accuracy and not run.checkpoints:
+    if not run.has_losses and not run.accuracy and not run.checkpoints:
         raise NotImportableError(f"{source} cannot be imported: it has neither weights nor finite losses.")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from tdw.interchange.columns import Column, role
 from tdw.interchange.source_run import SourceRun
+from tdw.recorded import is_recorded
 
 LIGHTNING_CSV = "metrics.csv"
 TRAINER_ROW = frozenset({"loss", "learning_rate", "epoch", "step"})
@@ -50,7 +51,7 @@ def of_updates(run: SourceRun, columns: Sequence[Column], names: Collection[str]
         return list(columns)
     for column in columns:
         if _is(column, "train") and column.steps is not None:
-            known = column.steps[np.isfinite(column.steps) & ~np.isnan(column.values)]
+            known = column.steps[np.isfinite(column.steps) & is_recorded(column.values)]
             apart = int(np.diff(known, prepend=0).max(initial=0))
             if apart > 1:
                 run.averaged = True

@@ -19,6 +19,7 @@ from tdw.interchange.split_search import Match
 from tdw.interchange.weight_layouts import transposed
 from tdw.network.segment import Series, State
 from tdw.project.records import ImportedFrom
+from tdw.recorded import is_recorded
 from tdw.safe_text import cut
 from tdw.schedule import text_of
 from tdw.tasks import Split
@@ -140,8 +141,7 @@ def _aligned(
     tried: list[tuple[Reading, Match | None, infer.Guess, list[str], list[str]]] = []
     refusal: SettingError | None = None
     found: Match | None = None  # with all guesses the split is the same, so one search is enough
-    has_losses = run.train is not None or run.test is not None
-    for guess in guesses if has_losses else guesses[:1]:
+    for guess in guesses if run.has_losses else guesses[:1]:
         try:
             reading, match = align(
                 run,
@@ -207,7 +207,7 @@ def _report_conversions(run: SourceRun, epoch_offset: int, stride: int) -> None:
 
 def _report_missing(run: SourceRun, curves: Mapping[str, Series], epoch: int) -> None:
     """Say which losses the last weights lack."""
-    missing = [side for side in ("train", "test") if np.isnan(curves[f"losses/{side}"][epoch])]
+    missing = [side for side in ("train", "test") if not is_recorded(curves[f"losses/{side}"])[epoch]]
     if len(missing) == 2:
         run.converted.append("the source did not record the losses of its last weights: they are missing here")
     elif missing:

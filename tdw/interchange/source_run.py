@@ -14,6 +14,7 @@ import numpy as np
 
 from tdw.errors import NotImportableError
 from tdw.network.segment import Series
+from tdw.recorded import nan_as_recorded
 from tdw.safe_text import cut
 from tdw.tasks import Split
 
@@ -55,6 +56,7 @@ class SourceRun:
     accuracy:     accuracies by side, by epoch; curves: everything else that was recorded, by its name in a project file
     train_stride: epochs between two train losses, which are in place
     stepped:      the source gives the epochs of its losses, which are in place
+    unplaced:     why not, if there is more to say than that nothing tells
     placed:       its train losses are at their epochs, by what the form or the number of epochs tells; planned: epochs, by a config
     averaged:     its train losses are not those of all train pairs with the weights of one epoch, but means or of batches
     settings:     those that the file states, under our names
@@ -74,6 +76,7 @@ class SourceRun:
     accuracy: dict[str, Series] = field(default_factory=dict)
     curves: dict[str, Series] = field(default_factory=dict)
     stepped: bool = False
+    unplaced: str = ""
     averaged: bool = False
     placed: bool = False
     planned: int | None = None
@@ -91,20 +94,28 @@ class SourceRun:
     converted: list[str] = field(default_factory=list)
     contradicted: list[str] = field(default_factory=list)
 
+    @property
+    def has_losses(self) -> bool:
+        """Whether there is a finite loss, which weights can be compared with."""
+        return any(curve is not None and bool(np.isfinite(curve).any()) for curve in (self.train, self.test))
+
 
 def numbers(value: Any, name: str, what: str) -> Series:
-    """A list of losses as float64, from numbers or tensors of one element, a tensor or an array. Raises NotImportableError."""
+    """A list of losses as float64, all of them recorded, from numbers or tensors of one element, a tensor or an array.
+
+    Raises NotImportableError.
+    """
     import torch
 
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu":
-        return value.astype(np.float64)
+        return nan_as_recorded(value)
     if isinstance(value, torch.Tensor):
         if value.ndim != 1 or value.is_complex():
             raise NotImportableError(f"{what} cannot be imported: its {name} must be a list of numbers.")
-        return value.detach().double().numpy().copy()
+        return nan_as_recorded(value.detach().double().numpy())
     if not isinstance(value, list | tuple):
         raise NotImportableError(f"{what} cannot be imported: its {name} must be a list of numbers.")
-    return np.array([number(item, name, what) for item in value], dtype=np.float64)
+    return nan_as_recorded([number(item, name, what) for item in value])
 
 
 def number(value: Any, name: str, what: str) -> float:

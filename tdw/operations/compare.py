@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tdw import config
 from tdw.analyses.summary import CURVES
 from tdw.errors import TdwError
+from tdw.recorded import is_recorded
 from tdw.run import Run
 from tdw.setting import as_text
 from tdw.text_format import between, times
@@ -111,11 +112,14 @@ def curve(one: Run, other: Run, name: str) -> Curve:
     first, second = getattr(one, name), getattr(other, name)
     both = min(len(first), len(second))
     first, second = first[:both], second[:both]
-    recorded = ~(np.isnan(first) | np.isnan(second))
+    recorded = is_recorded(first) & is_recorded(second)
     if not recorded.any():
         return Curve(name, 0, None, None, None)
-    # Both may be infinite in diverged runs: that counts as equal.
-    gap = np.where(recorded & (first != second), np.abs(first - second), 0)
+    # Both may be infinite or NaN in diverged runs: that counts as equal.
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
+    with np.errstate(invalid="ignore"):
+        gap = np.where(recorded & ~same, np.abs(first - second), 0)
+    gap[np.isnan(gap)] = np.inf  # one of the two is NaN
     differ = np.flatnonzero(gap)
     largest = int(np.argmax(gap))
     return Curve(
@@ -158,8 +162,7 @@ def _settings(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Every setting that applies to one of the runs, with its text in each run, in the order of the command line."""
     columns = [{item.name: as_text(value) for item, value in run.config.items()} for run in runs]
     for run, texts in zip(runs, columns, strict=True):
-        if run.imported is not None:
-            texts.update(dict.fromkeys(run.imported.unknown, UNKNOWN))
+        texts.update(dict.fromkeys(run.unknown, UNKNOWN))
     return {
         item.name: [texts.get(item.name, INAPPLICABLE) for texts in columns]
         for item in config.settings()

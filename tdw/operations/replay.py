@@ -29,7 +29,8 @@ from tdw.network.segment import Segment, State
 from tdw.operations.edited import Edits
 from tdw.operations.train import Progress
 from tdw.project import consistency
-from tdw.project.project import Project, series_of
+from tdw.project.project import Project
+from tdw.project.series import series_of
 from tdw.project.writer import ProjectWriter
 from tdw.tasks import Split
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tdw.errors import OverwrittenError, ProjectError
 from tdw.network.segment import Segment, State
-from tdw.project.project import SERIES, series_of
+from tdw.project.series import SERIES, series_of
 from tdw.project.writer import ProjectWriter
 from tdw.store.atomic import unused_name
 

@@ -2,8 +2,8 @@
 
 `every` consecutive epochs are one bucket, which keeps its first and last value, the least and the greatest finite one, the
 least above 0 (for a log axis), a 0 and infinities where there are any, and both ends of the first and last changes between values that an axis has a place for and
-those that it has not (0 and below, infinities), by which they are named in words. So no value off the scale vanishes.
-NaN means not evaluated and is no point.
+those that it has not (0 and below, infinities, NaN that was recorded), by which they are named in words. So no value off the scale
+vanishes. An epoch at which nothing was recorded is no point.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from tdw.recorded import is_recorded
 
 if TYPE_CHECKING:
     from tdw.panels.reductions import Array
@@ -41,7 +43,7 @@ def kept_of(values: Array, every: int, first: int = 0) -> Array:
     >>> kept_of(np.array([3.0, 1.0, 9.0, 2.0, 2.5, np.nan, 7.0, 0.0]), 8).tolist()
     [0, 1, 2, 6, 7]
     """
-    at = np.flatnonzero(~np.isnan(values))
+    at = np.flatnonzero(is_recorded(values))
     if not at.size:
         return at
     there = values[at]
@@ -56,7 +58,8 @@ def kept_of(values: Array, every: int, first: int = 0) -> Array:
         _keep_least(keep, np.where(candidates, sign * there, infinite), starts, sizes)
     for what in (0, infinite, -infinite):
         _keep_least(keep, np.where(there == what, 0, infinite), starts, sizes)
-    signs = np.sign(there)
+    _keep_least(keep, np.where(np.isnan(there), 0, infinite), starts, sizes)
+    signs = np.where(np.isnan(there), 2, np.sign(there))
     for kinds in (np.where(finite, signs, 3 * signs), np.where(finite, 0, signs)):  # on a log axis, on a linear one
         _keep_changes(keep, kinds, starts, sizes)
     return at[keep]
@@ -93,14 +96,14 @@ def _ranks(counts: Array) -> Array:
 
 
 def at_epochs(read: Callable[[int, int], Array], epochs: Sequence[int], recorded: int) -> Array:
-    """(epoch, [value, epoch of it]) float64: the last value evaluated at or before each of these increasing epochs; NaN and 0
-    where there is none. read: the values of a range of the `recorded` epochs.
+    """(epoch, [value, epoch of it]) float64: the last value recorded at or before each of these increasing epochs; NaN for
+    both where there is none. read: the values of a range of the `recorded` epochs.
     """
     wanted = np.minimum(np.asarray(epochs, np.int64), recorded - 1)
-    found = np.tile([np.nan, 0.0], (len(wanted), 1))
-    last = (np.nan, 0.0)  # that was evaluated before the block
+    found = np.full((len(wanted), 2), np.nan)
+    last = (np.nan, np.nan)  # that was recorded before the block
     for begin, values in _blocks(read, 0, int(wanted[-1]) + 1 if len(wanted) else 0, BLOCK):
-        known = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
+        known = np.maximum.accumulate(np.where(is_recorded(values), np.arange(len(values)), -1))
         here = np.flatnonzero((wanted >= begin) & (wanted < begin + len(values)))
         places = known[wanted[here] - begin]
         own = places >= 0

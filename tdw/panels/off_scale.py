@@ -1,7 +1,7 @@
-"""Numbers of a line that its axis has no place for: 0 and below on a log axis, and infinities.
+"""Numbers of a line that its axis has no place for: 0 and below on a log axis, infinities, and NaN that a curve recorded.
 
-They are drawn at the foot or the top of the plot and named in words; a number that is missing is a gap. The rule of
-`tdw/viewer/off_scale.js`.
+They are drawn at the foot or the top of the plot and named in words; a number of an analysis that is missing is a gap. The
+rule of `tdw/viewer/off_scale.js`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from tdw.panels.reductions import Array
+
+
+NAN = "NaN"
 
 
 class Stretch(NamedTuple):
@@ -32,14 +35,21 @@ class Stretch(NamedTuple):
         return f"{self.what} at epoch {start}" if start == end else f"{self.what} at epochs {start} to {end}"
 
 
-def kind(value: float, *, is_log: bool) -> str:
-    """What a number is, where the axis has no place for it; "" where it has one, and for NaN.
+TOP = ("∞", NAN)  # drawn at the top
+
+
+def kind(value: float, *, is_log: bool, is_curve: bool = False) -> str:
+    """What a number is, where the axis has no place for it; "" where it has one, and for NaN that is not of a curve.
 
     >>> [kind(value, is_log=True) for value in (0.0, -2.0, math.inf, 1e-9, math.nan)]
     ['0', 'below 0', '∞', '', '']
     >>> [kind(value, is_log=False) for value in (0.0, -2.0, -math.inf)]
     ['', '', '−∞']
+    >>> kind(math.nan, is_log=True, is_curve=True)
+    'NaN'
     """
+    if is_curve and math.isnan(value):
+        return NAN
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if is_log and value <= 0:
@@ -47,17 +57,22 @@ def kind(value: float, *, is_log: bool) -> str:
     return ""
 
 
-def mask(values: Array, *, is_log: bool) -> Array:
+def mask(values: Array, *, is_log: bool, is_curve: bool = False) -> Array:
     """Which numbers the axis has no place for."""
-    return np.isinf(values) | (values <= 0 if is_log else False)
+    return np.isinf(values) | (values <= 0 if is_log else False) | (np.isnan(values) if is_curve else False)
 
 
-def kinds(values: Array, *, is_log: bool) -> list[str]:
+def kinds(values: Array, *, is_log: bool, is_curve: bool = False) -> list[str]:
     """`kind` of each number."""
     found = [""] * len(values)
-    for i in np.flatnonzero(mask(values, is_log=is_log)):
-        found[i] = kind(float(values[i]), is_log=is_log)
+    for i in np.flatnonzero(mask(values, is_log=is_log, is_curve=is_curve)):
+        found[i] = kind(float(values[i]), is_log=is_log, is_curve=is_curve)
     return found
+
+
+def symbol(what: str) -> str:
+    """The mark where a stretch of this kind begins."""
+    return "x" if what == NAN else "triangle-up" if what in TOP else "triangle-down"
 
 
 def stretches(kinds: Sequence[str]) -> list[Stretch]:

@@ -5,7 +5,7 @@ Of views, quantities and comparisons the first is drawn, see `selection.chosen`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -81,6 +81,16 @@ def mark(figure: go.Figure, epoch: int) -> None:
     figure.add_vline(x=epoch, line={"color": LIGHT["mark"], "width": 1.5})
 
 
+class Drawn(NamedTuple):
+    """A line: its points, and of each what it is where the axis has no place for it, as `off_scale.kinds`."""
+
+    name: str
+    color: str
+    x: Array
+    y: Array
+    off: Array
+
+
 def curve(project: Project, spec: CurveSpec, title: str, epoch: int) -> go.Figure:
     """Lines over epochs, with the epoch marked."""
     import plotly.graph_objects as go
@@ -88,13 +98,15 @@ def curve(project: Project, spec: CurveSpec, title: str, epoch: int) -> go.Figur
     figure = go.Figure()
     quantity = spec.quantities[0]
     is_log = quantity.scale == "log"
-    drawn: list[tuple[str, str, Array, Array]] = []  # name, color, epochs, numbers
+    drawn: list[Drawn] = []
     for line in (one for declared in quantity.lines for one in selection.expanded(declared, spec)):
         if is_stored(project, line.array):
             x, y = selection.values(project, line, spec)
-            drawn.append((theme.literal(line.label or quantity.title), theme.color(line.color), x, np.asarray(y)))
-    for group, (name, color, x, y) in enumerate(drawn):
-        there = np.where(off_scale.mask(y, is_log=is_log), np.nan, y)
+            y = np.asarray(y)
+            off = np.array(off_scale.kinds(y, is_log=is_log, is_curve=selection.is_curve(line)))
+            drawn.append(Drawn(theme.literal(line.label or quantity.title), theme.color(line.color), x, y, off))
+    for group, (name, color, x, y, off) in enumerate(drawn):
+        there = np.where(off == "", y, np.nan)
         style = {"color": color, "width": 1.5}
         figure.add_scatter(x=x, y=there, name=name, mode="lines", line=style, legendgroup=str(group))
     off_scale_lines(figure, drawn, is_log=is_log)
@@ -113,21 +125,20 @@ def curve(project: Project, spec: CurveSpec, title: str, epoch: int) -> go.Figur
     return theme.styled(figure, project, f"{title}, epoch {epoch} marked", **layout)
 
 
-def off_scale_lines(figure: go.Figure, drawn: list[tuple[str, str, Array, Array]], *, is_log: bool) -> None:
+def off_scale_lines(figure: go.Figure, drawn: list[Drawn], *, is_log: bool) -> None:
     """Where the axis has no place for numbers of lines: dotted at the foot or the top of the plot, with a mark and in words."""
-    kinds = [np.array(off_scale.kinds(y, is_log=is_log)) for *_, y in drawn]
-    inside = [y[(off == "") & ~np.isnan(y)] for (*_, y), off in zip(drawn, kinds, strict=True)]
+    inside = [line.y[(line.off == "") & ~np.isnan(line.y)] for line in drawn]
     ends = [end for part in inside if part.size for end in (part.min(), part.max())] or [0.1, 1.0]
     low, high = (np.log10(end) if is_log else float(end) for end in (min(ends), max(ends)))
     room = 0.05 * (high - low) or 0.05
     foot, top = (10**end if is_log else end for end in (low - room, high + room))
     lines_of_text = {"top": 0, "bottom": 0}  # where words stand of their points: one above the other
-    for group, ((name, color, x, y), off) in enumerate(zip(drawn, kinds, strict=True)):
+    for group, (name, color, x, y, off) in enumerate(drawn):
         found = off_scale.stretches(off.tolist())
         if not found:
             continue
         points = off_scale.with_neighbors(off.tolist())
-        is_top = off == "∞"
+        is_top = np.isin(off, off_scale.TOP)
         shown = np.where(off == "", y, np.where(is_top, top, foot))
         starts = {stretch.first for stretch in found}
         common = {"legendgroup": str(group), "showlegend": False, "cliponaxis": False, "name": name}
@@ -139,7 +150,7 @@ def off_scale_lines(figure: go.Figure, drawn: list[tuple[str, str, Array, Array]
             mode="lines+markers",
             line={"color": color, "width": 1.5, "dash": "dot"},
             marker={
-                "symbol": ["triangle-up" if i is not None and is_top[i] else "triangle-down" for i in points],
+                "symbol": [off_scale.symbol("" if i is None else off[i]) for i in points],
                 "size": [9 if i in starts else 0 for i in points],
                 "color": color,
                 "opacity": 1,

@@ -11,6 +11,7 @@ import numpy as np
 from tdw.errors import TdwError, UnknownNameError
 from tdw.panels import reductions
 from tdw.panels.spec import BarsSpec, Choice, CurveSpec, GridSpec, Line, PathSpec, Places, Spec
+from tdw.recorded import is_recorded
 
 if TYPE_CHECKING:
     from tdw.panels.reductions import Array
@@ -124,17 +125,22 @@ def places(axes: Places, spec: Spec, picks: Mapping[str, int] | None = None) -> 
 
 
 def is_empty(project: Project, spec: CurveSpec) -> bool:
-    """Whether the quantity that is drawn has no number at all."""
+    """Whether the quantity that is drawn has nothing recorded and no number of an analysis."""
     lines = [one for line in spec.quantities[0].lines for one in expanded(line, spec)]
-    drawn = [values(project, line, spec)[1] for line in lines if reductions.is_stored(project, line.array)]
-    return all(np.isnan(numbers).all() for numbers in drawn)
+    drawn = [(line, values(project, line, spec)[1]) for line in lines if reductions.is_stored(project, line.array)]
+    return all(not numbers.size if is_curve(line) else np.isnan(numbers).all() for line, numbers in drawn)
+
+
+def is_curve(line: Line) -> bool:
+    """Whether a line is a curve of the file, rather than of an analysis."""
+    return not line.array.startswith(("analysis/", reductions.PREFIX))
 
 
 def values(project: Project, line: Line, spec: Spec) -> tuple[Array, Array]:
-    """Epochs and numbers of a line, as stored or reduced."""
+    """Epochs and numbers of a line, as stored or reduced; of a curve those that were recorded."""
     stored = reductions.series(project, line.array)
-    if not line.array.startswith(("analysis/", reductions.PREFIX)):
-        evaluated = np.flatnonzero(~np.isnan(stored))
+    if is_curve(line):
+        evaluated = np.flatnonzero(is_recorded(stored))
         return project.epochs[evaluated], stored[evaluated]
     if line.whole:
         return np.array(project.checkpoints)[: stored.shape[1]], stored[0]

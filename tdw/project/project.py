@@ -45,12 +45,12 @@ from tdw.project.records import (
     RecordError,
     RecoveredFrom,
 )
+from tdw.project.series import SERIES, drift_between, series_of
+from tdw.recorded import is_recorded
 from tdw.safe_text import cut
 from tdw.tasks import Split
 
 log = logging.getLogger("tdw.store")  # whose notes commands print
-
-SERIES = ("losses/train", "losses/test", "accuracy/train", "accuracy/test")
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,12 @@ class Project:
             raise UnknownNameError("curve", name, self.curves)
         return self._store.read(name, start, stop)
 
+    def recorded(self, name: str) -> Bool[np.ndarray, " epoch"]:
+        """At which epochs a curve has a recorded value: a number, an infinity, or NaN where what was measured was not a number.
+        At the others it was not evaluated, and the curve is NaN as well. Raises UnknownNameError.
+        """
+        return is_recorded(self.curve(name))
+
     @property
     def id(self) -> str:
         """The run's UUID, which copies of the file share."""
@@ -177,7 +183,18 @@ class Project:
     @property
     def knows_task(self) -> bool:
         """Whether the task in the settings is that of the run; false if an import could not tell it, and it stands for that."""
-        return self.imported is None or "task" not in self.imported.unknown
+        return "task" not in self.unknown
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of settings whose values only stand for what an import could not tell; with an unknown kind of network or
+        optimizer, also the settings that the kind in its place has.
+        """
+        if self.imported is None:
+            return ()
+        named = self.imported.unknown
+        of_kinds = (item.name for item, _ in self.config.items() if item.kinds and item.chooser in named)
+        return tuple(dict.fromkeys((*named, *of_kinds)))
 
     @property
     def described(self) -> dict[str, Any]:
@@ -411,19 +428,7 @@ class Project:
         now = {name: values[:again] for name, values in series_of(segment).items()}
         stored = {name: self._store.read(name, start, start + again) for name in SERIES}
         gaps = self.recovered is not None or self.imported is not None  # missing values are not compared
-        differs = {name: _differs(stored[name], now[name], sparse=gaps or name.endswith("/test")) for name in SERIES}
-        at = np.flatnonzero(np.any(list(differs.values()), axis=0))
-        if not at.size:
-            return None
-        first = int(at[0])
-        series = next(name for name in SERIES if differs[name][first])
-        return Drift(
-            series=series,
-            epoch=start + first,
-            stored=_number(stored[series][first]),
-            recomputed=_number(now[series][first]),
-            epochs=len(at),
-        )
+        return drift_between(stored, now, start, gaps=gaps)
 
     def _again(self, segment: Segment) -> int:
         """How many of its epochs were already recorded."""
@@ -490,20 +495,3 @@ def _reopened(kind: type[Project], path: Path, run_id: str) -> Project:
         project.close()
         raise ProjectError(f"{path} was replaced by another run: open it again")
     return project
-
-
-def series_of(segment: Segment) -> dict[str, Series]:
-    """The four curves of a segment, under their names in the file."""
-    values = (segment.train_loss, segment.test_loss, segment.train_accuracy, segment.test_accuracy)
-    return dict(zip(SERIES, values, strict=True))
-
-
-def _differs(stored: Series, now: Series, *, sparse: bool) -> Bool[np.ndarray, " epoch"]:
-    """Where two measurements of the same epochs differ. In a sparse curve NaN means not evaluated."""
-    none = np.isnan(stored), np.isnan(now)
-    return (stored != now) & ~(none[0] | none[1] if sparse else none[0] & none[1])
-
-
-def _number(value: np.float64) -> float | None:
-    """A measured value for JSON; None for NaN and infinity, which JSON lacks."""
-    return float(value) if np.isfinite(value) else None

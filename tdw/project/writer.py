@@ -20,8 +20,9 @@ from tdw.errors import CannotWriteError, NewerFormatError
 from tdw.network.parameters import shapes
 from tdw.network.segment import Arrays, Segment, State
 from tdw.project import consistency, notes, serialization, waiting_notes
-from tdw.project.project import SERIES, Project, series_of
+from tdw.project.project import Project
 from tdw.project.records import Description, Diverged, Environment, ImportedFrom
+from tdw.project.series import SERIES, series_of
 from tdw.tasks import Split
 
 log = logging.getLogger("tdw.store")  # whose notes commands print

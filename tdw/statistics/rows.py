@@ -17,6 +17,7 @@ from tdw.analyses.engine.run_data import Curves
 from tdw.analyses.events import GENERALIZED, LABELS, MEMORIZED, Event, Grokking
 from tdw.analyses.summary import CURVES, KeyFrequencies
 from tdw.project.records import Notes
+from tdw.recorded import is_recorded
 from tdw.run import Run
 from tdw.setting import as_text
 from tdw.statistics.sparkline import sparkline
@@ -66,7 +67,6 @@ def columns() -> tuple[str, ...]:
 def _facts(run: Run) -> _Facts:
     data = runner.run_data(run)
     events, grokking = summary.outcome(run, data)
-    unknown = () if run.imported is None else run.imported.unknown
     return _Facts(
         run,
         data.curves,
@@ -75,12 +75,12 @@ def _facts(run: Run) -> _Facts:
         grokking,
         run.keys,
         {name: _last(getattr(data.curves, name)) for name in CURVES},
-        {item.name: value for item, value in run.config.items() if item.name not in unknown},
+        {item.name: value for item, value in run.config.items() if item.name not in run.unknown},
     )
 
 
 def _last(curve: np.ndarray) -> tuple[int, float] | tuple[None, None]:
-    recorded = np.flatnonzero(~np.isnan(curve))
+    recorded = np.flatnonzero(is_recorded(curve))
     return (int(recorded[-1]), float(curve[recorded[-1]])) if recorded.size else (None, None)
 
 

@@ -2,6 +2,7 @@
 
 layout.py         where everything lies: format 1.1
 planner.py        the HDF5 metadata of a new file
+creation_time.py  the one thing in these that the plan does not tell
 commit_record.py  what is committed
 open_file.py      one open file and the commit record that holds for it
 reader.py         Reader: committed data, verified by checksums

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -34,7 +35,7 @@ def image_of(fd: int, path: Path) -> tuple[IO[bytes], Layout, list[str]]:
         image: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:
             if layout.version == FORMAT_VERSION:
-                skeleton = plan_file(plan_of(packed.fileno(), layout))
+                skeleton = plan_file(plan_of(layout, lambda name: _bytes_of(packed, layout, name)))
                 planned = skeleton.layout
                 if {n: (e.dtype, e.shape) for n, e in planned.extents.items()} == {
                     n: (e.dtype, e.shape) for n, e in layout.extents.items()
@@ -52,13 +53,8 @@ def image_of(fd: int, path: Path) -> tuple[IO[bytes], Layout, list[str]]:
         return image, layout, foreign
 
 
-def plan_of(fd: int, layout: Layout) -> FilePlan:
-    """The plan of a file with this layout."""
-
-    def sealed(name: str) -> bytes:
-        extent = layout.extents[name]
-        return read_some(fd, extent.nbytes, extent.offset)
-
+def plan_of(layout: Layout, sealed: Callable[[str], bytes]) -> FilePlan:
+    """The plan of a file with this layout. sealed: the bytes of settings, notes and split, by the name of the dataset."""
     return FilePlan(
         config=sealed("config"),
         notes=sealed("notes"),
@@ -72,6 +68,11 @@ def plan_of(fd: int, layout: Layout) -> FilePlan:
         finished="resume/slots" not in layout.extents,
         curves=layout.curve_plans(),
     )
+
+
+def _bytes_of(file: IO[bytes], layout: Layout, name: str) -> bytes:
+    extent = layout.extents[name]
+    return read_some(file.fileno(), extent.nbytes, extent.offset)
 
 
 def _copy(source: IO[bytes], old: Layout, target: IO[bytes], new: Layout) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from h5py import h5d, h5g, h5p, h5s, h5t
 
 from tdw.store.commit_record import BLOCK, COLUMNS, record_columns
+from tdw.store.creation_time import undated
 from tdw.store.layout import (
     BLOCK_CRCS,
     CHECKPOINTS,
@@ -75,6 +76,10 @@ class _Sketch(io.RawIOBase):
             view[at : at + length] = self.sectors.get(sector, bytes(BLOCK))[start : start + length]
         self._at += count
         return count
+
+    def bytes_at(self, offset: int, count: int) -> bytes:
+        self.seek(offset)
+        return self.read(count) or b""
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
@@ -160,7 +165,7 @@ class Skeleton:
 
 
 def plan_file(plan: FilePlan) -> Skeleton:
-    """Lay out a file; nothing is written to disk."""
+    """Lay out a file; nothing is written to disk. The same plan gives the same bytes."""
     plan.check()
     shapes = _shapes(plan)
     growing = _growing(plan)
@@ -197,9 +202,12 @@ def plan_file(plan: FilePlan) -> Skeleton:
         growing=growing,
         blob_nbytes=plan.blob_nbytes,
         resume_nbytes=plan.resume_nbytes,
-        analyses={analysis.name: analysis for analysis in plan.analyses},
+        analyses={analysis.name: analysis for analysis in sorted(plan.analyses, key=lambda item: item.name)},
         curves=tuple(curve.name for curve in plan.curves),
     )
+    place, header = undated(sketch.bytes_at)
+    sketch.seek(place)
+    sketch.write(header)
     _check_sectors(layout, sketch.sectors)
     return Skeleton(
         layout,

@@ -11,7 +11,8 @@ import { formatExact, formatInteger, formatShort, plotlyText } from "./format.js
 import { FramedPanel } from "./framed_panel.js";
 import { withPoints } from "./lines.js";
 import { clamp, nearestIndex, thin } from "./numbers.js";
-import { namedStretches, offScale, offScalePoints, stretchWords } from "./off_scale.js";
+import { isAtTop, namedStretches, offScale, offScalePoints, stretchWords } from "./off_scale.js";
+import { recordedIn } from "./recorded.js";
 import { linearTicks, logTicks } from "./ticks.js";
 
 /** @import { Axes, Band, CardState, CurveDescription, Kept, Line, Manifest, MenuItem, Range, Run, TooltipLine, ViewerHandle } from "./types.js" */
@@ -21,6 +22,9 @@ import { linearTicks, logTicks } from "./ticks.js";
 const EDGE = 0.02; // of the height: how far inside the plot numbers off the scale are drawn
 
 /** @typedef {{label: string, low: number, middle: number, high: number}} Limits */
+
+/** Whether a value at an epoch is NaN that a curve recorded. @param {Curve} line @param {number} value @param {number} epoch */
+const isNaNOfCurve = (line, value, epoch) => !line.rowOf && Number.isNaN(value) && !Number.isNaN(epoch);
 
 /** The range of y that holds numbers from low to high, in powers of ten on a log axis. @param {number} low @param {number} high @param {boolean} isLog @param {[number | null, number | null] | null} fixed @returns {[number, number]} */
 export const valueRange = (low, high, isLog, fixed) => {
@@ -215,12 +219,12 @@ export class CurvePanel extends FramedPanel {
       const { x, y } = this.shown[i];
       const color = this.frame.colors.named[line.color];
       const common = { type: "scatter", hoverinfo: "skip", cliponaxis: false };
-      const { symbol, size, ...points } = offScalePoints(x, y, this.isLog, edges);
+      const { symbol, size, ...points } = offScalePoints(x, y, this.isLog, edges, line.rowOf === null);
       const style = { color, width: 1.5, dash: "dot", simplify: false };
       const marker = { color, symbol, size, opacity: 1, line: { width: 0 } };
       const texts = namedStretches(line.off).filter(({ last }) => line.xs[last] >= x0);
       const names = texts.map((stretch) => {
-        const isTop = stretch.what === "∞";
+        const isTop = isAtTop(stretch.what);
         const at = Math.max(line.xs[stretch.first], x0);
         const side = at > (x0 + x1) / 2 ? "left" : "right";
         const words = plotlyText(`${line.label} ${stretchWords(stretch, line.xs)}`.trim());
@@ -242,24 +246,25 @@ export class CurvePanel extends FramedPanel {
   height(value) {
     const what = offScale(value, this.isLog);
     const { foot, top } = this.edges();
-    const shown = what ? (what === "∞" ? top : foot) : value;
+    const shown = what ? (isAtTop(what) ? top : foot) : value;
     return this.frame.py(this.isLog ? Math.log10(shown) : shown);
   }
-  /** Value of a line at an epoch, or the last one evaluated before it: [value, epoch]. @param {Curve} line @param {number} epoch @returns {[number, number]} */
+  /** Value of a line at an epoch, or the last one recorded before it: [value, epoch], NaN for both without one. @param {Curve} line @param {number} epoch @returns {[number, number]} */
   at(line, epoch) {
     if (line.long) {
       const index = nearestIndex(this.run.checkpoints, epoch);
-      if (this.run.checkpoints[index] === epoch) return line.long.atCheckpoint(index) ?? [Number.NaN, epoch];
+      if (this.run.checkpoints[index] === epoch) return line.long.atCheckpoint(index) ?? [Number.NaN, Number.NaN];
       const near = line.long.near(epoch);
-      return "value" in near ? [near.value, near.epoch] : [Number.NaN, epoch];
+      return "value" in near ? [near.value, near.epoch] : [Number.NaN, Number.NaN];
     }
     if (line.rowOf) {
       const row = line.rowOf.get(epoch);
-      return [row === undefined ? Number.NaN : line.values[row], epoch];
+      return row === undefined ? [Number.NaN, Number.NaN] : [line.values[row], epoch];
     }
+    const isRecorded = recordedIn(line.values);
     let e = Math.min(epoch, line.values.length - 1);
-    while (e > 0 && Number.isNaN(line.values[e])) e--;
-    return [e >= 0 ? line.values[e] : Number.NaN, e];
+    while (e >= 0 && !isRecorded(e)) e--;
+    return e >= 0 ? [line.values[e], e] : [Number.NaN, Number.NaN];
   }
   /** @param {number} index @override */
   draw(index) {
@@ -271,11 +276,11 @@ export class CurvePanel extends FramedPanel {
     /** @type {string[]} */
     const values = [];
     this.lines.forEach((line, i) => {
-      const [value] = this.at(line, epoch);
+      const [value, e] = this.at(line, epoch);
       const y = this.height(value);
       const isSeen = isInside && y >= 0 && y <= frame.inner.height;
       this.dots[i].style.transform = isSeen ? `translate(${x}px, ${y}px)` : "translate(-9999px, 0)";
-      values.push(`${line.label ? `${line.label} ` : ""}${formatShort(value)}`);
+      values.push(`${line.label ? `${line.label} ` : ""}${isNaNOfCurve(line, value, e) ? "NaN" : formatShort(value)}`);
     });
     const chosen = this.choices.words();
     const unit = this.quantity.unit ?? (this.isLog ? "log" : "linear");
@@ -291,7 +296,7 @@ export class CurvePanel extends FramedPanel {
   }
   /** @returns {CardState | null} */
   absence() {
-    const isEmpty = this.lines.every(({ ys }) => ys.every(Number.isNaN));
+    const isEmpty = this.lines.every(({ ys, rowOf }) => (rowOf ? ys.every(Number.isNaN) : !ys.length));
     return isEmpty && this.spec.empty ? { title: "Nothing to show", text: this.spec.empty, keepsMenu: true } : null;
   }
   /** @param {number} x @returns {TooltipLine[] | null} @override */
@@ -312,8 +317,8 @@ export class CurvePanel extends FramedPanel {
         continue;
       }
       const [value, e] = this.at(line, epoch);
-      const place = e === epoch ? "" : ` at ${formatInteger(e)}`;
-      const isNaNThere = Number.isNaN(value) && line.rowOf?.has(epoch);
+      const place = e === epoch || Number.isNaN(e) ? "" : ` at ${formatInteger(e)}`;
+      const isNaNThere = Number.isNaN(value) && !Number.isNaN(e);
       lines.push(`${line.label || this.quantity.title} ${isNaNThere ? "not a number" : formatExact(value)}${place}`);
     }
     for (const { label, low, high } of this.bands) lines.push(`${label}: ${formatShort(low)} to ${formatShort(high)}`);

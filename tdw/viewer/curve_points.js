@@ -112,8 +112,8 @@ export class CurvePoints {
     return index >= 0 && 2 * index < this.at.length ? [this.at[2 * index], this.at[2 * index + 1]] : null;
   }
   /**
-   * What is known at an epoch: its value (or the last one evaluated before it), where every epoch is there; else the least
-   * and the greatest value of its bucket, with its first and last epoch.
+   * What is known at an epoch: its value (or the last one recorded before it; NaN for both without one), where every epoch is
+   * there; else the least and the greatest value of its bucket, with its first and last epoch. A bucket of NaN only is one.
    * @param {number} epoch
    * @returns {{value: number, epoch: number} | {low: number, high: number, first: number, last: number}}
    */
@@ -126,11 +126,17 @@ export class CurvePoints {
     const first = epoch - (epoch % part.every);
     const last = Math.min(first + part.every, this.recorded) - 1;
     let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+    let nan = Number.NaN; // the epoch of one
     for (let i = firstFrom(part.epochs, first); i < part.epochs.length && part.epochs[i] <= last; i++) {
-      low = Math.min(low, part.values[i]);
-      high = Math.max(high, part.values[i]);
+      const value = part.values[i];
+      if (Number.isNaN(value)) {
+        nan = part.epochs[i];
+        continue;
+      }
+      low = Math.min(low, value);
+      high = Math.max(high, value);
     }
-    return low > high ? { value: Number.NaN, epoch } : { low, high, first, last };
+    return low > high ? { value: Number.NaN, epoch: nan } : { low, high, first, last };
   }
   /** @returns {Points} */
   whole() {

@@ -1,6 +1,7 @@
 // Lines of curves: from the page's arrays to points.
 
 import { stretches } from "./off_scale.js";
+import { recordedIn } from "./recorded.js";
 import { analysisOf, isOfAnalysis } from "./run_data.js";
 
 /** @import { Line, Run, RunArray } from "./types.js" */
@@ -9,9 +10,9 @@ import { analysisOf, isOfAnalysis } from "./run_data.js";
 /** @import { Stretch } from "./off_scale.js" */
 
 /**
- * A line with its points: `values` as stored, `xs` and `ys` as drawn. A recorded series has a value per epoch, and epochs
- * that were not evaluated are left out; an analysis has one per row (`rowOf`: epoch -> row), and NaN is a gap. `off`: which
- * points the axis has no place for. Of a `long` recorded series there are points only, no `values`.
+ * A line with its points: `values` as stored, `xs` and `ys` as drawn. A curve has a value per epoch, and epochs
+ * at which nothing was recorded are left out; an analysis has one per row (`rowOf`: epoch -> row), and NaN is a gap. `off`: which
+ * points the axis has no place for. Of a `long` curve there are points only, no `values`.
  * @typedef {Omit<Line, "array"> & {array: string, values: ArrayLike<number>, xs: number[], ys: number[], rowOf: Map<number, number> | null, off: Stretch[], long: CurvePoints | null}} Curve
  */
 
@@ -26,19 +27,20 @@ export const withPoints = (line, run, choices, isLog) => {
   const long = run.curve(line.array);
   if (long) {
     const { xs, ys } = long.points();
-    return { ...line, values: [], xs, ys, rowOf: null, off: stretches(ys, isLog), long };
+    return { ...line, values: [], xs, ys, rowOf: null, off: stretches(ys, isLog, true), long };
   }
   const array = run.array(line.array);
   if (!isOfAnalysis(line.array)) {
     const values = array?.data ?? [];
+    const isRecorded = recordedIn(values);
     const xs = [];
     const ys = [];
     for (let i = 0; i < values.length; i++) {
-      if (Number.isNaN(values[i])) continue;
+      if (!isRecorded(i)) continue;
       xs.push(i);
       ys.push(values[i]);
     }
-    return { ...line, values, xs, ys, rowOf: null, off: stretches(ys, isLog), long };
+    return { ...line, values, xs, ys, rowOf: null, off: stretches(ys, isLog, true), long };
   }
   const { xs, values } = rowValues(line, array, run, choices);
   const rowOf = new Map(xs.map((epoch, row) => [epoch, row]));

@@ -11,10 +11,12 @@ import pytest
 
 import tdw
 from tdw import config
+from tdw.analyses import ANALYSES
 from tdw.errors import SettingError, UnknownNameError
 from tdw.network.kinds import CAPABILITIES, NETWORKS
 from tdw.network.losses import LOSSES
 from tdw.network.optimizers import OPTIMIZERS
+from tdw.project.writer import ProjectWriter
 from tdw.registry import Registry
 from tdw.setting import declared, setting
 from tdw.tasks import TASKS
@@ -161,3 +163,15 @@ def test_a_setting_that_two_kinds_declare_differently_is_refused(monkeypatch):
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
     rho: float = setting(0.9, "of no run", within=(0, 1))
+
+
+def test_lists_of_analyses_are_in_the_order_of_their_names(tiny_run):
+    """In the registry, whichever module is imported first, and in a file, also while it is written."""
+    assert list(ANALYSES) == sorted(ANALYSES)
+    first = "import tdw.analyses.restricted_loss; from tdw.analyses import ANALYSES; print(*ANALYSES)"
+    assert subprocess.check_output([sys.executable, "-c", first], text=True).split() == sorted(ANALYSES)
+    tdw.analyze(tiny_run, only=["weight_norms", "margin", "stable_rank"])
+    with ProjectWriter.open(tiny_run) as writer:
+        assert list(writer.analyses()) == ["margin", "stable_rank", "weight_norms"]
+    with tdw.open(tiny_run) as run:
+        assert list(run.info()["analyses"]) == ["margin", "stable_rank", "weight_norms"]

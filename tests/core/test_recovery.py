@@ -259,6 +259,8 @@ def test_with_all_results_it_is_planned_again_as_well(run, whole, tmp_path, else
     _metadata(run)
     lost = recover.recover(run, tmp_path / "new.tdw")
     assert any("restored from its settings" in line for line in lost), lost
+    assert any("the structure was damaged and restored: the checksum matches again" in line for line in lost), lost
+    assert recover.losses(lost) == [], "the same plan gives the same bytes, which the seal proves"
     assert compare_with(whole, tmp_path / "new.tdw") == []
 
 

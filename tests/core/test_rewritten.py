@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from tdw import store
 from tdw.errors import DamagedFileError
 from tdw.operations.recover import losses, recover
+from tdw.store import creation_time
 from tests.core.test_recovery import make
 
 Rewrite = Callable[[Path, Path], None]
@@ -115,6 +118,41 @@ def test_a_rewritten_file_says_so_and_is_recovered_whole(whole, tmp_path, monkey
     assert losses(sentences) == []
     assert any("read by name" in sentence for sentence in sentences)
     assert contents(new) == expected
+
+
+def test_what_only_one_of_many_times_of_creation_proves_is_said(whole, tmp_path, monkeypatch):
+    """Earlier versions put that time under the checksum of settings, notes and split, and rewriting replaces it. At one of 2³²
+    seconds wrong ones match by accident, and a search tries 2²⁶ of them.
+    """
+    monkeypatch.setattr(creation_time, "NONE", int(time.time()) - 10_000_000)
+    earlier, changed, new = tmp_path / "earlier.tdw", tmp_path / "changed.tdw", tmp_path / "new.tdw"
+    with store.open_reader(whole) as reader:
+        store.copy(reader, earlier)
+    monkeypatch.undo()
+    REWRITES["gzip"](earlier, changed)
+    (said,) = losses(recover(changed, new))
+    assert re.search(r"with a probability of 0\.\d+ % wrong ones would match as well", said)
+    assert float(said.split("probability of ")[1].split(" %")[0]) == pytest.approx(100 * 10_086_400 / 2**32, rel=0.3)
+    assert contents(new) == contents(whole)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known here", "from elsewhere"])
+def test_wrong_settings_in_a_rewritten_file_are_put_right_or_told(whole, tmp_path, monkeypatch, known):
+    if not known:
+        monkeypatch.setenv("TDW_STATE_DIR", str(tmp_path / "another"))
+    changed = tmp_path / "changed.tdw"
+    REWRITES["gzip"](whole, changed)
+    with h5py.File(changed, "r+") as file:
+        text = bytes(file["config"][:]).replace(b'"weight_decay":1.0', b'"weight_decay":1.5')
+        assert text != bytes(file["config"][:])
+        file["config"][:] = np.frombuffer(text, "u1")
+    sentences = recover(changed, tmp_path / "new.tdw")
+    if known:
+        assert losses(sentences) == []
+        assert any("the settings were damaged and restored" in sentence for sentence in sentences)
+        assert contents(tmp_path / "new.tdw") == contents(whole)
+    else:
+        assert any("settings, notes or split do not match their checksum" in one for one in losses(sentences))
 
 
 def test_a_wrong_value_in_a_rewritten_file_is_told(whole, tmp_path):

@@ -213,6 +213,85 @@ def test_a_second_signal_ends_at_once(tiny_run):
         assert run.verify() == []
 
 
+# Sends a second signal before the n-th line of `tdw.interrupts` that is run after the first one has arrived.
+AT_LINE = """
+import signal, sys
+from tdw import interrupts
+way, left = sys.argv[1], int(sys.argv[2])
+def trace(frame, event, _):
+    global left
+    if frame.f_code.co_filename != interrupts.__file__:
+        return None
+    if event == "line":
+        left -= 1
+        if not left:
+            signal.raise_signal(signal.SIGTERM)
+    return trace
+with interrupts.Listening(alone=False), interrupts.Patience() as stop:
+    stop.asked = way == "whole"  # then both meet a block that is done as a whole
+    try:
+        if way == "whole":
+            with interrupts.Whole():
+                sys.settrace(trace)
+                signal.raise_signal(signal.SIGTERM)
+                sys.settrace(None)
+                print("held")
+        else:
+            sys.settrace(trace)
+            signal.raise_signal(signal.SIGTERM)
+            sys.settrace(None)
+        print("asked", left)
+    except KeyboardInterrupt:
+        sys.settrace(None)
+        print("raised", left)
+"""
+
+
+def at_line(way: str, line: int) -> tuple[int, list[str]]:
+    done = subprocess.run([sys.executable, "-c", AT_LINE, way, str(line)], capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.returncode, done.stdout.split()
+
+
+def test_two_signals_are_two_however_close_they_are():
+    """The second one may come while the first one is being answered."""
+    for line in range(1, 100):
+        code, (word, left) = at_line("patient", line)
+        assert code == 0
+        if int(left) > 0:
+            assert word == "asked", "no second one was sent"
+            break
+        assert word == "raised", f"the second one was lost before line {line}"
+    assert 15 < line < 99
+    for line in range(1, 100):
+        code, said = at_line("whole", line)
+        if said and int(said[-1]) > 0:
+            assert (code, said[:2]) == (0, ["held", "raised"])
+            break
+        assert (code, said) == (143, []), f"the second one was lost before line {line}"
+    assert 15 < line < 99
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere Python's calls are counted")
+@pytest.mark.parametrize("count", [1, 2])
+def test_two_signals_while_compiled_code_runs_are_two(count):
+    """Python calls the handler once for both."""
+    code = (
+        "import subprocess, sys\n"
+        "from tdw import interrupts\n"
+        "with interrupts.Listening(alone=False), interrupts.Patience() as stop:\n"
+        "    try:\n"
+        f"        sender = subprocess.Popen(['sh', '-c', 'sleep 0.2;' + {count} * 'kill -INT $PPID; sleep 0.1;'])\n"
+        "        sum(range(60_000_000))\n"  # no handler is called before it ends
+        "        sender.wait()\n"
+        "        print('asked', stop.asked)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('raised', stop.asked)\n"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert said == [["asked", "True"], ["raised", "True"]][count - 1]
+
+
 def test_a_signal_while_the_interpreter_is_taken_down_changes_nothing(tiny_run):
     code = (
         "import atexit, os, signal, sys\n"

@@ -1,6 +1,7 @@
 """What stands in a configuration next to the weights, and nowhere in them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch.nn import functional
 
 import tdw
+from tdw.cli import main
 from tdw.errors import NotImportableError, SettingError
 from tests.interchange import elsewhere
 
@@ -164,3 +166,30 @@ def test_an_export_of_such_a_network_is_refused(tmp_path):
     _, path = imported(tmp_path, *pizza(0.25))
     with pytest.raises(tdw.errors.NotApplicableError, match="no attention rate"):
         tdw.export_run(path, tmp_path / "out.pt")
+
+
+def test_what_is_unknown_is_nowhere_shown_as_a_value(tmp_path):
+    """Also the settings of the kind of network that stands for an unknown one."""
+    (tmp_path / "a.csv").write_text("step,train_loss\n0,2\n1,1\n")
+    tdw.import_run(tmp_path / "a.csv", tmp_path / "curves.tdw")
+    tdw.create(tmp_path / "other.tdw", tdw.configure(network="one-hot", p=7, d_mlp=8, epochs=2))
+    tdw.create(tmp_path / "mixed.tdw", tdw.configure(p=7, d_mlp=8, epochs=2, attention_rate=0.5))
+    with tdw.open(tmp_path / "curves.tdw") as run:
+        assert {"network", "attention_rate"} <= set(run.unknown)
+        assert "attention_rate" not in run.imported.unknown
+    rows = {Path(row["path"]).name: row["attention_rate"] for row in tdw.runs(tmp_path).rows}
+    assert rows == {"curves.tdw": None, "other.tdw": None, "mixed.tdw": 0.5}
+    paths = [tmp_path / f"{name}.tdw" for name in ("curves", "other", "mixed")]
+    assert tdw.compare(*paths).different["attention_rate"] == ["unknown", "does not apply", "0.5"]
+
+
+def test_an_unknown_part_of_a_known_network_is_said_next_to_it(tmp_path, capsys):
+    model, _ = pizza()
+    _, path = imported(tmp_path, model, None)
+    with tdw.open(path) as run:
+        unknown = set(run.unknown)
+        assert "attention_rate" in unknown
+    assert main.main(["info", str(path)]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert "attention rate unknown" in line
+    assert ("activation unknown" in line) == ("activation" in unknown)

@@ -231,7 +231,8 @@ def test_an_offline_run_of_wandb(tmp_path):
         assert len(run.epochs) == 1801
 
 
-def trackio_file(path, runs):
+def trackio_database(path, runs):
+    """runs: by name, the steps and values that were logged."""
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE metrics (id INTEGER PRIMARY KEY, run_name TEXT, step INTEGER, metrics TEXT)")
     database.execute("CREATE TABLE configs (id INTEGER PRIMARY KEY, run_name TEXT, config TEXT)")
@@ -239,11 +240,19 @@ def trackio_file(path, runs):
         database.execute(
             "INSERT INTO configs (run_name, config) VALUES (?, ?)", (name, json.dumps({"lr": 0.003}).encode())
         )
-        for step, *values in zip(STEPS, TRAIN, TEST, NORM, strict=True):
-            metrics = json.dumps(dict(zip(("train_loss", "val_loss", "grad_norm"), values, strict=True))).encode()
+        for step, values in runs[name]:
+            metrics = json.dumps(values).encode()
             database.execute("INSERT INTO metrics (run_name, step, metrics) VALUES (?, ?, ?)", (name, step, metrics))
     database.commit()
     database.close()
+
+
+def trackio_file(path, names):
+    logged = [
+        (step, dict(zip(("train_loss", "val_loss", "grad_norm"), values, strict=True)))
+        for step, *values in zip(STEPS, TRAIN, TEST, NORM, strict=True)
+    ]
+    trackio_database(path, dict.fromkeys(names, logged))
 
 
 def test_a_database_of_trackio(tmp_path):
@@ -271,7 +280,7 @@ def test_a_tracker_whose_package_is_missing_is_said(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.csv", "", "no column with losses"),
+        ("a.csv", "", "it is empty: a table needs a line with the names of its columns"),
         ("a.csv", "step,lr\n1,2\n", r"no column with losses .*columns of numbers: lr"),
         ("a.csv", "step,train_loss\n-5,1\n", "step of a row must be from 0"),
         ("a.csv", "step,train_loss\n1e12,1\n", "step of a row must be from 0"),
@@ -289,6 +298,78 @@ def test_tables_without_curves_are_refused(tmp_path, name, text, said):
     with pytest.raises(NotImportableError, match=said):
         imported(tmp_path / name)
     assert not (tmp_path / "run.tdw").exists()
+
+
+NUMBER = "which is not a number: give a number, NaN, Infinity, or nothing where no value was recorded"
+PLAIN = "which is not a number: write numbers with a decimal point and without other separators, such as 1234.5"
+NAMES = "must be the names of its columns, such as `step,train_loss,test_loss`"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "\n\n", "it is empty: a table needs"),
+        ("a.jsonl", "\n", 'it is empty: it needs an object on each line, such as {"step": 0, "train_loss": 4.7}'),
+        ("a.csv", "step,train_loss\n", "it has a header (step,train_loss) and no rows"),
+        ("a.csv", "0,1\n1,2\n", f"its first line (0,1) {NAMES}"),
+        ("a.csv", "step train_loss\n0 1\n", f"its first line (`step train_loss`) {NAMES}, separated by commas"),
+        ("a.csv", "step,train_loss,train_loss\n0,1,2\n", "2 of its columns are named train_loss: give each a name"),
+        ("a.csv", "step,train_loss\n\n0,1,2\n", "line 3 has 3 cells, and the header has 2 names"),
+        ("a.csv", "step,train_loss,x\n0,1\n1,2,3\n", "line 2 has 2 cells, and the header has 3 names"),
+        ("a.csv", "step,train_loss\n0,1\n\n1,abc\n", f"in its column train_loss, line 4 has `abc`, {NUMBER}"),
+        ("a.csv", "step;train_loss\n0;1,5\n", f"in its column train_loss, line 2 has `1,5`, {PLAIN}"),
+        ("a.csv", "step;train_loss\n0;1.234,5\n", f"line 2 has `1.234,5`, {PLAIN}"),
+        ("a.csv", 'step,train_loss\n0,"1,234.5"\n', f"line 2 has `1,234.5`, {PLAIN}"),
+        (
+            "a.csv",
+            "step,train_loss\n0.5,1\n1,2\n",
+            "its column step has 0.5, which is not a whole number of updates, so no",
+        ),
+        (
+            "a.csv",
+            "step,train_loss\nx,1\n1,2\n",
+            f"its column step is no count of updates: line 2 has `x`, {NUMBER}, so",
+        ),
+        ("a.csv", "step,train_loss\n,1\n,2\n", "its column step has no numbers, so nothing tells the epochs"),
+        ("a.csv", "train_loss,test_loss\n1,2\n2,3\n", "nothing in it tells the epochs of its 2 train losses"),
+        ("a.jsonl", '\n{"step": 0, "train_loss": true}\n', f"in its column train_loss, line 2 has a bool, {NUMBER}"),
+        ("a.jsonl", '{"step": 0, "train_loss": [1]}\n', f"in its column train_loss, line 1 has a list, {NUMBER}"),
+        ("a.json", '[{"step": 0, "train_loss": "a"}]', f"in its column train_loss, object 1 has `a`, {NUMBER}"),
+        ("a.json", '{"step": [0, 1], "train_loss": [1, "a"]}', f"in its column train_loss, value 2 is `a`, {NUMBER}"),
+        ("a.json", '{"step": [0, 1, 2], "train_loss": [1, 2]}', "its column step has 3 values, train_loss has 2, so"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_said_with_its_place_and_what_to_do(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(NotImportableError) as refused:
+        imported(tmp_path / name)
+    assert said in str(refused.value)
+    assert not (tmp_path / "run.tdw").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "epochs", "values", "said"),
+    [
+        ("\ufeffstep,train_loss\n0,1\n1,2\n", [0, 1], [1, 2], None),
+        ("step,train_loss\r\n0,1\r\n1,2\r\n", [0, 1], [1, 2], None),
+        ("step;train_loss\n0;1.5\n1;2\n", [0, 1], [1.5, 2], None),
+        ("step,train_loss\n0,1\n1,NA\n2,\n3,-\n4,null\n5,2\n", [0, 5], [1, 2], None),
+        ("step,train_loss,x\n0,1,2\n1,2\n", [0, 1], [1, 2], None),  # the last line is cut off, as after a kill
+        ("step,train_loss\n0,1\n0,2\n1,3\n", [0, 1], [2, 3], "train_loss has more than one value at 1 step"),
+        ("step,train_loss\n5,2\n0,1\n", [0, 5], [1, 2], "train_loss was put in the order of its steps"),
+        ("step,train_loss\n0,1\n,7\n5,2\n", [0, 5], [1, 2], "1 value of train_loss without a step was left out"),
+        ("step,train_loss,x\n0,1,2\n1,2,b\n", [0, 1], [1, 2], "of x what is not a number was left out: line 3 has `b`"),
+        ("step,train_loss,name\n0,1,a\n1,2,b\n", [0, 1], [1, 2], None),
+    ],
+)
+def test_what_a_table_may_have_is_taken_and_what_is_changed_is_said(tmp_path, text, epochs, values, said):
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    record, path = imported(tmp_path / "a.csv")
+    with tdw.open(path) as run:
+        assert np.flatnonzero(run.recorded("losses/train")).tolist() == epochs
+        assert run.train_loss[epochs].tolist() == values
+    changed = [line for line in record.converted if not line.startswith("kept as curves")]
+    assert [line.startswith(said or "") for line in changed] == ([] if said is None else [True])
 
 
 def test_named_curves_are_kept_by_everything_that_makes_a_file_of_a_run(tmp_path):

@@ -40,6 +40,23 @@ test("a recorded series has a point at every epoch that was evaluated", () => {
   assert.deepEqual(linear.off, []);
 });
 
+test("NaN that was recorded is a point, and is named", () => {
+  const values = array([4, NAN, NAN, 2], 4);
+  new BigUint64Array(values.data.buffer)[2] = 0x7ff8000000000001n;
+  const marked = { ...run, array: () => values };
+  const { xs, ys, off } = withPoints(line("losses/train"), marked, choices, false);
+  assert.deepEqual(
+    [xs, ys],
+    [
+      [0, 2, 3],
+      [4, NAN, 2],
+    ],
+  );
+  assert.deepEqual(off, [{ what: "NaN", first: 1, last: 1, lasts: false }]);
+  const inside = { ...run, array: () => ({ data: values.data.subarray(1) }) };
+  assert.deepEqual(withPoints(line("losses/train"), inside, choices, false).xs, [1, 2]);
+});
+
 test("an analysis has a point at every row, and a gap where a number is missing", () => {
   const { xs, ys, rowOf, values } = withPoints(line("analysis/loss/loss", { axes: [1] }), run, choices, false);
   assert.deepEqual(

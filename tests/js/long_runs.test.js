@@ -302,6 +302,16 @@ class CurveSource {
   }
 }
 
+test("NaN in a bucket of a long curve is none of its least and greatest values, and stands alone where there is nothing else", () => {
+  const curve = new CurvePoints("losses/train", "v", 100_000);
+  curve.epochs = Uint32Array.from([0, 5, 127, 130, 200, 256]);
+  curve.values = Float64Array.from([0, Number.NaN, 3, Number.NaN, Number.NaN, 1]);
+  assert.deepEqual(curve.near(60), { low: 0, high: 3, first: 0, last: 127 });
+  assert.deepEqual(curve.near(5), { value: Number.NaN, epoch: 5 });
+  assert.deepEqual(curve.near(150), { value: Number.NaN, epoch: 200 });
+  assert.deepEqual(curve.near(400), { value: Number.NaN, epoch: Number.NaN });
+});
+
 test("a long curve has points over the run, exact values at checkpoints, and finer points where it is zoomed in", async () => {
   const source = new CurveSource();
   const curve = await new CurvePoints("losses/train", "v", 100_000).fill(source, 5, null);

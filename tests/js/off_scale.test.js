@@ -39,8 +39,8 @@ test("what is off the scale is drawn at its edge and joined to its neighbors", (
 
 test("the figures of Python say the same, in the cases that both are tested on", () => {
   const cases = JSON.parse(readFileSync(new URL("off_scale.cases.json", import.meta.url), "utf8"));
-  for (const { isLog, epochs, values, said, named } of cases) {
-    const found = stretches(values.map(Number), isLog);
+  for (const { isLog, isCurve, epochs, values, said, named } of cases) {
+    const found = stretches(values.map(Number), isLog, isCurve);
     const words = (/** @type {typeof found} */ some) => some.map((one) => stretchWords(one, epochs));
     assert.deepEqual(words(found), said);
     assert.deepEqual(words(namedStretches(found)), named);

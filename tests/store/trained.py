@@ -28,7 +28,7 @@ from tdw.network import reference, training
 from tdw.network.segment import Segment
 from tdw.operations.train import Progress
 from tdw.project import serialization
-from tdw.project.project import series_of
+from tdw.project.series import series_of
 from tdw.project.writer import ProjectWriter
 from tdw.store import build, commits, fence, filesystem, writer
 

@@ -241,7 +241,7 @@ def test_what_is_off_the_scale_is_said_as_on_the_page() -> None:
     assert len(cases) > 5
     for case in cases:
         values = np.array([float(value) for value in case["values"]])
-        found = off_scale.stretches(off_scale.kinds(values, is_log=case["isLog"]))
+        found = off_scale.stretches(off_scale.kinds(values, is_log=case["isLog"], is_curve=case.get("isCurve", False)))
         assert [one.words(case["epochs"]) for one in found] == case["said"]
         assert [one.words(case["epochs"]) for one in off_scale.named(found)] == case["named"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tdw.recorded import RECORDED_NAN
 from tests.viewer.conftest import go, press, probe
 from tests.viewer.looking import assert_color, drag, overlay, plotly_range, token
 from tests.viewer.serving import Served
@@ -187,17 +188,18 @@ def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show
     train[250:] = 0
     test[600:604] = np.inf
     test[300:330] = np.nan
+    test[700:710] = RECORDED_NAN
     made._losses |= {"losses/train": train, "losses/test": test}
     page = show()
     found = probe(page, "loss", 0)
-    assert found["off"] == [["0 from epoch 250"], ["∞ at epochs 600 to 603"]]
+    assert found["off"] == [["0 from epoch 250"], ["∞ at epochs 600 to 603", "NaN at epochs 700 to 709"]]
     low = found["range"]["y"][0]
     assert np.log10(train[249]) > low > np.log10(train[249]) - 1, "zeros do not stretch the axis"
     traces = page.evaluate(
         """() => window.tdw.panel("loss").frame.plot.data.map(({ x, y, text, mode, marker }) =>
-        ({ x: [...x], y: [...y], text, mode, sizes: marker?.size }))"""
+        ({ x: [...x], y: [...y], text, mode, sizes: marker?.size, symbols: marker?.symbol }))"""
     )
-    zeros, name, infinite, other = traces[2:]
+    zeros, name, infinite, other, not_a_number = traces[2:]
     assert zeros["x"][:2] == [249, 250]
     assert zeros["x"][-1] == 1100
     assert low < np.log10(zeros["y"][-1]) < np.log10(train[249]), "at the foot of the plot"
@@ -205,6 +207,13 @@ def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show
     assert name["text"] == ["train 0 from epoch 250"]
     assert np.log10(max(infinite["y"])) > np.log10(2)
     assert "test ∞ at epochs 600 to 603" in other["text"][0]
+    assert "test NaN at epochs 700 to 709" in not_a_number["text"][0]
+    marks = {x: symbol for x, size, symbol in zip(*map(infinite.get, ("x", "sizes", "symbols")), strict=True) if size}
+    assert marks == {600: "triangle-up", 700: "x"}
+    drawn = dict(zip(traces[1]["x"], traces[1]["y"], strict=True))
+    assert 315 not in drawn, "the line goes on where nothing was recorded"
+    assert drawn[699] == 0.5
+    assert drawn[705] is None or np.isnan(drawn[705])
     assert page.locator(".tdw-line-label", has_text="train").is_visible()
     assert "-9999" not in found["dots"][0], "the dot at the slider's checkpoint is there"
     assert page.locator(".tdw-reading").first.inner_text().startswith("log · train 0 · test 0.5")
@@ -218,9 +227,12 @@ def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show
     assert "train 0\n" in said(700)
     assert "test ∞" in said(601.5)
     assert "test 0.5 at 299" in said(315)
+    assert "test not a number\n" in said(705)
+    go(page, 7)
+    assert page.locator(".tdw-reading").first.inner_text().startswith("log · train 0 · test NaN")
     page.get_by_role("button", name="Loss: options").click()
     page.get_by_role("menuitemradio", name="Linear").click()
-    assert probe(page, "loss", 0)["off"] == [[], ["∞ at epochs 600 to 603"]]
+    assert probe(page, "loss", 0)["off"] == [[], ["∞ at epochs 600 to 603", "NaN at epochs 700 to 709"]]
 
 
 # ---- embedding frequencies -------------------------------------------------------------------------------------

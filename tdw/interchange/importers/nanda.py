@@ -25,6 +25,7 @@ from tdw.interchange.source_run import MOST_EPOCHS, Raw, SourceCheckpoint, Sourc
 from tdw.interchange.stated import read_settings
 from tdw.interchange.weight_layouts import is_state
 from tdw.network.segment import Series
+from tdw.recorded import nan_as_recorded
 from tdw.tasks import Split
 
 OPTIMIZER = ("optimizer", "optimizer_state_dict")
@@ -89,7 +90,7 @@ def _curve(loaded: Mapping[str, Any], side: str, what: str) -> Series | None:
     if not 0 <= at <= MOST_EPOCHS:
         return None
     curve = np.full(at + 1, np.nan)
-    curve[at] = number(loaded[f"{side}_loss"], f"{side}_loss", what)
+    curve[at:] = nan_as_recorded([number(loaded[f"{side}_loss"], f"{side}_loss", what)])
     return curve
 
 

@@ -18,6 +18,7 @@ from tdw.interchange.importers import nanda, tables, trainers
 from tdw.interchange.source_run import Raw, SourceCheckpoint, SourceRun
 from tdw.interchange.weight_files import described, safetensors_of, state_of
 from tdw.interchange.weight_layouts import is_state, read, transposed, unwrapped
+from tdw.recorded import is_recorded
 from tdw.tasks import Split
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
@@ -107,10 +108,10 @@ def _nanda_folder(path: Path, files: list[Path], stride: int | None) -> SourceRu
         run.rules = run.rules or part.rules
         for side, curve in (("train", part.train), ("test", part.test)):
             if curve is not None:
-                if np.isfinite(curve).sum() > 1:
+                if is_recorded(curve).sum() > 1:
                     setattr(run, side, curve)
                     run.train_stride = max(run.train_stride, part.train_stride)
-                single[side] |= {int(at): float(curve[at]) for at in np.flatnonzero(~np.isnan(curve))[-1:]}
+                single[side] |= {int(at): curve[at] for at in np.flatnonzero(is_recorded(curve))[-1:]}
         if part.optimizer is not None:
             run.optimizer, run.scheduler = part.optimizer, part.scheduler
     for side, values in single.items():

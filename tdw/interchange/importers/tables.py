@@ -12,7 +12,6 @@ The columns are understood in `tdw.interchange.columns`.
 
 from __future__ import annotations
 
-import csv
 import importlib
 import json
 import re
@@ -27,12 +26,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from tdw.errors import NotImportableError, SettingError
-from tdw.interchange import columns, log_steps
+from tdw.interchange import columns, log_steps, table_cells
 from tdw.interchange.columns import Column
 from tdw.interchange.sniff import refused
 from tdw.interchange.source_run import Raw, SourceCheckpoint, SourceRun, integer
 from tdw.interchange.stated import add_settings
 from tdw.interchange.weight_layouts import is_state, read
+from tdw.recorded import is_recorded, nan_as_recorded
 from tdw.safe_text import cut
 
 MOST_BYTES = 1 << 30
@@ -101,11 +101,8 @@ def _run(form: str, found: list[Column], path: Path, names: Collection[str] = ()
 
 
 def _csv(path: Path, _: str | None) -> SourceRun:
-    text = _text(path)
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
-    names = [name for name in (rows[0] if rows else {}) if name]
+    found = table_cells.of_text(_text(path), path)
+    rows, names = found.rows, list(found.rows[0])
     if {"Step", "Value"} <= set(names):  # one curve, as TensorBoard exports it
         tag = re.sub(r"^.*tag-", "", path.stem)
         rows = [{"step": row["Step"], tag: row["Value"]} for row in rows]
@@ -117,11 +114,11 @@ def _csv(path: Path, _: str | None) -> SourceRun:
                 f"{path} cannot be imported: it has columns of several runs: export each run to a file of its own."
             )
         rows = [{short: row.get(name) for name, short in kept.items()} for row in rows]
-    return _run("a table of curves", columns.of_rows(rows), path, rows[0] if rows else ())
+    return _run("a table of curves", columns.of_rows(rows, found.places), path, rows[0])
 
 
 def _lines(path: Path, _: str | None) -> SourceRun:
-    rows = []
+    rows, places = [], []
     for number, line in enumerate(_text(path).splitlines(), start=1):
         if not line.strip():
             continue
@@ -129,7 +126,12 @@ def _lines(path: Path, _: str | None) -> SourceRun:
         if not isinstance(value, dict):
             raise refused(path, f"lines of JSON that are no objects (line {number})")
         rows.append(_flat(value))
-    return _run("lines of JSON", columns.of_rows(rows), path, _names(rows))
+        places.append(f"line {number}")
+    if not rows:
+        raise NotImportableError(
+            f'{path} cannot be imported: it is empty: it needs an object on each line, such as {{"step": 0, "train_loss": 4.7}}.'
+        )
+    return _run("lines of JSON", columns.of_rows(rows, places), path, _names(rows))
 
 
 def _json(path: Path, _: str | None) -> SourceRun:
@@ -138,14 +140,11 @@ def _json(path: Path, _: str | None) -> SourceRun:
         value = value["log_history"]
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         rows = [_flat(row) for row in value]
-        return _run("a list of recorded values", columns.of_rows(rows), path, _names(rows))
+        places = [f"object {number}" for number in range(1, len(rows) + 1)]
+        return _run("a list of recorded values", columns.of_rows(rows, places), path, _names(rows))
     if isinstance(value, dict):
-        lists = {
-            name: np.array([columns.as_number(item) for item in items])
-            for name, items in _flat(value).items()
-            if isinstance(items, list) and len(items)
-        }
-        run = _run("lists of recorded values", columns.of_table(lists), path)
+        lists = {name: items for name, items in _flat(value).items() if isinstance(items, list) and len(items)}
+        run = _run("lists of recorded values", columns.of_lists(lists), path)
         add_settings(run, {name: item for name, item in value.items() if not isinstance(item, list)}, path)
         return run
     raise refused(path, "JSON without curves")
@@ -163,16 +162,15 @@ def of_dict(loaded: Any, path: Path) -> SourceRun | None:
         for name, items in loaded.items()
         if isinstance(items, list | tuple | np.ndarray) and len(items)
     }
-    numeric = {name: np.array([columns.as_number(item) for item in items]) for name, items in lists.items()}
-    numeric = {name: values for name, values in numeric.items() if np.isfinite(values).any()}
+    numeric = {name: np.array([table_cells.as_number(item) for item in items]) for name, items in lists.items()}
+    numeric = {name: values for name, values in numeric.items() if is_recorded(values).any()}
     if not any(columns.role(name) for name in numeric):
         return None
     steps = {
         name: name.rsplit("_", 1)[0] for name in numeric if name.rsplit("_", 1)[-1] in columns.STEPS and "_" in name
     }
-    run = _run(
-        "a file of recorded values", columns.of_table({n: v for n, v in numeric.items() if n not in steps}), path
-    )
+    curves = {name: lists[name] for name in numeric if name not in steps}
+    run = _run("a file of recorded values", columns.of_lists(curves), path)
     for name, of in steps.items():
         if of in lists and len(lists[of]) == len(numeric[name]) and all(map(is_state, lists[of])):
             _add_weights(run, list(lists[of]), numeric[name], path)
@@ -205,11 +203,11 @@ def _tensorboard(path: Path, _: str | None) -> SourceRun:
                 continue
             scalars = events.Scalars(tag)
             steps = np.array([one.step for one in scalars], np.float64)
-            found.append(Column(tag, np.array([one.value for one in scalars], np.float64), steps))
+            found.append(Column(tag, nan_as_recorded([one.value for one in scalars]), steps))
         for tag in tags["tensors"]:  # as TensorFlow 2 writes scalars
             tensors = events.Tensors(tag)
             if all(len(one.tensor_proto.float_val) == 1 for one in tensors):
-                values = np.array([one.tensor_proto.float_val[0] for one in tensors], np.float64)
+                values = nan_as_recorded([one.tensor_proto.float_val[0] for one in tensors])
                 found.append(Column(tag, values, np.array([one.step for one in tensors], np.float64)))
     except Exception as error:  # damaged input makes the reader raise anything
         raise refused(path, f"a TensorBoard file that is damaged ({cut(str(error), 100)})") from error

@@ -16,7 +16,7 @@ from tdw.panels.spec import (
     NeuronSummary,
     Quantity,
 )
-from tdw.project.project import SERIES
+from tdw.project.series import SERIES
 
 if TYPE_CHECKING:
     from tdw.project.project import Project

@@ -4,7 +4,6 @@ A reader refuses a damaged file as a whole; here each part is judged on its own.
 
 locate.py   the layout and the commit records, if need be from this computer's records or planned again from the settings
 sealed.py   settings, notes and split: repaired where replacing one of them makes the seal match again
-creation_time.py  when a file was created, which the seal covers and a program that rewrites the file replaces
 parts.py    curves, checkpoints, resume state and analyses
 wreck.py    reading a file that may end early or have unreadable sectors
 rebuild.py  a new file of the intact parts

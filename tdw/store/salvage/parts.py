@@ -16,13 +16,15 @@ import numpy as np
 from tdw.errors import DamagedFileError
 from tdw.store.by_name import image_of
 from tdw.store.commit_record import BLOCK, Record
+from tdw.store.creation_time import restore_creation_time
 from tdw.store.layout import BLOCK_CRCS, CHECKPOINTS, AnalysisPlan, Layout
 from tdw.store.open_file import rewritten
-from tdw.store.salvage.creation_time import restore_creation_time
 from tdw.store.salvage.locate import locate, valid_records
 from tdw.store.salvage.sealed import Sealed
 from tdw.store.salvage.wreck import Advice, Config, Repaired, Split, Wreck, empty_record
 from tdw.store.validate import check_safetensors
+
+SURE = 1e-8  # the probability with which a checksum of 32 bits may be right by accident: some tries of one
 
 
 @dataclass
@@ -68,9 +70,16 @@ def _by_name(fd: int, path: Path, damage: list[str]) -> tuple[Layout, list[Recor
         records = valid_records(image.fileno(), layout)
         if not records:
             return None
-        restore_creation_time(image, layout, {record.seal for record in records})
+        seals = {record.seal for record in records}
+        chance = len(seals) * restore_creation_time(image, layout, seals) / 2**32
         os.dup2(image.fileno(), fd, inheritable=False)
     damage.append(Repaired("the file was rewritten or changed by another HDF5 program; its arrays were read by name"))
+    if chance > SURE:
+        damage.append(
+            "settings, notes and split match their checksum, but an earlier version of tdw, which made the file, put the time "
+            f"of its creation under it, and that was replaced: with a probability of {100 * chance:.1g} % wrong ones "
+            "would match as well. They were copied unchanged, check them before training"
+        )
     if foreign:
         damage.append(Repaired(f"attributes of another program were left out: {', '.join(foreign[:10])}"))
     return layout, records, False

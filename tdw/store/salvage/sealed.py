@@ -5,19 +5,17 @@ When the seal does not match, each of them is replaced by what it should be unti
 
 from __future__ import annotations
 
-import itertools
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tdw.errors import DamagedFileError
 from tdw.store import seen_files
+from tdw.store.by_name import plan_of
 from tdw.store.commit_record import Record
-from tdw.store.layout import FilePlan
 from tdw.store.salvage.wreck import Advice, Config, Repaired, Split, Wreck
 from tdw.store.validate import parse_json
 
@@ -83,34 +81,18 @@ class Sealed:
     def _structure_of(
         self, config: bytes, stored: Mapping[str, bytes], split: Mapping[int, bytes]
     ) -> Iterator[tuple[str, dict[int, bytes]]]:
-        """The metadata as stored, and as HDF5 would write it now."""
+        """The metadata as stored, and as this program would write it now."""
         from tdw.store.planner import plan_file
 
         yield "", {}
         layout = self._layout
-        sides = [
-            np.frombuffer(split.get(layout.extents[name].offset, stored[name]), "<i8")
-            for name in ("split/train", "split/test")
-        ]
-        plan = FilePlan(
-            config=config,
-            notes=stored["notes"],
-            split_train=sides[0],
-            split_test=sides[1],
-            epochs=layout.planned_epochs,
-            checkpoint_capacity=layout.checkpoint_capacity,
-            blob_nbytes=layout.blob_nbytes,
-            resume_nbytes=layout.resume_nbytes,
-            analyses=tuple(layout.analyses.values()),
-            curves=layout.curve_plans(),
-        )
-        for analyses in itertools.islice(itertools.permutations(plan.analyses), 24):
-            skeleton = plan_file(replace(plan, analyses=analyses))
-            if {n: e.offset for n, e in skeleton.layout.extents.items()} == {
-                n: e.offset for n, e in layout.extents.items()
-            }:
-                yield "the structure was", {at: data for at, data in skeleton.metadata.items() if at < layout.size}
-                return
+        pieces = {**stored, "config": config}
+        pieces |= {name: split[layout.extents[name].offset] for name in pieces if layout.extents[name].offset in split}
+        skeleton = plan_file(plan_of(layout, pieces.__getitem__))
+        if {n: e.offset for n, e in skeleton.layout.extents.items()} == {
+            n: e.offset for n, e in layout.extents.items()
+        }:
+            yield "the structure was", {at: data for at, data in skeleton.metadata.items() if at < layout.size}
 
     def _parsed(self, stored: Mapping[str, bytes]) -> tuple[Config, dict[str, Any], Split]:
         config = parse_json(stored["config"], f"{self._wreck.path}: nothing can be recovered, its settings")

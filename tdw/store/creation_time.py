@@ -1,8 +1,9 @@
-"""Finds the time at which a file was created, which HDF5 keeps in the extension of the superblock, from the seal that covers it.
+"""The time at which a file was created, which HDF5 keeps in the extension of the superblock, and which the seal covers.
 
-A program that rewrites a file sets its own time there, so the seal would match no other byte of the structure, settings and
-split either. Every second in question is tried: HDF5's checksum of that header follows from the time, and the seal, a
-CRC, is linear in both. Other bytes that are wrong match by accident at one of 2³² seconds; a year has 2²⁵.
+This program writes 0 there, so that the structure of a file follows from its plan. Earlier versions left the time that HDF5 wrote, and a
+program that rewrites a file sets its own, after which the seal would match no other byte of the structure, settings and split
+either. Then every second in question is tried: HDF5's checksum of that header follows from the time, and the seal, a CRC, is
+linear in both. Other bytes that are wrong match by accident at one of 2³² seconds; a year has 2²⁵.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import struct
 import time
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
 import numpy as np
@@ -20,24 +21,26 @@ from tdw.store.layout import Layout
 
 FIRST = 1_704_067_200  # 2024-01-01, before the first version of this program
 STEP = 1 << 20  # seconds tried at once
+NONE = 0  # what this program writes
 _TIMES = 6  # place of four equal times in a header, after signature, version and flags
 
 
-def restore_creation_time(image: IO[bytes], layout: Layout, seals: Collection[int]) -> bool:
-    """Write the time that makes the seal of an image match; returns whether there is one."""
-    (place,) = struct.unpack("<Q", read_some(image.fileno(), 8, 20))
-    header = read_some(image.fileno(), 512, place)
-    if header[:6] != b"OHDR\x02\x20":
-        return False
-    length = _TIMES + 17 + header[_TIMES + 16]
-    if length + 4 > len(header):
-        return False
+def undated(read: Callable[[int, int], bytes]) -> tuple[int, bytes]:
+    """(place, header): the extension of the superblock with no time in it. read: `count` bytes at an offset of a new file."""
+    place, header = _extension(read)
+    return place, _dated(header, NONE, int(lookup3(header, np.array([NONE], np.uint32))[0]))
+
+
+def restore_creation_time(image: IO[bytes], layout: Layout, seals: Collection[int]) -> int:
+    """Write the time that makes the seal of an image match. Returns how many times were tried for that; 0 if none does."""
+    place, header = _extension(lambda offset, count: read_some(image.fileno(), count, offset))
+    if not header:
+        return 0
     pieces = [(start, bytearray(read_some(image.fileno(), end - start, start))) for start, end in layout.sealed()]
     at, data = next((place - start, data) for start, data in pieces if start <= place < start + len(data))
 
     def seal(second: int, checksum: int) -> int:
-        data[at + _TIMES : at + _TIMES + 16] = struct.pack("<4I", *4 * [second])
-        data[at + length : at + length + 4] = struct.pack("<I", checksum)
+        data[at : at + len(header) + 4] = _dated(header, second, checksum)
         crc = 0
         for _, piece in pieces:
             crc = zlib.crc32(piece, crc)
@@ -47,19 +50,39 @@ def restore_creation_time(image: IO[bytes], layout: Layout, seals: Collection[in
     of_time = [base ^ seal(1 << bit, 0) for bit in range(32)]
     of_checksum = [base ^ seal(0, 1 << bit) for bit in range(32)]
     wanted = np.array([value ^ base for value in seals], np.uint32)
-    for last in range(int(time.time()) + 86_400, FIRST, -STEP):  # the newest first
-        seconds = np.arange(max(last - STEP, FIRST), last, dtype=np.uint32)
-        checksums = lookup3(header[:length], seconds)
+    tried = 0
+    for seconds in _likely():
+        checksums = lookup3(header, seconds)
         found = np.flatnonzero(np.isin(_linear(of_time, seconds) ^ _linear(of_checksum, checksums), wanted))
+        tried += len(seconds)
         if len(found):
-            second, checksum = int(seconds[found[-1]]), int(checksums[found[-1]])
-            image.seek(place + _TIMES)
-            image.write(struct.pack("<4I", *4 * [second]))
-            image.seek(place + length)
-            image.write(struct.pack("<I", checksum))
+            image.seek(place)
+            image.write(_dated(header, int(seconds[found[-1]]), int(checksums[found[-1]])))
             image.flush()
-            return True
-    return False
+            return tried
+    return 0
+
+
+def _likely() -> Iterator[np.ndarray]:
+    yield np.array([NONE], np.uint32)
+    for last in range(int(time.time()) + 86_400, FIRST, -STEP):  # the newest first
+        yield np.arange(max(last - STEP, FIRST), last, dtype=np.uint32)
+
+
+def _extension(read: Callable[[int, int], bytes]) -> tuple[int, bytes]:
+    """(place, header without its checksum) of the extension of the superblock; no header where it has no times."""
+    (place,) = struct.unpack("<Q", read(20, 8))
+    header = read(place, 512)
+    if header[:6] != b"OHDR\x02\x20":
+        return place, b""
+    length = _TIMES + 17 + header[_TIMES + 16]
+    return place, header[:length] if length + 4 <= len(header) else b""
+
+
+def _dated(header: bytes, second: int, checksum: int) -> bytes:
+    """A header with this time in it, and its checksum."""
+    times = struct.pack("<4I", *4 * [second])
+    return header[:_TIMES] + times + header[_TIMES + len(times) :] + struct.pack("<I", checksum)
 
 
 def _linear(effects: list[int], values: np.ndarray) -> np.ndarray:
