@@ -161,7 +161,9 @@ class Fork:
         environments = [item for item in self.source.environments if item.from_epoch <= self.at]
         if differ(before.weights, state.weights):
             edited = self._measured(state)
-            here = Environment(from_epoch=self.at, **training.environment(self.settings))
+            here = Environment(
+                from_epoch=self.at, **training.environment(self.settings, self.source.recorded_pairs_at_once)
+            )
             recorded_before = earlier(environments, self.at, recorded=self.at)
             environments = with_present(recorded_before, here) if recorded_before else [here]
         described = {
@@ -175,8 +177,15 @@ class Fork:
     def _measured(self, state: State) -> Segment:
         """The epoch `at` with the losses of the edited weights."""
         optimizer_from = self.described["optimizer_from"]
+        at_once = self.source.recorded_pairs_at_once
         one = training.train(
-            self.settings, state, self.split, [self.at], optimizer_from=optimizer_from, stop=lambda: True
+            self.settings,
+            state,
+            self.split,
+            [self.at],
+            optimizer_from=optimizer_from,
+            at_once=at_once,
+            stop=lambda: True,
         )
         segment = next(one)
         if (found := training.divergence(self.settings, segment)) is not None:
