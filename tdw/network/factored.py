@@ -127,8 +127,8 @@ class Block:
         a: Int64[Tensor, " pair"],
         b: Int64[Tensor, " pair"],
         answer: Int64[Tensor, " pair"],
-        of: int,
         *,
+        of: int,
         config: RunConfig,
         room: Room,
     ):
@@ -298,7 +298,7 @@ class Pairs:
         step = min(at_once, self.pairs) or self.pairs
         self.room = Room(step, step, config, dtype, a.device) if room is None else room
         parts = zip(*(side.split(step) for side in (a, b, answer)), strict=True)
-        self.blocks = [Block(*part, self.pairs, config=config, room=self.room) for part in parts]
+        self.blocks = [Block(*part, of=self.pairs, config=config, room=self.room) for part in parts]
         self.is_prepared = False
 
     def forward(self, at: Tables) -> Float64[Tensor, " 2"]:
