@@ -21,7 +21,13 @@ else:  # tests evaluate the annotations
 class AutogradEngine:
     """Loss, accuracy and gradients by autograd. See `tdw.network.training.Engine`."""
 
-    def __init__(self, config: RunConfig, weights: Weights, sides: tuple[tasks.Operands, tasks.Operands]):
+    def __init__(
+        self,
+        config: RunConfig,
+        weights: Weights,
+        sides: tuple[tasks.Operands, tasks.Operands],
+        at_once: int = 0,  # noqa: ARG002 - the interface of all engines: this one computes all pairs at once
+    ):
         self.config, self.weights = config, weights
         self.computation, self.loss = config.network_kind.computation, config.loss_kind
         self.train, self.test = sides

@@ -272,8 +272,10 @@ class ResidualForm(TransformerComputation, ClosedForm):
         scores, moved, base = self.parts(weights, rate, into, torch)
         if "blocks.0.mlp.b_in" in weights:
             base = base + torch.cat([weights["blocks.0.mlp.b_in"], weights["blocks.0.mlp.b_out"] @ unembed])
+        # A split without pieces that are empty: their gradient would be zeros of the size of the whole.
         heads = scores.shape[-1]
-        rows = [routes.reshape(-1, base.shape[0]) for routes in (moved[:, :heads], moved[:, heads:])]
+        pieces = moved.split([heads, moved.shape[1] - heads], dim=1) if heads < moved.shape[1] else [moved]
+        rows = [piece.reshape(-1, base.shape[0]) for piece in pieces]
         mixed = torch.cat([*rows, base[None]])
         return scores, mixed, weights["blocks.0.mlp.W_out"] @ unembed
 

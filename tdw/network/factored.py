@@ -19,8 +19,9 @@ The other networks have the same form (`tdw.network.closed_form`). On two tokens
 table per head, and rows of S have one more entry, a 1 in the column of b itself. For an MLP on one-hot pairs, S is the
 one-hot matrix.
 
-T and the scores (`tables`) are small and left to autograd. Everything with one row per pair is in `Pairs`, which builds
-the sparsity pattern and allocates its buffers once, and whose backward pass is written by hand.
+T and the scores (`tables`) are small and left to autograd. Everything with one row per pair is in `Block`, which builds
+the sparsity pattern once and whose backward pass is written by hand. `Pairs` are one block, or several of consecutive pairs that
+use the same buffers in turn (`Room`), so that a large run takes no more memory than its tables and one block.
 
 Axes.  pair: entries of a set of pairs · h: head · a, b: operand · row: rows of T, 2 * routes * p + 1 · neuron
        width: output classes, padded (`padded`) · column: neuron + width · entry: of a row of S that changes, 2 * heads
@@ -28,8 +29,6 @@ Axes.  pair: entries of a set of pairs · h: head · a, b: operand · row: rows 
 
 from __future__ import annotations
 
-import warnings
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,21 +40,17 @@ from tdw import tasks
 from tdw.network.closed_form import closed_form
 from tdw.network.correctness import TIED, is_correct
 from tdw.network.kinds import network_of
+from tdw.network.openness import LEAST_EXPONENT, OPENNESS, Columns
 from tdw.network.reference import Weights
+from tdw.network.sparse import csr, product
 
 if TYPE_CHECKING:
     from tdw.config import RunConfig
 else:  # tests evaluate the annotations
     RunConfig = Any
 
-# Exponents are clamped here, exp(-60) = 9e-27: smaller terms vanish when added to 1, and subnormal numbers (below 1e-38)
-# make the CPU ten times slower.
-LEAST_EXPONENT = -60.0
 # Classes are padded to a multiple of this, because 113 columns run at half the speed of 128.
 WIDTH = 64
-
-
-Columns = Int64[Tensor, "pair _"]  # columns of entries of S
 
 
 @dataclass(frozen=True)
@@ -75,6 +70,11 @@ class Tables:
     def tensors(self) -> list[Tensor]:
         """The tensors that are not None, for autograd."""
         return [self.mixed, self.direct] if self.scores is None else [self.scores, self.mixed, self.direct]
+
+    def like(self) -> Tables:
+        """Uninitialized tensors of the same shapes."""
+        scores = None if self.scores is None else torch.empty_like(self.scores, memory_format=torch.contiguous_format)
+        return Tables(scores, torch.empty_like(self.mixed), torch.empty_like(self.direct))
 
     def detached(self) -> Tables:
         """The same values, detached from autograd."""
@@ -98,112 +98,28 @@ def tables(weights: Weights, rate: float) -> Tables:
     return Tables(*closed_form(network).factors(weights, padded(classes), rate))
 
 
-class Openness(ABC):
-    """The route weights A0 and A1: the entries of S that change with the parameters, and their gradient."""
+class Room:
+    """Buffers for one row per pair of a block, which blocks of any sets of pairs use in turn.
 
-    def __init__(self, heads: int, p: int, a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"]):
-        self.heads, self.p, self.a, self.b = heads, p, a, b
+    out:    (pair, neurons + width), pre-activations, then activations; the direct contribution of the residual stream to the
+            logits. active: (pair, neurons), the activations: of ReLU in the same memory. logits: (pair, width)
+    pull:   the gradient of `out`
+    """
 
-    @staticmethod
-    def always(of_a: Columns, of_b: Columns, *, rated: bool) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
-        """Those of the columns along the routes without scores whose entries are 1: (pair, route) each. Others are left out.
-
-        rated: whether the attention rate is below 1
-        """
-        return [of_a, of_b]
-
-    @abstractmethod
-    def attend(self, scores: Float[Tensor, "_ _ heads"], values: Float[Tensor, "pair entry"]) -> None:
-        """Compute the entries from the scores into `values`, (pair, 2 * heads): those for a, then those for b; a view of S."""
-
-    @abstractmethod
-    def gradient(
-        self, weights: Float[Tensor, "pair entry"], shared: Float[Tensor, "pair entry"]
-    ) -> Float[Tensor, "_ _ heads"]:
-        """Gradient of the scores, of their shape, from the entries and the entries times their gradients.
-
-        weights, shared: (pair, 2 * heads) each
-        """
+    def __init__(self, pairs: int, pulled: int, config: RunConfig, dtype: torch.dtype, device: torch.device):
+        """pairs, pulled: of the largest block, and of the largest with a backward pass."""
+        neurons, width = config.d_mlp, padded(config.outputs)
+        self.out = torch.empty(pairs, neurons + width, dtype=dtype, device=device)
+        own = config.activation != "relu"
+        self.active = self.out.new_empty(pairs, neurons) if own else self.out[:, :neurons]
+        self.logits = self.out.new_empty(pairs, width)
+        self.pull = self.out.new_empty(pulled, neurons + width)
 
 
-class OfTokens(Openness):
-    """A softmax over the scores of a, of b, and of '=' (which is 0)."""
+class Block:
+    """Some of the pairs: their losses, and what they add to the gradients of the tables.
 
-    def __init__(self, heads: int, p: int, a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], dtype: torch.dtype):
-        super().__init__(heads, p, a, b)
-        # Sums over all pairs with the same a (rows 0 .. p-1) or the same b (rows p .. 2p-1), in a fixed order, because
-        # `index_add` is not reproducible with several threads.
-        pairs = a.shape[0]
-        ones = torch.ones(2 * pairs, dtype=dtype, device=a.device)
-        both = torch.cat([a, p + b])
-        counts = torch.bincount(both, minlength=2 * p)
-        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        self.summing = _csr(starts, torch.argsort(both, stable=True) % pairs, ones, (2 * p, pairs))
-
-    def attend(self, scores: Float[Tensor, "_ _ heads"], values: Float[Tensor, "pair entry"]) -> None:
-        """See `Openness`."""
-        to_a = scores[0].index_select(0, self.a)
-        to_b = scores[1].index_select(0, self.b)
-        top = torch.maximum(to_a, to_b).clamp_min_(0)
-        to_a.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
-        to_b.sub_(top).clamp_min_(LEAST_EXPONENT).exp_()
-        total = top.neg_().clamp_min_(LEAST_EXPONENT).exp_().add_(to_a).add_(to_b)
-        torch.div(to_a, total, out=values[:, : self.heads])
-        torch.div(to_b, total, out=values[:, self.heads :])
-
-    def gradient(
-        self, weights: Float[Tensor, "pair entry"], shared: Float[Tensor, "pair entry"]
-    ) -> Float[Tensor, "_ _ heads"]:
-        """Gradient of t0 and t1, (2, p, heads). Overwrites `shared`."""
-        heads = self.heads
-        shared -= weights * (shared[:, :heads] + shared[:, heads:]).repeat(1, 2)
-        summed = _sparse_product(self.summing, shared, shared.new_empty(2 * self.p, 2 * heads))
-        return torch.stack([summed[: self.p, :heads], summed[self.p :, heads:]])
-
-
-class OfPairs(Openness):
-    """A sigmoid of the score of a relative to that of b. b also contributes along the residual stream."""
-
-    def __init__(self, heads: int, p: int, a: Int64[Tensor, " pair"], b: Int64[Tensor, " pair"], dtype: torch.dtype):  # noqa: ARG002 - the interface of all kinds
-        super().__init__(heads, p, a, b)
-
-    @staticmethod
-    def always(of_a: Columns, of_b: Columns, *, rated: bool) -> list[Columns]:
-        """The column of b's residual stream, and with an attention rate that of a."""
-        return [of_a, of_b] if rated else [of_b]
-
-    def attend(self, scores: Float[Tensor, "_ _ heads"], values: Float[Tensor, "pair entry"]) -> None:
-        """See `Openness`."""
-        above = scores.view(-1, self.heads).index_select(0, self.a * self.p + self.b)
-        torch.sigmoid(above.clamp_(LEAST_EXPONENT, -LEAST_EXPONENT), out=values[:, : self.heads])
-        torch.sub(1, values[:, : self.heads], out=values[:, self.heads :])
-
-    def gradient(
-        self, weights: Float[Tensor, "pair entry"], shared: Float[Tensor, "pair entry"]
-    ) -> Float[Tensor, "_ _ heads"]:
-        """Gradient of t, (a, b, heads). The entries of a and b sum to 1, so their derivatives are opposite."""
-        heads, p = self.heads, self.p
-        scores = shared.new_zeros(p * p, heads)
-        gained = weights[:, heads:] * shared[:, :heads] - weights[:, :heads] * shared[:, heads:]
-        return scores.index_copy_(0, self.a * p + self.b, gained).view(p, p, heads)
-
-
-class AlwaysOpen(OfPairs):
-    """One route of constant weight 1, without scores."""
-
-    @staticmethod
-    def always(of_a: Columns, of_b: Columns, *, rated: bool) -> list[Columns]:  # noqa: ARG004 - the interface of all kinds
-        """The columns of both operands."""
-        return [of_a, of_b]
-
-
-OPENNESS: dict[str, type[OfTokens] | type[OfPairs]] = {"tokens": OfTokens, "pairs": OfPairs, "none": AlwaysOpen}
-
-
-class Pairs:
-    """A fixed set of pairs: forward pass with loss and accuracy, and the gradients of the tables.
-
-    a, b, answer: (pair,) integers. Buffers are allocated once and overwritten by every call of `forward`.
+    a, b, answer: (pair,) integers; of: the number of all pairs, over which the loss is the mean
     """
 
     def __init__(
@@ -212,61 +128,70 @@ class Pairs:
         b: Int64[Tensor, " pair"],
         answer: Int64[Tensor, " pair"],
         *,
+        of: int,
         config: RunConfig,
-        dtype: torch.dtype = torch.float32,
+        room: Room,
     ):
-        device, pairs, p = a.device, a.shape[0], config.p
-        self.a, self.b, self.answer = a, b, answer[:, None]
+        pairs, p, dtype = a.shape[0], config.p, room.out.dtype
+        self.a, self.b, self.answer, self.of = a, b, answer[:, None], of
         self.loss_dtype = None if config.loss_kind.dtype is None else getattr(torch, config.loss_kind.dtype)
         self.d_mlp, self.activation = config.d_mlp, config.activation
         form = closed_form(config.network_kind)
-        self.classes, self.width = config.outputs, padded(config.outputs)
+        self.classes = config.outputs
         # In a row of S, the entries that change with the weights come first, then those that are 1, then that of the base.
         self.heads = config.heads if form.scores != "none" else 0
-        openness = OPENNESS[form.scores]
         routes = form.routes(config)
         self.rows = 2 * routes * p  # of the operands, followed by the row of the base
-        moving = _columns(a, b, p, self.heads, 0)
-        fixed = _columns(a, b, p, routes - self.heads, 2 * self.heads * p)
-        columns = torch.cat([*moving, *openness.always(*fixed, rated=config.attention_rate != 1)], dim=1)
+        columns = self._columns(config, routes)
         entries = columns.shape[1]
-        self.values = torch.ones(pairs, entries + 1, dtype=dtype, device=device)
-        self.pattern = _csr(
-            torch.arange(pairs + 1, device=device) * (entries + 1),
-            torch.cat([columns, torch.full((pairs, 1), self.rows, device=device)], dim=1).flatten(),
+        self.values = torch.ones(pairs, entries + 1, dtype=dtype, device=a.device)
+        self.pattern = csr(
+            torch.arange(pairs + 1, device=a.device) * (entries + 1),
+            torch.cat([columns, torch.full((pairs, 1), self.rows, device=a.device)], dim=1).flatten(),
             self.values.view(-1),
             (pairs, self.rows + 1),
         )
+        self.openness = OPENNESS[form.scores](self.heads, p, a, b, dtype)
+        self.out, self.active, self.logits = room.out[:pairs], room.active[:pairs], room.logits[:pairs]
+        self.pre = self.out[:, : self.d_mlp]
+
+    def _columns(self, config: RunConfig, routes: int) -> Columns:
+        """The columns of the entries of S but that of the base, in the order of a row."""
+        a, b, p, form = self.a, self.b, config.p, closed_form(config.network_kind)
+        moving = _columns(a, b, p, self.heads, 0)
+        fixed = _columns(a, b, p, routes - self.heads, 2 * self.heads * p)
+        always = OPENNESS[form.scores].always(*fixed, rated=config.attention_rate != 1)
+        return torch.cat([*moving, *always], dim=1)
+
+    def prepare_backward(self, config: RunConfig, room: Room) -> Block:
+        """Build the sparsity patterns of the backward pass. Returns the block."""
+        pairs, heads = self.a.shape[0], self.heads
+        columns = self._columns(config, closed_form(config.network_kind).routes(config))
+        entries = columns.shape[1]
         # The backward pass leaves out the column of ones: in the transpose, it would be one row with an entry for each
         # pair, which occupies a single thread.
-        self.columns = columns[:, : 2 * self.heads].flatten()
         order = torch.argsort(columns.flatten(), stable=True)
         # The positions in `values` of the transpose's values.
-        self.order = order // entries * (entries + 1) + order % entries
+        self.order = (order // entries * (entries + 1) + order % entries).to(torch.int32)
         counts = torch.bincount(columns.flatten(), minlength=self.rows)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        self.values_by_column = torch.ones(pairs * entries, dtype=dtype, device=device)
-        self.transposed = _csr(starts, order // entries, self.values_by_column, (self.rows, pairs))
-        self.openness = openness(self.heads, p, a, b, dtype)
+        self.values_by_column = self.values.new_ones(pairs * entries)
+        self.transposed = csr(starts, order // entries, self.values_by_column, (self.rows, pairs))
+        starts = torch.arange(pairs + 1, device=self.a.device) * 2 * heads
+        empty = self.values.new_zeros(pairs * 2 * heads)
+        self.back = csr(starts, columns[:, : 2 * heads].flatten(), empty, (pairs, self.rows))
+        self.pull = room.pull[:pairs]
+        return self
 
-        # [pre-activations, then activations; the direct contribution of the residual stream to the logits]
-        self.out = torch.empty(pairs, self.d_mlp + self.width, dtype=dtype, device=device)
-        self.pre = self.out[:, : self.d_mlp]
-        self.active = self.pre if self.activation == "relu" else torch.empty_like(self.pre)
-        self.logits = torch.empty(pairs, self.width, dtype=dtype, device=device)
-        self.pull: Tensor | None = None  # gradient of `out`, allocated for training pairs only
-        self.back: Tensor | None = None
-
-    def forward(self, at: Tables) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
-        """Mean cross-entropy and accuracy, float64 scalars on the device. Prepares the buffers for `backward`.
+    def forward(self, at: Tables) -> tuple[Float[Tensor, ""], Float64[Tensor, ""]]:
+        """The sum of the cross-entropies, and the number of correct answers. Prepares the buffers for `backward`.
 
         For a loss with a dtype, as PyTorch computes it there. Otherwise, with m the row's maximum, at class c*, the loss of a pair is (m - L_y) + log1p(sum over c != c* of exp(L_c - m)),
         which keeps its relative precision in float32 no matter how small it gets.
         """
-        self.used = at
         if at.scores is not None:
             self.openness.attend(at.scores, self.values[:, : 2 * self.heads])
-        _sparse_product(self.pattern, at.mixed, self.out)
+        product(self.pattern, at.mixed, self.out)
         self._activate()
         torch.addmm(self.out[:, self.d_mlp :], self.active, at.direct, out=self.logits)
         if self.loss_dtype is not None:
@@ -285,58 +210,53 @@ class Pairs:
         near = near[self.logits[near].amax(dim=1) >= least[near, 0]]
         logits = torch.addmm(self.out[near, self.d_mlp :], self.active[near], at.direct)[:, : self.classes]
         tied = ~is_correct(logits, self.answer[near, 0])
-        return loss.double().mean(), (self.correct.sum() - tied.sum()).double() / len(loss)
+        return loss.double().sum(), (self.correct.sum() - tied.sum()).double()
 
-    def _forward_in(self, dtype: torch.dtype) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
-        """Mean cross-entropy by PyTorch's own kernel in this dtype, and accuracy."""
+    def _forward_in(self, dtype: torch.dtype) -> tuple[Float[Tensor, ""], Float64[Tensor, ""]]:
+        """The sum of the cross-entropies by PyTorch's own kernel in this dtype, and the number of correct answers."""
         logits = self.logits[:, : self.classes].to(dtype)
         self.log_shares = torch.log_softmax(logits, dim=1)
-        loss = torch.nn.functional.nll_loss(self.log_shares, self.answer[:, 0])
-        return loss.double(), is_correct(logits, self.answer[:, 0]).double().mean()
+        loss = torch.nn.functional.nll_loss(self.log_shares, self.answer[:, 0], reduction="sum")
+        return loss, is_correct(logits, self.answer[:, 0]).double().sum()
 
     def _gradient_in(self, dtype: torch.dtype) -> Tensor:
-        """Gradient of that loss with respect to the logits, padded, in `self.logits`."""
-        pairs = self.a.shape[0]
-        ahead = torch.zeros_like(self.log_shares).scatter_(1, self.answer, -1 / pairs)
+        """Gradient of that loss, over all pairs, with respect to the logits, padded, in `self.logits`."""
+        ahead = torch.zeros_like(self.log_shares).scatter_(1, self.answer, -1 / self.of)
         gradient = torch.ops.aten._log_softmax_backward_data(ahead, self.log_shares, 1, dtype)
         self.logits[:, : self.classes] = gradient
         self.logits[:, self.classes :] = 0
         return self.logits
 
     def _gradient(self) -> Tensor:
-        """Gradient of the mean loss with respect to the logits, padded, in `self.logits`."""
-        pairs = self.a.shape[0]
+        """Gradient of the mean loss over all pairs with respect to the logits, padded, in `self.logits`."""
         # Softmax minus one-hot. For a correct answer it is -rest / (1 + rest), which avoids cancellation.
         scale = 1 / (1 + self.rest)
-        wrong = self.logits.mul_(scale / pairs).scatter_(1, self.top_answer, scale / pairs)
-        at_answer = torch.where(self.correct, -self.rest * scale, wrong.gather(1, self.answer) * pairs - 1)
-        return wrong.scatter_(1, self.answer, at_answer / pairs)
+        wrong = self.logits.mul_(scale / self.of).scatter_(1, self.top_answer, scale / self.of)
+        at_answer = torch.where(self.correct, -self.rest * scale, wrong.gather(1, self.answer) * self.of - 1)
+        return wrong.scatter_(1, self.answer, at_answer / self.of)
 
-    def backward(self) -> list[Tensor]:
-        """Gradients of the mean loss of the last `forward` with respect to `Tables.tensors()`."""
+    def backward(self, at: Tables, into: Tables, *, added: bool) -> None:
+        """Gradients of the mean loss with respect to the tables of the last `forward`, written `into` others or `added` to them."""
         neurons = self.d_mlp
-        if self.pull is None:
-            self.pull = torch.empty_like(self.out)
-            self.push = self.logits.new_empty(self.rows + 1, self.out.shape[1])
         wrong = self._gradient() if self.loss_dtype is None else self._gradient_in(self.loss_dtype)
-        d_direct = self.active.t() @ wrong
-        torch.mm(wrong, self.used.direct.t(), out=self.pull[:, :neurons])
+        torch.addmm(into.direct, self.active.t(), wrong, beta=int(added), out=into.direct)
+        torch.mm(wrong, at.direct.t(), out=self.pull[:, :neurons])
         self._pull_through(self.pull[:, :neurons])
         self.pull[:, neurons:] = wrong
         torch.index_select(self.values.view(-1), 0, self.order, out=self.values_by_column)
-        _sparse_product(self.transposed, self.pull, self.push[:-1])
-        torch.sum(self.pull, dim=0, out=self.push[-1])
-        return [self.push, d_direct] if self.used.scores is None else [self._d_scores(), self.push, d_direct]
+        product(self.transposed, self.pull, into.mixed[:-1], added=added)
+        if added:
+            into.mixed[-1] += self.pull.sum(dim=0)
+        else:
+            torch.sum(self.pull, dim=0, out=into.mixed[-1])
+        if at.scores is not None and into.scores is not None:
+            found = self._d_scores(at)
+            into.scores.add_(found) if added else into.scores.copy_(found)
 
-    def _d_scores(self) -> Tensor:
-        pairs, heads = self.a.shape[0], self.heads
-        if self.back is None:
-            starts = torch.arange(pairs + 1, device=self.a.device) * 2 * heads
-            empty = self.values.new_zeros(pairs * 2 * heads)
-            self.back = _csr(starts, self.columns, empty, (pairs, self.rows))
-        torch.sparse.sampled_addmm(self.back, self.pull, self.used.mixed[:-1].t(), beta=0, out=self.back)
-        weights = self.values[:, : 2 * heads]
-        shared = weights * self.back.values().view(pairs, 2 * heads)
+    def _d_scores(self, at: Tables) -> Tensor:
+        torch.sparse.sampled_addmm(self.back, self.pull, at.mixed[:-1].t(), beta=0, out=self.back)
+        weights = self.values[:, : 2 * self.heads]
+        shared = weights * self.back.values().view(len(weights), 2 * self.heads)
         return self.openness.gradient(weights, shared)
 
     def _activate(self) -> None:
@@ -355,6 +275,52 @@ class Pairs:
             pulled.mul_(self.pre).mul_(2)
         else:
             torch.ops.aten.gelu_backward.grad_input(pulled, self.pre, grad_input=pulled)
+
+
+class Pairs:
+    """A fixed set of pairs, computed in blocks of consecutive ones: mean loss and accuracy, and the gradients of the tables.
+
+    a, b, answer: (pair,) integers. at_once: pairs in a block, 0 for all in one. room: default: of its own, for a backward pass
+    """
+
+    def __init__(
+        self,
+        a: Int64[Tensor, " pair"],
+        b: Int64[Tensor, " pair"],
+        answer: Int64[Tensor, " pair"],
+        *,
+        config: RunConfig,
+        at_once: int = 0,
+        room: Room | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.config, self.pairs = config, a.shape[0]
+        step = min(at_once, self.pairs) or self.pairs
+        self.room = Room(step, step, config, dtype, a.device) if room is None else room
+        parts = zip(*(side.split(step) for side in (a, b, answer)), strict=True)
+        self.blocks = [Block(*part, of=self.pairs, config=config, room=self.room) for part in parts]
+        self.is_prepared = False
+
+    def forward(self, at: Tables) -> Float64[Tensor, " 2"]:
+        """Mean cross-entropy and accuracy, (2,) on the device."""
+        return self._mean([block.forward(at) for block in self.blocks])
+
+    def forward_and_backward(self, at: Tables) -> tuple[Float64[Tensor, " 2"], Tables]:
+        """The same, and the gradients of the mean cross-entropy with respect to the tables.
+
+        Each block goes forward and backward before the next one takes its place.
+        """
+        if not self.is_prepared:
+            self.is_prepared = bool([block.prepare_backward(self.config, self.room) for block in self.blocks])
+        into = at.like()
+        found = []
+        for block in self.blocks:
+            found.append(block.forward(at))
+            block.backward(at, into, added=len(found) > 1)
+        return self._mean(found), into
+
+    def _mean(self, found: list[tuple[Tensor, Tensor]]) -> Float64[Tensor, " 2"]:
+        return torch.stack([(torch.stack(sums).sum() / self.pairs).double() for sums in zip(*found, strict=True)])
 
 
 class _Given(torch.autograd.Function):
@@ -376,27 +342,40 @@ class _Given(torch.autograd.Function):
 
 
 class FactoredEngine:
-    """Loss, accuracy and gradients of a network in closed form. See `tdw.network.training.Engine`."""
+    """Loss, accuracy and gradients of a network in closed form. See `tdw.network.training.Engine`.
 
-    def __init__(self, config: RunConfig, weights: Weights, sides: tuple[tasks.Operands, tasks.Operands]):
+    at_once: the number of pairs that are computed at a time; 0 for all
+    """
+
+    def __init__(
+        self, config: RunConfig, weights: Weights, sides: tuple[tasks.Operands, tasks.Operands], at_once: int = 0
+    ):
         self.weights, self.rate = weights, config.attention_rate
-        self.train, self.test = (Pairs(*side, config=config) for side in sides)
+        train, test = (min(at_once, len(side[0])) or len(side[0]) for side in sides)
+        dtype, device = torch.float32, sides[0][0].device
+        room = Room(max(train, test), train, config, dtype, device)
+        self.train, self.test = (Pairs(*side, config=config, at_once=at_once, room=room) for side in sides)
         self.tables: Tables | None = None
+        self.gradients: Tables | None = None
 
     def measure_train(self) -> Float64[Tensor, " 2"]:
         """Loss and accuracy of the current weights on the train pairs, (2,) float64. Prepares the other two methods."""
+        self.gradients = None  # the memory of the last ones is free before tables and gradients of the next take theirs
         self.tables = tables(self.weights, self.rate)
-        return torch.stack(self.train.forward(self.tables.detached()))
+        measured, self.gradients = self.train.forward_and_backward(self.tables.detached())
+        return measured
 
     def measure_test(self) -> Float64[Tensor, " 2"]:
         """Loss and accuracy on the test pairs, (2,) float64. Call `measure_train` first."""
         assert self.tables is not None, "measure_train comes first"
-        return torch.stack(self.test.forward(self.tables.detached()))
+        return self.test.forward(self.tables.detached())
 
     def backward(self) -> None:
         """Accumulate the gradients of the train loss of the last `measure_train` into those of the weights."""
         assert self.tables is not None, "measure_train comes first"
-        scalar = _Given.apply(self.train.backward(), *self.tables.tensors())  # type: ignore[no-untyped-call]
+        assert self.gradients is not None, "measure_train comes first"
+        scalar = _Given.apply(self.gradients.tensors(), *self.tables.tensors())  # type: ignore[no-untyped-call]
+        self.tables = self.gradients = None
         scalar.backward()
 
 
@@ -406,21 +385,3 @@ def _columns(
     """The columns of the entries of a and of b along some routes, (pair, route) each, which begin at `start`."""
     route = torch.arange(routes, device=a.device) * p
     return start + a[:, None] + route, start + routes * p + b[:, None] + route
-
-
-def _sparse_product(
-    matrix: Tensor, dense: Float[Tensor, "inner column"], out: Float[Tensor, "outer column"]
-) -> Float[Tensor, "outer column"]:
-    """matrix @ dense, written to `out`. PyTorch builds without MKL (Apple silicon) need a different kernel."""
-    if out.is_cuda or torch.backends.mkl.is_available():
-        return torch.addmm(out, matrix, dense, beta=0, out=out)
-    return out.copy_(torch.sparse.mm(matrix, dense, "sum"))
-
-
-def _csr(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
-    """A CSR matrix that shares memory with `values`, with the 32-bit indices that MKL uses."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-        return torch.sparse_csr_tensor(
-            starts.to(torch.int32), columns.to(torch.int32), values, size, check_invariants=True
-        )

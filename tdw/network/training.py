@@ -7,6 +7,7 @@ from, and the caller can check that they are the same.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
@@ -21,7 +22,8 @@ from torch import Tensor
 from tdw import tasks
 from tdw.errors import SettingError
 from tdw.network.autograd import AutogradEngine
-from tdw.network.factored import FactoredEngine
+from tdw.network.closed_form import routes
+from tdw.network.factored import FactoredEngine, padded
 from tdw.network.parameters import shapes
 from tdw.network.reference import Weights
 from tdw.network.segment import Arrays, Segment, State
@@ -33,6 +35,10 @@ SECONDS_A_SEGMENT = 0.5
 #: Products of train pairs, neurons and answers for which one more thread pays: below twice as many, a second thread makes an
 #: epoch 1.0 to 1.5 times as fast for twice the processor time, and a busy machine makes it slower.
 A_THREAD = 2.5e7
+#: Pairs are computed in blocks in which the largest array with one row per pair takes up to this many bytes, or twice as many rows
+#: as the tables have: the gradient of the tables is read and written once for each block. What fits into one block keeps every bit
+#: that it had before there were blocks.
+A_BLOCK = 2**25
 _AVAILABLE_THREADS = torch.get_num_threads()  # PyTorch's default: the cores, or what OMP_NUM_THREADS says
 
 
@@ -72,6 +78,7 @@ def train(
     *,
     optimizer_from: int = 0,
     answers: tasks.Answers | None = None,
+    at_once: int | None = None,
     seconds: float = SECONDS_A_SEGMENT,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Segment]:
@@ -81,11 +88,13 @@ def train(
 
     optimizer_from: the epoch at which the optimizer started with zero slots, from which its warm-up counts
     answers:        the answer to every pair (a, b) at index a * p + b that training aims at; default: those of the task
+    at_once:        pairs that are computed at a time, 0 for all; default: by the size of the run (`pairs_at_once`)
     stop:           called after every epoch; once it returns True, the segment so far is the last
     Raises SettingError if the device is not available.
     """
     torch.set_num_threads(threads_of(config))
-    step = _Step(config, state, split, state.epoch - optimizer_from, answers)
+    at_once = pairs_at_once(config, at_once)
+    step = _Step(config, state, split, state.epoch - optimizer_from, answers, at_once)
     keep = {epoch for epoch in checkpoints if epoch >= state.epoch}
     first, epoch, due = state.epoch, state.epoch, time.monotonic() + seconds
     rows: list[list[Tensor]] = []
@@ -130,7 +139,13 @@ class _Step:
     """Weights, optimizer and engine on one device."""
 
     def __init__(
-        self, config: RunConfig, state: State, split: tasks.Split, updates: int, answers: tasks.Answers | None
+        self,
+        config: RunConfig,
+        state: State,
+        split: tasks.Split,
+        updates: int,
+        answers: tasks.Answers | None,
+        at_once: int,
     ):
         self.device = device_of(config)
         self.answers = answers
@@ -155,7 +170,8 @@ class _Step:
         ]
         self.frozen = [(part[name], part[name].clone()) for part in parts for name in config.frozen]
         self.updates = torch.tensor(float(updates), device=self.device)
-        self.engine: Engine = engine_of(config)(config, weights, (self._pairs(split.train), self._pairs(split.test)))
+        sides = self._pairs(split.train), self._pairs(split.test)
+        self.engine: Engine = engine_of(config)(config, weights, sides, at_once)
 
     def update(self, done: int) -> None:
         """One optimizer update with the gradients of the last `engine.measure_train`; `done` updates came before it."""
@@ -216,8 +232,47 @@ def threads_of(config: RunConfig, recorded: int | None = None) -> int:
     return max(1, min(int(products / A_THREAD), _AVAILABLE_THREADS))
 
 
-def environment(config: RunConfig) -> dict[str, Any]:
-    """The software and hardware that affect the results of a run, as stored in its file."""
+def pairs_at_once(config: RunConfig, recorded: int | None = None) -> int:
+    """How many pairs the factored engine computes at a time, 0 for all: what was recorded, or else by the size of the run alone.
+
+    Sums over pairs depend on it in their last digits, so that no machine, number of threads or free memory has a say, and a
+    run keeps the number that trained it before.
+
+    recorded: the number that trained the run so far; None if nothing did
+    """
+    if recorded is not None:
+        return recorded
+    if engine_of(config) is AutogradEngine:
+        return 0
+    block = max(A_BLOCK // (4 * (config.d_mlp + padded(config.outputs))), 2 * _rows(config))
+    return 0 if block >= max(config.train_pairs, config.p**2 - config.train_pairs) else block
+
+
+def _rows(config: RunConfig) -> int:
+    return 2 * routes(config) * config.p + 1
+
+
+def memory(config: RunConfig) -> int:
+    """Bytes that training takes at most, besides those of the process: what depends on the size of the run."""
+    p, neurons, pairs = config.p, config.d_mlp, config.p**2
+    values = sum(math.prod(shape) for shape in shapes(config).values())
+    if engine_of(config) is AutogradEngine:
+        return 4 * pairs * (3 * neurons + 6 * p)
+    columns = neurons + padded(config.outputs)
+    tables = _rows(config) * columns + neurons * padded(config.outputs)
+    # The product of all heads with the inputs of the neurons, for a and for b, is kept for autograd, which makes as much again.
+    kept = 4 * config.heads * config.d_head * columns if config.network_kind.tokens else 0
+    block = pairs_at_once(config) or max(config.train_pairs, pairs - config.train_pairs)
+    buffers = block * (3 * columns + (neurons if config.activation != "relu" else 0))
+    # Weights, gradient and optimizer state, and a copy of weights and state for the file.
+    slots = len(config.optimizer_kind.slots)
+    states = values * (2 + slots + 2 * (1 + slots))
+    indices = pairs * (20 * config.heads + 24)
+    return 4 * (2 * tables + kept + buffers + states) + 2 * indices
+
+
+def environment(config: RunConfig, at_once: int | None = None) -> dict[str, Any]:
+    """The software and hardware that affect the results of a run, as stored in its file. at_once: see `pairs_at_once`."""
     device = device_of(config)
     return {
         "torch": str(torch.__version__),
@@ -232,4 +287,5 @@ def environment(config: RunConfig) -> dict[str, Any]:
         "cores": os.cpu_count() or 1,
         "dtype": "float32",
         "mkl_cbwr": os.environ.get("MKL_CBWR", ""),
+        "pairs_at_once": pairs_at_once(config, at_once),
     }

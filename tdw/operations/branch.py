@@ -171,7 +171,9 @@ class Fork:
                 measured = self._measured(state, replace(then, threads=threads))
         else:
             measured = self._measured(state, self.settings)
-            here = Environment(from_epoch=self.at, **training.environment(self.settings))
+            here = Environment(
+                from_epoch=self.at, **training.environment(self.settings, self.source.recorded_pairs_at_once)
+            )
             recorded_before = earlier(environments, self.at, recorded=self.at)
             environments = with_present(recorded_before, here) if recorded_before else [here]
         described = {
@@ -185,7 +187,16 @@ class Fork:
     def _measured(self, state: State, settings: RunConfig) -> Segment:
         """The epoch `at` with the losses of these weights."""
         optimizer_from = self.described["optimizer_from"]
-        one = training.train(settings, state, self.split, [self.at], optimizer_from=optimizer_from, stop=lambda: True)
+        at_once = self.source.recorded_pairs_at_once
+        one = training.train(
+            settings,
+            state,
+            self.split,
+            [self.at],
+            optimizer_from=optimizer_from,
+            at_once=at_once,
+            stop=lambda: True,
+        )
         segment = next(one)
         if (found := training.divergence(settings, segment)) is not None:
             raise OutOfRangeError(

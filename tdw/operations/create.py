@@ -47,7 +47,7 @@ def create(
 
 def _check_memory(config: RunConfig) -> None:
     """Raise SettingError if the training buffers do not fit into the memory of this machine."""
-    needed = 4 * config.p**2 * (3 * config.d_mlp + 6 * config.p)
+    needed = training.memory(config)
     available = machine.memory()
     if available is not None and needed > available:
         raise SettingError(

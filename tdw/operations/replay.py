@@ -82,7 +82,8 @@ def replayed(
             optimizer_from = stage.first
         threads = training.threads_of(stage.settings, source.recorded_threads)
         now = replace(stage.settings, epochs=stage.last, threads=threads)
-        for whole in training.train(now, state, split, kept, optimizer_from=optimizer_from, stop=stop):
+        at_once = source.recorded_pairs_at_once
+        for whole in training.train(now, state, split, kept, optimizer_from=optimizer_from, at_once=at_once, stop=stop):
             state = whole.state
             is_edited_next = following is not None and following.edits and state.epoch == stage.last
             segment = _without_last(whole) if is_edited_next else whole

@@ -81,10 +81,12 @@ def train(
         since = max(state.epoch, recorded - 1)
         before = earlier(environments, since, recorded=recorded)
         at_work = dataclasses.replace(config, threads=training.threads_of(config, project.recorded_threads))
-        here = Environment(from_epoch=since, **training.environment(at_work))
+        at_once = project.recorded_pairs_at_once
+        here = Environment(from_epoch=since, **training.environment(at_work, at_once))
         drift: Drift | None = None
         started, first, test_loss = time.monotonic(), state.epoch, np.nan
-        steps = training.train(at_work, state, split, plan, optimizer_from=project.optimizer_from, stop=stop)
+        began = project.optimizer_from
+        steps = training.train(at_work, state, split, plan, optimizer_from=began, at_once=at_once, stop=stop)
         for batch in _batches(steps):
             for at, segment in enumerate(batch):
                 new_drift = project.drift(segment)

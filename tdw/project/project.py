@@ -231,6 +231,12 @@ class Project:
         return next((item.threads for item in reversed(self.environments) if item.threads is not None), None)
 
     @property
+    def recorded_pairs_at_once(self) -> int | None:
+        """How many pairs were computed at a time, 0 for all, when this program trained the run last; None if it has not."""
+        own = [item for item in self.environments if item.program is None]
+        return own[-1].pairs_at_once if own and len(self.epochs) else None
+
+    @property
     def planned_checkpoints(self) -> list[int]:
         """Epochs of all checkpoints, stored or planned."""
         return list(self.description.plan)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -87,6 +87,7 @@ class Drift(Record, frozen=True, kw_only=True):
 class Environment(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Software and hardware that trained a run from epoch `from_epoch` on.
 
+    pairs_at_once: pairs that were computed at a time, on which the last digits of sums depend; 0 for all, as before 0.2
     drift: where training continued although it did not reproduce recorded epochs. program: what wrote an imported run.
     """
 
@@ -101,6 +102,7 @@ class Environment(Record, frozen=True, kw_only=True, omit_defaults=True):
     cores: int | None = None
     dtype: str | None = None
     mkl_cbwr: str | None = None
+    pairs_at_once: Annotated[int, msgspec.Meta(ge=0)] = 0
     program: str | None = None
     drift: Drift | None = None
 

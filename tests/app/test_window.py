@@ -271,7 +271,8 @@ def test_a_job_that_never_got_its_file_says_why(page, open_window, tmp_path):
     enter(page, window)
     # It fits on the disk by the form's estimate, but not in memory: only the job detects that.
     file = tmp_path / "large.tdw"
-    open_form(page, file=file, p=997, d_mlp=16_384, epochs=1, checkpoints="0")
+    open_form(page, file=file, p=997, d_mlp=16_384, epochs=1, checkpoints="0", network="deep-transformer")
+    page.keyboard.press("Enter")
     page.click("#tdw-start")
     page.wait_for_selector(
         "#tdw-state [data-kind=failed], #tdw-state [data-kind] .tdw-message h2 >> text=could not be started"

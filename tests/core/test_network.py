@@ -64,9 +64,9 @@ def margins(logits, answers):
     return torch.tensor(found, dtype=torch.float64)
 
 
-@given(networks)
+@given(networks, st.sampled_from([0, 1, 2, 5]))
 @settings(max_examples=150, deadline=None)
-def test_factored_losses_and_gradients_equal_autograd_on_the_plain_network(sizes):
+def test_factored_losses_and_gradients_equal_autograd_on_the_plain_network(sizes, at_once):
     config, weights = network(*sizes)
     pairs = all_pairs(config)
     some = torch.randperm(config.p**2, generator=torch.Generator().manual_seed(1))[: max(1, config.p**2 // 2)]
@@ -76,13 +76,13 @@ def test_factored_losses_and_gradients_equal_autograd_on_the_plain_network(sizes
     loss = functional.cross_entropy(logits, pairs[2])
     expected = torch.autograd.grad(loss, list(weights.values()))
 
-    engine = factored.Pairs(*pairs, config=config, dtype=torch.float64)
+    engine = factored.Pairs(*pairs, config=config, at_once=at_once, dtype=torch.float64)
     tables = factored.tables(weights, config.attention_rate)
-    found, accuracy = engine.forward(tables.detached())
+    (found, accuracy), gradients = engine.forward_and_backward(tables.detached())
     torch.testing.assert_close(found, loss, rtol=1e-9, atol=1e-12)
     if not (margins(logits, pairs[2]).abs() - 1e-6).abs().min() < 1e-9:  # rounding decides what is tied
         assert accuracy == (margins(logits, pairs[2]) > 1e-6).double().mean()
-    torch.autograd.backward(tables.tensors(), engine.backward())
+    torch.autograd.backward(tables.tensors(), gradients.tensors())
     scale = max(gradient.abs().max().item() for gradient in expected)
     for (name, weight), gradient in zip(weights.items(), expected, strict=True):
         torch.testing.assert_close(
@@ -214,14 +214,15 @@ def test_losses_of_pytorchs_arithmetic_and_their_gradients_are_pytorchs(loss):
     engine = factored.Pairs(*pairs, config=config)
     tables = factored.tables(weights, config.attention_rate)
     found, accuracy = engine.forward(tables.detached())
-    logits = engine.logits[:, : engine.classes].clone().requires_grad_()
+    (block,) = engine.blocks
+    logits = block.logits[:, : block.classes].clone().requires_grad_()
     expected = functional.cross_entropy(logits.double() if loss == "float64" else logits, pairs[2])
     assert found.item() == expected.item()
     assert accuracy.item() == (logits.argmax(1) == pairs[2]).double().mean().item()
     expected.backward()
-    gradient = engine._gradient_in(engine.loss_dtype)
-    torch.testing.assert_close(gradient[:, : engine.classes], logits.grad, rtol=1e-6, atol=0)
-    assert not gradient[:, engine.classes :].any()
+    gradient = block._gradient_in(block.loss_dtype)
+    torch.testing.assert_close(gradient[:, : block.classes], logits.grad, rtol=1e-6, atol=0)
+    assert not gradient[:, block.classes :].any()
 
 
 @pytest.mark.parametrize(("loss", "expected"), [("stable", 7.5), ("float64", 7.5), ("float32", 0)])
@@ -233,7 +234,6 @@ def test_an_answer_far_ahead_has_no_loss_and_pulls_no_more_in_float32_only(loss,
     tables.mixed.zero_()
     tables.direct.zero_()
     tables.mixed[-1, config.d_mlp + int(pairs[2][0])] = 27.0  # the loss is 4 exp(-27)
-    found, _ = engine.forward(tables)
+    (found, _), _ = engine.forward_and_backward(tables)
     assert found.item() == pytest.approx(expected * 1e-12, rel=2e-3)
-    engine.backward()
-    assert bool(engine.logits[0, pairs[2][0]]) == (expected > 0)
+    assert bool(engine.blocks[0].logits[0, pairs[2][0]]) == (expected > 0)
