@@ -83,7 +83,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     stop = interrupts.Patience()
     path = _MovablePath(arguments.file)
     with stop, training_progress(visible(arguments.file.name)) as progress:
-        finished = _in_turn(
+        finished = in_turn(
             arguments,
             lambda: train.train(
                 path.now, progress=progress, stop=stop, allow_drift=arguments.allow_drift, moved=path.moved, **given
@@ -94,10 +94,10 @@ def train_command(arguments: argparse.Namespace) -> int:
     return 0 if finished else interrupts.code()
 
 
-def _in_turn(
+def in_turn(
     arguments: argparse.Namespace, work: Callable[[], Result], stop: Callable[[], bool] | None = None
 ) -> Result:
-    """Do this now, or with --wait as soon as no other process writes to the file."""
+    """Do what writes to the file now, or with --wait as soon as no other process writes to the file."""
     if not arguments.wait:
         return work()
     from tdw.operations.wait import when_free
@@ -141,7 +141,7 @@ def analyze_command(arguments: argparse.Namespace) -> int:
 
     interrupts.at_work()
     with analysis_progress(visible(arguments.file.name)) as progress:
-        done = _in_turn(
+        done = in_turn(
             arguments,
             lambda: analyze(
                 arguments.file, arguments.only, force=arguments.force, jobs=arguments.jobs, progress=progress
@@ -208,10 +208,10 @@ def copy_command(arguments: argparse.Namespace) -> None:
     from tdw.run import open as open_run
 
     interrupts.at_work()
-    copy(arguments.file, arguments.new)
-    with open_run(arguments.new) as run:
+    new = copy(arguments.file, arguments.new)
+    with open_run(new) as run:
         say(
-            f"{arguments.new}: copied from {arguments.file}, {count(len(run.epochs), 'recorded epoch')}, "
+            f"{new}: copied from {arguments.file}, {count(len(run.epochs), 'recorded epoch')}, "
             f"{count(len(run.checkpoints), 'checkpoint')}."
         )
 

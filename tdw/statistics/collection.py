@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdw.errors import DamagedFileError, NewerFormatError, NotAProjectError, TdwError
+from tdw.project.folder import project_files
 from tdw.statistics import index, where
 
 if TYPE_CHECKING:
@@ -187,22 +188,13 @@ def _all_columns() -> tuple[str, ...]:
     return columns()
 
 
-def _files(folder: Path) -> list[str]:
-    """Paths of the project files in a folder and its subfolders, in order. Links to folders are not followed."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(root, name) for name in names if name.endswith(".tdw") and name[0] != "."]  # noqa: PTH118
-    return sorted(found, key=lambda path: path.split(os.sep))  # noqa: PTH206 - a folder before its neighbors "FOLDER-2"
-
-
 def _read(folder: Path) -> tuple[list[Row], list[Problem]]:
     real = Path(os.path.realpath(folder))
     before = index.load(real)
     seen: dict[str, tuple[index.Identity, str]] = {}  # path -> identity, and the path within the folder
     problems: dict[str, Problem] = {}
     inodes = set()
-    for path in _files(folder):
+    for path in project_files(folder):
         try:
             now = index.identity(Path(path))
         except OSError as error:

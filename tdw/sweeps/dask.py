@@ -17,7 +17,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tdw.errors import AppError
-from tdw.sweeps.work import Work, project_files
+from tdw.sweeps.work import Work, runs_in
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -58,7 +58,7 @@ def work_on_dask(
     if create:
         cluster.do({path: (_create, (config.to_json(),)) for path, config in create.items()})
     if train and not at.stopped:
-        cluster.do(dict.fromkeys(project_files(at.folder), (_finish, (analyze, retry, cluster.id))))
+        cluster.do(dict.fromkeys(runs_in(at.folder), (_finish, (analyze, retry, cluster.id))))
     at.running = []
     if progress is not None:
         progress(at)

@@ -17,6 +17,7 @@ from typing import Any
 from tdw.config import RunConfig
 from tdw.errors import AppError, SettingError
 from tdw.machine import cores
+from tdw.project.folder import project_files
 from tdw.sweeps import manifest, plan
 from tdw.sweeps.workers import Message, Workers
 
@@ -107,17 +108,18 @@ def sweep(
     jobs: int | None = None,
     analyze: bool = False,
     retry: bool = False,
+    remake: bool = False,
     progress: Callable[[Work], None] | None = None,
     stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Work:
     """Create the project files of a sweep that are missing in a folder, and finish all that are unfinished there.
 
-    file, settings: what is swept, see `plan_sweep`. jobs: see `work`; 0 creates the files and trains none.
+    file, settings, remake: what is made, see `plan_sweep`. jobs: see `work`; 0 creates the files and trains none.
     Raises what `plan_sweep` and `work` raise, CannotWriteError if the disk has no room, FileInUseError while another process
     plans a sweep in the folder.
     """
-    planned = plan.plan_sweep(folder, file=file, analyze=analyze, **settings)
+    planned = plan.plan_sweep(folder, file=file, analyze=analyze, remake=remake, **settings)
     return carry_out(planned, jobs=jobs, analyze=analyze, retry=retry, progress=progress, stop=stop)
 
 
@@ -144,9 +146,9 @@ def check_jobs(jobs: int | None) -> None:
         raise SettingError("jobs", f"--jobs must be an integer from 1 to {MOST_JOBS} (got {jobs})")
 
 
-def project_files(folder: Path) -> list[Path]:
-    """The project files in a folder and its subfolders, sorted."""
-    return sorted(path for path in folder.rglob("*.tdw") if path.is_file())
+def runs_in(folder: Path) -> list[Path]:
+    """The project files in a folder and its subfolders, in order; those in the trash are none of them."""
+    return [path for name in project_files(folder) if (path := Path(name)).is_file()]
 
 
 class _Manager:
@@ -177,14 +179,14 @@ class _Manager:
         """Create these files, and then finish the given ones, by default everything in the folder."""
         at = self._at
         chosen = None if files is None else list(files)
-        there = [] if not train else project_files(at.folder) if chosen is None else chosen
+        there = [] if not train else runs_in(at.folder) if chosen is None else chosen
         most = max(len(create), len(there), 1)
         with Workers(min(self._jobs, most)) as pool:
             creation = {path: {"do": "create", "settings": config.to_json()} for path, config in create.items()}
             self._do(pool, creation)
             if train and not at.stopped:
                 command = {"do": "work", "analyze": analyze, "retry": retry}
-                self._do(pool, dict.fromkeys(project_files(at.folder) if chosen is None else chosen, command))
+                self._do(pool, dict.fromkeys(runs_in(at.folder) if chosen is None else chosen, command))
                 # What others were on may be free again: their process may have stopped in between.
                 while not at.stopped and (busy := at.paths("busy")):
                     self._do(pool, dict.fromkeys(busy, command))
