@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import secrets
 from collections.abc import Sequence
@@ -9,10 +11,23 @@ from pathlib import Path
 
 from tdw.app import auto_import
 from tdw.app.event_stream import Hub, Message
+from tdw.app.given_paths import files_and_folders
 from tdw.app.jobs import Job, Jobs
-from tdw.app.open_runs import OpenRuns, error_text, key_of, typed_path
-from tdw.app.recent_files import RecentFiles
+from tdw.app.open_runs import OpenRuns, about, error_text, key_of, typed_path
+from tdw.app.recent_files import KEPT, RecentFiles
 from tdw.errors import NotAProjectError, TdwError
+from tdw.project.folder import project_files
+from tdw.run import Run
+
+log = logging.getLogger("tdw.store.session")  # the command line prints the log of `tdw.store`
+
+
+def _changed(path: Path) -> float:
+    """When a file was changed last; one that is gone, never."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 class Session:
@@ -72,6 +87,33 @@ class Session:
         if path.is_dir():
             raise NotAProjectError(f"{path} is a folder: open a project file in it (NAME.tdw)")
         return self.runs.open(path).key
+
+    def start_with(self, given: Sequence[str | Path]) -> None:
+        """Show the first file of what was given, and put further files and the files of folders into the list of recent files.
+
+        given: files, patterns and folders, see `files_and_folders`
+        Raises ProjectError if the first file cannot be opened; further ones are then told and left out.
+        """
+        files, folders = files_and_folders(given)
+        for folder in reversed(folders):
+            self.add_folder(folder)
+        for path in reversed(files[1:KEPT]):
+            try:
+                self.open(str(path))
+            except (TdwError, OSError) as error:
+                log.info("%s is not listed: %s", path, error)
+        if files:
+            self.open(str(files[0]))
+
+    def add_folder(self, folder: Path) -> None:
+        """Put the files of a folder and its subfolders into the list of recent files: as many as it holds, changed last."""
+        paths = [Path(name).resolve() for name in project_files(folder)]
+        newest = sorted(paths, key=_changed, reverse=True)[:KEPT]
+        if len(newest) < len(paths):
+            log.info("%s has %d project files: the %d that were changed last are listed", folder, len(paths), KEPT)
+        for path in reversed([path for path in paths if path in newest]):
+            with contextlib.suppress(TdwError, OSError), Run.open(path) as run:
+                self.recent_files.remember(path, about(run))
 
     def train(self, path: Path, arguments: Sequence[str] = ()) -> Job:
         """Start or resume training at `path`. Raises AppError if a job is running on it."""

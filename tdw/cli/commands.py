@@ -29,13 +29,13 @@ Result = TypeVar("Result")
 
 
 def open_command(arguments: argparse.Namespace) -> int:
-    """Open the window, on a run if one is given. Prints its address; Ctrl-C closes it."""
+    """Open the window, on the first of the given runs. Prints its address; Ctrl-C closes it."""
     from tdw.app import server
 
     proxy = _proxy(arguments)
     interrupts.at_work()
     server.serve(
-        arguments.file,
+        arguments.files,
         port=arguments.port,
         open_browser=not arguments.no_browser,
         announce=say,
@@ -339,7 +339,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
         say(*report.summary(run))
     say(f"Saved in {path.resolve()}")
     if not arguments.no_open:
-        arguments.file = path
+        arguments.files = [path]
         return open_command(arguments)
     return 0
 

@@ -65,7 +65,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"tdw {__version__}")
     _add_window_flags(top, before=True)
     window = {"port": None, "no_browser": False, "root_path": None, "trust_host": None, "allow_user": None}
-    top.set_defaults(command=commands.open_command, file=None, prints=_never, **window)
+    top.set_defaults(command=commands.open_command, files=[], prints=_never, **window)
     subparsers = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
 
     def add(
@@ -79,7 +79,13 @@ def parser() -> Parser:
         return sub
 
     sub = add("open", commands.open_command)
-    sub.add_argument("file", nargs="?", type=_path, metavar="FILE", help="project file to show")
+    sub.add_argument(
+        "files",
+        nargs="*",
+        type=_path,
+        metavar="FILE|DIR",
+        help='project files, folders of them, and patterns such as "runs/*.tdw"; the first file is shown, the others are listed',
+    )
     _add_window_flags(sub)
 
     sub = add("new", commands.new_command)
