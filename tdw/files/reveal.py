@@ -45,8 +45,7 @@ def commands(path: Path, platform: str) -> list[list[str]]:
         return [["open", "-R", str(path)]]
     if platform == "win32":
         return [["explorer", f"/select,{path}"]]
-    address = path.as_uri()  # has neither a comma nor a quote, which the arrays below could not hold
-    address = address.replace(",", "%2C").replace("'", "%27")
+    address = path.as_uri()  # it has neither a comma nor a quote, which the arrays below could not hold
     return [
         [
             "dbus-send",

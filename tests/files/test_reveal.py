@@ -111,7 +111,7 @@ def test_without_a_desktop_or_a_program_it_says_where_the_file_is(desktop, tmp_p
 def test_a_program_that_stays_does_not_hold_the_command_up(desktop, tmp_path, monkeypatch):
     add, started = desktop
     add("dbus-send")
-    (tmp_path / "bin" / "dbus-send").write_text(f"#!{sys.executable}\nimport time\ntime.sleep(3)\n")
+    (tmp_path / "bin" / "dbus-send").write_text(f"#!{sys.executable}\nimport sys, time\ntime.sleep(3)\nsys.exit(1)\n")
     (tmp_path / "run.tdw").touch()
     monkeypatch.setattr(module, "SECONDS", 0.3)
     tdw.reveal(tmp_path / "run.tdw")
