@@ -4,7 +4,7 @@
     FOLDER/.tdw-trash/ID/deleted.json    when it was deleted, and from where
 
 The trash lies in the folder of the run, hence on its file system, and a user who may delete there may restore. ID is the time
-of a deletion, in UTC, and random digits; runs that were deleted together have the same one.
+of a deletion, in UTC, to the microsecond; runs that were deleted together have the same one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -35,7 +34,7 @@ from tdw.sweeps import manifest
 TRASH = ".tdw-trash"
 RECORD = "deleted.json"
 LARGEST = 1 << 20  # bytes of a record
-_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+_ID = re.compile(r"\d{8}-\d{6}-\d{6}")
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ def delete(paths: str | Path | Iterable[str | Path]) -> list[Deleted]:
     for path in given:
         if TRASH in real_path(path).parts:
             raise NotAProjectError(f"{path} is in the trash already: `tdw trash --empty` removes it for good.")
-    now = datetime.now(UTC).replace(microsecond=0)
-    number = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    now = datetime.now(UTC)
+    number, now = f"{now:%Y%m%d-%H%M%S-%f}", now.replace(microsecond=0)
     done: list[tuple[Deleted, bool]] = []
     places: list[Path] = []
     with contextlib.ExitStack() as held:
