@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from tdw.config import RunConfig, configure
     from tdw.counterfactual.dose import dose
     from tdw.errors import TdwError
+    from tdw.files.rename import rename
+    from tdw.files.reveal import reveal
+    from tdw.files.trash import delete, empty_trash, restore, trash
     from tdw.interchange.exporters.transformer_lens import export_run
     from tdw.interchange.pipeline import import_run
     from tdw.operations.branch import branch
@@ -64,20 +67,26 @@ _MODULE_OF = {
     "configure": "tdw.config",
     "copy": "tdw.operations.copy",
     "create": "tdw.operations.create",
+    "delete": "tdw.files.trash",
     "densify": "tdw.operations.densify",
     "dose": "tdw.counterfactual.dose",
+    "empty_trash": "tdw.files.trash",
     "export_run": "tdw.interchange.exporters.transformer_lens",
-    "import_run": "tdw.interchange.pipeline",
     "forecast": "tdw.statistics.forecast",
+    "import_run": "tdw.interchange.pipeline",
     "info": "tdw.operations.info",
     "new": "tdw.operations.new",
     "note": "tdw.operations.note",
     "open": "tdw.run",
     "plan_sweep": "tdw.sweeps.plan",
     "recover": "tdw.operations.recover",
+    "rename": "tdw.files.rename",
+    "restore": "tdw.files.trash",
+    "reveal": "tdw.files.reveal",
     "runs": "tdw.statistics.collection",
     "sweep": "tdw.sweeps.work",
     "train": "tdw.operations.train",
+    "trash": "tdw.files.trash",
     "verify": "tdw.operations.verify",
     "work": "tdw.sweeps.work",
 }
@@ -92,8 +101,10 @@ __all__ = [
     "configure",
     "copy",
     "create",
+    "delete",
     "densify",
     "dose",
+    "empty_trash",
     "export_run",
     "forecast",
     "import_run",
@@ -103,9 +114,13 @@ __all__ = [
     "open",
     "plan_sweep",
     "recover",
+    "rename",
+    "restore",
+    "reveal",
     "runs",
     "sweep",
     "train",
+    "trash",
     "verify",
     "work",
 ]

@@ -134,22 +134,22 @@ def reached_through(root_path: str | None, hosts: Sequence[str], users: Sequence
 
 
 def serve(
-    path: Path | None,
+    paths: Sequence[str | Path],
     port: int | None,
     open_browser: bool,
     announce: Callable[[str], None],
     proxy: Proxy = NO_PROXY,
 ) -> None:
-    """Serve the window until Ctrl-C, showing `path` first. Jobs that it started keep running afterwards.
+    """Serve the window until Ctrl-C. Jobs that it started keep running afterwards.
 
+    paths: files, patterns and folders; the first file is shown, see `Session.start_with`
     announce: called with each line that says which address to open, now and when that was used
     proxy: how a proxy reaches the server
 
-    Raises ProjectError if `path` cannot be opened, AppError if `port` cannot be used.
+    Raises ProjectError if a file cannot be opened, AppError if `port` cannot be used.
     """
     session = Session()
-    if path is not None:
-        session.open(str(path))
+    session.start_with(paths)
     with contextlib.closing(session), _listening(port) as listener:
         number = listener.getsockname()[1]
         tickets = Tickets(number, announce, proxy)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tdw.app import auto_import, gradio_form
 from tdw.app.event_stream import Hub, Message
+from tdw.app.given_paths import files_and_folders
 from tdw.app.jobs import Job, Jobs
 from tdw.app.library import Library
 from tdw.app.open_runs import OpenRuns, error_text, key_of, typed_path
@@ -84,6 +85,20 @@ class Session:
             run.set_notice(notice)
             return run.key
         return self.runs.open(path).key
+
+    def start_with(self, given: Sequence[str | Path]) -> None:
+        """Show the first file of what was given, and list further files and the files of folders in the library.
+
+        given: files, patterns and folders, see `files_and_folders`
+        Raises ProjectError if the first file cannot be opened; what is wrong with others is said in the table of runs.
+        """
+        files, folders = files_and_folders(given)
+        for folder in folders:
+            self.library.add_folder(folder.resolve())
+        for path in files[1:]:
+            self.recent_files.keep(path.resolve())
+        if files:
+            self.open(str(files[0]))
 
     def train(self, path: Path, arguments: Sequence[str] = ()) -> Job:
         """Start or resume training at `path`. Raises AppError if a job is running on it."""

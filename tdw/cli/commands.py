@@ -29,13 +29,13 @@ Result = TypeVar("Result")
 
 
 def open_command(arguments: argparse.Namespace) -> int:
-    """Open the window, on a run if one is given. Prints its address; Ctrl-C closes it."""
+    """Open the window, on the first of the given runs. Prints its address; Ctrl-C closes it."""
     from tdw.app import server
 
     proxy = _proxy(arguments)
     interrupts.at_work()
     server.serve(
-        arguments.file,
+        arguments.files,
         port=arguments.port,
         open_browser=not arguments.no_browser,
         announce=say,
@@ -83,7 +83,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     stop = interrupts.Patience()
     path = _MovablePath(arguments.file)
     with stop, training_progress(visible(arguments.file.name)) as progress:
-        finished = _in_turn(
+        finished = in_turn(
             arguments,
             lambda: train.train(
                 path.now, progress=progress, stop=stop, allow_drift=arguments.allow_drift, moved=path.moved, **given
@@ -94,7 +94,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     return 0 if finished else interrupts.code()
 
 
-def _in_turn(
+def in_turn(
     arguments: argparse.Namespace,
     work: Callable[[], Result],
     stop: Callable[[], bool] | None = None,
@@ -144,7 +144,7 @@ def analyze_command(arguments: argparse.Namespace) -> int:
 
     interrupts.at_work()
     with analysis_progress(visible(arguments.file.name)) as progress:
-        done = _in_turn(
+        done = in_turn(
             arguments,
             lambda: analyze(
                 arguments.file, arguments.only, force=arguments.force, jobs=arguments.jobs, progress=progress
@@ -187,7 +187,7 @@ def note_command(arguments: argparse.Namespace) -> None:
     from tdw.operations.note import note
 
     interrupts.at_work()
-    notes = _in_turn(
+    notes = in_turn(
         arguments,
         lambda: note(
             arguments.file,
@@ -220,10 +220,10 @@ def copy_command(arguments: argparse.Namespace) -> None:
     from tdw.run import open as open_run
 
     interrupts.at_work()
-    copy(arguments.file, arguments.new)
-    with open_run(arguments.new) as run:
+    new = copy(arguments.file, arguments.new)
+    with open_run(new) as run:
         say(
-            f"{arguments.new}: copied from {arguments.file}, {count(len(run.epochs), 'recorded epoch')}, "
+            f"{new}: copied from {arguments.file}, {count(len(run.epochs), 'recorded epoch')}, "
             f"{count(len(run.checkpoints), 'checkpoint')}."
         )
 
@@ -257,7 +257,7 @@ def branch_command(arguments: argparse.Namespace) -> int:
     stop = interrupts.Patience()
     try:
         with stop, training_progress(visible(arguments.file.name)) as progress:
-            _in_turn(
+            in_turn(
                 arguments,
                 lambda: branch.branch(
                     arguments.file,
@@ -291,7 +291,7 @@ def densify_command(arguments: argparse.Namespace) -> int:
     stop = interrupts.Patience()
     try:
         with stop, training_progress(visible(arguments.file.name)) as progress:
-            added = _in_turn(
+            added = in_turn(
                 arguments,
                 lambda: densify.densify(arguments.file, arguments.checkpoints, progress=progress, stop=stop),
                 stop,
@@ -359,7 +359,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
         say(*report.summary(run))
     say(f"Saved in {path.resolve()}")
     if not arguments.no_open:
-        arguments.file = path
+        arguments.files = [path]
         return open_command(arguments)
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tdw import __version__, arguments, config, schedule
-from tdw.cli import commands, dose, forecast, runs_table, sweeps
+from tdw.cli import commands, dose, files, forecast, runs_table, sweeps
 from tdw.safe_text import visible
 from tdw.setting import Setting, integer
 from tdw.tasks import TASKS
@@ -66,7 +66,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"tdw {__version__}")
     _add_window_flags(top, before=True)
     window = {"port": None, "no_browser": False, "root_path": None, "trust_host": None, "allow_user": None}
-    top.set_defaults(command=commands.open_command, file=None, prints=_never, **window)
+    top.set_defaults(command=commands.open_command, files=[], prints=_never, **window)
     subparsers = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
 
     def add(
@@ -80,7 +80,13 @@ def parser() -> Parser:
         return sub
 
     sub = add("open", commands.open_command)
-    sub.add_argument("file", nargs="?", type=_path, metavar="FILE", help="project file to show")
+    sub.add_argument(
+        "files",
+        nargs="*",
+        type=_path,
+        metavar="FILE|DIR",
+        help='project files, folders of them, and patterns such as "runs/*.tdw"; the first file is shown, the others are listed',
+    )
     _add_window_flags(sub)
 
     sub = add("new", commands.new_command)
@@ -103,6 +109,9 @@ def parser() -> Parser:
     sub = add("sweep", sweeps.sweep_command)
     _add_folder(sub, "folder of the project files; made if it is missing")
     sub.add_argument("--grid", type=_path, metavar="FILE", help="TOML file with grids of settings, also random ones")
+    sub.add_argument(
+        "--remake", action="store_true", help="also make runs again that were deleted or moved away with tdw"
+    )
     sub.add_argument("--plan-only", action="store_true", help="print what would be made: runs, size and time")
     _add_work(sub, "worker processes (default: one for each core); 0: create the files and train none", 0)
     _add_settings(sub)
@@ -170,7 +179,43 @@ def parser() -> Parser:
 
     sub = add("copy", commands.copy_command)
     _add_file(sub, "project file (only read)")
-    sub.add_argument("new", type=_path, metavar="NEW", help="project file to create")
+    sub.add_argument(
+        "new", nargs="?", type=_path, metavar="NEW", help="project file to create (default: NAME-copy.tdw, if unused)"
+    )
+
+    sub = add("rename", files.rename_command)
+    _add_file(sub, "project file")
+    sub.add_argument(
+        "new", metavar="NEW", help="a name, with or without .tdw, which stays in the folder; a path; or a folder"
+    )
+    _add_wait(sub)
+
+    sub = add("delete", files.delete_command)
+    sub.add_argument("files", nargs="+", type=_path, metavar="FILE", help="project files")
+
+    sub = add("restore", files.restore_command, prints=lambda arguments: arguments.list)
+    sub.add_argument(
+        "runs", nargs="*", metavar="FILE|ID", help="path of a run before it was deleted, or the id of a deletion"
+    )
+    sub.add_argument("--last", action="store_true", help="restore what was deleted last")
+    sub.add_argument("--list", action="store_true", help="print what is in the trash")
+    sub.add_argument(
+        "--dir",
+        type=_path,
+        default=Path(),
+        metavar="DIR",
+        help="where to look for ID, --last and --list (default: here)",
+    )
+    sub.add_argument("--to", type=_path, metavar="PATH", help="restore it to this path or folder instead")
+
+    sub = add("trash", files.trash_command, prints=lambda arguments: not arguments.empty)
+    sub.add_argument("folder", nargs="?", type=_path, default=Path(), metavar="DIR", help="folder (default: here)")
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--list", action="store_true", help="print what is in the trash (the default)")
+    form.add_argument("--empty", action="store_true", help="remove it for good")
+    sub.add_argument("--yes", action="store_true", help="remove it without asking back")
+
+    _add_file(add("reveal", files.reveal_command), "project file")
 
     sub = add("recover", commands.recover_command)
     _add_file(sub, "damaged project file (only read)")

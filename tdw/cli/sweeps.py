@@ -50,7 +50,9 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     given = settings_given(arguments)
     interrupts.at_work()
     _check_dask(arguments)
-    planned = plan.plan_sweep(arguments.folder, file=arguments.grid, analyze=arguments.analyze, **given)
+    planned = plan.plan_sweep(
+        arguments.folder, file=arguments.grid, analyze=arguments.analyze, remake=arguments.remake, **given
+    )
     say(*_planned(planned, arguments.jobs or cores()))
     if arguments.plan_only:
         return 0
@@ -142,6 +144,10 @@ def _planned(planned: SweepPlan, jobs: int) -> list[str]:
         f"{count(jobs, 'process').replace('processs', 'processes')} of this machine"
     )
     lines = [f"{planned.folder}: {count(len(planned.new), 'run')} to create{there}{cost if planned.new else ''}."]
+    if planned.removed:
+        lines.append(
+            f"{count(len(planned.removed), 'run')} left out, because of being deleted or moved away: --remake makes them again."
+        )
     return lines + [
         f"{path} is not part of the sweep, because it cannot be used: {why}" for path, why in planned.unreadable.items()
     ]

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tdw.errors import SettingError
+from tdw.errors import NotAProjectError, SettingError
 from tdw.project import notes
 from tdw.state_dir import UnusableError, parsed, read_private, state_folder, taking_turns, write_private
 from tdw.store.open_file import real_path
@@ -29,11 +29,28 @@ log = logging.getLogger("tdw.store")  # whose notes commands print
 
 
 def add(path: Path, changes: Mapping[str, Any]) -> None:
-    """Let changes wait for the writer of a project file; they are durable when this returns. Raises OSError, AppError."""
+    """Let changes wait for the writer of a project file; they are durable when this returns.
+
+    Raises NotAProjectError for a file that was moved meanwhile, OSError, AppError.
+    """
     waiting = _waiting(path)
-    turn = hashlib.sha256(str(waiting).encode(errors="surrogateescape")).hexdigest()[:32]
-    with taking_turns(state_folder() / f"notes-{turn}.lock"):
+    with adding(path):
+        if not path.exists():
+            raise NotAProjectError(f"{path} was moved or deleted meanwhile: give its new path.")
         write_private(waiting, json.dumps({**_read(waiting), **changes}).encode())
+
+
+@contextlib.contextmanager
+def adding(path: Path) -> Iterator[None]:
+    """In this context, no other process adds changes. Raises OSError, AppError."""
+    turn = hashlib.sha256(str(_waiting(path)).encode(errors="surrogateescape")).hexdigest()[:32]
+    with taking_turns(state_folder() / f"notes-{turn}.lock"):
+        yield
+
+
+def files(path: Path) -> tuple[Path, Path]:
+    """The files in which changes wait; they move with the project file."""
+    return _taken(path), _waiting(path)
 
 
 def of(path: Path) -> dict[str, Any]:

@@ -115,8 +115,8 @@ class System:
                 time.sleep(wait)  # Windows: another process has the file open, perhaps briefly
         source.replace(target)
 
-    def name(self, source: Path, target: Path) -> None:
-        """Give a new file its name. Raises FileExistsError where another file has it."""
+    def link(self, source: Path, target: Path) -> bool:
+        """Give a file a second name; False where that is not possible. Raises FileExistsError where another file has the name."""
         try:
             os.link(source, target)
         except FileExistsError:
@@ -124,12 +124,18 @@ class System:
         except OSError as error:
             if error.errno not in NO_SUCH_OPERATION | {errno.EPERM}:
                 raise
-            # A file system without hard links has no rename that refuses to replace.
-            if os.path.lexists(target):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
-            self.replace(source, target)
-        else:
+            return False
+        return True
+
+    def name(self, source: Path, target: Path) -> None:
+        """Give a new file its name. Raises FileExistsError where another file has it."""
+        if self.link(source, target):
             source.unlink()
+            return
+        # A file system without hard links has no rename that refuses to replace.
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        self.replace(source, target)
 
     def sync_folder(self, folder: Path) -> None:
         """Return when the names in a folder are on the disk (Windows: nothing to call)."""

@@ -1,6 +1,6 @@
-"""The manifest of a sweep: which runs were planned under which names, and which of them failed.
+"""The manifest of a sweep: which runs were planned under which names, which were removed, and which failed.
 
-    sweep.json              the runs: file name -> settings
+    sweep.json              the runs: file name -> settings; and those that were deleted or moved away
     sweep.failed/NAME.json  one for each run that failed, written by the process that tried it
 
 Failures are files of their own, because any number of processes and computers write them at the same time.
@@ -25,11 +25,22 @@ FAILED = "sweep.failed"
 LARGEST = 1 << 28  # bytes
 
 
+class Removed(msgspec.Struct, kw_only=True):
+    """A run that a sweep does not make again. name: of its file; settings: as planned, or as stored in the file."""
+
+    name: str
+    settings: dict[str, Any]
+
+
 class Manifest(msgspec.Struct, kw_only=True, rename={"version": "tdw_sweep"}):
-    """The content of sweep.json. runs: file name -> settings as stored in the file."""
+    """The content of sweep.json.
+
+    runs: file name -> settings as stored in the file; removed: those that were deleted or moved to another folder
+    """
 
     version: int = 1
     runs: dict[str, dict[str, Any]] = {}
+    removed: list[Removed] = []
 
 
 class Failure(msgspec.Struct, kw_only=True):
@@ -68,6 +79,72 @@ def changing(folder: Path) -> Iterator[Manifest]:
         found = read(folder)
         yield found
         _write(new, found)
+
+
+def leaves(path: Path) -> bool:
+    """Enter in the manifest of its folder that a run is about to be deleted, or moved to another folder.
+
+    Returns whether there is anything to enter. Entered before the move, so that after a kill no sweep repeats the run; one that is still there counts as there.
+    Raises FileInUseError while another process plans a sweep there, CannotWriteError.
+    """
+    if (known := _sweep_in(path.parent)) is None:
+        return False
+    settings = known.runs.get(path.name) or _settings_in(path)
+    if settings is None:
+        return False
+    with changing(path.parent) as known:
+        known.runs.pop(path.name, None)
+        known.removed = [*known.removed, Removed(name=path.name, settings=settings)]
+    return True
+
+
+def arrives(path: Path, *, restored: str | None = None) -> None:
+    """Enter in the manifest of its folder that a run has this name now, whatever was planned under it.
+
+    restored: the name under which it was removed from this folder. Raises what `leaves` raises.
+    """
+    known = _sweep_in(path.parent)
+    if known is None or (path.name not in known.runs and restored not in [item.name for item in known.removed]):
+        return
+    with changing(path.parent) as known:
+        known.runs.pop(path.name, None)
+        places = [place for place, item in enumerate(known.removed) if item.name == restored]
+        if places:
+            known.runs[path.name] = known.removed.pop(places[-1]).settings
+
+
+def renames(old: Path, new: Path) -> None:
+    """Enter in the manifests concerned that a run is about to be renamed. Raises what `leaves` raises."""
+    if new.parent != old.parent:
+        leaves(old)
+        arrives(new)
+        return
+    known = _sweep_in(old.parent)
+    if known is None or not {old.name, new.name} & set(known.runs):
+        return
+    with changing(old.parent) as known:
+        settings = known.runs.pop(old.name, None)
+        known.runs.pop(new.name, None)
+        if settings is not None:
+            known.runs[new.name] = settings
+
+
+def _sweep_in(folder: Path) -> Manifest | None:
+    """The manifest of a folder; None where it has none, or another program's file of that name."""
+    if not (folder / NAME).is_file():
+        return None
+    with contextlib.suppress(NotAProjectError):
+        return read(folder)
+    return None
+
+
+def _settings_in(path: Path) -> dict[str, Any] | None:
+    """The settings that a project file holds; None where it cannot be read."""
+    from tdw.project.project import Project
+
+    with contextlib.suppress(TdwError, OSError), Project.open(path) as project:
+        return dict(project.config.to_json())
+    return None
 
 
 def _write(path: Path, content: msgspec.Struct) -> None:

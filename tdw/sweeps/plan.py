@@ -20,10 +20,10 @@ from tdw.project.listing import leads_outside
 from tdw.project.project import Project
 from tdw.setting import as_text
 from tdw.store.atomic import make_folder, nearest
+from tdw.store.validate import SIGNATURE
 from tdw.sweeps import grid, manifest
 from tdw.text_format import count
 
-HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of a file
 LONGEST = 150  # characters of a file name without its suffix
 SEEDS = ("data_seed", "model_seed")  # last in a name, so that runs of the same settings stand together
 
@@ -33,6 +33,7 @@ class SweepPlan:
     """What a sweep will make.
 
     new: settings by path; existing: paths of the runs that are there already
+    removed: names of those that were deleted or moved away, and are not made again
     megabytes: of the finished new files, with all results if they are to be analyzed; seconds: of training, on one core
     """
 
@@ -41,14 +42,18 @@ class SweepPlan:
     existing: Sequence[Path]
     megabytes: float
     seconds: float
+    removed: Sequence[str] = ()
     unreadable: Mapping[Path, str] = field(default_factory=dict)
 
 
-def plan_sweep(folder: str | Path, *, file: str | Path | None = None, analyze: bool = False, **given: Any) -> SweepPlan:
+def plan_sweep(
+    folder: str | Path, *, file: str | Path | None = None, analyze: bool = False, remake: bool = False, **given: Any
+) -> SweepPlan:
     """Plan a sweep; nothing is written.
 
     folder: where its project files are or will be
     file:     a TOML file with grids, see `tdw.sweeps.grid`
+    remake:   also make runs again that were deleted, or moved to another folder, with tdw
     given:    settings by name, each a value, a list, or text such as "0-199" or "0.3,1,3"
     Raises ArgumentError, SettingError, UnknownNameError, NotAProjectError for a foreign `sweep.json` and for a file in place of the folder.
     """
@@ -59,11 +64,14 @@ def plan_sweep(folder: str | Path, *, file: str | Path | None = None, analyze: b
     existing, unreadable = _existing(folder, known)
     there = {identity: path for identity, path in existing.items() if identity in wanted}
     missing = {identity: run for identity, run in wanted.items() if identity not in there}
+    removed = {} if remake else {grid.identity(from_json(item.settings)): item.name for item in known.removed}
+    left_out = [removed[identity] for identity in missing if identity in removed]
+    missing = {identity: run for identity, run in missing.items() if identity not in removed}
     taken = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     names = _names(missing, [given for _, given in wanted.values()], known, taken)
     new = {folder / names[identity]: config for identity, (config, _) in missing.items()}
     megabytes, seconds = _cost(list(new.values()), analyze=analyze)
-    return SweepPlan(folder, new, sorted(there.values()), megabytes, seconds, unreadable)
+    return SweepPlan(folder, new, sorted(there.values()), megabytes, seconds, left_out, unreadable)
 
 
 def check_folder(folder: Path) -> None:
@@ -100,6 +108,8 @@ def record(plan: SweepPlan) -> None:
         if plan.new:
             with manifest.changing(plan.folder) as known:
                 known.runs |= {path.name: config.to_json() for path, config in plan.new.items()}
+                made = {grid.identity(config) for config in plan.new.values()}
+                known.removed = [item for item in known.removed if grid.identity(from_json(item.settings)) not in made]
     except BaseException:
         if is_new:
             with contextlib.suppress(OSError):
@@ -133,7 +143,7 @@ def _check_looks(path: Path) -> None:
     if not path.is_file():
         raise NotAProjectError(f"{path} is not a file.")
     with path.open("rb") as file:
-        if file.read(len(HDF5)) != HDF5:
+        if file.read(len(SIGNATURE)) != SIGNATURE:
             raise NotAProjectError(f"{path} is not a project file.")
 
 

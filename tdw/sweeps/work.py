@@ -111,19 +111,20 @@ def sweep(
     jobs: int | None = None,
     analyze: bool = False,
     retry: bool = False,
+    remake: bool = False,
     progress: Callable[[Work], None] | None = None,
     stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Work:
     """Create the project files of a sweep that are missing in a folder, and finish all that are unfinished there.
 
-    file, settings: what is swept, see `plan_sweep`. jobs: see `work`; 0 creates the files and trains none.
+    file, settings, remake: what is made, see `plan_sweep`. jobs: see `work`; 0 creates the files and trains none.
     Raises what `plan_sweep` and `work` raise, CannotWriteError if the disk has no room, FileInUseError while another process
     plans a sweep in the folder.
     """
     jobs = arguments.jobs(jobs, 0)
     _check_functions(progress, stop)
-    planned = plan.plan_sweep(folder, file=file, analyze=analyze, **settings)
+    planned = plan.plan_sweep(folder, file=file, analyze=analyze, remake=remake, **settings)
     return carry_out(planned, jobs=jobs, analyze=analyze, retry=retry, progress=progress, stop=stop)
 
 

@@ -39,6 +39,11 @@ COMMANDS: dict[str, list[list[str]]] = {
     "note": [["run.tdw"], ["run.tdw", "--title", "a title"]],
     "verify": [["run.tdw"]],
     "copy": [["run.tdw", "made.tdw"]],
+    "rename": [["run.tdw", "made.tdw"]],
+    "delete": [["run.tdw"]],
+    "restore": [["--last"]],
+    "trash": [["."]],
+    "reveal": [["run.tdw"]],
     "recover": [["hurt.tdw", "made.tdw"]],
     "branch": [["run.tdw", "made.tdw", "--at", "20", "--weight-decay", "0.5"]],
     "dose": [["run.tdw", "made", "--at", "10", "--edit", "scale:W_E=2", "--random", "1"]],
@@ -49,15 +54,17 @@ COMMANDS: dict[str, list[list[str]]] = {
 }
 LINES = [[name, *line] for name, lines in COMMANDS.items() for line in lines]
 MADE = {"made.tdw", "made", "made.pt"}
+#: Commands that move a run -> the name in this folder that it gets, or what then holds it.
+MOVES = {"rename": "made.tdw", "delete": ".tdw-trash", "restore": "was.tdw"}
 ENDS_BY_SIGTERM = {"open"}  # the harness ends the server so, once it serves
 
 
 def only_prints(line: list[str]) -> bool:
-    return line[0] in {"info", "compare", "verify", "runs", "forecast"} or line == ["note", "run.tdw"]
+    return line[0] in {"info", "compare", "verify", "runs", "forecast", "trash"} or line == ["note", "run.tdw"]
 
 
 def only_reads(line: list[str]) -> bool:
-    return only_prints(line) or line[0] == "open"
+    return only_prints(line) or line[0] in {"open", "reveal"}
 
 
 @dataclass
@@ -123,6 +130,7 @@ def base(tmp_path_factory) -> Path:
     data[data.rindex(b'{"__metadata__"') + 2000] ^= 1  # in the last state or checkpoint
     (folder / "hurt.tdw").write_bytes(data)
     tdw.sweep(folder / "many", jobs=0, **sizes, epochs=20)
+    tdw.delete(tdw.copy(folder / "run.tdw", folder / "was.tdw"))
     return folder
 
 
@@ -195,7 +203,8 @@ def _descriptors(*wanted: str | None) -> Callable[[Place], None]:
 def _unencodable(encoding: str) -> Callable[[Place], None]:
     def condition(place: Place) -> None:
         for path in place.folder.iterdir():
-            path.rename(path.with_name(odd(path.name)))
+            if path.name != ".tdw-trash":
+                path.rename(path.with_name(odd(path.name)))
         place.case.encoding = encoding
         place.case.arguments[1:] = [
             odd(text) if ("." in text and text != "." and not text[0].isdigit()) or text in {"made", "many"} else text
@@ -272,8 +281,8 @@ REDUCED = {
     "output to a closed pipe": [["info", "run.tdw"], ["train", "part.tdw"]],
     "no standard streams": [line for line in LINES if line[0] in {"train", "analyze", "info", "branch"}],
     "ascii": [line for line in LINES if line[0] != "open"],
-    "full disk": [line for line in LINES if line[0] in {"new", "train", "export", "branch", "import", "note", "recover"}],
-    "read-only folder": [line for line in LINES if line[0] in {"train", "export", "branch", "info"}],
+    "full disk": [line for line in LINES if line[0] in {"new", "train", "export", "branch", "import", "note", "recover", *MOVES}],
+    "read-only folder": [line for line in LINES if line[0] in {"train", "export", "branch", "info", *MOVES}],
     "no large files": [line for line in LINES if line[0] in {"export", "densify", "recover", "demo"}],
     "private state on a full disk": [line for line in LINES if line[0] in {"open", "info", "new"}],
     "no home, user unknown": [line for line in LINES if line[0] in {"open", "info", "train"}],
@@ -296,6 +305,10 @@ def sweep(sweeper: Sweeper, base: Path, tmp_path: Path, line: list[str], conditi
         log.chmod(0o666)
     tmp_path.chmod(0o755)
     place = Place(folder, Case(list(line), str(folder), ["/dev/null", *map(str, logs)]))
+    if line[0] == "reveal":  # a desktop whose file manager does nothing
+        (tmp_path / "desktop").mkdir()
+        (tmp_path / "desktop" / "dbus-send").symlink_to("/bin/true")
+        place.case.environment |= {"DISPLAY": ":0", "PATH": str(tmp_path / "desktop")}
     try:
         if condition in ON_A_SMALL_DISK:
             place.undo.append(mounted(folder, "-t", "tmpfs", "-o", "size=8m", "tmpfs"))
@@ -331,23 +344,27 @@ def judged(
         return f"{len(told)} lines: {where}"
     if code == 2 and condition in HARMLESS and not (only_prints(line) and condition in UNPRINTED):
         return f"refused, for no reason: {where}"
-    if code != 2 and not only_reads(line) and condition in NO_ROOM and line[:2] not in PLANNED:
+    if code != 2 and not only_reads(line) and condition in NO_ROOM and not needs_no_room(line, condition):
         return f"a condition that does not hold: {where}"
     if only_prints(line) and condition in UNPRINTED and code != 2:
         return f"what was asked for is lost, and the code does not say so: {where}"
     after = contents(place.folder)
     odd_made = MADE | {odd(name) for name in MADE}
     new = {name.split("/")[0] for name in set(after) - set(before)}
+    gone = set(before) - set(after)
+    if line[0] in MOVES and code != 2:  # each run is there under another name
+        new -= {MOVES[line[0]], odd(MOVES[line[0]])}
+        gone = {name for name in gone if name.endswith(".tdw") and before[name] not in after.values()}
     if code == stopped and line[0] in {"new", "train", "sweep", "work", "demo", "export", "copy", "dose"}:
         odd_made = MADE  # what is done is stored, and an export or a copy is whole or absent
     elif code != usual:
         odd_made = set()
     if new - odd_made:
         return f"{sorted(new)} left behind: {where}"
-    if set(before) - set(after):
-        return f"{sorted(set(before) - set(after))} is gone: {where}"
+    if gone:
+        return f"{sorted(gone)} is gone: {where}"
     target = place.case.arguments[1]
-    changed = {name for name in before if before[name] != after[name]}
+    changed = {name for name in before if before[name] != after.get(name, before[name])}
     if (only_reads(line) and changed) or {name for name in changed if name.split("/")[0] != target}:
         return f"{sorted(changed)} changed: {where}"
     for name in after:
@@ -358,6 +375,13 @@ def judged(
 
 #: Commands that need no more room: it was reserved when the file was made.
 PLANNED = [["train", "part.tdw"], ["work", "many"]]
+
+
+def needs_no_room(line: list[str], condition: str) -> bool:
+    """Whether a command that writes can do its work where no file has room: moving a file takes none."""
+    return line[:2] in PLANNED or (line[0] in MOVES and condition != "read-only folder")
+
+
 #: Conditions under which no command can write a file.
 NO_ROOM = {"full disk", "read-only folder", "hardly any files"}
 #: Conditions under which nothing can be printed.

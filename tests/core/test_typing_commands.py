@@ -69,7 +69,7 @@ def test_options_before_the_command_reach_it(capsys):
     given = parser.parse(["--port", "7000", "open", "--port", "8000", "x.tdw"])
     assert given.port == 8000
     given = parser.parse(["--port", "7000"])
-    assert (given.port, given.no_browser, given.file) == (7000, False, None)
+    assert (given.port, given.no_browser, given.files) == (7000, False, [])
     assert "apply only to `tdw open` and `tdw demo`" in refused(capsys, "--port", "7000", "info", "x.tdw")
     assert "apply only to `tdw open` and `tdw demo`" in refused(capsys, "--no-browser", "train", "x.tdw")
     given = parser.parse(["--root-path", "/p", "--trust-host", "a", "--trust-host", "b:1", "--allow-user", "c", "open"])

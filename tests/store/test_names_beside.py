@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,6 +21,7 @@ from tdw.store import filesystem, lock
 from tdw.store.atomic import new_file
 from tdw.store.holder import Holder
 from tests.store import store_runs
+from tests.store.killed import OF_LOCKS, killed_at_each_call
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 BY_NAME = ("run.tdw.tmp", "run.tdw.part", "new.tdw.tmp", "new.tdw.part", ".run.tdw.tmp", ".new.tdw.0123.tmp")
@@ -114,42 +114,19 @@ def test_what_a_killed_process_left_is_taken_over_and_removed(run, text):
 @pytest.mark.parametrize("left", [None, b"12345", Holder(99999999).encode()])
 def test_a_kill_at_any_call_of_taking_the_lock_leaves_nothing_for_ever(run, left):
     """The process ends without notice after the first, second, … call that changes a lock file."""
-    calls = 0
-    while True:
-        calls += 1
+
+    def prepare() -> None:
         lock.sidecar(run).unlink(missing_ok=True)
         if left is not None:
             lock.sidecar(run).write_bytes(left)
-        child = os.fork()
-        if not child:
-            _end_after(calls)
-            lock.Lock(run)
-            os._exit(0)
-        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    prepare()
+    for calls in killed_at_each_call(lambda: lock.Lock(run), OF_LOCKS):
         with store.open_writer(run):
             assert store.locked_by(run) == os.getpid(), calls
         assert [item.name for item in run.parent.iterdir()] == ["run.tdw"], calls
-        if ended == 0:
-            break
+        prepare()
     assert calls > 2
-
-
-def _end_after(calls: int) -> None:
-    left = calls
-
-    def ending(plain: Any) -> Any:
-        def call(*arguments: Any, **more: Any) -> Any:
-            nonlocal left
-            result = plain(*arguments, **more)
-            left -= 1
-            if not left:
-                os._exit(9)
-            return result
-
-        return call
-
-    for name in ("open", "write", "ftruncate", "link", "unlink"):
-        setattr(os, name, ending(getattr(os, name)))
 
 
 def test_only_what_was_made_here_is_swept(run):
