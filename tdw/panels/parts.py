@@ -16,6 +16,7 @@ KEY_SETS = ("last checkpoint", "each checkpoint")
 LONGEST = 32  # characters of a name that a file gives
 DOMINANT = Threshold(of_largest=0.5)  # frequencies from half of the last checkpoint's largest on are colored
 UNTRAINED = "untrained"
+LOSS, ACCURACY = "loss (nats)", "accuracy (share of pairs)"  # titles of axes
 
 
 def stored_parameter(project: Project, analysis: str, parameter: str) -> object:
@@ -94,6 +95,7 @@ def frequency_norms(analysis: str, quantity: str) -> BarsSpec:
             title=title,
             quantity=quantity,
             value_label="norm",
+            y_title=f"norm {quantity}",
             array=f"analysis/{analysis}/{array}",
             axis=axis,
             threshold=DOMINANT,

@@ -14,6 +14,7 @@ from tdw.analyses import summary
 from tdw.errors import CheckpointNotFoundError, NotApplicableError, ProjectError, TdwError, UnknownNameError
 from tdw.panels import off_scale, selection
 from tdw.project.records import Notes
+from tdw.text_format import short
 from tests.viewer.synthetic import Made
 
 
@@ -161,7 +162,7 @@ def test_figures_of_every_kind_carry_the_stored_numbers(
     ]
     cells = drawn("baselines")[0].cells.values
     gini = run.series("analysis/sparsity/embedding_gini")[2]
-    assert dict(zip(cells[0], cells[1], strict=True))["Gini of W_E frequencies"] == f"{gini:.4g}"
+    assert dict(zip(cells[0], cells[1], strict=True))["Gini of W_E frequencies"] == short(float(gini))
     with pytest.raises(NotApplicableError, match=r"phase_alignment.*It needs a one-hot MLP"):
         drawn("phase_alignment")
     lines = panels.figure(one_hot, "phase_alignment", 200).data  # type: ignore[arg-type]
@@ -201,7 +202,7 @@ def test_figures_draw_zeros_infinities_nan_and_gaps_as_four_different_things() -
     zeros, name, infinite, other = data[2:]
     assert list(zeros.x) == [249, *range(250, 301)]
     assert zeros.y[0] == 0.5
-    assert list(zeros.customdata[:2]) == ["0.5", "0"]
+    assert list(zeros.customdata[:2]) == ["0.500", "0"]
     assert {*zeros.y[1:]} == {min(zeros.y)}
     assert 0 < min(zeros.y) < 0.5
     assert list(np.flatnonzero(zeros.marker.size)) == [1]  # one mark, where it begins

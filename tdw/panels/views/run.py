@@ -107,9 +107,15 @@ def checkpoint_loss(project: Project) -> CurveSpec:
     )
     return CurveSpec(
         quantities=(
-            Quantity(title="Loss at checkpoints", unit=unit, scale="log", lines=lines("analysis/loss/loss")),
             Quantity(
-                title="Accuracy at checkpoints", unit=unit, range=(0, 1), lines=lines("analysis/accuracy/accuracy")
+                title="Loss at checkpoints", axis=parts.LOSS, unit=unit, scale="log", lines=lines("analysis/loss/loss")
+            ),
+            Quantity(
+                title="Accuracy at checkpoints",
+                axis=parts.ACCURACY,
+                unit=unit,
+                range=(0, 1),
+                lines=lines("analysis/accuracy/accuracy"),
             ),
         ),
         right=RIGHT,
@@ -129,6 +135,7 @@ def pair_graduation(_project: Project) -> GridSpec:
                 y="operand",
                 x="operand",
                 scale=ColorScale(type="epochs"),
+                value_title="learned at epoch",
                 quantity="a ↓ b →",
                 reading="learned",
                 downward=True,
