@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tdw.operations.copy import copy
     from tdw.operations.create import create
     from tdw.operations.densify import densify
+    from tdw.operations.figure import figure
     from tdw.operations.info import info
     from tdw.operations.new import new
     from tdw.operations.note import note
@@ -69,6 +70,7 @@ _MODULE_OF = {
     "export_run": "tdw.interchange.exporters.transformer_lens",
     "import_run": "tdw.interchange.pipeline",
     "forecast": "tdw.statistics.forecast",
+    "figure": "tdw.operations.figure",
     "info": "tdw.operations.info",
     "new": "tdw.operations.new",
     "note": "tdw.operations.note",
@@ -95,6 +97,7 @@ __all__ = [
     "densify",
     "dose",
     "export_run",
+    "figure",
     "forecast",
     "import_run",
     "info",

@@ -50,6 +50,13 @@ def analysis_progress(name: str) -> Iterator[Callable[[runner.Progress], None]]:
 
 
 @contextmanager
+def frames_progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A `progress` callback for `Run.save_animation`: frames."""
+    with _shown(name) as show:
+        yield lambda done, total: show(done, total, f"{done}/{total} frames drawn")
+
+
+@contextmanager
 def _shown(name: str) -> Iterator[Report]:
     if not sys.stderr.isatty():
         last = [time.monotonic()]

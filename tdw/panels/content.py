@@ -1,7 +1,7 @@
 """What a panel shows of a run at an epoch: numbers, words and colors, before a library draws them.
 
 `content(project, spec, epoch)` reads them once for every way of drawing: Plotly (`plotly_figures`), matplotlib
-(`matplotlib_figures`) and tables of numbers (`csv_tables`). Text is plain; whoever draws escapes it. Of views, quantities and
+(`matplotlib_figures`) and tables of numbers (`csv_tables`). Text is plain, and is escaped where it is drawn. Of views, quantities and
 comparisons the first is drawn, see `selection.chosen`.
 """
 
@@ -85,6 +85,7 @@ class Bars:
     x_title: str
     y_title: str
     missing: str
+    ends: tuple[float, float] | None = None  # of the axis, where it is to be the same at every checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +114,11 @@ class Heat:
 
 @dataclass(frozen=True, kw_only=True)
 class Maps:
-    """Activation (neuron, a, b) of a few neurons on every pair; a runs downward."""
+    """Activation (neuron, a, b) of a few neurons on every pair; a runs downward. `tops`: the ends of their colors."""
 
     neurons: tuple[int, ...]
     activations: tuple[Array, ...]
+    tops: tuple[float, ...]
     x_title: str = "b"
     y_title: str = "a"
     value_title: str = "activation"
@@ -165,8 +167,11 @@ def heading(spec: Spec, title: str) -> str:
     return title
 
 
-def content(project: Project, spec: Spec, epoch: int) -> Content:
-    """What a description shows at an epoch. Raises AnalysisNotFoundError or ProjectError where it is not analyzed."""
+def content(project: Project, spec: Spec, epoch: int, *, neurons_at: int | None = None) -> Content:
+    """What a description shows at an epoch. neurons_at: the epoch that decides which neurons' maps are shown, for None this one
+
+    Raises AnalysisNotFoundError or ProjectError where it is not analyzed.
+    """
     match spec:
         case CurveSpec():
             return _curves(project, spec, epoch)
@@ -177,7 +182,7 @@ def content(project: Project, spec: Spec, epoch: int) -> Content:
         case ImageSpec():
             return _image(project, spec, epoch)
         case MapsSpec():
-            return _maps(project, spec, epoch)
+            return _maps(project, spec, epoch, epoch if neurons_at is None else neurons_at)
         case SpansSpec():
             return _spans(project, spec, epoch)
         case PathSpec():
@@ -403,10 +408,12 @@ def cluster_order(project: Project, spec: ImageSpec) -> Array:
     return np.lexsort((-last.max(axis=0), np.where(cluster > 0, cluster, np.inf)))
 
 
-def _maps(project: Project, spec: MapsSpec, epoch: int) -> Maps:
+def _maps(project: Project, spec: MapsSpec, epoch: int, chosen_at: int) -> Maps:
     """Activation maps of a few neurons, of different frequencies where they are analyzed."""
-    neurons = _typical_neurons(project, spec, epoch)
-    return Maps(neurons=tuple(neurons), activations=tuple(project.neuron_map(epoch, neuron) for neuron in neurons))
+    neurons = tuple(_typical_neurons(project, spec, chosen_at))
+    activations = tuple(project.neuron_map(epoch, neuron) for neuron in neurons)
+    tops = tuple(float(activation.max(initial=0)) or 1.0 for activation in activations)
+    return Maps(neurons=neurons, activations=activations, tops=tops)
 
 
 def _typical_neurons(project: Project, spec: MapsSpec, epoch: int) -> list[int]:

@@ -77,9 +77,10 @@ def settings(font: str = FONT) -> dict[str, Any]:
     }
 
 
-def draw(shown: Content, epoch: int | None, width: float, height: float | None) -> Figure:
+def draw(shown: Content, epoch: int | None, width: float, height: float | None, above: str = "") -> Figure:
     """The figure of what a panel shows, to be called under `settings`. epoch: marked on lines over epochs, None for no mark;
-    width, height: millimeters, a height that suits the kind for None. Raises TdwError where it does not fit.
+    width, height: millimeters, a height that suits the kind for None; above: text over the figure, at the right. Raises
+    TdwError where it does not fit.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -88,6 +89,8 @@ def draw(shown: Content, epoch: int | None, width: float, height: float | None) 
     is_square = isinstance(shown, Maps) or (isinstance(shown, Heat) and shown.is_square)
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.03, hspace=0.02, compress=is_square)
     figure = Figure(figsize=(width / INCH, tall / INCH), layout=layout)
+    if above:
+        figure.suptitle(text(above), x=0.99, ha="right", fontsize=FONT_SIZE)
     match shown:
         case Curves():
             curves(figure, shown, epoch)
@@ -137,7 +140,7 @@ def _check_room(figure: Figure, width: float, height: float) -> None:
     boxes = [axes.get_window_extent() for axes in figure.axes if axes.get_label() != "<colorbar>"]
     if is_full or min(min(box.width, box.height) for box in boxes) < LEAST / INCH * figure.dpi:
         raise TdwError(
-            f"a figure of {width:g} × {height:.4g} mm has no room for this panel beside its labels: choose a larger one."
+            f"a figure of {width:g} × {height:.4g} mm has no room for this panel and its labels: choose a larger one."
         )
 
 
@@ -349,6 +352,8 @@ def bars(figure: Figure, shown: Bars) -> None:
         )
     axes.set_xlim(-0.8, len(heights) - 0.2)
     axes.margins(y=0.06)
+    if shown.ends is not None:
+        axes.set_ylim(shown.ends)
     _names(axes.xaxis, shown.names, _room(figure, "x"), is_upright=False)
     _numbers(axes.yaxis, is_log=shown.is_log, most=5)
 
@@ -442,9 +447,8 @@ def _flags(figure: Figure, shown: Heat, mesh: Any) -> None:
 def maps(figure: Figure, shown: Maps) -> None:
     """Activation maps of a few neurons, each on a scale of its own from 0."""
     panels: Any = figure.subplots(1, len(shown.neurons), sharey=True, squeeze=False)
-    for axes, neuron, activation in zip(panels[0], shown.neurons, shown.activations, strict=True):
+    for axes, neuron, activation, high in zip(panels[0], shown.neurons, shown.activations, shown.tops, strict=True):
         side = np.arange(activation.shape[1], dtype=float)
-        high = float(activation.max(initial=0)) or 1.0
         mesh = _cells(axes, side, activation, {"cmap": colors(), "vmin": 0, "vmax": high}, is_downward=False)
         axes.set_aspect("equal")
         axes.set_title(f"neuron {integer(neuron)}", fontsize=FONT_SIZE, pad=3)
