@@ -86,7 +86,7 @@ def count(number: int, noun: str) -> str:
     >>> count(1, "checkpoint"), count(2, "checkpoint")
     ('1 checkpoint', '2 checkpoints')
     """
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{integer(number)} {noun}" + ("" if number == 1 else "s")
 
 
 def size(megabytes: float) -> str:
@@ -124,19 +124,30 @@ def between(interval: tuple[int, int]) -> str:
     """The epochs at which an event may have happened, from the recorded epochs around it.
 
     >>> between((125, 126)), between((590, 600))
-    ('126', '591 to 600')
+    ('126', '591–600')
     """
     low, high = interval
-    return str(high) if high - low <= 1 else f"{low + 1} to {high}"
+    return integers(min(low + 1, high), high)
 
 
 def span(low: str, high: str) -> str:
     """Two numbers as an interval.
 
-    >>> span("0.75", "2.49"), span("7.84", "7.84")
-    ('0.75–2.49', '7.84')
+    >>> span("0.75", "2.49"), span("7.84", "7.84"), span("−3", "2")
+    ('0.75–2.49', '7.84', '−3 to 2')
     """
-    return low if low == high else f"{low}–{high}"
+    if low == high:
+        return low
+    return f"{low} to {high}" if low.startswith(MINUS) else f"{low}–{high}"
+
+
+def integers(low: int, high: int) -> str:
+    """An interval of integers.
+
+    >>> integers(300, 309), integers(5, 5)
+    ('300–309', '5')
+    """
+    return span(integer(low), integer(high))
 
 
 def percent(share: float) -> str:
@@ -149,13 +160,13 @@ def percent(share: float) -> str:
 
 
 def times(ratio: Sequence[float]) -> str:
-    """Bounds on a ratio, with three digits.
+    """Bounds on a ratio.
 
     >>> times((7.84, 7.84)), times((0.75, 2.493))
-    ('7.84', '0.75 to 2.49')
+    ('7.84', '0.750–2.49')
     """
-    low, high = (f"{number:.3g}" for number in ratio)
-    return low if low == high else f"{low} to {high}"
+    low, high = (short(number) for number in ratio)
+    return span(low, high)
 
 
 def sentence(text: str) -> str:

@@ -209,7 +209,7 @@ def test_figures_draw_zeros_infinities_nan_and_gaps_as_four_different_things() -
     assert name.text[0] == "train 0 from epoch 250"
     assert list(infinite.x) == [99, 100, 101, 102, 103, 104]
     assert max(infinite.y) > 2
-    assert other.text[0] == "test ∞ at epochs 100 to 103"
+    assert other.text[0] == "test ∞ at epochs 100–103"
     linear = panels.figure(made, "loss", view="Accuracy").data  # type: ignore[arg-type]
     assert len(linear) == 2, "0 has a place on a linear axis"
     made._losses["losses/train"] = np.zeros(301)

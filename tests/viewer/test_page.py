@@ -190,7 +190,7 @@ def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show
     made._losses |= {"losses/train": train, "losses/test": test}
     page = show()
     found = probe(page, "loss", 0)
-    assert found["off"] == [["0 from epoch 250"], ["∞ at epochs 600 to 603"]]
+    assert found["off"] == [["0 from epoch 250"], ["∞ at epochs 600–603"]]
     low = found["range"]["y"][0]
     assert np.log10(train[249]) > low > np.log10(train[249]) - 1, "zeros do not stretch the axis"
     traces = page.evaluate(
@@ -204,7 +204,7 @@ def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show
     assert [i for i, size in enumerate(zeros["sizes"]) if size] == [1]
     assert name["text"] == ["train 0 from epoch 250"]
     assert np.log10(max(infinite["y"])) > np.log10(2)
-    assert "test ∞ at epochs 600 to 603" in other["text"][0]
+    assert "test ∞ at epochs 600–603" in other["text"][0]
     assert page.locator(".tdw-line-label", has_text="train").is_visible()
     assert "-9999" not in found["dots"][0], "the dot at the slider's checkpoint is there"
     assert page.locator(".tdw-reading").first.inner_text().startswith("log · train 0 · test 0.5")
@@ -220,7 +220,7 @@ def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show
     assert "test 0.5 at 299" in said(315)
     page.get_by_role("button", name="Loss: options").click()
     page.get_by_role("menuitemradio", name="Linear").click()
-    assert probe(page, "loss", 0)["off"] == [[], ["∞ at epochs 600 to 603"]]
+    assert probe(page, "loss", 0)["off"] == [[], ["∞ at epochs 600–603"]]
 
 
 # ---- embedding frequencies -------------------------------------------------------------------------------------

@@ -336,12 +336,12 @@ def test_events_are_intervals_or_not_reached_or_not_recorded(show: Show, made: M
     choose(page, "Run")
     rows = [probe(page, "events", i) for i in range(4)]
     assert rows[0]["text"] == "220 … 374"
-    assert rows[1]["text"] == "541 to 550"
+    assert rows[1]["text"] == "541–550"
     assert [row["text"] for row in rows[2:]] == ["not reached", "not recorded"]
     assert [row["x"] for row in rows[2:]] == [None, None]
     go(page, 3)
     reading = page.locator(".tdw-reading").first.inner_text()
-    assert reading == "1 of 4 reached · not grokking (300 to 309 epochs between, 1.36 to 1.41 × memorizing)"
+    assert reading == "1 of 4 reached · not grokking (300–309 epochs between, 1.36–1.41 × memorizing)"
     choose(page, "Neurons")
     first, last = (made.series(f"analysis/frequency_lottery/{name}")[0] for name in ("first_held", "last_held"))
     held = probe(page, "frequency_lottery", 0)
