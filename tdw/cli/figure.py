@@ -60,7 +60,9 @@ def _listed(run: Any) -> list[str]:
         elif one.spec is not None:
             titles = selection.titles_of(one.spec)
             menus = {"view": tuple(titles)} if len(titles) > 1 else {}
-            menus |= {name: menu.options for name, menu in selection.choices_of(one.spec).items()}
+            for name, menu in selection.choices_of(one.spec).items():
+                both = zip(menu.options, menu.names, strict=True)
+                menus[name] = tuple(option if option == shown else f"{option} “{shown}”" for option, shown in both)
             notes += [f"{name}: {', '.join(options)}" for name, options in menus.items()]
         text = f"{one.header.view} · {one.header.title}"
         lines.append(f"{one.header.name:{wide}}  {text}" + (f" ({'; '.join(notes)})" if notes else ""))

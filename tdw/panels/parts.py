@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from tdw.panels.names import all_readable
 from tdw.panels.spec import Band, BarsSpec, BarsView, Choice, Threshold
 from tdw.safe_text import cut
 
@@ -51,7 +52,9 @@ def names(project: Project, analysis: str, parameter: str) -> tuple[str, ...]:
 def rules(project: Project) -> Choice:
     """The rule by which a frequency is a key frequency."""
     options = names(project, "key_frequencies", "rules")
-    return Choice(title="Rule for key frequencies", options=options, prefix="by ", plural="Rules")
+    return Choice(
+        title="Rule for key frequencies", options=options, names=all_readable(options), prefix="by ", plural="Rules"
+    )
 
 
 def key_sets() -> Choice:
@@ -63,7 +66,9 @@ def key_sets() -> Choice:
 def variants(project: Project) -> Choice:
     """How logits are restricted to key frequencies."""
     options = names(project, "restricted_loss", "variants")
-    return Choice(title="Variant of the restricted loss", options=options, plural="Variants")
+    return Choice(
+        title="Variant of the restricted loss", options=options, names=all_readable(options), plural="Variants"
+    )
 
 
 def sides(project: Project) -> Choice:

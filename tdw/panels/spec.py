@@ -45,8 +45,8 @@ def axis_title(axis: Axis | str) -> str:
     return AXIS_TITLES[axis] if isinstance(axis, str) else ""
 
 
-def _fill(item: object, **defaults: str) -> None:
-    """Give a frozen dataclass these titles where it has none of its own."""
+def _fill(item: object, **defaults: str | tuple[str, ...]) -> None:
+    """Give a frozen dataclass these texts where it has none of its own."""
     for name, text in defaults.items():
         if not getattr(item, name):
             object.__setattr__(item, name, text)
@@ -54,16 +54,21 @@ def _fill(item: object, **defaults: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A choice in a panel's menu, made by name. Where the card says what is chosen, `prefix` comes first and `short`
-    replaces `options`; `plural` is the menu's name for comparing all options.
+    """A choice in a panel's menu, made by name. `names` are what people read instead of `options` where these are
+    identifiers. Where the card says what is chosen, `prefix` comes first and `short` replaces both; `plural` is the menu's
+    name for comparing all options.
     """
 
     title: str
     options: tuple[str, ...]
+    names: tuple[str, ...] = ()
     chosen: int = 0
     short: tuple[str, ...] = ()
     prefix: str = ""
     plural: str = ""
+
+    def __post_init__(self) -> None:
+        _fill(self, names=self.options)
 
 
 @dataclass(frozen=True, kw_only=True)

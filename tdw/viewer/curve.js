@@ -114,7 +114,7 @@ export class CurvePanel extends FramedPanel {
   sideBySide(line) {
     const { compared } = this.choices;
     if (compared === null || !line.axes.includes(compared)) return [line];
-    return this.choices.all[compared].options.map((label, i) => ({
+    return this.choices.all[compared].names.map((label, i) => ({
       ...line,
       label,
       color: `series-${i % SERIES_COLORS}`,

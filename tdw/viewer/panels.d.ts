@@ -3,6 +3,7 @@
 export interface Choice {
   title: string;
   options: string[];
+  names: string[];
   chosen: number;
   short: string[];
   prefix: string;

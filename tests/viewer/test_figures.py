@@ -56,7 +56,7 @@ def test_figures_of_what_is_chosen_in_the_menus(run: Made) -> None:
     (alone,) = drawn("restricted_loss", variant="block_3x3").data
     np.testing.assert_array_equal(alone.y, loss[:, 0, 0, 2, 2])
     rules = drawn("restricted_loss", compare="rule", variant="block_2x2", side="test pairs").data
-    assert [line.name for line in rules] == ["logit_cosine", "neuron_map", "clusters", "embedding"]
+    assert [line.name for line in rules] == ["logit cosine", "neuron maps", "clusters", "embedding"]
     for i, line in enumerate(rules):
         np.testing.assert_array_equal(line.y, loss[:, 0, i, 1, 2])
     assert len(drawn("restricted_loss", compare="none").data) == 1
@@ -122,7 +122,7 @@ def test_figures_of_every_kind_carry_the_stored_numbers(
 
     loss = run.series("analysis/restricted_loss/loss")
     variants = drawn("restricted_loss")
-    assert [line.name for line in variants] == ["sum_directions", "block_2x2", "block_3x3", "logit_fit"]
+    assert [line.name for line in variants] == ["sum directions", "2 × 2 blocks", "3 × 3 blocks", "logit fit"]
     for i, line in enumerate(variants):
         np.testing.assert_array_equal(line.y, loss[:, 0, 0, i, 2])
         np.testing.assert_array_equal(line.x, run.checkpoints)
@@ -269,3 +269,17 @@ def test_baselines_of_other_definitions_are_left_out() -> None:
     assert columns() == ["", "now", "untrained", "p", "relabeled", "p"]
     made.old_version.add(name)
     assert columns() == ["", "now", "untrained", "p"]
+
+
+def test_what_people_read_is_in_one_dictionary_and_identifiers_are_accepted_too(run: Made) -> None:
+    from tdw.analyses import ANALYSES
+    from tdw.panels.names import READABLE
+
+    stored = [*ANALYSES["restricted_loss"].parameters["variants"], *ANALYSES["key_frequencies"].parameters["rules"]]
+    assert list(READABLE) == stored, "every identifier that a menu offers has a name, and no other"
+    for spelled in ("block_3x3", "3 × 3 blocks"):
+        figure = panels.figure(run, "restricted_loss", 200, variant=spelled)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(figure.data[0].y, run.series("analysis/restricted_loss/loss")[:, 0, 0, 2, 2])
+        assert "(3 × 3 blocks · by logit cosine" in figure.layout.title.text
+    rows = panels.figure(run, "key_frequencies", 200).data[0].y  # type: ignore[arg-type]
+    assert list(rows) == ["logit cosine", "neuron maps", "clusters", "embedding"]

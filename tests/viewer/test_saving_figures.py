@@ -77,7 +77,7 @@ def test_csv_files_have_the_numbers_that_are_drawn_and_say_of_what(made: Made, t
     about, header, rows = rows_of(out)
     assert header == ["line", "epoch", "loss (nats)"]
     stored = made.series("analysis/restricted_loss/loss")[:, 0, 2, :, 1]
-    for i, name in enumerate(("sum_directions", "block_2x2", "block_3x3", "logit_fit")):
+    for i, name in enumerate(("sum directions", "2 × 2 blocks", "3 × 3 blocks", "logit fit")):
         ours = [(int(row[1]), np.float64(row[2])) for row in rows if row[0].startswith(name)]
         assert ours == list(zip(made.checkpoints, stored[:, i].tolist(), strict=True))
     expected = {"run": "made up.tdw", "run id": "made-up", "panel": "restricted_loss", "epoch": "200"}

@@ -423,10 +423,10 @@ def test_variants_are_chosen_by_name_and_stand_side_by_side(show: Show, made: Ma
     loss = made.series("analysis/restricted_loss/loss")  # choice, rule, variant, side
     go(page, 8)
     found = probe(page, "restricted_loss", 800)
-    assert found["labels"] == ["sum_directions", "block_2x2", "block_3x3", "logit_fit"]
+    assert found["labels"] == ["sum directions", "2 × 2 blocks", "3 × 3 blocks", "logit fit"]
     assert found["values"] == pytest.approx(loss[8, 0, 0, :, 2].tolist())
     reading = page.locator(".tdw-reading").nth(1)
-    assert reading.inner_text().startswith("by logit_cosine · final keys · test · ")
+    assert reading.inner_text().startswith("by logit cosine · final keys · test · ")
     menu(page, "Restricted loss", "clusters")
     menu(page, "Restricted loss", "each checkpoint")
     menu(page, "Restricted loss", "train pairs")

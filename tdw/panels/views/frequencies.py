@@ -56,7 +56,7 @@ def key_frequencies(project: Project) -> GridSpec:
                 title="By every rule",
                 array=stored,
                 axes=("y", "x"),
-                y=rules.options,
+                y=rules.names,
                 x="frequency",
                 scale=flags,
                 value_names=value_names,

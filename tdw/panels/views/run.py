@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdw.panels import parts
+from tdw.panels.names import readable
 from tdw.panels.registry import panel
 from tdw.panels.spec import (
     ColorScale,
@@ -52,7 +53,7 @@ def about(name: str) -> tuple[str, str]:
         return ABOUT[name]
     matrix, _, measure = name.partition("_")
     if matrix == "keys":
-        return f"keys by {measure}", f"number of key frequencies by the rule {measure}"
+        return f"keys by {readable(measure)}", f"number of key frequencies by the rule {readable(measure)}"
     if matrix in MATRICES and measure in OF_NORMS:
         label, explanation = OF_NORMS[measure]
         return f"{label} of {MATRICES[matrix]} frequencies", f"{explanation} of the {matrix}"
