@@ -65,8 +65,7 @@ def save_animation(
             project.path, panel.name, f"an animation needs two checkpoints; there are {len(epochs)}."
         )
     shown = content.content(project, spec, epochs[-1], neurons_at=epochs[-1])
-    words = caption_of(project, panel, spec, shown, last, is_marked=False)
-    words += f" Frames: {len(epochs)} checkpoints, epochs {integer(epochs[0])}–{integer(epochs[-1])}."
+    words = caption_of(project, panel, spec, shown, last, is_marked=False, frames=tuple(epochs))
     with (
         written(project, out, caption=words if caption else None, overwrite=overwrite) as path,
         looking(width_mm, height_mm, dpi, font) as draw,

@@ -363,7 +363,7 @@ def colors(*, is_signed: bool = False) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     name, stops = ("signed", theme.SIGNED) if is_signed else ("ramp", theme.RAMP)
-    return LinearSegmentedColormap.from_list(name, stops, N=256, bad=LIGHT["bg"])
+    return LinearSegmentedColormap.from_list(name, stops, N=256, bad=LIGHT["bar"])
 
 
 def edges(centers: Array) -> Array:

@@ -19,7 +19,7 @@ from tdw.panels.describe import drawable, title
 from tdw.panels.spec import BarsSpec, CurveSpec, GridSpec, Spec, array_names
 from tdw.safe_text import visible
 from tdw.store.atomic_files import files_explained, new_files, refuse_target
-from tdw.text_format import integer, sentence, short
+from tdw.text_format import integer, integers, sentence, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ def checked_format(out: Path, formats: tuple[str, ...]) -> str:
 
 @contextmanager
 def written(project: Project, out: Path, *, caption: str | None, overwrite: bool) -> Iterator[Path]:
-    """A path at which to write a file that gets the name `out`, with its caption beside it: both, or none after an error."""
+    """A path at which to write a file that gets the name `out`, and its caption next to it: both, or none after an error."""
     files = [out] if caption is None else [out, out.with_suffix(".txt")]
     with files_explained(out, "written"):
         for target in files:
@@ -163,9 +163,16 @@ def _facts(project: Project, panel: Panel, spec: Spec, epoch: int) -> list[tuple
 
 
 def caption_of(
-    project: Project, panel: Panel, spec: Spec, shown: Content, epoch: int, *, is_marked: bool = True
+    project: Project,
+    panel: Panel,
+    spec: Spec,
+    shown: Content,
+    epoch: int,
+    *,
+    is_marked: bool = True,
+    frames: tuple[int, ...] = (),
 ) -> str:
-    """What a figure shows, of which run and epoch, by which version of which measure."""
+    """What a figure shows, of which run and epoch, by which version of which measure. frames: the epochs of an animation"""
     from tdw import __version__
 
     words = [f"{title(panel, spec)}."]
@@ -173,6 +180,8 @@ def caption_of(
     last = integer(max(len(project.epochs) - 1, 0))
     named = f" ({project.notes.title})" if project.notes.title else ""
     when = f"epochs 0–{last}" if is_over_epochs else f"epoch {integer(epoch)}"
+    if frames:
+        when = f"{len(frames)} checkpoints, epochs {integers(frames[0], frames[-1])}"
     words.append(f"Run {project.path.name}{named}, {when}.")
     if is_over_epochs and is_marked:
         words.append(f"The vertical line marks epoch {integer(epoch)}.")

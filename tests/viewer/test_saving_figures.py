@@ -173,7 +173,7 @@ def test_an_animation_has_a_frame_for_each_checkpoint_on_the_same_axes(made: Mad
             made, name, out, fps=4, dpi=60, progress=lambda done, total: told.append((done, total))
         )
         assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
-        assert "Frames: 4 checkpoints, epochs 0–300." in words
+        assert "Run made up.tdw, 4 checkpoints, epochs 0–300. " in words
         with Image.open(out) as film:
             assert (film.n_frames, film.info["duration"], film.info.get("loop")) == (4, 250, 0)
             frames = []
