@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tdw.operations.copy import copy
     from tdw.operations.create import create
     from tdw.operations.densify import densify
+    from tdw.operations.figure import figure
     from tdw.operations.info import info
     from tdw.operations.new import new
     from tdw.operations.note import note
@@ -73,6 +74,7 @@ _MODULE_OF = {
     "empty_trash": "tdw.files.trash",
     "export_run": "tdw.interchange.exporters.transformer_lens",
     "forecast": "tdw.statistics.forecast",
+    "figure": "tdw.operations.figure",
     "import_run": "tdw.interchange.pipeline",
     "info": "tdw.operations.info",
     "new": "tdw.operations.new",
@@ -106,6 +108,7 @@ __all__ = [
     "dose",
     "empty_trash",
     "export_run",
+    "figure",
     "forecast",
     "import_run",
     "info",

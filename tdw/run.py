@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,48 @@ class Run(Project):
         from tdw import panels  # training and listing runs need none
 
         return panels.figure(self, name, epoch, **picks)
+
+    def save_figure(
+        self,
+        name: str,
+        out: str | Path,
+        epoch: int | None = None,
+        *,
+        width_mm: float = 85.0,
+        height_mm: float | None = None,
+        dpi: int = 600,
+        font: str | None = None,
+        caption: bool = False,
+        overwrite: bool = False,
+        **picks: str,
+    ) -> str:
+        """Write a panel to a PDF, SVG, PNG or CSV file for a paper, see `tdw.panels.save.save_figure`. Returns a caption."""
+        from tdw.panels import save
+
+        options: dict[str, Any] = {"width_mm": width_mm, "height_mm": height_mm, "dpi": dpi, "font": font, **picks}
+        return save.save_figure(self, name, out, epoch, caption=caption, overwrite=overwrite, **options)
+
+    def save_animation(
+        self,
+        name: str,
+        out: str | Path,
+        *,
+        fps: float = 8.0,
+        width_mm: float = 85.0,
+        height_mm: float | None = None,
+        dpi: int = 200,
+        font: str | None = None,
+        caption: bool = False,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+        **picks: str,
+    ) -> str:
+        """Write a panel at all checkpoints to a GIF or MP4 file, see `tdw.panels.animate.save_animation`. Returns a caption."""
+        from tdw.panels import animate
+
+        options: dict[str, Any] = {"width_mm": width_mm, "height_mm": height_mm, "dpi": dpi, "font": font, **picks}
+        options |= {"fps": fps, "caption": caption, "overwrite": overwrite, "progress": progress}
+        return animate.save_animation(self, name, out, **options)
 
     def events(self) -> list[Event]:
         """The events of the run (memorized, generalized, …), as intervals between recorded epochs."""

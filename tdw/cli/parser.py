@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tdw import __version__, arguments, config, schedule
-from tdw.cli import commands, dose, files, forecast, runs_table, sweeps
+from tdw.cli import commands, dose, figure, files, forecast, runs_table, sweeps
 from tdw.safe_text import visible
-from tdw.setting import Setting, integer
+from tdw.setting import Setting, finite, integer
 from tdw.tasks import TASKS
 
 
@@ -274,6 +274,53 @@ def parser() -> Parser:
     )
     sub.add_argument("--force", action="store_true", help="replace existing files")
 
+    sub = add("figure", figure.figure_command, prints=lambda arguments: arguments.list)
+    _add_file(sub, "project file")
+    sub.add_argument("panel", nargs="?", metavar="PANEL", help="name of a panel, such as restricted_loss, see --list")
+    sub.add_argument("--list", action="store_true", help="print the panels with their titles and choices")
+    target = sub.add_mutually_exclusive_group()
+    target.add_argument(
+        "--out", type=_path, metavar="OUT", help="file to write: .pdf, .svg, .png, or .csv for the numbers"
+    )
+    sub.add_argument("--epoch", type=_integer, metavar="N", help="the checkpoint (default: the last); marked on curves")
+    sub.add_argument(
+        "--choose",
+        type=_choice,
+        action="append",
+        metavar="NAME=OPTION",
+        help="a choice of the panel's menu, such as rule=clusters (may be repeated)",
+    )
+    sub.add_argument(
+        "--width",
+        type=_width,
+        default=85.0,
+        metavar="single|double|MM",
+        help="width: single (85 mm, default) or double column (178 mm), or millimeters",
+    )
+    sub.add_argument(
+        "--height", type=_length, metavar="MM", help="height in millimeters (default: what suits the panel)"
+    )
+    sub.add_argument(
+        "--dpi",
+        type=_integer,
+        metavar="N",
+        help="pixels per inch of pictures and heat maps (default: 600; animations: 200)",
+    )
+    sub.add_argument(
+        "--font", metavar="NAME", help="an installed font (default: DejaVu Sans, the same on every machine)"
+    )
+    sub.add_argument("--caption", action="store_true", help="also write the caption to a .txt file beside OUT")
+    target.add_argument(
+        "--animate",
+        type=_path,
+        metavar="OUT",
+        help="write all checkpoints as frames of a .gif or .mp4 file (.mp4: needs ffmpeg)",
+    )
+    sub.add_argument(
+        "--fps", type=_length, default=8.0, metavar="X", help="frames a second of an animation (default: 8)"
+    )
+    sub.add_argument("--force", action="store_true", help="replace existing files")
+
     sub = add("demo", commands.demo_command)
     sub.add_argument(
         "file", nargs="?", type=_path, metavar="FILE", help="project file (default: grok-p59.tdw in this folder)"
@@ -296,6 +343,29 @@ def _path(text: str) -> Path:
     if not text:  # which `Path` takes for this folder
         raise argparse.ArgumentTypeError("a file name is needed (got an empty one)")
     return Path(text)
+
+
+def _choice(text: str) -> tuple[str, str]:
+    name, separator, option = text.partition("=")
+    if not (separator and name and option):
+        raise argparse.ArgumentTypeError(f"needs NAME=OPTION, such as rule=clusters (got {visible(text) or 'nothing'})")
+    return name, option
+
+
+def _length(text: str) -> float:
+    try:
+        number = finite(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0 (got {visible(text)})")
+    return number
+
+
+def _width(text: str) -> float:
+    from tdw.panels.save import COLUMNS  # only where the flag is given: it imports much
+
+    return COLUMNS[text] if text in COLUMNS else _length(text)
 
 
 def _names(text: str) -> list[str]:

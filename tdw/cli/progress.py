@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tdw.cli.streams import say
-from tdw.text_format import clock
+from tdw.text_format import clock, short
 
 if TYPE_CHECKING:
     from tdw.analyses.engine import runner
@@ -27,8 +27,8 @@ def training_progress(name: str) -> Iterator[Callable[[train.Progress], None]]:
 
         def report(at: train.Progress) -> None:
             text = (
-                f"{at.epoch}/{at.epochs} epochs  {at.epochs_per_second:.0f}/s  train {at.train_loss:.2e}  "
-                f"test {at.test_loss:.2e}  {clock(at.seconds_left)} left"
+                f"{at.epoch}/{at.epochs} epochs  {at.epochs_per_second:.0f}/s  train {short(at.train_loss)}  "
+                f"test {short(at.test_loss)}  {clock(at.seconds_left)} left"
             )
             show(at.epoch, at.epochs, text)
 
@@ -47,6 +47,13 @@ def analysis_progress(name: str) -> Iterator[Callable[[runner.Progress], None]]:
             show(at.done, at.total, text)
 
         yield report
+
+
+@contextmanager
+def frames_progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A `progress` callback for `Run.save_animation`: frames."""
+    with _shown(name) as show:
+        yield lambda done, total: show(done, total, f"{done}/{total} frames drawn")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from tdw import config
 from tdw.estimate import estimate
 from tdw.safe_text import cut, typed, visible
 from tdw.setting import as_text
-from tdw.text_format import between, count, duration, size, times
+from tdw.text_format import between, count, duration, integers, short, size, times
 
 if TYPE_CHECKING:
     from tdw.operations.compare import Against, Comparison
@@ -69,7 +69,7 @@ def summary(run: Run) -> list[str]:
     verdict = run.grokking()
     if verdict.delay and verdict.ratio:
         low, high = verdict.delay
-        delay = str(low) if low == high else f"{low} to {high}"
+        delay = integers(low, high)
         lines.append(
             f"grokking: {verdict.verdict} (delay {delay} epochs, {times(verdict.ratio)} × the time to memorize)"
         )
@@ -210,7 +210,7 @@ def run_info(run: Run, information: dict[str, Any]) -> list[str]:
             loss, accuracy = information[f"{side}_loss"], information[f"{side}_accuracy"]
             if loss is not None:
                 suffix = "" if accuracy is None else f", accuracy {accuracy:.4f}"
-                lines.append(f"{side} loss {loss:.4g}{suffix}")
+                lines.append(f"{side} loss {short(loss)}{suffix}")
         lines += summary(run)
     lines += _drifted(information["drift"])
     if run.diverged is not None:

@@ -16,7 +16,7 @@ from tdw.cli.progress import SECONDS_BETWEEN_LINES
 from tdw.cli.streams import say
 from tdw.errors import SettingError
 from tdw.safe_text import cut, typed, visible
-from tdw.text_format import clock, count, duration, size
+from tdw.text_format import clock, count, duration, short, size
 
 if TYPE_CHECKING:
     from tdw.sweeps.plan import SweepPlan
@@ -226,7 +226,7 @@ def work_progress(folder: Path) -> Iterator[Callable[[Work], None]]:
             run = Text(visible(item.path.stem))
             if item.epochs:
                 numbers = (f"{item.epoch}/{item.epochs}", f"{item.epochs_per_second:.0f}")
-                shown.add_row(run, *numbers, f"{item.train_loss:.2e}", f"{item.test_loss:.2e}")
+                shown.add_row(run, *numbers, short(item.train_loss), short(item.test_loss))
             else:
                 shown.add_row(run)
         return shown

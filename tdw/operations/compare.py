@@ -20,7 +20,7 @@ from tdw.errors import TdwError
 from tdw.recorded import is_recorded
 from tdw.run import Run
 from tdw.setting import as_text
-from tdw.text_format import between, times
+from tdw.text_format import between, integers, times
 
 UNKNOWN = "unknown"
 INAPPLICABLE = "does not apply"
@@ -207,4 +207,4 @@ def _facts_of(run: Run, information: dict[str, Any]) -> dict[str, str]:
 
 def _span(delay: Sequence[int]) -> str:
     low, high = delay
-    return str(low) if low == high else f"{low} to {high}"
+    return integers(low, high)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tdw.analyses import ANALYSES
 from tdw.analyses.engine import runner
 from tdw.analyses.engine.registry import NEEDS
 from tdw.errors import AnalysisNotFoundError, CheckpointNotFoundError, NotApplicableError, ProjectError
-from tdw.panels import reductions, selection, theme
+from tdw.panels import content, reductions, selection
 from tdw.panels.parts import UNKNOWN_SPLIT
 from tdw.panels.registry import Panel, find, in_order
-from tdw.panels.spec import CurveSpec, PanelDescription, PanelHeader, State, array_names
+from tdw.panels.spec import CurveSpec, PanelDescription, PanelHeader, Spec, State, array_names
 from tdw.safe_text import cut
 
 if TYPE_CHECKING:
@@ -90,7 +90,19 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
     """A panel at a checkpoint (the last one for None) as a Plotly figure, from the arrays that the page draws.
 
     picks: choices in the panel's menus, such as rule="clusters", see `selection.chosen`
-    Raises UnknownNameError, CheckpointNotFoundError, and AnalysisNotFoundError or ProjectError where it is not analyzed.
+    Raises what `drawable` raises.
+    """
+    from tdw.panels import plotly_figures
+
+    panel, spec, at = drawable(project, name, epoch, picks)
+    return plotly_figures.draw(project, content.content(project, spec, at), title(panel, spec), at)
+
+
+def drawable(project: Project, name: str, epoch: int | None, picks: Mapping[str, str]) -> tuple[Panel, Spec, int]:
+    """A panel, its description after these choices, and the epoch (the last one for None), where a figure can be drawn of it.
+
+    Raises UnknownNameError, CheckpointNotFoundError, NotApplicableError, and AnalysisNotFoundError or ProjectError where it is
+    not analyzed.
     """
     panel = find(name)
     stored = project.checkpoints
@@ -110,14 +122,16 @@ def figure(project: Project, name: str, epoch: int | None = None, **picks: str) 
             raise AnalysisNotFoundError(project.path, panel.analysis, project.analyses())
         if now.status == "outdated":
             raise ProjectError(f"{panel.name}: {now.reason} `tdw analyze {project.path.name}` computes it again.")
-    from tdw.panels import plotly_figures
-
     spec = selection.chosen(panel.describe(project), picks)
     if isinstance(spec, CurveSpec) and spec.empty and selection.is_empty(project, spec):
         raise NotApplicableError(project.path, panel.name, spec.empty)
-    heading = plotly_figures.heading(spec) or panel.title
-    choices = theme.literal(" · ".join(selection.words(spec)))
-    return plotly_figures.draw(project, spec, f"{heading} ({choices})" if choices else heading, epoch)
+    return panel, spec, epoch
+
+
+def title(panel: Panel, spec: Spec) -> str:
+    """What is shown, in words: the title of the panel or of the view that is drawn, and what is chosen in its menus."""
+    heading, choices = content.heading(spec, panel.title), " · ".join(selection.words(spec))
+    return f"{heading} ({choices})" if choices else heading
 
 
 def _recorded(project: Project, epoch: int | None) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tdw.text_format import integer, integers
+
 if TYPE_CHECKING:
     from tdw.panels.reductions import Array
 
@@ -28,11 +30,11 @@ class Stretch(NamedTuple):
     lasts: bool
 
     def words(self, epochs: Sequence[int] | Array) -> str:
-        """The stretch in words: "0 from epoch 250", "∞ at epochs 3 to 5"."""
+        """The stretch in words: "0 from epoch 250", "∞ at epochs 3–5"."""
         start, end = int(epochs[self.first]), int(epochs[self.last])
         if self.lasts and start != end:
-            return f"{self.what} from epoch {start}"
-        return f"{self.what} at epoch {start}" if start == end else f"{self.what} at epochs {start} to {end}"
+            return f"{self.what} from epoch {integer(start)}"
+        return f"{self.what} at epoch{'s' * (start != end)} {integers(start, end)}"
 
 
 TOP = ("∞", NAN)  # drawn at the top

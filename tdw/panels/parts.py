@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from tdw.panels.names import all_readable
 from tdw.panels.spec import Band, BarsSpec, BarsView, Choice, Threshold
 from tdw.safe_text import cut
 
@@ -16,6 +17,7 @@ KEY_SETS = ("last checkpoint", "each checkpoint")
 LONGEST = 32  # characters of a name that a file gives
 DOMINANT = Threshold(of_largest=0.5)  # frequencies from half of the last checkpoint's largest on are colored
 UNTRAINED = "untrained"
+LOSS, ACCURACY = "loss (nats)", "accuracy (share of pairs)"  # titles of axes
 
 
 def stored_parameter(project: Project, analysis: str, parameter: str) -> object:
@@ -50,7 +52,9 @@ def names(project: Project, analysis: str, parameter: str) -> tuple[str, ...]:
 def rules(project: Project) -> Choice:
     """The rule by which a frequency is a key frequency."""
     options = names(project, "key_frequencies", "rules")
-    return Choice(title="Rule for key frequencies", options=options, prefix="by ", plural="Rules")
+    return Choice(
+        title="Rule for key frequencies", options=options, names=all_readable(options), prefix="by ", plural="Rules"
+    )
 
 
 def key_sets() -> Choice:
@@ -62,7 +66,9 @@ def key_sets() -> Choice:
 def variants(project: Project) -> Choice:
     """How logits are restricted to key frequencies."""
     options = names(project, "restricted_loss", "variants")
-    return Choice(title="Variant of the restricted loss", options=options, plural="Variants")
+    return Choice(
+        title="Variant of the restricted loss", options=options, names=all_readable(options), plural="Variants"
+    )
 
 
 def sides(project: Project) -> Choice:
@@ -94,6 +100,7 @@ def frequency_norms(analysis: str, quantity: str) -> BarsSpec:
             title=title,
             quantity=quantity,
             value_label="norm",
+            y_title=f"norm {quantity}",
             array=f"analysis/{analysis}/{array}",
             axis=axis,
             threshold=DOMINANT,

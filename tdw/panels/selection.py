@@ -45,7 +45,7 @@ def _first(items: tuple[Viewed, ...], place: int) -> tuple[Viewed, ...]:
 
 
 def chosen(spec: Spec, picks: Mapping[str, str]) -> Spec:
-    """A description after these choices, each by the name of the choice and that of the option; "view" is which of several
+    """A description after these choices, each by the name of the choice and that of the option (as stored, as people read it, or short); "view" is which of several
     views or quantities, "compare" what is drawn side by side ("none" for nothing). A choice that is made is no longer
     compared. Raises UnknownNameError, and TdwError where a choice is both made and compared.
     """
@@ -63,7 +63,7 @@ def chosen(spec: Spec, picks: Mapping[str, str]) -> Spec:
         raise UnknownNameError(f"option of {name!r}", picks[name], spellings[0])
 
     after = {
-        name: replace(menu, chosen=place(name, menu.options, menu.short)) if name in picks else menu
+        name: replace(menu, chosen=place(name, menu.options, menu.names, menu.short)) if name in picks else menu
         for name, menu in menus.items()
     }
     view = place("view", tuple(titles)) if "view" in picks else 0
@@ -97,7 +97,7 @@ def words(spec: Spec) -> list[str]:
         case _:
             used = set(menus)
     return [
-        f"{menu.prefix}{(menu.short or menu.options)[menu.chosen]}"
+        f"{menu.prefix}{(menu.short or menu.names)[menu.chosen]}"
         for name, menu in menus.items()
         if name in used and name != compared(spec)
     ]
@@ -108,8 +108,8 @@ def expanded(line: Line, spec: CurveSpec) -> list[Line]:
     name = compared(spec)
     if name is None or name not in line.axes:
         return [line]
-    options = spec.choices[name].options
-    return [replace(line, label=label, color=f"series-{i}", picks={name: i}) for i, label in enumerate(options)]
+    names = spec.choices[name].names
+    return [replace(line, label=label, color=f"series-{i}", picks={name: i}) for i, label in enumerate(names)]
 
 
 def places(axes: Places, spec: Spec, picks: Mapping[str, int] | None = None) -> tuple[Any, ...]:

@@ -7,6 +7,8 @@ row where the analysis covers the whole run), or `reduced/…` (see `tdw.panels.
 `axes` says, for each axis of an array after its rows, what is drawn of it: an index, the name of one of the panel's choices
 (the index of the chosen option), or "y" or "x" (the whole axis).
 
+Every axis has a title with its unit (`AXIS_TITLES` where a description gives none), for the page and for figures.
+
 `tdw/viewer/panels.d.ts` declares the same types to the page; it is generated from this module.
 """
 
@@ -25,20 +27,48 @@ Places: TypeAlias = "tuple[int | str, ...]"
 NamedAxis: TypeAlias = Literal["frequency", "component", "operand", "head"]
 # An axis that is not named lists the names along it.
 Axis: TypeAlias = "NamedAxis | tuple[str, ...]"
+AXIS_TITLES: dict[str, str] = {
+    "frequency": "frequency k",
+    "component": "Fourier component",
+    "operand": "operand",
+    "head": "head",
+    "checkpoint": "epoch",
+}
+
+
+def axis_title(axis: Axis | str) -> str:
+    """The title of an axis of a description; none for one that lists names.
+
+    >>> axis_title("frequency"), axis_title(("a", "b", "="))
+    ('frequency k', '')
+    """
+    return AXIS_TITLES[axis] if isinstance(axis, str) else ""
+
+
+def _fill(item: object, **defaults: str | tuple[str, ...]) -> None:
+    """Give a frozen dataclass these texts where it has none of its own."""
+    for name, text in defaults.items():
+        if not getattr(item, name):
+            object.__setattr__(item, name, text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A choice in a panel's menu, made by name. Where the card says what is chosen, `prefix` comes first and `short`
-    replaces `options`; `plural` is the menu's name for comparing all options.
+    """A choice in a panel's menu, made by name. `names` are what people read instead of `options` where these are
+    identifiers. Where the card says what is chosen, `prefix` comes first and `short` replaces both; `plural` is the menu's
+    name for comparing all options.
     """
 
     title: str
     options: tuple[str, ...]
+    names: tuple[str, ...] = ()
     chosen: int = 0
     short: tuple[str, ...] = ()
     prefix: str = ""
     plural: str = ""
+
+    def __post_init__(self) -> None:
+        _fill(self, names=self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +99,12 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """What a curve shows at a time. An end of `range` that is None follows the numbers; `unit` None names the scale."""
+    """What a curve shows at a time. `axis` is the title of the y axis, with its unit. An end of `range` that is None follows
+    the numbers; `unit` None names the scale.
+    """
 
     title: str
+    axis: str
     lines: tuple[Line, ...]
     unit: str | None = ""
     scale: Scale = "linear"
@@ -110,17 +143,22 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class BarsView:
-    """One set of bars. `value_label` names a bar's number; `missing` explains NaN."""
+    """One set of bars. `value_label` names a bar's number, `y_title` its axis; `missing` explains NaN."""
 
     title: str
     quantity: str
     value_label: str
+    y_title: str
     array: str
     axis: Literal["frequency", "component"]
+    x_title: str = ""
     scale: Scale = "linear"
     threshold: Threshold | None = None
     reference: Reference | None = None
     missing: str = ""
+
+    def __post_init__(self) -> None:
+        _fill(self, x_title=axis_title(self.axis))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +198,10 @@ class GridView:
     axes: Places
     y: Axis
     x: Axis | Literal["checkpoint"]
+    y_title: str = ""
+    x_title: str = ""
     value_label: str = ""
+    value_title: str = ""  # of the scale of colors, with the unit
     value_names: tuple[str, ...] = ()  # names of the values 0 and 1
     scale: ColorScale = field(default_factory=ColorScale)
     heading: str = ""  # the card's title while this view is shown
@@ -173,6 +214,10 @@ class GridView:
     show_values: bool = False
     companion: Companion | None = None
     choices: tuple[str, ...] | None = None  # those the card names; None for all
+
+    def __post_init__(self) -> None:
+        y_title, x_title = ("a", "b") if self.pairs else (axis_title(self.y), axis_title(self.x))
+        _fill(self, y_title=y_title, x_title=x_title, value_title=self.value_label)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +250,8 @@ class ImageSpec:
     cluster: ArrayOf
     dead: ArrayOf
     threshold: float
+    y_title: str = AXIS_TITLES["frequency"]
+    x_title: str = "neuron, in the order of final clusters"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,8 +403,8 @@ def _json(value: object) -> Json:
 def array_names(value: object) -> tuple[str, ...]:
     """Every array that a description names, each once, in order.
 
-    >>> array_names(Quantity(title="Loss", lines=(Line(array="losses/train"), Line(array="losses/test"))))
-    ('losses/train', 'losses/test')
+    >>> array_names(SpansSpec(frequencies=FrequencySpans(first="analysis/x/a", last="analysis/x/b", transient="")))
+    ('analysis/x/a', 'analysis/x/b')
     """
     seen: dict[str, None] = {}
 

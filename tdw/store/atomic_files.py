@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tdw import interrupts
-from tdw.errors import CannotWriteError
+from tdw import interrupts, os_errors
+from tdw.errors import AlreadyExistsError, CannotWriteError
 from tdw.store.filesystem import NO_SUCH_OPERATION, SYSTEM
 from tdw.temporary import make_temporary, remove_temporary
 
@@ -42,6 +42,37 @@ def new_files(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         with interrupts.Whole():
             if made is not None and not _holds_old(made):
                 remove_temporary(made)
+
+
+def refuse_target(target: Path, run: Path, *, overwrite: bool) -> None:
+    """Raise AlreadyExistsError where a file of a run cannot be written: the run itself, a folder, or (unless `overwrite`) a file."""
+    if target.exists() and run.exists() and target.samefile(run):
+        raise AlreadyExistsError(target, "is the run itself")
+    if target.is_dir():
+        raise AlreadyExistsError(target, "is a folder")
+    if os.path.lexists(target) and not overwrite:
+        raise AlreadyExistsError(target, replaceable=True)
+
+
+@contextlib.contextmanager
+def files_explained(out: Path, what: str) -> Iterator[None]:
+    """Errors of the system, where `out` is written, in sentences. what: "exported", which it then was not
+
+    Raises AlreadyExistsError, CannotWriteError.
+    """
+    try:
+        yield
+    except FileExistsError as error:
+        raise AlreadyExistsError(
+            error.filename2 or out,
+            f"was created by another program meanwhile, and nothing was {what}",
+            replaceable=True,
+        ) from error
+    except OSError as error:
+        why = os_errors.sentence(error, out) or f"{out} cannot be written: {error.strerror or error}."
+        if isinstance(error, FileNotFoundError):
+            why = f"{out} cannot be written: folder {out.absolute().parent} does not exist. Create it, or choose another one."
+        raise CannotWriteError(f"{why} Nothing was {what}.") from error
 
 
 def _holds_old(made: Path) -> bool:

@@ -55,8 +55,8 @@ export class Choices {
     return (names ?? Object.keys(this.all))
       .filter((name) => name !== this.compared)
       .map((name) => {
-        const { prefix, short, options } = this.all[name];
-        return `${prefix}${(short.length ? short : options)[this.pick(name)]}`;
+        const { prefix, short, names } = this.all[name];
+        return `${prefix}${(short.length ? short : names)[this.pick(name)]}`;
       });
   }
   /** @param {() => void} changed @param {string[]} [names] of the choices to offer @returns {MenuItem[]} */
@@ -76,11 +76,11 @@ export class Choices {
     }
     for (const name of names) {
       if (name === this.compared) continue;
-      const { title, options } = this.all[name];
+      const { title, options, names } = this.all[name];
       groups.push({
         group: title,
         value: this.pick(name),
-        options: options.map((label, value) => ({ label, value })),
+        options: names.map((label, value) => ({ label, value })),
         choose: (value) => {
           this.kept.picks[name] = options[value];
           changed();

@@ -7,7 +7,7 @@ import { CurveLabels } from "./curve_labels.js";
 import { isAborted, RefusedError } from "./data_source.js";
 import { el, placeMarker, setText } from "./dom.js";
 import { epochInputs, epochRange, LEFT_MARGIN, tintShapes } from "./epochs.js";
-import { formatExact, formatInteger, formatShort, plotlyText } from "./format.js";
+import { formatExact, formatInteger, formatShort, formatSpan, plotlyText } from "./format.js";
 import { FramedPanel } from "./framed_panel.js";
 import { withPoints } from "./lines.js";
 import { clamp, nearestIndex, thin } from "./numbers.js";
@@ -118,7 +118,7 @@ export class CurvePanel extends FramedPanel {
   sideBySide(line) {
     const { compared } = this.choices;
     if (compared === null || !line.axes.includes(compared)) return [line];
-    return this.choices.all[compared].options.map((label, i) => ({
+    return this.choices.all[compared].names.map((label, i) => ({
       ...line,
       label,
       color: `series-${i % SERIES_COLORS}`,
@@ -313,7 +313,7 @@ export class CurvePanel extends FramedPanel {
       if (near && "low" in near) {
         const where = `${formatInteger(near.first)} to ${formatInteger(near.last)}`;
         const name = line.label || this.quantity.title;
-        lines.push(`${name} ${formatShort(near.low)} to ${formatShort(near.high)} at ${where}`);
+        lines.push(`${name} ${formatSpan(formatShort(near.low), formatShort(near.high))} at ${where}`);
         continue;
       }
       const [value, e] = this.at(line, epoch);
@@ -321,7 +321,8 @@ export class CurvePanel extends FramedPanel {
       const isNaNThere = Number.isNaN(value) && !Number.isNaN(e);
       lines.push(`${line.label || this.quantity.title} ${isNaNThere ? "not a number" : formatExact(value)}${place}`);
     }
-    for (const { label, low, high } of this.bands) lines.push(`${label}: ${formatShort(low)} to ${formatShort(high)}`);
+    for (const { label, low, high } of this.bands)
+      lines.push(`${label}: ${formatSpan(formatShort(low), formatShort(high))}`);
     const near = nearestIndex(checkpoints, epoch);
     if (near >= 0) lines.push(`click: checkpoint ${formatInteger(checkpoints[near])}`);
     return lines;

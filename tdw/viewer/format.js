@@ -1,40 +1,54 @@
-// Numbers, durations, intervals, sentences and foreign text as the page writes them.
+// Numbers, durations, intervals, sentences and foreign text as the page writes them: the style of tdw/text_format.py.
 
 /** @import { Interval } from "./types.js" */
 
 const THIN = "\u202f"; // narrow no-break space: 12 500 must not break over two lines
 
-/** 12500 -> "12 500". @param {number} n */
-export const formatInteger = (n) => String(Math.round(n)).replace(/\B(?=(\d{3})+(?!\d))/g, THIN);
+/** Digits in groups of three, and a true minus. @param {string} digits as `toFixed` writes them */
+const grouped = (digits) => {
+  const [whole, part] = digits.split(".");
+  const text = whole.replace("-", "−").replace(/\B(?=(\d{3})+(?!\d))/g, THIN);
+  return part === undefined ? text : `${text}.${part}`;
+};
 
-/** A short value for a reading: 3.1e-5, 0.412, 4.08. @param {number | null | undefined} v */
+/** 12500 -> "12 500". @param {number} n */
+export const formatInteger = (n) => grouped(n.toFixed(0));
+
+/** With so many digits after the point: "−0.063". @param {number} v @param {number} digits */
+export const formatFixed = (v, digits) => grouped(v.toFixed(digits));
+
+/** A power of ten: "10⁻⁸". @param {number} exponent */
+export const formatPower = (exponent) =>
+  `10${String(exponent).replace(/./g, (char) => (char === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(char)]))}`;
+
+/** With a power of ten and so many digits, without trailing zeros: 1.72·10⁶. @param {number} v @param {number} digits */
+export const formatScientific = (v, digits) => {
+  if (v === 0) return "0";
+  const [written, exponent] = Math.abs(v)
+    .toExponential(digits - 1)
+    .split("e");
+  const mantissa = String(Number(written)); // without zeros at its end
+  return `${v < 0 ? "−" : ""}${mantissa === "1" ? "" : `${mantissa}·`}${formatPower(Number(exponent))}`;
+};
+
+/** A short value for a reading: 3.1·10⁻⁵, 0.412, 4.08. @param {number | null | undefined} v */
 export const formatShort = (v) => {
   if (v === null || v === undefined || Number.isNaN(v)) return "–";
   if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
   const size = Math.abs(v);
   if (size === 0) return "0";
   if (Number.isInteger(v) && size < 1e5) return formatInteger(v);
-  if (size < 0.01 || size >= 1e5)
-    return v
-      .toExponential(1)
-      .replace("e+", "e")
-      .replace("-", (_, at) => (at ? "-" : "−"));
-  if (size >= 100) return String(Math.round(v));
-  return v.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
+  if (size < 0.01 || size >= 1e5) return formatScientific(v, 2);
+  return formatFixed(v, size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
 };
 
-/** With a power of ten and so many digits, without trailing zeros: 1.72e6. @param {number} v @param {number} digits */
-export const formatScientific = (v, digits) =>
-  v === 0 ? "0" : Number(v.toPrecision(digits)).toExponential().replace("e+", "e").replace(/^-/, "−");
+/** The digits of a number with so many of them, without trailing zeros. @param {number} v @param {number} digits */
+const significant = (v, digits) => grouped(String(Number(v.toPrecision(digits))));
 
 /** Three digits, without trailing zeros; fewer for very small numbers. @param {number} v */
 export const formatBrief = (v) => {
   const size = Math.abs(v);
-  return size >= 1e5
-    ? formatScientific(v, 3)
-    : v !== 0 && size < 1e-3
-      ? formatShort(v)
-      : String(Number(v.toPrecision(3)));
+  return size >= 1e5 ? formatScientific(v, 3) : v !== 0 && size < 1e-3 ? formatShort(v) : significant(v, 3);
 };
 
 /** All the digits of a float32, for tooltips. @param {number | null | undefined} v */
@@ -43,7 +57,7 @@ export const formatExact = (v) => {
   if (v === 0) return "0";
   if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
   const size = Math.abs(v);
-  return size < 1e-4 || size >= 1e6 ? v.toExponential(5).replace("e+", "e") : String(Number(v.toPrecision(6)));
+  return size < 1e-4 || size >= 1e6 ? formatScientific(v, 6) : significant(v, 6);
 };
 
 /** 95 -> "1 min 35 s"; 5400 -> "1 h 30 min". @param {number} seconds */
@@ -54,12 +68,15 @@ export const formatDuration = (seconds) => {
   return `${Math.floor(s / 3600)} h${Math.floor((s % 3600) / 60) ? ` ${Math.floor((s % 3600) / 60)} min` : ""}`;
 };
 
-/** "300 to 309", or one number. @param {Interval} range both ends included */
-export const formatRange = ([least, most]) =>
-  least === most ? formatInteger(most) : `${formatInteger(least)} to ${formatInteger(most)}`;
+/** Two numbers as an interval: "0.75–2.49", "−3 to 2", or one of them where both are the same. @param {string} low @param {string} high */
+export const formatSpan = (low, high) =>
+  low === high ? low : low.startsWith("−") ? `${low} to ${high}` : `${low}–${high}`;
+
+/** "300–309", or one number. @param {Interval} range both ends included */
+export const formatRange = ([least, most]) => formatSpan(formatInteger(least), formatInteger(most));
 
 /**
- * The epochs at which an event may have happened, from the recorded epochs around it: "591 to 600" of 590 and 600. The rule of
+ * The epochs at which an event may have happened, from the recorded epochs around it: "591–600" of 590 and 600. The rule of
  * `between` in tdw/text_format.py.
  * @param {Interval} interval
  */

@@ -2,7 +2,7 @@
 // are drawn at the foot or the top of the plot and named in words; a number of an analysis that is missing is a gap. The rule of
 // tdw/panels/off_scale.py.
 
-import { formatInteger } from "./format.js";
+import { formatInteger, formatRange } from "./format.js";
 
 /** Consecutive points of one kind, by index. @typedef {{what: string, first: number, last: number, lasts: boolean}} Stretch */
 
@@ -32,11 +32,10 @@ export const stretches = (values, isLog, isCurve = false) => {
   return found;
 };
 
-/** "0 from epoch 250", "∞ at epochs 3 to 5". @param {Stretch} stretch @param {ArrayLike<number>} epochs */
+/** "0 from epoch 250", "∞ at epochs 3–5". @param {Stretch} stretch @param {ArrayLike<number>} epochs */
 export const stretchWords = ({ what, first, last, lasts }, epochs) => {
-  const [start, end] = [formatInteger(epochs[first]), formatInteger(epochs[last])];
-  if (first === last) return `${what} at epoch ${start}`;
-  return lasts ? `${what} from epoch ${start}` : `${what} at epochs ${start} to ${end}`;
+  if (first !== last && lasts) return `${what} from epoch ${formatInteger(epochs[first])}`;
+  return `${what} at epoch${first === last ? "" : "s"} ${formatRange([epochs[first], epochs[last]])}`;
 };
 
 /** The stretches that are named in the plot: all of few, else the one that lasts to the end. @param {Stretch[]} found */

@@ -3,6 +3,7 @@
 export interface Choice {
   title: string;
   options: string[];
+  names: string[];
   chosen: number;
   short: string[];
   prefix: string;
@@ -27,6 +28,7 @@ export interface Band {
 
 export interface Quantity {
   title: string;
+  axis: string;
   lines: Line[];
   unit: string | null;
   scale: "linear" | "log";
@@ -58,8 +60,10 @@ export interface BarsView {
   title: string;
   quantity: string;
   value_label: string;
+  y_title: string;
   array: string;
   axis: "frequency" | "component";
+  x_title: string;
   scale: "linear" | "log";
   threshold: Threshold | null;
   reference: Reference | null;
@@ -89,7 +93,10 @@ export interface GridView {
   axes: (number | string)[];
   y: "frequency" | "component" | "operand" | "head" | string[];
   x: "frequency" | "component" | "operand" | "head" | string[] | "checkpoint";
+  y_title: string;
+  x_title: string;
   value_label: string;
+  value_title: string;
   value_names: string[];
   scale: ColorScale;
   heading: string;
@@ -125,6 +132,8 @@ export interface ImageSpec {
   cluster: ArrayOf;
   dead: ArrayOf;
   threshold: number;
+  y_title: string;
+  x_title: string;
 }
 
 export interface NeuronSummary {

@@ -3,7 +3,7 @@
 
 import { el, placeMarker } from "./dom.js";
 import { epochInputs, epochRange, tintShapes } from "./epochs.js";
-import { formatInteger, formatInterval, formatRange, formatShort } from "./format.js";
+import { formatInteger, formatInterval, formatRange, formatShort, formatSpan } from "./format.js";
 import { FramedPanel } from "./framed_panel.js";
 import { clamp, nearestIndex } from "./numbers.js";
 import { linearTicks } from "./ticks.js";
@@ -43,8 +43,8 @@ export const eventSpan = ({ name, label, first, last, held, recorded }) => {
   return { ...span, from: first[1], to: end[1], marks: [first, end], color, lines, text };
 };
 
-/** "7.8", or "2.01 to 3". @param {[number, number]} ratio */
-export const timesText = (ratio) => [...new Set(ratio.map(formatShort))].join(" to ");
+/** "7.8", or "2.01–3". @param {[number, number]} ratio */
+export const timesText = (ratio) => formatSpan(formatShort(ratio[0]), formatShort(ratio[1]));
 
 /** When each frequency had neurons, those that lost them last. @param {FrequencySpans} spec @param {Run} run @returns {Span[]} */
 const frequencySpans = (spec, run) => {

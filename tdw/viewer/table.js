@@ -1,7 +1,7 @@
 // Panel kind "table": measures at a checkpoint next to their baselines.
 
 import { el, setText } from "./dom.js";
-import { formatExact, formatShort } from "./format.js";
+import { formatExact, formatShort, formatSpan } from "./format.js";
 
 /** @import { PanelView, Run, RunArray, TableBaseline, TableDescription, TableRow, ViewerHandle } from "./types.js" */
 /** @import { Card } from "./card.js" */
@@ -22,7 +22,7 @@ export const verdict = (value, baselines, level) => {
 
 /** @param {Compared} compared */
 const rangeText = ({ low, middle, high }) =>
-  Number.isNaN(low) ? "" : `${formatShort(low)} to ${formatShort(high)}, median ${formatExact(middle)}`;
+  Number.isNaN(low) ? "" : `${formatSpan(formatShort(low), formatShort(high))}, median ${formatExact(middle)}`;
 
 /** How to get the columns that are empty. @param {TableBaseline[]} missing */
 const noteText = (missing) =>

@@ -1,6 +1,6 @@
 // Ticks of axes.
 
-import { formatInteger, formatScientific } from "./format.js";
+import { formatFixed, formatInteger, formatScientific } from "./format.js";
 
 /** @import { Ticks } from "./types.js" */
 
@@ -27,7 +27,7 @@ export const linearTicks = (low, high, most, isWhole) => {
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   const isShort = digits <= 4 && Math.max(Math.abs(low), Math.abs(high)) < 1e5; // longer ones do not fit
   const text = values.map((v) =>
-    isWhole || isShort ? (Math.abs(v) >= 1000 ? formatInteger(v) : v.toFixed(digits)) : formatScientific(v, 9),
+    isWhole || isShort ? (Math.abs(v) >= 1000 ? formatInteger(v) : formatFixed(v, digits)) : formatScientific(v, 9),
   );
   return { values, text };
 };
@@ -41,7 +41,7 @@ export const linearTicks = (low, high, most, isWhole) => {
  */
 export const logTicks = (low, high, most) => {
   const name = (/** @type {number} */ v) =>
-    v >= 0.1 && v < 1e4 ? String(Number(v.toPrecision(3))) : v.toExponential(0).replace("e+", "e");
+    v >= 0.1 && v < 1e4 ? formatFixed(v, v < 1 ? 1 : 0) : formatScientific(v, 1);
   const first = Math.ceil(low - 1e-9);
   const last = Math.floor(high + 1e-9);
   if (last - first < 1) {

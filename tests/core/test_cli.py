@@ -78,7 +78,7 @@ def test_train_says_first_that_a_missing_file_gets_the_default_settings(tmp_path
         assert process.stdout is not None
         first = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-    assert first.startswith("run.tdw did not exist: created with the default settings: 25000 epochs, ")
+    assert first.startswith("run.tdw did not exist: created with the default settings: 25\u202f000 epochs, ")
 
 
 @pytest.mark.parametrize(

@@ -50,17 +50,25 @@ COMMANDS: dict[str, list[list[str]]] = {
     "densify": [["run.tdw", "--checkpoints", "15"]],
     "import": [["source.pt", "made.tdw"]],
     "export": [["run.tdw", "made", *LENS], ["run.tdw", "made.pt", *LENS]],
+    "figure": [
+        ["run.tdw", "--list"],
+        ["run.tdw", "loss", "--out", "made.csv"],
+        ["run.tdw", "loss", "--out", "made.png"],
+    ],
     "demo": [["made.tdw", "--no-open"]],
 }
 LINES = [[name, *line] for name, lines in COMMANDS.items() for line in lines]
-MADE = {"made.tdw", "made", "made.pt"}
+MADE = {"made.tdw", "made", "made.pt", "made.csv", "made.png"}
 #: Commands that move a run -> the name in this folder that it gets, or what then holds it.
 MOVES = {"rename": "made.tdw", "delete": ".tdw-trash", "restore": "was.tdw"}
 ENDS_BY_SIGTERM = {"open"}  # the harness ends the server so, once it serves
 
 
 def only_prints(line: list[str]) -> bool:
-    return line[0] in {"info", "compare", "verify", "runs", "forecast", "trash"} or line == ["note", "run.tdw"]
+    return line[0] in {"info", "compare", "verify", "runs", "forecast", "trash"} or line in (
+        ["note", "run.tdw"],
+        ["figure", "run.tdw", "--list"],
+    )
 
 
 def only_reads(line: list[str]) -> bool:

@@ -139,7 +139,7 @@ def test_a_file_created_during_the_export_is_not_replaced(run, tmp_path, monkeyp
 
     monkeypatch.setattr(transformer_lens, "_save", save)
     with pytest.raises(
-        AlreadyExistsError, match=r"was created by another program during the export.* or overwrite=True to replace it"
+        AlreadyExistsError, match=r"was created by another program meanwhile.* or overwrite=True to replace it"
     ):
         tdw.export_run(run, out)
     assert files(tmp_path) == {"out/epoch-00020.safetensors": b"another's"}

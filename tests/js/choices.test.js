@@ -2,7 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { axisOf, Choices } from "../../tdw/viewer/choices.js";
 
-const choice = (options, more = {}) => ({ title: "", options, chosen: 0, short: [], prefix: "", plural: "", ...more });
+const choice = (options, more = {}) => ({
+  title: "",
+  options,
+  names: options,
+  chosen: 0,
+  short: [],
+  prefix: "",
+  plural: "",
+  ...more,
+});
 const spec = {
   choices: {
     rule: choice(["cosine", "clusters"], { title: "Rule", prefix: "by ", plural: "Rules" }),

@@ -15,7 +15,7 @@ test("stretches are named by their epochs", () => {
   const values = [4, 0, 0, NAN, INF, 3, 0, 0];
   const epochs = [0, 10, 20, 30, 40, 50, 60, 70];
   const words = stretches(values, true).map((stretch) => stretchWords(stretch, epochs));
-  assert.deepEqual(words, ["0 at epochs 10 to 20", "∞ at epoch 40", "0 from epoch 60"]);
+  assert.deepEqual(words, ["0 at epochs 10–20", "∞ at epoch 40", "0 from epoch 60"]);
   assert.deepEqual(
     namedStretches(stretches(values, true)).map(({ first }) => first),
     [6],

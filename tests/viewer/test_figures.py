@@ -14,6 +14,7 @@ from tdw.analyses import summary
 from tdw.errors import CheckpointNotFoundError, NotApplicableError, ProjectError, TdwError, UnknownNameError
 from tdw.panels import off_scale, selection
 from tdw.project.records import Notes
+from tdw.text_format import short
 from tests.viewer.synthetic import Made
 
 
@@ -55,7 +56,7 @@ def test_figures_of_what_is_chosen_in_the_menus(run: Made) -> None:
     (alone,) = drawn("restricted_loss", variant="block_3x3").data
     np.testing.assert_array_equal(alone.y, loss[:, 0, 0, 2, 2])
     rules = drawn("restricted_loss", compare="rule", variant="block_2x2", side="test pairs").data
-    assert [line.name for line in rules] == ["logit_cosine", "neuron_map", "clusters", "embedding"]
+    assert [line.name for line in rules] == ["logit cosine", "neuron maps", "clusters", "embedding"]
     for i, line in enumerate(rules):
         np.testing.assert_array_equal(line.y, loss[:, 0, i, 1, 2])
     assert len(drawn("restricted_loss", compare="none").data) == 1
@@ -121,7 +122,7 @@ def test_figures_of_every_kind_carry_the_stored_numbers(
 
     loss = run.series("analysis/restricted_loss/loss")
     variants = drawn("restricted_loss")
-    assert [line.name for line in variants] == ["sum_directions", "block_2x2", "block_3x3", "logit_fit"]
+    assert [line.name for line in variants] == ["sum directions", "2 × 2 blocks", "3 × 3 blocks", "logit fit"]
     for i, line in enumerate(variants):
         np.testing.assert_array_equal(line.y, loss[:, 0, 0, i, 2])
         np.testing.assert_array_equal(line.x, run.checkpoints)
@@ -161,7 +162,7 @@ def test_figures_of_every_kind_carry_the_stored_numbers(
     ]
     cells = drawn("baselines")[0].cells.values
     gini = run.series("analysis/sparsity/embedding_gini")[2]
-    assert dict(zip(cells[0], cells[1], strict=True))["Gini of W_E frequencies"] == f"{gini:.4g}"
+    assert dict(zip(cells[0], cells[1], strict=True))["Gini of W_E frequencies"] == short(float(gini))
     with pytest.raises(NotApplicableError, match=r"phase_alignment.*It needs a one-hot MLP"):
         drawn("phase_alignment")
     lines = panels.figure(one_hot, "phase_alignment", 200).data  # type: ignore[arg-type]
@@ -201,14 +202,14 @@ def test_figures_draw_zeros_infinities_nan_and_gaps_as_four_different_things() -
     zeros, name, infinite, other = data[2:]
     assert list(zeros.x) == [249, *range(250, 301)]
     assert zeros.y[0] == 0.5
-    assert list(zeros.customdata[:2]) == ["0.5", "0"]
+    assert list(zeros.customdata[:2]) == ["0.500", "0"]
     assert {*zeros.y[1:]} == {min(zeros.y)}
     assert 0 < min(zeros.y) < 0.5
     assert list(np.flatnonzero(zeros.marker.size)) == [1]  # one mark, where it begins
     assert name.text[0] == "train 0 from epoch 250"
     assert list(infinite.x) == [99, 100, 101, 102, 103, 104]
     assert max(infinite.y) > 2
-    assert other.text[0] == "test ∞ at epochs 100 to 103"
+    assert other.text[0] == "test ∞ at epochs 100–103"
     linear = panels.figure(made, "loss", view="Accuracy").data  # type: ignore[arg-type]
     assert len(linear) == 2, "0 has a place on a linear axis"
     made._losses["losses/train"] = np.zeros(301)
@@ -268,3 +269,17 @@ def test_baselines_of_other_definitions_are_left_out() -> None:
     assert columns() == ["", "now", "untrained", "p", "relabeled", "p"]
     made.old_version.add(name)
     assert columns() == ["", "now", "untrained", "p"]
+
+
+def test_what_people_read_is_in_one_dictionary_and_identifiers_are_accepted_too(run: Made) -> None:
+    from tdw.analyses import ANALYSES
+    from tdw.panels.names import READABLE
+
+    stored = [*ANALYSES["restricted_loss"].parameters["variants"], *ANALYSES["key_frequencies"].parameters["rules"]]
+    assert list(READABLE) == stored, "every identifier that a menu offers has a name, and no other"
+    for spelled in ("block_3x3", "3 × 3 blocks"):
+        figure = panels.figure(run, "restricted_loss", 200, variant=spelled)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(figure.data[0].y, run.series("analysis/restricted_loss/loss")[:, 0, 0, 2, 2])
+        assert "(3 × 3 blocks · by logit cosine" in figure.layout.title.text
+    rows = panels.figure(run, "key_frequencies", 200).data[0].y  # type: ignore[arg-type]
+    assert list(rows) == ["logit cosine", "neuron maps", "clusters", "embedding"]

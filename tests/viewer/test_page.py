@@ -192,7 +192,7 @@ def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show
     made._losses |= {"losses/train": train, "losses/test": test}
     page = show()
     found = probe(page, "loss", 0)
-    assert found["off"] == [["0 from epoch 250"], ["∞ at epochs 600 to 603", "NaN at epochs 700 to 709"]]
+    assert found["off"] == [["0 from epoch 250"], ["∞ at epochs 600–603", "NaN at epochs 700–709"]]
     low = found["range"]["y"][0]
     assert np.log10(train[249]) > low > np.log10(train[249]) - 1, "zeros do not stretch the axis"
     traces = page.evaluate(
@@ -206,8 +206,8 @@ def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show
     assert [i for i, size in enumerate(zeros["sizes"]) if size] == [1]
     assert name["text"] == ["train 0 from epoch 250"]
     assert np.log10(max(infinite["y"])) > np.log10(2)
-    assert "test ∞ at epochs 600 to 603" in other["text"][0]
-    assert "test NaN at epochs 700 to 709" in not_a_number["text"][0]
+    assert "test ∞ at epochs 600–603" in other["text"][0]
+    assert "test NaN at epochs 700–709" in not_a_number["text"][0]
     marks = {x: symbol for x, size, symbol in zip(*map(infinite.get, ("x", "sizes", "symbols")), strict=True) if size}
     assert marks == {600: "triangle-up", 700: "x"}
     drawn = dict(zip(traces[1]["x"], traces[1]["y"], strict=True))
@@ -232,7 +232,7 @@ def test_zeros_infinities_and_epochs_that_were_not_evaluated_are_told_apart(show
     assert page.locator(".tdw-reading").first.inner_text().startswith("log · train 0 · test NaN")
     page.get_by_role("button", name="Loss: options").click()
     page.get_by_role("menuitemradio", name="Linear").click()
-    assert probe(page, "loss", 0)["off"] == [[], ["∞ at epochs 600 to 603", "NaN at epochs 700 to 709"]]
+    assert probe(page, "loss", 0)["off"] == [[], ["∞ at epochs 600–603", "NaN at epochs 700–709"]]
 
 
 # ---- embedding frequencies -------------------------------------------------------------------------------------

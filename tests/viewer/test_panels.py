@@ -86,7 +86,9 @@ def test_one_declaration_adds_a_panel_to_a_view_and_another_a_view(run: Made, mo
     monkeypatch.setattr(registry, "PANELS", dict(registry.PANELS))
 
     def spec(_project: object) -> CurveSpec:
-        return CurveSpec(quantities=(Quantity(title="Margin", lines=(Line(array="analysis/margin/mean"),)),))
+        return CurveSpec(
+            quantities=(Quantity(title="Margin", axis="margin", lines=(Line(array="analysis/margin/mean"),)),)
+        )
 
     for name, view in (("fifth", "Overview"), ("sixth", "Overview"), ("own", "Mine")):
         declared = FunctionType(spec.__code__, spec.__globals__, name)

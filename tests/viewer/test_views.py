@@ -336,12 +336,12 @@ def test_events_are_intervals_or_not_reached_or_not_recorded(show: Show, made: M
     choose(page, "Run")
     rows = [probe(page, "events", i) for i in range(4)]
     assert rows[0]["text"] == "220 … 374"
-    assert rows[1]["text"] == "541 to 550"
+    assert rows[1]["text"] == "541–550"
     assert [row["text"] for row in rows[2:]] == ["not reached", "not recorded"]
     assert [row["x"] for row in rows[2:]] == [None, None]
     go(page, 3)
     reading = page.locator(".tdw-reading").first.inner_text()
-    assert reading == "1 of 4 reached · not grokking (300 to 309 epochs between, 1.36 to 1.41 × memorizing)"
+    assert reading == "1 of 4 reached · not grokking (300–309 epochs between, 1.36–1.41 × memorizing)"
     choose(page, "Neurons")
     first, last = (made.series(f"analysis/frequency_lottery/{name}")[0] for name in ("first_held", "last_held"))
     held = probe(page, "frequency_lottery", 0)
@@ -423,10 +423,10 @@ def test_variants_are_chosen_by_name_and_stand_side_by_side(show: Show, made: Ma
     loss = made.series("analysis/restricted_loss/loss")  # choice, rule, variant, side
     go(page, 8)
     found = probe(page, "restricted_loss", 800)
-    assert found["labels"] == ["sum_directions", "block_2x2", "block_3x3", "logit_fit"]
+    assert found["labels"] == ["sum directions", "2 × 2 blocks", "3 × 3 blocks", "logit fit"]
     assert found["values"] == pytest.approx(loss[8, 0, 0, :, 2].tolist())
     reading = page.locator(".tdw-reading").nth(1)
-    assert reading.inner_text().startswith("by logit_cosine · final keys · test · ")
+    assert reading.inner_text().startswith("by logit cosine · final keys · test · ")
     menu(page, "Restricted loss", "clusters")
     menu(page, "Restricted loss", "each checkpoint")
     menu(page, "Restricted loss", "train pairs")

@@ -10,27 +10,21 @@ An export is complete or absent (`tdw.store.atomic_files`).
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
-from tdw import os_errors
 from tdw.config import RunConfig
 from tdw.errors import (
-    AlreadyExistsError,
-    CannotWriteError,
     NotApplicableError,
     UnknownNameError,
 )
 from tdw.network.segment import Arrays
 from tdw.project.project import Project
 from tdw.store.atomic import explained
-from tdw.store.atomic_files import new_files
+from tdw.store.atomic_files import files_explained, new_files, refuse_target
 from tdw.store.filesystem import SYSTEM
 
 FORMS = ("transformer-lens",)
@@ -79,9 +73,9 @@ def export_run(
                 each: out / f"epoch-{each:0{digits}d}.safetensors" for each in stored if epoch is None or each == epoch
             }
         folder = next(iter(targets.values())).parent
-        with _explained(out):
+        with files_explained(out, "exported"):
             for target in targets.values():
-                _refuse(target, project.path, overwrite=overwrite)
+                refuse_target(target, project.path, overwrite=overwrite)
             with new_files(folder, overwrite=overwrite) as made:
                 for each, target in targets.items():
                     _save(transformer_lens(project.weights(each), project.config), made / target.name)
@@ -89,32 +83,6 @@ def export_run(
             SYSTEM.sync_folder(folder)
             SYSTEM.sync_folder(folder.absolute().parent)
     return list(targets.values())
-
-
-def _refuse(target: Path, run: Path, *, overwrite: bool) -> None:
-    if target.exists() and target.samefile(run):
-        raise AlreadyExistsError(target, "is the run to export")
-    if target.is_dir():
-        raise AlreadyExistsError(target, "is a folder")
-    if os.path.lexists(target) and not overwrite:
-        raise AlreadyExistsError(target, replaceable=True)
-
-
-@contextlib.contextmanager
-def _explained(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileExistsError as error:
-        raise AlreadyExistsError(
-            error.filename2 or out,
-            "was created by another program during the export, and nothing was exported",
-            replaceable=True,
-        ) from error
-    except OSError as error:
-        why = os_errors.sentence(error, out) or f"{out} cannot be written: {error.strerror or error}."
-        if isinstance(error, FileNotFoundError):
-            why = f"{out} cannot be written: folder {out.absolute().parent} does not exist. Create it, or choose another one."
-        raise CannotWriteError(f"{why} Nothing was exported.") from error
 
 
 def transformer_lens(weights: Arrays, settings: RunConfig) -> dict[str, Shaped[np.ndarray, ...]]:

@@ -22,6 +22,7 @@ def distance_irrelevance(_project: Project) -> CurveSpec:
     """How much the correct logit depends on a + b alone rather than on a − b: low for a pizza, high for a clock."""
     quantity = Quantity(
         title="Distance irrelevance",
+        axis="distance irrelevance",
         unit="pizza 0 … 1 clock",
         range=(0, 1),
         lines=(Line(array="analysis/distance_irrelevance/value"),),
@@ -34,8 +35,8 @@ def gradient_symmetricity(_project: Project) -> CurveSpec:
     """Cosine between the gradients of a logit with respect to the embeddings of a and of b."""
     value, error = (Line(array=f"analysis/gradient_symmetricity/{name}") for name in ("value", "error"))
     quantities = (
-        Quantity(title="Gradient symmetricity", range=(None, 1), lines=(value,)),
-        Quantity(title="Standard error of gradient symmetricity", lines=(error,)),
+        Quantity(title="Gradient symmetricity", axis="cosine", range=(None, 1), lines=(value,)),
+        Quantity(title="Standard error of gradient symmetricity", axis="standard error of the cosine", lines=(error,)),
     )
     return CurveSpec(quantities=quantities, right=RIGHT)
 
@@ -49,7 +50,7 @@ def margin(project: Project) -> CurveSpec:
         Line(array="analysis/margin/quantile", label=f"{100 * part:g} %", color="series-1"),
         Line(array="analysis/margin/minimum", label="minimum", color="series-6"),
     )
-    return CurveSpec(quantities=(Quantity(title="Margin", lines=lines),), right=RIGHT)
+    return CurveSpec(quantities=(Quantity(title="Margin", axis="margin (logits)", lines=lines),), right=RIGHT)
 
 
 @panel(CurveSpec, view=VIEW, title="Phase alignment", analysis="phase_alignment")
@@ -58,6 +59,7 @@ def phase_alignment(_project: Project) -> CurveSpec:
     stored = "analysis/phase_alignment"
     quantity = Quantity(
         title="Phase alignment",
+        axis="|sin(ψ − φ_a − φ_b)|",
         unit="|sin(ψ − φ_a − φ_b)|",
         range=(0, 1),
         lines=(

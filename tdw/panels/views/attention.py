@@ -46,6 +46,8 @@ def attention(project: Project) -> GridSpec:
             scale=ColorScale(top=top),
             quantity=f"{title.lower()} over all pairs",
             value_label=title.lower(),
+            value_title=f"{title.lower()} of attention",
+            x_title="token",
             show_values=True,
             downward=True,
             companion=companion,
@@ -68,8 +70,10 @@ def attention_history(project: Project) -> CurveSpec:
         choices={"head": head_choice(project), "token": token_choice(project)},
         compare=("head", "token"),
         quantities=(
-            Quantity(title="Mean attention", range=(0, 1), lines=(Line(array=MEAN, axes=axes),)),
-            Quantity(title="Variance of attention", lines=(Line(array=VARIANCE, axes=axes),)),
+            Quantity(title="Mean attention", axis="mean attention", range=(0, 1), lines=(Line(array=MEAN, axes=axes),)),
+            Quantity(
+                title="Variance of attention", axis="variance of attention", lines=(Line(array=VARIANCE, axes=axes),)
+            ),
         ),
         right=RIGHT,
     )
@@ -87,6 +91,7 @@ def attention_frequencies(_project: Project) -> GridSpec:
         scale=ColorScale(top=1),
         quantity="share of variance of the attention to a",
         value_label="share",
+        value_title="share of variance",
         downward=True,
     )
     return GridSpec(views=(view,), left=LEFT)
@@ -120,6 +125,7 @@ def attention_frequency_history(project: Project) -> GridSpec:
         x="checkpoint",
         scale=ColorScale(top=1),
         value_label="share",
+        value_title="share of variance",
         reading="largest",
     )
     return GridSpec(

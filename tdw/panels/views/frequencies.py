@@ -28,6 +28,7 @@ def frequency_history(_project: Project) -> GridSpec:
             x="checkpoint",
             heading=f"{title} over training",
             value_label="norm",
+            value_title=f"norm in the {title.lower()}",
             reading="largest",
         )
 
@@ -55,7 +56,7 @@ def key_frequencies(project: Project) -> GridSpec:
                 title="By every rule",
                 array=stored,
                 axes=("y", "x"),
-                y=rules.options,
+                y=rules.names,
                 x="frequency",
                 scale=flags,
                 value_names=value_names,
@@ -83,10 +84,11 @@ def key_frequencies(project: Project) -> GridSpec:
 def sparsity(project: Project) -> CurveSpec:
     """Gini coefficient and inverse participation ratio of the norms per frequency."""
 
-    def quantity(title: str, measure: str, limits: tuple[float, float] | None) -> Quantity:
+    def quantity(title: str, axis: str, measure: str, limits: tuple[float, float] | None) -> Quantity:
         matrices = ("embedding", "unembedding")
         return Quantity(
             title=title,
+            axis=axis,
             range=limits,
             lines=tuple(
                 Line(array=f"analysis/sparsity/{matrix}_{measure}", label=matrix, color=f"series-{i}")
@@ -97,8 +99,8 @@ def sparsity(project: Project) -> CurveSpec:
 
     return CurveSpec(
         quantities=(
-            quantity("Gini of frequencies", "gini", (0, 1)),
-            quantity("Participation of frequencies", "participation", None),
+            quantity("Gini of frequencies", "Gini coefficient", "gini", (0, 1)),
+            quantity("Participation of frequencies", "participation (frequencies)", "participation", None),
         ),
         right=RIGHT,
     )

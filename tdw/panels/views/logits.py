@@ -36,6 +36,7 @@ def logit_frequencies(project: Project) -> BarsSpec:
                 title="Cosine similarity",
                 quantity="similarity",
                 value_label="similarity",
+                y_title="cosine similarity",
                 array=f"{stored}/cosine",
                 axis="frequency",
                 threshold=Threshold(value=parts.fraction(project, "key_frequencies", "cosine")),
@@ -44,6 +45,7 @@ def logit_frequencies(project: Project) -> BarsSpec:
                 title="Coefficient",
                 quantity="coefficient",
                 value_label="coefficient",
+                y_title="coefficient (logits)",
                 array=f"{stored}/coefficient",
                 axis="frequency",
             ),
@@ -55,7 +57,7 @@ def logit_frequencies(project: Project) -> BarsSpec:
 def logit_history(_project: Project) -> GridSpec:
     """Similarity or coefficient of each frequency at every checkpoint."""
 
-    def view(title: str, heading: str, array: str, value_label: str) -> GridView:
+    def view(title: str, heading: str, array: str, value_label: str, value_title: str) -> GridView:
         return GridView(
             title=title,
             array=f"analysis/logit_frequencies/{array}",
@@ -65,13 +67,14 @@ def logit_history(_project: Project) -> GridSpec:
             scale=ColorScale(signed=True),
             heading=heading,
             value_label=value_label,
+            value_title=value_title,
             reading="largest",
         )
 
     return GridSpec(
         views=(
-            view("Cosine similarity", "Similarity over training", "cosine", "similarity"),
-            view("Coefficient", "Coefficients over training", "coefficient", "coefficient"),
+            view("Cosine similarity", "Similarity over training", "cosine", "similarity", "cosine similarity"),
+            view("Coefficient", "Coefficients over training", "coefficient", "coefficient", "coefficient (logits)"),
         ),
         right=RIGHT,
     )
@@ -83,6 +86,7 @@ def logit_explained(project: Project) -> CurveSpec:
     split = project.known_split
     quantity = Quantity(
         title="Logit variance explained",
+        axis="share of variance explained",
         range=(0, 1),
         lines=(Line(array="analysis/logit_frequencies/explained", label="explained"),),
         bands=() if split is None else (Band(label="memorized", value=len(split.train) / project.config.p**2),),
@@ -103,7 +107,10 @@ def logit_spectrum(_project: Project) -> GridSpec:
             x="component",
             scale=ColorScale(type=scale),
             quantity="norm over answers, a ↓ b →",
+            y_title="component of a",
+            x_title="component of b",
             value_label="norm",
+            value_title="norm over answers (logits)",
             downward=True,
             square=True,
         )

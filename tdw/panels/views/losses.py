@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdw.panels import parts
+from tdw.panels.parts import LOSS
 from tdw.panels.registry import panel
 from tdw.panels.spec import BarsSpec, BarsView, ColorScale, CurveSpec, GridSpec, GridView, Line, Quantity, Reference
 
@@ -38,7 +39,7 @@ def progress_losses(project: Project) -> CurveSpec:
             "rule": parts.rules(project),
             "keys": parts.key_sets(),
         },
-        quantities=(Quantity(title="Progress losses", scale="log", lines=lines),),
+        quantities=(Quantity(title="Progress losses", axis=LOSS, scale="log", lines=lines),),
         right=RIGHT,
     )
 
@@ -55,7 +56,7 @@ def restricted_loss(project: Project) -> CurveSpec:
             "side": parts.sides(project),
         },
         compare=("variant", "rule", "keys", "side"),
-        quantities=(Quantity(title="Restricted loss", scale="log", lines=(line,)),),
+        quantities=(Quantity(title="Restricted loss", axis=LOSS, scale="log", lines=(line,)),),
         right=RIGHT,
         empty=parts.empty_without_split(project),
     )
@@ -68,6 +69,7 @@ def excluded_loss(_project: Project) -> BarsSpec:
         title="Each frequency excluded alone",
         quantity="train loss without it",
         value_label="loss without it",
+        y_title="train loss without k (nats)",
         array=ALONE,
         axis="frequency",
         scale="log",
@@ -89,6 +91,7 @@ def excluded_history(_project: Project) -> GridSpec:
         scale=ColorScale(type="log"),
         quantity="train loss without it",
         value_label="loss without it",
+        value_title="train loss without k (nats)",
     )
     return GridSpec(views=(view,), empty=NO_KEYS, right=RIGHT)
 
@@ -101,5 +104,7 @@ def softmax_collapse(project: Project) -> CurveSpec:
         Line(array=stored, axes=(1,), label="train", color="train"),
         Line(array=stored, axes=(2,), label="test", color="test"),
     )
-    quantity = Quantity(title="Softmax collapse", unit="share of pairs", range=(0, 1), lines=lines)
+    quantity = Quantity(
+        title="Softmax collapse", axis="share of pairs", unit="share of pairs", range=(0, 1), lines=lines
+    )
     return CurveSpec(quantities=(quantity,), empty=parts.empty_without_split(project))

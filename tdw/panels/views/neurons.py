@@ -32,6 +32,7 @@ def neuron_clusters(_project: Project) -> GridSpec:
         x="checkpoint",
         quantity="neurons",
         value_label="neurons:",
+        value_title="neurons",
         reading="largest",
     )
     return GridSpec(views=(view,), right=RIGHT)
@@ -59,12 +60,14 @@ def neuron_share(project: Project) -> CurveSpec:
         quantities=(
             Quantity(
                 title="Frequency concentration",
+                axis="share of variance in one frequency",
                 range=(0, 1),
                 lines=concentration,
                 bands=parts.untrained(project, "neuron_share"),
             ),
             Quantity(
                 title="Share of neurons in a cluster",
+                axis="share of neurons",
                 range=(0, 1),
                 lines=(clustered,),
                 bands=parts.untrained(project, "clustered"),
@@ -83,5 +86,7 @@ def neuron_summary(project: Project) -> CurveSpec:
     if not find("neuron_clusters").inapplicable_reason(project.config):
         lines.append(Line(array=reduced("sum", COUNT), label="in a cluster"))
     neurons = project.config.d_mlp
-    quantity = Quantity(title="Neuron counts", unit=f"of {neurons}", range=(0, neurons), lines=tuple(lines))
+    quantity = Quantity(
+        title="Neuron counts", axis="neurons", unit=f"of {neurons}", range=(0, neurons), lines=tuple(lines)
+    )
     return CurveSpec(quantities=(quantity,), right=RIGHT)

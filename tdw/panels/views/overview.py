@@ -33,11 +33,14 @@ def loss(project: Project) -> CurveSpec:
 
     return CurveSpec(
         quantities=(
-            Quantity(title="Loss", unit=None, scale="log", lines=lines("losses")),
-            Quantity(title="Accuracy", unit=None, range=(0, 1), lines=lines("accuracy")),
+            Quantity(title="Loss", axis=parts.LOSS, unit=None, scale="log", lines=lines("losses")),
+            Quantity(title="Accuracy", axis=parts.ACCURACY, unit=None, range=(0, 1), lines=lines("accuracy")),
             *(
                 Quantity(
-                    title=name.rsplit("/", 1)[-1], unit=None, lines=(Line(array=name, label="", color="series-0"),)
+                    title=name.rsplit("/", 1)[-1],
+                    axis=name.rsplit("/", 1)[-1],
+                    unit=None,
+                    lines=(Line(array=name, label="", color="series-0"),),
                 )
                 for name in project.curves
                 if name not in SERIES

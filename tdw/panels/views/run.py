@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdw.panels import parts
+from tdw.panels.names import readable
 from tdw.panels.registry import panel
 from tdw.panels.spec import (
     ColorScale,
@@ -52,7 +53,7 @@ def about(name: str) -> tuple[str, str]:
         return ABOUT[name]
     matrix, _, measure = name.partition("_")
     if matrix == "keys":
-        return f"keys by {measure}", f"number of key frequencies by the rule {measure}"
+        return f"keys by {readable(measure)}", f"number of key frequencies by the rule {readable(measure)}"
     if matrix in MATRICES and measure in OF_NORMS:
         label, explanation = OF_NORMS[measure]
         return f"{label} of {MATRICES[matrix]} frequencies", f"{explanation} of the {matrix}"
@@ -107,9 +108,15 @@ def checkpoint_loss(project: Project) -> CurveSpec:
     )
     return CurveSpec(
         quantities=(
-            Quantity(title="Loss at checkpoints", unit=unit, scale="log", lines=lines("analysis/loss/loss")),
             Quantity(
-                title="Accuracy at checkpoints", unit=unit, range=(0, 1), lines=lines("analysis/accuracy/accuracy")
+                title="Loss at checkpoints", axis=parts.LOSS, unit=unit, scale="log", lines=lines("analysis/loss/loss")
+            ),
+            Quantity(
+                title="Accuracy at checkpoints",
+                axis=parts.ACCURACY,
+                unit=unit,
+                range=(0, 1),
+                lines=lines("analysis/accuracy/accuracy"),
             ),
         ),
         right=RIGHT,
@@ -129,6 +136,7 @@ def pair_graduation(_project: Project) -> GridSpec:
                 y="operand",
                 x="operand",
                 scale=ColorScale(type="epochs"),
+                value_title="learned at epoch",
                 quantity="a ↓ b →",
                 reading="learned",
                 downward=True,

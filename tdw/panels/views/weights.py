@@ -58,7 +58,7 @@ def weight_trajectory(project: Project) -> PathSpec:
 def weight_speed(_project: Project) -> CurveSpec:
     """Distance that all weights move per epoch, since the previous checkpoint."""
     line = Line(array="analysis/weight_trajectory/speed", whole=True, label="‖Δθ‖")
-    quantity = Quantity(title="Weight speed", unit="per epoch", scale="log", lines=(line,))
+    quantity = Quantity(title="Weight speed", axis="‖Δθ‖ per epoch", unit="per epoch", scale="log", lines=(line,))
     empty = "Speed is measured between successive checkpoints; this run has only one."
     return CurveSpec(quantities=(quantity,), empty=empty, right=RIGHT)
 
@@ -71,7 +71,7 @@ def weight_norms(project: Project) -> CurveSpec:
         Line(array="analysis/weight_norms/squares", axes=(i,), label=name, color=f"series-{i % 10}")
         for i, name in enumerate(short(shapes(project.config)))
     )
-    quantity = Quantity(title="Weight norms", unit="Σθ²", scale="log", lines=(total, *tensors))
+    quantity = Quantity(title="Weight norms", axis="squared norm Σθ²", unit="Σθ²", scale="log", lines=(total, *tensors))
     return CurveSpec(quantities=(quantity,), right=RIGHT)
 
 
@@ -79,7 +79,13 @@ def weight_norms(project: Project) -> CurveSpec:
 def effective_dimension(project: Project) -> CurveSpec:
     """Participation ratio of each matrix's singular values."""
     lines = lines_of_matrices(project, "analysis/effective_dimension/dimension")
-    quantity = Quantity(title="Effective dimension", unit="(Σs²)² / Σs⁴", scale="log", lines=lines)
+    quantity = Quantity(
+        title="Effective dimension",
+        axis="effective dimension (Σs²)² / Σs⁴",
+        unit="(Σs²)² / Σs⁴",
+        scale="log",
+        lines=lines,
+    )
     return CurveSpec(quantities=(quantity,), right=RIGHT)
 
 
@@ -87,5 +93,7 @@ def effective_dimension(project: Project) -> CurveSpec:
 def stable_rank(project: Project) -> CurveSpec:
     """Sum of squares of each matrix's singular values, relative to the square of the largest."""
     lines = lines_of_matrices(project, "analysis/stable_rank/rank")
-    quantity = Quantity(title="Stable rank", unit="Σs² / max s²", scale="log", lines=lines)
+    quantity = Quantity(
+        title="Stable rank", axis="stable rank Σs² / max s²", unit="Σs² / max s²", scale="log", lines=lines
+    )
     return CurveSpec(quantities=(quantity,), right=RIGHT)
