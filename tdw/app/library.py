@@ -161,10 +161,19 @@ class Library:
 
     def forget(self, path: Path) -> None:
         """Remove a file from the library; the file is not touched. One in an added folder comes back when it is there."""
-        self.recent_files.forget(path)
-        with self._lock:
+        with self._lock:  # a look that is under way may just be adding it to the recent files
+            self.recent_files.forget(path)
             if str(path) in self._shown:
                 self._drop(str(path))
+        self.nudge()
+
+    def renamed(self, old: Path, new: Path) -> None:
+        """A file that was renamed here keeps its place."""
+        with self._lock:
+            self.recent_files.move(old, new)
+            self._moved[key_of(old)] = key_of(new)
+            if str(old) in self._shown:
+                self._drop(str(old))
         self.nudge()
 
     def nudge(self) -> None:
@@ -343,6 +352,8 @@ class Library:
         return self._indexes[folder]
 
     def _settle(self, path: str, found: tuple[Identity, str | None], entry: Entry, cost: float) -> None:
+        if not os.path.lexists(path):
+            return  # renamed or deleted since this look began: the next one sees what is there
         now, folder = found
         if path not in self._shown:
             is_known = self._remembered(path, [folder] if folder else []) is not None

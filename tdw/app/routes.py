@@ -14,6 +14,7 @@
     GET  /assets/NAME?v=HASH                styles and Plotly, immutable
     GET  /assets/HASH/FOLDER/NAME           ES modules, immutable
     POST /do/open {path} · /do/forget|demo {path} · /do/add_folder|remove_folder {path} · /do/train|analyze|stop|dismiss {key}
+    POST /do/rename {key, new} · /do/delete {keys} · /do/restore {paths} · /do/note {key, title, tags, remark} · /do/duplicate|reveal {key}
 
 ROWS are `from=0`, `to=END` (excluded) and `step=1`, each of which may be left out.
 
@@ -28,7 +29,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -36,7 +36,9 @@ from fastapi.responses import FileResponse, Response
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, StrictStr
 
-from tdw.app import browse, streamed_rows
+from tdw.app import browse, file_actions, streamed_rows
+from tdw.app.file_actions import OfRun
+from tdw.app.json_response import JSONResponse
 from tdw.app.open_runs import error_text, typed_path
 from tdw.app.session import Session
 from tdw.errors import AppError, NotAProjectError, SettingError, TdwError, UnknownNameError
@@ -49,26 +51,10 @@ PACKED_FROM = 1000  # bytes
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
-class JSONResponse(Response):
-    """JSON in plain ASCII, because file names may contain characters that UTF-8 cannot encode."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """The bytes of the response."""
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
-
-
 class AtPath(BaseModel):
     """A command on a typed path."""
 
     path: StrictStr
-
-
-class OfRun(BaseModel):
-    """A command on a known run."""
-
-    key: StrictStr
 
 
 def add(application: FastAPI, session: Session) -> dict[str, str]:
@@ -79,6 +65,7 @@ def add(application: FastAPI, session: Session) -> dict[str, str]:
     application.add_exception_handler(RequestValidationError, _malformed_request)
     application.include_router(_data(session))
     application.include_router(_commands(session))
+    application.include_router(file_actions.router(session))
     return _assets(application)
 
 

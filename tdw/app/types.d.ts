@@ -37,6 +37,8 @@ export type Message =
 export interface Answer {
   key?: string;
   path?: string;
+  /** Paths of the files that a command was about. */
+  paths?: string[];
   /** The job that was started. */
   job?: Job;
   /** A sentence that is shown when a run is first opened. */

@@ -204,3 +204,56 @@ def test_an_empty_window_offers_the_demo(page, open_window, tmp_path):
     page.wait_for_selector(".tdw-item >> text=Resume", timeout=60_000)
     with tdw.open(tmp_path / "work" / "grok-p59.tdw") as run:
         assert (run.config.p, run.state) == (59, "unfinished")
+
+
+def menu(page, name: str, item: str) -> None:
+    row(page, name).locator("[data-column=task]").click(button="right")
+    page.click(f".tdw-context-menu >> text={item}")
+
+
+def test_a_run_is_renamed_tagged_and_duplicated(page, home, folder):
+    menu(page, "seed-0", "Rename …")
+    page.fill("#tdw-question-new", "seed-1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".tdw-picker[open] .tdw-reason >> text=exists")
+    page.fill("#tdw-question-new", "best")
+    page.keyboard.press("Enter")
+    wait_for(page, "best", "finished", *(f"seed-{seed}" for seed in range(1, 5)))
+    assert (folder / "best.tdw").exists()
+    assert not (folder / "seed-0.tdw").exists()
+    menu(page, "best", "Title and tags …")
+    page.fill("#tdw-question-title", "The best")
+    page.fill("#tdw-question-tags", "paper, p7")
+    page.click(".tdw-picker[open] >> text=Save")
+    page.wait_for_selector(".tdw-row >> text=The best")
+    notes = tdw.note(folder / "best.tdw")
+    assert (notes.title, list(notes.tags)) == ("The best", ["paper", "p7"])
+    menu(page, "seed-2", "Duplicate")
+    row(page, "seed-2-copy").wait_for()
+    assert (folder / "seed-2-copy.tdw").exists()
+
+
+def test_runs_go_to_the_trash_and_come_back(page, home, folder):
+    row(page, "seed-1").locator("[data-column=task]").click()
+    row(page, "seed-3").locator("[data-column=task]").click(modifiers=["Control"])
+    page.keyboard.press("Delete")
+    page.wait_for_selector(".tdw-undo >> text=2 runs moved to the trash")
+    wait_for(page, "finished", "seed-0", "seed-2", "seed-4")
+    assert sorted(path.name for path in folder.glob("*.tdw")) == [
+        "finished.tdw",
+        "seed-0.tdw",
+        "seed-2.tdw",
+        "seed-4.tdw",
+    ]
+    page.click(".tdw-undo >> text=Undo")
+    wait_for(page, "finished", *(f"seed-{seed}" for seed in range(5)))
+    assert (folder / "seed-3.tdw").exists()
+
+
+def test_a_run_that_is_written_is_not_deleted(page, home, folder):
+    from tdw.project.writer import ProjectWriter
+
+    with ProjectWriter.open(folder / "seed-1.tdw"):
+        menu(page, "seed-1", "Move to trash")
+        page.wait_for_selector(".tdw-home .tdw-reason >> text=seed-1.tdw")
+        assert (folder / "seed-1.tdw").exists()

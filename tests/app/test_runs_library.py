@@ -251,6 +251,25 @@ def test_a_file_that_changes_all_the_time_is_read_now_and_then(library, folder, 
     assert since(library, number)[0] == {"0"}
 
 
+def test_a_file_deleted_during_a_look_leaves_nothing(library, folder, monkeypatch):
+    real = module.entries.fresh
+
+    def deleting(identities):
+        tdw.delete(folder / "0.tdw")
+        library.forget(folder / "0.tdw")
+        return real(identities)
+
+    library._shown[str(folder / "0.tdw")].cost = 0
+    os.utime(folder / "0.tdw")
+    with monkeypatch.context() as context:
+        context.setattr(module.entries, "fresh", deleting)
+        library.scan()
+    assert not (folder / "0.tdw").exists()
+    library.scan()
+    assert listed(library) == {"1": "there", "2": "there"}
+    assert library.recent_files.entries() == []
+
+
 def test_changes_are_noticed_while_a_page_looks(library, folder):
     told = []
     library.changed = lambda: told.append(time.monotonic())

@@ -8,6 +8,7 @@ import { FolderPicker } from "./folder_picker.js";
 import { Library } from "./library.js";
 import { openMenu } from "./menu.js";
 import { matches, parseQuery } from "./query.js";
+import { QuestionDialog } from "./question.js";
 import { rowActions } from "./row_actions.js";
 import { RunTable } from "./run_table.js";
 import { loadState, saveState, toggleColumn, usualState } from "./state.js";
@@ -63,14 +64,19 @@ export class Home {
     this.count = el("span", "tdw-count", "", { role: "status" });
     this.problem = el("p", "tdw-reason", "", { role: "alert" });
     this.problem.hidden = true;
+    this.refusal = ""; // of the last command
+    this.queryError = "";
     this.folders = el("div", "tdw-folders");
     this.picker = new FolderPicker((path) => this.addFolder(path));
+    this.question = new QuestionDialog();
+    this.undo = el("div", "tdw-undo", null, { role: "status" });
+    this.undo.hidden = true;
     this.actionBar = el("div", "tdw-action-bar", null, { role: "toolbar", "aria-label": "Selected runs" });
     this.table = new RunTable({
       open: (line) => this.open(line),
       sort: (name) => this.sort(name),
       menu: (lines, x, y) => openMenu(x, y, rowActions(lines, this), "Runs"),
-      remove: () => {},
+      remove: (lines) => this.remove(lines),
       selected: (lines) => this.drawActions(lines),
     });
     this.empty = el("div", "tdw-empty");
@@ -79,7 +85,17 @@ export class Home {
     const head = el("header", "tdw-home-head");
     head.append(el("h1", null, "Runs"), this.folders);
     this.node = el("div", "tdw-home");
-    this.node.append(head, tools, this.problem, this.actionBar, this.table.node, this.empty, this.picker.node);
+    this.node.append(
+      head,
+      tools,
+      this.problem,
+      this.actionBar,
+      this.table.node,
+      this.empty,
+      this.undo,
+      this.picker.node,
+      this.question.node,
+    );
     host.append(this.node);
     this.drawActions([]);
     document.addEventListener("keydown", (event) => this.pageKey(event));
@@ -102,6 +118,7 @@ export class Home {
   }
   /** @param {Partial<TableState>} part */
   set(part) {
+    this.refusal = "";
     this.state = { ...this.state, ...part };
     saveState(this.state);
     this.draw();
@@ -129,15 +146,21 @@ export class Home {
     const by = all.find(({ name }) => name === state.sort) ?? all[0];
     const groups = grouped(sorted(found, by, state.descending), state.group, library.settings);
     this.table.draw(columns, groups, state);
-    this.say(query.error ? `${query.error}: choose one of the columns, or put the word in quotes` : "");
+    this.queryError = query.error ? `${query.error}: choose one of the columns, or put the word in quotes` : "";
+    this.drawProblem();
     const total = formatInteger(lines.length);
     const some = found.length === lines.length ? total : `${formatInteger(found.length)} of ${total}`;
     setText(this.count, `${some} ${lines.length === 1 ? "run" : "runs"}${library.isComplete ? "" : " · reading …"}`);
     this.drawFolders();
     this.drawEmpty(lines.length, found.length);
   }
-  /** @param {string} error */
+  /** Tell why the last command was refused; "" if it was not. @param {string} error */
   say(error) {
+    this.refusal = error;
+    this.drawProblem();
+  }
+  drawProblem() {
+    const error = this.refusal || this.queryError;
     setText(this.problem, error ? sentence(error) : "");
     this.problem.hidden = !error;
   }
@@ -246,6 +269,37 @@ export class Home {
     this.library.ask();
     const more = refused.length > 1 ? ` (and ${formatInteger(refused.length - 1)} more)` : "";
     this.say(refused.length ? `${refused[0]}${more}` : "");
+  }
+  /** Give a command; returns why it was refused, or "". @param {string} command @param {object} body */
+  async command(command, body) {
+    const { error } = await this.asks.post(command, body);
+    this.library.ask();
+    return error ?? "";
+  }
+  /** @param {import("./question.js").Question} question */
+  ask(question) {
+    this.question.open(question);
+  }
+  /** Move runs to the trash, and offer to undo that. @param {Line[]} lines */
+  async remove(lines) {
+    const there = lines.filter(({ gone }) => !gone);
+    const { error, paths } = await this.asks.post("delete", { keys: there.map(({ key }) => key) });
+    this.library.ask();
+    this.say(error ?? "");
+    if (!paths) return;
+    this.table.selectNone();
+    const what = there.length === 1 ? there[0].name : `${formatInteger(there.length)} runs`;
+    const undo = action("Undo", async () => {
+      this.undo.hidden = true;
+      this.say(await this.command("restore", { paths }));
+    });
+    const close = action("×", () => {
+      this.undo.hidden = true;
+    });
+    close.className = "tdw-drop";
+    close.setAttribute("aria-label", "Close");
+    this.undo.replaceChildren(el("span", null, `${what} moved to the trash`), undo, close);
+    this.undo.hidden = false;
   }
   /** @param {string} path */
   async addFolder(path) {

@@ -16,6 +16,45 @@ export const pythonLines = (lines) =>
 /** @param {string} text */
 const copy = (text) => navigator.clipboard.writeText(text);
 
+/** Ask for another name of a run. @param {Line} line @param {Home} home */
+const rename = (line, home) =>
+  home.ask({
+    title: `Rename ${line.name}`,
+    fields: [{ name: "new", label: "Name of the file", value: line.name }],
+    done: "Rename",
+    take: ({ new: name }) => home.command("rename", { key: line.key, new: name }),
+  });
+
+/** Ask for title, tags and remark. @param {Line[]} lines @param {Home} home */
+const note = (lines, home) => {
+  const [{ name, row }] = lines;
+  const isOne = lines.length === 1;
+  home.ask({
+    title: isOne ? `Title and tags of ${name}` : `Tags of ${lines.length} runs`,
+    fields: [
+      ...(isOne ? [{ name: "title", label: "Title", value: row?.title ?? "" }] : []),
+      {
+        name: "tags",
+        label: isOne ? "Tags, separated by commas" : "Tags to add, separated by commas",
+        value: isOne ? (row?.tags ?? []).join(", ") : "",
+      },
+    ],
+    done: "Save",
+    take: async ({ title, tags }) => {
+      const given = tags
+        .split(",")
+        .map((tag) => tag.trim())
+        .filter(Boolean);
+      for (const line of lines) {
+        const all = isOne ? given : [...new Set([...(line.row?.tags ?? []), ...given])];
+        const error = await home.command("note", { key: line.key, tags: all, ...(isOne ? { title } : {}) });
+        if (error) return error;
+      }
+      return "";
+    },
+  });
+};
+
 /**
  * The items of a menu; null separates them.
  * @param {Line[]} lines @param {Home} home @returns {(Item | null)[]}
@@ -26,6 +65,7 @@ export const rowActions = (lines, home) => {
   const untrained = idle.filter(({ row }) => row?.state !== "finished" && row?.diverged_at == null);
   const active = lines.filter(({ job }) => isActive(job));
   const trained = idle.filter(({ row }) => row?.stored_checkpoints > 0);
+  const removable = lines.filter(({ gone, job }) => !gone && !isActive(job));
   const isNew = untrained.every(({ row }) => row?.state === "new");
   /** @type {(Item | null)[]} */
   const items = [
@@ -39,6 +79,11 @@ export const rowActions = (lines, home) => {
     { label: "Stop", run: () => home.forAll("stop", active, "key"), isOff: !active.length },
     { label: "Analyze", run: () => home.forAll("analyze", trained, "key"), isOff: !trained.length },
     null,
+    { label: "Rename …", run: () => rename(lines[0], home), isOff: lines.length !== 1 || idle.length !== 1 },
+    { label: lines.length > 1 ? "Add tags …" : "Title and tags …", run: () => note(there, home), isOff: !there.length },
+    { label: "Duplicate", run: () => home.forAll("duplicate", there, "key"), isOff: !there.length },
+    { label: "Show in folder", run: () => home.forAll("reveal", there, "key"), isOff: there.length !== 1 },
+    null,
     { label: lines.length > 1 ? "Copy paths" : "Copy path", run: () => copy(lines.map(({ path }) => path).join("\n")) },
     { label: "Copy Python", run: () => copy(pythonLines(lines)), isOff: !there.length },
     null,
@@ -48,6 +93,7 @@ export const rowActions = (lines, home) => {
       isOff: !lines.some(({ gone, folder }) => gone || folder === null),
       hint: "The file is kept. Files in listed folders stay in the list",
     },
+    { label: "Move to trash", run: () => home.remove(lines), isOff: !removable.length, isBad: true },
   ];
   return items;
 };
