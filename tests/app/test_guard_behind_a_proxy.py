@@ -192,7 +192,7 @@ def test_a_host_that_cannot_be_is_refused(given):
 
 
 def test_the_first_parts_of_all_addresses_are_reserved():
-    assert sorted(server.FIRST_PARTS) == ["assets", "do", "events", "favicon.ico", "gradio_api", "now", "runs", "static", "theme.css"]  # fmt: skip
+    assert sorted(server.FIRST_PARTS) == ["assets", "do", "events", "favicon.ico", "folders", "gradio_api", "library", "now", "runs", "static", "theme.css"]  # fmt: skip
 
 
 def test_the_addresses_through_a_proxy_are_printed_too():

@@ -140,7 +140,7 @@ INNER = {
     "survival": ["chi2_tail"], "tables": ["csv_text", "pandas_frame", "write_parquet"],
     "where": ["condition", "known", "given", "all_hold"], "grid": ["grids", "values_of", "configured", "identity"],
     "job": ["create", "finish", "failed"], "plan": ["check_folder", "check_room", "record"], "work": ["to_work_on"],
-    "manifest": ["read", "changing", "failure_path", "failure_of", "failures", "record_failure", "clear_failure"],
+    "manifest": ["read", "changing", "renames", "leaves", "arrives", "failure_path", "failure_of", "failures", "record_failure", "clear_failure"],
     "worker": ["main"], "dose": ["compared"],
 }  # fmt: skip
 
@@ -186,8 +186,9 @@ class Given:
 
     @staticmethod
     def epochs(x):
-        """Neither 0 nor 5 is wrong as a number; as epochs, only 0 is a checkpoint of these."""
-        return "x" if (isinstance(x, int) and 0 <= x < 100) or isinstance(x, np.ndarray) else x
+        """Whole numbers from 0 are epochs, alone or several; what is given instead of those is none."""
+        is_number = isinstance(x, int) and 0 <= x < 100
+        return "x" if is_number or isinstance(x, np.ndarray) or x in ([1], {1}) else x
 
 
 @pytest.fixture(scope="module")

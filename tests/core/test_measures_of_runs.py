@@ -163,9 +163,9 @@ def test_a_delay_that_is_short_next_to_memorizing_is_no_grokking():
 @pytest.mark.parametrize(
     ("losses", "interval", "said"),
     [
-        ([5, NAN, NAN, NAN, NAN, 3, NAN, NAN, NAN, NAN, 1], (-1, 4), "0 to 4"),
-        ([3, NAN, NAN, NAN, NAN, 5, NAN, NAN, NAN, NAN, 1], (0, 9), "1 to 9"),
-        ([1, NAN, NAN, NAN, NAN, 3, NAN, NAN, NAN, NAN, 5], (5, 10), "6 to 10"),
+        ([5, NAN, NAN, NAN, NAN, 3, NAN, NAN, NAN, NAN, 1], (-1, 4), "0–4"),
+        ([3, NAN, NAN, NAN, NAN, 5, NAN, NAN, NAN, NAN, 1], (0, 9), "1–9"),
+        ([1, NAN, NAN, NAN, NAN, 3, NAN, NAN, NAN, NAN, 5], (5, 10), "6–10"),
         ([3, 5, 4], (0, 1), "1"),
         ([5, 4, 3], (0, 0), "0"),
     ],

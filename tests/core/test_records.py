@@ -104,7 +104,7 @@ def test_what_a_newer_version_stored_survives_resuming_here(tiny_run, tmp_path, 
         added = {"environments": [first | {"gpu": "none"}], "colophon": {"by": "a newer version"}}
         writer.extend(config=writer.reader.config | added, epochs=40, checkpoint_capacity=9)
     plain = training.environment
-    monkeypatch.setattr(training, "environment", lambda config: plain(config) | {"cores": 99})
+    monkeypatch.setattr(training, "environment", lambda config, *more: plain(config, *more) | {"cores": 99})
     tdw.train(path, epochs=45)
     with tdw.open(path) as run:
         assert run.described["colophon"] == {"by": "a newer version"}

@@ -139,7 +139,7 @@ def test_an_analysis_that_fails_says_where(tiny_run, monkeypatch):
         registry_module.Analysis(item.name, item.title, item.per, 9, item.arrays, broken, item.parameters),
     )
     with pytest.raises(ZeroDivisionError, match="planted") as caught:
-        tdw.analyze(tiny_run)
+        tdw.analyze(tiny_run, only="neuron_clusters")
     assert caught.value.__notes__ == [f"while computing neuron_clusters at epoch 0 of {tiny_run}"]
     with tdw.open(tiny_run) as run:
         assert run.verify() == []

@@ -284,7 +284,7 @@ def test_few_runs_know_nothing_and_a_run_is_not_learned_from_when_it_is_forecast
     assert found.left_out["without measures of epoch 20, which `tdw analyze` computes"] == 1
     assert found.runs == 4  # without it, and without the one that was not analyzed
     assert found.settings == ["weight_decay"]
-    with pytest.raises(tdw.TdwError, match="epoch of 1 or later"):
+    with pytest.raises(tdw.TdwError, match="at must be an integer of at least 1"):
         forecast(folder, at=0)
     none, empty = forecast(folder, at=5000)
     assert (none, empty.judgments) == ([], {})

@@ -300,7 +300,11 @@ def _compute_checkpoints(
                 if progress:
                     progress(Progress((name,), done, total, time.monotonic() - begun, "networks"))
 
-            analysis.prepare(run_data(project), split, report, jobs, **analysis.parameters)
+            try:
+                analysis.prepare(run_data(project), split, report, jobs, **analysis.parameters)
+            except Exception as error:
+                error.add_note(f"while preparing {analysis.name} for {project.path}")
+                raise
     failed: dict[str, str] = {}
     rows = {analysis.name: project.analyses()[analysis.name].rows for analysis in due}
 
