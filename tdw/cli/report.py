@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,7 +211,7 @@ def run_info(run: Run, information: dict[str, Any]) -> list[str]:
             loss, accuracy = information[f"{side}_loss"], information[f"{side}_accuracy"]
             if loss is not None:
                 suffix = "" if accuracy is None else f", accuracy {accuracy:.4f}"
-                lines.append(f"{side} loss {short(loss)}{suffix}")
+                lines.append(f"{side} loss {'NaN' if math.isnan(loss) else short(loss)}{suffix}")
         lines += summary(run)
     lines += _drifted(information["drift"])
     if run.diverged is not None:

@@ -34,6 +34,7 @@ def settled(monkeypatch):
     """The clock has gone on since the files changed, and indexes are written at once."""
     monkeypatch.setattr(index, "JUST_NOW", 0)
     monkeypatch.setattr(module, "SAVE_EVERY", 0)
+    monkeypatch.setattr(module, "SHARE", 1e9)  # reading a file has not just taken long
 
 
 @pytest.fixture
@@ -241,6 +242,7 @@ def test_a_damaged_list_of_folders_is_an_empty_one(library):
 
 def test_a_file_that_changes_all_the_time_is_read_now_and_then(library, folder, monkeypatch):
     path = str(folder / "0.tdw")
+    monkeypatch.setattr(module, "SHARE", 0.1)
     library._shown[path].cost = 1000.0
     os.utime(path)
     number = library.changes()["number"]

@@ -163,7 +163,9 @@ def test_drift_that_is_allowed_is_recorded_for_ever(stopped, tiny_run, altered, 
     with tdw.open(stopped) as run:
         assert run.environments == [first, second]
     plain = training.environment
-    monkeypatch.setattr(training, "environment", lambda config: plain(config) | {"threads": 99, "torch": "9.9"})
+    monkeypatch.setattr(
+        training, "environment", lambda config, *more: plain(config, *more) | {"threads": 99, "torch": "9.9"}
+    )
     train_until(stopped, 30)
     altered(1.002)
     with pytest.raises(DriftError, match=r"stored as [\d.]+, and recomputed as [\d.]+ in the same environment"):
@@ -206,7 +208,7 @@ def test_a_reproducible_run_records_no_drift(stopped, tiny_run, capsys):
         assert len(run.environments) == 1
     before = stopped.read_bytes()
     with pytest.MonkeyPatch.context() as patch:  # a finished run is not trained elsewhere by asking for it
-        patch.setattr(training, "environment", lambda _config: {"torch": "9.9"})
+        patch.setattr(training, "environment", lambda *_given: {"torch": "9.9"})
         assert tdw.train(stopped) is True
     assert stopped.read_bytes() == before
 
@@ -216,7 +218,7 @@ def test_drift_at_the_very_first_epoch_keeps_who_recorded_it(tiny, tmp_path, alt
     tdw.create(path, tiny)
     train_until(path, 0)
     plain = training.environment
-    monkeypatch.setattr(training, "environment", lambda config: plain(config) | {"torch": "9.9"})
+    monkeypatch.setattr(training, "environment", lambda config, *more: plain(config, *more) | {"torch": "9.9"})
     altered(1.5)
     with pytest.raises(DriftError, match=rf"at epoch 0 was stored as .* under torch {torch.__version__[0]}"):
         tdw.train(path)

@@ -140,7 +140,7 @@ def test_figures_and_reports_tell_them_apart(tmp_path, capsys):
         assert main.main(["info", "--json", str(path)]) == 0
         assert json.loads(capsys.readouterr().out)["train_loss"] == last
         assert main.main(["info", str(path)]) == 0
-        shown = {0.5: "0.5", "NaN": "nan", "Infinity": "inf", 0.0: "0"}[last]
+        shown = {0.5: "0.5", "NaN": "NaN", "Infinity": "∞", 0.0: "0"}[last]
         assert f"train loss {shown}" in capsys.readouterr().out
         (row,) = tdw.runs(tmp_path).rows
         assert (str(row["train_loss"]), row["train_loss_at"]) == (str(float(last)), end)

@@ -282,7 +282,7 @@ def test_a_run_that_another_process_is_on_is_left_to_it(tmp_path):
 
 
 def test_what_cannot_be_done_is_refused(tmp_path):
-    with pytest.raises(NotAProjectError, match="is not a folder"):
+    with pytest.raises(NotAProjectError, match="does not exist"):
         tdw.work(tmp_path / "none")
     for jobs in (-1, 2000, 1.5):
         with pytest.raises(SettingError, match="--jobs must be an integer from 1 to 1024"):

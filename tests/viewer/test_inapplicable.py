@@ -196,7 +196,8 @@ def test_numbers_of_any_size_find_replacement_path_their_axis(show: Show, made: 
     left = card.bounding_box()["x"]
     ticks = [tick for tick in card.locator(".ytick text").all() if tick.text_content() != "0"]
     assert len(ticks) >= 2
-    values = [float(tick.text_content()) for tick in ticks]
+    plain = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")
+    values = [float(tick.text_content().replace("·10", "e").translate(plain)) for tick in ticks]
     most = float(made.series("analysis/unembedding_frequencies/norms")[-1].max())
     assert most / 10 < max(values) <= 2 * most
     assert len(set(values)) == len(values)

@@ -409,7 +409,9 @@ def test_hovering_tells_the_stored_number(show: Show, made: Made) -> None:
     said = tip.inner_text()
     assert said.startswith("frequency 2 epoch 500")
     cosine = made.series("analysis/logit_frequencies/cosine")
-    assert float(said.split("similarity ")[1].split()[0]) == pytest.approx(float(cosine[5, 1]), rel=1e-4)
+    assert float(said.split("similarity ")[1].split()[0].replace("−", "-")) == pytest.approx(
+        float(cosine[5, 1]), rel=1e-4
+    )
     page.mouse.click(box["x"] + box["width"] * 5.1 / 11, box["y"] + box["height"] * 0.7)
     page.wait_for_function("window.tdw.painted === 5")
 
@@ -436,7 +438,7 @@ def test_variants_are_chosen_by_name_and_stand_side_by_side(show: Show, made: Ma
     found = probe(page, "restricted_loss", 800)
     assert found["labels"] == ["last checkpoint", "each checkpoint"]
     assert found["values"] == pytest.approx(loss[8, :, 2, 0, 1].tolist())
-    menu(page, "Progress losses", "logit_fit")
+    menu(page, "Progress losses", "logit fit")
     menu(page, "Progress losses", "embedding")
     together = made.series("analysis/excluded_loss/together")
     full = made.series("analysis/loss/loss")
@@ -445,8 +447,8 @@ def test_variants_are_chosen_by_name_and_stand_side_by_side(show: Show, made: Ma
     )
     choose(page, "Frequencies")
     menu(page, "Key frequencies", "Over training, by one rule")
-    menu(page, "Key frequencies", "neuron_map")
-    assert "by neuron_map" in page.locator(".tdw-reading").nth(2).inner_text()
+    menu(page, "Key frequencies", "neuron maps")
+    assert "by neuron maps" in page.locator(".tdw-reading").nth(2).inner_text()
     keys = made.series("analysis/key_frequencies/key")
     assert [probe(page, "key_frequencies", k, 3)["value"] for k in range(5)] == keys[3, 1].tolist()
     choose(page, "Losses")
