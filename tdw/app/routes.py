@@ -225,7 +225,7 @@ def _files() -> list[page.Asset]:
         *page.assets(),
         *(page.Asset(name, here / name, "text/css") for name in STYLES),
         *page.modules(here),
-        *page.modules(here / "home"),
+        *page.modules(here / "home", "app/home"),
     ]
 
 

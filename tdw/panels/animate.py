@@ -17,6 +17,7 @@ from tdw.panels import content
 from tdw.panels.content import Bars, Content, Heat, Maps
 from tdw.panels.describe import drawable
 from tdw.panels.save import COLUMNS, caption_of, checked_format, looking, written
+from tdw.safe_text import visible
 from tdw.text_format import integer
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def save_animation(
             project.path, panel.name, f"an animation needs two checkpoints; there are {len(epochs)}."
         )
     shown = content.content(project, spec, epochs[-1], neurons_at=epochs[-1])
-    words = caption_of(project, panel, spec, shown, last, is_marked=False, frames=tuple(epochs))
+    words = visible(caption_of(project, panel, spec, shown, last, is_marked=False, frames=tuple(epochs)))
     with (
         written(project, out, caption=words if caption else None, overwrite=overwrite) as path,
         looking(width_mm, height_mm, dpi, font) as draw,

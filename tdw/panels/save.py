@@ -61,10 +61,11 @@ def save_figure(
     kind = checked_format(out, FORMATS)
     panel, spec, at = drawable(project, name, epoch, picks)
     shown = content.content(project, spec, at)
-    words = caption_of(project, panel, spec, shown, at, is_marked=epoch is not None)
+    words = visible(caption_of(project, panel, spec, shown, at, is_marked=epoch is not None))
     with written(project, out, caption=words if caption else None, overwrite=overwrite) as path:
         if kind == ".csv":
-            about = [("caption", words), *_facts(project, panel, spec, at)]
+            facts = _facts(project, panel, spec, at)
+            about = [("caption", words), *((name, visible(str(value))) for name, value in facts)]
             path.write_text(csv_text(shown, about), encoding="utf-8", newline="")
         else:
             with looking(width_mm, height_mm, dpi, font) as draw:

@@ -42,9 +42,9 @@ def plotly_script() -> Path:
     return Path(package.origin).parent / "package_data" / PLOTLY
 
 
-def modules(folder: Path) -> list[Asset]:
-    """The ES modules in a folder."""
-    place = folder.relative_to(HERE.parent).as_posix()
+def modules(folder: Path, place: str = "") -> list[Asset]:
+    """The ES modules in a folder. place: the folder in addresses, from which modules import each other"""
+    place = place or folder.name
     return [Asset(f"{place}/{path.name}", path, "text/javascript") for path in sorted(folder.glob("*.js"))]
 
 

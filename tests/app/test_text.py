@@ -156,7 +156,8 @@ def test_a_hostile_path_is_refused_in_a_sentence_that_is_text(page, open_window,
     open_path = "(text) => tdwShell.openPath(text)"  # typing drops newlines
     for text in REFUSED:
         page.evaluate(open_path, text)
-        assert page.locator("#tdw-state .tdw-place").text_content() == visible(text)
+        page.wait_for_function("document.querySelector('#tdw-refusal').textContent !== ''")
+        assert page.locator("#tdw-refusal").is_visible()
         nothing_came_of_it(page)
     page.evaluate(open_path, str(tiny_run))
     painted(page)

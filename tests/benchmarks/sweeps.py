@@ -15,8 +15,8 @@ from pathlib import Path
 
 import tdw
 from tdw import schedule, tasks
-from tdw.cli import demo
 from tdw.network import reference, training
+from tdw.operations import demo
 
 TINY = {"p": 7, "d_model": 8, "heads": 2, "d_mlp": 16, "epochs": 50}
 RUNS, PROCESSES, SEEDS = 200, 6, 8

@@ -23,11 +23,11 @@ import uvicorn
 from tdw import configure, tasks
 from tdw.analyses.engine import runner
 from tdw.app import gradio_shell, server
-from tdw.cli import commands, demo, main
+from tdw.cli import commands, main
 from tdw.interchange import pipeline
 from tdw.interchange.exporters import transformer_lens
 from tdw.network import reference, training
-from tdw.operations import branch, densify, recover
+from tdw.operations import branch, demo, densify, recover
 from tdw.sweeps import plan, work
 
 LOADED = (commands, recover, branch, densify, runner, server, gradio_shell, transformer_lens, pipeline, plan, work)
