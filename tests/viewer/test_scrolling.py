@@ -37,7 +37,7 @@ def extra(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         def describe(_project: object, name: str = name) -> CurveSpec:
             axes = (0,) if name.endswith("loss/loss") else ()
-            return CurveSpec(quantities=(Quantity(title="Extra", lines=(Line(array=name, axes=axes),)),))
+            return CurveSpec(quantities=(Quantity(title="Extra", axis="number", lines=(Line(array=name, axes=axes),)),))
 
         declared = FunctionType(describe.__code__, describe.__globals__, f"extra_{number}", (name,))
         analysis = array.split("/")[0]
