@@ -229,6 +229,20 @@ def wrapped(title: str, room: float) -> str:
     return "\n".join(textwrap.wrap(text(title), max(8, int(room / (0.58 * FONT_SIZE))), break_long_words=False))
 
 
+def _level_name(axes: Axes, name: str, level: float) -> None:
+    """The name of a level, above its right end."""
+    axes.annotate(
+        text(name),
+        (1, level),
+        (-1, 1),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=LIGHT["muted"],
+    )
+
+
 def _mark(axes: Axes, epoch: int | None) -> None:
     if epoch is not None:
         axes.axvline(epoch, color=LIGHT["mark"], linewidth=0.8, label="_epoch", zorder=3)
@@ -300,16 +314,7 @@ def curves(figure: Figure, shown: Curves, epoch: int | None) -> None:
             axes.axhline(band.low, color=LIGHT["muted"], linewidth=THIN, label="_band", zorder=0)
         else:
             axes.axhspan(band.low, band.high, color=LIGHT["muted"], alpha=0.15, linewidth=0, label="_band", zorder=0)
-        axes.annotate(
-            text(band.label),
-            (1, band.high),
-            (-1, 1),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            color=LIGHT["muted"],
-        )
+        _level_name(axes, band.label, band.high)
     _mark(axes, epoch)
     if shown.y_range is not None and not shown.is_log:
         low, high = shown.y_range
@@ -342,16 +347,7 @@ def bars(figure: Figure, shown: Bars) -> None:
     if shown.reference is not None:
         level, label = shown.reference
         axes.axhline(level, color=LIGHT["muted"], linewidth=THIN, label="_reference")
-        axes.annotate(
-            text(label),
-            (1, level),
-            (-1, 1),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            color=LIGHT["muted"],
-        )
+        _level_name(axes, label, level)
     axes.set_xlim(-0.8, len(heights) - 0.2)
     axes.margins(y=0.06)
     if shown.ends is not None:
