@@ -97,7 +97,7 @@ def test_the_route_sends_events_and_keeps_a_silent_connection_alive(monkeypatch)
     monkeypatch.setattr(event_stream, "PING", 0.05)
     hub = Hub(lambda: {"a": {"name": "\udcff", "n": 1}})
     application = FastAPI()
-    routes.add(application, SimpleNamespace(hub=hub, runs=None, jobs=None))
+    routes.add(application, SimpleNamespace(hub=hub, runs=None, jobs=None, library=None))
     started: list[dict] = []
     body = b""
 

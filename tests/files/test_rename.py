@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tdw
-from tdw.cli.main import IN_USE, main
+from tdw.cli.main import main
 from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError, NotAProjectError
 from tdw.files import moving
 from tdw.store import filesystem
@@ -165,7 +165,7 @@ def test_a_run_that_is_written_is_refused_and_the_writer_named(run, tmp_path, ca
     with written(run) as other:
         with pytest.raises(FileInUseError, match=rf"is being written to by process {other.pid}:"):
             tdw.rename(run, "new")
-        assert main(["rename", str(run), "new"]) == IN_USE
+        assert main(["rename", str(run), "new"]) == FileInUseError.exit_code
         os.link(run, tmp_path / "linked.tdw")
         with pytest.raises(FileInUseError, match="is being written to by another process"):
             tdw.rename(tmp_path / "linked.tdw", "new")

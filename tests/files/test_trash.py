@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 import tdw
-from tdw.cli.main import IN_USE, main
+from tdw.cli.main import main
 from tdw.errors import AlreadyExistsError, CannotWriteError, FileInUseError, NotAProjectError, TdwError
 from tdw.files import trash as trash_module
 from tdw.store import filesystem
@@ -100,7 +100,7 @@ def test_all_runs_are_checked_before_the_first_is_moved(run, tmp_path):
     with written(other) as writer:
         with pytest.raises(FileInUseError, match=rf"other\.tdw is being written to by process {writer.pid}:"):
             tdw.delete([run, other])
-        assert main(["delete", str(run), str(other)]) == IN_USE
+        assert main(["delete", str(run), str(other)]) == FileInUseError.exit_code
     with pytest.raises(NotAProjectError, match=r"none\.tdw does not exist"):
         tdw.delete([run, tmp_path / "none.tdw"])
     assert names(tmp_path) == ["other.tdw", "run.tdw"]
