@@ -154,7 +154,7 @@ def spectrum(grid: Callable[[slice], Float[np.ndarray, "p p block"]], p: int, an
     for first in range(0, p, answers_at_once):
         block = grid(slice(first, min(first + answers_at_once, p)))
         both = second_transform(first_transform(block.reshape(1, p, -1)).reshape(p, p, -1))
-        squares += np.einsum("ijc,ijc->ij", both, both)
+        squares += np.einsum("ijc,ijc->ij", both, both, dtype=np.float64)  # float32 would overflow
         within = np.zeros((frequencies, 2, 2, both.shape[2]), both.dtype)
         within[:, 0, 0] = both[cos, cos]
         within[:odd, 0, 1] = both[cos[:odd], sin]

@@ -41,7 +41,8 @@ def unwritten(given: Path) -> Iterator[Path]:
                 raise lease.in_use(given, "another process")
             yield real
         finally:
-            lock.release()
+            with explained(given):
+                lock.release()
 
 
 def _checked(given: Path) -> Path:
