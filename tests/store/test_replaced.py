@@ -308,7 +308,7 @@ def test_a_contradictory_file_is_refused_however_it_comes_to_the_path(tiny_run, 
     path, bad = Path(shutil.copy(tiny_run, tmp_path / "run.tdw")), tmp_path / "bad.tdw"
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("TDW_STATE_DIR", str(tmp_path / "elsewhere"))
-        with store_runs.create(bad) as writer:
+        with store_runs.create(bad, config={"p": 7, "room": 1733}) as writer:
             step(writer, 1)
     with tdw.open(path) as run:
         bad.replace(path)
