@@ -81,6 +81,8 @@ class Trial:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         words += self.one.to_the_end()
+        if said is None and stored(words) >= EPOCHS:
+            return self.problem  # the first had finished before the second began, which then extended the run
         if said is None:
             self.note("a second process trained it")
         elif not REFUSED.search(said):
