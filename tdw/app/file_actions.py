@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fastapi import APIRouter
 from pydantic import BaseModel, StrictStr
 
@@ -71,8 +69,7 @@ def router(session: Session) -> APIRouter:
     @routes.post("/restore")
     def restore(given: Paths) -> dict[str, list[str]]:
         done = [tdw.restore(typed_path(path)) for path in given.paths]
-        for path in done:
-            session.recent_files.keep(path)
+        session.recent_files.keep(*done)
         library.nudge()
         return {"paths": [str(path) for path in done]}
 
@@ -91,8 +88,7 @@ def router(session: Session) -> APIRouter:
 
     @routes.post("/reveal")
     def reveal(given: OfRun) -> dict[str, str]:
-        path: Path = runs.path(given.key)
-        tdw.reveal(path)
+        tdw.reveal(runs.path(given.key))
         return {"key": given.key}
 
     return routes

@@ -25,7 +25,7 @@ from tdw.app.open_runs import key_of
 from tdw.app.recent_files import RecentFiles
 from tdw.errors import AppError, NotAProjectError
 from tdw.project.listing import project_files
-from tdw.state_dir import parsed, read_private, taking_turns, without_fail, write_private
+from tdw.state_dir import parsed, read_private, taking_turns, write_private
 from tdw.statistics import entries, index
 from tdw.statistics.index import Entry, Identity
 
@@ -103,15 +103,19 @@ class Library:
         self._change(lambda old: old if str(path) in old else [*old, str(path)])
 
     def remove_folder(self, path: Path) -> None:
-        """Do not list the project files in a folder anymore, except those that were opened. The folder is not touched."""
+        """Stop listing the project files in a folder, except those that were opened. The folder is not touched. Raises AppError."""
         self._change(lambda old: [item for item in old if item != str(path)])
 
     def _change(self, change: Callable[[list[str]], list[str]]) -> None:
-        def kept() -> None:
+        """Change the stored list. Raises AppError if it cannot be saved: unlike recent files, folders are added on purpose."""
+        try:
             with taking_turns(self.recent_files.folder / "folders.lock"):
                 write_private(self._file, json.dumps({"folders": change(self.folders())}, indent=1).encode())
-
-        without_fail("the list of folders", kept)
+        except OSError as error:
+            raise AppError(
+                f"the list of folders cannot be saved in {self._file.parent} ({(error.strerror or str(error)).lower()}): "
+                "free some disk space, or check the folder's permissions"
+            ) from error
         with self._lock:
             self._next()
             self._complete = False
@@ -280,7 +284,7 @@ class Library:
         return found, missing
 
     def _vanished(self, found: dict[str, Any], missing: set[str]) -> list[Shown]:
-        """Mark the files that are not there anymore, and drop those that nobody asked to list; returns those newly marked."""
+        """Mark the files that have vanished, and drop those of removed folders; returns those newly marked."""
         known = {entry.path for entry in self.recent_files.entries()}
         folders = set(self.folders())
         for path in known - self._shown.keys() - found.keys():
@@ -297,9 +301,11 @@ class Library:
                 one.gone, one.number = True, self._next()
                 vanished.append(one)
                 if one.folder not in missing:
-                    if path not in known:
-                        self.recent_files.keep(Path(path))  # so that it is not forgotten silently
                     one.folder = None
+        # So that none is forgotten silently. The files of a folder that is not there are listed again when it is.
+        unkept = [Path(one.path) for one in vanished if one.folder is None and one.path not in known]
+        if unkept:
+            self.recent_files.keep(*unkept)
         return vanished
 
     def _recognize(self) -> None:
@@ -310,8 +316,7 @@ class Library:
             gone = {
                 one.entry["row"]["id"]: path for path, one in self._shown.items() if one.gone and "row" in one.entry
             }
-            if not gone:
-                return
+            before = len(gone)
             for path, one in list(self._shown.items()):
                 is_new = not one.gone and time.monotonic() - one.since < MOVING
                 old = gone.get(one.entry.get("row", {}).get("id")) if is_new else None
@@ -321,7 +326,8 @@ class Library:
                 self._moved[key_of(Path(old))] = key_of(Path(path))
                 self._drop(old)
                 del gone[one.entry["row"]["id"]]
-        self.changed()
+        if len(gone) < before:
+            self.changed()
 
     def _is_due(self, path: str, now: Identity) -> bool:
         """Whether a file is to be read: it is new, has changed, or could not be relied on when it was read last."""

@@ -23,7 +23,7 @@ from tdw.state_dir import (
     write_private,
 )
 
-KEPT = 10_000  # entries, to bound the file; nobody opens so many by hand
+KEPT = 10_000  # entries, to bound the file: far more than are opened by hand
 LIMIT = 32 << 20  # largest list, in bytes
 REDIRECT_PREFIX = "tdw-open-"  # prefix of the redirect pages on disk
 
@@ -78,10 +78,15 @@ class RecentFiles:
         new = Entry(str(path), about, time.time())
         self._change(lambda old: [new, *(item for item in old if item.path != new.path)])
 
-    def keep(self, path: Path) -> None:
-        """Put `path` last in the list unless it is there: a file that was not opened, and has vanished."""
-        new = Entry(str(path), "", 0.0)
-        self._change(lambda old: old if any(item.path == new.path for item in old) else [*old, new])
+    def keep(self, *paths: Path) -> None:
+        """Put files that were not opened last in the list, unless they are in it."""
+        new = [Entry(str(path), "", 0.0) for path in paths]
+
+        def added(old: list[Entry]) -> list[Entry]:
+            there = {item.path for item in old}
+            return [*old, *(item for item in new if item.path not in there)]
+
+        self._change(added)
 
     def move(self, old: Path, new: Path) -> None:
         """The file at `old` is at `new` now; its place in the list stays."""

@@ -95,8 +95,8 @@ class Session:
         files, folders = files_and_folders(given)
         for folder in folders:
             self.library.add_folder(folder.resolve())
-        for path in files[1:]:
-            self.recent_files.keep(path.resolve())
+        if files[1:]:
+            self.recent_files.keep(*(path.resolve() for path in files[1:]))
         if files:
             self.open(str(files[0]))
 

@@ -101,7 +101,7 @@ class Shell {
       started: (job) => this.started(job),
       post,
       newRun: () => handle.newRun(),
-      openPath: (path) => this.openPath(path),
+      moved: (keys) => this.followFile(keys),
     });
     addEventListener("popstate", () => this.follow());
     document.addEventListener("tdw:action", (event) => {
@@ -170,6 +170,14 @@ class Shell {
     this.instance.open(null);
     this.setView("home");
     this.draw();
+  }
+  /** Show the run that is open at its new path, if its file was moved. @param {Record<string, string>} keys new keys by old */
+  followFile(keys) {
+    const key = this.key === null ? undefined : keys[this.key];
+    const path = key && this.home.library.lines.get(key)?.path;
+    if (!key || !path) return;
+    this.paths.set(key, path);
+    this.show(key, true);
   }
   /** Show what the address names, after Back and Forward. */
   follow() {
@@ -304,7 +312,7 @@ class Shell {
     if (word) this.words.set(key, word);
     this.opening = null;
     if (this.key === key) {
-      if (error) this.refused = { error: this.stopped.has(key) ? STOPPED_EARLY : error, path };
+      if (error) this.refused = { error: this.stopped.has(key) && !this.runs.has(key) ? STOPPED_EARLY : error, path };
       else this.mounted = key;
       this.instance.open(error ? null : `runs/${key}`);
     }

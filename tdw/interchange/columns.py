@@ -97,7 +97,7 @@ def _why_no_steps(values: Float64[np.ndarray, " row"], wrong: str) -> str:
     """Why a column does not count updates; "" if it does: whole numbers."""
     known = values[np.isfinite(values)]
     if wrong:
-        return f"is no count of updates: {wrong}"
+        return f"is not a count of updates: {wrong}"
     if not known.size:
         return "has no numbers"
     broken = known[known % 1 != 0]

@@ -257,3 +257,15 @@ def test_a_run_that_is_written_is_not_deleted(page, home, folder):
         menu(page, "seed-1", "Move to trash")
         page.wait_for_selector(".tdw-home .tdw-reason >> text=seed-1.tdw")
         assert (folder / "seed-1.tdw").exists()
+
+
+def test_an_open_run_is_followed_to_its_new_path(page, home, folder):
+    row(page, "finished").locator("[data-column=name]").click()
+    page.wait_for_function("window.tdw && tdw.count > 0 && tdw.painted === tdw.index && tdw.index >= 0")
+    before = page.url
+    (folder / "deep").mkdir()
+    (folder / "finished.tdw").rename(folder / "deep" / "moved.tdw")
+    page.wait_for_selector(".tdw-item[data-section=open] b >> text=moved")
+    page.wait_for_function("tdw.count > 0 && tdw.painted === tdw.index && tdw.index >= 0")
+    assert page.url != before
+    assert page.locator("#tdw-state .tdw-message").count() == 0

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -286,9 +288,29 @@ def test_changes_are_noticed_while_a_page_looks(library, folder):
     library.close()
 
 
-def test_hundreds_are_listed_without_opening_one(library, folder):
-    """The routes' answers for a browser: everything, what has changed, and a folder's contents."""
-    assert [len(library.changes(n)["lines"]) for n in (-1, library.changes()["number"])] == [3, 0]
+def test_a_list_that_is_known_loads_neither_pytorch_nor_hdf5(library, folder):
+    code = """
+import sys
+from tdw.app.library import Library
+from tdw.app.recent_files import RecentFiles
+library = Library(RecentFiles())
+library.scan()
+print(len(library.changes()["lines"]), *sorted({"torch", "h5py", "gradio"} & set(sys.modules)))
+"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["3"]
+
+
+def test_a_list_of_folders_that_cannot_be_saved_is_told(library, folder, monkeypatch):
+    def full(*_given, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_private", full)
+    with pytest.raises(AppError, match=r"no space left on device.*free some disk space"):
+        library.add_folder(folder.parent)
+    assert library.folders() == [str(folder)]
+
+
+def test_runs_are_found_by_their_key(library, folder):
     assert library.path_of(key_of(folder / "0.tdw")) == folder / "0.tdw"
     assert library.path_of("unknown") is None
     assert folder / "0.tdw" in library.busy()

@@ -328,7 +328,7 @@ NAMES = "must be the names of its columns, such as `step,train_loss,test_loss`"
         (
             "a.csv",
             "step,train_loss\nx,1\n1,2\n",
-            f"its column step is no count of updates: line 2 has `x`, {NUMBER}, so",
+            f"its column step is not a count of updates: line 2 has `x`, {NUMBER}, so",
         ),
         ("a.csv", "step,train_loss\n,1\n,2\n", "its column step has no numbers, so nothing tells the epochs"),
         ("a.csv", "train_loss,test_loss\n1,2\n2,3\n", "nothing in it tells the epochs of its 2 train losses"),

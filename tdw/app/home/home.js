@@ -16,7 +16,7 @@ import { loadState, saveState, toggleColumn, usualState } from "./state.js";
 /** @import { Column, Line, TableState } from "./types.js" */
 /** @import { Message } from "../types.js" */
 
-/** What the page asks of the window. @typedef {{show: (key: string, path: string) => void, started: (job: import("./types.js").Job) => void, post: (command: string, body: object) => Promise<import("../types.js").Answer>, newRun: () => void, openPath: (path: string) => void}} Asks */
+/** What the page asks of the window. @typedef {{show: (key: string, path: string) => void, started: (job: import("./types.js").Job) => void, post: (command: string, body: object) => Promise<import("../types.js").Answer>, newRun: () => void, moved: (keys: Record<string, string>) => void}} Asks */
 
 const GROUPS = [
   ["", "not grouped"],
@@ -114,6 +114,7 @@ export class Home {
   }
   changed() {
     this.isStale = true;
+    this.asks.moved(this.library.moved);
     if (this.isVisible) this.draw();
   }
   /** @param {Partial<TableState>} part */
